@@ -179,6 +179,21 @@ def test_a_service_that_breaks_http_must_be_fixed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["gzip_bomb", "endless"])
+def test_a_service_that_never_sent_a_reply_of_usual_size_must_be_fixed(
+    batchscore: Cli, files: Files, deployment: Deployment, way: str
+) -> None:
+    files.texts("a.csv", ["one", "two"])
+    deployment.will_send(way, times=None)
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text", "-m", deployment.name),
+        *("--max-outage", "1", "--max-retries", "1"),
+    )
+    assert run.exit_code == 1, run
+    assert "than was asked for (status 200). It has never sent a usable reply" in run.said
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(120)  # it ends by --timeout and --max-outage, in 10 s on an idle machine
 @pytest.mark.parametrize("status", [None, 500])
 @pytest.mark.parametrize("way", ["gzip_bomb", "endless"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import shutil
 import signal
@@ -71,6 +73,35 @@ def test_a_row_at_the_top_and_an_output_of_plain_runs(
     assert again.exit_code == 0
     assert "changes: 0 new, 0 changed, 0 moved, 0 deleted" in again.stdout
     assert (asked(deployment), changes()[1]) == ([], [])
+    assert batchscore("verify", "out").exit_code == 0
+
+
+def test_a_file_that_still_breaks_off_at_the_same_place_costs_nothing_again(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    digests = (hashlib.sha256(bytes([number])).hexdigest() for number in range(60))
+    full = gzip.compress("\n".join(["id,text", *(f"{each[:4]},{each}" for each in digests), ""]).encode())
+    files.texts("in/b.csv", ["sound"])
+    path = Path("in/a.csv.gz")
+    path.write_bytes(full[:-700])
+    plain = [word for word in command(deployment) if word != "--incremental"]
+    assert batchscore(*plain).exit_code == 1
+    first = asked(deployment)
+    assert 5 < len(first) < 60
+    for _ in range(2):
+        plan = batchscore("plan", *command(deployment)[1:])
+        assert "to score        0 rows" in plan.stdout, plan
+        again = batchscore(*command(deployment))
+        assert (again.exit_code, asked(deployment)) == (1, []), again
+        assert "breaks off" in batchscore("verify", "out").stdout
+    # Part of what was missing has come.
+    path.write_bytes(full[:-300])
+    assert batchscore(*command(deployment)).exit_code == 1
+    more = asked(deployment)
+    assert more
+    path.write_bytes(full)
+    assert batchscore(*command(deployment)).exit_code == 0
+    assert len({*first, *more, *(last := asked(deployment))}) == len(first) + len(more) + len(last) == 61
     assert batchscore("verify", "out").exit_code == 0
 
 
@@ -400,7 +431,7 @@ def test_damaged_digests_of_rows_are_written_again_at_no_cost(
     assert (asked(deployment), [each.read_bytes() for each in digests]) == ([], before)
     assert batchscore("verify", "out").exit_code == 0
     digests[0].unlink()
-    assert batchscore("verify", "out", "--repair").exit_code == 4
+    assert batchscore("verify", "out", "--repair").exit_code == 0
     assert batchscore("verify", "out").exit_code == 0
     assert batchscore(*command(deployment)).exit_code == 0
     assert (asked(deployment), [each.read_bytes() for each in digests]) == ([], before)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,6 +153,44 @@ def test_intact_records_of_a_damaged_part_are_not_scored_again(
     assert deployment.statistics().count == 1
     scores, failed = whole("out", "chat")
     assert (len(scores), len(failed)) == (2, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["--incremental"]])
+@pytest.mark.parametrize(
+    ("damage", "said", "lost"),
+    [
+        ("manifest", "a.csv (and 1 more): its manifest is missing, though scores are there. Its rows are", 5),
+        ("scores", "a.csv: 1 part of its records is damaged or missing. The lost rows are", 2),
+    ],
+)
+def test_plan_and_run_say_that_lost_rows_are_paid_for_again(
+    batchscore: Cli, files: Files, deployment: Deployment, more: list[str], damage: str, said: str, lost: int
+) -> None:
+    files.texts("in/a.csv", ["one", "two", "three"])
+    files.texts("in/b.csv", ["four", "five"])
+    command = ["in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    command += ["--rows-per-part", "2"]
+    assert batchscore("score", *command).exit_code == 0
+    deployment.reset()
+    plan = batchscore("plan", *command, *more)
+    assert "damaged" not in plan.stdout
+    assert "to score        0 rows" in plan.stdout, plan
+    if damage == "manifest":
+        shutil.rmtree("out/manifest")
+    else:
+        part = min(Path("out/chat").glob("part-a*-00000*"))
+        part.write_bytes(part.read_bytes()[:-5])
+    plan = batchscore("plan", *command, *more)
+    assert re.search(rf"to score +{lost} rows", plan.stdout), plan
+    assert "damaged: a.csv: " in plan.stdout
+    run = batchscore("score", *command, *more)
+    assert run.exit_code == 0
+    assert f"{said} scored, and paid for, again." in run.said
+    assert deployment.statistics().count == lost
+    assert run.said.count("paid for, again") == 1
+    assert "paid for" not in batchscore("score", *command, *more).said
+    assert batchscore("verify", "out").exit_code == 0
 
 
 def test_a_run_that_scored_nothing_blocks_no_other(

@@ -157,7 +157,7 @@ def test_one_file_in_a_store_is_replaced_at_once_and_a_damaged_part_scored_again
 @pytest.mark.parametrize(
     ("output", "told"),
     [
-        ("{uri}/in/a.csv", "is a file. Give a folder"),
+        ("{uri}/file", "is a file. Give a folder"),
         ("{uri}/in", "is also the output"),
         ("s3://no-such-bucket-of-ours/out", "the bucket or container does not exist"),
         ("s3://AKIA:{secret}@bucket/out", "put secrets into the environment"),
@@ -168,6 +168,7 @@ def test_an_output_that_cannot_be_written_is_reported_in_a_sentence(
     batchscore: Cli, s3: Bucket, output: str, told: str
 ) -> None:
     s3.put("in/a.csv", TEXT)
+    s3.put("file", TEXT)
     done = batchscore(*SCORE, f"{s3.uri}/in", "-o", output.format(uri=s3.uri, secret=SECRET))
     assert done.exit_code == 1
     assert told in done.said

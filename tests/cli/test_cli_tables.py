@@ -158,9 +158,11 @@ def test_what_no_sheet_can_hold_is_told_before_the_run(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("long.csv", ["x" * 40_000])
-    run = batchscore(*command(deployment, "long.csv", "-o", "out.xlsx"))
-    assert run.exit_code == 1
-    assert "long.csv, row 0: its cell in column 'text' has more than 32,767 characters" in run.stderr
+    plan = ("plan", "long.csv", "--task", "chat", "-m", "m", "--column", "text", "-o", "out.xlsx")
+    for arguments in (plan, command(deployment, "long.csv", "-o", "out.xlsx")):
+        run = batchscore(*arguments)
+        assert run.exit_code == 1
+        assert "long.csv, row 0: its cell in column 'text' has more than 32,767 characters" in run.stderr
     assert [path.name for path in Path().iterdir()] == ["long.csv"]
     assert deployment.statistics().count == 0
 

@@ -316,6 +316,8 @@ def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
     assert again.problems == []
     # Of rows whose manifest is lost the run's record knows.
     assert again.exit_code in {ExitCode.DONE, ExitCode.CONTINUE_LATER}
+    assert (repaired.exit_code, repaired.missing) == (again.exit_code, again.missing)
+    assert ("The output is complete." in repaired.to_text()) == (again.exit_code == ExitCode.DONE)
     if lost or unknown:
         assert again.exit_code == ExitCode.CONTINUE_LATER
         assert "f03.csv" in again.missing[0]
@@ -853,6 +855,23 @@ def test_foreign_files_are_reported_and_kept(out: Path) -> None:
         assert result.exit_code == ExitCode.ACTION_NEEDED
         assert sorted(Path(problem.place).name for problem in result.problems) == ["folder", "notes.txt"]
     assert (out / "embeddings" / "notes.txt").read_text() == "mine"
+
+
+def test_no_repair_is_offered_for_a_folder_in_the_place_of_a_part(out: Path) -> None:
+    one = Output(out, "f03.csv")
+    one.part(0).unlink()
+    part = one.part(1)
+    part.unlink()
+    part.mkdir()
+    assert "--repair" in verdict_of(out).to_text(), "the other part can be repaired"
+    assert verdict_of(out, repair=True).exit_code == ExitCode.ACTION_NEEDED
+    for repair in (False, True):
+        text = verdict_of(out, repair=repair).to_text()
+        assert "Damaged, and no repair changes that: " in text
+        assert "--repair" not in text
+        assert "Move foreign files and folders away" in text
+    part.rmdir()
+    assert verdict_of(out).exit_code == ExitCode.CONTINUE_LATER
 
 
 def test_files_of_two_runs_with_other_settings_are_left_to_the_user(out: Path) -> None:

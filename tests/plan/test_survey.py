@@ -208,6 +208,29 @@ def test_a_first_line_that_may_be_a_row_is_not_taken_for_the_header() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "settings"),
+    [
+        ("1,SECRET call me at 0171", {}),
+        ("1,SECRET call me at 0171", {"column": "text"}),
+        ("1,SECRET call me at 0171", {"prompt": "{text}"}),
+        ("1,SECRET call me at 0171", {"column": "1", "keep": ("text",)}),
+        ("SECRET@example.com,hello", {"column": "text"}),
+        ("SECRET,SECRET,1", {}),
+    ],
+)
+def test_a_first_line_that_may_be_a_row_is_not_quoted(line: str, settings: dict[str, Any]) -> None:
+    told = refused({"a.csv": f"{line}\n{line}\n"}, **settings)
+    assert "SECRET" not in told
+    assert ("a column 'text'" if "keep" in settings else "looks like a row") in told
+
+
+def test_a_repeated_cell_of_a_first_line_that_may_be_a_row_is_not_quoted() -> None:
+    said = surveyed({"a.csv": "1,SECRET,SECRET\n2,a,b\n"}, column="1").said
+    assert "several columns with the same name" in str(said)
+    assert "SECRET" not in str(said)
+
+
 def test_plain_texts_in_messages_are_sent_only_if_the_column_is_named() -> None:
     file = {"a.csv": "id,messages\n1,Hello\n"}
     assert "holds plain text, not conversations" in refused(file, "chat")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from copy import deepcopy
 from typing import Any
 
@@ -67,6 +68,13 @@ def test_a_block_of_code_within_a_text_of_the_answer_is_left_alone() -> None:
 def test_other_text_is_not_json(text: str) -> None:
     with pytest.raises(ValueError):
         parse(text)
+
+
+def test_a_block_of_code_that_ends_in_blanks_takes_no_long_time() -> None:
+    begun = time.process_time()
+    with pytest.raises(ValueError):
+        parse("```json\n" + " " * 64_000 + "x")
+    assert time.process_time() - begun < 2
 
 
 def test_half_an_emoji_is_replaced() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from test_files import names, problems, skipped, touch
 
@@ -149,6 +150,7 @@ class FakeIceberg:
 
     names: tuple[str, ...] = ("text",)
     deletes: tuple[str, ...] = ()
+    dropped: tuple[int, ...] = ()
     folder = ""
 
     @classmethod
@@ -160,6 +162,10 @@ class FakeIceberg:
         fields = [SimpleNamespace(field_id=1, name=name) for name in self.names]
         return {number: SimpleNamespace(fields=[field]) for number, field in enumerate(fields)}
 
+    def schema(self) -> Any:
+        fields = [field for schema in self.schemas().values() for field in schema.fields]
+        return SimpleNamespace(fields=[field for field in fields if field.field_id not in self.dropped])
+
     def scan(self) -> FakeIceberg:
         return self
 
@@ -170,17 +176,24 @@ class FakeIceberg:
         ]
 
 
-def test_only_the_current_files_of_an_iceberg_table_are_read(
+@pytest.fixture
+def fake_iceberg(iceberg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("pyiceberg.table")
+    package.StaticTable = FakeIceberg  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pyiceberg.table", package)
+    monkeypatch.setattr(FakeIceberg, "folder", str(iceberg))
+
+
+def test_an_iceberg_table_without_its_package_is_refused(
     iceberg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyiceberg.table", None)
     for path in (iceberg, iceberg / "data", iceberg / "data" / "lang=en"):
         with pytest.raises(InputError, match=r"is an Iceberg table.*pip install pyiceberg"):
             find_files([str(path)])
-    package = ModuleType("pyiceberg.table")
-    package.StaticTable = FakeIceberg  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pyiceberg.table", package)
-    monkeypatch.setattr(FakeIceberg, "folder", str(iceberg))
+
+
+def test_only_the_current_files_of_an_iceberg_table_are_read(iceberg: Path, fake_iceberg: None) -> None:
     assert names(iceberg) == ["data/lang=en/new.parquet", "data/new.parquet"]
     assert names(iceberg / "data" / "*.parquet") == ["new.parquet"]
     assert names(iceberg / "data" / "lang=en") == ["new.parquet"]
@@ -189,16 +202,60 @@ def test_only_the_current_files_of_an_iceberg_table_are_read(
     touch(iceberg / "metadata" / "00010-c.metadata.json")  # of a commit that lost
     with pytest.raises(InputError, match="do not show its current rows"):
         find_files([str(iceberg)])
-    (iceberg / "metadata" / "00010-c.metadata.json").unlink()
-    for name, value in (("names", ("text", "body")), ("deletes", ("1.parquet",))):
-        before = getattr(FakeIceberg, name)
-        monkeypatch.setattr(FakeIceberg, name, value)
-        with pytest.raises(InputError, match="do not show its current rows"):
-            find_files([str(iceberg)])
-        monkeypatch.setattr(FakeIceberg, name, before)
-    monkeypatch.setattr(FakeIceberg, "folder", "/elsewhere")
-    with pytest.raises(InputError, match="names files elsewhere"):
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("names", ("text", "body")), ("deletes", ("1.parquet",)), ("dropped", (1,))]
+)
+def test_an_iceberg_table_whose_files_do_not_show_its_rows_is_refused(
+    iceberg: Path, fake_iceberg: None, monkeypatch: pytest.MonkeyPatch, name: str, value: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(FakeIceberg, name, value)
+    with pytest.raises(InputError, match="do not show its current rows"):
         find_files([str(iceberg)])
+
+
+def test_an_iceberg_table_that_was_moved_is_refused(
+    iceberg: Path, fake_iceberg: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeIceberg, "folder", "/elsewhere")
+    with pytest.raises(InputError, match="was moved: score it where it was written"):
+        find_files([str(iceberg)])
+
+
+@pytest.mark.parametrize("target", ["{name}", "/nowhere"])  # a loop of links cannot be listed
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [("_delta_log", ("lang=en", "lang=en/*.csv")), ("metadata", ("", "data", "data/lang=en"))],
+)
+def test_a_table_whose_log_cannot_be_listed_is_refused(
+    tmp_path: Path, name: str, inputs: tuple[str, ...], target: str
+) -> None:
+    for file in ("lang=en/a.csv", "data/a.csv", "data/lang=en/a.csv"):
+        touch(tmp_path / file)
+    (tmp_path / name).symlink_to(target.format(name=name))
+    for each in inputs:
+        with pytest.raises(InputError, match=r"may belong to a table, whose log cannot be listed"):
+            find_files([str(tmp_path / each)])
+    assert names(tmp_path / "lang=en" / "a.csv") == ["a.csv"]
+
+
+def test_a_table_of_pyiceberg_is_read_until_a_column_is_dropped(tmp_path: Path) -> None:
+    catalogs = pytest.importorskip("pyiceberg.catalog.sql")
+    pytest.importorskip("sqlalchemy")
+    catalog = catalogs.SqlCatalog("c", uri=f"sqlite:///{tmp_path}/c.db", warehouse=f"file://{tmp_path}/w")
+    catalog.create_namespace("n")
+    rows = pa.table({"text": ["a", "b"], "lang": ["en", "de"]})
+    table = catalog.create_table("n.t", schema=rows.schema)
+    table.append(rows)
+    folder = Path(table.location().removeprefix("file://"))
+    assert [row["text"] for row in cells_of(folder)] == ["a", "b"]
+    table.overwrite(rows.slice(1))
+    assert [row["text"] for row in cells_of(folder)] == ["b"]
+    with table.update_schema() as update:
+        update.delete_column("lang")
+    with pytest.raises(InputError, match="do not show its current rows"):
+        find_files([str(folder)])
 
 
 def test_folders_with_names_of_a_table_are_read_like_others(tmp_path: Path) -> None:

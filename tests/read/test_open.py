@@ -10,6 +10,7 @@ import json
 import lzma
 import math
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -493,3 +494,60 @@ def test_reading_csv_never_lowers_the_field_limit_of_the_process(tmp_path: Path)
         assert csv.field_size_limit() == 2**31
     finally:
         csv.field_size_limit(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "options"),
+    [
+        ("a.tsv", '{"role": "user"}\tlabel\n', {"no_header": True}),
+        ("a.tsv", '{"role": "user"}\tlabel\n', {}),
+        ("a.csv", '[{"role": "user"}],label\n', {"no_header": True}),
+        ("a.csv", '{"role": "user"}\n', {"no_header": True}),
+        ("a.csv", '{"source": "export"}\nid,text\n', {"skip_lines": 1}),
+        ("a.tsv", '<?xml version="1.0"?><a/>\tlabel\n', {"no_header": True}),
+        ("a.tsv", '<?xml version="1.0"?><a/>\tlabel\n', {}),
+        ("a.tsv", "<!DOCTYPE html><p>a</p>\tlabel\n", {"no_header": True}),
+        ("a.csv", "<!DOCTYPE html><p>a</p>\n", {"no_header": True}),
+    ],
+)
+def test_a_first_cell_may_be_json_or_a_page(
+    tmp_path: Path, name: str, start: str, options: dict[str, Any]
+) -> None:
+    row = ("x\t1\n" if name.endswith(".tsv") else "x,1\n") if "label" in start or "id," in start else "x\n"
+    found = outcome(written(tmp_path, name, start + row), **options)
+    assert found.problem is None
+    assert len(found.rows) == (2 if "no_header" in options else 1)
+
+
+@pytest.mark.parametrize("start", ["not JSON\n" * 20, "// a comment\n" * 2000, "[INFO] started\n", "{\n"])
+def test_bad_lines_before_json_cost_their_rows_only(tmp_path: Path, start: str) -> None:
+    found = outcome(written(tmp_path, "a.jsonl", start + '{"text": "a"}\n' * 30))
+    assert found.problem is None
+    assert (len(found.rows), len(found.unreadable)) == (30, start.count("\n"))
+
+
+def test_a_document_over_several_lines_is_not_json_lines(tmp_path: Path) -> None:
+    for data in ('[{"a": 1},\n{"a": 2},\n{"a": 3}]\n', '{\n"a": 1\n}\n', '[\n{"a": 1},\n{"a": 2}\n]'):
+        assert "one JSON document" in (outcome(written(tmp_path, "a.jsonl", data)).problem or "")
+
+
+def test_texts_with_raw_tabs_are_json(tmp_path: Path) -> None:
+    assert len(outcome(written(tmp_path, "a.jsonl", '"a\tb"\n"c\td"\n')).rows) == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"<!-- x -->" * 6500, b"<!--" * 16_000, b"<!-- x --> " * 300 + b"text\n", b"../" * 21_000 + b" x"],
+    ids=("comments", "open comments", "comments and a text", "a long path"),
+)
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "jsonl", "json"])
+def test_no_start_of_a_file_takes_long_to_recognize(tmp_path: Path, data: bytes, suffix: str) -> None:
+    begun = time.process_time()
+    outcome(written(tmp_path, f"a.{suffix}", data))
+    # An expression that tries each way to divide the text takes minutes.
+    assert time.process_time() - begun < 2
+
+
+def test_a_page_after_comments_is_a_page(tmp_path: Path) -> None:
+    data = "<!-- a -->\n<!---->" * 100 + "<!doctype html>\n<p>a</p>\n"
+    assert "an HTML page" in (outcome(written(tmp_path, "a.csv", data)).problem or "")

@@ -151,3 +151,36 @@ def test_what_is_no_workbook_is_named(tmp_path: Path, change: Any, problem: str)
 def test_a_workbook_with_another_suffix_is_named(tmp_path: Path) -> None:
     data = workbook(tmp_path / "good.xlsx", [["text"], ["one"]]).read_bytes()
     assert "add .xlsx to its name" in (outcome(written(tmp_path, "a.csv", data)).problem or "")
+
+
+def inflated(path: Path, unit: bytes, megabytes: int) -> Path:
+    """Write a small workbook whose only sheet has these bytes after its first row, again and again."""
+    small = io.BytesIO()
+    openpyxl.Workbook().save(small)
+    start = b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+    with zipfile.ZipFile(small) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        for each in source.infolist():
+            if each.filename != "xl/worksheets/sheet1.xml":
+                out.writestr(each, source.read(each))
+        with out.open("xl/worksheets/sheet1.xml", "w", force_zip64=True) as sheet:
+            sheet.write(start + b'<row r="1"><c t="inlineStr"><is><t>text</t></is></c></row>')
+            for _ in range(megabytes):
+                sheet.write(unit * (2**20 // len(unit)))
+            sheet.write(b"</sheetData></worksheet>")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("unit", "megabytes"),
+    [
+        (b"<c/>", 5),
+        (b"<row/>", 8),
+        (b'<row r="99999999999"/>', 1),
+        pytest.param(b" ", 100, marks=pytest.mark.slow),
+        pytest.param(b"<!-- <row>", 100, marks=pytest.mark.slow),
+    ],
+    ids=["cells", "rows", "far row", "blanks", "comment"],
+)
+def test_a_sheet_that_would_fill_memory_is_refused(tmp_path: Path, unit: bytes, megabytes: int) -> None:
+    found = outcome(inflated(tmp_path / "a.xlsx", unit, megabytes))
+    assert "than a spreadsheet program can hold" in (found.problem or "")

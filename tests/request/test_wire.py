@@ -309,6 +309,7 @@ def test_a_body_beyond_bounds_is_given_up(status: str, encoding: str, body: byte
     most = 2 if status.startswith("200") else 1
     assert found.detail == f"{detail.format(most=most)} (status {status[:3]})"
     assert (found.code, found.status) == (ErrorCode.INVALID_RESPONSE, int(status[:3]))
+    assert found.needs_action is status.startswith("200")
 
 
 async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -92,7 +92,7 @@ def test_the_record_is_written_under_the_lock(tmp_path: Path, monkeypatch: pytes
     assert score_files(settings, ["in.csv"], environ={}, listen=listen).exit_code == 0
     assert locked == [True]
     # A run that cannot say what it is going to read asks for nothing.
-    with pytest.raises(OutputError, match="out/runs cannot be used for output: Not a directory"):
+    with pytest.raises(OutputError, match="cannot list out/runs: a part of the path is a file"):
         score_files(settings, ["in.csv"], environ={}, listen=listen)
     refuse_locked(folder_of_locks(Path("out")), "chat", what="out")
 

@@ -80,6 +80,53 @@ def test_every_setting_of_the_endpoint_is_decided_on() -> None:
         ({"param": {"tools": [{"type": "mcp", "server_url": "https://a.example"}]}}, {"param.tools"}),
         ({"param": {"data_sources": [{"environment": "a"}]}}, {"param.data_sources"}),
         ({"param": {"tools": [{"server_url": "//a.example"}, {"x": "https:a.example"}]}}, {"param.tools"}),
+        ({"param": {"tools": [{"type": "mcp", "server_url": "evil.invalid/x"}]}}, {"param.tools"}),
+        ({"param": {"tools": [{"type": "mcp", "connector_id": "connector_a"}]}}, {"param.tools"}),
+        *(
+            ({"param": {"x": {"y": [{key: value}]}}}, {"param.x"})
+            for key, value in [
+                ("callback", "a"),
+                ("baseURL", "a"),
+                ("Webhook", {"to": ["a"]}),
+                ("request_uri", "a"),
+                ("z", "evil.invalid:80/a"),
+                ("z", "see evil.invalid/a"),
+                ("z", "localhost:80"),
+                ("z", "10.0.0.1/a"),
+                ("z", "10.0.0.1"),
+                ("z", "10.0.0.1:80"),
+                ("z", "evil.invalid"),
+                ("z", "[::1]"),
+                ("z", "evil.invalid?a"),
+                ("properties", {"host": "a"}),
+                ("z", "b\u00fccher.example/a"),
+                ("z", "a.xn--p1ai/a"),
+            ]
+        ),
+        ({"param": {"callback": "evil.invalid:80/a"}}, {"param.callback"}),
+        (
+            {
+                "param": {
+                    "temperature": 0.5,
+                    "stop": ["Q:", "1:2", "and/or", "\n\n", "e.g. this", "End."],
+                    "user": "team-a",
+                    "reasoning_effort": "low",
+                    "include_urls": True,
+                    "tools": [
+                        {
+                            "name": "open",
+                            "parameters": {
+                                "properties": {"url": {"type": "string"}, "n": {"type": "number"}},
+                                "required": ["url"],
+                            },
+                        }
+                    ],
+                }
+            },
+            set(),
+        ),
+        ({"output": "out/a.b/c:1"}, set()),
+        ({"messages": image("evil.invalid/a")}, {"messages"}),
         ({"messages": image("https://a.example/?q={text}")}, {"messages"}),
         ({"messages": image("{scheme}a.example/?q={text}")}, {"messages"}),
         ({"messages": image("{url}")}, set()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import BrokenInvariant, OutputError
+from batchscore.stores.errors import explain_errors
 from batchscore.stores.storage import (
     Sink,
     digest_file,
@@ -184,6 +186,20 @@ def test_removing_returns_whether_there_was_a_file(tmp_path: Path) -> None:
     assert not remove(tmp_path / "x")
     with pytest.raises(OutputError, match="cannot remove"):
         remove(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+@pytest.mark.parametrize("action", ["read", "find", "list"])
+def test_a_file_that_cannot_be_read_is_not_reported_as_one_that_cannot_be_written(
+    tmp_path: Path, number: int, action: str
+) -> None:
+    with (
+        pytest.raises(OutputError, match=f"cannot {action} .*check its owner and mode") as found,
+        explain_errors(tmp_path, action),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert "write" not in found.value.text
+    assert "output folder" not in found.value.text
 
 
 def test_the_digest_of_a_file_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:

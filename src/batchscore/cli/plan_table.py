@@ -224,6 +224,7 @@ def notes(plan: Plan) -> Iterator[str]:
     if scored.changed:
         changed = count_text(len(scored.changed), "file")
         yield f"{changed} changed since scored: all rows are planned, but unchanged rows are not sent again."
+    yield from limited_list("damaged", list(scored.lost.items()), "--json lists all")
     for name, remark in REMARKS.items():
         rows = sum(one.total(name) for one in found.files)
         if rows:
@@ -284,6 +285,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "sampled": found.sampled,
         "limited": found.limited,
         "discarded": plan.scored.discarded,
+        "damaged": [{"file": file, "damage": text} for file, text in plan.scored.lost.items()],
         "files": [file_fields(one) for one in found.files],
         "unreadable_files": [
             {"file": one.name, "problem": name_settings(one.reason, as_flag)} for one in plan.survey.problems

@@ -22,6 +22,7 @@ from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse
 from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 
 VERSION = 1
 
@@ -243,10 +244,8 @@ def manifest_paths(layout: Layout) -> list[Place]:
 
 def visible_names(folder: Place) -> list[str]:
     """Return the visible names of a folder, sorted; none if there is no folder. Raises `OutputError`."""
-    try:
+    with explain_errors(folder, "list"):
         return [name for name in storage.names(folder) if not name.startswith(".")]
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
 
 
 def list_files(folder: Place, suffix: str = "") -> list[Place]:

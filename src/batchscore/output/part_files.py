@@ -7,13 +7,13 @@ no files beyond their parts.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchscore.errors import TRANSIENT, ErrorCode, OutputError
-from batchscore.output.layout import Layout
-from batchscore.output.manifest import Commit, PartFile, part_files_of
+from batchscore.output.layout import Layout, stem_of
+from batchscore.output.manifest import Commit, Manifest, PartFile, part_files_of
 from batchscore.output.parts import Part
 from batchscore.output.records.formats import Format, format_of
 from batchscore.output.records.schema import RecordSchema, all_damage, schema_of
@@ -23,6 +23,9 @@ from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.regular_file import require_file
+
+#: What is said of a file that has scores, and no manifest.
+NO_MANIFEST = "its manifest is missing, though scores are there. Its rows are scored, and paid for, again"
 
 #: How a file of the right size may differ from its commit record.
 CHANGED = "was changed: its digest is not the same"
@@ -71,6 +74,26 @@ class PartFiles:
             part is None or self.size_of(folder, part.name) == part.bytes
             for folder, part in part_files_of(self.layout, commit)
         )
+
+    def lost(self, manifest: Manifest) -> dict[int, Commit]:
+        """Return what is left of the parts of which a file is missing or cut."""
+        left: dict[int, Commit] = {}
+        for number, commit in manifest.parts.items():
+            if not self.are_there(commit):
+                scores = self.are_there(replace(commit, error_records=None))
+                errors = self.are_there(replace(commit, scores=None))
+                rest = commit if errors else replace(commit, errors=0, transient=0, empty=0)
+                left[number] = rest if scores else replace(rest, ok=0)
+        return left
+
+    def without_manifest(self, files: Iterable[str], known: Container[str]) -> dict[str, str]:
+        """Return the files that have scores here but no manifest, with what is said of them.
+
+        A manifest is written before the first part, so somebody has removed it.
+        """
+        parts = (name for name in storage.sizes(self.layout.scores) if name.startswith("part-"))
+        stems = {name.removeprefix("part-").rpartition("-")[0] for name in parts}
+        return {file: NO_MANIFEST for file in files if file not in known and stem_of(file) in stems}
 
     def load(self, commit: Commit) -> dict[int, Settled]:
         """Return the records of a published part by row; a damaged file counts as missing."""

@@ -160,9 +160,7 @@ class FileInParts:
     @property
     def damage(self) -> str:
         """A message about the damaged parts."""
-        count = len(self.damaged)
-        parts = f"{count_text(count, 'part')} of its records {'is' if count == 1 else 'are'}"
-        return f"{self.file}: {parts} damaged or missing. The lost rows are scored, and paid for, again."
+        return f"{self.file}: {damage_text(len(self.damaged))}."
 
     def unanswered(self, items: Iterator[Prompt | Settled]) -> Iterator[Prompt | Settled]:
         """Yield the rows that no earlier run has settled, in order.
@@ -247,6 +245,12 @@ class FileInParts:
         for part in complete:
             del self.open[part.number]
         return complete
+
+
+def damage_text(parts: int) -> str:
+    """Return what is said of damaged parts."""
+    what = f"{count_text(parts, 'part')} of its records {'is' if parts == 1 else 'are'}"
+    return f"{what} damaged or missing. The lost rows are scored, and paid for, again"
 
 
 def is_final(settled: Settled, *, retry_errors: bool) -> bool:

@@ -96,10 +96,10 @@ class Verification:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 if all is correct and complete, 4 if the same score command completes it, else 1."""
+        """0 if all is correct and complete by now, 4 if the same score command completes it, else 1."""
         if self.unreadable or (self.unrepaired if self.repaired else self.problems):
             return ExitCode.ACTION_NEEDED
-        return ExitCode.CONTINUE_LATER if self.missing or self.problems else ExitCode.DONE
+        return ExitCode.CONTINUE_LATER if self.missing or self.unknown else ExitCode.DONE
 
     def total(self, name: str) -> int:
         """Return the sum of a figure over all files."""
@@ -128,13 +128,20 @@ class Verification:
         unknown = [f"the rows of {files} are unknown"] if self.unknown else []
         known = f"{count_text(self.lost, 'row')} lost {'its' if self.lost == 1 else 'their'} record"
         lost = ", ".join([known, *unknown] if self.lost or not unknown else unknown)
+        yourself = "Move foreign files and folders away, and remove scores of other settings, yourself"
+        places = {each.place for each in self.problems}
+        if places and places <= {each.place for each in self.unrepaired}:
+            return (
+                f"Damaged, and no repair changes that: {lost}. {yourself}. "
+                "Then run the same score command again."
+            )
         if self.repaired and self.problems:
             removed = count_text(len(self.removed), "file")
-            more = " Remove foreign files and scores of other settings yourself." if self.unrepaired else ""
-            return (
-                f"Repaired: {lost}, {removed} removed. Run the same score command to score the missing "
-                f"rows.{more}"
-            )
+            more = f" {yourself}." if self.unrepaired else ""
+            then = "Run the same score command to score the missing rows"
+            if self.exit_code is ExitCode.DONE:
+                then = "The output is complete"
+            return f"Repaired: {lost}, {removed} removed. {then}.{more}"
         if self.problems:
             return (
                 f"Damaged: {lost}. To remove the damage, run: {self.repair}\n"
@@ -337,7 +344,7 @@ def _add_file(
         return
     result.files.append(FileTotals(**manifest.totals()))
     result.lost += stated.ok + stated.errors - manifest.ok - manifest.errors
-    missing = None if checked.problems else recorded.missing(manifest)
+    missing = None if checked.problems and not result.repaired else recorded.missing(manifest)
     if missing is not None:
         incomplete[manifest.file] = missing
 

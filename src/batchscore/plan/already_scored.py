@@ -18,6 +18,8 @@ from batchscore.output.conflicts import (
     refuse_to_lose,
 )
 from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.part_files import PartFiles
+from batchscore.output.parts import damage_text
 from batchscore.output.spec import Output, fingerprint_of, output_spec
 from batchscore.plan.survey import Survey
 from batchscore.read.files import digest
@@ -30,7 +32,8 @@ class AlreadyScored:
     """What earlier runs left: manifests by file, and the `finished` files, of which no row needs a request.
 
     `changed` files differ from what was scored: at most all of their rows are sent. `dimensions` is the
-    length of the vectors; `--overwrite` would discard `discarded` scores.
+    length of the vectors; `--overwrite` would discard `discarded` scores. `lost` says of files with damage
+    that rows are paid for again.
     """
 
     rows_per_part: int
@@ -40,6 +43,7 @@ class AlreadyScored:
     changed: set[str] = field(default_factory=set)
     dimensions: int | None = None
     discarded: int = 0
+    lost: dict[str, str] = field(default_factory=dict)
 
     def left_of(self, file: str, row: int) -> float:
         """Return how much of a row is left to send: 0, 1, or the share of its part's rows that is left."""
@@ -75,9 +79,14 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
         refuse_to_lose(same, output.file, [ready.file.name for ready in survey.ready])
     scored.manifests = same
     scored.dimensions = next((found.dimensions for found in same.values() if found.dimensions), None)
+    parts = PartFiles(spec.layout, spec.format, spec.schema)
+    scored.lost = parts.without_manifest(spec.files, manifests)
     for ready in survey.ready:
         name = ready.file.name
         manifest = same.get(name)
+        if manifest is not None and (lost := parts.lost(manifest)):
+            scored.lost[name] = damage_text(len(lost))
+            manifest.parts |= lost
         if manifest is None or (manifest.state != "complete" and not settings.incremental):
             continue
         try:

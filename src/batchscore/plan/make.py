@@ -28,7 +28,7 @@ from batchscore.plan.estimates import (
 from batchscore.plan.extent import EVERYTHING, FOR_A_PLAN
 from batchscore.plan.figures import PlanTotals
 from batchscore.plan.measure import Measurement
-from batchscore.plan.survey import Survey, survey
+from batchscore.plan.survey import Survey, check_output, survey
 from batchscore.plan.vocabulary import TokenCounter
 from batchscore.settings.deadline import moment_of
 from batchscore.settings.fields import Settings
@@ -83,6 +83,8 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
         moment_of(settings.deadline, datetime.now(timezone.utc))
     output = output_of(cut(OutputSettings, settings)) if with_output else None
     surveyed = survey(inputs, settings, output=None if output is None else output.named)
+    if output is not None:
+        check_output(settings, surveyed, output)
     scored = find_already_scored(settings, surveyed, output)
     measurement = Measurement(settings, surveyed, scored, EVERYTHING if exactly else FOR_A_PLAN)
     totals, counter = measurement.measure(), measurement.counter

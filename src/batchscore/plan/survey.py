@@ -7,6 +7,7 @@ left out; only if no file remains is that an error of the run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,7 +20,11 @@ from batchscore.errors import (
     name_settings,
     setting_name,
 )
+from batchscore.output.manifest import Manifest
 from batchscore.output.records.schema import RecordSchema
+from batchscore.output.spec import Output, fingerprint_of
+from batchscore.output.tables.sources import TableSource
+from batchscore.output.tables.write import check_table, is_table
 from batchscore.prompts.columns import path_of, resolve, shorten_names
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
@@ -33,7 +38,7 @@ from batchscore.read.options import ReadOptions
 from batchscore.rows import Table
 from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import PromptSettings, cut
+from batchscore.settings.slices import PromptSettings, RecordSettings, cut
 from batchscore.stores.address import Place
 
 #: `--keep '*'` with these columns and ids: the column is in the record's `id`.
@@ -115,6 +120,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     unfit: list[SkippedFile] = []
     headed = 0
     columns: dict[str, None] = {}
+    unsure: set[str] = set()
     for listed in found.files:
         file = listed
         try:
@@ -123,6 +129,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             with open_rows(file, options) as table:
                 ready.append(ReadyFile(file, builder_for(table, spec, reserved), table.notes))
                 columns.update(dict.fromkeys(table.columns))
+                unsure.update(table.columns if table.doubt else ())
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
@@ -136,7 +143,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     for name in (set(spec.keep) - {"*"}).difference(columns):
         if columns and any(has_late_column(each.file, options, name) for each in ready):
             columns[name] = None
-    schema = schema_for(settings, tuple(columns), ready, answers)
+    schema = schema_for(settings, tuple(columns), ready, answers, unsure)
     return Survey(tuple(ready), tuple(problems), found.skipped, options, schema, found.followed, answers)
 
 
@@ -199,8 +206,12 @@ def schema_for(
     columns: Sequence[str],
     ready: Sequence[ReadyFile],
     answers: AnswerSchema | None = None,
+    unsure: AbstractSet[str] = frozenset(),
 ) -> RecordSchema:
-    """Return the columns of the records; raises an error if the `--keep` columns cannot be kept."""
+    """Return the columns of the records; raises an error if the `--keep` columns cannot be kept.
+
+    Messages do not name the `unsure` columns: they may be the cells of a row.
+    """
     keep: tuple[str, ...] | None = settings.keep
     if settings.keep == ("*",):
         keep = columns_to_keep(settings, columns, ready)
@@ -221,9 +232,10 @@ def schema_for(
     )
     for name in settings.keep:
         if columns and name != "*" and name not in columns:
+            sure = shorten_names([each for each in columns if each not in unsure])
             raise InputError(
-                f"no file has a column {name!r} ({setting_name('keep')}); the columns are "
-                f"{shorten_names(columns)}."
+                f"no file has a column {name!r} ({setting_name('keep')})"
+                f"{f'; the columns are {sure}' if sure else ''}."
             )
     return schema
 
@@ -265,3 +277,15 @@ def columns_to_keep(
             "differ in their columns. Name the columns to keep."
         )
     return tuple(name for name in columns if name.lower() not in taken)
+
+
+def check_output(settings: Settings, surveyed: Survey, output: Output) -> None:
+    """Raise `InputError` if the output is a table that cannot hold the inputs."""
+    if output.file is None or not is_table(output.file):
+        return
+    fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
+    sources = [
+        TableSource(each.file, surveyed.options, Manifest(each.file.name, settings.task, fingerprint))
+        for each in surveyed.ready
+    ]
+    check_table(output.file, sources)

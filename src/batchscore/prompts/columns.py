@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from batchscore.errors import InputError, setting_name
+from batchscore.errors import InputError, count_text, setting_name
 from batchscore.prompts.cells import is_blank
 from batchscore.prompts.messages import as_value, conversation_of
 from batchscore.rows import TEXT_COLUMN, Row, Table
@@ -30,8 +30,8 @@ _ID_NAME = re.compile(r"(?i)(.*[^a-z])?(ids?|key|uuid|guid|index|hash|sha(1|256)
 _CAMEL_ID = re.compile(r".*[a-z](Id|ID|Key|Uuid|UUID)")
 _ID_CELL = re.compile(r"[0-9][0-9 ./:_-]*|[0-9a-fA-F-]{16,}|[A-Za-z]{1,5}[-_#:]?[0-9]+")
 _TEXT_NAME = re.compile(
-    r"(?i).*(text|content|body|title|prompt|input|question|message|comment|review|description|abstract|summary|"
-    "sentence|passage|document|query|note|name|answer|said).*"
+    r"(?i)(text|content|body|title|prompt|input|question|message|comment|review|description|abstract|summary|"
+    "sentence|passage|document|query|note|name|answer|said)"
 )
 
 
@@ -133,7 +133,7 @@ def _no_column(table: Table, name: str, setting: str) -> InputError:
     )
     doubt = f" {table.doubt}." if table.doubt else ""
     return InputError(
-        f"no column {name!r} ({setting_name(setting)}); its columns are {shorten_names(nearest)}.{doubt}"
+        f"no column {name!r} ({setting_name(setting)}); {_columns_text(table, nearest)}.{doubt}"
     )
 
 
@@ -191,12 +191,13 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
     column, prompt = setting_name("column"), setting_name("prompt")
     if not table.text_columns:
         raise InputError(
-            f"no column holds text; its columns are {shorten_names(table.columns)}. Name one with {column}."
+            f"no column holds text; {_columns_text(table, table.columns)}. Name one with {column}."
         )
     doubt = f" {table.doubt}." if table.doubt else ""
     if len(table.text_columns) > 1:
+        named = "" if doubt else f": {shorten_names(table.text_columns)}"
         raise InputError(
-            f"several columns hold text: {shorten_names(table.text_columns)}. "
+            f"several columns hold text{named}. "
             f"Choose one with {column}, or combine them with {prompt}.{doubt}"
         )
     if doubt:
@@ -225,7 +226,7 @@ def is_id(name: str, cells: Sequence[Any]) -> bool:
         return True
     filled = [cell for cell in cells if isinstance(cell, str) and cell]
     return (
-        not _TEXT_NAME.fullmatch(name)
+        not _TEXT_NAME.search(name)
         and len(filled) > 1
         and len(set(filled)) == len(filled)
         and all(map(_ID_CELL.fullmatch, filled))
@@ -234,6 +235,13 @@ def is_id(name: str, cells: Sequence[Any]) -> bool:
 
 def _mostly_empty(cells: Sequence[Any]) -> bool:
     return len(cells) > 2 and sum(map(is_blank, cells)) * 2 > len(cells)
+
+
+def _columns_text(table: Table, names: Sequence[str]) -> str:
+    """Return which columns a file has; how many, if their names may be the cells of a row."""
+    if table.doubt:
+        return f"it has {count_text(len(names), 'column')}"
+    return f"its columns are {shorten_names(names)}"
 
 
 def shorten_names(names: Sequence[str], most: int = 20) -> str:

@@ -37,7 +37,7 @@ BREAKS_RULES = ", because the schema breaks these of its rules:"
 INSTRUCTION = "Answer with JSON only, without any other text. It must match this JSON Schema:\n"
 
 #: A block of code, maybe with the name of its language; an answer may be within one.
-FENCED = re.compile(r"```[^\n`]*\n(.*)\n?[ \t]*```", re.DOTALL)
+FENCED = re.compile(r"```[^\n`]*\n(.*)```", re.DOTALL)
 
 #: What Python reads as a number, and JSON has not.
 NOT_A_NUMBER = re.compile(r"NaN|Infinity")

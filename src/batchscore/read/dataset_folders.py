@@ -24,6 +24,7 @@ ICEBERG_VERSION = re.compile(r"v?(\d{1,9})(-[\w-]+)?(\.gz)?\.metadata\.json(\.gz
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 EXPORT = "or export the table's rows to Parquet and score those"
+UNLISTED = "it may belong to a table, whose log cannot be listed ({}): allow that, or name the files as INPUT"
 IN_A_STORE = (
     "it is {}, whose current files are known only on a local disk: copy the table, or export its rows to "
     "Parquet"
@@ -116,7 +117,7 @@ def live_files(folder: str, kind: str) -> list[str] | str:
     paths, real = [re.sub("^file:/+", "/", path) for path in found], os.path.realpath(folder)
     live = [folder + path[len(real) :] if is_below(path, real) else path for path in paths]
     if not all(is_below(path, folder) for path in live):
-        return f"it is {table} whose log names files elsewhere: score the table in its place, {EXPORT}"
+        return f"it is {table} that was moved: score it where it was written, {EXPORT}"
     return live
 
 
@@ -146,6 +147,8 @@ def _iceberg_files(folder: str) -> list[str] | None:
     fields = {(field.field_id, field.name) for schema in table.schemas().values() for field in schema.fields}
     if any(len(set(names)) < len(fields) for names in zip(*fields, strict=True)):
         return None  # a column was renamed, or another one has its name now
+    if fields - {(field.field_id, field.name) for field in table.schema().fields}:
+        return None  # older files still hold a column that was dropped
     tasks = list(table.scan().plan_files())
     if any(task.delete_files for task in tasks):
         return None

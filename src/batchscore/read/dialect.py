@@ -24,6 +24,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 #: A line before the header that gives Excel the delimiter; programs that save it again add delimiters.
 _PREFACE = re.compile(r'(?i)"?sep=([^\w\s"]|\t)"?[,;|\t]*')
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r|$)")
+_E_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,:/-]*")
 
 #: Stand-ins for what follows an escape, and a mark that a cell was quoted; no decoding produces them.
@@ -317,6 +318,7 @@ def _is_cell(name: str) -> bool:
     longest = 60
     return (
         bool(_NUMBER.fullmatch(name))
+        or bool(_E_MAIL.fullmatch(name))
         or len(name) > longest
         or (" " in name and name.endswith((".", "!", "?")))
     )

@@ -191,7 +191,11 @@ class _Search:
                 raise InputError(f"{path_text(source.text)}: {why}; batchscore reads {formats_text()}")
             yield from self._named(source, self._file)
             return
-        table = foreign.table_above(source.base, self._names_in)
+        try:
+            table = foreign.table_above(source.base, self._names_in)
+        except OSError as error:
+            self._report(source.base, foreign.UNLISTED.format(error.strerror), folder=True)
+            return
         if table is not None and not self._open_table(*table):
             return
         if source.kind == "folder":
@@ -284,7 +288,11 @@ class _Search:
         if OUTPUT_MARK in names:
             self._skip(folder, "an output folder of batchscore", folder=True)
             return []
-        kind = foreign.table_kind(names, lambda below: self._names_in(os.path.join(folder, below)))
+        try:
+            kind = foreign.table_kind(names, lambda below: self._names_in(os.path.join(folder, below)))
+        except OSError as error:
+            self._report(folder, foreign.UNLISTED.format(error.strerror), folder=True)
+            return []
         if kind is not None and not self._open_table(folder, kind):
             return []
         current = self._tables.current_in(folder)
@@ -355,9 +363,12 @@ class _Search:
         return self._tree.kind(path) is not None
 
     def _names_in(self, folder: str) -> list[str]:
+        """Return the names in a folder, none if there is no such folder; raises `OSError`."""
         try:
             return [entry.name for entry in self._tree.scan(folder)]
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            if self._tree.is_link(folder):
+                raise
             return []
 
     def _report(self, path: str, reason: str, *, folder: bool = False) -> None:

@@ -26,17 +26,15 @@ _POINTERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     ),
     # Git writes a link as a file with its target on systems without links.
     (
-        re.compile(rb"(?:\.\.?/)+[^\s,;|]+\Z"),
+        re.compile(rb"\.\.?/[^\s,;|]+\Z"),
         "the target of a link: fetch the file that it names, or name that file as INPUT",
     ),
 )
 
 #: A page of a sign-in, of a store that does not have the file, or of a proxy.
-_PAGE = re.compile(
-    rb"(?:\xef\xbb\xbf)*\s*(?:<\?xml\s|(?:<!--.*?-->\s*)*"
-    rb"(?P<html><!doctype\s+html\b|<html(?:\s[^>]*)?>\s*(?:<|\Z)))",
-    re.IGNORECASE | re.DOTALL,
-)
+_PAGE = re.compile(rb"<\?xml\s|(?P<html><!doctype\s+html\b|<html(?:\s[^>]*)?>\s*(?:<|\Z))", re.IGNORECASE)
+
+_BLANK = b" \t\n\r\v\f\xef\xbb\xbf"
 
 _DOWNLOAD = "perhaps that of a sign-in or an error, saved in the file's place. Download the file again"
 
@@ -117,7 +115,10 @@ def pointer_in(head: bytes) -> str | None:
 
 def page_in(head: bytes) -> str | None:
     """Return what a file is that begins as a page of the web or as XML, `None` for any other file."""
-    page = _PAGE.match(head[:4096])
+    text = head[:4096].lstrip(_BLANK)
+    while text.startswith(b"<!--"):
+        text = text.partition(b"-->")[2].lstrip(_BLANK)
+    page = _PAGE.match(text)
     if page is None:
         return None
     return f"{'an HTML page' if page['html'] else 'an XML document'}, {_DOWNLOAD}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import orjson
@@ -28,8 +28,11 @@ from batchscore.read.problems import Rows, not_utf8_row, too_large_row, unreadab
 from batchscore.read.stream import BlockKind, line_blocks, text_blocks
 from batchscore.rows import TEXT_COLUMN, Row, Table, UnreadableRow
 
-#: Lines from which another format is recognized.
+#: Lines that may be objects with a mistake in them.
 _PEEKED_LINES = 20
+
+#: The start of an array of objects, texts or arrays.
+_ARRAY = re.compile(rb"\[\s*(?:[\[{\"]|\Z)")
 
 _BETWEEN_BYTES = BETWEEN.encode()
 _BIG_INTEGER = re.compile(rb"(?<![0-9.])[0-9]{19,}(?![0-9.eE])")
@@ -151,30 +154,43 @@ def _values(text: str) -> list[Any]:
 
 
 def _refuse_document(file: InputFile, limit: int) -> None:
-    """Raise `UnreadableFile` for another format that is named jsonl: each line would be a bad row."""
-    start = list[bytes]()
+    """Raise `UnreadableFile` for another format that is named jsonl: each line would be a bad row.
+
+    One line of JSON among the first megabyte is enough for the file to be read: bad lines cost their rows.
+    """
+    start, looks_like_json = list[bytes](), False
     try:
         with text_blocks(file, size=limit, cap=PEEKED_BYTES) as blocks:
-            lines = (line.strip() for kind, data in line_blocks(blocks, limit) for line in data.splitlines())
-            start.extend(islice(filter(None, lines), _PEEKED_LINES))
+            kinds = line_blocks(blocks, limit)
+            lines = filter(None, (line.strip() for _, data in kinds for line in data.splitlines()))
+            start.extend(islice(lines, _PEEKED_LINES))
+            looks_like_json = any(b"{" in line for line in start) or any(map(_is_json, chain(start, lines)))
     except UnreadableFile:
         if not start:  # else reading it gives the rows before the failure
             raise
+        looks_like_json = True
     first, second = [*start, b"", b""][:2]
-    if first in (b"[", b"{") or (first.startswith(b"[") and (not second or not _is_json(first))):
+    if (
+        first == b"["
+        or (first == b"{" and not _is_json(second))
+        or (_ARRAY.match(first) and not (second and _is_json(first)))
+    ):
         raise UnreadableFile(
             file.name,
             "it looks like one JSON document, not one JSON object per line: give it the suffix .json",
         )
-    if second and not any(b"{" in line or _is_json(line.strip(_BETWEEN_BYTES)) for line in start):
+    if second and not looks_like_json:
         raise UnreadableFile(
-            file.name, "its lines are not JSON: give it the suffix of its format, such as .csv or .txt"
+            file.name,
+            "its lines are not JSON: give it the suffix of its format, such as .csv or .txt. No line of its "
+            "first megabyte is JSON",
         )
 
 
 def _is_json(line: bytes) -> bool:
+    """Whether a line is read, as by `_slow_rows`."""
     try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
+        _values(line.decode().strip(BETWEEN))
+    except (ValueError, RecursionError):
         return False
     return True

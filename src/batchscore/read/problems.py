@@ -57,10 +57,11 @@ def number_repeated(columns: Iterable[str]) -> tuple[tuple[str, ...], tuple[str,
     return tuple(names), repeated
 
 
-def repeated_text(repeated: Iterable[str]) -> str:
-    """Return what is said of columns with the same name; nothing if there are none."""
+def repeated_text(repeated: Iterable[str], doubt: str) -> str:
+    """Return what is said of columns with the same name; nothing if there are none, no name if in doubt."""
     shown = ", ".join(repr(name[:40]) for name in [*repeated][:5])
-    return f"several columns named {shown}, the later ones numbered" if shown else ""
+    named = "with the same name" if doubt else f"named {shown}"
+    return f"several columns {named}, the later ones numbered" if shown else ""
 
 
 def iterate(rows: Iterable[Row | UnreadableRow] = ()) -> Rows:

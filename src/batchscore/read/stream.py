@@ -205,9 +205,13 @@ _OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = 
 }
 
 
+#: A text may well be a page, and so may a cell, of which `delimited` judges.
+_MAY_BE_PAGES = {".txt", ".csv", ".tsv"}
+
+
 def _check_text(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
     head = next(blocks, b"")
-    if what := looks_like(head) or (page_in(head) if file.suffix != ".txt" else None):
+    if what := looks_like(head) or (page_in(head) if file.suffix not in _MAY_BE_PAGES else None):
         raise UnreadableFile(file.name, what_it_is(what, file.compression))
     while head.startswith(_BOM):  # some programs write a second one
         head = head.removeprefix(_BOM)

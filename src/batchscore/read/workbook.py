@@ -53,17 +53,31 @@ _DAMAGED = (
     "it is damaged or not complete as an Excel workbook: open it in a spreadsheet program and save it again"
 )
 
+_TOO_MUCH = (
+    "its sheet has more rows, or more in one row, than a spreadsheet program can hold: open it in one and "
+    "save it again"
+)
+
 #: In a sheet's XML: the range of merged cells, and a formula without a stored value.
-_MERGED = re.compile(rb"<(?:\w+:)?mergeCell [^>]*?ref=\"([A-Z]+)(\d+):([A-Z]+)(\d+)\"")
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell [^<>]*?ref=\"([A-Z]+)(\d+):([A-Z]+)(\d+)\"")
 _NO_VALUE = re.compile(rb"(?:</(?:\w+:)?f>|<(?:\w+:)?f(?: [^<>]*)?/>)(?:<v\s*/>|<v></v>)?</(?:\w+:)?c>")
 _SHEET = re.compile(rb"<(?:\w+:)?sheet ")
-_DIMENSION = re.compile(rb"<(?:\w+:)?dimension [^>]*?ref=\"[A-Z]+(\d+):[A-Z]+(\d+)\"")
+_DIMENSION = re.compile(rb"<(?:\w+:)?dimension [^<>]*?ref=\"[A-Z]+(\d+):[A-Z]+(\d+)\"")
+_ROW = re.compile(rb"<(?:\w+:)?(?:row|sheetData)[\s/>]")
+_SECTIONS = ((b"<!--", b"-->"), (b"<![CDATA[", b"]]>"))
+
+#: Most rows of a sheet, and most bytes and tags of one row, which is in memory while it is read.
+_MOST_ROWS = 1_048_576
+_MOST_ROW_BYTES = 64 * 2**20
+_MOST_ROW_TAGS = 500_000
+_BLOCK = 2**20
 
 
 @dataclass(slots=True)
 class _Sheet:
     """One sheet of an open workbook; `merged` are the vertical merges by their first row: column and end."""
 
+    file: str
     name: str
     path: str
     rows: Iterator[Any]
@@ -86,12 +100,13 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
     columns, repeated = number_repeated(names)
     sample = first if options.no_header else first[1:]
     texts = {place for cells in sample for place, cell in enumerate(cells) if isinstance(cell, str)}
+    doubt = "" if options.no_header else header_doubt(names)
     notes = (
         f"sheet {name!r}, the first one" if several else "",
         "formulas without a stored value are empty: open the file in a spreadsheet program and save it"
         if unvalued
         else "",
-        repeated_text(repeated),
+        repeated_text(repeated, doubt),
     )
     return Table(
         columns,
@@ -100,7 +115,7 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
         rows=_rows(file, options, columns),
         notes=tuple(filter(None, notes)),
         repeated=repeated,
-        doubt="" if options.no_header else header_doubt(names),
+        doubt=doubt,
     )
 
 
@@ -144,6 +159,8 @@ def _filled_rows(sheet: _Sheet, skipped: int) -> Iterator[list[Any]]:
     merged: list[tuple[int, int, Any]] = []
     is_header = True
     for number, raw in enumerate(sheet.rows, 1):
+        if number > _MOST_ROWS:
+            raise UnreadableFile(sheet.file, _TOO_MUCH)
         if number <= skipped:
             continue
         cells = [_value(cell) for cell in raw]
@@ -238,6 +255,7 @@ def _workbook(file: InputFile, archive: ZipFile) -> Iterator[Workbook]:
             file.name,
             f"its texts take more than {_MOST_SHARED_BYTES >> 20} MB: save the sheet as csv",
         )
+    _refuse_bombs(file, archive)
     with open_seekable(file.path) as source:
         try:
             with _no_warnings():
@@ -254,13 +272,55 @@ def _workbook(file: InputFile, archive: ZipFile) -> Iterator[Workbook]:
             raise UnreadableFile(file.name, _DAMAGED) from error
 
 
+def _refuse_bombs(file: InputFile, archive: ZipFile) -> None:
+    """Raise `UnreadableFile` for what openpyxl would hold in memory, however small it is when compressed."""
+    for each in archive.infolist():
+        name = each.filename.lower()
+        is_whole = name.rpartition("/")[2] in _WHOLE_PARTS or name.endswith(".rels")
+        if is_whole and each.file_size > _MOST_ROW_BYTES:
+            raise UnreadableFile(file.name, _DAMAGED)
+        if "worksheets/" in name and name.endswith(".xml") and each.file_size > 4 * _BLOCK:
+            since = _SinceRow()
+            with archive.open(each) as xml:
+                while block := xml.read(_BLOCK):
+                    if since.is_too_much(block):
+                        raise UnreadableFile(file.name, _TOO_MUCH)
+
+
+#: Parts of a workbook that are in memory as a whole.
+_WHOLE_PARTS = {"workbook.xml", "styles.xml", "theme1.xml", "core.xml", "custom.xml", "[content_types].xml"}
+
+
+@dataclass(slots=True)
+class _SinceRow:
+    """How much of a sheet's XML came since its last row began; `end` is that of a comment that is open."""
+
+    rows: int = 0
+    size: int = 0
+    tags: int = 0
+    end: bytes = b""
+
+    def is_too_much(self, block: bytes) -> bool:
+        endless = bool(self.end) and self.end not in block
+        self.end = next((end for start, end in _SECTIONS if block.rfind(start) > block.rfind(end)), b"")
+        rows = sum(1 for _ in _ROW.finditer(block))
+        self.rows += rows
+        if rows:
+            self.size = self.tags = 0
+        else:
+            self.size, self.tags = self.size + len(block), self.tags + block.count(b"<")
+        return (
+            endless or self.rows > _MOST_ROWS + 1 or self.size > _MOST_ROW_BYTES or self.tags > _MOST_ROW_TAGS
+        )
+
+
 @contextmanager
 def _open(file: InputFile, options: ReadOptions) -> Iterator[_Sheet]:
     with _zip(file) as archive, _workbook(file, archive) as book:
         path, name, count = _chosen(file, options, book)
         sheet = book[name]
         sheet.reset_dimensions()  # some programs state a wrong size
-        opened = _Sheet(name, path, _quietly(sheet.iter_rows()), count)
+        opened = _Sheet(file.name, name, path, _quietly(sheet.iter_rows()), count)
         _look_through(archive, opened)
         yield opened
 
@@ -306,10 +366,8 @@ def _look_through(archive: ZipFile, sheet: _Sheet) -> None:
 
     rest = b""
     with archive.open(sheet.path) as xml:
-        while block := xml.read(1 << 20):
+        while block := xml.read(_BLOCK):
             text = rest + block
-            # Both patterns end with a tag.
-            end = text.rfind(b"<") if len(text) > _LONGEST_TAGS else 0
             sheet.unvalued = sheet.unvalued or _NO_VALUE.search(text) is not None
             for found in _MERGED.finditer(text):
                 left, top, _, bottom = found.groups()
@@ -318,7 +376,7 @@ def _look_through(archive: ZipFile, sheet: _Sheet) -> None:
                     places = sheet.merged.setdefault(int(top), [])
                     if place not in places:
                         places.append(place)
-            rest = text[max(0, end - _LONGEST_TAGS) :]
+            rest = text[-_LONGEST_TAGS:]
 
 
 #: More bytes than the tags of one pattern have.

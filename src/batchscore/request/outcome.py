@@ -115,7 +115,7 @@ NEVER_FITS = re.compile(r"\bLimit:? (\d{1,12}),? Requested:? (\d{1,12})\b")
 
 #: Parameters of which another form is ours to choose, and how a service without a code refuses the first.
 ADAPTABLE = {
-    "max_tokens": re.compile(r"'max_tokens' is not supported.*'max_completion_tokens'", re.DOTALL),
+    "max_tokens": re.compile(r"'max_tokens' is not supported.{0,400}'max_completion_tokens'", re.DOTALL),
     "encoding_format": re.compile(r"\bencoding_format\b|\bbase64\b.{0,40}support", re.IGNORECASE),
     "response_format": re.compile(r"\bresponse[_ ]format\b|\bjson_schema\b", re.IGNORECASE),
 }

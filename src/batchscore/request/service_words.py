@@ -21,7 +21,7 @@ FEWEST_CHARACTERS = 4
 
 #: What looks like a key or a token, also if a service shows only its ends.
 KEY_LIKE = re.compile(
-    r"\S*\*{3,}\S*|\b(?:sk|pk|key)[-_]\S{6,}|\b(?:Bearer|Basic) \S{6,}|\b[A-Za-z0-9+/_=-]{32,}"
+    r"(?<!\S)\S*\*{3,}\S*|\b(?:sk|pk|key)[-_]\S{6,}|\b(?:Bearer|Basic) \S{6,}|\b[A-Za-z0-9+/_=-]{32,}"
 )
 
 TAGS = re.compile(r"<(script|style|head)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)

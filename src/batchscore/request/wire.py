@@ -144,7 +144,10 @@ async def open_wire(
             except UnusableBody as reason:
                 status = response.status
                 detail = f"{reason} (status {status})"
-                raise NoReply(ErrorCode.INVALID_RESPONSE, detail, status=status) from None
+                # An error's body can be odd during an outage, too.
+                raise NoReply(
+                    ErrorCode.INVALID_RESPONSE, detail, status=status, needs_action=not failed
+                ) from None
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:

@@ -10,15 +10,36 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from batchscore.errors import UnreadableFile
+from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
-from batchscore.output.parts import FileInParts
+from batchscore.output.parts import FileInParts, damage_text
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
 from batchscore.read.files import digest
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
+from batchscore.settings.fields import Settings
 
 #: Ids of at most this many rows are compared, so that memory stays bounded.
 MOST_IDS = 200_000
+
+
+def announce_lost(ledger: Ledger, survey: Survey, settings: Settings, listen: Listen) -> None:
+    """Say before the first request which files have lost records, so that their rows are paid for again.
+
+    Of a file whose parts are used in place, it is said when its turn comes.
+    """
+    if settings.shared_output or settings.overwrite:
+        return
+    visible = ledger.visible if isinstance(ledger, NextLedger) else ledger
+    lost = visible.parts.without_manifest(survey.places, visible.manifests)
+    for file in survey.places if visible is not ledger else ():
+        manifest = visible.manifests.get(file)
+        if manifest is not None and (parts := visible.parts.lost(manifest)):
+            lost[file] = damage_text(len(parts))
+    for text in dict.fromkeys(lost.values()):
+        first, *more = [file for file, each in lost.items() if each == text]
+        others = f" (and {len(more):,} more)" if more else ""
+        listen(Notice(f"{first}{others}: {text}."))
 
 
 @dataclass(slots=True)

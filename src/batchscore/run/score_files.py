@@ -39,8 +39,8 @@ from batchscore.output.run_records import RecordedFile
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
 from batchscore.output.tables.sources import TableSource
-from batchscore.output.tables.write import TableStyle, check_table, is_table, write_table
-from batchscore.plan.survey import Survey, survey
+from batchscore.output.tables.write import TableStyle, is_table, write_table
+from batchscore.plan.survey import Survey, check_output, survey
 from batchscore.report.page.make import write_report
 from batchscore.report.page.sample import quickly
 from batchscore.report.run_end import RunEnd
@@ -59,7 +59,7 @@ from batchscore.run.incremental import (
     hidden_input,
 )
 from batchscore.run.job import Job
-from batchscore.run.prompt_source import PromptSource
+from batchscore.run.prompt_source import PromptSource, announce_lost
 from batchscore.run.record import (
     RunCall,
     RunResult,
@@ -140,12 +140,7 @@ def prepare(
         )
     output = output_of(cut(OutputSettings, settings))
     surveyed = survey(inputs, settings, output=output.named)
-    if output.file is not None and is_table(output.file):
-        fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
-        blank = {
-            each.file.name: Manifest(each.file.name, settings.task, fingerprint) for each in surveyed.ready
-        }
-        check_table(output.file, table_sources(surveyed, blank))
+    check_output(settings, surveyed, output)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
     name = run_name(conditions.started, shared_output=settings.shared_output)
     call = RunCall(name, tuple(inputs), command)
@@ -195,6 +190,7 @@ class Run:
             total = len(survey.problems) + len(survey.ready)
             text = f"{len(survey.problems)} of {total} files cannot be scored; the summary says why."
             self.listen(Notice(text))
+        announce_lost(ledger, survey, settings, self.listen)
         if isinstance(ledger, NextLedger):
             self.survey = drop_empty_files(survey, ledger, self.listen)
             digests = compare_inputs(self.survey, ledger)

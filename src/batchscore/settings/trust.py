@@ -30,6 +30,21 @@ CALLS_OTHERS, SCHEMA = "data_sources", "$schema"
 #: An address, also as lenient readers of URLs accept it: `https:host`, `//host`.
 ADDRESS = re.compile(r"://|\bhttps?:\S|^\s*[/\\]{2}\S", re.IGNORECASE)
 
+#: Keys of parameters whose texts name a place, and those of JSON schemas below which keys are other names.
+PLACE_KEY = re.compile(
+    r"url|uri|host|endpoint|callback|webhook|server|proxy|domain|connector|address|origin|href|redirect",
+    re.IGNORECASE,
+)
+NAMES = {"properties", "patternProperties", "$defs", "definitions"}
+
+#: A host without a scheme: with a path or a port, or as the whole text.
+_NAME = r"(?:[^\W_][\w-]*\.)+"
+HOST = re.compile(
+    rf"{_NAME}(?:[^\W\d_]{{2,}}|\d+|xn--[\w-]+)\.?[/\\?#]|\b(?=[\w.-]*[^\W\d_]|\d+\.)[\w.-]*\w:\d+|"
+    rf"\[[\da-f:.]*:[\da-f:.]*\]|^\s*{_NAME}[^\W\d_]{{2,}}\.?\s*$|^\s*\d+(\.\d+){{3}}\s*$",
+    re.IGNORECASE,
+)
+
 #: Addresses in MLflow's store: a registered model's version or alias, a logged model, a run's artifact.
 OF_MLFLOW = re.compile(r"(models|runs):/")
 
@@ -51,7 +66,7 @@ def settings_to_trust(
         return {}
     of_file = {name: value for name, value in given.items() if sources.get(name) == file.name}
     found = {name: value for name, value in of_file.items() if name in NEED_TRUST and value}
-    found |= {name: of_file[name] for name in PLACES if names_host(of_file.get(name))}
+    found |= {name: of_file[name] for name in PLACES if ADDRESS.search(of_file.get(name) or "")}
     model = of_file.get("model", "")
     # A saved model has parameters of its own. pathlib raises for names that no folder can have.
     if is_saved_model(model) and (is_address(model) or os.path.isdir(os.path.expanduser(model))):  # noqa: PTH111, PTH112
@@ -104,14 +119,31 @@ def names_place(value: Any) -> bool:
 
 
 def names_host(value: Any) -> bool:
-    """Whether a value holds an address, or tells the service to call another one."""
+    """Whether a value holds an address or a host, or tells the service to call another one."""
     if isinstance(value, Mapping):
-        return any(
-            key == CALLS_OTHERS or (key != SCHEMA and names_host(inner)) for key, inner in value.items()
-        )
+        return any(key != SCHEMA and member_names_host(key, inner) for key, inner in value.items())
     if isinstance(value, (list, tuple)):
         return any(map(names_host, value))
-    return isinstance(value, str) and ADDRESS.search(value) is not None
+    return isinstance(value, str) and bool(ADDRESS.search(value) or HOST.search(value))
+
+
+def member_names_host(key: str, value: Any) -> bool:
+    """Whether a key with its value names a host; the keys of a schema's properties are names of fields."""
+    if key == CALLS_OTHERS or (PLACE_KEY.search(key) and has_text(value)):
+        return True
+    if key in NAMES and isinstance(value, Mapping):
+        return any(
+            names_host(inner) if isinstance(inner, Mapping) else member_names_host(name, inner)
+            for name, inner in value.items()
+        )
+    return names_host(value)
+
+
+def has_text(value: Any) -> bool:
+    """Whether a value holds any text."""
+    if isinstance(value, (Mapping, list, tuple)):
+        return any(map(has_text, value.values() if isinstance(value, Mapping) else value))
+    return isinstance(value, str) and bool(value.strip())
 
 
 def trust_file(environ: Mapping[str, str]) -> Path:

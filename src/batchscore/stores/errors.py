@@ -83,6 +83,15 @@ _SYSTEM_CAUSES = {
 }
 
 
+#: The same for reading, if it is another cause; nothing is wrong with the folder's place then.
+_READING = {"read", "find", "list"}
+_READ_CAUSES = {
+    errno.EACCES: ("no permission to read it", "check its owner and mode, and those of its folder"),
+    errno.EPERM: ("the system does not allow it", "check its owner and mode, and those of its folder"),
+    errno.ENOENT: ("it does not exist, or was removed meanwhile", "check the path"),
+}
+
+
 class StoreFailure(OSError):  # noqa: N818 - named for what it is, as the tree in `errors` is
     """A store that failed: `reason` and `advice` are for a person, `strerror` holds both.
 
@@ -131,8 +140,11 @@ def explain_errors(path: Place, action: str) -> Iterator[None]:
         if isinstance(error, StoreFailure):
             reason, advice = error.reason, error.advice
         else:
-            other = (error.strerror or str(error), "check that the folder can be written")
-            reason, advice = _SYSTEM_CAUSES.get(error.errno or 0, other)
+            reads, number = action in _READING, error.errno or 0
+            way = "read" if reads else "written"
+            other = (error.strerror or str(error), f"check that the folder can be {way}")
+            known = _READ_CAUSES.get(number) if reads else None
+            reason, advice = known or _SYSTEM_CAUSES.get(number, other)
         raise OutputError(
             f"cannot {action} {path}: {reason}; {advice}, then run the same command again to continue"
         ) from error

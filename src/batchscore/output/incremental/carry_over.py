@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import orjson
 
-from batchscore.errors import BatchscoreError
+from batchscore.errors import BatchscoreError, UnreadableFile
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import commit_part
@@ -41,7 +41,8 @@ def carry_over_file(
 ) -> tuple[int, int]:
     """Write all that is known of a file's new version; return its rows, and the number of known ones.
 
-    Memory: one part's rows, and the answers to them.
+    A file that breaks off gives the rows before that place, and its version is not complete. Memory: one
+    part's rows, and the answers to them.
     """
     before = None if file in ledger.replaced else ledger.visible.manifests.get(file)
     spec = ledger.spec
@@ -50,13 +51,21 @@ def carry_over_file(
         manifest.dimensions = manifest.dimensions or before.dimensions
         manifest.simulated = before.simulated if manifest.simulated is None else manifest.simulated
     manifest.input, manifest.state = digest, "partial"
-    rows = 0
-    for number, group in groupby(items, key=lambda item: item.row // spec.rows_per_part):
+    rows, broken = 0, False
+
+    def readable() -> Iterator[Prompt | Settled]:
+        nonlocal broken
+        try:
+            yield from items
+        except UnreadableFile:  # the run meets it, too, and reports it
+            broken = True
+
+    for number, group in groupby(readable(), key=lambda item: item.row // spec.rows_per_part):
         part = Part(file, number, fully_read=True)
         carry_over_part(ledger, before, part, list(group), answers)
         rows += part.read
     retried = any(commit.retried(retry_errors=spec.retry_errors) for commit in manifest.parts.values())
-    if manifest.ok + manifest.errors == rows and not retried:
+    if manifest.ok + manifest.errors == rows and not retried and not broken:
         manifest.state = "complete"
     ledger.write_manifest(file)
     return rows, min(rows, manifest.final_rows(retry_errors=spec.retry_errors))

@@ -170,7 +170,12 @@ def put_in_place(layout: Layout, stem: str, *, sync: bool = False) -> None:
     new = read_manifest(path)
     place = layout.manifests / f"{stem}.json"
     before: dict[int, Commit] = read_manifest(place).parts if storage.exists(place) else {}
-    changed = [commit for number, commit in new.parts.items() if before.get(number) != commit]
+    # A part that was damaged in place may have become the same again.
+    changed = [
+        commit
+        for number, commit in new.parts.items()
+        if before.get(number) != commit or has_part(hidden, new.file, commit)
+    ]
     needed = [folder / part.name for each in changed for folder, part in part_files_of(hidden, each) if part]
     if lost := [path for path in needed if not storage.exists(path)]:
         raise OutputError(
@@ -195,6 +200,12 @@ def put_in_place(layout: Layout, stem: str, *, sync: bool = False) -> None:
     for commit in new.parts.values():
         remove_part(hidden, new.file, commit)
     remove_manifest(path)
+
+
+def has_part(layout: Layout, file: str, commit: Commit) -> bool:
+    """Whether all files of a part are in a layout."""
+    records = [folder / part.name for folder, part in part_files_of(layout, commit) if part]
+    return all(map(storage.exists, (*records, layout.digests(file, commit.part))))
 
 
 def copy_part(source: Layout, target: Layout, file: str, commit: Commit) -> None:
