@@ -258,7 +258,7 @@ def test_only_files_that_are_settled_are_returned(
     files.text("data/_SUCCESS", "")
     files.texts("data/_also.csv", ["a row"])
     files.text("data/.good.csv.crc", "x")
-    files.text("data/book.xlsx", "x")
+    files.text("data/book.ods", "x")
     files.bytes("data/torn.parquet", b"PAR1")
     files.csv("data/other.csv", [{"title": "no text"}])
     deployment.will(status=400, times=None, when_input_contains="refused")
@@ -271,9 +271,9 @@ def test_only_files_that_are_settled_are_returned(
     assert "bad.csv: 3 rows, 1 scored, 2 failed: more than BATCHSCORE_ERROR_THRESHOLD (0) allows" in end.words
     assert "torn.parquet cannot be scored" in end.words
     assert "other.csv cannot be scored: no column 'text' (AZUREML_BI_TEXT_COLUMN); its columns" in end.words
-    assert "book.xlsx: suffix .xlsx is not one" in end.words
+    assert "book.ods: suffix .ods is not one" in end.words
     asked = deployment.statistics().count
-    (Path("data/book.xlsx")).unlink()
+    (Path("data/book.ods")).unlink()
     (Path("data/torn.parquet")).unlink()
     (Path("data/other.csv")).unlink()
     lenient = hosted(host.model, {**TEXT, "BATCHSCORE_ERROR_THRESHOLD": "0.7"}, mini_batch_size=10)
