@@ -41,7 +41,7 @@ def named(data: bytes, chosen: str = "auto", column: str | None = None, **option
         (b"PAR1....", "parquet"),
         (b"ARROW1..", "arrow"),
         (b"PK\x03\x04..", "xlsx"),
-        (gzip.compress(b"id,text\n1,a\n"), "csv.gz"),
+        (gzip.compress(b"id,text\n1,a\n", mtime=0), "csv.gz"),
         (bz2.compress(b'{"text": "a"}\n'), "jsonl.bz2"),
         (lzma.compress(b"one\ntwo\n"), "txt.xz"),
     ],
