@@ -38,9 +38,10 @@ oldest: $(OLDEST)/.ready     ## the tests that use libraries, with the oldest re
 	$(OLDEST)/bin/pytest -n auto tests/api tests/azureml tests/endpoint tests/read tests/request tests/output \
 	    tests/cli/test_cli_commands.py tests/cli/test_cli_formats.py tests/mlflow_model
 
-# Two files' tests are left out since they import MLflow and the Azure ML SDK, which takes seconds.
+# At most four cases of each test. Two files' tests are left out since they import MLflow and the Azure ML SDK, which
+# takes seconds.
 quick: $(READY)              ## the tests that need no server and no process, in seconds
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not process" \
+	$(BIN)/pytest -n 2 --dist worksteal --cases 4 -m "not slow and not process" \
 	    --ignore tests/mlflow_model --ignore tests/azureml/test_check.py
 
 lint: $(READY)               ## check style and formatting

@@ -57,11 +57,21 @@ PROCESS_FIXTURES = frozenset(
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the tests whose fixtures start a process. Of those chosen, keep `--cases` of each test."""
     for item in items:
         if not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("process")
+    yield
+    if most := config.getoption("--cases"):
+        cases, kept, left_out = Counter[str](), [], []
+        for item in items:
+            name = item.nodeid.partition("[")[0]
+            cases[name] += 1
+            (kept if cases[name] <= most else left_out).append(item)
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
 
 
 def pytest_configure() -> None:
@@ -93,7 +103,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Describe a failure without the garbage collector: Python 3.11 cannot parse a source during a collection."""
+    """Describe a failure without the garbage collector: Python 3.11 fails to parse a source while it runs."""
     gc.disable()
     try:
         return (yield)
@@ -127,6 +137,7 @@ sys.addaudithook(_note_process)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cases", type=int, metavar="N", help="Run at most N cases of each test.")
     parser.addoption(
         "--update-golden", action="store_true", help="Write tests/golden again; review the difference."
     )

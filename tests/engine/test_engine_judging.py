@@ -122,7 +122,7 @@ def test_a_limit_of_inputs_is_found_and_remembered(refused: int | None, seconds:
     assert cost_of(service)[1] <= 1.5 * 10_240
 
 
-@pytest.mark.parametrize(("refused", "code"), [(504, None), (413, None), (400, "array_above_max_length")])
+@mostly_slow("refused, code", [(504, None), (413, None), (400, "array_above_max_length")], [(504, None)])
 def test_a_reduced_size_grows_back_when_larger_requests_are_accepted(refused: int, code: str | None) -> None:
     def refuse(texts: list[str]) -> Reply | None:
         strict = len(service.asked) < 200
@@ -141,6 +141,7 @@ def test_a_reduced_size_grows_back_when_larger_requests_are_accepted(refused: in
     assert cost_of(service)[1] <= 1.1 * 10_240
 
 
+@pytest.mark.slow
 def test_a_size_that_stays_refused_is_tried_ever_more_seldom() -> None:
     service = service_of(lambda texts: reply(504, {}) if len(texts) > 16 else None)
     settled, _, _ = scored(lambda: engine_over(service, prompts(20_480), rows_a_request=32, concurrency=4))

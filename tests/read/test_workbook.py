@@ -173,8 +173,8 @@ def inflated(path: Path, unit: bytes, megabytes: int) -> Path:
 @pytest.mark.parametrize(
     ("unit", "megabytes"),
     [
-        (b"<c/>", 5),
-        (b"<row/>", 8),
+        pytest.param(b"<c/>", 5, marks=pytest.mark.slow),
+        pytest.param(b"<row/>", 8, marks=pytest.mark.slow),
         (b'<row r="99999999999"/>', 1),
         pytest.param(b" ", 100, marks=pytest.mark.slow),
         pytest.param(b"<!-- <row>", 100, marks=pytest.mark.slow),
