@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
@@ -70,3 +72,9 @@ def rehearsal(line: str) -> list[str]:
             continue
         kept.append(word)
     return kept
+
+
+def write_tickets(path: Path) -> None:
+    """Write a workbook of support tickets: the texts of a sample, by other names."""
+    tickets = pd.read_csv(ROOT / "data" / "notes.csv").set_axis(["id", "subject", "text"], axis=1)
+    tickets.to_excel(path, index=False)

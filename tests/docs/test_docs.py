@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pytest
 
 from buckets import Bucket
@@ -29,6 +28,7 @@ from written import (
     name_of,
     rehearsal,
     shown_files,
+    write_tickets,
 )
 
 if TYPE_CHECKING:
@@ -138,9 +138,7 @@ def data(tmp_path: Path) -> Path:
     for page in PAGES:
         for name, text in shown_files(page).items():
             (tmp_path / name).write_text(text, "utf-8")
-    pd.read_csv(folder / "notes.csv").set_axis(["id", "subject", "text"], axis=1).to_excel(
-        tmp_path / "tickets.xlsx", index=False
-    )
+    write_tickets(tmp_path / "tickets.xlsx")
     return folder
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from written import RECIPES, blocks_of, rehearsal, shown_files
+from written import RECIPES, ROOT, blocks_of, rehearsal, shown_files, write_tickets
 
 if TYPE_CHECKING:
     import prefork
@@ -25,8 +26,18 @@ def letters(folder: Path) -> None:
         (folder / "letters" / f"letter-{number}.txt").write_text(text, "utf-8")
 
 
+def notes(folder: Path) -> None:
+    """Copy a file of the sample data."""
+    (folder / "data").mkdir()
+    shutil.copy(ROOT / "data" / "notes.csv", folder / "data" / "notes.csv")
+
+
 #: What a recipe begins with.
-INPUTS: Mapping[str, Callable[[Path], None]] = {"extract-fields": letters}
+INPUTS: Mapping[str, Callable[[Path], None]] = {
+    "extract-fields": letters,
+    "tickets": lambda folder: write_tickets(folder / "tickets.xlsx"),
+    "translate": notes,
+}
 
 
 @pytest.mark.slow
