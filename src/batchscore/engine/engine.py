@@ -258,11 +258,11 @@ class Engine:
         answer = estimator.usual_answer if self.answer_tokens is None else self.answer_tokens
         extra = answer * self.answers_per_row * len(prompts)
 
-        def body(deployment: Deployment) -> bytes:
-            return self.forms[deployment].body(prompts, request.complaint)
+        def body(deployment: Deployment, complaint: bytes) -> bytes:
+            return self.forms[deployment].body(prompts, complaint)
 
         tokens = estimator.tokens(size + self.fixed_bytes) + extra
-        return (request := Request(body, len(prompts), tokens, extra, budget, prompts))
+        return Request(body, len(prompts), tokens, extra, budget, prompts)
 
     def fitted(self, prompt: Prompt) -> Prompt | None:
         """Return a prompt, maybe truncated, that fits into a minute's quota; `None` if it has an error."""

@@ -57,11 +57,12 @@ PROBE_TOKENS = 8.0
 class Request:
     """One request: `body` gives the bytes for a deployment, `tokens` is the charge it is admitted for.
 
+    `body` must not refer to the request: such a cycle keeps both in memory until the garbage is collected.
     `extra_tokens` of these are for the answers, charged whether used or not. `prompts` are for the listener.
     `complaint` says what was wrong with the last answer, as JSON that `body` adds.
     """
 
-    body: Callable[[Deployment], bytes]
+    body: Callable[[Deployment, bytes], bytes]
     rows: int
     tokens: float
     extra_tokens: float
@@ -109,7 +110,7 @@ class Requester(Generic[T]):
         """Send once, judge the reply and inform the listener."""
         budget, rows = request.budget, request.rows
         budget.attempts += 1
-        body = request.body(deployment)
+        body = request.body(deployment, request.complaint)
         flight = self.timeouts.start(rows, budget.timeouts)
         deployment.in_flight += 1
         try:
@@ -159,10 +160,9 @@ class Requester(Generic[T]):
     ) -> None:
         """Report an attempt that got a reply to the listener; `billed` is read from it if it is not given."""
         rows, prompts, name = request.rows, request.prompts, deployment.name
-        if billed is None:
-            is_billed = b'"usage"' in reply.body
-            billed = self.billed(reply.body, rows, request.body(deployment)) if is_billed else (0, 0)
-        self.listen(Attempt(rows, reply.status, reply.seconds, cause, *billed, prompts, name))
+        if billed is None and b'"usage"' in reply.body:
+            billed = self.billed(reply.body, rows, request.body(deployment, request.complaint))
+        self.listen(Attempt(rows, reply.status, reply.seconds, cause, *(billed or (0, 0)), prompts, name))
 
     async def exchange(
         self, deployment: Deployment, body: bytes, rows: int, flight: Flight
@@ -200,7 +200,7 @@ class Requester(Generic[T]):
         self, request: Request, deployment: Deployment, ticket: Ticket, reply: Reply, reason: InvalidReply
     ) -> Result[T]:
         """Judge a reply whose status promised answers; the status within its body is the real one."""
-        outcome = unusable_outcome(reason, reply, request.body(deployment))
+        outcome = unusable_outcome(reason, reply, request.body(deployment, request.complaint))
         if reason.status is not None:
             reply = replace(reply, status=reason.status)
             return await self.judge_refusal(request, deployment, ticket, reply, outcome)
