@@ -203,7 +203,30 @@ def test_numbers_of_eight_bytes_are_not_read_as_twice_as_many(
 
 @pytest.mark.parametrize(
     "numbers",
-    [[0.0] * 32, [0.0, 1.0] * 16, [1.0] + [0.0] * 31, [2.0] * 32, [1.0, -1.0] * 16, [0.5, 0.25] * 16],
+    [
+        *([0.0] * 32, [0.0, 1.0] * 16, [1.0] + [0.0] * 31, [2.0] * 32, [1.0, -1.0] * 16, [0.5, 0.25] * 16),
+        # A short text: few numbers, some of them zero, and all others of a usual size.
+        [
+            0.587,
+            0.1,
+            0.0,
+            -0.1,
+            0.1,
+            -0.387,
+            0.186,
+            0.1,
+            0.387,
+            -0.2,
+            0.0,
+            0.186,
+            -0.286,
+            0.086,
+            -0.186,
+            -0.286,
+        ],
+        [0.0, 0.3, 0.1, 0.2, 0.0, -0.4, 0.2, 0.1] * 2,
+        [0.0, 0.3, 0.0, 0.2, 0.0, -0.4, 0.0, 0.1] * 3 + [0.1] * 8,
+    ],
 )
 def test_plain_vectors_of_four_bytes_are_read(numbers: list[float]) -> None:
     assert len(read([item(0, coded(*numbers))])) == 1

@@ -135,7 +135,7 @@ def has_eight_bytes(text: str) -> bool:
     with np.errstate(invalid="ignore"):
         likely = np.all((np.abs(second) >= 2**-4) & (np.abs(second) < 4) | (numbers == 0))
         sizes = np.abs(first.view("<f4"))
-        odd = np.mean(~np.isfinite(sizes) | (sizes > 1e4) | (sizes < 1e-8))
+        odd = np.mean(~np.isfinite(sizes) | (sizes > 1e4) | ((sizes < 1e-8) & (sizes > 0)))
     varied = len(np.unique(second)) > 1
     return bool(likely and varied and (not np.any(first & (2**29 - 1)) or odd > 0.2))
 
