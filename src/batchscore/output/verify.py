@@ -327,12 +327,13 @@ def _check_records(recorded: RecordedFiles, result: Verification) -> None:
 
 
 def _compare_counts(path: Place, checked: CheckedManifest, recorded: RecordedFiles) -> CheckedManifest:
-    """Compare a manifest without problems with the record of the last run of its file."""
-    what = None if checked.problems or checked.stated is None else recorded.contradiction(checked.stated)
+    """Compare a manifest, or what a repair makes of it, with the record of the last run of its file."""
+    shown = checked.sound if checked.problems else checked.stated
+    what = None if shown is None else recorded.contradiction(shown)
     if what is None or checked.sound is None:
         return checked
-    problem = OutputProblem(str(path), what, checked.sound.file)
-    return replace(checked, sound=replace(checked.sound, state="partial"), problems=[problem])
+    problems = checked.problems or [OutputProblem(str(path), what, checked.sound.file)]
+    return replace(checked, sound=replace(checked.sound, state="partial"), problems=problems)
 
 
 def _add_file(
