@@ -1,4 +1,4 @@
-"""Which cases of a large table run by default? A few that stand for the others, which are marked `slow`."""
+"""Which cases of a large table run by default? A few; the others are marked `slow`."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class Score:
 
     `value` is a `(d,)` float32 array for embeddings, otherwise the text (`None` if the model gave none), or a
     list of texts if several answers a row were requested; `finish_reason` likewise (`None` for embeddings).
-    With a schema, the values of JSON that match it stand for texts. `usage` holds token counts as the service
+    With a schema, values of JSON take the place of texts. `usage` holds token counts as the service
     names them, `raw` the whole reply; both are set only on request.
     """
 

@@ -232,7 +232,7 @@ def test_standard_input_and_standard_output(monkeypatch: pytest.MonkeyPatch, tmp
     code, out, said = run_piped([*score, "--json"], b"text\none\n")
     assert (code, "writes to standard output, and so does --json" in said) == (2, True)
     code, out, said = run_piped(["score", "-", "a.csv", *score[2:]], b"text\none\n")
-    assert (code, "stands alone" in said) == (1, True)
+    assert (code, "the only INPUT" in said) == (1, True)
     code, out, said = run_piped(score, b"")
     assert (code, "standard input is empty" in said) == (1, True)
 

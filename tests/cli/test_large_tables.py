@@ -41,7 +41,7 @@ def write_xlsx(path: Path, rows: int) -> None:
 
 
 def write_output(folder: Path, source: Path, rows: int) -> None:
-    """Write the parts and the manifest of a run over `source`; a model of so many rows would take an hour."""
+    """Write the parts and the manifest of a run over `source`; a run of them would take an hour."""
     layout = Layout(folder, "chat", ".jsonl")
     storage.write_whole(layout.readme, b"")
     known = {"params": {}, "format": "jsonl", "rows_per_part": ROWS_PER_PART, "keep": [], "txt": "lines"}

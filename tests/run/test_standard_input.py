@@ -18,7 +18,7 @@ from batchscore.run.standard_input import with_standard_input
 
 
 def named(data: bytes, chosen: str = "auto", column: str | None = None, **options: Any) -> str:
-    """Return the name of the file that stands for standard input; it is gone afterwards."""
+    """Return the name of the file that holds standard input; it is gone afterwards."""
     with with_standard_input(["-"], io.BytesIO(data), chosen, column, ReadOptions(**options)) as files:
         (path,) = map(Path, files)
         assert path.read_bytes() == data
@@ -58,10 +58,10 @@ def test_what_the_user_says_decides() -> None:
     assert named("id;text\n1;é\n".encode("latin-1"), encoding="latin-1") == "stdin.csv"
 
 
-def test_other_inputs_are_given_as_they_are_and_stand_not_beside_it() -> None:
+def test_other_inputs_are_given_as_they_are_and_refused_beside_it() -> None:
     with with_standard_input(["a", "b"], io.BytesIO(), "auto", None, ReadOptions()) as files:
         assert files == ["a", "b"]
-    for inputs, data, words in ((["-", "a"], b"x", "stands alone"), (["-"], b"", "standard input is empty")):
+    for inputs, data, words in ((["-", "a"], b"x", "only INPUT"), (["-"], b"", "standard input is empty")):
         with (
             pytest.raises(InputError, match=words),
             with_standard_input(inputs, io.BytesIO(data), "auto", None, ReadOptions()),

@@ -23,7 +23,7 @@ from batchscore.stores.this_machine import own_folder
 
 
 def file_for(settings: Settings, inputs: Sequence[str], *, as_json: bool) -> Path:
-    """Return the file that stands for standard output; raises `UsageError` if something else is printed."""
+    """Return the file for standard output; raises `UsageError` if something else is printed."""
     what = f"{setting_name('output')} - writes to standard output"
     if as_json:
         raise UsageError(f"{what}, and so does --json. Give {setting_name('output')} a file or a folder.")

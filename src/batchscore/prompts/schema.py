@@ -1,4 +1,4 @@
-"""Which form must an answer have, how is the service told, and which answers are valid?
+"""Which form must an answer have, how is the schema sent, and which answers are valid?
 
 One `AnswerSchema` a run: it gives the parameters and the text of a request, and turns the text of an answer
 into its value. It knows JSON Schema, not tasks, replies or records. Without a schema nothing here is used.
@@ -22,7 +22,7 @@ from batchscore.rows import load_json
 from batchscore.settings.json_schema import parts, resolve
 from batchscore.settings.slices import SchemaSettings
 
-#: How the service is told of a schema; of these a run may use the first that the service accepts.
+#: How a schema is sent; of these a run may use the first that the service accepts.
 STRICT, LOOSE, JSON, PROMPT = "strict", "json_schema", "json_object", "prompt"
 FORMS = {
     STRICT: "sent in strict mode",
@@ -47,7 +47,7 @@ MOST_COMPLAINT = 600
 #: Validation errors that are compared to find the one that says most.
 MOST_ERRORS = 50
 
-#: What a service sends again and again that ignores how it was told of the schema.
+#: What a service sends again and again that ignores the schema.
 NOT_JSON = "The answer is not JSON."
 CUT_OFF = "it was cut off (finish_reason length)"
 
@@ -88,12 +88,12 @@ class AnswerSchema:
 
     @property
     def summary(self) -> str:
-        """How the service is told of the schema, and why not in strict mode, for people."""
+        """How the schema is sent, and why not in strict mode, for people."""
         return "\n".join([f"{len(self.names)} fields, {self.how}", *self.violations])
 
     @property
     def how(self) -> str:
-        """How the service is told of the schema at first."""
+        """How the schema is sent at first."""
         return FORMS[self.forms[0]] + (BREAKS_RULES if self.violations else "")
 
     def notices(self) -> list[str]:

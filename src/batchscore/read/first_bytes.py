@@ -14,7 +14,7 @@ ARROW_STREAM = b"\xff\xff\xff\xff"
 
 UTF_16_TEXT = "UTF-16 text: convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"
 
-#: Texts that stand in place of a file whose content is elsewhere.
+#: Texts in place of a file whose content is elsewhere.
 _POINTERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (
         re.compile(rb"version https://git-lfs\.github\.com/spec/"),

@@ -18,7 +18,7 @@ class InputFile:
     `name` is its path below the base folder, with `/`, as in records (bytes that are not UTF-8 as `\xff`).
     `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`,
     `"zst"`, `"bz2"`, `"xz"` or `None`. `size` is in bytes, as stored. `encoding` is Python's name of a text's
-    encoding, `None` if unknown as yet. `partitions` are the columns that its folders (`lang=en`) stand for,
+    encoding, `None` if unknown as yet. `partitions` are the columns that its folders (`lang=en`) give,
     with their text.
     """
 

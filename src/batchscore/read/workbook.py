@@ -200,7 +200,7 @@ def _value(cell: Any) -> Any:
     return value
 
 
-#: How a text in a workbook stands for a character that XML cannot hold (ECMA-376 part 1, 22.9.2.19).
+#: How a text in a workbook writes a character that XML cannot hold (ECMA-376 part 1, 22.9.2.19).
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 

@@ -47,7 +47,7 @@ def with_standard_input(
         yield inputs
         return
     if len(inputs) > 1:
-        raise InputError("- is standard input, and stands alone: name no other INPUT with it.")
+        raise InputError("- is standard input, which must be the only INPUT: name no other with it.")
     if stream.isatty():
         raise InputError("- is standard input, and that is a terminal: use a pipe, or < FILE.")
     with tempfile.TemporaryDirectory(prefix="batchscore-stdin-") as folder:

@@ -46,7 +46,7 @@ class EndpointSettings(GatewaySettings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchemaSettings:
-    """Which form each answer must have, and how the service is told."""
+    """Which form each answer must have, and how the schema is sent."""
 
     schema: Mapping[str, Any] | None
     schema_mode: str

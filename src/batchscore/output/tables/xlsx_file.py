@@ -132,7 +132,7 @@ def too_many_rows() -> str:
 def check_fits(
     file: Place, columns: Sequence[str], rows: Iterable[tuple[str, int, Mapping[str, Any]]]
 ) -> None:
-    """Raise `InputError` if a sheet cannot hold the input, which is told before anything is paid for.
+    """Raise `InputError` if a sheet cannot hold the input, before anything is paid for.
 
     `rows` are the file, the number and the cells of each row.
     """

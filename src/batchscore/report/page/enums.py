@@ -22,7 +22,7 @@ DEEPEST = 8
 
 @dataclass(frozen=True, slots=True)
 class EnumCounts:
-    """The counts of an enum's values, also of those that do not occur; null stands for a missing field."""
+    """The counts of an enum's values, also of those that do not occur; a missing field counts as null."""
 
     field: str
     counts: Mapping[str, int]
