@@ -116,7 +116,7 @@ def have_eight_bytes(embeddings: Sequence[Any]) -> bool:
     """Whether vectors from base64 have numbers of eight bytes (float64), which read as twice as many of four.
 
     The second half of such a number has its sign and exponent: as a number of four bytes it is about 1. Its
-    first half is zero or a power of two if the number was one of four bytes, else of any size.
+    first half has only its three highest bits if the number was one of four bytes, else any size.
     """
     texts = [embedding for embedding in embeddings if isinstance(embedding, str)]
     return bool(texts) and all(map(has_eight_bytes, texts[:8]))
@@ -137,7 +137,8 @@ def has_eight_bytes(text: str) -> bool:
         sizes = np.abs(first.view("<f4"))
         odd = np.mean(~np.isfinite(sizes) | (sizes > 1e4) | ((sizes < 1e-8) & (sizes > 0)))
     varied = len(np.unique(second)) > 1
-    return bool(likely and varied and (not np.any(first & (2**29 - 1)) or odd > 0.2))
+    rounded = np.mean(first != 0) > 0.5 and not np.any(first & (2**29 - 1))
+    return bool(likely and varied and (rounded or odd > 0.2))
 
 
 def decode_vector(embedding: Any) -> Block | InvalidReply:
