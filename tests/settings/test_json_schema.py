@@ -10,9 +10,11 @@ import pytest
 
 from batchscore.errors import UsageError
 from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.prompts.schema import answer_schema
 from batchscore.prompts.strict_rules import strict_violations
 from batchscore.settings.config_file import ConfigFile
 from batchscore.settings.json_schema import closed, parts, resolve, schema_document
+from batchscore.settings.slices import PromptSettings, cut
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 
@@ -82,6 +84,15 @@ def test_a_file_that_is_nested_too_deeply_is_named() -> None:
         UsageError, match=r"schema b\.json: at #/properties/a/.*…, it is nested more than 100"
     ):
         schema_document("b.json")
+
+
+def test_a_file_is_named_by_what_is_found_later() -> None:
+    Path("b.json").write_text(json.dumps({"pattern": "^(a+)+$"}))
+    settings = resolve_settings(
+        {"task": "chat", "model": "m", "output": "out", "schema": "b.json"}, environ={}
+    )
+    with pytest.raises(UsageError, match=r"schema b\.json: at #/pattern: "):
+        answer_schema(cut(PromptSettings, settings.settings))
 
 
 def test_a_mapping_is_copied_and_a_tuple_is_a_list() -> None:

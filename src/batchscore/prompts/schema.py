@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 
 from batchscore.errors import UsageError, setting_name
-from batchscore.prompts.patterns import is_explosive
+from batchscore.prompts.schema_check import check_document
 from batchscore.prompts.strict_rules import strict_violations
 from batchscore.prompts.sure_validation import MOST_INTEGER, sure_validation
 from batchscore.rows import load_json
-from batchscore.settings.json_schema import parts, resolve, roots, same_value, short
+from batchscore.settings.json_schema import parts, roots, short, source_of
 from batchscore.settings.slices import SchemaSettings
 
 #: How a schema is sent; of these a run may use the first that the service accepts.
@@ -161,12 +161,13 @@ def answer_schema(settings: SchemaSettings) -> AnswerSchema | None:
     try:
         return usable_schema(settings.schema, settings)
     except RecursionError:
-        raise UsageError(f"{setting_name('schema')} is nested too deeply.") from None
+        raise UsageError(f"{source_of(settings.schema)} is nested too deeply.") from None
 
 
 def usable_schema(document: Mapping[str, Any], settings: SchemaSettings) -> AnswerSchema:
     """Return the schema of a document; raises `UsageError`."""
-    check_document(document)
+    where = source_of(document)
+    check_document(document, where)
     # jsonschema takes 0.1 s to load, and few runs need it.
     import jsonschema  # noqa: PLC0415
     from jsonschema import validators  # noqa: PLC0415
@@ -177,17 +178,15 @@ def usable_schema(document: Mapping[str, Any], settings: SchemaSettings) -> Answ
         kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
     if kind is jsonschema.Draft3Validator:
         raise UsageError(
-            f"{setting_name('schema')}: at #/$schema, draft 3 of JSON Schema is not supported: its type and "
+            f"{where}: at #/$schema, draft 3 of JSON Schema is not supported: its type and "
             "required have another meaning. Use draft 4 or later."
         )
     for pointer, root in roots(document):
         try:
             kind.check_schema(root)
         except jsonschema.SchemaError as error:
-            where = short("/".join([pointer, *map(str, error.absolute_path)]))
-            raise UsageError(
-                f"{setting_name('schema')} is not a valid JSON Schema: at {where}: {error.message[:200]}."
-            ) from None
+            at = short("/".join([pointer, *map(str, error.absolute_path)]))
+            raise UsageError(f"{where} is not a valid JSON Schema: at {at}: {error.message[:200]}.") from None
     # An integer must fit into a column of 64 bits. The registry is empty: nothing is fetched.
     whole = kind.TYPE_CHECKER.is_type
     checker = kind.TYPE_CHECKER.redefine(
@@ -213,75 +212,6 @@ def usable_schema(document: Mapping[str, Any], settings: SchemaSettings) -> Answ
         sure_validation(document, lambda part: validator.evolve(schema=part).is_valid, formats.conforms),
         frozenset(name for _, part in parts(document) for name in properties_of(part)),
     )
-
-
-def check_document(document: Any) -> None:
-    """Raise `UsageError` for a reference that names nothing, and for a pattern that cannot be used."""
-    where = setting_name("schema")
-    if not isinstance(document, Mapping) or not document:
-        raise UsageError(f"{where} must be a JSON Schema: an object that is not empty.")
-    found = list(parts(document))
-    targets = {
-        f"#{part['$anchor']}": part for _, part in found if isinstance(part, dict) and "$anchor" in part
-    }
-    for pointer, part in found:
-        if not isinstance(part, Mapping):
-            continue
-        reference = part.get("$ref", "#")
-        target = targets.get(reference) if isinstance(reference, str) else None
-        if target is None and resolve(reference, document) is None:
-            raise UsageError(
-                f"{where}: at {short(pointer)}, the reference {reference!r} names no part of the schema. Put "
-                'what it means under "$defs", and refer to "#/$defs/NAME".'
-            )
-        named = part.get("patternProperties")
-        for at, pattern in [
-            (f"{pointer}/pattern", part.get("pattern", "")),
-            *((f"{pointer}/patternProperties", each) for each in (named if isinstance(named, dict) else ())),
-        ]:
-            if problem := pattern_problem(pattern):
-                raise UsageError(f"{where}: at {short(at)}: {problem}.")
-    refuse_cycles(found, lambda name: targets.get(name, resolve(name, document)))
-
-
-def pattern_problem(pattern: Any) -> str:
-    """Return why a regular expression cannot be used; empty if it can."""
-    try:
-        if is_explosive(pattern):
-            return (
-                f"{pattern[:LONGEST_NAME]!r} repeats a part that repeats itself, so that some texts take "
-                "forever. Write it so that each character can match in one way only, such as a+ for (a+)+"
-            )
-    except RecursionError:
-        return "the pattern is nested too deeply"
-    except (re.error, TypeError, ValueError, OverflowError) as error:
-        return str(error)
-    return ""
-
-
-def refuse_cycles(found: Iterable[tuple[str, Any]], target: Callable[[Any], Any]) -> None:
-    """Raise `UsageError` for a part that means itself, of the same value; within a value it may."""
-    words = ("$ref", "$dynamicRef", "$recursiveRef")
-    done: set[int] = set()
-    for pointer, part in found:
-        # A part with None behind it is left again.
-        pending: list[tuple[Any, bool]] = [(part, False)]
-        around: set[int] = set()
-        while pending:
-            each, is_left = pending.pop()
-            if is_left:
-                around.discard(id(each))
-                done.add(id(each))
-            elif isinstance(each, Mapping) and id(each) not in done:
-                if id(each) in around:
-                    raise UsageError(
-                        f"{setting_name('schema')}: at {short(pointer)}, references lead in a circle back to "
-                        "the same value. A schema may contain itself only within properties or items."
-                    )
-                around.add(id(each))
-                pending.append((each, True))
-                named = [target(each[word]) for word in words if isinstance(each.get(word), str)]
-                pending += [(inner, False) for inner in (*named, *same_value(each))]
 
 
 def properties_of(part: Any) -> Mapping[str, Any]:

@@ -30,6 +30,21 @@ MOST_LEVELS = 100
 LONGEST_POINTER = 120
 
 
+class SchemaFile(dict[str, Any]):
+    """A schema of a file, whose name messages about it give."""
+
+    __slots__ = ("where",)
+
+    def __init__(self, document: Mapping[str, Any], where: str) -> None:
+        super().__init__(document)
+        self.where = where
+
+
+def source_of(document: Any) -> str:
+    """Return the name of a schema for messages: the setting, and its file if it has one."""
+    return document.where if isinstance(document, SchemaFile) else setting_name("schema")
+
+
 def schema_document(given: Any) -> Any:
     """Return the JSON Schema of a file, its text, a mapping or a Pydantic model; raises `UsageError`.
 
@@ -46,7 +61,9 @@ def schema_document(given: Any) -> Any:
             what = getattr(given, "__name__", type(given).__name__)
             raise UsageError(f"{setting_name('schema')}: {what} has no JSON Schema: {error}") from None
     if not isinstance(given, str):
-        return json_copy(given, setting_name("schema")) if isinstance(given, Mapping) else given
+        if isinstance(given, SchemaFile) or not isinstance(given, Mapping):
+            return given
+        return json_copy(given, setting_name("schema"))
     is_json = given.lstrip().startswith("{")
     where = setting_name("schema") if is_json else f"{setting_name('schema')} {given}"
     try:
@@ -58,7 +75,7 @@ def schema_document(given: Any) -> Any:
         raise UsageError(f"{where} is not JSON: {error}.") from None
     if not isinstance(document, dict):
         raise UsageError(f"{where} must hold a JSON object: a JSON Schema.")
-    return json_copy(document, where)
+    return SchemaFile(json_copy(document, where), where)
 
 
 def json_copy(value: Any, where: str, pointer: str = "#", level: int = 0) -> Any:
