@@ -35,14 +35,14 @@ class SchemaFile(dict[str, Any]):
 
     __slots__ = ("where",)
 
-    def __init__(self, document: Mapping[str, Any], where: str) -> None:
+    def __init__(self, document: Any = (), where: str = "") -> None:
         super().__init__(document)
         self.where = where
 
 
 def source_of(document: Any) -> str:
     """Return the name of a schema for messages: the setting, and its file if it has one."""
-    return document.where if isinstance(document, SchemaFile) else setting_name("schema")
+    return (isinstance(document, SchemaFile) and document.where) or setting_name("schema")
 
 
 def schema_document(given: Any) -> Any:
