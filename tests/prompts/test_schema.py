@@ -25,7 +25,7 @@ from batchscore.prompts.schema import (
     with_instruction,
 )
 from batchscore.prompts.strict_rules import strict_violations
-from batchscore.prompts.sure_validation import sure_validation
+from batchscore.prompts.sure_validation import Steps, sure_validation
 from batchscore.settings.slices import SchemaSettings
 from tickets import ANSWER, SCHEMA, closed
 
@@ -168,6 +168,16 @@ def test_an_answer_that_the_validator_fails_on_is_invalid(part: Any, value: Any)
         schema_of(part).value_of(json.dumps(value), cut_off=False)
 
 
+@pytest.mark.parametrize("word", ["anyOf", pytest.param("oneOf", marks=pytest.mark.slow)])
+def test_an_answer_that_would_be_tried_in_2_to_the_40_ways_is_invalid(word: str) -> None:
+    ways = {f"{at}": {word: [{"$ref": f"#/$defs/{at + 1}"}] * 2} for at in range(40)}
+    schema = schema_of({"$ref": "#/$defs/0", "$defs": {**ways, "40": TEXT}})
+    begun = time.process_time()
+    with pytest.raises(InvalidAnswer, match="The answer cannot be validated: TooManySteps"):
+        schema.value_of("5", cut_off=False)
+    assert time.process_time() - begun < 20
+
+
 def test_a_value_that_the_schema_false_forbids_is_called_so() -> None:
     with pytest.raises(InvalidAnswer, match="schema: it has a value where none is allowed"):
         schema_of({"properties": {"a": False}}).value_of('{"a": 1}', cut_off=False)
@@ -290,7 +300,7 @@ def test_the_quick_check_accepts_the_usual_answer_without_jsonschema() -> None:
     def complete(part: Any) -> Any:
         raise AssertionError(part)
 
-    check = sure_validation(SCHEMA, complete, lambda _, __: True)
+    check = sure_validation(SCHEMA, complete, lambda _, __: True, Steps())
     assert check(ANSWER)
     assert check({**ANSWER, "order": None, "tags": [], "due": None})
     assert not check({**ANSWER, "priority": "zebra"})
@@ -439,6 +449,7 @@ def test_parts_that_many_references_lead_to_are_looked_at_once() -> None:
     assert schema_of(chain(40)).violations == ("#: it has 41 levels of objects; at most 10 are allowed",)
 
 
+@pytest.mark.slow
 def test_references_that_lead_too_deep_are_refused() -> None:
     with pytest.raises(UsageError, match="nested too deeply"):
         schema_of(chain(250))

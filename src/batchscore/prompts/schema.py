@@ -18,7 +18,13 @@ import orjson
 from batchscore.errors import UsageError, setting_name
 from batchscore.prompts.schema_check import check_document
 from batchscore.prompts.strict_rules import strict_violations
-from batchscore.prompts.sure_validation import MOST_INTEGER, sure_validation
+from batchscore.prompts.sure_validation import (
+    MOST_INTEGER,
+    MOST_STEPS,
+    STEPS_OF_JSONSCHEMA,
+    Steps,
+    sure_validation,
+)
 from batchscore.rows import load_json
 from batchscore.settings.json_schema import parts, roots, short, source_of
 from batchscore.settings.slices import SchemaSettings
@@ -75,7 +81,7 @@ class AnswerSchema:
     `forms` are the ways to tell the service, in the order in which they are tried; `violations` say why
     strict mode is not among them. `is_sure` is the quick check, `validator` the complete one. `names` are the
     properties that the schema names: only they may be in a message. `feedback`: a second request says what
-    was wrong with the first answer.
+    was wrong with the first answer. `steps` bounds the work of both checks.
     """
 
     document: Mapping[str, Any]
@@ -85,6 +91,7 @@ class AnswerSchema:
     validator: Any = field(repr=False)
     is_sure: Callable[[Any], bool] = field(repr=False)
     names: frozenset[str] = field(repr=False)
+    steps: Steps = field(repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -132,8 +139,10 @@ class AnswerSchema:
         if text.count("{") + text.count("[") > MOST_LEVELS and is_deep(value):
             raise InvalidAnswer(TOO_DEEP, TOO_DEEP)
         try:
+            self.steps.left = MOST_STEPS
             if self.is_sure(value):
                 return value
+            self.steps.left = MOST_STEPS
             wrong = best_error(self.validator, value)
         except Exception as error:
             # jsonschema lets some values fail, such as `a{99999999999}` as a `format: regex`.
@@ -193,7 +202,15 @@ def usable_schema(document: Mapping[str, Any], settings: SchemaSettings) -> Answ
         "integer", lambda _, value: whole(value, "integer") and -MOST_INTEGER <= value < MOST_INTEGER
     )
     formats = kind.FORMAT_CHECKER
-    validator = validators.extend(kind, {"uniqueItems": repeated_items}, type_checker=checker)(
+    steps = Steps()
+    follow = kind.VALIDATORS["$ref"]
+
+    def follow_counted(*given: Any) -> Iterator[Any]:
+        steps.count(STEPS_OF_JSONSCHEMA)
+        yield from follow(*given) or ()
+
+    changed = {"uniqueItems": repeated_items, "$ref": follow_counted}
+    validator = validators.extend(kind, changed, type_checker=checker)(
         document, format_checker=formats, registry=Registry()
     )
     violations = tuple(strict_violations(document))
@@ -209,8 +226,11 @@ def usable_schema(document: Mapping[str, Any], settings: SchemaSettings) -> Answ
         violations if forms[0] in {STRICT, LOOSE} else (),
         settings.schema_feedback,
         validator,
-        sure_validation(document, lambda part: validator.evolve(schema=part).is_valid, formats.conforms),
+        sure_validation(
+            document, lambda part: validator.evolve(schema=part).is_valid, formats.conforms, steps
+        ),
         frozenset(name for _, part in parts(document) for name in properties_of(part)),
+        steps,
     )
 
 
