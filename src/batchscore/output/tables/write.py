@@ -87,8 +87,7 @@ def check_table(file: Place, sources: Sequence[TableSource]) -> None:
         return
     fingerprint = sources[0].manifest.fingerprint if sources else {}
     columns = columns_of(input_columns(sources), fingerprint)
-    fits_already = len(sources) == 1 and sources[0].file.suffix == ".xlsx"
-    check_fits(file, columns.header, () if fits_already else _cells(sources))
+    check_fits(file, columns.header, _cells(sources))
 
 
 def _cells(sources: Iterable[TableSource]) -> Iterator[tuple[str, int, dict[str, Any]]]:
