@@ -45,11 +45,34 @@ def written_xlsx(path: Path, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 
 @pytest.mark.parametrize(
     "text",
-    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "-", "+", "-2 apples", "- item",
+    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t1", "\r1", "\n1", "\uff1d1", "-", "+", "-2 apples", "- item",
      "+49 170 1", "=", "-1e", "--1"],
 )  # fmt: skip
 def test_a_text_that_begins_like_a_formula_gets_an_apostrophe(text: str) -> None:
     assert without_formula(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("a;=1", "a;'=1"),
+        ("a\t@b", "a\t'@b"),
+        ('a;"=1;-b', "a;\"'=1;'-b"),
+        ("a\n=1", "a\n'=1"),
+        ("a\n+cmd|x", "a\n'+cmd|x"),
+        ("\n=1", "'\n'=1"),
+        ("=a;=b", "'=a;'=b"),
+        ("a;-2+cmd", "a;'-2+cmd"),
+        ("a;- cmd", "a;'- cmd"),
+    ],
+)
+def test_a_formula_after_a_split_gets_an_apostrophe(text: str, safe: str) -> None:
+    assert without_formula(text) == safe
+
+
+@pytest.mark.parametrize("text", ["1;-2;+3.5", "list:\n- one\n- two\n---\n-5\n", "a; =b", "a,=b", "a|-b"])
+def test_lists_and_numbers_stay_as_they_are(text: str) -> None:
+    assert without_formula(text) == text
 
 
 @pytest.mark.parametrize(

@@ -71,21 +71,19 @@ def test_other_inputs_are_given_as_they_are_and_refused_beside_it() -> None:
 
 def test_what_cannot_be_read_or_copied_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Failing(io.BytesIO):
-        def read(self, size: int | None = -1, /) -> bytes:
+        def read(self, *_: object) -> bytes:
             raise OSError(5, "Input/output error")
 
     def copied(stream: io.BytesIO | None) -> None:
         with with_standard_input(["-"], stream, "auto", None, ReadOptions()):
             pass
 
-    with pytest.raises(InputError, match="standard input cannot be read: Input/output error"):
+    with pytest.raises(InputError, match="cannot be read: Input/output error"):
         copied(Failing())
     with pytest.raises(InputError, match="that is closed"):
         copied(None)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
-    with pytest.raises(
-        OutputError, match="cannot be copied to the temporary folder: No such file.* Set TMPDIR"
-    ):
+    with pytest.raises(OutputError, match="cannot be copied to the temporary folder: No such"):
         copied(io.BytesIO(b"one"))
 
 

@@ -48,6 +48,15 @@ def write_delimited(
     _flush(buffer, sink)
 
 
+#: What begins a formula within a text if a program splits it there: at a semicolon, as Excel does in many
+#: countries, at a tab or at a line break, because that program does not know the quotes.
+_INNER_FORMULA = re.compile(r'[;\t\r\n]"*[-=+@＝＋－＠]')  # noqa: RUF001
+
+#: A number that is a cell by itself, and an item of a list or a rule in Markdown.
+_NUMBER_CELL = re.compile(rf'{_NUMBER.pattern} *(?:[;,\t\r\n"]|\Z)')
+_MARKDOWN = re.compile(r"[-+]+(?:\s|\Z)")
+
+
 def _quoted(text: str | None) -> str:
     if not text or not _NEEDS_QUOTES(text):
         return text or ""
@@ -62,7 +71,14 @@ def _flush(buffer: StringIO, sink: Sink) -> None:
 
 
 def without_formula(text: str | None) -> str | None:
-    """Return a text with an apostrophe before it if a spreadsheet program would run it as a formula."""
-    if text and text[0] in _FORMULA and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
+    """Return a text with an apostrophe before all that a spreadsheet program would run as a formula."""
+    if not text:
+        return text
+    safe = _INNER_FORMULA.sub(_guarded, text)
+    return f"'{safe}" if text[0] in _FORMULA and not _NUMBER.fullmatch(text) else safe
+
+
+def _guarded(found: re.Match[str]) -> str:
+    begins, whole, at = found[0][:-1], found.string, found.end() - 1
+    is_item = begins[0] in "\r\n" and _MARKDOWN.match(whole, at)
+    return found[0] if is_item or _NUMBER_CELL.match(whole, at) else f"{begins}'{whole[at]}"
