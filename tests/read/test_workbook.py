@@ -74,6 +74,9 @@ def test_dates_numbers_and_texts_are_as_people_see_them(tmp_path: Path) -> None:
         (dt.datetime(2026, 1, 5, 9, 8, 0, 600_000), "d.m.yy h:mm:ss", dt.datetime(2026, 1, 5, 9, 8, 1)),
         (dt.time(9, 5, 0, 1000), "h:mm:ss", dt.time(9, 5)),
         (dt.time(9, 5, 0, 1000), "mm:ss.000", dt.time(9, 5, 0, 1000)),
+        (0, "yyyy-mm-dd", "1900-01-00"),
+        (0.5, "yyyy-mm-dd hh:mm", "1900-01-00T12:00:00"),
+        (1.25, "h:mm", dt.time(6)),
         (1, "yyyy-mm-dd", dt.date(1900, 1, 1)),
         (59, "yyyy-mm-dd", dt.date(1900, 2, 28)),
         (61, "yyyy-mm-dd", dt.date(1900, 3, 1)),
@@ -91,6 +94,16 @@ def test_a_format_says_what_people_see(tmp_path: Path, value: Any, form: str, sh
     path = workbook(tmp_path / "a.xlsx", [["a"], [value]], formats=[("A2", form)])
     (found,) = outcome(path).cells
     assert (type(found["a"]), found["a"]) == (type(shown), shown)
+
+
+def test_dates_that_are_counted_from_1904(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.epoch = openpyxl.utils.datetime.MAC_EPOCH
+    for row, value in enumerate(("a", 0, 0.5, 366), 1):
+        book.active.cell(row, 1, value).number_format = "yyyy-mm-dd"
+    book.save(tmp_path / "a.xlsx")
+    days = [dt.date(1904, 1, 1), dt.date(1904, 1, 1), dt.date(1905, 1, 1)]
+    assert [row["a"] for row in outcome(tmp_path / "a.xlsx").cells] == days
 
 
 def test_errors_and_texts_in_several_fonts_are_as_people_see_them(tmp_path: Path) -> None:

@@ -56,7 +56,11 @@ def shown_value(cell: Any) -> Any:
         shows, value = _shows(form), _rounded(value, form)
         return value.date() if shows == "date" else value.time() if shows == "time" else value
     if kind is time:
-        return _rounded(datetime.combine(date.min, value), cell.number_format).time()
+        form = cell.number_format
+        value = _rounded(datetime.combine(date.min, value), form).time()
+        return (
+            value if (shows := _shows(form)) == "time" else _first_day(cell, value, with_time=shows != "date")
+        )
     if kind is timedelta:
         return _duration(value, cell.number_format)
     return value
@@ -101,6 +105,14 @@ def _rounded(point: datetime, form: str) -> datetime:
     whole = point.replace(microsecond=0)
     is_last = whole == _LAST_SECOND
     return whole if point.microsecond < 500_000 or is_last else whole + timedelta(seconds=1)
+
+
+def _first_day(cell: Any, value: time, *, with_time: bool) -> Any:
+    """Return the point in time of a number below 1, as that of an empty cell: Excel shows a day 0 of 1900."""
+    if cell.parent.parent.epoch.year == 1904:
+        day = datetime.combine(date(1904, 1, 1), value)
+        return day if with_time else day.date()
+    return f"1900-01-00T{value.isoformat()}" if with_time else "1900-01-00"
 
 
 def _duration(value: timedelta, form: str) -> str:
