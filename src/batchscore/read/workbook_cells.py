@@ -53,11 +53,12 @@ def shown_value(cell: Any) -> Any:
         return int(shown) if shown.is_integer() and abs(shown) < _EXACT else shown
     if kind is datetime:
         form = cell.number_format
-        shows, value = _shows(form), _rounded(value, form)
+        shows, value = _shows(form), _rounded(value, form) if value.microsecond else value
         return value.date() if shows == "date" else value.time() if shows == "time" else value
     if kind is time:
         form = cell.number_format
-        value = _rounded(datetime.combine(date.min, value), form).time()
+        if value.microsecond:
+            value = _rounded(datetime.combine(date.min, value), form).time()
         return (
             value if (shows := _shows(form)) == "time" else _first_day(cell, value, with_time=shows != "date")
         )
@@ -100,7 +101,7 @@ def _shows(form: str) -> str:
 
 def _rounded(point: datetime, form: str) -> datetime:
     """Return a point in time to the second, as Excel shows it, unless its format shows parts of seconds."""
-    if not point.microsecond or ".0" in form:
+    if ".0" in form:
         return point
     whole = point.replace(microsecond=0)
     is_last = whole == _LAST_SECOND
