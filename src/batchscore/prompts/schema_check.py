@@ -12,7 +12,9 @@ from typing import Any
 
 from batchscore.errors import UsageError
 from batchscore.prompts.patterns import is_explosive
-from batchscore.settings.json_schema import parts, resolve, same_value, short
+from batchscore.settings.json_schema import parts, parts_below, resolve, same_value, short
+
+REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 #: Characters of a pattern in a message.
 MOST_SHOWN = 60
@@ -22,20 +24,34 @@ def check_document(document: Any, where: str) -> None:
     """Raise `UsageError` for a reference that names nothing, and for a pattern that cannot be used."""
     if not isinstance(document, Mapping) or not document:
         raise UsageError(f"{where} must be a JSON Schema: an object that is not empty.")
+    if not isinstance(document.get("$schema", ""), str):
+        raise UsageError(f"{where}: at #/$schema, it must be the address of a draft of JSON Schema.")
     found = list(parts(document))
     targets = {
-        f"#{part['$anchor']}": part for _, part in found if isinstance(part, dict) and "$anchor" in part
+        f"#{part[word]}": part
+        for _, part in found
+        for word in ("$anchor", "$dynamicAnchor")
+        if isinstance(part, Mapping) and word in part
     }
     for pointer, part in found:
         if not isinstance(part, Mapping):
             continue
-        reference = part.get("$ref", "#")
-        target = targets.get(reference) if isinstance(reference, str) else None
-        if target is None and resolve(reference, document) is None:
-            raise UsageError(
-                f"{where}: at {short(pointer)}, the reference {reference!r} names no part of the schema. Put "
-                'what it means under "$defs", and refer to "#/$defs/NAME".'
-            )
+        for word in REFERENCES & part.keys():
+            reference = part[word]
+            target = targets.get(reference) if isinstance(reference, str) else None
+            if target is None and resolve(reference, document) is None:
+                raise UsageError(
+                    f"{where}: at {short(pointer)}, the reference {reference!r} names no part of the schema. "
+                    'Put what it means under "$defs", and refer to "#/$defs/NAME".'
+                )
+        identifier = part.get("$id")
+        if part is not document and isinstance(identifier, str) and not identifier.startswith("#"):
+            inner = [each for _, each in parts_below(pointer, part) if isinstance(each, Mapping)]
+            if any(REFERENCES & each.keys() for each in inner):
+                raise UsageError(
+                    f"{where}: at {short(pointer)}, references within a part with an $id lead elsewhere; "
+                    "leave $id out."
+                )
         named = part.get("patternProperties")
         for at, pattern in [
             (f"{pointer}/pattern", part.get("pattern", "")),
@@ -63,7 +79,6 @@ def pattern_problem(pattern: Any) -> str:
 
 def refuse_cycles(found: Iterable[tuple[str, Any]], target: Callable[[Any], Any], where: str) -> None:
     """Raise `UsageError` for a part that means itself, of the same value; within a value it may."""
-    words = ("$ref", "$dynamicRef", "$recursiveRef")
     done: set[int] = set()
     for pointer, part in found:
         # A part with None behind it is left again.
@@ -82,5 +97,5 @@ def refuse_cycles(found: Iterable[tuple[str, Any]], target: Callable[[Any], Any]
                     )
                 around.add(id(each))
                 pending.append((each, True))
-                named = [target(each[word]) for word in words if isinstance(each.get(word), str)]
+                named = [target(each[word]) for word in REFERENCES if isinstance(each.get(word), str)]
                 pending += [(inner, False) for inner in (*named, *same_value(each))]

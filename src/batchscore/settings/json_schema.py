@@ -193,8 +193,9 @@ def same_value(part: Mapping[str, Any]) -> Iterator[Any]:
     for word in ("anyOf", "oneOf", "allOf"):
         several = part.get(word)
         yield from several if isinstance(several, list) else ()
-    dependent = part.get("dependentSchemas")
-    yield from dependent.values() if isinstance(dependent, dict) else ()
+    for word in ("dependentSchemas", "dependencies"):
+        dependent = part.get(word)
+        yield from dependent.values() if isinstance(dependent, dict) else ()
 
 
 def escaped(name: str) -> str:
