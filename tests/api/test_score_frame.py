@@ -166,6 +166,12 @@ def test_answers_whose_field_looks_like_a_secret_are_merged_and_flattened(
         ({"anyOf": [closed(a=TEXT), TEXT]}, {"a": "x"}, '{"a":"x"}'),
         ({"type": "object"}, {"a": 1}, '{"a":1}'),
         ({"properties": {"a": TEXT}}, ["a"], '["a"]'),
+        (
+            {"type": "array", "items": {"type": "object", "properties": {"a": TEXT}}},
+            [{"a": "x"}],
+            [{"a": "x"}],
+        ),
+        ({"type": "array", "items": {"type": "object", "properties": {"a": TEXT}}}, [{"b": 1}], '[{"b": 1}]'),
         ({"enum": [2**63]}, 2**63, str(2**63)),
     ],
 )

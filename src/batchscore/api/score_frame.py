@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -138,12 +138,25 @@ def typed(values: Sequence[Any], schema: Any, root: Any) -> Cells:
     from batchscore.output.records.answer_types import answer_type  # noqa: PLC0415 - loads pyarrow
 
     kind = answer_type(schema, root)
-    try:
+    with suppress(ArithmeticError, TypeError, ValueError):
         cells = [kind.to_cell(value) for value in values]
         pa.array(cells, type=kind.arrow)
-    except (ArithmeticError, TypeError, ValueError):
-        return [None if value is None else json.dumps(value) for value in values], pa.string()
-    return cells, kind.arrow
+        # An object in an answer may have more fields than its schema names.
+        if not pa.types.is_nested(kind.arrow) or all(
+            without_nulls(kind.from_cell(cell)) == without_nulls(value)
+            for cell, value in zip(cells, values, strict=True)
+        ):
+            return cells, kind.arrow
+    return [None if value is None else json.dumps(value) for value in values], pa.string()
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a value of JSON without fields that are null: in a struct, a missing field is null."""
+    if isinstance(value, list):
+        return [without_nulls(each) for each in value]
+    if isinstance(value, dict):
+        return {name: without_nulls(each) for name, each in value.items() if each is not None}
+    return value
 
 
 def code_of(result: Scored | None) -> str | None:
