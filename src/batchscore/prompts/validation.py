@@ -1,0 +1,174 @@
+"""Which values match a JSON Schema, and which of its rules does another value break?
+
+It knows JSON Schema and the library that validates, not answers or settings. A value that many references
+lead to is validated once for each, so the errors of a value are found from reference to reference: all of
+them at once may be 2**100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from batchscore.errors import UsageError
+from batchscore.settings.json_schema import anchors, parts, resolve, roots, short
+
+#: The name of the schema for the library.
+NAME = "urn:schema"
+
+#: An integer must fit into a column of 64 bits.
+LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**63 - 1
+
+#: Rules that say only that none of several schemas matches, or one elsewhere.
+WEAK = frozenset({"anyOf", "oneOf", "$ref"})
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A rule that a value breaks, and where in the value. `message` may quote the value."""
+
+    rule: str
+    path: tuple[str | int, ...]
+    message: str
+    context: Sequence[Sequence[Any]] = ()
+
+    @classmethod
+    def of(cls, error: Any, before: tuple[str | int, ...]) -> Broken:
+        """Return the library's error of a value whose path is `before`."""
+        path = (*before, *error.instance_path)
+        choices = getattr(error.kind, "context", ())
+        context = [[cls.of(each, before) for each in choice] for choice in choices if choice]
+        is_reference = error.kind.name == "$ref"
+        return cls(error.kind.name, path, error.kind.message if is_reference else error.message, context)
+
+
+@dataclass(slots=True)
+class Validation:
+    """A schema that is ready to validate; a part that a reference names is prepared when it is needed."""
+
+    document: dict[str, Any]
+    kind: Any
+    is_valid: Any = field(init=False)
+    registry: Any = field(init=False)
+    anchors: dict[str, Any] = field(init=False)
+    targets: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.is_valid = self.validator(self.document).is_valid
+        self.registry = jsonschema_rs.Registry([(NAME, self.document)], retriever=refuse)
+        self.anchors = anchors(self.document)
+
+    def validator(self, part: Any, **more: Any) -> Any:
+        """Return the library's validator of a part; raises its errors."""
+        return self.kind(part, validate_formats=True, retriever=refuse, **more)
+
+    def matches(self, reference: str, value: Any) -> bool:
+        """Return whether a value matches what a reference names."""
+        if reference not in self.targets:
+            self.targets[reference] = self.validator({"$ref": NAME + reference}, registry=self.registry)
+        return bool(self.targets[reference].is_valid(value))
+
+    def errors(self, part: Any, value: Any, path: tuple[str | int, ...]) -> list[Broken]:
+        """Return the rules of a part that a value breaks; what a reference names is one rule of it."""
+        matches = self.matches
+
+        class Reference:
+            """The rule `$ref`, as the library asks for it."""
+
+            def __init__(self, _: Any, name: str, __: Any) -> None:
+                self.name = name
+
+            def validate(self, value: Any) -> None:
+                if not matches(self.name, value):
+                    raise ValueError(self.name)
+
+        validator = self.validator(part, keywords={"$ref": Reference})
+        return [Broken.of(each, path) for each in validator.iter_errors(value)]
+
+    def broken(self, value: Any) -> Broken | None:
+        """Return the rule that says most: the outermost that is broken, and within choices the innermost."""
+        seen: set[tuple[Any, ...]] = set()
+
+        def followed(broken: Broken) -> list[Broken]:
+            name = broken.message if broken.rule == "$ref" else None
+            target = self.anchors.get(str(name), resolve(name, self.document))
+            if target is None or (name, broken.path) in seen:
+                return [broken]
+            seen.add((name, broken.path))
+            return self.errors(target, at(value, broken.path), broken.path) or [broken]
+
+        choices = [self.errors(self.document, value, ())]
+        best: Broken | None = None
+        is_choice = False
+        while choices:
+            sign = 1 if is_choice else -1
+            candidates = sorted(
+                (max(each, key=lambda one: rank(one, sign)) for each in choices if each),
+                key=lambda one: rank(one, sign),
+            )
+            if not candidates or (len(candidates) > 1 and rank(candidates[-1], 1) == rank(candidates[-2], 1)):
+                break
+            best = candidates[-1]
+            if best.context:
+                choices = [[one for each in choice for one in followed(each)] for choice in best.context]
+                is_choice = True
+            else:
+                found = followed(best)
+                choices = [] if found == [best] else [found]
+        return best
+
+
+def rank(broken: Broken, sign: int) -> tuple[int, bool, bool]:
+    """Return how much a rule says; of a type it says that another choice was meant."""
+    return sign * len(broken.path), broken.rule not in WEAK, broken.rule != "type"
+
+
+def at(value: Any, path: Sequence[str | int]) -> Any:
+    """Return the value at a path within a value."""
+    for step in path:
+        value = value[step]
+    return value
+
+
+def refuse(uri: str) -> Any:
+    """Fetch nothing: the library would fetch schemas from the network and from files."""
+    raise ValueError(f"{uri} is not fetched")
+
+
+def validation(given: Mapping[str, Any], where: str) -> Validation:
+    """Return the validation of a schema; raises `UsageError` if it is none."""
+    document: dict[str, Any] = orjson.loads(orjson.dumps(given))
+    kind = jsonschema_rs.validator_cls_for(document)
+    draft = str(document.pop("$schema", ""))
+    if "draft-03" in draft:
+        raise UsageError(
+            f"{where}: at #/$schema, draft 3 of JSON Schema is not supported: its type and "
+            "required have another meaning. Use draft 4 or later."
+        )
+    if kind is not jsonschema_rs.Draft202012Validator:
+        document["$schema"] = draft  # others mean the latest
+    pointer = "#"
+    try:
+        for pointer, root in roots(document):  # noqa: B007 - the place of an error
+            jsonschema_rs.meta.validate({"$schema": draft, **root} if "$schema" in document else root)
+        bound_integers(document)
+        pointer = "#"
+        return Validation(document, kind)
+    except ValueError as error:
+        path = getattr(error, "instance_path", [])
+        at_place = short("/".join([pointer, *map(str, path)]))
+        text = getattr(error, "message", str(error))[:200]
+        raise UsageError(f"{where} is not a valid JSON Schema: at {at_place}: {text}.") from None
+
+
+def bound_integers(document: Any) -> None:
+    """Add to each `type` that is an integer that it fits into 64 bits."""
+    for _, part in list(parts(document)):
+        kinds = part.get("type") if isinstance(part, dict) else None
+        if kinds == "integer" or (isinstance(kinds, list) and "integer" in kinds and "number" not in kinds):
+            part["minimum"] = max(part.get("minimum", LEAST_INTEGER), LEAST_INTEGER)
+            part["maximum"] = min(part.get("maximum", MOST_INTEGER), MOST_INTEGER)
