@@ -191,6 +191,7 @@ TWICE = [{"minItems": 1, "items": {"$ref": "#"}}, {"maxItems": 9, "items": {"$re
         {"allOf": TWICE},
         {"items": {"$ref": "#"}, "contains": {"$ref": "#"}},
         {"if": TWICE[0], "then": TWICE[1], "else": TWICE[1]},
+        {"anyOf": [{"minItems": 1, "items": {"$dynamicRef": "#"}}, {"items": {"$dynamicRef": "#"}}]},
     ],
 )
 def test_a_rule_of_a_schema_that_contains_itself_twice_is_found_soon(rule: Any) -> None:
@@ -224,6 +225,27 @@ def test_a_rule_of_a_schema_that_contains_itself_twice_is_found_soon(rule: Any) 
         ),
         ({"allOf": [{"$ref": "#"}, TEXT]}, 5, "type at the root"),
         ({"not": {"$ref": "#"}}, 5, "not at the root"),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "$id": "https://example.com/a",
+                "items": {"$ref": "#/definitions/x"},
+                "definitions": {"x": {"items": {"$ref": "#/definitions/y"}}, "y": TEXT},
+            },
+            [["a", 5]],
+            "type at /0/1",
+        ),
+        (
+            {
+                "items": {"$ref": "#/$defs/x"},
+                "$defs": {
+                    "x": {"anyOf": [{"$ref": "#/$defs/y"}], "unevaluatedProperties": False},
+                    "y": closed(a=TEXT),
+                },
+            },
+            [{"a": 5}],
+            "$ref at /0",
+        ),
         ({**closed(a=TEXT, b=closed(c=TEXT))}, {"b": {"c": 5}}, "required at the root"),
     ],
 )

@@ -15,6 +15,7 @@ import jsonschema_rs
 import orjson
 
 from batchscore.errors import UsageError
+from batchscore.prompts.schema_check import REFERENCES
 from batchscore.settings.json_schema import anchors, parts, resolve, roots, short
 
 #: The name of the schema for the library.
@@ -24,7 +25,7 @@ NAME = "urn:schema"
 LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**63 - 1
 
 #: Rules that say only that none of several schemas matches, or one elsewhere.
-WEAK = frozenset({"anyOf", "oneOf", "$ref"})
+WEAK = REFERENCES | {"anyOf", "oneOf"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Broken:
         path = (*before, *error.instance_path)
         choices = getattr(error.kind, "context", ())
         context = [[cls.of(each, before) for each in choice] for choice in choices if choice]
-        is_reference = error.kind.name == "$ref"
+        is_reference = error.kind.name in REFERENCES
         return cls(error.kind.name, path, error.kind.message if is_reference else error.message, context)
 
 
@@ -86,7 +87,10 @@ class Validation:
                 if not matches(self.name, value):
                     raise ValueError(self.name)
 
-        validator = self.validator(part, keywords={"$ref": Reference})
+        try:
+            validator = self.validator(part, keywords=dict.fromkeys(REFERENCES, Reference))
+        except ValueError:
+            return []  # `unevaluatedProperties` looks at what references name, which the part alone has not
         return [Broken.of(each, path) for each in validator.iter_errors(value)]
 
     def broken(self, value: Any) -> Broken | None:
@@ -94,7 +98,7 @@ class Validation:
         seen: set[tuple[Any, ...]] = set()
 
         def followed(broken: Broken) -> list[Broken]:
-            name = broken.message if broken.rule == "$ref" else None
+            name = broken.message if broken.rule in REFERENCES else None
             target = self.anchors.get(str(name), resolve(name, self.document))
             if target is None or (name, broken.path) in seen:
                 return [broken]
