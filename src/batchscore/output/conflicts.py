@@ -39,7 +39,7 @@ def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
     layout, changes = spec.layout, "; ".join(differences(manifest.fingerprint, spec.fingerprint))
     if not changes:
         return
-    advice = f"Choose another folder, or {OVERWRITE}."
+    advice = f"Choose another output, or {OVERWRITE}."
     if spec.shared:
         advice = (
             f"Choose another output folder. Or, while no worker is running, delete {layout.task}/, "
@@ -53,7 +53,7 @@ def error_of_simulator(spec: OutputSpec, *, simulated: bool) -> OutputError:
     layout = spec.layout
     before, now = ("a service", "the simulator") if simulated else ("the simulator", "another service")
     return OutputError(
-        f"{layout.root} holds {layout.task} of {before}, and {now} answers this run. Choose another folder, "
+        f"{layout.root} holds {layout.task} of {before}, and {now} answers this run. Choose another output, "
         f"or {OVERWRITE}."
     )
 
