@@ -69,6 +69,8 @@ def test_a_late_column_may_be_the_id_or_kept_and_a_misspelt_one_is_refused() -> 
     assert "no file has a column 'sumary' (--keep)" in refused(
         {"a.jsonl": LATE}, column="title", keep=("sumary",)
     )
+    said = refused({"a.jsonl": LATE}, column="title", keep=("title,summary",))
+    assert said.endswith("Give --keep once for each column.")
 
 
 def test_in_a_folder_each_file_may_have_the_column_late_or_not_at_all() -> None:

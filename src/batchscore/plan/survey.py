@@ -233,9 +233,10 @@ def schema_for(
     for name in settings.keep:
         if columns and name != "*" and name not in columns:
             sure = shorten_names([each for each in columns if each not in unsure])
+            several = f" Give {setting_name('keep')} once for each column." if "," in name else ""
             raise InputError(
                 f"no file has a column {name!r} ({setting_name('keep')})"
-                f"{f'; the columns are {sure}' if sure else ''}."
+                f"{f'; the columns are {sure}' if sure else ''}.{several}"
             )
     return schema
 
