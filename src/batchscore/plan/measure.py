@@ -185,8 +185,9 @@ class Measurement:
         scored, estimator = self.scored, self.estimator
         has_records = figures.file in scored.manifests and not in_part
         owed = 0.0
+        look = LOOK_ROWS if ready.builder.images is None else 1
         for row in rows:
-            if figures.rows >= most or (not figures.rows % LOOK_ROWS and self.over):
+            if figures.rows >= most or (not figures.rows % look and self.over):
                 figures.read = 0.0
                 return
             if self.rows_left <= 0:
@@ -228,7 +229,7 @@ class Measurement:
             setattr(figures, name, getattr(figures, name) + 1)
             return False
         truncate = self.settings.on_long_input == "truncate"
-        size = len(item.body)
+        size = len(item.body) - item.image_bytes
         tokens: float | None = None
         # A token has at least one byte, so short prompts fit without being counted.
         if self.most_tokens is not None and size > self.most_tokens:
@@ -250,7 +251,10 @@ class Measurement:
             tokens = min(self.tokens(item) if tokens is None else tokens, room)
         figures.prompts += 1
         figures.prompt_bytes += size
-        if self.task.takes_messages and NOT_TEXT.search(item.body):
+        if item.image_tokens:
+            figures.with_images += 1
+            figures.image_tokens += item.image_tokens
+        elif self.task.takes_messages and NOT_TEXT.search(item.body):
             figures.with_pictures += 1
         counted = figures.counted_bytes
         if tokens is None and (
@@ -290,6 +294,7 @@ class Measurement:
                 figures.known = settled / figures.scale
                 figures.prompts *= left
                 figures.prompt_bytes *= left
+                figures.image_tokens *= left
 
     def estimate_unread(self) -> None:
         """Estimate the files that were not read from those that were, by size and format."""

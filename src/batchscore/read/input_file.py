@@ -19,7 +19,7 @@ class InputFile:
     `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`,
     `"zst"`, `"bz2"`, `"xz"` or `None`. `size` is in bytes, as stored. `encoding` is Python's name of a text's
     encoding, `None` if unknown as yet. `partitions` are the columns that its folders (`lang=en`) give,
-    with their text.
+    with their text. `root` is the folder of its INPUT, which the files that its rows name may not leave.
     """
 
     path: Place
@@ -29,6 +29,7 @@ class InputFile:
     size: int
     encoding: str | None = None
     partitions: tuple[tuple[str, str | None], ...] = ()
+    root: Place | None = None
 
     def open(self) -> io.RawIOBase:
         """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""

@@ -15,7 +15,6 @@ from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import FileInParts, damage_text
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
-from batchscore.read.files import digest
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.settings.fields import Settings
 
@@ -69,7 +68,7 @@ class PromptSource:
         loop = asyncio.get_running_loop()
         for ready in self.survey.ready:
             if self.ledger.needs_digest(ready.file.name):
-                self.digests[ready.file.name] = loop.run_in_executor(None, digest, ready.file.path)
+                self.digests[ready.file.name] = loop.run_in_executor(None, ready.digest, self.survey.options)
                 await asyncio.wait([self.digests[ready.file.name]])
 
     def prompts(self) -> Generator[Prompt | Settled, None, None]:
@@ -83,7 +82,7 @@ class PromptSource:
             name = ready.file.name
             if name not in self.digests:
                 # Hashing runs beside reading; the digest is needed only when the file is finished.
-                self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
+                self.digests[name] = loop.run_in_executor(None, ready.digest, self.survey.options)
             digests = self.digests[name]
             try:
                 found = digests.result() if self.ledger.needs_digest(name) else ""
