@@ -177,8 +177,7 @@ def image_tokens(width: int, height: int, model: str, detail: str) -> int:
         return base
     scale = min(1.0, 2048 / max(width, height))
     scale = min(scale, 768 / min(width, height))
-    # Rounded, so that 768 pixels do not become a little more.
-    wide, high = (max(1, ceil(round(side * scale, 6) / 512)) for side in (width, height))
+    wide, high = (max(1, ceil(round(side * scale) / 512)) for side in (width, height))
     return base + tile * wide * high
 
 

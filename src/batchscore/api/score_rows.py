@@ -230,9 +230,10 @@ def read_image(name: str | os.PathLike[str]) -> bytes:
 
     A text may come from data, so it must stay below the current folder; a `Path` was made by the caller.
     """
-    here = Path.cwd()
-    root = here if isinstance(name, str) else Path(here.anchor)
-    return FolderReader(here, root, MOST_IMAGE_BYTES, follow_links=root is not here).read(os.fspath(name))
+    here, trusted = Path.cwd(), not isinstance(name, str)
+    root = Path(here.anchor) if trusted else here
+    outside = "it is outside the current folder; give a pathlib.Path to read it all the same"
+    return FolderReader(here, root, MOST_IMAGE_BYTES, trusted, outside).read(os.fspath(name))
 
 
 def to_scored(settled: Settled) -> Scored:

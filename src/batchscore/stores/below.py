@@ -19,20 +19,20 @@ from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.links import open_own
 from batchscore.stores.storage import open_raw
 
-OUTSIDE = "it is outside the folder of the input"
-
 
 @dataclass(frozen=True, slots=True)
 class FolderReader:
     """Reads files by names that are relative to `folder`; they must be below `root`.
 
-    With `follow_links` a link may lead out. A file of more than `most` bytes is not read.
+    With `follow_links` a link may lead out. A file of more than `most` bytes is not read. `outside` says why
+    a file elsewhere is not.
     """
 
     folder: Place
     root: Place
     most: int
     follow_links: bool = False
+    outside: str = "it is outside the folder of the input"
 
     def read(self, name: str) -> bytes:
         """Return a file's content; raises `OSError`, whose `strerror` says why, as the end of a sentence."""
@@ -50,7 +50,7 @@ class FolderReader:
         path = os.path.join(folder, name)
         resolve = os.path.abspath if self.follow_links else os.path.realpath
         if not is_below(resolve(path), resolve(self.root)):  # type: ignore[arg-type]
-            raise PermissionError(errno.EACCES, OUTSIDE)
+            raise PermissionError(errno.EACCES, self.outside)
         with os.fdopen(open_own(os.path.realpath(path), os.O_RDONLY), "rb") as file:
             self.check(os.fstat(file.fileno()).st_size)
             data = file.read(self.most + 1)
@@ -62,7 +62,7 @@ class FolderReader:
         key = posixpath.normpath(posixpath.join(f"/{folder.key}", name))
         assert isinstance(self.root, StoredPath)
         if not is_below(key, f"/{self.root.key}"):
-            raise PermissionError(errno.EACCES, OUTSIDE)
+            raise PermissionError(errno.EACCES, self.outside)
         pieces, size = [], 0
         with open_raw(folder.at(key[1:])) as file:
             while piece := file.read(1 << 20):
