@@ -101,9 +101,6 @@ class ImageColumns:
 
     def image(self, cell: Any) -> Image:
         """Return the image that a cell means; raises `InvalidImage`."""
-        if isinstance(cell, Mapping):  # as Hugging Face datasets store images
-            content, path = cell.get("bytes"), cell.get("path")
-            cell = path if content is None else content
         if isinstance(cell, str) and _HTTP.match(cell):
             if not _HTTP.fullmatch(cell) or len(cell) > _LONGEST_URL:
                 raise InvalidImage("its address is not valid")
@@ -146,6 +143,8 @@ def items_of(cell: Any) -> Iterator[Any]:
         if cell.startswith("["):
             with suppress(ValueError):
                 cell = orjson.loads(cell)
+    elif isinstance(cell, Mapping) and {"bytes", "path"} & cell.keys():  # as Hugging Face stores images
+        cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
     elif not isinstance(cell, (bytes, bytearray, memoryview, Mapping, os.PathLike)) and not is_blank(cell):
         cell = plain(cell)
     if isinstance(cell, (list, tuple)):
