@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import json
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -18,8 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, InputError, OutputError
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import Manifest
 from batchscore.output.tables.columns import TableColumns, columns_of
 from batchscore.output.tables.csv_file import without_formula, write_delimited
+from batchscore.output.tables.sources import sources_of
 from batchscore.output.tables.xlsx_file import MOST_COLUMNS, MOST_ROWS, check_fits, write_workbook
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import replace_file
@@ -41,11 +45,34 @@ def written_xlsx(path: Path, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 
 @pytest.mark.parametrize(
     "text",
-    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "-", "+", "-2 apples", "- item",
+    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t1", "\r1", "\n1", "\uff1d1", "-", "+", "-2 apples", "- item",
      "+49 170 1", "=", "-1e", "--1"],
 )  # fmt: skip
 def test_a_text_that_begins_like_a_formula_gets_an_apostrophe(text: str) -> None:
     assert without_formula(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("a;=1", "a;'=1"),
+        ("a\t@b", "a\t'@b"),
+        ('a;"=1;-b', "a;\"'=1;'-b"),
+        ("a\n=1", "a\n'=1"),
+        ("a\n+cmd|x", "a\n'+cmd|x"),
+        ("\n=1", "'\n'=1"),
+        ("=a;=b", "'=a;'=b"),
+        ("a;-2+cmd", "a;'-2+cmd"),
+        ("a;- cmd", "a;'- cmd"),
+    ],
+)
+def test_a_formula_after_a_split_gets_an_apostrophe(text: str, safe: str) -> None:
+    assert without_formula(text) == safe
+
+
+@pytest.mark.parametrize("text", ["1;-2;+3.5", "list:\n- one\n- two\n---\n-5\n", "a; =b", "a,=b", "a|-b"])
+def test_lists_and_numbers_stay_as_they_are(text: str) -> None:
+    assert without_formula(text) == text
 
 
 @pytest.mark.parametrize(
@@ -78,7 +105,7 @@ def test_csv_is_as_the_rfc_says_and_cells_that_are_no_text_are_json(tmp_path: Pa
         Decimal("1.50"),
         "\ud800",
     ]
-    rows = [["a", 'b "c"', "d,e", "f\ng", " h "], cells]
+    rows = [["a", 'b "c"', "d,e", "f\ng", " h ", "i;j", "k\tl", "m|n", "o p"], cells]
     assert written_csv(path, rows)[1] == [
         "",
         "1",
@@ -90,7 +117,9 @@ def test_csv_is_as_the_rfc_says_and_cells_that_are_no_text_are_json(tmp_path: Pa
         "1.50",
         "�",
     ]
-    assert path.read_bytes().startswith(b'a,"b ""c""","d,e","f\ng", h \r\n,1,2.5,true')
+    assert path.read_bytes().startswith(
+        b'a,"b ""c""","d,e","f\ng"," h ","i;j","k\tl","m|n",o p\r\n,1,2.5,true'
+    )
     written_csv(path, [["ä", "\ud800"]], bom=True)
     assert path.read_bytes() == b"\xef\xbb\xbf\xc3\xa4,\xef\xbf\xbd\r\n"
 
@@ -122,8 +151,31 @@ def test_a_cell_holds_as_many_utf_16_units_as_excel_takes(tmp_path: Path) -> Non
             written_xlsx(path, [["a"], [text]])
         with pytest.raises(InputError, match=r"a.csv, row 3: its cell in column 'body' has more than 32,767"):
             check_fits(Path("out.xlsx"), ["body"], [("a.csv", 3, {"body": text})])
+        with pytest.raises(
+            InputError, match=r"the name of its column 2, '.{20,40}' …, would have more than 32,767"
+        ):
+            check_fits(Path("out.xlsx"), ["id", text], [])
+    # A line ends with LF alone in a cell.
+    check_fits(Path("out.xlsx"), ["a\r\n" * 12_000], [("a.csv", 3, {"body": "a\r\n" * 12_000})])
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["a.xlsx"]
+
+
+def test_the_latest_run_that_was_to_read_a_file_says_where_it_is(tmp_path: Path) -> None:
+    def run(name: str, base: str, files: list[str], earlier: list[str]) -> None:
+        (tmp_path / base).mkdir()
+        (tmp_path / base / "a.jsonl").write_text("{}")
+        entries = [[{"file": file, "state": "partial"} for file in names] for names in (files, earlier)]
+        record = {"settings": {"task": "chat"}, "base": str(tmp_path / base), "files": entries[0]}
+        (tmp_path / "out" / "runs" / f"{name}.json").write_text(json.dumps({**record, "earlier": entries[1]}))
+
+    (tmp_path / "out" / "runs").mkdir(parents=True)
+    run("20260105T103000Z", "first", ["a.jsonl"], [])
+    run("20260105T103000Z-0001", "second", ["a.jsonl"], [])
+    run("20260105T103000Z-0002", "other", [], ["a.jsonl"])
+    (tmp_path / "out" / "runs" / "20260105T103000Z-0003.json").write_text("{")
+    (source,) = sources_of(Layout(tmp_path / "out", "chat", ""), [Manifest("a.jsonl", "chat", {})], None)
+    assert source.file.path == tmp_path / "second" / "a.jsonl"
 
 
 @pytest.mark.slow
