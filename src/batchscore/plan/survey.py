@@ -36,7 +36,7 @@ from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.encoding import with_encoding
 from batchscore.read.files import FollowedLink, digest, find_files
 from batchscore.read.formats import FORMATS
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import InputFile, with_images
 from batchscore.read.missing_inputs import SkippedFile, images_together
 from batchscore.read.open import open_table
 from batchscore.read.options import ReadOptions
@@ -59,18 +59,23 @@ class ReadyFile:
     builder: PromptBuilder
     notes: tuple[str, ...] = ()
 
-    def digest(self, options: ReadOptions) -> str:
-        """Return the digest of the file and of all images that its rows name; raises `UnreadableFile`."""
+    def digest(self, options: ReadOptions, is_over: Callable[[], bool] = lambda: False) -> str:
+        """Return the digest of the file, with that of images that its rows name; raises `UnreadableFile`.
+
+        `is_over` says whether the images are not needed any more.
+        """
         own = digest(self.file.path)
         images = self.builder.images
         if images is None or images.read_file is None:
             return own
-        both = xxhash.xxh3_128(own.encode())
+        named = xxhash.xxh3_128()
         with open_rows(self.file, options, self.builder.columns) as table:
             for row in table.rows:
+                if is_over():
+                    return own
                 if isinstance(row, Row):
-                    both.update(self.builder.digest_of_images(row))
-        return f"xxh3:{both.hexdigest()}"
+                    named.update(self.builder.digest_of_images(row))
+        return with_images(own, named.hexdigest())
 
     @property
     def said(self) -> tuple[str, ...]:
