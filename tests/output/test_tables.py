@@ -19,14 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, InputError, OutputError
+from batchscore.output.answer_columns import answer_columns
+from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest
-from batchscore.output.tables.columns import TableColumns, columns_of
+from batchscore.output.tables.columns import columns_of
 from batchscore.output.tables.csv_file import without_formula, write_delimited
 from batchscore.output.tables.sources import sources_of
 from batchscore.output.tables.xlsx_file import MOST_COLUMNS, MOST_ROWS, check_fits, write_workbook
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import replace_file
+from tickets import closed
 
 
 def written_csv(path: Path, rows: Sequence[Sequence[Any]], **style: Any) -> list[list[str]]:
@@ -198,7 +201,7 @@ def test_the_answer_is_one_column_or_one_for_each_field_of_the_schema() -> None:
     assert plain.cells({"id": "1", "text": "a"}, scored) == ["1", "a", "yes", "stop", None, None]
     assert plain.cells({"id": "2"}, failed) == ["2", None, None, None, "empty_input", "why"]
     assert plain.cells({"id": "3"}, None) == ["3", None, None, None, None, None]
-    schema = {"type": "object", "properties": {"topic": {}, "id": {}}}
+    schema = closed(topic={}, id={})
     typed = columns_of(["id"], {"schema": schema, "usage": True, "on_long_input": "truncate"})
     assert typed.header == [
         *("id", "topic", "id_1", "finish_reason", "error_code", "error_message", "truncated", "usage")
@@ -214,7 +217,68 @@ def test_the_answer_is_one_column_or_one_for_each_field_of_the_schema() -> None:
     assert typed.cells({"id": "1"}, refused)[1:4] == [None, None, "refusal"]
 
 
-def test_a_column_of_the_input_keeps_its_name_and_a_later_one_of_that_name_gets_a_number() -> None:
-    assert TableColumns(("Answer", "answer_1", "error_code")).header == [
+CLOSED = closed(a={}, b={})
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        (CLOSED, ["a", "b"]),
+        ({"$ref": "#/$defs/N", "$defs": {"N": {"$ref": "#/$defs/M"}, "M": CLOSED}}, ["a", "b"]),
+        ({**CLOSED, "type": ["object", "null"]}, ["a", "b", "answer"]),
+        ({**CLOSED, "additionalProperties": True}, ["a", "b", "answer"]),
+        ({**CLOSED, "patternProperties": {"^x": {}}}, ["a", "b", "answer"]),
+        ({"properties": CLOSED["properties"], "additionalProperties": False}, ["a", "b", "answer"]),
+        ({"type": "object", "properties": {"answer": {}}}, ["answer", "answer"]),
+        ({"$ref": "#/$defs/N", **CLOSED, "$defs": {"N": {"type": "object"}}}, ["a", "b", "answer"]),
+        ({"$ref": "#"}, ["answer"]),
+        (
+            {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}},
+            ["answer"],
+        ),
+        ({"$ref": "#/$defs/nowhere"}, ["answer"]),
+        ({"$ref": ["#"]}, ["answer"]),
+        *(({"type": kind}, ["answer"]) for kind in ("object", "array", "string")),
+        ({"anyOf": [CLOSED, {"type": "string"}]}, ["answer"]),
+        ({"enum": ["a", "b"]}, ["answer"]),
+        ({"type": "object", "properties": {}}, ["answer"]),
+        (None, ["answer"]),
+    ],
+)
+def test_every_answer_has_a_place_whatever_the_schema_is(schema: Any, names: list[str]) -> None:
+    columns = answer_columns(schema, many=False)
+    assert columns.names == names
+    whole: Any
+    for whole in ({"a": 1, "b": None, "c": 2}, [1], "text", 5, False):
+        if names[-1] == "answer":
+            assert columns.cells(whole)[-1] == whole
+    assert columns.cells(None) == [None] * len(names)
+    if len(names) == 3:
+        assert columns.cells({"a": 1}) == [1, None, None]
+        assert columns.cells({"a": 1, "c": 2}) == [1, None, {"a": 1, "c": 2}]
+        assert columns.cells([1]) == [None, None, [1]]
+
+
+def test_a_column_of_the_input_keeps_its_name_then_the_status_then_the_fields() -> None:
+    plain = columns_of(("Answer", "answer_1", "error_code"), {})
+    assert plain.header == [
         *("Answer", "answer_1", "error_code", "answer_2", "finish_reason", "error_code_1", "error_message")
     ]
+    schema = {"properties": dict.fromkeys(["finish_reason", "answer", "Usage", "a", "A", "text_1", "text"])}
+    found = columns_of(("text",), {"schema": schema, "usage": True})
+    assert found.header == [
+        *("text", "finish_reason_1", "answer", "Usage_1", "a", "A_1", "text_1", "text_2", "answer_1"),
+        *("finish_reason", "error_code", "error_message", "usage"),
+    ]
+
+
+def test_answers_are_found_if_a_record_of_the_settings_hides_the_name_of_a_field() -> None:
+    key = "sk-proj-1234567890abcdef"
+    for schema, names in (
+        (closed(api_key={"type": "string"}, token={"format": "uuid"}), ["api_key", "token"]),
+        (closed(x={"type": "object", "properties": {key: {}}}), ["answer"]),
+        (closed(**{key: {}}), ["answer"]),
+    ):
+        fingerprint = shown_fingerprint({"schema": schema})
+        assert key not in str(fingerprint)
+        assert columns_of((), fingerprint).answer.names == names
