@@ -58,7 +58,7 @@ def everything(folder: str) -> bytes:
     return b"".join(path.read_bytes() for path in Path(folder).rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("task", ["chat", "responses"])
+@pytest.mark.parametrize("task", ["chat", pytest.param("responses", marks=pytest.mark.slow)])
 def test_a_folder_of_pictures(task: str, batchscore: Cli, files: Files, deployment: Deployment) -> None:
     pictures(files)
     done = batchscore(*command(deployment, task=task))
@@ -79,6 +79,7 @@ def test_a_folder_of_pictures(task: str, batchscore: Cli, files: Files, deployme
     assert sent(deployment) == []
 
 
+@pytest.mark.slow
 def test_a_changed_picture_is_a_changed_row(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.csv("in/data.csv", [{"photo": f"{name}.png"} for name in "abc"])
     for name in "ab":
@@ -100,6 +101,7 @@ def test_a_changed_picture_is_a_changed_row(batchscore: Cli, files: Files, deplo
     assert sent(deployment) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_sends_no_picture_twice(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_plan_counts_images_by_the_published_rules(
     assert 2 * 85 < low["files"][0]["prompt_tokens"] < 2 * 85 + 40
 
 
+@pytest.mark.slow
 def test_a_wider_base_folder_and_a_line_of_text(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -160,3 +163,15 @@ def test_parquet_holds_the_pictures_themselves(batchscore: Cli, files: Files, de
     assert batchscore(*command(deployment)).exit_code == 0
     assert sent(deployment) == [as_url(PNG, "png")]
     assert codes(whole("out", "chat")[1]) == {("a.parquet", 1): "empty_input"}
+
+
+def test_standard_input_names_pictures_below_the_current_folder(
+    batchscore: Cli, files: Files, deployment: Deployment, tmp_path: Path
+) -> None:
+    files.bytes("in/pics/a.png", PNG)
+    files.bytes("b.png", PNG)
+    piped = files.csv("rows.csv", [{"photo": "pics/a.png"}, {"photo": "../b.png"}])
+    words = ["score", "-", *command(deployment)[2:]]
+    with piped.open() as stream:
+        assert batchscore(*words, cwd=tmp_path / "in", stdin=stream).exit_code == 3
+    assert sent(deployment) == [as_url(PNG, "png")]

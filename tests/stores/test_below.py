@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from batchscore.stores.address import stored_path
 from batchscore.stores.below import FolderReader
+from buckets import Bucket
 
 OUTSIDE = "it is outside the folder of the input"
 GONE = "there is no such file"
@@ -84,3 +86,30 @@ def test_a_large_file_is_not_read(tree: Path) -> None:
         file.truncate(10**12)
     with pytest.raises(OSError, match="larger than 20 MB"):
         FolderReader(tree, tree, 20 * 10**6).read("big")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("pics/a", b"own"),
+        ("../in/pics/a", b"own"),
+        ("../b", b"above"),
+        ("../../secret", OUTSIDE),
+        ("/secret", OUTSIDE),
+        ("../../root2/a", OUTSIDE),
+        ("none", GONE),
+        ("big", "it is larger than 0 MB"),
+    ],
+)
+def test_a_name_cannot_leave_a_folder_of_a_bucket(s3: Bucket, name: str, found: bytes | str) -> None:
+    root = stored_path(s3.put("root/b", "above")).parent
+    contents = {"root/in/pics/a": "own", "root2/a": "secret", "secret": "secret", "root/in/big": "x" * 101}
+    for key, text in contents.items():
+        s3.put(key, text)
+    reader = FolderReader(root / "in", root, 100)
+    if isinstance(found, bytes):
+        assert reader.read(name) == found
+        return
+    with pytest.raises(OSError) as caught:
+        reader.read(name)
+    assert found in str(caught.value.strerror)

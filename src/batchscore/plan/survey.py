@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import xxhash
@@ -36,7 +37,7 @@ from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.encoding import with_encoding
 from batchscore.read.files import FollowedLink, digest, find_files
 from batchscore.read.formats import FORMATS
-from batchscore.read.input_file import InputFile, with_images
+from batchscore.read.input_file import STANDARD_INPUT_FOLDER, InputFile, with_images
 from batchscore.read.missing_inputs import SkippedFile, images_together
 from batchscore.read.open import open_table
 from batchscore.read.options import ReadOptions
@@ -181,11 +182,17 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
 
 
 def image_reader(file: InputFile, settings: Settings) -> ReadFile | None:
-    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base."""
+    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base.
+
+    Those that standard input names are below the current folder.
+    """
     if not settings.image:
         return None
-    root = file.root if settings.base_dir is None else place_of(settings.base_dir)
-    folder = file.path.parent
+    folder, root = file.path.parent, file.root
+    if folder.name.startswith(STANDARD_INPUT_FOLDER):
+        folder = root = Path.cwd()
+    elif settings.base_dir is not None:
+        root = place_of(settings.base_dir)
     reader = FolderReader(folder, root or folder, MOST_IMAGE_BYTES, settings.follow_links)
     return lambda name: reader.read(os.fspath(name))
 

@@ -10,6 +10,9 @@ from batchscore.stores.storage import open_raw
 
 UTF_8 = "utf-8"
 
+#: How the name of the folder begins that holds a copy of standard input.
+STANDARD_INPUT_FOLDER = "batchscore-stdin-"
+
 
 @dataclass(frozen=True)
 class InputFile:
