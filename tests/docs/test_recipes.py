@@ -21,7 +21,17 @@ import pytest
 import sqlite_vec
 
 from batchscore import read_scores, score_rows
-from written import DOCS, RECIPES, ROOT, Block, blocks_of, rehearsal, shown_files, write_tickets
+from written import (
+    DOCS,
+    RECIPES,
+    ROOT,
+    Block,
+    blocks_of,
+    rehearsal,
+    shown_files,
+    write_products,
+    write_tickets,
+)
 
 if TYPE_CHECKING:
     import prefork
@@ -65,6 +75,7 @@ def write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[object
 #: What a recipe begins with.
 INPUTS: Mapping[str, Callable[[Path], None]] = {
     "compare-prompts": tickets_in_csv,
+    "describe-images": lambda folder: write_products(folder / "products"),
     "extract-fields": letters,
     "tickets": lambda folder: write_tickets(folder / "tickets.xlsx"),
     "translate": notes,

@@ -88,14 +88,14 @@ def advice_on_change(spec: OutputSpec, file: str) -> str:
     layout, incremental = spec.layout, setting_name("incremental")
     if not spec.shared and spec.limited:
         limit = setting_name("limit")
-        return f"Score it into another folder, or {OVERWRITE} ({incremental} cannot be used with {limit})."
+        return f"Score it into another output, or {OVERWRITE} ({incremental} cannot be used with {limit})."
     if not spec.shared and isinstance(layout.root, Path):
         return (
-            f"Add {incremental} to score new or changed rows, score the file into another folder, or "
+            f"Add {incremental} to score new or changed rows, score the file into another output, or "
             f"{OVERWRITE}."
         )
     if not spec.shared:
-        return f"Score it into another folder, or {OVERWRITE} ({incremental} needs an output on a disk)."
+        return f"Score it into another output, or {OVERWRITE} ({incremental} needs an output on a disk)."
     namesake = ""
     if spec.place_of_namesake(file) is not None:
         namesake = f" If it is another file of that name, set {setting_name('base_dir')} to tell them apart."
