@@ -20,6 +20,7 @@ from batchscore.request.outcome import (
     CONTENT_STATUSES,
     Action,
     Outcome,
+    cause_of,
     classify,
     failure_outcome,
     refused_alone,
@@ -217,6 +218,11 @@ class Requester(Generic[T]):
         of_all = outcome.action is Action.RENEW_TOKEN and outcome.status in CONTENT_STATUSES
         if of_all or outcome.action is Action.STOP:
             return Result(await self.judge_refusal_of_all(request, deployment, outcome))
+        if outcome.of_rows is not None:
+            confirmed = await self.confirmed(request, deployment, outcome)
+            if confirmed is not None:
+                return Result(confirmed)
+            outcome = outcome.of_rows
         if outcome.action is not Action.RETRY:
             return Result(outcome)
         limited = outcome.code is ErrorCode.RATE_LIMITED
@@ -273,26 +279,37 @@ class Requester(Generic[T]):
     ) -> Outcome:
         """Return what a refusal means that sounds like one of every request.
 
-        A firewall that reads requests, a message that quotes its row, or bad luck give the same. If others
-        are answered, the request is sent once more; then it is refused alone. If a probe is refused for
-        another reason, that is the reason.
+        If others are answered, the request is sent once more; then it is refused alone.
+        """
+        first = request.budget.refused_at is None
+        confirmed = await self.confirmed(request, deployment, outcome)
+        if confirmed is not None:
+            return confirmed
+        if first:
+            request.budget.note_failure(self.clock.monotonic(), 0.0, ErrorCode.SERVER_ERROR)
+        return refused_alone(outcome, first=first)
+
+    async def confirmed(self, request: Request, deployment: Deployment, outcome: Outcome) -> Outcome | None:
+        """Return a refusal of every request if a probe confirms it, and `None` if others are answered.
+
+        A firewall that reads requests, a message that quotes its row, or bad luck give the same. If the probe
+        is refused for another reason, that is the reason.
         """
         budget, now = request.budget, self.clock.monotonic()
-        first = budget.refused_at is None
         if budget.refused_at is None:
             budget.refused_at = now
-        if not deployment.health.answered_one_sent_since(budget.refused_at):
-            if self.closed or self.stop.is_set() or outcome.status in NEVER_ABOUT_ONE:
-                return outcome
-            probe = await self.probe(deployment)
-            if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
-                return replace(outcome, words=probe.words)
-            if probe.action is not Action.KEEP:
-                budget.note_failure(now, 0.0, probe.code)
-                return replace(probe, words="")
-        if first:
-            budget.note_failure(now, 0.0, ErrorCode.SERVER_ERROR)
-        return refused_alone(outcome, first=first)
+        if deployment.health.answered_one_sent_since(budget.refused_at):
+            return None
+        if self.closed or self.stop.is_set() or outcome.status in NEVER_ABOUT_ONE:
+            return outcome
+        probe = await self.probe(deployment)
+        if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
+            return replace(probe if outcome.of_rows else outcome, words=probe.words)
+        if probe.action is Action.KEEP:
+            return None
+        if probe.action is not Action.ADAPT:
+            budget.note_failure(now, 0.0, probe.code)
+        return replace(probe, words="")
 
     async def confirm_refusal(
         self, request: Request, deployment: Deployment, refused: Result[T]
@@ -386,14 +403,3 @@ class Requester(Generic[T]):
         for task in probes:
             task.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
-
-
-def cause_of(outcome: Outcome) -> str:
-    """Return why an attempt failed, for the report: refusals of every row have their own names."""
-    if outcome.action is Action.RENEW_TOKEN or (outcome.action is Action.STOP and outcome.status == 403):
-        return "access_denied"
-    if outcome.action is Action.STOP and outcome.status is not None and outcome.status < 400:
-        return "redirected"
-    if outcome.action is Action.STOP and outcome.status in {404, 405, 410, 501}:
-        return "not_found"
-    return outcome.code.value
