@@ -25,7 +25,7 @@ from batchscore.output.records.schema import RecordSchema
 from batchscore.output.spec import Output, fingerprint_of
 from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import check_table, is_table
-from batchscore.prompts.columns import path_of, resolve, shorten_names
+from batchscore.prompts.columns import path_of, resolve, shorten_name, shorten_names
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.encoding import with_encoding
@@ -58,7 +58,7 @@ class ReadyFile:
         """How the file is read, and which columns are sent and why, for people."""
         choice, sent = self.builder.choice, self.builder.sent
         why = f": {choice.why}" if choice is not None and choice.why else ""
-        names = f"column {sent[0]!r}" if len(sent) == 1 else f"columns {shorten_names(sent)}"
+        names = f"column {shorten_name(sent[0])!r}" if len(sent) == 1 else f"columns {shorten_names(sent)}"
         return tuple(filter(None, (*self.notes, f"{names}{why}" if sent else "")))
 
 

@@ -18,6 +18,7 @@ from batchscore.errors import InputError, count_text, setting_name
 from batchscore.prompts.cells import is_blank
 from batchscore.prompts.messages import as_value, conversation_of
 from batchscore.rows import TEXT_COLUMN, Row, Table
+from batchscore.settings.secrets import mask_text
 from batchscore.task import TASKS, Task
 
 #: Rows from which a column is chosen.
@@ -251,10 +252,11 @@ def shorten_names(names: Sequence[str], most: int = 20) -> str:
 
 
 def shorten_name(name: str, most: int = 40) -> str:
-    """Return a column's name without control characters, cut to a usual length.
+    """Return a column's name without secrets and control characters, cut to a usual length.
 
     It is quoted if it is empty or has spaces at an end.
     """
+    name = mask_text(name[:1000])
     printable = "".join(char if char.isprintable() else "\ufffd" for char in name[: most + 1])
     shown = printable if len(printable) <= most else printable[: most - 1] + "\u2026"
     return shown if shown and shown == shown.strip() else repr(shown)
