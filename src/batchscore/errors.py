@@ -105,10 +105,11 @@ def with_reply(text: str, service_reply: str) -> str:
 class BatchscoreError(Exception):
     """The base class of all errors that batchscore raises on purpose. Its text is written for people.
 
-    Secrets are hidden in it here, since it becomes part of manifests, records, pages and logs. `text` is the message with its setting names still marked; use it if the message becomes part of another
-    one. `str()` gives the message with the names that Python callers use. `service_reply` is what the service
-    said to a test request of ours: for a terminal only, and never for what is kept. `frame` is what
-    `score_frame` had when this error ended it.
+    Secrets are hidden in it here, since it becomes part of manifests, records, pages and logs. `text` is the
+    message with its setting names still marked; use it if the message becomes part of another one. `str()`
+    gives the message with the names that Python callers use. `service_reply` is what the service said to a
+    test request of ours: for a terminal only, and never for what is kept. `frame` is what `score_frame` had
+    when this error ended it.
     """
 
     exit_code = ExitCode.ACTION_NEEDED

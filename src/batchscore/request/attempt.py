@@ -25,6 +25,7 @@ from batchscore.request.outcome import (
     failure_outcome,
     refused_alone,
     refused_by_chance,
+    told_by_body,
     unusable_outcome,
 )
 from batchscore.request.quota.windows import Ticket
@@ -172,7 +173,10 @@ class Requester(Generic[T]):
         try:
             return await deployment.send(body, self.most_bytes(rows))
         except NoReply as lost:
-            return failure_outcome(lost.code, lost.detail, status=lost.status, needs_action=lost.needs_action)
+            status = None if lost.head is None else lost.head.status
+            if lost.head is not None and not told_by_body(lost.head.status):
+                return lost.head
+            return failure_outcome(lost.code, lost.detail, status=status, needs_action=lost.needs_action)
         except BatchscoreError as reason:
             # Signing in fails, and so will all other requests.
             return Outcome(Action.STOP, ErrorCode.CONNECTION_ERROR, reason.text, needs_action=True)

@@ -290,6 +290,11 @@ def outcome_of(refusal: Refusal, rule: Rule, reply: Reply, sent: bytes) -> Outco
     return Outcome(rule.action, code, reason, refusal.status, detail, fitting, by_chance=by_chance)
 
 
+def told_by_body(status: int) -> bool:
+    """Whether a status means little without its body: an answer, or a refusal of the content."""
+    return 200 <= status < 300 or status in CONTENT_STATUSES
+
+
 def read_refusal(reply: Reply) -> Refusal:
     """Return what a reply without answers says. Never raises."""
     error = error_in(reply.body)
