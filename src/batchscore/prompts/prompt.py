@@ -28,6 +28,7 @@ from batchscore.prompts.columns import (
 from batchscore.prompts.messages import (
     columns_of,
     ends_with_answer,
+    looks_like_messages,
     prompt_json,
     read_messages,
     render_messages_file,
@@ -238,7 +239,7 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
 def needs_sample(table: Table, spec: PromptSpec) -> bool:
     """Whether the first rows decide what is sent."""
     if spec.column is not None:
-        return spec.column.rpartition(".")[2] in spec.task.conversation_keys
+        return spec.task.takes_messages
     free = spec.prompt is None and spec.messages is None
     return not table.headerless and (free or (spec.text_field or "") not in ("", *table.columns))
 
@@ -275,12 +276,15 @@ def text_column(table: Table, spec: PromptSpec) -> str | None:
 
 def is_ready(table: Table, spec: PromptSpec, column: str | None, sample: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a column holds whole conversations; raises `InputError` if they hold their answers, too."""
-    if column is None or spec.fields or table.headerless:
-        return False
-    if column.rpartition(".")[2] not in spec.task.conversation_keys:
+    if column is None or spec.fields or table.headerless or not spec.task.takes_messages:
         return False
     cells = [named_row(values, {column: column}).get(column) for values in sample]
-    if not holds_conversations(cells, spec.task):
+    if column.rpartition(".")[2] in spec.task.conversation_keys:
+        ready = holds_conversations(cells, spec.task)
+    else:
+        filled = [cell for cell in cells if not is_blank(cell)]
+        ready = bool(filled) and all(map(looks_like_messages, filled))
+    if not ready:
         return False
     if spec.drop_last_assistant is None and any(ends_with_answer(cell, spec.task) for cell in cells):
         raise InputError(
