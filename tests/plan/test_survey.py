@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,12 +250,29 @@ def test_a_first_line_that_may_be_a_row_is_not_taken_for_the_header() -> None:
         ("1,SECRET call me at 0171", {"column": "1", "keep": ("text",)}),
         ("SECRET@example.com,hello", {"column": "text"}),
         ("SECRET,SECRET,1", {}),
+        ("SECRET,Berlin", {}),
+        ("Good SECRET,positive", {"column": "text"}),
+        ("Secret SECRET,Good product", {"prompt": "{text}"}),
+        ("SECRET,SECRET,good", {"column": "good", "keep": ("text",)}),
+        ("good,SECRET", {"column": "txt", "id": "good"}),
     ],
 )
 def test_a_first_line_that_may_be_a_row_is_not_quoted(line: str, settings: dict[str, Any]) -> None:
     told = refused({"a.csv": f"{line}\n{line}\n"}, **settings)
     assert "SECRET" not in told
-    assert ("a column 'text'" if "keep" in settings else "looks like a row") in told
+    doubt = "looks like a row" if any(map(str.isdecimal, line)) or "@" in line else "column"
+    assert ("a column 'text'" if "keep" in settings else doubt) in told
+
+
+def test_the_names_of_a_header_are_quoted_and_one_short_word_alone_is_not() -> None:
+    headers = ["id,txt", "customerId;Text", "Customer Name,Review Title", "q,a", "review_text,x"]
+    for header in headers:
+        one, other = re.split("[,;]", header)
+        told = refused({"a.csv": f"{header}\n{header.replace('e', 'x')}\n"}, column="nothing")
+        assert one in told, header
+        assert other in told, header
+    said = surveyed({"a.csv": "SECRET\nParis\n"}).said
+    assert said == [("a column: the only column of text, named by the first line", "a.csv")]
 
 
 def test_a_repeated_cell_of_a_first_line_that_may_be_a_row_is_not_quoted() -> None:

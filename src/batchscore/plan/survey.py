@@ -59,6 +59,7 @@ class ReadyFile:
         choice, sent = self.builder.choice, self.builder.sent
         why = f": {choice.why}" if choice is not None and choice.why else ""
         names = f"column {shorten_name(sent[0])!r}" if len(sent) == 1 else f"columns {shorten_names(sent)}"
+        names = "a column" if choice is not None and choice.hidden else names
         return tuple(filter(None, (*self.notes, f"{names}{why}" if sent else "")))
 
 
@@ -129,7 +130,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             with open_rows(file, options) as table:
                 ready.append(ReadyFile(file, builder_for(table, spec, reserved), table.notes))
                 columns.update(dict.fromkeys(table.columns))
-                unsure.update(table.columns if table.doubt else ())
+                unsure.update(table.columns if table.hidden else ())
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:

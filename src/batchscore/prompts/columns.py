@@ -38,10 +38,14 @@ _TEXT_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The column that holds the text, and why it was taken; `why` is empty if the user named it."""
+    """The column that holds the text, and why it was taken; `why` is empty if the user named it.
+
+    `hidden`: no message quotes its name.
+    """
 
     column: str
     why: str = ""
+    hidden: bool = False
 
 
 def named_row(values: Mapping[str, Any], names: Mapping[str, str]) -> Mapping[str, Any]:
@@ -196,7 +200,7 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
         )
     doubt = f" {table.doubt}." if table.doubt else ""
     if len(table.text_columns) > 1:
-        named = "" if doubt else f": {shorten_names(table.text_columns)}"
+        named = "" if table.hidden else f": {shorten_names(table.text_columns)}"
         raise InputError(
             f"several columns hold text{named}. "
             f"Choose one with {column}, or combine them with {prompt}.{doubt}"
@@ -208,11 +212,13 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
     if len(table.columns) > 1:
         looks = "an id" if is_id(only, cells) else "mostly empty" if _mostly_empty(cells) else ""
         if looks:
+            named = "" if table.hidden else f", {shorten_name(only)!r},"
             raise InputError(
-                f"its only column of text, {shorten_name(only)!r}, is {looks}; its columns are "
-                f"{shorten_names(table.columns)}. Name the one to send with {column}."
+                f"its only column of text{named} is {looks}; {_columns_text(table, table.columns)}. "
+                f"Name the one to send with {column}."
             )
-    return Choice(only, "the only column of text")
+    why = "the only column of text"
+    return Choice(only, f"{why}, named by the first line" if table.hidden else why, table.hidden)
 
 
 def holds_conversations(cells: Sequence[Any], task: Task) -> bool:
@@ -240,8 +246,8 @@ def _mostly_empty(cells: Sequence[Any]) -> bool:
 
 def _columns_text(table: Table, names: Sequence[str]) -> str:
     """Return which columns a file has; how many, if their names may be the cells of a row."""
-    if table.doubt:
-        return f"it has {count_text(len(names), 'column')}"
+    if table.hidden:
+        return f"its first line names {count_text(len(names), 'column')}"
     return f"its columns are {shorten_names(names)}"
 
 
