@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from batchscore.errors import InputError, count_text, setting_name
+from batchscore.errors import InputError, UnreadableFile, count_text, setting_name
 from batchscore.prompts.cells import is_blank
 from batchscore.prompts.messages import as_value, conversation_of
 from batchscore.rows import TEXT_COLUMN, Row, Table
@@ -142,9 +142,17 @@ def _no_column(table: Table, name: str, setting: str) -> InputError:
     )
 
 
-def first_rows(table: Table) -> tuple[list[Mapping[str, Any]], Iterator[Any]]:
-    """Return the values of the first rows, and all rows."""
-    first = [*islice(table.rows, SAMPLE_ROWS)]
+def first_rows(table: Table, *, whole: bool) -> tuple[list[Mapping[str, Any]], Iterator[Any]]:
+    """Return the values of the first rows, and all rows.
+
+    Raises `UnreadableFile` if the file breaks off among them, and it must be `whole`.
+    """
+    first: list[Any] = []
+    try:
+        first.extend(islice(table.rows, SAMPLE_ROWS))
+    except UnreadableFile:
+        if whole:
+            raise
     return [row.values for row in first if isinstance(row, Row)], chain(first, table.rows)
 
 

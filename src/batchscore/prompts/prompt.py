@@ -196,7 +196,8 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
     identity = own_id if spec.id is None else spec.id
     if not table.columns and not table.headerless:
         return PromptBuilder(render=lambda _: NO_TEXT, id=identity, keep=spec.keep)
-    sample, rows = first_rows(table) if needs_sample(table, spec) else ([], table.rows)
+    whole = spec.column is None or is_usual(spec.column, spec.task)
+    sample, rows = first_rows(table, whole=whole) if needs_sample(table, spec) else ([], table.rows)
     choice = choose(table, spec, sample)
     names: Mapping[str, str] = {}
     if spec.text_field is not None and choice is not None and not table.headerless:
@@ -274,12 +275,17 @@ def text_column(table: Table, spec: PromptSpec) -> str | None:
     return None if choice is None else choice.column
 
 
+def is_usual(column: str, task: Task) -> bool:
+    """Whether conversations are expected in a column, by its name."""
+    return column.rpartition(".")[2] in task.conversation_keys
+
+
 def is_ready(table: Table, spec: PromptSpec, column: str | None, sample: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a column holds whole conversations; raises `InputError` if they hold their answers, too."""
     if column is None or spec.fields or table.headerless or not spec.task.takes_messages:
         return False
     cells = [named_row(values, {column: column}).get(column) for values in sample]
-    if column.rpartition(".")[2] in spec.task.conversation_keys:
+    if is_usual(column, spec.task):
         ready = holds_conversations(cells, spec.task)
     else:
         filled = [cell for cell in cells if not is_blank(cell)]
