@@ -108,8 +108,9 @@ def signals_kept_back() -> Iterator[None]:
         # Off the main thread, a run may not handle signals.
         with suppress(ValueError):
             if handler is not signal.SIG_IGN:
-                kept[number] = KeptBack(handler)
-                signal.signal(number, kept[number])
+                own = KeptBack(handler)
+                signal.signal(number, own)
+                kept[number] = own
     try:
         yield
     finally:
