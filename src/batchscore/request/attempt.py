@@ -18,11 +18,13 @@ from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome import (
     ANSWERED,
     CONTENT_STATUSES,
+    NEVER_ABOUT_ONE,
     Action,
     Outcome,
     cause_of,
     classify,
     failure_outcome,
+    over_limit,
     refused_alone,
     refused_by_chance,
     told_by_body,
@@ -46,8 +48,6 @@ LONGEST_PAUSE_SECONDS = 600.0
 #: random.
 CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 
-#: Redirects and proxies do not look at the content of a request.
-NEVER_ABOUT_ONE = {*range(300, 400), 407}
 #: The header of the simulator's replies.
 SIMULATED = "x-simulator"
 
@@ -221,10 +221,9 @@ class Requester(Generic[T]):
         self.report(request, deployment, reply, cause_of(outcome))
         of_all = outcome.action is Action.RENEW_TOKEN and outcome.status in CONTENT_STATUSES
         if of_all or outcome.action is Action.STOP:
-            return Result(await self.judge_refusal_of_all(request, deployment, outcome))
+            return Result(await self.judge_stop(request, deployment, outcome))
         if outcome.of_rows is not None:
-            confirmed = await self.confirmed(request, deployment, outcome)
-            if confirmed is not None:
+            if confirmed := await self.confirmed(request, deployment, outcome):
                 return Result(confirmed)
             outcome = outcome.of_rows
         if outcome.action is not Action.RETRY:
@@ -278,16 +277,10 @@ class Requester(Generic[T]):
             longest = self.deployments.most_outage_seconds
             deployment.note_rate_limit(ticket, seconds, longest)
 
-    async def judge_refusal_of_all(
-        self, request: Request, deployment: Deployment, outcome: Outcome
-    ) -> Outcome:
-        """Return what a refusal means that sounds like one of every request.
-
-        If others are answered, the request is sent once more; then it is refused alone.
-        """
+    async def judge_stop(self, request: Request, deployment: Deployment, outcome: Outcome) -> Outcome:
+        """Return what a refusal of every request means; if others are answered, it is sent once more."""
         first = request.budget.refused_at is None
-        confirmed = await self.confirmed(request, deployment, outcome)
-        if confirmed is not None:
+        if confirmed := await self.confirmed(request, deployment, outcome):
             return confirmed
         if first:
             request.budget.note_failure(self.clock.monotonic(), 0.0, ErrorCode.SERVER_ERROR)
@@ -338,11 +331,7 @@ class Requester(Generic[T]):
         wait = duration_text(seconds)
         probe = await self.probe(deployment)
         if probe.action is not Action.RETRY:
-            text = (
-                f"The service asks to wait {wait} for this request alone: it is larger than the deployment's "
-                "limit ever allows."
-            )
-            return Result(Outcome(Action.SPLIT, ErrorCode.OVER_QUOTA, text, outcome.status, "never fits"))
+            return Result(over_limit(outcome, wait))
         longest = self.deployments.most_outage_seconds
         if seconds <= longest or self.deployments.others_up(deployment):
             deployment.pause(seconds)

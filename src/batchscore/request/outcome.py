@@ -101,6 +101,9 @@ ERROR_TEXTS = {
 #: Refusals that are about the content of the request.
 CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
 
+#: Redirects and proxies do not look at the content of a request.
+NEVER_ABOUT_ONE = {*range(300, 400), 407}
+
 #: 400s that the same request may not get again: the model's answer did not match the schema (Groq).
 BY_CHANCE_CODES = {"json_validate_failed", "tool_use_failed"}
 
@@ -345,6 +348,15 @@ def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome
         code = shown_detail(code_of(error_in(reply.body)), "", b"")
         detail += f" ({code})" if code else ""
     return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
+
+
+def over_limit(outcome: Outcome, wait: str) -> Outcome:
+    """Return what a wait of hours means for a request if the service answers others."""
+    text = (
+        f"The service asks to wait {wait} for this request alone: it is larger than the deployment's "
+        "limit ever allows."
+    )
+    return Outcome(Action.SPLIT, ErrorCode.OVER_QUOTA, text, outcome.status, "never fits")
 
 
 def refused_alone(outcome: Outcome, *, first: bool) -> Outcome:
