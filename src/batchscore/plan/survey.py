@@ -24,13 +24,13 @@ from batchscore.errors import (
     name_settings,
     setting_name,
 )
-from batchscore.images import MOST_IMAGE_BYTES
 from batchscore.output.manifest import Manifest
 from batchscore.output.records.schema import RecordSchema
 from batchscore.output.spec import Output, fingerprint_of
 from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import check_table, is_table
 from batchscore.prompts.columns import path_of, resolve, shorten_name, shorten_names
+from batchscore.prompts.image_header import MOST_IMAGE_BYTES
 from batchscore.prompts.images import ReadFile
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
