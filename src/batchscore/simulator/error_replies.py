@@ -30,12 +30,14 @@ class Surface(Enum):
 
 @dataclass(frozen=True)
 class ServiceReply:
-    """A whole reply. `tokens` counts the billed tokens."""
+    """A whole reply. `tokens` counts the billed tokens: with `output_tokens`, which include the others."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 def _error(status: int, /, **error: Any) -> ServiceReply:
@@ -166,6 +168,15 @@ def default_error(
     if surface is Surface.OPENAI:
         return invalid_request(message or text, code=code or openai_code, status=status, kind=kind)
     return _azure_error(status, code or azure_code, message or text)
+
+
+def batch_deployment(name: str) -> ServiceReply:
+    """Return Azure's reply to a live call of a deployment that is for batches."""
+    message = (
+        f"The operation does not work with the specified model, {name}. Please choose different model and try"
+        " again."
+    )
+    return _azure_error(400, "OperationNotSupported", message)
 
 
 def content_filtered(surface: Surface) -> ServiceReply:

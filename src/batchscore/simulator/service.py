@@ -110,7 +110,7 @@ class Service:
 
         `wording` names the service in whose words an input is too long.
         """
-        tokens, work = self._check(call, wording or self._settings.wording)
+        tokens, work = self.check(call, wording)
         admission = state.limits.admit(tokens, time.monotonic(), call.surface)
         limit, seconds = admission.refused_by, admission.wait_seconds
         if limit is not None:
@@ -135,7 +135,9 @@ class Service:
             work, chat=chat, model=model, identifier=identifier, surface=call.surface
         )
 
-    def _check(self, call: ServiceCall, wording: str) -> tuple[int, Work]:
+    def check(self, call: ServiceCall, wording: str | None = None) -> tuple[int, Work]:
+        """Check a request. Return its tokens, and what `answer` needs."""
+        wording = wording or self._settings.wording
         if isinstance(call.body, ServiceReply):
             return 0, call.body
         settings = (
