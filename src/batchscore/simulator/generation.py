@@ -258,4 +258,10 @@ def write_reply(
         reply["prompt_filter_results"] = [
             {"prompt_index": index, "content_filter_results": SAFE} for index in range(len(request.prompts))
         ]
-    return ServiceReply(200, orjson.dumps(reply), tokens=usage["total_tokens"])
+    return ServiceReply(
+        200,
+        orjson.dumps(reply),
+        tokens=usage["total_tokens"],
+        output_tokens=answer_tokens,
+        reasoning_tokens=sum(one.reasoning_tokens for one in answers),
+    )

@@ -27,7 +27,7 @@ _SEPARATORS = "\u2028\u0085".encode()
 _REFUSAL = ServiceReply(400, b'{"error":{"message":"Invalid request.","type":"invalid_request_error"}}')
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class LineResult:
     """What is written to the output file, to the error file, and at the very end of the output file.
 
