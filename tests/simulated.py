@@ -139,10 +139,10 @@ class Deployment:
 class ProjectBooks:
     """What a project has enqueued, executed and to pay, and what it holds. See `Project.books`.
 
-    `enqueued_tokens` and `enqueued_requests` are by model, without zeros. `billed` has for each model `lines`,
-    `input_tokens`, `output_tokens` and `half_price_tokens`. `calls` counts the calls by kind (`faults.CALLS`),
-    `happened` those that took effect, also if their reply was lost. `batches` are the objects of all batches,
-    also of those that cannot be seen, oldest first.
+    `enqueued_tokens` and `enqueued_requests` are by model, without zeros. `billed` has for each model
+    `lines`, `input_tokens`, `output_tokens` and `half_price_tokens`. `calls` counts the calls by kind
+    (`faults.CALLS`), `happened` those that took effect, also if their reply was lost. `batches` are the
+    objects of all batches, also of those that cannot be seen, oldest first.
     """
 
     enqueued_tokens: Mapping[str, int]
