@@ -207,7 +207,7 @@ def test_a_batch_needs_a_file_for_batches(openai_batches: openai.OpenAI) -> None
 
 
 def test_deployments_for_batches_and_for_live_calls_differ(
-    azure_batches: openai.AzureOpenAI, azure_v1_batches: openai.OpenAI, plain: openai.OpenAI
+    azure_batches: openai.OpenAI, azure_v1_batches: openai.OpenAI, plain: openai.OpenAI
 ) -> None:
     messages: Any = [{"role": "user", "content": "Hello"}]
     for client in (azure_batches, azure_v1_batches):
