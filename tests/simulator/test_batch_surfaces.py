@@ -30,6 +30,8 @@ def test_the_official_client_drives_it_from_upload_to_deletion(batches: openai.O
     assert (error["custom_id"], error["response"]["status_code"], error["error"]) == ("refused", 400, None)
     assert error["response"]["body"]["error"]["code"] == "content_filter"
     assert [one.id for one in batches.batches.list()] == [batch.id]
+    for parsed in (batch, *batches.files.list()):
+        type(parsed).model_validate(parsed.to_dict())
     for file in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
         assert batches.files.delete(file).deleted
         with pytest.raises(openai.NotFoundError):

@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
@@ -78,8 +79,9 @@ class Simulator:
 
         async def run() -> None:
             while True:
-                await asyncio.sleep(_TICK)
+                start = time.monotonic()
                 await self.projects.step(_WORK)
+                await asyncio.sleep(_TICK if time.monotonic() - start < _WORK else 0)
 
         task = asyncio.create_task(run())
         yield

@@ -13,7 +13,7 @@ from typing import Any
 from batchscore.simulator.batch.books import TokenUse
 from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import expiry_seconds, missing_parameter, no_file, refused
-from batchscore.simulator.batch.files import StoredFile
+from batchscore.simulator.batch.files import SimulatedFile
 from batchscore.simulator.batch.input_file import InputScan, operation_of
 from batchscore.simulator.batch.lifecycle import BatchRequest, BatchTools, SimulatedBatch
 from batchscore.simulator.batch.objects import BatchSnapshot, batch_object
@@ -140,7 +140,7 @@ class Batches:
             for number in range(self._tools.rules().foreign_batches)
         ]
 
-    def _input(self, request: BatchRequest) -> StoredFile | ServiceReply:
+    def _input(self, request: BatchRequest) -> SimulatedFile | ServiceReply:
         """Return the file that a batch reads, or the error reply."""
         surface = request.surface
         file = self._tools.files.get(request.input_file_id)

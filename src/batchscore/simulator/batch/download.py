@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from batchscore.simulator.batch.faults import CallFault
-from batchscore.simulator.batch.files import StoredFile
+from batchscore.simulator.batch.files import SimulatedFile
 
 _PIECE = 2**18
 _TYPE = "application/octet-stream"
 
 
 async def send_file(
-    request: web.Request, file: StoredFile, fault: CallFault | None, *, ranges: bool
+    request: web.Request, file: SimulatedFile, fault: CallFault | None, *, ranges: bool
 ) -> web.StreamResponse:
     """Send a file. `ranges` says whether a client may ask for a part of it."""
     headers = {
@@ -80,7 +80,7 @@ async def _cut(
     return response
 
 
-def _pieces(file: StoredFile, start: int) -> Iterator[bytes]:
+def _pieces(file: SimulatedFile, start: int) -> Iterator[bytes]:
     with file.path.open("rb") as source:
         source.seek(start)
         while piece := source.read(_PIECE):

@@ -33,7 +33,7 @@ class UploadForm:
 
 
 @dataclass(frozen=True)
-class StoredFile:
+class SimulatedFile:
     """A file. `begins_well` says whether it can be JSON Lines."""
 
     id: str
@@ -54,9 +54,9 @@ class FileStore:
         self.folder = folder
         self._clock = clock
         self._rules = rules
-        self._files: dict[str, StoredFile] = {}
+        self._files: dict[str, SimulatedFile] = {}
 
-    def add_upload(self, form: UploadForm, surface: Surface) -> StoredFile | ServiceReply:
+    def add_upload(self, form: UploadForm, surface: Surface) -> SimulatedFile | ServiceReply:
         """Take a received file, or remove it and return the error reply."""
         problem = self._too_many(surface, expires=form.expires_after is not None)
         if problem is not None:
@@ -68,12 +68,12 @@ class FileStore:
         identifier = f"file-{uuid.uuid4().hex}"
         return self.add(replace(form, expires_after=after), surface, identifier=identifier)
 
-    def add(self, form: UploadForm, surface: Surface, *, identifier: str) -> StoredFile:
+    def add(self, form: UploadForm, surface: Surface, *, identifier: str) -> SimulatedFile:
         """Take a file that is in the folder."""
         now = self._clock.now()
         with form.path.open("rb") as source:
             start = source.read(64).lstrip()
-        file = StoredFile(
+        file = SimulatedFile(
             id=identifier,
             path=form.path,
             size=form.path.stat().st_size,
@@ -87,7 +87,7 @@ class FileStore:
         self._files[file.id] = file
         return file
 
-    def get(self, identifier: str) -> StoredFile | None:
+    def get(self, identifier: str) -> SimulatedFile | None:
         """Return a file that can be seen: neither hidden, nor expired, nor deleted."""
         file = self._files.get(identifier)
         if file is None:
@@ -102,7 +102,7 @@ class FileStore:
         """Remove a file."""
         self._files.pop(identifier).path.unlink(missing_ok=True)
 
-    def all(self) -> Iterator[StoredFile]:
+    def all(self) -> Iterator[SimulatedFile]:
         """Give all files that can be seen, oldest first."""
         for identifier in list(self._files):
             file = self.get(identifier)
@@ -113,14 +113,14 @@ class FileStore:
         """Return how many files there are, and their bytes."""
         return len(self._files), sum(file.size for file in self._files.values())
 
-    def state(self, file: StoredFile) -> str:
+    def state(self, file: SimulatedFile) -> str:
         """Return the status of a file. Azure looks at how it begins; OpenAI only when a batch reads it."""
         if file.purpose == "batch" and self._age(file) < self._rules().file_pending:
             return "uploaded" if file.surface is Surface.OPENAI else "pending"
         readable = file.begins_well or file.surface is Surface.OPENAI
         return "processed" if readable else "error"
 
-    def to_json(self, file: StoredFile) -> dict[str, Any]:
+    def to_json(self, file: SimulatedFile) -> dict[str, Any]:
         """Return the file object."""
         state = self.state(file)
         document: dict[str, Any] = {
@@ -137,7 +137,7 @@ class FileStore:
             document["expires_at"] = None if file.expires_at is None else int(file.expires_at)
         return document
 
-    def _age(self, file: StoredFile) -> float:
+    def _age(self, file: SimulatedFile) -> float:
         return self._clock.now() - file.created_at
 
     def _too_many(self, surface: Surface, *, expires: bool) -> ServiceReply | None:

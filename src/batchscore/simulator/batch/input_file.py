@@ -23,14 +23,14 @@ LIVE_SUFFIX = "-live"
 #: What Azure's batches can run.
 _AZURE_OPERATIONS = ("chat/completions", "responses")
 _TOKENS_PER_MESSAGE = 4
+_LONG = {f"/v1/{name}": name for name in OPERATIONS}
+#: URL -> operation, at OpenAI and at Azure.
+_OPERATIONS = (_LONG, {**_LONG, **{f"/{name}": name for name in OPERATIONS}})
 
 
 def operation_of(url: object, surface: Surface) -> str | None:
     """Return the operation that a line's or a batch's URL names; only Azure takes it without `/v1`."""
-    text = url if isinstance(url, str) else ""
-    short = surface is not Surface.OPENAI and not text.startswith("/v1/")
-    name = text.removeprefix("/" if short else "/v1/")
-    return name if name in OPERATIONS and name != text else None
+    return _OPERATIONS[surface is not Surface.OPENAI].get(url) if isinstance(url, str) else None
 
 
 @dataclass

@@ -94,8 +94,13 @@ class Projects:
 
     async def step(self, patience: float) -> None:
         """Bring all batches to the present."""
-        for project in list(self._by_name.values()):
-            await project.batches.step(patience)
+        for name, project in list(self._by_name.items()):
+            try:
+                await project.batches.step(patience)
+            except FileNotFoundError:
+                # It was removed meanwhile.
+                if self._by_name.get(name) is project:
+                    raise
 
     def close(self) -> None:
         """Remove all files."""

@@ -17,7 +17,7 @@ from batchscore.simulator import error_replies
 from batchscore.simulator.batch.download import send_file
 from batchscore.simulator.batch.errors import PREFIXES, no_batch, no_file, refused
 from batchscore.simulator.batch.faults import CallFault
-from batchscore.simulator.batch.files import StoredFile
+from batchscore.simulator.batch.files import SimulatedFile
 from batchscore.simulator.batch.projects import Project, Projects, split_key
 from batchscore.simulator.batch.upload import receive_upload
 from batchscore.simulator.error_replies import ServiceReply, Surface
@@ -26,7 +26,7 @@ from batchscore.simulator.send import replace_reply, send_reply
 from batchscore.simulator.service import parse_body
 
 #: A whole reply, or the file that is the reply.
-_Outcome = ServiceReply | StoredFile
+_Outcome = ServiceReply | SimulatedFile
 _Act = Callable[[Project, web.Request, Surface], Awaitable[_Outcome]]
 #: Default and maximum of `limit`.
 _BATCH_PAGE = (20, 100)
@@ -73,11 +73,11 @@ async def _answer(
                 pass
             return await replace_reply(request, _as_behaviour(fault), surface)
     outcome = await act(project, request, surface)
-    if isinstance(outcome, StoredFile) or outcome.status < 400:
+    if isinstance(outcome, SimulatedFile) or outcome.status < 400:
         project.books.happened[call] += 1
     if fault is not None and fault.replaces_reply:
         return await replace_reply(request, _as_behaviour(fault), surface)
-    if isinstance(outcome, StoredFile):
+    if isinstance(outcome, SimulatedFile):
         return await send_file(request, outcome, fault, ranges=project.rules.ranges)
     return send_reply(outcome)
 
