@@ -196,7 +196,7 @@ def test_batches_are_listed_newest_first_in_pages(
 
 
 def test_files_are_listed_by_purpose_and_order(
-    simulator: Running, project: Project, openai_batches: openai.OpenAI
+    simulator: Running, project: Project, openai_batches: openai.OpenAI, azure_batches: openai.OpenAI
 ) -> None:
     openai_batches.batches.retrieve(submit(openai_batches, [line(1)]).id)
     openai_batches.files.create(file=as_file([]), purpose="user_data")
@@ -206,6 +206,7 @@ def test_files_are_listed_by_purpose_and_order(
     assert [one.purpose for one in openai_batches.files.list(purpose="batch")] == ["batch"]
     dated = PlainClient(simulator, project, "azure").get("/files?purpose=batch&limit=1").json()
     assert set(dated) == {"object", "data"}
+    assert len(list(azure_batches.files.list())) == 3
 
 
 def test_each_key_has_its_own_project(simulator: Running, openai_batches: openai.OpenAI) -> None:

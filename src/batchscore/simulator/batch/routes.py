@@ -112,7 +112,9 @@ async def _list_files(project: Project, request: web.Request, surface: Surface) 
     purpose = request.query.get("purpose")
     found = [project.files.to_json(file) for file in project.files.all() if purpose in {None, file.purpose}]
     if surface is Surface.AZURE:
-        return _json({"object": "list", "data": found})
+        # It has no pages, but the official client asks for the next one as long as there is something.
+        ended = any(one["id"] == request.query.get("after") for one in found)
+        return _json({"object": "list", "data": [] if ended else found})
     if request.query.get("order", "desc") != "asc":
         found.reverse()
     return _page(found, request, surface, _FILE_PAGE)
