@@ -8,9 +8,9 @@ langchain and Azure-Samples, read in 2026) and in the services' reference pages.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -28,13 +28,12 @@ class Surface(Enum):
     OPENAI = "/v1"
 
 
-@dataclass(frozen=True)
-class ServiceReply:
+class ServiceReply(NamedTuple):
     """A whole reply. `tokens` counts the billed tokens: with `output_tokens`, which include the others."""
 
     status: int
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -45,8 +44,7 @@ TOKENS_PER_MESSAGE = 4
 _NO_EXTRAS: dict[str, Any] = {"refusal": None, "annotations": []}
 
 
-@dataclass(frozen=True)
-class GenerationRequest:
+class GenerationRequest(NamedTuple):
     """A valid request: its prompts (several for completions) and its options."""
 
     prompts: list[str]

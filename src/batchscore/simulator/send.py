@@ -10,7 +10,6 @@ import contextlib
 import socket
 import struct
 import uuid
-from dataclasses import replace
 
 import orjson
 from aiohttp import web
@@ -55,7 +54,7 @@ def _scripted_reply(behaviour: Behaviour, status: int, surface: Surface) -> Serv
     if status < 400:
         return ServiceReply(status, b"", headers)
     error = error_replies.default_error(surface, status, code=behaviour.code, message=behaviour.message)
-    return replace(error, headers=headers)
+    return error._replace(headers=headers)
 
 
 async def send_in_its_way(

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from functools import partial
 from os import read
 
@@ -143,7 +142,7 @@ class Simulator:
             return await replace_reply(request, behaviour, call.surface)
         work, headers = self._service.admit(call, state, behaviour.wording if behaviour else None)
         if isinstance(work, ServiceReply) and work.status == 429:
-            return _send(record, replace(work, headers=headers))
+            return _send(record, work._replace(headers=headers))
         latency = self._random_faults.latency() + (behaviour.latency if behaviour else 0.0)
         if latency:
             await asyncio.sleep(latency)
@@ -153,7 +152,7 @@ class Simulator:
             return await replace_reply(request, behaviour, call.surface)
         reply = await self._service.answer(call, work, vector_fault=behaviour.vectors if behaviour else None)
         shape = (behaviour.shape if behaviour else None) or self.settings.shape
-        reply = reshape(replace(reply, headers=headers), shape)
+        reply = reshape(reply._replace(headers=headers), shape)
         record.tokens = reply.tokens
         if behaviour is None:
             return _send(record, reply)

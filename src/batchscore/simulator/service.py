@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -37,8 +37,7 @@ _VECTORS_PER_TURN = 64
 _UNKNOWN_PREFIX = "no-such-"
 
 
-@dataclass(frozen=True)
-class ServiceCall:
+class ServiceCall(NamedTuple):
     """One request. `body` is its JSON object, or the error reply to a body that is none."""
 
     surface: Surface
@@ -84,10 +83,10 @@ def reshape(reply: ServiceReply, shape: str) -> ServiceReply:
     instead = reply_instead(shape)
     if instead is not None:
         body, kind = instead
-        return replace(reply, body=body, headers={**reply.headers, "content-type": kind})
+        return reply._replace(body=body, headers={**reply.headers, "content-type": kind})
     document = orjson.loads(reply.body)
     change_reply(document, shape)
-    return replace(reply, body=orjson.dumps(document))
+    return reply._replace(body=orjson.dumps(document))
 
 
 class Service:

@@ -6,9 +6,8 @@ It must not know HTTP: a prompt and options in, a text and a finish reason out, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -61,8 +60,7 @@ def count_tokens(text: str) -> int:
     return max(1, -(-size // 4), -(-(text.count(" ") + 1) * 4 // 3))
 
 
-@dataclass(frozen=True)
-class AnswerOptions:
+class AnswerOptions(NamedTuple):
     """The request parameters that change an answer. `max_tokens` counts answer tokens."""
 
     max_tokens: int | None = None
@@ -72,8 +70,7 @@ class AnswerOptions:
     reasoning_tokens: int = 0
 
 
-@dataclass(slots=True)
-class GeneratedText:
+class GeneratedText(NamedTuple):
     """`text` is None if the model gives none. `tokens` counts the text and the reasoning."""
 
     text: str | None

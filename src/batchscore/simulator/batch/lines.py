@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -27,8 +27,7 @@ _SEPARATORS = "\u2028\u0085".encode()
 _REFUSAL = ServiceReply(400, b'{"error":{"message":"Invalid request.","type":"invalid_request_error"}}')
 
 
-@dataclass(slots=True)
-class LineResult:
+class LineResult(NamedTuple):
     """What is written to the output file, to the error file, and at the very end of the output file.
 
     `custom_id` is JSON. `reply` has the status that counts, and the tokens.
@@ -89,7 +88,7 @@ class LineRunner:
             return reply
         reply = reshape(reply, shape)
         if reply_instead(shape) is not None:
-            return replace(reply, body=orjson.dumps(reply.body.decode("utf-8", "replace")))
+            return reply._replace(body=orjson.dumps(reply.body.decode("utf-8", "replace")))
         return reply
 
     def _spoil(self, result: LineResult, kind: str, size: int, surface: Surface, number: str) -> LineResult:
@@ -100,7 +99,7 @@ class LineRunner:
             return write_line(reply, custom_id, surface, number)
 
         if kind in {"content_filter", "context_length"}:
-            return replace(result, output=b"", errors=text)
+            return result._replace(output=b"", errors=text)
         if kind == "error_text":
             error = {
                 "custom_id": orjson.loads(custom_id),
@@ -114,7 +113,7 @@ class LineRunner:
         changes: dict[str, Callable[[], bytes]] = {
             "missing": lambda: b"",
             "duplicate": lambda: text * 2,
-            "different_duplicate": lambda: text + other(replace(reply, body=_other_answer(reply.body))),
+            "different_duplicate": lambda: text + other(reply._replace(body=_other_answer(reply.body))),
             "foreign_id": lambda: other(custom_id=b'"of-somebody-else-%s"' % number.encode()),
             "null_id": lambda: other(custom_id=b"null"),
             "not_json": lambda: text[: len(text) // 2] + b"\n",
@@ -123,7 +122,7 @@ class LineRunner:
             "cut_off": lambda: b"",
         }
         last = text[: len(text) // 2] if kind == "cut_off" else b""
-        return replace(result, output=changes[kind](), last=last)
+        return result._replace(output=changes[kind](), last=last)
 
 
 def write_line(reply: ServiceReply, custom_id: bytes, surface: Surface, number: str) -> bytes:
