@@ -76,7 +76,7 @@ def main() -> None:
     flags = {
         "task": task,
         "model": MODELS[given.kind],
-        "output": str(folder),
+        "output": f"{folder}/",  # a name with a suffix would be that of a file
         "endpoint": given.base_url,
         "column": "text",
         "id": "id",
@@ -96,7 +96,7 @@ def main() -> None:
     settings = resolve_settings(flags, environ={}).settings
     # Load lazy imports before the measured part: the imports of the bare loop are not measured, either.
     openai.OpenAI(api_key="-", base_url="http://localhost").close()
-    environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
+    environ = {"BATCHSCORE_API_KEY": "k", **os.environ}
     drawing: dict[str, float] = {}
     begun, cpu = time.time(), time.process_time()
     with on_a_terminal(drawing) if given.progress else nullcontext(print_nothing) as listen:

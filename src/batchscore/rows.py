@@ -112,13 +112,15 @@ class Score:
     `value` is a `(d,)` float32 array for embeddings, otherwise the text (`None` if the model gave none), or a
     list of texts if several answers a row were requested; `finish_reason` likewise (`None` for embeddings).
     With a schema, values of JSON take the place of texts. `usage` holds token counts as the service
-    names them, `raw` the whole reply; both are set only on request.
+    names them, `raw` the whole reply; both are set only on request. `size` is the length of the texts of such
+    values, 0 if it is unknown.
     """
 
     value: Any
     finish_reason: str | list[str | None] | None = None
     usage: Mapping[str, Any] | None = None
     raw: Any = None
+    size: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(slots=True)

@@ -45,6 +45,18 @@ def test_failed_rows_are_a_frame(form: str) -> None:
         read_errors("out")
 
 
+def test_a_kept_column_keeps_its_name() -> None:
+    Path("a.csv").write_text("text,status,error_code\nsimulate-content-filter,new,x\n", "utf-8")
+    chosen: Any = {"task": "chat", "model": "m", "column": "text", "keep": ["status", "error_code"]}
+    score_files("a.csv", output="out", **chosen)
+    (row,) = read_errors("out").to_dict("records")
+    assert row["status"] == "new"
+    assert row["error_code"] == "x"
+    assert row["error_code_1"] == "content_filter"
+    assert row["status_1"] == 400
+    assert list(row)[-4:] == ["error_code_1", "error_message", "status_1", "attempts"]
+
+
 def test_without_failures_the_frame_is_empty() -> None:
     score(ROWS[:1])
     frame = read_errors("out")

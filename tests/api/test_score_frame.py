@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from batchscore import BatchscoreError, InputError, UsageError, score_frame
+from batchscore import BatchscoreError, InputError, UsageError, read_scores, score_files, score_frame
 from batchscore.api import progress_text
+from batchscore.output.merge import merge_output
 from batchscore.simulator import Running
 from simulated import Deployment
 from tickets import SCHEMA, closed
@@ -36,6 +39,14 @@ def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
 def score(frame: Any, deployment: Deployment, **settings: Any) -> Any:
     chosen: Any = {"task": "chat", "model": deployment.name, **settings}
     return score_frame(frame, **chosen)
+
+
+def answer(deployment: Deployment, value: Any, **when: Any) -> None:
+    """Let the deployment give this answer next."""
+    message = {"role": "assistant", "content": json.dumps(value)}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    deployment.will(status=200, body={"choices": [choice], "usage": usage}, **when)
 
 
 def test_pandas_keeps_its_index_and_its_columns(deployment: Deployment) -> None:
@@ -65,11 +76,114 @@ def test_vectors_are_arrays(deployment: Deployment) -> None:
 def test_a_schema_gives_a_column_for_each_field(deployment: Deployment) -> None:
     frame = pd.DataFrame({"text": ["a billing problem", "a bug", ""], "category": ["billing", "bug", "bug"]})
     found = score(frame, deployment, schema=SMALL, column="text")
-    assert list(found.columns)[:5] == ["text", "category", "answer.category", "replies", "tags"]
-    assert found["answer.category"].tolist() == ["billing", "bug", None]
+    assert list(found.columns)[:5] == ["text", "category", "category_1", "replies", "tags"]
+    assert found["category_1"].tolist() == ["billing", "bug", None]
     assert found["tags"].iloc[0] == ["a billing problem."]
     assert found["replies"].iloc[0] == 3
     assert pd.isna(found["replies"].iloc[2])
+
+
+def test_numbers_and_truth_values_stay_so_if_rows_have_failed(deployment: Deployment) -> None:
+    schema = closed(n={"type": "integer"}, yes={"type": "boolean"}, x={"type": "number"}, text=TEXT)
+    answer(deployment, {"n": 2**53 + 1, "yes": True, "x": 1, "text": "a"})
+    frame = pd.DataFrame({"text": ["one", None], "k": [1, 2]}, index=["a", "a"])
+    found = score(frame, deployment, schema=schema, max_concurrency=1)
+    assert found.dtypes.astype(str).tolist()[1:5] == ["int64", "Int64", "boolean", "float64"]
+    assert found["n"].iloc[0] == 2**53 + 1
+    assert found["n"].isna().tolist() == [False, True]
+    assert found["text_1"].tolist() == ["a", None]
+    answer(deployment, {"n": 1, "yes": False, "x": 1.5, "text": "a"})
+    whole = score(frame.iloc[:1], deployment, schema=schema)
+    assert whole.dtypes.astype(str).tolist()[2:5] == ["int64", "bool", "float64"]
+
+
+#: A schema of which an answer may be anything else, too, and such answers.
+OPEN = {"properties": {"a": {"type": "integer"}}}
+ANSWERS: list[Any] = [{"a": 1}, {"a": 2, "note": "paid"}, ["b"], "c", 4, None]
+
+
+def test_all_doors_show_whole_answers_that_have_more_than_their_fields(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    texts = [f"text {number}." for number in range(len(ANSWERS))]
+    chosen: Any = {"schema": OPEN, "schema_mode": "json_schema", "task": "chat", "model": deployment.name}
+
+    def prepare() -> None:
+        for text, value in zip(texts, ANSWERS, strict=True):
+            answer(deployment, value, when_input_contains=text)
+
+    prepare()
+    frame = score_frame(pd.DataFrame({"text": texts, "A": 0}), column="text", **chosen)
+    own = ["a_1", "answer", "finish_reason", "error_code", "error_message"]
+    assert list(frame.columns) == ["text", "A", *own]
+    assert frame["a_1"].fillna(0).tolist() == [1, 2, 0, 0, 0, 0]
+    whole = [None, *ANSWERS[1:]]
+    assert [None if pd.isna(text) else json.loads(text) for text in frame["answer"]] == whole
+    assert frame["error_code"].isna().all()
+
+    source = tmp_path / "in.csv"
+    frame[["text", "A"]].to_csv(source, index=False)
+    prepare()
+    score_files(source, output=tmp_path / "out.csv", column="text", **chosen)
+    cells = pd.read_csv(tmp_path / "out.csv", dtype=object, keep_default_na=False)
+    assert list(cells.columns) == ["text", "A", *own]
+    assert cells["a_1"].tolist() == ["1", "2", "", "", "", ""]
+    texts_of = [
+        "",
+        *(each if isinstance(each, str) else json.dumps(each, separators=(",", ":")) for each in whole[1:5]),
+        "",
+    ]
+    assert cells["answer"].tolist() == texts_of
+    flat = read_scores(tmp_path / "out.csv", flatten=True)
+    assert list(flat.columns) == ["file", "row", "a", "answer", "finish_reason"]
+    assert flat["a"].tolist() == [1, 2, None, None, None, None]
+    assert flat["answer"].tolist() == whole
+
+
+def test_answers_whose_field_looks_like_a_secret_are_merged_and_flattened(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    name = "sk-proj-1234567890abcdef"
+    answer(deployment, {name: "paid"})
+    (tmp_path / "in.csv").write_text("text\none\n", "utf-8")
+    out, merged = tmp_path / "out", tmp_path / "out.parquet"
+    chosen: Any = {"task": "chat", "model": deployment.name, "schema": closed(**{name: TEXT})}
+    score_files(tmp_path / "in.csv", output=out, **chosen)
+    merge_output(out, merged)
+    merge_output(out, tmp_path / "out.csv")
+    assert f'"{{""{name}"":""paid""}}",stop' in (tmp_path / "out.csv").read_text("utf-8")
+    for place in (out, merged):
+        assert read_scores(place)["chat"].tolist() == [{name: "paid"}]
+        assert read_scores(place, flatten=True)[name].tolist() == ["paid"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "cell"),
+    [
+        ({"type": "array", "items": TEXT}, ["a"], ["a"]),
+        (TEXT, "a", "a"),
+        ({"enum": ["a", "b"]}, "b", "b"),
+        ({"anyOf": [closed(a=TEXT), TEXT]}, {"a": "x"}, '{"a":"x"}'),
+        ({"type": "object"}, {"a": 1}, '{"a":1}'),
+        ({"properties": {"a": TEXT}}, ["a"], '["a"]'),
+        (
+            {"type": "array", "items": {"type": "object", "properties": {"a": TEXT}}},
+            [{"a": "x"}],
+            [{"a": "x"}],
+        ),
+        ({"type": "array", "items": {"type": "object", "properties": {"a": TEXT}}}, [{"b": 1}], '[{"b": 1}]'),
+        ({"enum": [2**63]}, 2**63, str(2**63)),
+    ],
+)
+@pytest.mark.parametrize("library", ["pandas", "pyarrow", "polars"])
+def test_an_answer_that_is_no_object_with_fields_is_one_column(
+    library: str, schema: Any, value: Any, cell: Any, deployment: Deployment
+) -> None:
+    make = pa.table if library == "pyarrow" else pytest.importorskip(library).DataFrame
+    answer(deployment, value)
+    found = score(make({"text": ["one"]}), deployment, schema=schema, schema_mode="json_schema")
+    (own,) = found["answer"].to_pylist() if library == "pyarrow" else list(found["answer"])
+    assert (own.to_list() if hasattr(own, "to_list") else own) == cell
 
 
 def test_pyarrow_gets_typed_columns(deployment: Deployment) -> None:
@@ -90,9 +204,19 @@ def test_pyarrow_gets_typed_columns(deployment: Deployment) -> None:
 def test_polars_gets_typed_columns(deployment: Deployment) -> None:
     pl = pytest.importorskip("polars")
     frame = pl.DataFrame({"text": ["a billing problem", None], "n": [1, None]})
-    found = score(frame, deployment, schema=SMALL, prompt="{text} {n}")
+    schema = closed(**SMALL["properties"], self=TEXT)
+    found = score(frame, deployment, schema=schema, prompt="{text} {n}")
     assert found["replies"].dtype == pl.Int64
+    assert found["tags"].dtype == pl.List(pl.String)
     assert found["category"].to_list() == ["billing", None]
+    assert found.columns == [
+        *("text", "n", "category", "replies", "tags", "self", "finish_reason", "error_code", "error_message")
+    ]
+    again = score(found, deployment, prompt="{text} {n}")
+    assert again.columns[9:] == ["answer", "finish_reason_1", "error_code_1", "error_message_1"]
+    assert again[:, :9].equals(found)
+    vectors = score(frame[:1], deployment, task="embeddings", dimensions=4, column="text")
+    assert vectors["embeddings"].dtype == pl.List(pl.Float32)
     with pytest.raises(UsageError, match="collect"):
         score(frame.lazy(), deployment)
 
@@ -130,7 +254,6 @@ def test_columns_whose_names_are_numbers_are_used_by_their_text(deployment: Depl
         ([{"text": "a"}], {}, UsageError, "frame is builtins.list; give a DataFrame of pandas or polars"),
         (pd.Series(["a"]), {}, UsageError, "frame is pandas.Series; give a DataFrame"),
         (pd.DataFrame([["a", "b"]], columns=["t", "t"]), {}, UsageError, "two columns called 't'"),
-        (pd.DataFrame({"text": ["a"], "answer": ["b"]}), {"column": "text"}, UsageError, "a column 'answer'"),
         (pd.DataFrame({"text": ["a"]}), {"column": "txet"}, InputError, "txet"),
         (pd.DataFrame({"text": ["a"]}), {"usage": 5}, UsageError, "usage is 5"),
     ],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -235,6 +237,81 @@ def test_standard_input_and_standard_output(monkeypatch: pytest.MonkeyPatch, tmp
     assert (code, "the only INPUT" in said) == (1, True)
     code, out, said = run_piped(score, b"")
     assert (code, "standard input is empty" in said) == (1, True)
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_standard_input_pays_for_no_answer_twice(
+    batchscore: Cli, deployment: Deployment, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\n" + "".join(f"row {row}\n" for row in range(60)))
+    deployment.will_be_slow(0.1, times=None)
+    score = [*command(deployment, "-", "-o", "-"), "--max-concurrency", "2"]
+    environ = {"TMPDIR": str(tmp_path)}
+    with rows.open() as stream:
+        process = batchscore.start(*score, env=environ, stdin=stream)
+        with process:
+            deployment.wait_for(12)
+            process.interrupt(signal.SIGKILL)
+    asked = deployment.statistics().count
+    with rows.open() as stream:
+        run = batchscore(*score, env=environ, stdin=stream)
+    assert run.exit_code == 0, run
+    assert [json.loads(line)["row"] for line in run.stdout.splitlines()] == list(range(60))
+    assert deployment.statistics().count - asked <= 60 - asked + 2
+    assert asked >= 12
+    assert not [*tmp_path.glob("batchscore-*/stdout-*")]
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("pipeline", "code", "words"),
+    [
+        ("{score} | (sleep 0.5; head -1)", 0, "The reader of standard output has left before it ended"),
+        ("{score} | true", 0, "The reader of standard output has left before it ended"),
+        ("{score} > /dev/full", 1, "cannot write to standard output: No space left on device"),
+    ],
+)
+def test_scores_that_no_reader_has_taken_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str, code: int, words: str
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "a.csv").write_text("text\none\ntwo\n")
+    score = f"{sys.executable} -m batchscore score {tmp_path}/a.csv -o - --task chat -m m --simulate"
+    script = "set -o pipefail; " + pipeline.format(score=f"{score} --quiet")
+    run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    (said,) = (line for line in run.stderr.splitlines() if "standard output" in line)
+    assert (run.returncode, words in said) == (code, True), run
+    printed = subprocess.run(shlex.split(said.partition("run: ")[2]), capture_output=True, check=True)
+    assert len(printed.stdout.splitlines()) == 2
+    # The same command prints all, and nothing stays.
+    assert len(subprocess.run(score.split(), capture_output=True, check=True).stdout.splitlines()) == 2
+    assert not [*tmp_path.glob("batchscore-*/stdout-*")]
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("setting", "code", "words"),
+    [
+        ("touch $TMPDIR/batchscore-$(id -u)", 1, "the temporary folder"),
+        ("mkdir $TMPDIR/real; ln -s $TMPDIR/real $TMPDIR/batchscore-$(id -u)", 1, "another user owns"),
+        ("ulimit -f 4", 1, "standard input cannot be copied to the temporary folder: File too large"),
+        ("exec <&-", 1, "- is standard input, and that is closed"),
+        ("exec >&-", 2, "--output - writes to standard output, which is closed"),
+    ],
+)
+def test_without_a_place_for_a_pipe_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, code: int, words: str
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    score = f"{sys.executable} -m batchscore score - -o - --task chat -m m --column text --simulate"
+    script = f"{setting}; {score} 2>/dev/stderr"
+    data = "text\n" + "one\n" * 5000
+    run = subprocess.run(["bash", "-c", script], input=data, capture_output=True, text=True, check=False)
+    (line,) = run.stderr.splitlines()
+    assert (run.returncode, words in line) == (code, True), run
 
 
 @pytest.mark.slow

@@ -19,6 +19,16 @@ from tickets import ANSWER, SCHEMA, closed
 TEXT = {"type": "string"}
 ITSELF = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}
 
+#: 2 ** 40 columns, if each reference were one.
+WIDE = {
+    "$ref": "#/$defs/0",
+    "$defs": {
+        str(level): closed(a={"$ref": f"#/$defs/{level + 1}"}, b={"$ref": f"#/$defs/{level + 1}"})
+        for level in range(40)
+    }
+    | {"40": TEXT},
+}
+
 
 def test_a_nested_schema_has_a_struct_of_typed_fields() -> None:
     assert answer_type(SCHEMA).arrow == pa.struct(
@@ -58,6 +68,10 @@ def test_a_nested_schema_has_a_struct_of_typed_fields() -> None:
             [{"a": "x"}],
         ),
         ({"enum": ["a", 1, None]}, ["a", 1, None]),
+        ({"enum": [2**63]}, [2**63]),
+        ({"enum": [1, 2**63, None]}, [1, 2**63, None]),
+        ({"const": 2**64 - 1}, [2**64 - 1]),
+        (WIDE, [{"a": "x"}]),
         (ITSELF, [{"next": {"next": None}}]),
     ],
 )
@@ -76,6 +90,7 @@ def test_what_arrow_cannot_say_is_json_text_and_comes_back(part: Any, values: li
         ({"enum": [1, 2, None]}, pa.int64(), [1, None]),
         ({"const": True}, pa.bool_(), [True]),
         ({"type": ["integer", "number"]}, pa.float64(), [1.0, 2.5]),
+        ({"enum": [2**63, 1.5]}, pa.float64(), [float(2**63), 1.5]),
         ({"allOf": [TEXT]}, pa.string(), ["a"]),
         ({"oneOf": [{"type": "null"}, {"type": "integer"}]}, pa.int64(), [None, 3]),
         ({"type": "array", "items": {"type": ["boolean", "null"]}}, pa.list_(pa.bool_()), [[True, None], []]),

@@ -17,6 +17,7 @@ from batchscore.errors import ErrorCode, OutputError
 from batchscore.output.journal import DIGEST_BYTES, MAX_OPEN, JournalEntry, Journals
 from batchscore.output.manifest import Cost
 from batchscore.output.manifest_check import MOST
+from batchscore.output.parts import OBJECT_FACTOR, ROW_BYTES, memory_of
 from batchscore.rows import RowError, Score, Settled
 
 LENGTH = 3
@@ -232,3 +233,16 @@ def test_no_journal_is_written_or_read_through_a_link(tmp_path: Path, planted: s
         journals.find() if planted == "folder" else journals.replay("part")
     assert kept.read_bytes() == b"kept"
     assert [path.name for path in elsewhere.iterdir()] == ["x.free"] * (planted == "folder")
+
+
+def test_an_answer_of_any_depth_in_a_journal_of_an_earlier_run_is_counted(tmp_path: Path) -> None:
+    """Such a run could not resume: its journal held an answer that orjson alone cannot write."""
+    value: Any = "x" * 100
+    for _ in range(300):
+        value = {"a": value}
+    settled = Settled("a.csv", 0, Score(value, "stop"))
+    journals = written(tmp_path, [[JournalEntry(settled, bytes(DIGEST_BYTES))]])
+    again = journals.replay("part")[0].settled
+    assert memory_of(again) > 100
+    assert memory_of(Settled("a.csv", 0, Score({"a": 1}, "stop", size=9))) == ROW_BYTES + 9 * OBJECT_FACTOR
+    journals.close()

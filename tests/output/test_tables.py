@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import json
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -18,11 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, InputError, OutputError
-from batchscore.output.tables.columns import TableColumns, columns_of
+from batchscore.output.answer_columns import answer_columns
+from batchscore.output.fingerprint import shown_fingerprint
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import Manifest
+from batchscore.output.tables.columns import columns_of
 from batchscore.output.tables.csv_file import without_formula, write_delimited
+from batchscore.output.tables.sources import sources_of
 from batchscore.output.tables.xlsx_file import MOST_COLUMNS, MOST_ROWS, check_fits, write_workbook
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import replace_file
+from tickets import closed
 
 
 def written_csv(path: Path, rows: Sequence[Sequence[Any]], **style: Any) -> list[list[str]]:
@@ -41,11 +48,34 @@ def written_xlsx(path: Path, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 
 @pytest.mark.parametrize(
     "text",
-    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "-", "+", "-2 apples", "- item",
+    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t1", "\r1", "\n1", "\uff1d1", "-", "+", "-2 apples", "- item",
      "+49 170 1", "=", "-1e", "--1"],
 )  # fmt: skip
 def test_a_text_that_begins_like_a_formula_gets_an_apostrophe(text: str) -> None:
     assert without_formula(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("a;=1", "a;'=1"),
+        ("a\t@b", "a\t'@b"),
+        ('a;"=1;-b', "a;\"'=1;'-b"),
+        ("a\n=1", "a\n'=1"),
+        ("a\n+cmd|x", "a\n'+cmd|x"),
+        ("\n=1", "'\n'=1"),
+        ("=a;=b", "'=a;'=b"),
+        ("a;-2+cmd", "a;'-2+cmd"),
+        ("a;- cmd", "a;'- cmd"),
+    ],
+)
+def test_a_formula_after_a_split_gets_an_apostrophe(text: str, safe: str) -> None:
+    assert without_formula(text) == safe
+
+
+@pytest.mark.parametrize("text", ["1;-2;+3.5", "list:\n- one\n- two\n---\n-5\n", "a; =b", "a,=b", "a|-b"])
+def test_lists_and_numbers_stay_as_they_are(text: str) -> None:
+    assert without_formula(text) == text
 
 
 @pytest.mark.parametrize(
@@ -78,7 +108,7 @@ def test_csv_is_as_the_rfc_says_and_cells_that_are_no_text_are_json(tmp_path: Pa
         Decimal("1.50"),
         "\ud800",
     ]
-    rows = [["a", 'b "c"', "d,e", "f\ng", " h "], cells]
+    rows = [["a", 'b "c"', "d,e", "f\ng", " h ", "i;j", "k\tl", "m|n", "o p"], cells]
     assert written_csv(path, rows)[1] == [
         "",
         "1",
@@ -90,7 +120,9 @@ def test_csv_is_as_the_rfc_says_and_cells_that_are_no_text_are_json(tmp_path: Pa
         "1.50",
         "�",
     ]
-    assert path.read_bytes().startswith(b'a,"b ""c""","d,e","f\ng", h \r\n,1,2.5,true')
+    assert path.read_bytes().startswith(
+        b'a,"b ""c""","d,e","f\ng"," h ","i;j","k\tl","m|n",o p\r\n,1,2.5,true'
+    )
     written_csv(path, [["ä", "\ud800"]], bom=True)
     assert path.read_bytes() == b"\xef\xbb\xbf\xc3\xa4,\xef\xbf\xbd\r\n"
 
@@ -122,8 +154,31 @@ def test_a_cell_holds_as_many_utf_16_units_as_excel_takes(tmp_path: Path) -> Non
             written_xlsx(path, [["a"], [text]])
         with pytest.raises(InputError, match=r"a.csv, row 3: its cell in column 'body' has more than 32,767"):
             check_fits(Path("out.xlsx"), ["body"], [("a.csv", 3, {"body": text})])
+        with pytest.raises(
+            InputError, match=r"the name of its column 2, '.{20,40}' …, would have more than 32,767"
+        ):
+            check_fits(Path("out.xlsx"), ["id", text], [])
+    # A line ends with LF alone in a cell.
+    check_fits(Path("out.xlsx"), ["a\r\n" * 12_000], [("a.csv", 3, {"body": "a\r\n" * 12_000})])
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["a.xlsx"]
+
+
+def test_the_latest_run_that_was_to_read_a_file_says_where_it_is(tmp_path: Path) -> None:
+    def run(name: str, base: str, files: list[str], earlier: list[str]) -> None:
+        (tmp_path / base).mkdir()
+        (tmp_path / base / "a.jsonl").write_text("{}")
+        entries = [[{"file": file, "state": "partial"} for file in names] for names in (files, earlier)]
+        record = {"settings": {"task": "chat"}, "base": str(tmp_path / base), "files": entries[0]}
+        (tmp_path / "out" / "runs" / f"{name}.json").write_text(json.dumps({**record, "earlier": entries[1]}))
+
+    (tmp_path / "out" / "runs").mkdir(parents=True)
+    run("20260105T103000Z", "first", ["a.jsonl"], [])
+    run("20260105T103000Z-0001", "second", ["a.jsonl"], [])
+    run("20260105T103000Z-0002", "other", [], ["a.jsonl"])
+    (tmp_path / "out" / "runs" / "20260105T103000Z-0003.json").write_text("{")
+    (source,) = sources_of(Layout(tmp_path / "out", "chat", ""), [Manifest("a.jsonl", "chat", {})], None)
+    assert source.file.path == tmp_path / "second" / "a.jsonl"
 
 
 @pytest.mark.slow
@@ -146,7 +201,7 @@ def test_the_answer_is_one_column_or_one_for_each_field_of_the_schema() -> None:
     assert plain.cells({"id": "1", "text": "a"}, scored) == ["1", "a", "yes", "stop", None, None]
     assert plain.cells({"id": "2"}, failed) == ["2", None, None, None, "empty_input", "why"]
     assert plain.cells({"id": "3"}, None) == ["3", None, None, None, None, None]
-    schema = {"type": "object", "properties": {"topic": {}, "id": {}}}
+    schema = closed(topic={}, id={})
     typed = columns_of(["id"], {"schema": schema, "usage": True, "on_long_input": "truncate"})
     assert typed.header == [
         *("id", "topic", "id_1", "finish_reason", "error_code", "error_message", "truncated", "usage")
@@ -162,7 +217,68 @@ def test_the_answer_is_one_column_or_one_for_each_field_of_the_schema() -> None:
     assert typed.cells({"id": "1"}, refused)[1:4] == [None, None, "refusal"]
 
 
-def test_a_column_of_the_input_keeps_its_name_and_a_later_one_of_that_name_gets_a_number() -> None:
-    assert TableColumns(("Answer", "answer_1", "error_code")).header == [
+CLOSED = closed(a={}, b={})
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        (CLOSED, ["a", "b"]),
+        ({"$ref": "#/$defs/N", "$defs": {"N": {"$ref": "#/$defs/M"}, "M": CLOSED}}, ["a", "b"]),
+        ({**CLOSED, "type": ["object", "null"]}, ["a", "b", "answer"]),
+        ({**CLOSED, "additionalProperties": True}, ["a", "b", "answer"]),
+        ({**CLOSED, "patternProperties": {"^x": {}}}, ["a", "b", "answer"]),
+        ({"properties": CLOSED["properties"], "additionalProperties": False}, ["a", "b", "answer"]),
+        ({"type": "object", "properties": {"answer": {}}}, ["answer", "answer"]),
+        ({"$ref": "#/$defs/N", **CLOSED, "$defs": {"N": {"type": "object"}}}, ["a", "b", "answer"]),
+        ({"$ref": "#"}, ["answer"]),
+        (
+            {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}},
+            ["answer"],
+        ),
+        ({"$ref": "#/$defs/nowhere"}, ["answer"]),
+        ({"$ref": ["#"]}, ["answer"]),
+        *(({"type": kind}, ["answer"]) for kind in ("object", "array", "string")),
+        ({"anyOf": [CLOSED, {"type": "string"}]}, ["answer"]),
+        ({"enum": ["a", "b"]}, ["answer"]),
+        ({"type": "object", "properties": {}}, ["answer"]),
+        (None, ["answer"]),
+    ],
+)
+def test_every_answer_has_a_place_whatever_the_schema_is(schema: Any, names: list[str]) -> None:
+    columns = answer_columns(schema, many=False)
+    assert columns.names == names
+    whole: Any
+    for whole in ({"a": 1, "b": None, "c": 2}, [1], "text", 5, False):
+        if names[-1] == "answer":
+            assert columns.cells(whole)[-1] == whole
+    assert columns.cells(None) == [None] * len(names)
+    if len(names) == 3:
+        assert columns.cells({"a": 1}) == [1, None, None]
+        assert columns.cells({"a": 1, "c": 2}) == [1, None, {"a": 1, "c": 2}]
+        assert columns.cells([1]) == [None, None, [1]]
+
+
+def test_a_column_of_the_input_keeps_its_name_then_the_status_then_the_fields() -> None:
+    plain = columns_of(("Answer", "answer_1", "error_code"), {})
+    assert plain.header == [
         *("Answer", "answer_1", "error_code", "answer_2", "finish_reason", "error_code_1", "error_message")
     ]
+    schema = {"properties": dict.fromkeys(["finish_reason", "answer", "Usage", "a", "A", "text_1", "text"])}
+    found = columns_of(("text",), {"schema": schema, "usage": True})
+    assert found.header == [
+        *("text", "finish_reason_1", "answer", "Usage_1", "a", "A_1", "text_1", "text_2", "answer_1"),
+        *("finish_reason", "error_code", "error_message", "usage"),
+    ]
+
+
+def test_answers_are_found_if_a_record_of_the_settings_hides_the_name_of_a_field() -> None:
+    key = "sk-proj-1234567890abcdef"
+    for schema, names in (
+        (closed(api_key={"type": "string"}, token={"format": "uuid"}), ["api_key", "token"]),
+        (closed(x={"type": "object", "properties": {key: {}}}), ["answer"]),
+        (closed(**{key: {}}), ["answer"]),
+    ):
+        fingerprint = shown_fingerprint({"schema": schema})
+        assert key not in str(fingerprint)
+        assert columns_of((), fingerprint).answer.names == names

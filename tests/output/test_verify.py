@@ -536,6 +536,7 @@ ODD_RECORDS = [
     change_record(file={"ok": ...}),
     *(change_record(file={name: 7}) for name in ("file", "problem", "input", "inputs", "records_digest")),
     change_record(file={"rows": 1}),
+    change_record(base=7),
     change_record(file={"file": ""}),
     *(change_record(files=value) for value in (..., None, {}, [1])),
     change_record(earlier=[{"file": "x.csv"}]),

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import UsageError
+from batchscore.prompts.patterns import is_explosive
 from batchscore.prompts.schema import (
+    MOST_LEVELS,
     AnswerSchema,
     InvalidAnswer,
     answer_schema,
@@ -23,7 +25,7 @@ from batchscore.prompts.schema import (
     with_instruction,
 )
 from batchscore.prompts.strict_rules import strict_violations
-from batchscore.prompts.sure_validation import sure_validation
+from batchscore.prompts.sure_validation import Steps, sure_validation
 from batchscore.settings.slices import SchemaSettings
 from tickets import ANSWER, SCHEMA, closed
 
@@ -121,15 +123,88 @@ def test_an_answer_that_is_cut_off_is_called_so() -> None:
     assert TICKETS.value_of(changed(), cut_off=True) == ANSWER
 
 
-def test_what_is_nested_too_deeply_is_invalid() -> None:
-    document = {
-        "$ref": "#/$defs/list",
-        "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}},
-    }
-    nested = schema_of(document)
-    assert nested.value_of("[[], [[]]]", cut_off=False) == [[], [[]]]
+ANY = schema_of({"$defs": {"any": {}}})
+TREE = schema_of(
+    {"$ref": "#/$defs/list", "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}}}
+)
+
+
+def list_of_levels(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+def object_of_levels(levels: int) -> str:
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+@pytest.mark.parametrize("nested", [list_of_levels, object_of_levels])
+def test_an_answer_is_refused_from_a_stated_depth_on(nested: Any) -> None:
+    """Records of deeper answers cannot be written by every format, nor read by others."""
+    orjson.dumps(ANY.value_of(nested(MOST_LEVELS), cut_off=False))
+    for levels in (MOST_LEVELS + 1, 300, 1020):
+        with pytest.raises(InvalidAnswer, match="more than 100 levels deep"):
+            ANY.value_of(nested(levels), cut_off=False)
+
+
+def test_a_schema_may_contain_itself_below() -> None:
+    assert TREE.value_of("[[], [[]]]", cut_off=False) == [[], [[]]]
+    assert TREE.value_of(f"[{'[],' * 5000}[]]", cut_off=False) == [[]] * 5001
+    with pytest.raises(InvalidAnswer, match="more than 100 levels deep"):
+        TREE.value_of(list_of_levels(101), cut_off=False)
     with pytest.raises(InvalidAnswer):
-        nested.value_of("[" * 5000 + "]" * 5000, cut_off=False)
+        TREE.value_of(list_of_levels(5000), cut_off=False)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ({"format": "regex"}, "a{99999999999999}"),
+        ({"format": "regex"}, "(" * 2000),
+        ({"properties": {"a": {"format": "regex"}}}, {"a": "a{99999999999999}"}),
+    ],
+)
+def test_an_answer_that_the_validator_fails_on_is_invalid(part: Any, value: Any) -> None:
+    with pytest.raises(InvalidAnswer, match=r"The answer cannot be validated: \w+Error\."):
+        schema_of(part).value_of(json.dumps(value), cut_off=False)
+
+
+@pytest.mark.parametrize("word", ["anyOf", pytest.param("oneOf", marks=pytest.mark.slow)])
+def test_an_answer_that_would_be_tried_in_2_to_the_40_ways_is_invalid(word: str) -> None:
+    ways = {f"{at}": {word: [{"$ref": f"#/$defs/{at + 1}"}] * 2} for at in range(40)}
+    schema = schema_of({"$ref": "#/$defs/0", "$defs": {**ways, "40": TEXT}})
+    begun = time.process_time()
+    with pytest.raises(InvalidAnswer, match="The answer cannot be validated: TooManySteps"):
+        schema.value_of("5", cut_off=False)
+    assert time.process_time() - begun < 20
+
+
+def test_a_value_that_the_schema_false_forbids_is_called_so() -> None:
+    with pytest.raises(InvalidAnswer, match="schema: it has a value where none is allowed"):
+        schema_of({"properties": {"a": False}}).value_of('{"a": 1}', cut_off=False)
+
+
+@pytest.mark.parametrize(
+    ("items", "valid"),
+    [
+        ([1, True, "1", None], True),
+        ([1, 1.0], False),
+        ([0, False, [0], [False]], True),
+        ([{"a": 1, "b": 2}, {"b": 2.0, "a": 1}], False),
+        ([[], {}], True),
+        ([[{"a": []}], [{"a": []}]], False),
+    ],
+)
+def test_equal_items_are_found_as_jsonschema_finds_them(items: Any, valid: Any) -> None:
+    part = {"uniqueItems": True}
+    schema = schema_of(part)
+    assert schema.validator.is_valid(items) == valid == jsonschema.Draft202012Validator(part).is_valid(items)
+
+
+def test_many_items_are_compared_in_linear_time() -> None:
+    text = json.dumps([{"a": row} if row % 2 else row for row in range(4000)])
+    begun = time.process_time()
+    schema_of({"uniqueItems": True}).value_of(text, cut_off=False)
+    assert time.process_time() - begun < 2
 
 
 # --- the quick check
@@ -225,7 +300,7 @@ def test_the_quick_check_accepts_the_usual_answer_without_jsonschema() -> None:
     def complete(part: Any) -> Any:
         raise AssertionError(part)
 
-    check = sure_validation(SCHEMA, complete, lambda _, __: True)
+    check = sure_validation(SCHEMA, complete, lambda _, __: True, Steps())
     assert check(ANSWER)
     assert check({**ANSWER, "order": None, "tags": [], "due": None})
     assert not check({**ANSWER, "priority": "zebra"})
@@ -321,6 +396,43 @@ def test_a_schema_without_violations_is_strict() -> None:
             "the reference 'https://example.com/x.json' names no",
         ),
         ({}, "an object that is not empty"),
+        (closed(a={"type": "string", "pattern": "a{99999999999999}"}), "at #/properties/a/pattern: the rep"),
+        ({"pattern": "(" * 3000 + ")" * 3000}, "at #/pattern: the pattern is nested too deeply"),
+        ({"pattern": 5}, "at #/pattern: "),
+        ({"patternProperties": {"(": {}}}, "at #/patternProperties: missing )"),
+        ({"patternProperties": {"^(a+)+$": {}}}, "at #/patternProperties: '^(a+)+$' can match"),
+        (
+            {"items": {"pattern": "^(a+)+$"}},
+            "at #/items/pattern: '^(a+)+$' can match some texts in so many",
+        ),
+        (closed(a={"$ref": ["#"]}), "at #/properties/a, the reference ['#'] names no part"),
+        (closed(a={"$ref": 5}), "at #/properties/a, the reference 5 names no part"),
+        ({"$ref": "#/foo", "foo": {"properties": [1]}}, "at #/foo/properties: [1] is not of type 'object'"),
+        (
+            {"$ref": "#/foo", "foo": {"items": {"$ref": "#/x"}}},
+            "at #/foo/items, the reference '#/x' names no",
+        ),
+        ({"$dynamicRef": "#x"}, "at #, the reference '#x' names no part"),
+        ({"$schema": 5}, "at #/$schema, it must be the address of a draft"),
+        (
+            closed(a={"$id": "b", "items": {"$ref": "#"}}),
+            "at #/properties/a, references within a part with an $id",
+        ),
+        ({"dependencies": {"a": {"$ref": "#"}}}, "at #, references lead in a circle"),
+        ({"$recursiveRef": "#"}, "at #, references lead in a circle"),
+        ({"$ref": "#"}, "at #, references lead in a circle"),
+        (closed(a={"$ref": "#/properties/a"}), "references lead in a circle"),
+        ({"$anchor": "a", "$ref": "#a"}, "at #, references lead in a circle"),
+        ({"anyOf": [TEXT, {"$ref": "#"}]}, "at #, references lead in a circle"),
+        (
+            {"$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"not": {"$ref": "#/$defs/A"}}}},
+            "at #/$defs/A, references lead in a circle",
+        ),
+        ({"$schema": "http://json-schema.org/draft-03/schema#", **TEXT}, "at #/$schema, draft 3"),
+        (
+            {"$schema": "http://json-schema.org/draft-07/schema#", "$defs": 5, "type": "strnig"},
+            "at #/type: 'strnig' is not valid",
+        ),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused_before_the_first_request(
@@ -329,6 +441,66 @@ def test_a_schema_that_cannot_be_used_is_refused_before_the_first_request(
     with pytest.raises(UsageError) as error:
         schema_of(document)
     assert message in str(error.value)
+
+
+def chain(length: int, **more: Any) -> dict[str, Any]:
+    """Return a schema whose parts refer twice to the next: 2 ** length ways lead to the last one."""
+    both = {name: {"$ref": "#/$defs/D{}"} for name in ("a", "b")}
+    parts = {
+        f"D{at}": json.loads(json.dumps(closed(**both)).replace("{}", str(at + 1))) for at in range(length)
+    }
+    return {**closed(x={"$ref": "#/$defs/D0"}), "$defs": {**parts, f"D{length}": more or TEXT}}
+
+
+def test_parts_that_many_references_lead_to_are_looked_at_once() -> None:
+    assert strict_violations(chain(9)) == []
+    assert schema_of(chain(40)).violations == ("#: it has 41 levels of objects; at most 10 are allowed",)
+
+
+@pytest.mark.slow
+def test_references_that_lead_too_deep_are_refused() -> None:
+    with pytest.raises(UsageError, match="nested too deeply"):
+        schema_of(chain(250))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(r"^(a+)+$", r"(a|aa)+$", r"(.*)*", r"(a*)*", r"([a-zA-Z]+)*", r"(.*a){20}", r"(a+){10,}"),
+        *(r"^(?:\s*\w+\s*)+$", r"(?=(a+)+$)b", r"(a+?)+?", r"(a{1,100}){1,100}", r"(a{1,2})*b", r"(a?b?)*c"),
+        *(r"(\w+\s?)*$", r"^([/\w .-]*)*/?$", r"(a|b|ab)*$", r"(.+,)*.+$", r"((a+b?)+c)*", r"(x+x+)+y"),
+        *(r"^(\d+\w*)+$", r"(?:(?:a|b)+)+$", r"(?i)(a+|A)+b", r"(a{1,10}){1,10}$"),
+    ],
+)
+def test_a_pattern_that_may_take_exponential_time_is_found(pattern: str) -> None:
+    assert is_explosive(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("", r"^[a-z]+(-[a-z]+)*$", r"^[\w-]+(\.[\w-]+)*@([\w-]+\.)+[\w-]{2,}$", r"^(\d{1,3}\.){3}\d{1,3}$"),
+        *(r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2}))?$", r"^(\d{4}[ -]?){4}$"),
+        *(
+            r"^\+?(\d[\s-]?)+$",
+            r"^(?:[^,]+,)*[^,]+$",
+            r'"(\\.|[^"\\])*"',
+            r"^(.+\n)*$",
+            r"(a?)*",
+            r"^(a{1,3}b)*$",
+        ),
+        *(
+            r"^[0-9a-f]{32}$",
+            r"^(?:one|two)(?:, (?:one|two))*$",
+            r"^\w+( \w+)*$",
+            r"^#([0-9a-fA-F]{3}){1,2}$",
+        ),
+        *(r"(a)?(?(1)b|c)+", r"(?<=a)b+\b", r"(?s:.+)x", r"([^\W\d_]+-)+", r"(?!)", r"(.)\1+", "é+[à-ü]?"),
+        *(r"^.{1,5000}$", r"^\S+(\s+\S+){0,9}$", r"(" + "|".join(f"word{n}" for n in range(300)) + ")*"),
+    ],
+)
+def test_a_pattern_with_one_way_to_match_is_allowed(pattern: str) -> None:
+    assert not is_explosive(pattern)
 
 
 def test_an_unknown_draft_means_the_latest() -> None:

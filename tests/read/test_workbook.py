@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,65 @@ def test_dates_numbers_and_texts_are_as_people_see_them(tmp_path: Path) -> None:
     assert type(found.cells[1]["price"]) is int
     assert found.notes == ("sheet 'Tickets', the first one",)
     assert stated_rows(input_file(tmp_path / "a.xlsx"), ReadOptions()) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "shown"),
+    [
+        (dt.timedelta(days=1, hours=6, minutes=5), "[h]:mm:ss", "30:05:00"),
+        (dt.timedelta(hours=6, minutes=5), "[HH]:MM", "06:05"),
+        (dt.timedelta(minutes=90, seconds=3, milliseconds=460), "[mm]:ss.0", "90:03.5"),
+        (dt.timedelta(minutes=2), '[s]" s";@', "120 s"),
+        (dt.timedelta(hours=-30), "[h]:mm:ss", "-30:00:00"),
+        (1.0, "[h]:mm:ss", "24:00:00"),
+        (dt.datetime(2026, 1, 5, 10, 30), "DD.MM.YYYY", dt.date(2026, 1, 5)),
+        (dt.datetime(2026, 1, 5), "mmmm", dt.date(2026, 1, 5)),
+        (dt.datetime(2026, 1, 5, 10, 30), '[Red]hh:mm" today"', dt.time(10, 30)),
+        (dt.datetime(2026, 1, 5, 10, 30), "[$-409]m/d/yy h:mm AM/PM;@", dt.datetime(2026, 1, 5, 10, 30)),
+        (dt.datetime(2026, 1, 5, 9, 8, 0, 600_000), "d.m.yy h:mm:ss", dt.datetime(2026, 1, 5, 9, 8, 1)),
+        (dt.time(9, 5, 0, 1000), "h:mm:ss", dt.time(9, 5)),
+        (dt.time(9, 5, 0, 1000), "mm:ss.000", dt.time(9, 5, 0, 1000)),
+        (0, "yyyy-mm-dd", "1900-01-00"),
+        (0.5, "yyyy-mm-dd hh:mm", "1900-01-00T12:00:00"),
+        (1.25, "h:mm", dt.time(6)),
+        (1, "yyyy-mm-dd", dt.date(1900, 1, 1)),
+        (59, "yyyy-mm-dd", dt.date(1900, 2, 28)),
+        (61, "yyyy-mm-dd", dt.date(1900, 3, 1)),
+        (1e9, "yyyy-mm-dd", "#VALUE!"),
+        (12345678, r"000\-00\-0000", "012-34-5678"),
+        (1234567890, '00000"-"0000', "123456-7890"),
+        (-7, "000", "-007"),
+        (7, "0.00", 7),
+        (0.25, "0%", 0.25),
+        (12.5, '#,##0.00 "€"', 12.5),
+        (True, "General", True),
+    ],
+)  # fmt: skip
+def test_a_format_says_what_people_see(tmp_path: Path, value: Any, form: str, shown: Any) -> None:
+    path = workbook(tmp_path / "a.xlsx", [["a"], [value]], formats=[("A2", form)])
+    (found,) = outcome(path).cells
+    assert (type(found["a"]), found["a"]) == (type(shown), shown)
+
+
+def test_dates_that_are_counted_from_1904(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.epoch = openpyxl.utils.datetime.MAC_EPOCH
+    for row, value in enumerate(("a", 0, 0.5, 366), 1):
+        book.active.cell(row, 1, value).number_format = "yyyy-mm-dd"
+    book.save(tmp_path / "a.xlsx")
+    days = [dt.date(1904, 1, 1), dt.date(1904, 1, 1), dt.date(1905, 1, 1)]
+    assert [row["a"] for row in outcome(tmp_path / "a.xlsx").cells] == days
+
+
+def test_errors_and_texts_in_several_fonts_are_as_people_see_them(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "a.xlsx", [["a", "b", "c"], ["#N/A", "x", "#DIV/0!"]])
+    sheet = zipfile.ZipFile(path).read("xl/worksheets/sheet1.xml")
+    rich = b'<c r="B2" t="inlineStr"><is><r><t>two </t></r><r><rPr><b/></rPr><t>fonts</t></r></is></c>'
+    formula = b'<c r="C2" t="str"><f>A1</f><v>saved</v></c>'
+    sheet = re.sub(rb'<c r="B2".*?</c>', rich, sheet)
+    sheet = re.sub(rb'<c r="C2".*?</c>', formula, sheet)
+    path.write_bytes(broken(path.read_bytes(), sheet1=sheet))
+    assert outcome(path).cells == [{"a": "#N/A", "b": "two fonts", "c": "saved"}]
 
 
 def test_empty_rows_are_none_and_a_merged_cell_counts_in_each_of_its_rows(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from batchscore.errors import InputError
+from batchscore.errors import InputError, OutputError
 from batchscore.read.options import ReadOptions
 from batchscore.run.standard_input import with_standard_input
 
@@ -67,6 +67,24 @@ def test_other_inputs_are_given_as_they_are_and_refused_beside_it() -> None:
             with_standard_input(inputs, io.BytesIO(data), "auto", None, ReadOptions()),
         ):
             pass
+
+
+def test_what_cannot_be_read_or_copied_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Failing(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    def copied(stream: io.BytesIO | None) -> None:
+        with with_standard_input(["-"], stream, "auto", None, ReadOptions()):
+            pass
+
+    with pytest.raises(InputError, match="cannot be read: Input/output error"):
+        copied(Failing())
+    with pytest.raises(InputError, match="that is closed"):
+        copied(None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(OutputError, match="cannot be copied to the temporary folder: No such"):
+        copied(io.BytesIO(b"one"))
 
 
 def test_a_workbook_is_read_from_standard_input(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from batchscore.errors import (
 )
 from batchscore.report.run_end import RunEnd
 from batchscore.report.words import money_text
-from batchscore.rows import Attempt, Event, FileFinished, Notice, RowsSettled
+from batchscore.rows import Attempt, Event, FileFinished, FileOpened, Notice, RowsSettled
 from batchscore.run.stop import LOOK_SECONDS, StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import StopSettings, cut
@@ -115,6 +115,19 @@ def test_empty_rows_do_not_count_as_failed() -> None:
     reached, _ = after(conditions_of(settings(max_errors=3), STARTED), empty, filtered)
     assert isinstance(reached, TooManyErrors)
     assert "3 rows of this run have failed, and max_errors is 3." in str(reached)
+
+
+def test_a_run_stops_if_none_of_the_first_answers_matches_the_schema() -> None:
+    def reason(*events: Event) -> BatchscoreError | None:
+        return after(conditions_of(settings(), STARTED), FileOpened("a.csv", 0), *events)[0]
+
+    invalid = RowsSettled(0, {ErrorCode.INVALID_ANSWER: 10})
+    assert reason(invalid, RowsSettled(0, {ErrorCode.TIMEOUT: 10})) is None
+    assert reason(RowsSettled(1), invalid, invalid) is None
+    assert reason(FileOpened("b.csv", 20), invalid, invalid) is None  # the user has seen the errors
+    reached = reason(invalid, invalid)
+    assert isinstance(reached, TooManyErrors)
+    assert "none of the first 20 answers matches schema" in str(reached)
 
 
 def test_a_budget_stops_the_run_if_the_service_reports_no_usage() -> None:

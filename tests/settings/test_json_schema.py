@@ -10,9 +10,11 @@ import pytest
 
 from batchscore.errors import UsageError
 from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.prompts.schema import answer_schema
 from batchscore.prompts.strict_rules import strict_violations
 from batchscore.settings.config_file import ConfigFile
 from batchscore.settings.json_schema import closed, parts, resolve, schema_document
+from batchscore.settings.slices import PromptSettings, cut
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 
@@ -48,6 +50,56 @@ def test_a_file_that_holds_something_else_is_refused(text: str, message: str) ->
     Path("b.json").write_text(text)
     with pytest.raises(UsageError, match=f"b.json {message}"):
         schema_document("b.json")
+
+
+def nested(levels: int) -> dict[str, Any]:
+    part: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        part = {"type": "object", "properties": {"a": part}}
+    return part
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"maximum": 10**30}, "schema: at #/maximum, the integer does not fit into 64 bits."),
+        ({"minimum": float("nan")}, "schema: at #/minimum, nan is not a number of JSON."),
+        ({"title": "\ud800"}, "schema: at #/title, a text holds half of a surrogate pair."),
+        ({"properties": {"\ud800": {}}}, "schema: at #/properties, a key holds half of a surrogate pair."),
+        ({"properties": {1: {}}}, "schema: at #/properties, the key 1 is not text."),
+        ({"enum": ["a", {"b"}]}, "schema: at #/enum/1, a value of the type set is not JSON."),
+        (nested(400), "it is nested more than 100 levels deep."),
+    ],
+)
+def test_a_mapping_that_is_not_json_is_refused_with_the_place(given: Any, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve_settings({"task": "chat", "model": "m", "output": "out", "schema": given}, environ={})
+    assert message in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+def test_a_file_that_is_nested_too_deeply_is_named() -> None:
+    Path("b.json").write_text(json.dumps(nested(60)))
+    with pytest.raises(
+        UsageError, match=r"schema b\.json: at #/properties/a/.*…, it is nested more than 100"
+    ):
+        schema_document("b.json")
+
+
+def test_a_file_is_named_by_what_is_found_later() -> None:
+    Path("b.json").write_text(json.dumps({"pattern": "^(a+)+$"}))
+    settings = resolve_settings(
+        {"task": "chat", "model": "m", "output": "out", "schema": "b.json"}, environ={}
+    )
+    with pytest.raises(UsageError, match=r"schema b\.json: at #/pattern: "):
+        answer_schema(cut(PromptSettings, settings.settings))
+
+
+def test_a_mapping_is_copied_and_a_tuple_is_a_list() -> None:
+    given = {"enum": ("a", "b")}
+    copy = schema_document(given)
+    assert copy == {"enum": ["a", "b"]}
+    assert copy is not given
 
 
 def test_a_pydantic_model_becomes_strict() -> None:
@@ -99,6 +151,7 @@ def test_parts_and_references_have_json_pointers() -> None:
     ]
     assert resolve("#/$defs/a~1b", schema) == {"items": True}
     assert resolve("#/anyOf/0", schema) == {"$ref": "#/$defs/a~1b"}
+    assert resolve("#/$defs/a%7E1b", schema) == {"items": True}
     assert resolve("#", schema) is schema
     for nothing in ("#/anyOf/7", "#/anyOf/x", "#word", "https://example.com", 5):
         assert resolve(nothing, schema) is None

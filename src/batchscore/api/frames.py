@@ -19,6 +19,13 @@ MOST_LOOKED_AT = 1000
 #: Rows of a pyarrow table that are Python objects at a time.
 BATCH_ROWS = 1000
 
+#: The types in pandas of columns without and with missing cells, by their type in Arrow.
+PANDAS_TYPES: Mapping[str, tuple[Any, Any]] = {
+    "int64": ("int64", "Int64"),
+    "double": ("float64", "float64"),
+    "bool": ("bool", "boolean"),
+}
+
 GIVE = "give a DataFrame of pandas or polars, or a pyarrow Table."
 
 
@@ -97,18 +104,19 @@ def with_columns(frame: Any, columns: Sequence[FrameColumn]) -> Any:
     if library == "polars":
         import polars as pl  # noqa: PLC0415 - loaded already
 
-        return frame.with_columns(**{name: pl.from_arrow(cells) for name, cells in arrays.items()})
+        return frame.with_columns([pl.Series(name, pl.from_arrow(cells)) for name, cells in arrays.items()])
     for name, cells in arrays.items():
         frame = frame.append_column(name, cells)
     return frame
 
 
 def pandas_series(column: FrameColumn, index: Any) -> Any:
-    """Return a column as pandas makes it of a list; lists, arrays and mappings stay objects."""
+    """Return a column for pandas: whole numbers and truth values stay so if some are missing.
+
+    Texts, lists, arrays and mappings are objects, and `None` if they are missing.
+    """
     import pandas as pd  # noqa: PLC0415 - loaded already
 
-    plain = all(cell is None or isinstance(cell, (str, bool, int, float)) for cell in column.cells)
-    texts = any(isinstance(cell, str) for cell in column.cells)
-    empty = all(cell is None for cell in column.cells)
-    kind = None if plain and not texts and not empty else object
+    full, nullable = PANDAS_TYPES.get(str(column.arrow), (object, object))
+    kind = nullable if any(cell is None for cell in column.cells) else full
     return pd.Series(list(column.cells), index=index, dtype=kind)

@@ -7,14 +7,16 @@ on the first call.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from batchscore.errors import InputError, OutputError, OutputIncomplete, UsageError, message_of
+from batchscore.output.answer_columns import answer_columns, columns_seen, free_names
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
+from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import read_manifests
 from batchscore.output.missing import error_of_missing, missing_files, recorded_files
@@ -46,8 +48,10 @@ def read_scores(
     `np.stack(df["embeddings"])` works. In Parquet and Arrow, kept columns are text. `task` may be left out if
     the folder has only one. With `strict` an output that is not complete raises `OutputIncomplete`: files
     that a run set out to score and has not completed, also if it was killed, and rows without any record.
-    Answers that match a schema are values, mostly mappings; with `flatten` each of their top-level fields is
-    a column instead, which is called `chat.NAME` if there is another column of its name.
+    Answers that match a schema are values, mostly mappings; with `flatten` each field of the schema is a
+    column instead, and `answer` holds whole answers that have more than these fields. If the schema is not
+    known, as in a merged JSON Lines file, or names no fields, the columns are those of all answers. A column
+    whose name another one has gets a number (`row_1`).
 
     All scores are read into memory: 4 bytes per dimension and about 300 per row, plus the text of one file
     (of a merged Parquet file, all of it twice). Raises `InputError` if there are no scores, or if a part is
@@ -82,14 +86,17 @@ def _frame(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd.
         # A task that has error records alone has no scores to choose from.
         task = scored[0] if task is None and len(scored) == 1 else task_of(folder, path, task)
         files = score_parts(folder, task)
+        manifests = read_manifests(Layout(folder, task, "")) if flatten else []
+        schemas = [recorded_schema(each.fingerprint) for each in manifests]
     elif storage.exists(path):
-        files = {through_link(path): None}
+        files, schemas = {through_link(path): None}, []
     else:
         raise InputError(f"{path}: no such file or folder")
     columns: _Columns = {}
     for file, stated in files.items():
         refuse_changed(file, stated)
-        task, more = _read(file, task)
+        task, more, schema = _read(file, task)
+        schemas.append(schema)
         check = RecordCheck(file, stated)
         check.add(more.get("file", ()), more.get("row", ()))
         check.end()
@@ -97,7 +104,8 @@ def _frame(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd.
     if task not in columns:
         raise InputError(f"{path}: no scores{f' of {task}' if task else ''} in it")
     if flatten:
-        columns = flattened(columns, str(task))
+        schema = next((each for each in schemas if each is not None), None)
+        columns = flattened(columns, str(task), schema)
     frame: pd.DataFrame = pd.DataFrame(
         {
             name: pd.Series(cells, dtype=np.int64 if name == "row" else object)
@@ -108,23 +116,25 @@ def _frame(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd.
     return frame
 
 
-def flattened(columns: _Columns, task: str) -> _Columns:
-    """Return the columns with one for each top-level field of the answers, in place of the answers.
+def flattened(columns: _Columns, task: str, schema: Mapping[str, Any] | None) -> _Columns:
+    """Return the columns with those of the answers' fields in place of the answers.
 
-    A field that an answer does not have is `None`. Raises `UsageError` if answers are not mappings.
+    A field that an answer does not have is `None`. `schema` is that of the answers, if it is known. Raises
+    `UsageError` if answers have no fields.
     """
     answers = columns[task]
-    if not all(answer is None or isinstance(answer, dict) for answer in answers):
+    many = any(isinstance(reason, list) for reason in columns.get("finish_reason", ()))
+    shown = answer_columns(schema, many=many)
+    if not shown.fields:
+        shown = columns_seen(answers)
+    if shown.open and not shown.fields:
         raise UsageError("flatten needs answers with fields, as they are with a schema; these have none.")
-    fields = dict.fromkeys(name for answer in answers if answer is not None for name in answer)
+    names = free_names(shown.names, columns.keys() - {task})
+    cells = zip(*map(shown.cells, answers), strict=True) if answers else [()] * len(names)
+    own = dict(zip(names, map(list, cells), strict=True))
     found: _Columns = {}
-    for column, cells in columns.items():
-        if column != task:
-            found[column] = cells
-            continue
-        for name in fields:
-            own = name if name not in columns else f"{task}.{name}"
-            found[own] = [None if answer is None else answer.get(name) for answer in answers]
+    for column, values in columns.items():
+        found |= own if column == task else {column: values}
     return found
 
 
@@ -143,12 +153,13 @@ def _refuse_incomplete(path: Place, task: str | None) -> None:
         raise error_of_missing(str(path), missing)
 
 
-def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
+def _read(path: Place, task: str | None) -> tuple[str | None, _Columns, Mapping[str, Any] | None]:
+    """Return the task of records, their columns, and the JSON Schema of the answers if the file has it."""
     suffix = path.suffix.lower()
     if suffix not in RECORD_SUFFIXES:
         raise InputError(f"{path}: scores are in {suffixes_text(RECORD_SUFFIXES)} files")
     try:
-        return _from_lines(path, task) if suffix == ".jsonl" else _from_arrow(path, task)
+        return (*_from_lines(path, task), None) if suffix == ".jsonl" else _from_arrow(path, task)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read as scores ({error})") from error
 
@@ -175,7 +186,7 @@ def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     return task, columns
 
 
-def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
+def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns, Mapping[str, Any] | None]:
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s, and JSON Lines does not need it
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -202,7 +213,7 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
         columns["usage"] = [counts_of(cell) for cell in columns["usage"]]
     if "raw" in columns:
         columns["raw"] = [None if text is None else orjson.loads(text) for text in columns["raw"]]
-    return task, columns
+    return task, columns, schema
 
 
 def _extend(columns: _Columns, more: _Columns) -> None:

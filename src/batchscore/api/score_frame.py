@@ -5,10 +5,11 @@ It takes frames of pandas, polars and pyarrow, and gives a copy of the same kind
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+import json
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batchscore.api.frames import (
     FrameColumn,
@@ -21,20 +22,23 @@ from batchscore.api.frames import (
 )
 from batchscore.api.progress_text import shown
 from batchscore.api.score_rows import FOR_ROWS, Scored, results_of
-from batchscore.errors import BatchscoreError, UsageError
+from batchscore.errors import BatchscoreError
 from batchscore.mlflow_model.resolve import settings_without_output
+from batchscore.output.answer_columns import STATUS, answer_columns, free_names
 from batchscore.prompts.prompt import builder_for, parse_spec, text_column
 from batchscore.settings.arguments import RowSettings, show_settings
 from batchscore.settings.fields import Settings
-from batchscore.settings.json_schema import resolve
 from batchscore.settings.slices import PromptSettings, cut
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: The columns of answers that are texts, and of what ended a row.
-ANSWER, FINISH_REASON, ERROR_CODE, ERROR_MESSAGE = "answer", "finish_reason", "error_code", "error_message"
+#: The cells of a column, and their type in Arrow.
+Cells: TypeAlias = tuple[Sequence[Any], Any]
+
+#: The JSON Schema of answers that have none.
+TEXT = {"type": "string"}
 
 #: The code of rows that a call did not reach before an error ended it.
 NOT_REACHED = "not_reached"
@@ -47,9 +51,10 @@ def score_frame(
     """Return a copy of a frame with the answers as columns; pandas keeps its index.
 
     The frame is a DataFrame of pandas or polars, or a pyarrow Table. The new columns are `embeddings`,
-    or `answer` (with a `schema` one for each of its fields) and `finish_reason`, and then `error_code` and
-    `error_message`, which are null for scored rows. A field whose name the frame has is `answer.NAME`. None,
-    NaN, NaT and NA are empty cells. `progress` shows a line in a terminal or a notebook.
+    or `answer` (with a `schema` one for each of its fields, and `answer` for whole answers that have more)
+    and `finish_reason`, and then `error_code` and `error_message`, which are null for scored rows. A new
+    column whose name the frame has gets a number (`answer_1`). None, NaN, NaT and NA are empty cells.
+    `progress` shows a line in a terminal or a notebook.
 
     The signature shows all settings, and `batchscore score --help` explains them. Most calls set `column` or
     `prompt`; `simulate=True` is a free rehearsal. Raises `UsageError` and `InputError` before the first
@@ -59,16 +64,14 @@ def score_frame(
     library_of(frame)
     chosen = settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS)
     chosen = with_text_column(chosen, frame)
-    fields = answer_fields(chosen)
-    names = new_names(columns_of(frame), chosen, fields)
     results: list[Scored | None] = [None] * length_of(frame)
     try:
         if results:
             fill(results, frame, chosen, progress=progress)
     except BatchscoreError as error:
-        error.frame = with_columns(frame, answer_columns(results, chosen, fields, names))
+        error.frame = with_columns(frame, new_columns(columns_of(frame), results, chosen))
         raise
-    return with_columns(frame, answer_columns(results, chosen, fields, names))
+    return with_columns(frame, new_columns(columns_of(frame), results, chosen))
 
 
 def with_text_column(settings: Settings, frame: Any) -> Settings:
@@ -94,72 +97,66 @@ def fill(results: list[Scored | None], frame: Any, settings: Settings, *, progre
             count(failed)
 
 
-def answer_fields(settings: Settings) -> dict[str, Any] | None:
-    """Return the schemas of the answers' fields by name, `None` if an answer is one value."""
-    root: Any = settings.schema
-    while isinstance(root, Mapping) and "$ref" in root:
-        root = resolve(root["$ref"], settings.schema)
-    properties = root.get("properties") if isinstance(root, Mapping) else None
-    if not isinstance(properties, Mapping) or not properties or settings.answers_per_row > 1:
-        return None
-    return dict(properties)
-
-
-def new_names(taken: Sequence[str], settings: Settings, fields: Mapping[str, Any] | None) -> list[str]:
-    """Return the names of the answers' columns; raises `UsageError` if the frame has one of the others."""
-    if TASKS[settings.task].answer == "vector":
-        names = [settings.task]
-        others = [settings.task, ERROR_CODE, ERROR_MESSAGE]
-    else:
-        own = {*taken, FINISH_REASON, ERROR_CODE, ERROR_MESSAGE}
-        names = (
-            [ANSWER] if fields is None else [f"{ANSWER}.{name}" if name in own else name for name in fields]
-        )
-        others = [*names, FINISH_REASON, ERROR_CODE, ERROR_MESSAGE]
-    clash = next((name for name in others if name in taken), None)
-    if clash is not None:
-        raise UsageError(f"frame has a column {clash!r}, as the answers would; drop or rename it.")
-    return names
-
-
-def answer_columns(
-    results: Sequence[Scored | None],
-    settings: Settings,
-    fields: Mapping[str, Any] | None,
-    names: Sequence[str],
+def new_columns(
+    taken: Sequence[str], results: Sequence[Scored | None], settings: Settings
 ) -> list[FrameColumn]:
-    """Return the columns that hold the results."""
+    """Return the columns that hold the results; `taken` are the names of the frame's own."""
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
+
+    many, text = settings.answers_per_row > 1, pa.string()
+    reason: Any = pa.list_(text) if many else text
+    status: list[Cells] = [
+        ([None if each is None else each.finish_reason for each in results], reason),
+        ([code_of(each) for each in results], text),
+        ([None if each is None or each.error is None else each.error.message for each in results], text),
+    ]
+    values = [None if each is None else each.value for each in results]
+    if TASKS[settings.task].answer == "vector":
+        answers: list[Cells] = [(values, pa.list_(pa.float32()))]
+        names, status = [settings.task], status[1:]
+    else:
+        shown = answer_columns(settings.schema, many=many)
+        names, rows = shown.names, [shown.cells(value) for value in values]
+        whole = {"type": "array", "items": settings.schema or TEXT} if many else settings.schema or TEXT
+        schemas = [*shown.fields.values(), {} if shown.fields else whole]
+        answers = [
+            typed([cells[place] for cells in rows], schemas[place], settings.schema)
+            for place in range(len(names))
+        ]
+    own = free_names(STATUS[-len(status) :], taken)
+    all_names = [*free_names(names, [*taken, *own]), *own]
+    return [
+        FrameColumn(name, cells, kind)
+        for name, (cells, kind) in zip(all_names, [*answers, *status], strict=True)
+    ]
+
+
+def typed(values: Sequence[Any], schema: Any, root: Any) -> Cells:
+    """Return cells with the type in Arrow of a part of a JSON Schema; JSON text if it cannot hold them."""
+    import pyarrow as pa  # noqa: PLC0415 - as above
 
     from batchscore.output.records.answer_types import answer_type  # noqa: PLC0415 - loads pyarrow
 
-    many = settings.answers_per_row > 1
-    values = [None if each is None else each.value for each in results]
-    text: Any = pa.list_(pa.string()) if many else pa.string()
-    columns: list[FrameColumn] = []
-    if TASKS[settings.task].answer == "vector":
-        columns.append(FrameColumn(names[0], values, pa.list_(pa.float32())))
-    elif fields is not None:
-        for name, (key, part) in zip(names, fields.items(), strict=True):
-            kind = answer_type(part, settings.schema)
-            cells = [kind.to_cell(None if value is None else value.get(key)) for value in values]
-            columns.append(FrameColumn(name, cells, kind.arrow))
-    elif settings.schema is not None:
-        part = settings.schema if not many else {"type": "array", "items": settings.schema}
-        kind = answer_type(part, settings.schema)
-        columns.append(FrameColumn(names[0], list(map(kind.to_cell, values)), kind.arrow))
-    else:
-        columns.append(FrameColumn(names[0], values, text))
-    if TASKS[settings.task].answer != "vector":
-        reasons = [None if each is None else each.finish_reason for each in results]
-        columns.append(FrameColumn(FINISH_REASON, reasons, text))
-    codes = [code_of(each) for each in results]
-    errors = [None if each is None or each.error is None else each.error.message for each in results]
-    return [
-        *columns,
-        FrameColumn(ERROR_CODE, codes, pa.string()),
-        FrameColumn(ERROR_MESSAGE, errors, pa.string()),
-    ]
+    kind = answer_type(schema, root)
+    with suppress(ArithmeticError, TypeError, ValueError):
+        cells = [kind.to_cell(value) for value in values]
+        pa.array(cells, type=kind.arrow)
+        # An object in an answer may have more fields than its schema names.
+        if not pa.types.is_nested(kind.arrow) or all(
+            without_nulls(kind.from_cell(cell)) == without_nulls(value)
+            for cell, value in zip(cells, values, strict=True)
+        ):
+            return cells, kind.arrow
+    return [None if value is None else json.dumps(value) for value in values], pa.string()
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a value of JSON without fields that are null: in a struct, a missing field is null."""
+    if isinstance(value, list):
+        return [without_nulls(each) for each in value]
+    if isinstance(value, dict):
+        return {name: without_nulls(each) for name, each in value.items() if each is not None}
+    return value
 
 
 def code_of(result: Scored | None) -> str | None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,7 @@ from batchscore.rows import Event, Expected, Listen
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import mask_text, shown_command, shown_words
 from batchscore.settings.sources import parse_param_flags, unread_variables
+from batchscore.stores.storage import digest_of
 
 if TYPE_CHECKING:
     from batchscore.cli.json_events import JsonEvents
@@ -80,25 +82,34 @@ def score(
     chosen = resolve_settings(flags, environ=os.environ, config=settings_file(config, flags))
     with input_files(inputs, chosen.settings) as files:
         if chosen.settings.output == "-":
-            finished = score_and_print(files, chosen, events, quiet=quiet, verbose=verbose)
+            content = f"{Path(files[0]).name} {digest_of(Path(files[0]))}" if "-" in inputs else ""
+            finished = score_and_print(files, chosen, events, content=content, quiet=quiet, verbose=verbose)
         else:
             finished = score_and_show(files, chosen, events, quiet=quiet, verbose=verbose).exit_code
     sys.exit(int(finished))
 
 
 def score_and_print(
-    inputs: Sequence[str], chosen: ResolvedSettings, events: JsonEvents, *, quiet: bool, verbose: bool
+    inputs: Sequence[str],
+    chosen: ResolvedSettings,
+    events: JsonEvents,
+    *,
+    content: str,
+    quiet: bool,
+    verbose: bool,
 ) -> ExitCode:
-    """Score files, print the scores and nothing else on standard output, and return the exit code."""
-    from batchscore.cli.standard_output import file_for, print_scores, remove  # noqa: PLC0415 - few runs
+    """Score files, print the scores and nothing else on standard output, and return the exit code.
 
-    file = file_for(chosen.settings, inputs, as_json=events.enabled)
+    `content` is the name and digest of standard input, if that is the INPUT.
+    """
+    from batchscore.cli.standard_output import file_for, print_scores  # noqa: PLC0415 - few runs
+
+    file = file_for(chosen.settings, inputs, content=content, as_json=events.enabled)
     chosen = replace(chosen, settings=replace(chosen.settings, output=str(file)))
     finished = score_and_show(inputs, chosen, events, quiet=quiet, verbose=verbose, printed=True)
     if finished.file_written:
-        print_scores(file)
-    if finished.exit_code is ExitCode.DONE and finished.file_written and not finished.outcome.failed:
-        remove(file)
+        is_complete = finished.exit_code is ExitCode.DONE and not finished.outcome.failed
+        print_scores(file, is_complete=is_complete)
     return finished.exit_code
 
 

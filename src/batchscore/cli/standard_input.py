@@ -22,5 +22,6 @@ def input_files(inputs: Sequence[str], settings: Settings) -> Iterator[Sequence[
 
     options = read_options(settings)
     chosen = settings.stdin_format
-    with with_standard_input(inputs, sys.stdin.buffer, chosen, settings.column, options) as files:
+    stream = sys.stdin.buffer if sys.stdin is not None else None  # as after <&-
+    with with_standard_input(inputs, stream, chosen, settings.column, options) as files:
         yield files

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from batchscore.settings.secrets import without_secrets
+from batchscore.settings.json_schema import parts
+from batchscore.settings.secrets import HIDDEN, without_secrets
 
 #: The field with the digests of values of which a part is hidden.
 _HIDDEN = "hidden"
@@ -43,6 +44,19 @@ def _digest(name: str, text: str) -> str:
     makes each guess expensive; a long random secret cannot be guessed.
     """
     return hashlib.pbkdf2_hmac("sha256", text.encode(), name.encode(), 100_000, 16).hex()
+
+
+def recorded_schema(fingerprint: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the JSON Schema of the answers, `None` without one.
+
+    It is the schema of any value if the name of a property is hidden: its answers would not be found.
+    """
+    schema: Mapping[str, Any] | None = fingerprint.get("schema")
+    named = [
+        part["properties"] for _, part in parts(schema) if isinstance(part, Mapping) and "properties" in part
+    ]
+    hides = any(HIDDEN in name for each in named if isinstance(each, Mapping) for name in each)
+    return {} if hides else schema
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from batchscore.output.find import (
     score_parts,
     task_of,
 )
+from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
@@ -90,7 +91,8 @@ def merge_output(
     task = task_of(folder, named, task)
     manifests = read_manifests(Layout(folder, task, ""))
     errors, missing, keep = _check_parts(folder, task, manifests)
-    answer = next((each.fingerprint["schema"] for each in manifests if each.fingerprint.get("schema")), None)
+    schemas = (recorded_schema(each.fingerprint) for each in manifests)
+    answer = next((schema for schema in schemas if schema is not None), None)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
     if is_table(file):
         sources = _table_sources(Layout(folder, task, ""), manifests, file, base_dir)

@@ -14,13 +14,13 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
-import orjson
 import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, InputChanged, count_text
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
+from batchscore.output.records.jsonl import json_bytes
 from batchscore.output.row_digests import add_row
 from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
@@ -123,13 +123,17 @@ def digest_of_prompt(item: Prompt | Settled) -> bytes:
 
 def memory_of(settled: Settled) -> int:
     """Return the approximate bytes of memory that a result takes."""
-    value = settled.result.value if isinstance(settled.result, Score) else None
+    if not isinstance(settled.result, Score):
+        return ROW_BYTES
+    value, size = settled.result.value, settled.result.size
     if isinstance(value, np.ndarray):
         return ROW_BYTES + value.nbytes
+    if size:
+        return ROW_BYTES + OBJECT_FACTOR * size
     texts = value if isinstance(value, list) else (value,)
     if isinstance(value, str) or all(text is None or isinstance(text, str) for text in texts):
         return ROW_BYTES + sum([len(text) for text in texts if text])
-    return ROW_BYTES + OBJECT_FACTOR * len(orjson.dumps(value))
+    return ROW_BYTES + OBJECT_FACTOR * len(json_bytes(value))  # of a journal
 
 
 #: Settles those rows of a part whose published record is final.

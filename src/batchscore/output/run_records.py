@@ -39,6 +39,7 @@ _NEWER: dict[str, Fits] = {
     "file_written": lambda value: isinstance(value, bool),
     "fingerprint": is_text,
     "inputs": is_text,
+    "base": is_text,
 }
 _FILE: dict[str, Fits] = {
     "file": lambda value: is_text(value) and value != "",
@@ -97,7 +98,7 @@ class RecordedFile:
 
     `input` is the digest of the version that the run set out to score, or found scored. `counts` are those at
     the end of a run that found the file complete. `inputs` is the checksum of the INPUTs of the run that set
-    out to read it.
+    out to read it. `base` is the folder that the name is relative to, if this run was to read the file.
     """
 
     file: str
@@ -107,6 +108,7 @@ class RecordedFile:
     counts: RecordedCounts | None = None
     shared: bool = False
     inputs: str = ""
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +163,14 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
         raise
     if not isinstance(fields, dict) or odd_field(fields, _FIELDS, _NEWER):
         return None
-    named = (*fields["files"], *fields.get("earlier", ()))
+    # The files of earlier runs may be below other folders.
+    base = fields.get("base", "")
+    named = [*((each, base) for each in fields["files"]), *((each, "") for each in fields.get("earlier", ()))]
     complete = fields.get("complete_files")
     settings = fields["settings"]
     shared = settings.get("shared_output", settings.get("shared")) is True
     ended = fields.get("exit_code") is not None
-    if any(odd_field(each, _FILE, _NEWER_OF_FILE) for each in named):
+    if any(odd_field(each, _FILE, _NEWER_OF_FILE) for each, _ in named):
         return None
     if any(
         not _FILE["file"](each.get("file")) or odd_field(each, {}, _NEWER_OF_FILE) for each in complete or ()
@@ -183,8 +187,9 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
             counts=_counts(each, name, shared=shared) if ended and each["state"] == "complete" else None,
             shared=shared,
             inputs=each.get("inputs", fields.get("inputs", "")),
+            base=base,
         )
-        for each in named
+        for each, base in named
     ]
     return RunRecord(
         task=settings["task"],

@@ -198,7 +198,7 @@ class ReplyReader:
     def texts(self, reply: Mapping[str, Any]) -> Score | RowError:
         """Return the text of the only choice, or the texts of several in the order of their `index`."""
         if self.task.system_key:
-            return Score(*self.matched(*response_text(reply)))
+            return self.score(*response_text(reply))
         if not reply.get("choices") and is_blocked(reply):
             return RowError(ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200)
         choices = objects_in(reply, "choices")
@@ -210,9 +210,19 @@ class ReplyReader:
         if len(choices) > 1 and all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))
         if self.answers_per_row == 1:
-            return Score(*self.matched(*self.text(choices[0])))
-        answers, reasons = zip(*[self.matched(*self.text(choice)) for choice in choices], strict=True)
-        return Score(list(answers), list(reasons))
+            return self.score(*self.text(choices[0]))
+        texts = [self.text(choice) for choice in choices]
+        answers, reasons = zip(*[self.matched(*each) for each in texts], strict=True)
+        return Score(list(answers), list(reasons), size=sum([self.size(text) for text, _ in texts]))
+
+    def score(self, text: str | None, reason: str | None) -> Score:
+        """Return the score of one answer, of which the text and the reason of its end are given."""
+        value, known = self.matched(text, reason)
+        return Score(value, known, size=self.size(text))
+
+    def size(self, text: str | None) -> int:
+        """Return the length of an answer's text with a schema, whose values do not show it."""
+        return 0 if self.schema is None or text is None else len(text)
 
     def matched(self, text: str | None, reason: str | None) -> tuple[Any, str | None]:
         """Return an answer's text, or with a schema its value, which must match; and why the answer ended.

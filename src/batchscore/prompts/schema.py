@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -16,10 +16,17 @@ from typing import Any
 import orjson
 
 from batchscore.errors import UsageError, setting_name
+from batchscore.prompts.schema_check import check_document
 from batchscore.prompts.strict_rules import strict_violations
-from batchscore.prompts.sure_validation import MOST_INTEGER, sure_validation
+from batchscore.prompts.sure_validation import (
+    MOST_INTEGER,
+    MOST_STEPS,
+    STEPS_OF_JSONSCHEMA,
+    Steps,
+    sure_validation,
+)
 from batchscore.rows import load_json
-from batchscore.settings.json_schema import parts, resolve
+from batchscore.settings.json_schema import parts, roots, short, source_of
 from batchscore.settings.slices import SchemaSettings
 
 #: How a schema is sent; of these a run may use the first that the service accepts.
@@ -47,6 +54,10 @@ MOST_COMPLAINT = 600
 #: Validation errors that are compared to find the one that says most.
 MOST_ERRORS = 50
 
+#: The maximum nesting of an answer; records of deeper ones could not be read by others.
+MOST_LEVELS = 100
+TOO_DEEP = f"The answer is nested more than {MOST_LEVELS} levels deep."
+
 #: What a service sends again and again that ignores the schema.
 NOT_JSON = "The answer is not JSON."
 CUT_OFF = "it was cut off (finish_reason length)"
@@ -70,7 +81,7 @@ class AnswerSchema:
     `forms` are the ways to tell the service, in the order in which they are tried; `violations` say why
     strict mode is not among them. `is_sure` is the quick check, `validator` the complete one. `names` are the
     properties that the schema names: only they may be in a message. `feedback`: a second request says what
-    was wrong with the first answer.
+    was wrong with the first answer. `steps` bounds the work of both checks.
     """
 
     document: Mapping[str, Any]
@@ -80,6 +91,7 @@ class AnswerSchema:
     validator: Any = field(repr=False)
     is_sure: Callable[[Any], bool] = field(repr=False)
     names: frozenset[str] = field(repr=False)
+    steps: Steps = field(repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -124,18 +136,25 @@ class AnswerSchema:
             # After a cut nothing is wrong but the end.
             complaint = "" if cut_off else f"It is not JSON: {error}."
             raise InvalidAnswer(f"The answer is not JSON{why}." if cut_off else NOT_JSON, complaint) from None
+        if text.count("{") + text.count("[") > MOST_LEVELS and is_deep(value):
+            raise InvalidAnswer(TOO_DEEP, TOO_DEEP)
         try:
+            self.steps.left = MOST_STEPS
             if self.is_sure(value):
                 return value
+            self.steps.left = MOST_STEPS
             wrong = best_error(self.validator, value)
-        except RecursionError:
-            raise InvalidAnswer("The answer is nested too deeply.") from None
+        except Exception as error:
+            # jsonschema lets some values fail, such as `a{99999999999}` as a `format: regex`.
+            raise InvalidAnswer(f"The answer cannot be validated: {type(error).__name__}.") from None
         if wrong is None:
             return value
         path = "".join(f"/{self.step(each)}" for each in wrong.absolute_path) or "the root"
         full_path = "/".join(["", *map(str, wrong.absolute_path)]) or "the root"
+        # Of the schema false, jsonschema does not say the place.
+        rule = f"{wrong.validator} at {path}" if wrong.validator else "it has a value where none is allowed"
         raise InvalidAnswer(
-            f"The answer does not match the schema: {wrong.validator} at {path}.",
+            f"The answer does not match the schema: {rule}.",
             f"It does not match the JSON Schema, at {full_path}: {wrong.message[:MOST_COMPLAINT]}",
         )
 
@@ -146,10 +165,18 @@ class AnswerSchema:
 
 def answer_schema(settings: SchemaSettings) -> AnswerSchema | None:
     """Return the schema of a run's answers, `None` without one; raises `UsageError` if it cannot be used."""
-    document = settings.schema
-    if document is None:
+    if settings.schema is None:
         return None
-    check_document(document)
+    try:
+        return usable_schema(settings.schema, settings)
+    except RecursionError:
+        raise UsageError(f"{source_of(settings.schema)} is nested too deeply.") from None
+
+
+def usable_schema(document: Mapping[str, Any], settings: SchemaSettings) -> AnswerSchema:
+    """Return the schema of a document; raises `UsageError`."""
+    where = source_of(document)
+    check_document(document, where)
     # jsonschema takes 0.1 s to load, and few runs need it.
     import jsonschema  # noqa: PLC0415
     from jsonschema import validators  # noqa: PLC0415
@@ -158,20 +185,32 @@ def answer_schema(settings: SchemaSettings) -> AnswerSchema | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an unknown $schema means the default
         kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
-    try:
-        kind.check_schema(document)
-    except jsonschema.SchemaError as error:
-        where = "/".join(["#", *map(str, error.absolute_path)])
+    if kind is jsonschema.Draft3Validator:
         raise UsageError(
-            f"{setting_name('schema')} is not a valid JSON Schema: at {where}: {error.message[:200]}."
-        ) from None
+            f"{where}: at #/$schema, draft 3 of JSON Schema is not supported: its type and "
+            "required have another meaning. Use draft 4 or later."
+        )
+    for pointer, root in roots(document):
+        try:
+            kind.check_schema(root)
+        except jsonschema.SchemaError as error:
+            at = short("/".join([pointer, *map(str, error.absolute_path)]))
+            raise UsageError(f"{where} is not a valid JSON Schema: at {at}: {error.message[:200]}.") from None
     # An integer must fit into a column of 64 bits. The registry is empty: nothing is fetched.
     whole = kind.TYPE_CHECKER.is_type
     checker = kind.TYPE_CHECKER.redefine(
         "integer", lambda _, value: whole(value, "integer") and -MOST_INTEGER <= value < MOST_INTEGER
     )
     formats = kind.FORMAT_CHECKER
-    validator = validators.extend(kind, type_checker=checker)(
+    steps = Steps()
+    follow = kind.VALIDATORS["$ref"]
+
+    def follow_counted(*given: Any) -> Iterator[Any]:
+        steps.count(STEPS_OF_JSONSCHEMA)
+        yield from follow(*given) or ()
+
+    changed = {"uniqueItems": repeated_items, "$ref": follow_counted}
+    validator = validators.extend(kind, changed, type_checker=checker)(
         document, format_checker=formats, registry=Registry()
     )
     violations = tuple(strict_violations(document))
@@ -187,31 +226,12 @@ def answer_schema(settings: SchemaSettings) -> AnswerSchema | None:
         violations if forms[0] in {STRICT, LOOSE} else (),
         settings.schema_feedback,
         validator,
-        sure_validation(document, lambda part: validator.evolve(schema=part).is_valid, formats.conforms),
+        sure_validation(
+            document, lambda part: validator.evolve(schema=part).is_valid, formats.conforms, steps
+        ),
         frozenset(name for _, part in parts(document) for name in properties_of(part)),
+        steps,
     )
-
-
-def check_document(document: Any) -> None:
-    """Raise `UsageError` for a reference that names nothing, and for a pattern that cannot be used."""
-    where = setting_name("schema")
-    if not isinstance(document, Mapping) or not document:
-        raise UsageError(f"{where} must be a JSON Schema: an object that is not empty.")
-    found = list(parts(document))
-    anchors = {f"#{part['$anchor']}" for _, part in found if isinstance(part, Mapping) and "$anchor" in part}
-    for pointer, part in found:
-        if not isinstance(part, Mapping):
-            continue
-        reference = part.get("$ref", "#")
-        if reference not in anchors and resolve(reference, document) is None:
-            raise UsageError(
-                f"{where}: at {pointer}, the reference {reference!r} names no part of the schema. Put what "
-                'it means under "$defs", and refer to "#/$defs/NAME".'
-            )
-        try:
-            re.compile(part.get("pattern", ""))
-        except (re.error, TypeError) as error:
-            raise UsageError(f"{where}: at {pointer}/pattern: {error}.") from None
 
 
 def properties_of(part: Any) -> Mapping[str, Any]:
@@ -241,6 +261,36 @@ def parse(text: str) -> Any:
             return orjson.loads(text)
         except ValueError:
             raise error from None
+
+
+def is_deep(value: Any) -> bool:
+    """Return whether a value has more than the most levels."""
+    inside = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MOST_LEVELS):
+        inside = [
+            below
+            for each in inside
+            for below in (each.values() if isinstance(each, dict) else each)
+            if isinstance(below, (dict, list))
+        ]
+    return bool(inside)
+
+
+def repeated_items(_: Any, unique: Any, value: Any, __: Any) -> Iterator[Any]:
+    """Yield the error of an array with equal items; jsonschema compares each pair of objects."""
+    from jsonschema import ValidationError  # noqa: PLC0415 - loaded with the validator
+
+    if unique and isinstance(value, list) and len(set(map(identity, value))) < len(value):
+        yield ValidationError("the array has equal items")
+
+
+def identity(value: Any) -> Any:
+    """Return something with a hash that is equal for values that JSON Schema counts as equal: 1 and 1.0."""
+    if isinstance(value, dict):
+        return "object", frozenset((name, identity(each)) for name, each in value.items())
+    if isinstance(value, list):
+        return "array", tuple(map(identity, value))
+    return (value,) if isinstance(value, bool) else value
 
 
 def best_error(validator: Any, value: Any) -> Any:

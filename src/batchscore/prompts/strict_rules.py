@@ -76,7 +76,8 @@ def of_size(schema: Mapping[str, Any]) -> Iterator[str]:
     for where, part in parts(schema):
         if not isinstance(part, Mapping):
             continue
-        names = [name for word in ("properties", "$defs", "definitions") for name in part.get(word, ())]
+        named = [part.get(word) for word in ("properties", "$defs", "definitions")]
+        names = [name for each in named if isinstance(each, dict) for name in each]
         properties += len(part.get("properties", ()))
         enum = [*part.get("enum", ()), *([part["const"]] if "const" in part else ())]
         values += len(part.get("enum", ()))
@@ -91,20 +92,22 @@ def of_size(schema: Mapping[str, Any]) -> Iterator[str]:
         (properties, MOST_PROPERTIES, "properties"),
         (values, MOST_ENUM_VALUES, "enum values"),
         (characters, MOST_CHARACTERS, "characters of names and enum values"),
-        (levels(schema, schema, ()), MOST_LEVELS, "levels of objects"),
+        (levels(schema, schema, {}), MOST_LEVELS, "levels of objects"),
     ):
         if count > most:
             yield f"#: it has {count:,} {what}; at most {most:,} are allowed"
 
 
-def levels(part: Any, root: Mapping[str, Any], within: tuple[str, ...]) -> int:
-    """Return the number of objects within each other; a reference to a schema around it adds none."""
+def levels(part: Any, root: Mapping[str, Any], known: dict[int, int]) -> int:
+    """Return the number of objects within each other; a reference to a schema around it adds none.
+
+    `known` holds those of the parts that were counted. O(parts).
+    """
     if not isinstance(part, Mapping):
         return 0
-    reference = part.get("$ref")
-    deepest = 0
-    if isinstance(reference, str) and reference not in within:
-        deepest = levels(resolve(reference, root), root, (*within, reference))
-    inner = [*part.get("properties", {}).values(), *part.get("anyOf", ()), part.get("items")]
-    deepest = max([deepest, *(levels(each, root, within) for each in inner)])
-    return deepest + ("properties" in part)
+    if id(part) not in known:
+        known[id(part)] = 0  # while its own parts are counted
+        inner = [*part.get("properties", {}).values(), *part.get("anyOf", ()), part.get("items")]
+        inner.append(resolve(part.get("$ref"), root))
+        known[id(part)] = max(levels(each, root, known) for each in inner) + ("properties" in part)
+    return known[id(part)]

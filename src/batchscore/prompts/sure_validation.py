@@ -28,6 +28,11 @@ BASES = frozenset({"$id", "id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$re
 
 MOST_INTEGER = 2**63
 
+#: References that the check of one answer follows; alternatives that share them may lead to them 2**40 times.
+MOST_STEPS = 100_000
+#: What jsonschema needs for one of them.
+STEPS_OF_JSONSCHEMA = 5
+
 TYPES: Mapping[str, Sure] = {
     "object": lambda value: type(value) is dict,
     "array": lambda value: type(value) is list,
@@ -39,17 +44,37 @@ TYPES: Mapping[str, Sure] = {
 }
 
 
+class TooManySteps(Exception):  # noqa: N818 - the answer is invalid, not the run
+    """The check of an answer would take too long."""
+
+
+@dataclass(slots=True)
+class Steps:
+    """How many references the check of an answer may still follow."""
+
+    left: int = MOST_STEPS
+
+    def count(self, steps: int = 1) -> None:
+        """Count some; raises `TooManySteps` if there are no more."""
+        self.left -= steps
+        if self.left < 0:
+            raise TooManySteps
+
+
 def sure_validation(
-    schema: Mapping[str, Any], complete: Callable[[Any], Sure], conforms: Callable[[Any, str], bool]
+    schema: Mapping[str, Any],
+    complete: Callable[[Any], Sure],
+    conforms: Callable[[Any, str], bool],
+    steps: Steps,
 ) -> Sure:
-    """Return the quick check of a schema.
+    """Return the quick check of a schema, which counts its `steps`.
 
     `complete` gives jsonschema's check of a part of it, `conforms` says whether a value has a named format.
     """
     for where, part in parts(schema):
         if isinstance(part, Mapping) and BASES & part.keys() - ({"$id", "id"} if where == "#" else set()):
             return lambda _: False
-    return _Compiler(schema, complete, conforms).compile(schema)
+    return _Compiler(schema, complete, conforms, steps).compile(schema)
 
 
 @dataclass(slots=True)
@@ -59,6 +84,7 @@ class _Compiler:
     root: Mapping[str, Any]
     complete: Callable[[Any], Sure]
     conforms: Callable[[Any, str], bool]
+    steps: Steps
     known: dict[str, Sure | None] = field(default_factory=dict)
 
     def compile(self, part: Any) -> Sure:
@@ -99,16 +125,14 @@ class _Compiler:
             self.known[name] = None
             found = resolve(name, self.root)
             self.known[name] = self.compile(found) if found is not None else lambda _: False
-        known = self.known
-        ready = known[name]
-        if ready is not None:
-            return ready
+        known, steps = self.known, self.steps
 
-        def later(value: Any) -> bool:
+        def follow(value: Any) -> bool:
+            steps.count()
             check = known[name]
             return check is not None and check(value)
 
-        return later
+        return follow
 
 
 def _type(_: _Compiler, kinds: Any, __: Mapping[str, Any]) -> Sure | None:

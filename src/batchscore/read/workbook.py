@@ -11,8 +11,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
@@ -31,6 +29,7 @@ from batchscore.read.problems import (
     unreadable_row,
 )
 from batchscore.read.stream import explain_read_errors
+from batchscore.read.workbook_cells import shown_value
 from batchscore.rows import Row, Table
 from batchscore.stores.storage import open_seekable
 
@@ -43,9 +42,6 @@ _BATCH = 64
 
 #: All texts that cells share are in memory while the file is read.
 _MOST_SHARED_BYTES = 512 * 2**20
-
-#: Numbers have 15 digits in a cell, as Excel computes and shows them.
-_EXACT = 10**15
 
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
@@ -163,7 +159,7 @@ def _filled_rows(sheet: _Sheet, skipped: int) -> Iterator[list[Any]]:
             raise UnreadableFile(sheet.file, _TOO_MUCH)
         if number <= skipped:
             continue
-        cells = [_value(cell) for cell in raw]
+        cells = [shown_value(cell) for cell in raw]
         while cells and cells[-1] is None:
             cells.pop()
         filled = bool(cells)
@@ -177,43 +173,6 @@ def _filled_rows(sheet: _Sheet, skipped: int) -> Iterator[list[Any]]:
         if filled:
             is_header = False
             yield cells
-
-
-def _value(cell: Any) -> Any:
-    """Return a cell's value as people see it."""
-    value = cell.value
-    kind = type(value)
-    if kind is str:
-        return _ESCAPED.sub(_unescape, value) if "_x" in value else value or None
-    if value is None or kind is bool:
-        return value
-    if kind is int:
-        form = cell.number_format
-        # A number that is shown with zeros before it, as a postal code.
-        return str(value).zfill(len(form)) if len(form) > 1 and form.strip("0") == "" else value
-    if kind is float:
-        shown = float(f"{value:.15g}")
-        return int(shown) if shown.is_integer() and abs(shown) < _EXACT else shown
-    if kind is datetime:
-        shows = _shows(cell.number_format)
-        return value.date() if shows == "date" else value.time() if shows == "time" else value
-    return value
-
-
-#: How a text in a workbook writes a character that XML cannot hold (ECMA-376 part 1, 22.9.2.19).
-_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
-
-
-def _unescape(found: re.Match[str]) -> str:
-    return chr(int(found[1], 16))
-
-
-@lru_cache(maxsize=256)
-def _shows(number_format: str) -> str | None:
-    """Return which part of a point in time a format shows: "date", "time" or "datetime"."""
-    from openpyxl.styles.numbers import is_datetime  # noqa: PLC0415
-
-    return is_datetime(number_format)  # type: ignore[no-any-return]
 
 
 def _header_text(cell: Any) -> str:

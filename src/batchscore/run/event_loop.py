@@ -7,9 +7,11 @@ import gc
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, TypeVar
 
 from batchscore.rows import Listen, Notice
@@ -32,7 +34,7 @@ def run_on_fast_loop(main: Coroutine[Any, Any, T]) -> T:
 
     Raises `KeyboardInterrupt` if a second signal cancelled it.
     """
-    with rare_garbage_collection():
+    with rare_garbage_collection(), signals_kept_back():
         try:
             if sys.platform == "win32":
                 return asyncio.run(main)
@@ -79,6 +81,46 @@ def rare_garbage_collection() -> Iterator[None]:
             _thresholds.pop()
 
 
+class KeptBack:
+    """Keeps a signal back while an event loop starts and closes, as an exception would leave it half-made.
+
+    A second signal goes to the `handler` that was there before: closing may hang.
+    """
+
+    def __init__(self, handler: Callable[[int, FrameType | None], Any] | int | None) -> None:
+        self.handler = handler
+        self.first: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle one signal."""
+        if self.first is None:
+            self.first = time.monotonic()
+        elif callable(self.handler) and time.monotonic() - self.first > SAME_SIGNAL_SECONDS:
+            self.handler(number, frame)
+
+
+@contextmanager
+def signals_kept_back() -> Iterator[None]:
+    """Deliver a SIGINT or SIGTERM that `stop_on_signals` does not handle after the block."""
+    kept: dict[signal.Signals, KeptBack] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        # Off the main thread, a run may not handle signals.
+        with suppress(ValueError):
+            if handler is not signal.SIG_IGN:
+                own = KeptBack(handler)
+                signal.signal(number, own)
+                kept[number] = own
+    try:
+        yield
+    finally:
+        for number, each in kept.items():
+            signal.signal(number, each.handler or signal.SIG_DFL)
+        for number, each in kept.items():
+            if each.first is not None:
+                signal.raise_signal(number)
+
+
 @contextmanager
 def stop_on_signals(stop: Stop, listen: Listen) -> Iterator[None]:
     """Let SIGINT and SIGTERM request a stop, and a second one cancel; only if this thread may.
@@ -107,6 +149,9 @@ def stop_on_signals(stop: Stop, listen: Listen) -> Iterator[None]:
             handler = signal.getsignal(number)
             loop.add_signal_handler(number, on_signal, act)
             before[number] = handler
+            if isinstance(handler, KeptBack) and handler.first is not None:
+                handler.first = None
+                on_signal(act)
     try:
         yield
     finally:

@@ -7,17 +7,16 @@ format it has, unless a setting does.
 from __future__ import annotations
 
 import csv
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
-from batchscore.errors import InputError, UnreadableFile
+from batchscore.errors import InputError, OutputError, UnreadableFile
 from batchscore.read.dialect import find_dialect
 from batchscore.read.formats import COMPRESSIONS
 from batchscore.read.input_file import InputFile
@@ -37,27 +36,53 @@ _SAMPLE = 64 * 1024
 
 @contextmanager
 def with_standard_input(
-    inputs: Sequence[str], stream: BinaryIO, chosen: str, column: str | None, options: ReadOptions
+    inputs: Sequence[str], stream: BinaryIO | None, chosen: str, column: str | None, options: ReadOptions
 ) -> Iterator[Sequence[str]]:
-    """Give the INPUTs, with a temporary file in place of `-`; raises `InputError`.
+    """Give the INPUTs, with a temporary file in place of `-`.
 
-    `chosen` is the format, or "auto"; a text whose first line has the `column` is a table.
+    `chosen` is the format, or "auto"; a text whose first line has the `column` is a table. Raises
+    `InputError`, and `OutputError` if the temporary file cannot be written.
     """
     if STANDARD_INPUT not in inputs:
         yield inputs
         return
     if len(inputs) > 1:
         raise InputError("- is standard input, which must be the only INPUT: name no other with it.")
+    if stream is None:
+        raise InputError("- is standard input, and that is closed: use a pipe, or < FILE.")
     if stream.isatty():
         raise InputError("- is standard input, and that is a terminal: use a pipe, or < FILE.")
-    with tempfile.TemporaryDirectory(prefix="batchscore-stdin-") as folder:
-        copied = Path(folder) / "stdin"
-        with copied.open("wb") as file:
-            shutil.copyfileobj(stream, file, 1 << 20)
+    with ExitStack() as until_the_end:
+        with _explain_copying():
+            folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="batchscore-stdin-"))
+            copied = Path(folder) / "stdin"
+            with copied.open("wb") as file:
+                for block in _blocks(stream):
+                    file.write(block)
         if not copied.stat().st_size:
             raise InputError("standard input is empty, so there are no rows to score.")
         suffix = suffix_of_content(copied, chosen, column, options)
         yield [str(copied.rename(copied.with_name(f"stdin{suffix}")))]
+
+
+@contextmanager
+def _explain_copying() -> Iterator[None]:
+    """Turn the `OSError` of the temporary file into `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"standard input cannot be copied to the temporary folder: {error.strerror or error}. Set TMPDIR "
+            "to a folder with enough space that you can write to, or name a file as INPUT."
+        ) from error
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    try:
+        while block := stream.read(1 << 20):
+            yield block
+    except OSError as error:
+        raise InputError(f"standard input cannot be read: {error.strerror or error}.") from error
 
 
 def suffix_of_content(path: Path, chosen: str, column: str | None, options: ReadOptions) -> str:

@@ -1,7 +1,7 @@
 """Must a run end early, and why? The one place that keeps both.
 
 Signals and a lost lock request the stop, and so does a limit that the user set: failed rows, tokens, cost,
-time. The engine only reads the event.
+time. So does a run whose first answers all break the schema. The engine only reads the event.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 
 from batchscore.engine import end_task
 from batchscore.engine.open import DRAIN_SECONDS
+from batchscore.engine.suspects import SAME_REFUSALS
 from batchscore.errors import (
     BatchscoreError,
     BoundReached,
@@ -25,7 +26,7 @@ from batchscore.errors import (
     setting_name,
 )
 from batchscore.report.words import money_text
-from batchscore.rows import Attempt, Event, Listen, Notice, RowsSettled
+from batchscore.rows import Attempt, Event, FileOpened, Listen, Notice, RowsSettled
 from batchscore.settings.deadline import moment_of, parse_deadline
 from batchscore.settings.slices import StopSettings
 
@@ -84,6 +85,9 @@ class StopConditions:
     drain_seconds: float = DRAIN_SECONDS
     stop: Stop = field(default_factory=Stop)
     failed: int = 0
+    ok: int = 0
+    invalid: int = 0
+    known: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -109,7 +113,11 @@ class StopConditions:
             self.failed += sum(
                 count for code, count in event.errors.items() if code is not ErrorCode.EMPTY_INPUT
             )
-            return self.too_many_errors()
+            self.ok += event.ok
+            self.invalid += event.errors.get(ErrorCode.INVALID_ANSWER, 0)
+            return self.too_many_errors() or self.nothing_matches()
+        if isinstance(event, FileOpened):
+            self.known += event.known
         if isinstance(event, Attempt):
             self.prompt_tokens += event.prompt_tokens
             self.completion_tokens += event.completion_tokens
@@ -127,6 +135,19 @@ class StopConditions:
         return TooManyErrors(
             f"{rows} failed, and {setting_name('max_errors')} is {most:,}. The error records say why; "
             f"{setting_name('retry_errors')} scores these rows again."
+        )
+
+    def nothing_matches(self) -> TooManyErrors | None:
+        """Return the reason to stop if none of the first answers of an output matches the schema.
+
+        A run that resumes does not stop for this: the user knows the errors and wants the other rows.
+        """
+        if self.known or self.ok or self.invalid < SAME_REFUSALS:
+            return None
+        return TooManyErrors(
+            f"none of the first {self.invalid:,} answers matches {setting_name('schema')}, with all retries. "
+            "The error records say why. If the schema or the prompt is wrong, correct it and score "
+            "to a new output. To score the other rows as they are, run the same command again."
         )
 
     def budget_used_up(self) -> BoundReached | None:

@@ -6,8 +6,10 @@ It knows JSON Schema's structure, not what batchscore does with one. `prompts/sc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -22,20 +24,46 @@ SEVERAL = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 
 
+#: Maximum nesting of a schema as JSON: more than 30 objects within each other.
+MOST_LEVELS = 100
+#: Characters of a pointer in a message.
+LONGEST_POINTER = 120
+
+
+class SchemaFile(dict[str, Any]):
+    """A schema of a file, whose name messages about it give."""
+
+    __slots__ = ("where",)
+
+    def __init__(self, document: Any = (), where: str = "") -> None:
+        super().__init__(document)
+        self.where = where
+
+
+def source_of(document: Any) -> str:
+    """Return the name of a schema for messages: the setting, and its file if it has one."""
+    return (isinstance(document, SchemaFile) and document.where) or setting_name("schema")
+
+
 def schema_document(given: Any) -> Any:
-    """Return the JSON Schema of a file, its text, a mapping or a Pydantic model; raises `UsageError`."""
+    """Return the JSON Schema of a file, its text, a mapping or a Pydantic model; raises `UsageError`.
+
+    The result is a copy that holds nothing but JSON. What is neither of these is returned as it is.
+    """
     describe = getattr(given, "model_json_schema", None)
     if describe is not None:
         try:
             found = describe()
             # The root of a model that contains itself is a reference, which strict mode does not know.
             root = resolve(found.pop("$ref", "#"), found)
-            return closed({**root, **found})
+            given = closed({**root, **found})
         except Exception as error:
             what = getattr(given, "__name__", type(given).__name__)
             raise UsageError(f"{setting_name('schema')}: {what} has no JSON Schema: {error}") from None
     if not isinstance(given, str):
-        return given
+        if isinstance(given, SchemaFile) or not isinstance(given, Mapping):
+            return given
+        return json_copy(given, setting_name("schema"))
     is_json = given.lstrip().startswith("{")
     where = setting_name("schema") if is_json else f"{setting_name('schema')} {given}"
     try:
@@ -47,7 +75,54 @@ def schema_document(given: Any) -> Any:
         raise UsageError(f"{where} is not JSON: {error}.") from None
     if not isinstance(document, dict):
         raise UsageError(f"{where} must hold a JSON object: a JSON Schema.")
-    return document
+    return SchemaFile(json_copy(document, where), where)
+
+
+def json_copy(value: Any, where: str, pointer: str = "#", level: int = 0) -> Any:
+    """Return a copy of a value that is JSON; raises `UsageError`, which names the part that is not."""
+    problem = ""
+    if isinstance(value, Mapping) and level < MOST_LEVELS:
+        copy = {}
+        for name, each in value.items():
+            if not isinstance(name, str):
+                problem = f"the key {name!r} is not text"
+            elif not is_unicode(name):
+                problem = "a key holds half of a surrogate pair"
+            else:
+                copy[name] = json_copy(each, where, f"{pointer}/{escaped(name)}", level + 1)
+        if not problem:
+            return copy
+    elif isinstance(value, (list, tuple)) and level < MOST_LEVELS:
+        return [json_copy(each, where, f"{pointer}/{number}", level + 1) for number, each in enumerate(value)]
+    elif isinstance(value, (Mapping, list, tuple)):
+        problem = f"it is nested more than {MOST_LEVELS} levels deep"
+    elif isinstance(value, str):
+        if is_unicode(value):
+            return value
+        problem = "a text holds half of a surrogate pair"
+    elif value is None or isinstance(value, bool):
+        return value
+    elif isinstance(value, int):
+        if -(2**63) <= value < 2**64:
+            return value
+        problem = "the integer does not fit into 64 bits"
+    elif isinstance(value, float):
+        if isfinite(value):
+            return value
+        problem = f"{value} is not a number of JSON"
+    else:
+        problem = f"a value of the type {type(value).__name__} is not JSON"
+    raise UsageError(f"{where}: at {short(pointer)}, {problem}.")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text holds no lone surrogate, which UTF-8 cannot encode."""
+    return text.isascii() or text.encode("utf-8", "replace").decode() == text
+
+
+def short(pointer: str) -> str:
+    """Return a pointer for a message."""
+    return pointer if len(pointer) <= LONGEST_POINTER else f"{pointer[:LONGEST_POINTER]}…"
 
 
 def closed(schema: Any) -> Any:
@@ -70,8 +145,29 @@ def closed(schema: Any) -> Any:
     return changed
 
 
-def parts(schema: Any, pointer: str = "#") -> Iterator[tuple[str, Any]]:
+def roots(schema: Any) -> list[tuple[str, Any]]:
+    """Return a schema, and each schema in it that only a reference leads to, with JSON pointers."""
+    found = [("#", schema)]
+    known: set[int] = set()
+    for root in found:  # it grows
+        for _, part in parts_below(*root):
+            known.add(id(part))
+        for _, part in parts_below(*root):
+            target = resolve(part.get("$ref"), schema) if isinstance(part, Mapping) else None
+            if isinstance(target, Mapping) and id(target) not in known:
+                known.add(id(target))
+                found.append((part["$ref"], target))
+    return found
+
+
+def parts(schema: Any) -> Iterator[tuple[str, Any]]:
     """Yield each schema within a schema with its JSON pointer, the outer ones first."""
+    for pointer, root in roots(schema):
+        yield from parts_below(pointer, root)
+
+
+def parts_below(pointer: str, schema: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each schema within a schema, whose own JSON pointer is given."""
     pending = [(pointer, schema)]
     while pending:
         where, part = pending.pop()
@@ -90,6 +186,18 @@ def parts(schema: Any, pointer: str = "#") -> Iterator[tuple[str, Any]]:
         pending += reversed(inner)
 
 
+def same_value(part: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the schemas in a schema that judge the same value, besides its reference."""
+    for word in ("not", "if", "then", "else"):
+        yield part.get(word)
+    for word in ("anyOf", "oneOf", "allOf"):
+        several = part.get(word)
+        yield from several if isinstance(several, list) else ()
+    for word in ("dependentSchemas", "dependencies"):
+        dependent = part.get(word)
+        yield from dependent.values() if isinstance(dependent, dict) else ()
+
+
 def escaped(name: str) -> str:
     """Return a name as a step of a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
@@ -101,7 +209,7 @@ def resolve(reference: Any, root: Any) -> Any:
         return None
     found = root
     for step in reference[1:].split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
         if isinstance(found, list):
             found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
         else:

@@ -1,4 +1,4 @@
-"""Which columns does a table of an input and its answers have, and what is in the answer's cells?
+"""Which columns does a table of an input and its answers have, and what is in the cells of a row?
 
 It knows the settings that made the records by their fingerprint, and no file.
 """
@@ -7,63 +7,50 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
+from batchscore.output.answer_columns import STATUS, AnswerColumns, answer_columns, free_names
+from batchscore.output.fingerprint import recorded_schema
 from batchscore.rows import RowError, Settled
-
-#: The column of an answer that has no fields, and those behind it.
-ANSWER = "answer"
-STATUS = ("finish_reason", "error_code", "error_message")
 
 
 @dataclass(frozen=True, slots=True)
 class TableColumns:
     """The columns of the input in its order, those of the answer, its status, and what else was recorded.
 
-    `fields` are those of an answer that is an object; empty: the answer is one column. `more` are fields of
-    records that only some settings ask for.
+    `more` are fields of records that only some settings ask for.
     """
 
     inputs: tuple[str, ...]
-    fields: tuple[str, ...] = ()
+    answer: AnswerColumns
     more: tuple[str, ...] = ()
 
     @property
     def header(self) -> list[str]:
-        """The names, each different: a later one that an earlier one has, in any case, gets a number."""
-        names: dict[str, str] = {}
-        for name in (*self.inputs, *(self.fields or (ANSWER,)), *STATUS, *self.more):
-            free = (other for number in count(1) if (other := f"{name}_{number}").lower() not in names)
-            chosen = name if name.lower() not in names else next(free)
-            names[chosen.lower()] = chosen
-        return [*names.values()]
+        """The names, each different in any case: the input's stay, then those of the status."""
+        inputs = free_names(self.inputs, ())
+        status = free_names((*STATUS, *self.more), inputs)
+        return [*inputs, *free_names(self.answer.names, (*inputs, *status)), *status]
 
     def cells(self, values: Mapping[str, Any], settled: Settled | None) -> list[Any]:
         """Return a row's cells: those of the input, and those of its result; without one they are empty."""
         cells = [values.get(name) for name in self.inputs]
-        blank = [None] * (len(self.fields) or 1)
         if settled is None:
-            return [*cells, *blank, None, None, None, *([None] * len(self.more))]
+            return [*cells, *self.answer.cells(None), None, None, None, *([None] * len(self.more))]
         result = settled.result
-        status: list[Any]
         if isinstance(result, RowError):
-            answer, status = blank, [None, result.code.value, result.message]
+            own = [*self.answer.cells(None), None, result.code.value, result.message]
         else:
-            value = result.value
-            answer, status = [value], [result.finish_reason, None, None]
-            if self.fields:
-                answer = [value.get(name) for name in self.fields] if isinstance(value, Mapping) else blank
+            own = [*self.answer.cells(result.value), result.finish_reason, None, None]
         more = [
             settled.truncated if name == "truncated" else getattr(result, name, None) for name in self.more
         ]
-        return [*cells, *answer, *status, *more]
+        return [*cells, *own, *more]
 
 
 def columns_of(inputs: Iterable[str], fingerprint: Mapping[str, Any]) -> TableColumns:
     """Return the columns of a table whose records were made with these settings."""
-    schema, many = fingerprint.get("schema"), fingerprint.get("params", {}).get("n", 1) != 1
-    properties = None if many or not isinstance(schema, Mapping) else schema.get("properties")
+    many = fingerprint.get("params", {}).get("n", 1) != 1
     asked = {
         "truncated": fingerprint.get("on_long_input") == "truncate",
         "usage": fingerprint.get("usage"),
@@ -71,6 +58,6 @@ def columns_of(inputs: Iterable[str], fingerprint: Mapping[str, Any]) -> TableCo
     }
     return TableColumns(
         tuple(dict.fromkeys(inputs)),
-        tuple(properties) if isinstance(properties, Mapping) else (),
+        answer_columns(recorded_schema(fingerprint), many=many),
         tuple(name for name, wanted in asked.items() if wanted),
     )

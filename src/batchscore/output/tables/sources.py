@@ -12,12 +12,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import orjson
-
 from batchscore.errors import InputChanged, InputError, UnreadableFile, setting_name
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import Manifest, list_files, part_files_of
+from batchscore.output.manifest import Manifest, part_files_of
 from batchscore.output.part_files import read_part, refuse_damaged
+from batchscore.output.run_records import run_records
 from batchscore.output.stated_scores import RecordCheck, stated_in
 from batchscore.read.dataset_folders import partitions_of
 from batchscore.read.encoding import with_encoding
@@ -60,15 +59,10 @@ def sources_of(layout: Layout, manifests: Sequence[Manifest], base_dir: Place | 
 def _recorded_bases(layout: Layout, names: Collection[str]) -> dict[str, Place]:
     """Return where the latest run that was to read a file found the folder that its name is relative to."""
     bases: dict[str, Place] = {}
-    for place in reversed(list_files(layout.runs, ".json")):
-        try:
-            record = orjson.loads(b"".join(storage.chunks(place)))
-            base, files = record["base"], [each["file"] for each in record["files"]]
-        except (ValueError, LookupError, TypeError):
-            continue  # of an earlier version, or damaged
-        if isinstance(base, str) and base:
-            for name in set(files).intersection(names):
-                bases.setdefault(name, place_of(base))
+    for _, record in run_records(layout.root):
+        for each in record.files if record is not None else ():
+            if each.base and each.file in names:
+                bases.setdefault(each.file, place_of(each.base))
         if len(bases) == len(names):
             break
     return bases

@@ -87,7 +87,10 @@ def check_table(file: Place, sources: Sequence[TableSource]) -> None:
         return
     fingerprint = sources[0].manifest.fingerprint if sources else {}
     columns = columns_of(input_columns(sources), fingerprint)
-    fits_already = len(sources) == 1 and sources[0].file.suffix == ".xlsx"
+    # A sheet with a header fits into a sheet.
+    fits_already = (
+        len(sources) == 1 and sources[0].file.suffix == ".xlsx" and not sources[0].options.no_header
+    )
     check_fits(file, columns.header, () if fits_already else _cells(sources))
 
 

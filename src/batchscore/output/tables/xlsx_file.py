@@ -86,13 +86,17 @@ def _write(sheet: Any, row: int, column: int, cell: Any, formats: Mapping[str, A
         cell = kept_text(cell)
         if cell is None:
             return True
-    # Excel ends a line within a cell with LF alone.
-    text = replace_surrogates(cell.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _with_line_feeds(cell)
     if not fits(text):
         return False
     if text:
         sheet.write_string(row, column, text)
     return True
+
+
+def _with_line_feeds(text: str) -> str:
+    """Return a text as a cell holds it: Excel ends a line within a cell with LF alone."""
+    return replace_surrogates(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def fits(text: str) -> bool:
@@ -141,6 +145,12 @@ def check_fits(
             f"{file}: an xlsx sheet holds {MOST_COLUMNS:,} columns, and the table would have "
             f"{len(columns):,}. {_OTHERS}."
         )
+    for number, name in enumerate(columns, 1):
+        if not fits(_with_line_feeds(name)):
+            raise InputError(
+                f"{file}: the name of its column {number}, {name[:40]!r} …, would have more than "
+                f"{MOST_CHARACTERS:,} characters, which no xlsx cell can hold. {_OTHERS}."
+            )
     for count, (name, number, values) in enumerate(rows, 2):
         if count > MOST_ROWS:
             raise InputError(f"{file}: {too_many_rows()}.")
@@ -148,7 +158,7 @@ def check_fits(
             if type(value) in {int, float, bool, type(None)}:
                 continue
             text = value if isinstance(value, str) else kept_text(value) or ""
-            if not fits(text):
+            if not fits(text) and not fits(_with_line_feeds(text)):
                 raise InputError(
                     f"{name}, row {number}: its cell in column {column!r} has more than "
                     f"{MOST_CHARACTERS:,} characters, which no cell of {file} can hold. {_OTHERS}."

@@ -6,7 +6,7 @@ the schema; nothing of an answer is shown.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,8 @@ from batchscore.settings.json_schema import resolve
 MOST_FIELDS = 24
 MOST_VALUES = 30
 DEEPEST = 8
+#: Parts of a schema that are looked at: those that many references lead to are met again and again.
+MOST_PARTS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,11 @@ class EnumCounts:
 def enum_fields(schema: Any) -> dict[tuple[str, ...], list[Any]]:
     """Return the enums of a schema by the path to their field; a step `[]` means each item of an array."""
     found: dict[tuple[str, ...], list[Any]] = {}
-    pending: list[tuple[tuple[str, ...], Any]] = [((), schema)]
-    while pending and len(found) < MOST_FIELDS:
-        path, part = pending.pop(0)
+    pending: deque[tuple[tuple[str, ...], Any]] = deque([((), schema)])
+    met = 0
+    while pending and len(found) < MOST_FIELDS and met < MOST_PARTS:
+        path, part = pending.popleft()
+        met += 1
         if not isinstance(part, Mapping) or len(path) > DEEPEST:
             continue
         if "$ref" in part:
