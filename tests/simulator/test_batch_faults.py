@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -11,8 +13,13 @@ import openai
 import pytest
 
 from batch_files import PlainClient, as_file, chat_line, results, submit
-from batchscore.simulator import Running
+from batchscore.simulator import Running, SimulatorSettings
 from batchscore.simulator.batch.faults import CALLS, LINE_FAULTS, CallFault, FaultScript, LineFault
+from batchscore.simulator.batch.files import SimulatedFile, UploadForm
+from batchscore.simulator.batch.lifecycle import SimulatedBatch
+from batchscore.simulator.batch.projects import Projects
+from batchscore.simulator.error_replies import Surface
+from batchscore.simulator.service import Service
 from simulated import Project
 
 GIVEN: Any = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
@@ -110,47 +117,46 @@ def test_a_shape_that_is_no_json_becomes_a_text(project: Project, openai_batches
     assert line["response"]["body"].startswith("<!DOCTYPE html>")
 
 
-def lost(act: Callable[[], Any], symptom: str) -> None:
-    """Call, and see the reply lost by a symptom."""
-    kinds = {"status": openai.InternalServerError, "hang": openai.APITimeoutError}
-    with pytest.raises(kinds.get(symptom, openai.APIConnectionError)) as caught:
-        act()
-    assert isinstance(caught.value, openai.APITimeoutError) == (symptom == "hang")
+@pytest.mark.parametrize("happened", [True, False])
+@pytest.mark.parametrize("symptom", [{"status": 500}, {"drop": True}])
+def test_a_lost_reply_has_two_truths(
+    project: Project, openai_batches: openai.OpenAI, symptom: dict[str, Any], *, happened: bool
+) -> None:
+    files, batches = openai_batches.files, openai_batches.batches
 
+    def lost(act: Callable[[], Any]) -> None:
+        with pytest.raises((openai.InternalServerError, openai.APIConnectionError)) as caught:
+            act()
+        assert isinstance(caught.value, openai.InternalServerError) == ("status" in symptom)
 
-SYMPTOMS: dict[str, dict[str, Any]] = {
-    "status": {"status": 500},
-    "drop": {"drop": True},
-    "hang": {"hang": 30},
-}
+    for call in ("upload", "create", "cancel", "delete_file"):
+        project.will(call, **symptom, happened=happened)
+    lost(lambda: files.create(file=as_file(LINES), purpose="batch"))
+    uploaded = files.list().data
+    assert len(uploaded) == happened
+    file = uploaded[0] if uploaded else files.create(file=as_file(LINES), purpose="batch")
+    project.set_rules(in_progress=None)
+    lost(lambda: batches.create(input_file_id=file.id, **GIVEN))
+    created = batches.list().data
+    assert [one.input_file_id for one in created] == [file.id] * happened
+    batch = created[0] if created else batches.create(input_file_id=file.id, **GIVEN)
+    lost(lambda: batches.cancel(batch.id))
+    assert batches.retrieve(batch.id).status == ("cancelled" if happened else "in_progress")
+    lost(lambda: files.delete(file.id))
+    assert [one.id for one in files.list(purpose="batch")] == ([] if happened else [file.id])
+    books = project.books()
+    assert (books.calls["create"], books.happened["create"], books.faults_left) == (2 - happened, 1, 0)
 
 
 @pytest.mark.parametrize("happened", [True, False])
-@pytest.mark.parametrize("symptom", SYMPTOMS)
-def test_a_lost_reply_has_two_truths(
-    project: Project, openai_batches: openai.OpenAI, symptom: str, *, happened: bool
+def test_a_reply_that_never_comes_has_two_truths(
+    project: Project, openai_batches: openai.OpenAI, *, happened: bool
 ) -> None:
-    client = openai_batches.with_options(timeout=0.2)
-    fault = {**SYMPTOMS[symptom], "happened": happened}
-    for call in ("upload", "create", "cancel", "delete_file"):
-        project.will(call, **fault)
-    lost(lambda: client.files.create(file=as_file(LINES), purpose="batch"), symptom)
-    files = openai_batches.files.list().data
-    assert len(files) == happened
-    file = files[0] if files else openai_batches.files.create(file=as_file(LINES), purpose="batch")
-    project.set_rules(in_progress=None)
-    lost(lambda: client.batches.create(input_file_id=file.id, **GIVEN), symptom)
-    batches = openai_batches.batches.list().data
-    assert [one.input_file_id for one in batches] == [file.id] * happened
-    batch = batches[0] if batches else openai_batches.batches.create(input_file_id=file.id, **GIVEN)
-    lost(lambda: client.batches.cancel(batch.id), symptom)
-    status = openai_batches.batches.retrieve(batch.id).status
-    assert status == ("cancelled" if happened else "in_progress")
-    lost(lambda: client.files.delete(file.id), symptom)
-    names = [one.id for one in openai_batches.files.list(purpose="batch")]
-    assert names == ([] if happened else [file.id])
-    books = project.books()
-    assert (books.calls["create"], books.happened["create"], books.faults_left) == (2 - happened, 1, 0)
+    file = openai_batches.files.create(file=as_file(LINES), purpose="batch")
+    project.will("create", hang=30, happened=happened)
+    with pytest.raises(openai.APITimeoutError):
+        openai_batches.with_options(timeout=0.5).batches.create(input_file_id=file.id, **GIVEN)
+    assert len(openai_batches.batches.list().data) == happened
 
 
 def test_a_client_can_be_killed_between_two_steps(
@@ -298,7 +304,13 @@ def test_calls_at_the_same_time_execute_each_line_once(
         while openai_batches.batches.retrieve(batch.id).status != "completed":
             openai_batches.batches.list()
 
-    threads = [threading.Thread(target=poll) for _ in range(4)]
+    def hang_up() -> None:
+        impatient = openai_batches.with_options(timeout=0.01)
+        for _ in range(20):
+            with contextlib.suppress(openai.APITimeoutError):
+                impatient.batches.retrieve(batch.id)
+
+    threads = [threading.Thread(target=act) for act in (poll, poll, poll, hang_up)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -306,6 +318,33 @@ def test_calls_at_the_same_time_execute_each_line_once(
     assert project.execution_totals() == (600, 600)
     output, _ = raw_results(openai_batches, batch)
     assert len({json.loads(line)["custom_id"] for line in output.splitlines()}) == 600
+
+
+def test_the_simulators_own_shares_of_faults_spoil_lines_too() -> None:
+    settings = SimulatorSettings(batch_seconds=0, fail_500=0.4, reset=0.2, shape="finish_length")
+
+    async def run() -> tuple[bytes, bytes]:
+        projects = Projects(Service(settings), settings)
+        try:
+            project = projects.get("any")
+            path = project.folder / "in.jsonl"
+            path.write_bytes(as_file(chat_line(f"row-{number}") for number in range(100))[1].read())
+            file = project.files.add_upload(UploadForm(path, "in.jsonl", "batch"), Surface.OPENAI)
+            assert isinstance(file, SimulatedFile)
+            batch = await project.batches.create({"input_file_id": file.id, **GIVEN}, Surface.OPENAI)
+            assert isinstance(batch, SimulatedBatch)
+            await batch.step(project.clock.now())
+            found = [project.files.get(batch.snapshot().output_file_id or "")]
+            found.append(project.files.get(batch.snapshot().error_file_id or ""))
+            output, errors = (one.path.read_bytes() for one in found if one)
+            return output, errors
+        finally:
+            projects.close()
+
+    output, errors = asyncio.run(run())
+    assert output.count(b"\n") + errors.count(b"\n") == 100
+    assert output.count(b'"finish_reason":"length"') == output.count(b"\n")
+    assert 20 < errors.count(b'"status_code": 500') == errors.count(b"\n") < 60
 
 
 @pytest.mark.parametrize(
