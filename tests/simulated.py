@@ -136,6 +136,13 @@ class Deployment:
 
 
 @dataclass(frozen=True)
+class SentCall(SentRequest):
+    """A call of files or batches. The body of an upload is its fields, with `filename` and `content_type`."""
+
+    call: str
+
+
+@dataclass(frozen=True)
 class ProjectBooks:
     """What a project has enqueued, executed and to pay, and what it holds. See `Project.books`.
 
@@ -210,6 +217,11 @@ class Project:
         """Return how many lines were executed, and how many different ids they had."""
         totals = call("GET", f"{self._url}/executions?at_least=1000000000")
         return totals["executions"], totals["ids"]
+
+    def requests(self, kind: str | None = None) -> list[SentCall]:
+        """Return the last calls, or those of a kind, oldest first."""
+        found = [SentCall(**one) for one in call("GET", self._url + "/requests")]
+        return [one for one in found if kind in {None, one.call}]
 
     def books(self) -> ProjectBooks:
         """Return its books."""

@@ -208,6 +208,20 @@ def test_a_batch_needs_a_file_for_batches(openai_batches: openai.OpenAI) -> None
         openai_batches.batches.create(input_file_id="file-none", **given)
 
 
+def test_what_is_sent_is_recorded_and_matches_the_public_description(
+    project: Project, openai_batches: openai.OpenAI
+) -> None:
+    project.will("create", drop=True)
+    with pytest.raises(openai.APIConnectionError):
+        submit(openai_batches, [chat_line("a")], metadata={"run": "7"})
+    (upload,), (create,) = project.requests("upload"), project.requests("create")
+    check_object("CreateFileRequest", {"file": "", "purpose": upload.body["purpose"]})
+    assert upload.body == {"purpose": "batch", "filename": "in.jsonl", "content_type": "application/jsonl"}
+    check_object("CreateBatchRequest", create.body)
+    assert (upload.status, create.status, create.authentication) == (200, 0, "bearer")
+    assert [one.call for one in project.requests()] == ["upload", "create"]
+
+
 def test_deployments_for_batches_and_for_live_calls_differ(
     azure_batches: openai.OpenAI, azure_v1_batches: openai.OpenAI, plain: openai.OpenAI
 ) -> None:

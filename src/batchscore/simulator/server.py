@@ -66,7 +66,7 @@ class Simulator:
             router.add_post(path, partial(self._serve, surface=surface, operation=operation))
         for path in ("/v1/models", "/openai/v1/models", "/openai/models"):
             router.add_get(path, self._models)
-        router.add_routes(batch_routes(self.projects, self._authenticate))
+        router.add_routes(batch_routes(self.projects, self.states, self._authenticate))
         router.add_routes(control_routes(self.states))
         router.add_routes(batch_control_routes(self.projects))
         router.add_route("*", "/{anything:.*}", self._unknown)

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from batchscore.simulator.batch.rules import BatchRules
+from batchscore.simulator.state import RequestRecord
 
 #: A batch costs this share of the live price.
 PRICE_FACTOR = 0.5
@@ -37,9 +38,12 @@ class TokenUse:
 
 
 class Books:
-    """The books of one project. Executions are in a file, since there may be millions of ids."""
+    """The books of one project, with its last calls.
 
-    def __init__(self, folder: Path) -> None:
+    Executions are in a file, since there may be millions of ids.
+    """
+
+    def __init__(self, folder: Path, record_last: int) -> None:
         self._log = folder / "executions.log"
         self._enqueued: dict[str, Counter[str]] = {"tokens": Counter(), "requests": Counter()}
         self._released: deque[tuple[float, str, int, int]] = deque()
@@ -47,7 +51,17 @@ class Books:
         self.used: dict[str, TokenUse] = {}
         #: Calls by kind, and those that were not refused; the latter also if the reply was lost.
         self.calls: Counter[str] = Counter()
+        self._records: deque[tuple[str, RequestRecord]] = deque(maxlen=record_last)
         self.happened: Counter[str] = Counter()
+
+    def record_call(self, call: str, record: RequestRecord) -> None:
+        """Record a call on arrival."""
+        self.calls[call] += 1
+        self._records.append((call, record))
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the last calls, oldest first. The body of an upload is its fields."""
+        return [{"call": call, **record.to_json()} for call, record in self._records]
 
     def seconds_until_creation(self, now: float, most: int) -> float:
         """Count the creation of a batch, or return in how many seconds one is allowed again."""

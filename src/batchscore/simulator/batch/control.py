@@ -10,6 +10,7 @@ It must not know how a call is answered: it reads and writes only the project's 
     DELETE /_simulator/projects/NAME/faults          drop the pending faults
     PUT    /_simulator/projects/NAME/clock           {"advance": SECONDS, "running": BOOL}; returns when all
                                                      batches have done what is due by then
+    GET    /_simulator/projects/NAME/requests        the last calls; the body of an upload is its fields
     GET    /_simulator/projects/NAME/executions      how often each custom_id was executed; ?at_least=2
 """
 
@@ -70,6 +71,9 @@ def batch_control_routes(projects: Projects) -> list[web.RouteDef]:
         await project.batches.step(inf)
         return control_reply({"now": project.clock.now()})
 
+    async def requests(request: web.Request) -> web.StreamResponse:
+        return control_reply(project_of(request).books.requests())
+
     async def executions(request: web.Request) -> web.StreamResponse:
         at_least = int(request.query.get("at_least", "1"))
         return control_reply(project_of(request).books.executions(at_least))
@@ -81,5 +85,6 @@ def batch_control_routes(projects: Projects) -> list[web.RouteDef]:
         web.post(_ONE + "/faults", guard(add_faults)),
         web.delete(_ONE + "/faults", guard(drop_faults)),
         web.put(_ONE + "/clock", guard(set_clock)),
+        web.get(_ONE + "/requests", guard(requests)),
         web.get(_ONE + "/executions", guard(executions)),
     ]

@@ -42,7 +42,7 @@ class Project:
         self.clock = ProjectClock()
         self.faults = FaultScript(settings.seed)
         self.files = FileStore(folder, self.clock, lambda: self.rules)
-        self.books = Books(folder)
+        self.books = Books(folder, settings.record_last)
         runner = LineRunner(service, settings, RandomFaults(settings), self.faults)
         tools = BatchTools(self.files, self.books, runner, lambda: self.rules)
         self.batches = Batches(tools, self.clock, service.has_deployment)

@@ -24,6 +24,7 @@ from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.script import Behaviour
 from batchscore.simulator.send import replace_reply, send_reply
 from batchscore.simulator.service import parse_body
+from batchscore.simulator.state import SimulatedDeployments
 
 #: A whole reply, or the file that is the reply.
 _Outcome = ServiceReply | SimulatedFile
@@ -34,7 +35,9 @@ _FILE_PAGE = (10_000, 10_000)
 
 
 def batch_routes(
-    projects: Projects, authenticate: Callable[[web.Request], tuple[str | None, bool]]
+    projects: Projects,
+    states: SimulatedDeployments,
+    authenticate: Callable[[web.Request], tuple[str | None, bool]],
 ) -> list[web.RouteDef]:
     """Return the routes of files and batches on all surfaces."""
 
@@ -45,7 +48,19 @@ def batch_routes(
         if not allowed:
             return send_reply(error_replies.unauthorized(surface, presented=authentication))
         project = projects.get(project_name(request))
-        return await _answer(request, project, surface, call, act)
+        record = states.new_record(request.path_qs, request.headers, authentication)
+        project.books.record_call(call, record)
+        if request.content_type == "application/json":
+            record.raw = await request.read()
+        try:
+            response = await _answer(request, project, surface, call, act)
+            if request.transport is not None and not request.transport.is_closing():
+                record.status = response.status
+            return response
+        finally:
+            record.status = record.status or 0
+            if "fields" in request:
+                record.raw = orjson.dumps(request["fields"])
 
     return [
         web.route(method, prefix + path, partial(serve, surface=surface, call=call, act=act), name=None)
@@ -64,7 +79,6 @@ async def _answer(
     request: web.Request, project: Project, surface: Surface, call: str, act: _Act
 ) -> web.StreamResponse:
     """Act and reply, unless a fault says otherwise."""
-    project.books.calls[call] += 1
     fault = project.faults.for_call(call)
     if fault is not None:
         await asyncio.sleep(fault.latency)

@@ -25,13 +25,18 @@ _EXPIRY_FIELD = re.compile(r"expires_after(?:\[(\w+)\]|\.(\w+))")
 
 
 async def receive_upload(request: web.Request, folder: Path, surface: Surface) -> UploadForm | ServiceReply:
-    """Write a file to the folder while it arrives, and return its form, or the error reply."""
+    """Write a file to the folder while it arrives, and return its form, or the error reply.
+
+    `request["fields"]` then has the fields, and the file's name and type.
+    """
     if request.content_type != "multipart/form-data":
         message = f"Invalid Content-Type: expected 'multipart/form-data', but got '{request.content_type}'."
         return refused(surface, message, status=400 if surface is Surface.OPENAI else 415)
     path = folder / f"upload-{uuid.uuid4().hex}"
     kept = False
     fields: dict[str, str] = {}
+    shown: dict[str, str | None] = {}
+    request["fields"] = shown
     part_type: str | None = None
     name: str | None = None
     try:
@@ -40,11 +45,11 @@ async def receive_upload(request: web.Request, folder: Path, surface: Surface) -
             if not isinstance(part, BodyPartReader):
                 return refused(surface, "Nested multipart bodies are not supported.")
             if part.name != "file":
-                fields[part.name or ""] = (await part.read(decode=True)).decode("utf-8", "replace")[
-                    :_LONGEST_FIELD
-                ]
+                text = (await part.read(decode=True)).decode("utf-8", "replace")[:_LONGEST_FIELD]
+                fields[part.name or ""] = shown[part.name or ""] = text
                 continue
             name, part_type = part.filename or "", part.headers.get("content-type")
+            shown |= {"filename": name, "content_type": part_type}
             if not await _write(part, path):
                 return refused(surface, f"The file exceeds {_MOST_BYTES} bytes.", param="file", status=413)
         form = _check_form(surface, path, name, part_type, fields)
