@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import socket
@@ -92,6 +93,23 @@ def test_a_second_line_with_another_answer_is_one_of_each_kind(
     first, second = (json.loads(one)["response"]["body"] for one in output.splitlines())
     assert first != second
     assert first.keys() == second.keys()
+    for reply in (first, second):
+        for item in reply.get("data", ()):
+            vector = item["embedding"]
+            assert len(vector if isinstance(vector, list) else base64.b64decode(vector, validate=True)) in {
+                32,
+                128,
+            }
+
+
+def test_a_fault_leaves_a_refused_line_in_its_file(project: Project, openai_batches: openai.OpenAI) -> None:
+    for fault in ("duplicate", "different_duplicate", "missing", "cut_off"):
+        project.will_spoil(line=fault, times=1)
+        batch = submit(openai_batches, [chat_line("a", "simulate-content-filter")])
+        output, errors = raw_results(openai_batches, batch)
+        project.drop_faults()
+        assert output == b""
+        assert errors.count(b"\n") == {"duplicate": 2, "different_duplicate": 2}.get(fault, 0)
 
 
 def test_lines_fail_by_status_shape_share_and_times(project: Project, openai_batches: openai.OpenAI) -> None:

@@ -75,7 +75,7 @@ class InputScan:
                 self.ends.append(at)
                 if len(self.ends) > most:
                     message = f"The file has more than {most} lines, the limit of a batch."
-                    self.errors = [_error("too_many_tasks", message)]
+                    self.errors = [file_error("too_many_tasks", message)]
                     self._finish()
                     return
                 self._check(raw)
@@ -84,13 +84,13 @@ class InputScan:
         """Check what only the whole file shows."""
         size = self.ends[-1] if self.ends else 0
         if not self.ends:
-            self.errors = [_error("empty_file", "The input file is empty.")]
+            self.errors = [file_error("empty_file", "The input file is empty.")]
         elif size > self.rules.max_bytes:
             message = f"The file has {size} bytes; a batch takes at most {self.rules.max_bytes}."
-            self.errors = [_error("invalid_request", message, param="input_file_id")]
+            self.errors = [file_error("invalid_request", message, param="input_file_id")]
         elif self._operation == "embeddings" and self.inputs > self.rules.max_inputs:
             message = f"The file has {self.inputs} inputs; a batch takes at most {self.rules.max_inputs}."
-            self.errors = [_error("invalid_request", message, param="input_file_id")]
+            self.errors = [file_error("invalid_request", message, param="input_file_id")]
         self._finish()
 
     def _finish(self) -> None:
@@ -110,18 +110,18 @@ class InputScan:
         except orjson.JSONDecodeError:
             line = None
         if not isinstance(line, dict):
-            return _error("invalid_json_line", "This line is not parseable as valid JSON.")
+            return file_error("invalid_json_line", "This line is not parseable as valid JSON.")
         custom_id = line.get("custom_id")
         if not isinstance(custom_id, str) or not custom_id:
-            return _error(
+            return file_error(
                 "invalid_request", "Missing or invalid 'custom_id': expected a string.", "custom_id"
             )
         if custom_id in self._ids:
             message = f"The custom_id '{custom_id}' is used by another line of this file."
-            return _error("duplicate_custom_id", message, "custom_id")
+            return file_error("duplicate_custom_id", message, "custom_id")
         self._ids.add(custom_id)
         if line.get("method") != "POST":
-            return _error("invalid_request", "Invalid 'method': expected 'POST'.", "method")
+            return file_error("invalid_request", "Invalid 'method': expected 'POST'.", "method")
         return self._url_problem(line.get("url")) or self._body_problem(line.get("body"))
 
     def _url_problem(self, url: object) -> dict[str, Any] | None:
@@ -131,37 +131,40 @@ class InputScan:
             self._operation = operation_of(self.endpoint, self.surface)
             if url != self.endpoint:
                 message = f"The URL provided for this request does not match the endpoint '{self.endpoint}'."
-                return _error("url_mismatch", message, "url")
+                return file_error("url_mismatch", message, "url")
             return None
         self._operation = self._operation or operation
         if operation is None or operation != self._operation:
-            return _error("url_mismatch", "The URL of this line is not that of the other lines.", "url")
+            return file_error("url_mismatch", "The URL of this line is not that of the other lines.", "url")
         if operation not in _AZURE_OPERATIONS:
-            return _error("invalid_request", f"Batches do not support the operation '{operation}'.", "url")
+            return file_error(
+                "invalid_request", f"Batches do not support the operation '{operation}'.", "url"
+            )
         return None
 
     def _body_problem(self, body: object) -> dict[str, Any] | None:
         if not isinstance(body, dict):
-            return _error("invalid_request", "Invalid 'body': expected an object.", "body")
+            return file_error("invalid_request", "Invalid 'body': expected an object.", "body")
         model = body.get("model")
         if not isinstance(model, str) or not model:
-            return _error("invalid_request", "Missing required parameter: 'body.model'.", "body.model")
+            return file_error("invalid_request", "Missing required parameter: 'body.model'.", "body.model")
         if self.model is None and self.has_deployment(model):
             self.model = model
         if model != self.model:
             if not self.has_deployment(model):
-                return _error("model_not_found", f"The model '{model}' does not exist.", "body.model")
+                return file_error("model_not_found", f"The model '{model}' does not exist.", "body.model")
             message = f"All lines must have one model; this one has '{model}', others '{self.model}'."
-            return _error("model_mismatch", message, "body.model")
+            return file_error("model_mismatch", message, "body.model")
         if model.endswith(LIVE_SUFFIX):
-            return _error("invalid_request", f"'{model}' is not a deployment for batches.", "body.model")
+            return file_error("invalid_request", f"'{model}' is not a deployment for batches.", "body.model")
         if body.get("stream"):
-            return _error("invalid_request", "Streaming is not supported in a batch.", "body.stream")
+            return file_error("invalid_request", "Streaming is not supported in a batch.", "body.stream")
         given = body.get("input")
         self.inputs += len(given) if isinstance(given, list) else 1
         self.input_tokens += count_tokens(prompt_text(body)) + _TOKENS_PER_MESSAGE
         return None
 
 
-def _error(code: str, message: str, param: str | None = None) -> dict[str, Any]:
+def file_error(code: str, message: str, param: str | None = None) -> dict[str, Any]:
+    """Return an error of a file as a whole, or of a line whose number comes later."""
     return {"code": code, "message": message, "param": param, "line": None}

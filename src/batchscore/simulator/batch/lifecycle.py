@@ -20,7 +20,7 @@ import orjson
 
 from batchscore.simulator.batch.books import Books, TokenUse
 from batchscore.simulator.batch.files import FileStore, UploadForm
-from batchscore.simulator.batch.input_file import InputScan
+from batchscore.simulator.batch.input_file import InputScan, file_error
 from batchscore.simulator.batch.lines import LineRunner, write_expired
 from batchscore.simulator.batch.objects import BatchSnapshot
 from batchscore.simulator.batch.rules import BatchRules
@@ -113,16 +113,11 @@ class SimulatedBatch:
             return scan.errors
         if self.request.completion_window != "24h" and not quota_only:
             message = f"Invalid completion_window: '{self.request.completion_window}'."
-            return [
-                {"code": "invalid_request", "message": message, "param": "completion_window", "line": None}
-            ]
+            return [file_error("invalid_request", message, "completion_window")]
         if scan.model is None:
             return []
         refusal = self._tools.books.refusal(*self._enqueued(), self._tools.rules(), now)
-        if refusal is None:
-            return []
-        code, message = refusal
-        return [{"code": code, "message": message, "param": None, "line": None}]
+        return [] if refusal is None else [file_error(*refusal)]
 
     async def cancel(self, now: float) -> None:
         """Let no further line run."""
@@ -133,10 +128,10 @@ class SimulatedBatch:
     def snapshot(self) -> BatchSnapshot:
         """Return its present state."""
         request, results = self.request, self._results
-        shown = self.status if self.status in TERMINAL else None
-        ids = dict(self._file_ids)
         forms = self._tools.rules().forms
-        if ("early_ids" in forms and shown is None) or ("ids_on_failed" in forms and shown == "failed"):
+        early = self.is_active and "early_ids" in forms
+        ids = self._file_ids
+        if early or (self.status == "failed" and "ids_on_failed" in forms):
             ids = {kind: self._file_id(kind) for kind in self._paths}
         return BatchSnapshot(
             id=self.id,

@@ -5,6 +5,7 @@ It must not know how many lines there are nor when they run. A line gets the rep
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,8 +122,12 @@ class LineRunner:
             "long": lambda: text[:-2] + b',"padding":"%b"}\n' % (b"x" * size),
             "cut_off": lambda: b"",
         }
-        last = text[: len(text) // 2] if kind == "cut_off" else b""
-        return result._replace(output=changes[kind](), last=last)
+        changed = changes[kind]()
+        if reply.status != 200:
+            return LineResult(custom_id, reply, errors=changed)
+        return LineResult(
+            custom_id, reply, changed, last=text[: len(text) // 2] if kind == "cut_off" else b""
+        )
 
 
 def write_line(reply: ServiceReply, custom_id: bytes, surface: Surface, number: str) -> bytes:
@@ -153,16 +158,21 @@ def write_expired(custom_id: bytes, surface: Surface, number: str) -> bytes:
 
 
 def _other_answer(body: bytes) -> bytes:
-    """Return a reply with another answer or vector."""
+    """Return a correct reply with another answer or vector; others stay as they are."""
     document = orjson.loads(body)
-    for choice in document.get("choices", ()):
+    if not isinstance(document, dict):
+        return body
+    for choice in document.get("choices") or ():
         holder, key = (choice["message"], "content") if "message" in choice else (choice, "text")
         holder[key] = f"{holder[key]} Another answer."
-    for item in document.get("data", ()):
+    for item in document.get("data") or ():
         vector = item["embedding"]
-        half = len(vector) // 8 * 4
-        item["embedding"] = vector[half:] + vector[:half]
-    for item in document.get("output", ()):
+        if isinstance(vector, str):
+            raw = base64.b64decode(vector)
+            item["embedding"] = base64.b64encode(raw[4:] + raw[:4]).decode()
+        else:
+            item["embedding"] = vector[1:] + vector[:1]
+    for item in document.get("output") or ():
         for part in item.get("content", ()):
             part["text"] = f"{part['text']} Another answer."
     return orjson.dumps(document)
