@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from batchscore.simulator.batch.rules import BatchRules
-from batchscore.simulator.error_replies import Surface
+from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.image_parts import count_images
 from batchscore.simulator.service import OPERATIONS, prompt_text
 from batchscore.simulator.words import count_tokens
 
@@ -161,8 +162,20 @@ class InputScan:
             return file_error("invalid_request", "Streaming is not supported in a batch.", "body.stream")
         given = body.get("input")
         self.inputs += len(given) if isinstance(given, list) else 1
-        self.input_tokens += count_tokens(prompt_text(body)) + _TOKENS_PER_MESSAGE
+        self.input_tokens += _input_tokens(body, model)
         return None
+
+
+def _input_tokens(body: dict[str, Any], model: str) -> int:
+    """Estimate the tokens of a prompt with its images."""
+    text = prompt_text(body)
+    images: int | ServiceReply = 0
+    if "image" in text:
+        text = "\n".join(line for line in text.split("\n") if not line.startswith("data:"))
+        messages = body.get("messages", body.get("input"))
+        images = count_images(messages if isinstance(messages, list) else [], name="messages", model=model)
+    counted = count_tokens(text) + _TOKENS_PER_MESSAGE
+    return counted if isinstance(images, ServiceReply) else counted + images
 
 
 def file_error(code: str, message: str, param: str | None = None) -> dict[str, Any]:
