@@ -15,6 +15,7 @@ import orjson
 
 from batchscore.simulator.batch.rules import BatchRules
 from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.generation import TOKENS_PER_MESSAGE
 from batchscore.simulator.image_parts import count_images
 from batchscore.simulator.service import OPERATIONS, prompt_text
 from batchscore.simulator.words import count_tokens
@@ -23,7 +24,6 @@ from batchscore.simulator.words import count_tokens
 LIVE_SUFFIX = "-live"
 #: What Azure's batches can run.
 _AZURE_OPERATIONS = ("chat/completions", "responses")
-_TOKENS_PER_MESSAGE = 4
 _LONG = {f"/v1/{name}": name for name in OPERATIONS}
 #: URL -> operation, at OpenAI and at Azure.
 _OPERATIONS = (_LONG, {**_LONG, **{f"/{name}": name for name in OPERATIONS}})
@@ -174,7 +174,7 @@ def _input_tokens(body: dict[str, Any], model: str) -> int:
         text = "\n".join(line for line in text.split("\n") if not line.startswith("data:"))
         messages = body.get("messages", body.get("input"))
         images = count_images(messages if isinstance(messages, list) else [], name="messages", model=model)
-    counted = count_tokens(text) + _TOKENS_PER_MESSAGE
+    counted = count_tokens(text) + TOKENS_PER_MESSAGE
     return counted if isinstance(images, ServiceReply) else counted + images
 
 
