@@ -46,8 +46,7 @@ def test_imports_run_one_way() -> None:
     for module, tree in modules():
         room = module.partition(".")[0]
         allowed = MAY_IMPORT[room] | {room} if room in MAY_IMPORT else TOP[room]
-        nouns = set() if room in {"errors", "images", "task", "version"} else NOUNS
-        nouns = {"images"} if room == "simulator" else nouns
+        nouns = set() if room in {"simulator", "errors", "task", "version"} else NOUNS
         for other in imported(tree):
             assert other.partition(".")[0] in allowed | nouns, f"{module} may not import {other}"
 

@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from batchscore.errors import ErrorCode, InputError, UsageError
-from batchscore.images import InvalidImage, image_header, image_tokens
 from batchscore.prompts import images as prompt_images
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
+from batchscore.prompts.image_header import InvalidImage, image_header, image_tokens
 from batchscore.prompts.prompt import builder_for, parse_spec
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from batchscore.endpoint.target import endpoints_of, start_simulator
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
-from batchscore.images import MOST_IMAGE_BYTES
 from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.cells import is_blank
+from batchscore.prompts.image_header import MOST_IMAGE_BYTES
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.template import NO_TEXT
 from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table

@@ -24,13 +24,13 @@ from batchscore.errors import (
     name_settings,
     setting_name,
 )
-from batchscore.images import MOST_IMAGE_BYTES
 from batchscore.output.manifest import Manifest
 from batchscore.output.records.schema import RecordSchema
 from batchscore.output.spec import Output, fingerprint_of
 from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import check_table, is_table
-from batchscore.prompts.columns import path_of, resolve, shorten_names
+from batchscore.prompts.columns import path_of, resolve, shorten_name, shorten_names
+from batchscore.prompts.image_header import MOST_IMAGE_BYTES
 from batchscore.prompts.images import ReadFile
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
@@ -83,7 +83,8 @@ class ReadyFile:
         """How the file is read, and which columns are sent and why, for people."""
         choice, sent = self.builder.choice, self.builder.sent
         why = f": {choice.why}" if choice is not None and choice.why else ""
-        names = f"column {sent[0]!r}" if len(sent) == 1 else f"columns {shorten_names(sent)}"
+        names = f"column {shorten_name(sent[0])!r}" if len(sent) == 1 else f"columns {shorten_names(sent)}"
+        names = "a column" if choice is not None and choice.hidden else names
         return tuple(filter(None, (*self.notes, f"{names}{why}" if sent else "")))
 
 
@@ -155,7 +156,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
                 builder = builder_for(table, spec, reserved, read_file=image_reader(file, settings))
                 ready.append(ReadyFile(file, builder, table.notes))
                 columns.update(dict.fromkeys(table.columns))
-                unsure.update(table.columns if table.doubt else ())
+                unsure.update(table.columns if table.hidden else ())
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:

@@ -20,7 +20,8 @@ import orjson
 import xxhash
 
 from batchscore.errors import ErrorCode
-from batchscore.images import (
+from batchscore.prompts.cells import is_blank, json_bytes, plain
+from batchscore.prompts.image_header import (
     MOST_IMAGE_BYTES,
     MOST_IMAGES,
     MOST_REQUEST_BYTES,
@@ -29,7 +30,6 @@ from batchscore.images import (
     image_header,
     image_tokens,
 )
-from batchscore.prompts.cells import is_blank, json_bytes, plain
 from batchscore.prompts.template import missing_column
 from batchscore.rows import RowError
 from batchscore.task import Task

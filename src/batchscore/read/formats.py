@@ -12,7 +12,6 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 from batchscore.errors import setting_name
-from batchscore.images import SUFFIXES
 from batchscore.read.columnar import arrow_table, parquet_table, rows_in_footer
 from batchscore.read.delimited import delimited_table
 from batchscore.read.document import json_table
@@ -25,6 +24,11 @@ from batchscore.stores.address import path_text
 
 RowLayout: TypeAlias = Literal["lines", "records", "document", "footer"]
 
+#: Images, which rows may name.
+IMAGE_SUFFIXES = frozenset(
+    f".{name}"
+    for name in ("png", "jpg", "jpeg", "jfif", "gif", "webp", "bmp", "tif", "tiff", "heic", "avif", "svg")
+)
 #: Why images are not read as rows.
 IMAGE = f"an image, for rows that name it ({setting_name('image')})"
 
@@ -113,7 +117,7 @@ def suffix_of(path: str) -> tuple[str, str | None] | None:
 def unknown_suffix(path: str) -> str:
     """Return why a name is that of no format."""
     stem, suffix = os.path.splitext(os.path.basename(path))
-    if suffix.lower() in SUFFIXES:
+    if suffix.lower() in IMAGE_SUFFIXES:
         return IMAGE
     if suffix.lower() in COMPRESSIONS:
         suffix = os.path.splitext(stem)[1] + suffix

@@ -65,7 +65,7 @@ def check_chat(
         return 0, problem
     assert isinstance(messages, list)
     texts = [_message_text(message.get("content")) for message in messages]
-    images = count_images(messages, name="messages", model=name)
+    images = count_images(messages, name="messages")
     if isinstance(images, ServiceReply):
         return 0, images
     prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3 + images

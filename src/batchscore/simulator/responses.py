@@ -75,7 +75,7 @@ def check_responses(
     texts = [text for _, text in said]
     if isinstance(body.get("instructions"), str):
         texts.append(body["instructions"])
-    images = count_images(messages, name="input", model=name)
+    images = count_images(messages, name="input")
     if isinstance(images, ServiceReply):
         return 0, images
     prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3 + images

@@ -17,12 +17,6 @@ MOST_IMAGE_BYTES = 20 * 10**6
 MOST_REQUEST_BYTES = 50 * 10**6
 MOST_IMAGES = 500
 
-#: Names of image files, for those who meet them in a folder.
-SUFFIXES = frozenset(
-    f".{name}"
-    for name in ("png", "jpg", "jpeg", "jfif", "gif", "webp", "bmp", "tif", "tiff", "heic", "avif", "svg")
-)
-
 KINDS_TEXT = "PNG, JPEG, WebP or GIF"
 
 #: Others that people have, by their first bytes.
