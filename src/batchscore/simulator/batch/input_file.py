@@ -162,18 +162,18 @@ class InputScan:
             return file_error("invalid_request", "Streaming is not supported in a batch.", "body.stream")
         given = body.get("input")
         self.inputs += len(given) if isinstance(given, list) else 1
-        self.input_tokens += _input_tokens(body, model)
+        self.input_tokens += _input_tokens(body)
         return None
 
 
-def _input_tokens(body: dict[str, Any], model: str) -> int:
+def _input_tokens(body: dict[str, Any]) -> int:
     """Estimate the tokens of a prompt with its images."""
     text = prompt_text(body)
     images: int | ServiceReply = 0
     if "image" in text:
         text = "\n".join(line for line in text.split("\n") if not line.startswith("data:"))
         messages = body.get("messages", body.get("input"))
-        images = count_images(messages if isinstance(messages, list) else [], name="messages", model=model)
+        images = count_images(messages if isinstance(messages, list) else [], name="messages")
     counted = count_tokens(text) + TOKENS_PER_MESSAGE
     return counted if isinstance(images, ServiceReply) else counted + images
 
