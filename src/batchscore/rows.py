@@ -92,7 +92,7 @@ class Table:
 
     `notes` say how the file is read if that is not plain. `varies`: rows may have more columns than
     `columns`. `repeated` are names that several columns of the file have. `doubt` says why the first line may
-    not be the header, and what to do.
+    not be the header, and what to do. `hidden`: the names may be cells of a row, so no message quotes them.
     """
 
     columns: tuple[str, ...]
@@ -103,6 +103,7 @@ class Table:
     varies: bool = False
     repeated: tuple[str, ...] = ()
     doubt: str = ""
+    hidden: bool = False
 
 
 @dataclass(slots=True)
@@ -143,7 +144,8 @@ class Settled:
 class Prompt:
     """The prompt of one row; `body` is its JSON in the request, a text or chat messages.
 
-    `truncated`: it holds only the beginning of the row's text.
+    `truncated`: it holds only the beginning of the row's text. `image_bytes` of the body are images, which
+    count about `image_tokens`.
     """
 
     file: str
@@ -152,6 +154,8 @@ class Prompt:
     id: str | None = None
     kept: Mapping[str, Any] = field(default_factory=dict)
     truncated: bool = False
+    image_bytes: int = 0
+    image_tokens: int = 0
 
 
 def copy_answer(item: Prompt | Settled, known: Settled) -> Settled:

@@ -239,7 +239,7 @@ def test_a_part_in_parquet_says_the_schema_of_its_answers(tmp_path: Path, *, man
         for row, value in enumerate(answers)
     ]
     part = tmp_path / "part.parquet"
-    part.write_bytes(encode_scores(rows, schema))
+    part.write_bytes(b"".join(encode_scores(rows, schema)))
     assert list(decode_scores(part, schema)) == rows
     found = schema_of(part, "chat")
     assert (found.answer, found.many) == (SCHEMA, many)

@@ -21,6 +21,7 @@ from batchscore.read.dialect import (
     Dialect,
     find_dialect,
     header_doubt,
+    look_like_names,
     spans_rows,
     unnamed,
 )
@@ -73,14 +74,16 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
         return Table((), (), headerless=False, rows=iterate())
     columns, repeated = header
     doubt = header_doubt(columns) if dialect.header else ""
+    hidden = dialect.header and not look_like_names(columns)
     return Table(
         columns,
         columns,
         headerless=False,
         rows=_rows(file, columns, dialect, limit),
-        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated, doubt)])),
+        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated, hidden=hidden)])),
         repeated=repeated,
         doubt=doubt,
+        hidden=hidden,
     )
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,6 +23,7 @@ from batchscore.simulator.error_replies import (
     invalid_request,
     wrong_type,
 )
+from batchscore.simulator.image_parts import count_images
 from batchscore.simulator.parameters import check_parameters, schema_problem
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.too_long import too_long
@@ -45,8 +45,7 @@ TOKENS_PER_MESSAGE = 4
 _NO_EXTRAS: dict[str, Any] = {"refusal": None, "annotations": []}
 
 
-@dataclass(frozen=True)
-class GenerationRequest:
+class GenerationRequest(NamedTuple):
     """A valid request: its prompts (several for completions) and its options."""
 
     prompts: list[str]
@@ -66,7 +65,10 @@ def check_chat(
         return 0, problem
     assert isinstance(messages, list)
     texts = [_message_text(message.get("content")) for message in messages]
-    prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
+    images = count_images(messages, name="messages")
+    if isinstance(images, ServiceReply):
+        return 0, images
+    prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3 + images
     reasoning = REASONING.match(name) is not None
     problem = check_parameters(
         body, operation="chat/completions", surface=surface, reasoning=reasoning
@@ -232,6 +234,7 @@ def write_reply(
                 choice["content_filter_results"] = SAFE | filtered
             choices.append(choice)
     answer_tokens = sum(one.tokens for one in answers)
+    reasoning_tokens = sum(one.reasoning_tokens for one in answers)
     usage: dict[str, Any] = {
         "prompt_tokens": request.prompt_tokens,
         "completion_tokens": answer_tokens,
@@ -249,7 +252,7 @@ def write_reply(
         reply["system_fingerprint"] = "fp_simulator"
         usage["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0}
         usage["completion_tokens_details"] = {
-            "reasoning_tokens": sum(one.reasoning_tokens for one in answers),
+            "reasoning_tokens": reasoning_tokens,
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
@@ -258,4 +261,10 @@ def write_reply(
         reply["prompt_filter_results"] = [
             {"prompt_index": index, "content_filter_results": SAFE} for index in range(len(request.prompts))
         ]
-    return ServiceReply(200, orjson.dumps(reply), tokens=usage["total_tokens"])
+    return ServiceReply(
+        200,
+        orjson.dumps(reply),
+        tokens=usage["total_tokens"],
+        output_tokens=answer_tokens,
+        reasoning_tokens=reasoning_tokens,
+    )

@@ -180,7 +180,7 @@ def put_in_place(layout: Layout, stem: str, *, sync: bool = False) -> None:
     if lost := [path for path in needed if not storage.exists(path)]:
         raise OutputError(
             f"{new.file}: its new scores were not put in place, since {lost[0]} is missing. "
-            "Restore that file, or score into another folder."
+            "Restore that file, or score into another output."
         )
     for commit in changed:
         copy_part(hidden, layout, new.file, commit)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -53,14 +54,14 @@ def arrow_error_schema(schema: RecordSchema) -> pa.Schema:
     return pa.schema([column[:2] for column in _error_columns(schema)])
 
 
-def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
-    """Return a Parquet file of the score records of the rows with a score."""
+def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[bytes]:
+    """Yield a Parquet file of the score records of the rows with a score."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, Score)]
     return _parquet_file(rows, _score_columns(schema), schema)
 
 
-def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
-    """Return a Parquet file of the error records of the rows with an error."""
+def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[bytes]:
+    """Yield a Parquet file of the error records of the rows with an error."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, RowError)]
     return _parquet_file(rows, _error_columns(schema), schema)
 
@@ -259,17 +260,35 @@ def _usage(usage: Any, counts: Mapping[str, Any]) -> dict[str, Any] | None:
     return cell
 
 
-def _parquet_file(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> bytes:
+class _Pieces(BytesIO):
+    """A file in memory that gives away what was written; Arrow only asks where it is."""
+
+    taken = 0
+
+    def tell(self) -> int:
+        return self.taken + super().tell()
+
+    def take(self) -> bytes:
+        piece = self.getvalue()
+        self.taken += len(piece)
+        self.seek(0)
+        self.truncate()
+        return piece
+
+
+def _parquet_file(
+    rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema
+) -> Iterator[bytes]:
+    """Yield a Parquet file by row groups: only one of them is in memory."""
     arrow = _arrow_schema(columns, schema)
     at_once = _group_rows(arrow)
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, arrow, **_options(arrow)) as writer:
-        for start in range(0, len(rows), at_once):
-            writer.write_table(_table(rows[start : start + at_once], columns, schema))
-    data: bytes = sink.getvalue().to_pybytes()
-    # Else the pool keeps what this part needed.
-    pa.default_memory_pool().release_unused()
-    return data
+    sink = _Pieces()
+    writer = pq.ParquetWriter(sink, arrow, **_options(arrow))
+    for start in range(0, len(rows), at_once):
+        writer.write_table(_table(rows[start : start + at_once], columns, schema))
+        yield sink.take()
+    writer.close()
+    yield sink.take()
 
 
 def _group_rows(arrow: pa.Schema) -> int:

@@ -250,8 +250,17 @@ def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterat
         having = [name for name in columns if name in file.schema_arrow.names]
         rows = file.metadata.num_rows
         step = max(rows / max(wanted, 1), 1.0)
-        table = file.read(columns=having).take([int(number * step) for number in range(min(wanted, rows))])
-        cells = [
-            vectors_of(table[name]) if name == EMBEDDINGS.name else table[name].to_pylist() for name in having
-        ]
-        yield from (dict(zip(having, values, strict=True)) for values in zip(*cells, strict=True))
+        places = [int(number * step) for number in range(min(wanted, rows))]
+        start = 0
+        for group in range(file.num_row_groups):  # one at a time is in memory
+            end = start + file.metadata.row_group(group).num_rows
+            within = [place - start for place in places if start <= place < end]
+            start = end
+            if not within:
+                continue
+            table = file.read_row_group(group, columns=having).take(within)
+            cells = [
+                vectors_of(table[name]) if name == EMBEDDINGS.name else table[name].to_pylist()
+                for name in having
+            ]
+            yield from (dict(zip(having, values, strict=True)) for values in zip(*cells, strict=True))
