@@ -190,8 +190,8 @@ def test_answers_are_read_as_they_were_given(suffix: str, data: st.DataObject) -
     rows = [Settled("a.csv", row, Score(value, "stop")) for row, value in enumerate(answers)]
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder, f"part{suffix}")
-        is_parquet = suffix == ".parquet"
-        part.write_bytes(encode_scores(rows, schema) if is_parquet else b"".join(encode_lines(rows, schema)))
+        encode = encode_scores if suffix == ".parquet" else encode_lines
+        part.write_bytes(b"".join(encode(rows, schema)))
         assert read_scores(part)["chat"].tolist() == answers
 
 
@@ -199,7 +199,7 @@ def test_other_fields_of_an_answer_in_parquet_are_in_the_column_of_whole_answers
     schema = RecordSchema("chat", answer={"type": "object", "properties": {"a": TEXT}})
     answers = [{"a": "x"}, {"a": "y", "b": 1}]
     rows = [Settled("a.csv", row, Score(value, "stop")) for row, value in enumerate(answers)]
-    (tmp_path / "part.parquet").write_bytes(encode_scores(rows, schema))
+    (tmp_path / "part.parquet").write_bytes(b"".join(encode_scores(rows, schema)))
     frame = read_scores(tmp_path / "part.parquet", flatten=True)
     assert frame[["a", "answer"]].to_numpy().tolist() == [["x", None], ["y", answers[1]]]
 
