@@ -7,7 +7,7 @@ them at once may be 2**100.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +16,22 @@ import orjson
 
 from batchscore.errors import UsageError
 from batchscore.prompts.schema_check import REFERENCES
-from batchscore.settings.json_schema import anchors, parts, resolve, roots, short
+from batchscore.settings.json_schema import SAME_VALUE, anchors, children, parts, resolve, roots, short
 
 #: The name of the schema for the library.
 NAME = "urn:schema"
 
 #: An integer must fit into a column of 64 bits.
 LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**63 - 1
+
+#: Parts that may judge one value; more of them are found out reference by reference, once for each value.
+MOST_WAYS = 100_000
+
+#: Keywords whose schemas judge a value each.
+DISTINCT = frozenset({"properties", "prefixItems", "items"})
+
+#: Keywords that look at what references led to.
+UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
 
 #: Rules that say only that none of several schemas matches, or one elsewhere.
 WEAK = REFERENCES | {"anyOf", "oneOf"}
@@ -56,12 +65,18 @@ class Validation:
     is_valid: Any = field(init=False)
     registry: Any = field(init=False)
     anchors: dict[str, Any] = field(init=False)
+    is_split: bool = False
     targets: dict[str, Any] = field(default_factory=dict)
+    found: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.is_valid = self.validator(self.document).is_valid
         self.registry = jsonschema_rs.Registry([(NAME, self.document)], retriever=refuse)
         self.anchors = anchors(self.document)
+        looks = any(isinstance(part, dict) and UNEVALUATED & part.keys() for _, part in parts(self.document))
+        if ways(self.document, self.named, {}) > MOST_WAYS and not looks:
+            self.is_split = True
+            self.is_valid = self.matches_in_parts
 
     def validator(self, part: Any, **more: Any) -> Any:
         """Return the library's validator of a part; raises its errors."""
@@ -70,11 +85,28 @@ class Validation:
     def matches(self, reference: str, value: Any) -> bool:
         """Return whether a value matches what a reference names."""
         if reference not in self.targets:
-            self.targets[reference] = self.validator({"$ref": NAME + reference}, registry=self.registry)
-        return bool(self.targets[reference].is_valid(value))
+            self.targets[reference] = (
+                self.part_validator(self.named(reference))
+                if self.is_split
+                else self.validator({"$ref": NAME + reference}, registry=self.registry)
+            )
+        key = (reference, repr(value))
+        if key not in self.found:
+            self.found[key] = True  # a reference back to the same adds nothing
+            self.found[key] = bool(self.targets[reference].is_valid(value))
+        return self.found[key]
 
-    def errors(self, part: Any, value: Any, path: tuple[str | int, ...]) -> list[Broken]:
-        """Return the rules of a part that a value breaks; what a reference names is one rule of it."""
+    def matches_in_parts(self, value: Any) -> bool:
+        """Return whether a value matches the schema, whose references are followed once for each value."""
+        self.found.clear()
+        return self.matches("#", value)
+
+    def named(self, reference: Any) -> Any:
+        """Return the part that a reference names, `None` if there is none."""
+        return self.anchors.get(str(reference), resolve(reference, self.document))
+
+    def part_validator(self, part: Any) -> Any:
+        """Return the validator of a part, in which what a reference names is one rule."""
         matches = self.matches
 
         class Reference:
@@ -87,19 +119,24 @@ class Validation:
                 if not matches(self.name, value):
                     raise ValueError(self.name)
 
+        return self.validator(part, keywords=dict.fromkeys(REFERENCES, Reference))
+
+    def errors(self, part: Any, value: Any, path: tuple[str | int, ...]) -> list[Broken]:
+        """Return the rules of a part that a value breaks; what a reference names is one rule of it."""
         try:
-            validator = self.validator(part, keywords=dict.fromkeys(REFERENCES, Reference))
+            validator = self.part_validator(part)
         except ValueError:
             return []  # `unevaluatedProperties` looks at what references name, which the part alone has not
         return [Broken.of(each, path) for each in validator.iter_errors(value)]
 
     def broken(self, value: Any) -> Broken | None:
         """Return the rule that says most: the outermost that is broken, and within choices the innermost."""
+        self.found.clear()
         seen: set[tuple[Any, ...]] = set()
 
         def followed(broken: Broken) -> list[Broken]:
             name = broken.message if broken.rule in REFERENCES else None
-            target = self.anchors.get(str(name), resolve(name, self.document))
+            target = self.named(name)
             if target is None or (name, broken.path) in seen:
                 return [broken]
             seen.add((name, broken.path))
@@ -176,3 +213,25 @@ def bound_integers(document: Any) -> None:
         if kinds == "integer" or (isinstance(kinds, list) and "integer" in kinds and "number" not in kinds):
             part["minimum"] = max(part.get("minimum", LEAST_INTEGER), LEAST_INTEGER)
             part["maximum"] = min(part.get("maximum", MOST_INTEGER), MOST_INTEGER)
+
+
+def ways(part: Any, target: Callable[[Any], Any], known: dict[int, int]) -> int:
+    """Return how many parts may judge the same value; `known` holds those of the parts that were counted.
+
+    A part that contains itself counts once: the validator remembers what it found. O(parts).
+    """
+    if not isinstance(part, Mapping):
+        return 1
+    if id(part) not in known:
+        known[id(part)] = 1  # while its own parts are counted
+        same = [target(part[word]) for word in REFERENCES if isinstance(part.get(word), str)]
+        others: dict[str, int] = {}
+        for word, _, inner in children(part):
+            if word in SAME_VALUE:
+                same.append(inner)
+            elif word not in ("$defs", "definitions"):
+                count = ways(inner, target, known)
+                before = others.get(word, 0)
+                others[word] = max(before, count) if word in DISTINCT else before + count
+        known[id(part)] = 1 + sum(ways(each, target, known) for each in same) + sum(others.values())
+    return known[id(part)]
