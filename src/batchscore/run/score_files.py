@@ -54,7 +54,6 @@ from batchscore.run.incremental import (
     Changes,
     carry_over_files,
     compare_inputs,
-    drop_empty_files,
     end_changes,
     hidden_input,
 )
@@ -192,8 +191,7 @@ class Run:
             self.listen(Notice(text))
         announce_lost(ledger, survey, settings, self.listen)
         if isinstance(ledger, NextLedger):
-            self.survey = drop_empty_files(survey, ledger, self.listen)
-            digests = compare_inputs(self.survey, ledger)
+            self.survey, digests = compare_inputs(survey, ledger, self.listen)
             self.begin(ledger.visible, digests, ledger.unchanged)
             carry_over_files(self.survey, ledger, digests, self.listen)
         else:
