@@ -359,7 +359,7 @@ def test_new_rows_without_a_prompt_are_results_of_this_run(
     assert run.exit_code == 3
     assert "1 of 1 file new or changed; 1 of their rows reused" in run.said
     assert "5 rows of 1 file: 1 scored, 2 failed, 2 empty, 1 done by earlier runs" in run.stdout
-    assert "failed: 2 unreadable rows: " in run.stdout
+    assert "failed: 2 unreadable row" in run.stdout
     assert asked(deployment) == ["one"]
     assert batchscore("verify", "out").exit_code == 0
 

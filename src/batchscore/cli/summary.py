@@ -107,16 +107,18 @@ def readings(run: RunResult) -> list[str]:
 
 
 def failures(run: RunResult) -> list[str]:
-    """Return this run's failed rows by code, and what to do about each."""
+    """Return the failed rows by code, and what to do about each."""
     found = {
         code: count
-        for code, count in sorted(run.statistics.errors.items(), key=lambda item: -item[1])
+        for code, count in sorted(run.outcome.errors_by_code.items(), key=lambda item: -item[1])
         if code != ErrorCode.EMPTY_INPUT.value
     }
     codes = list(found)
     lines = [f"{found[code]:,} {code_text(code)}: {advice(code)}" for code in codes[:MOST_LISTED]]
     if len(codes) > MOST_LISTED:
         lines.append(f"and {counts_text({code: found[code] for code in codes[MOST_LISTED:]})}")
+    if found and (unknown := run.outcome.failed - sum(found.values())) > 0:
+        lines.append(f"and {unknown:,} more of earlier runs")
     return [f"  {'failed:' if not place else '':<7} {line}" for place, line in enumerate(lines)]
 
 
@@ -180,7 +182,7 @@ def some(files: Sequence[str]) -> str:
 def state_of(run: RunResult, command: Sequence[str]) -> RunState:
     """Return the facts that decide the next step."""
     end = run.outcome
-    failed = {code for code in run.statistics.errors if code != ErrorCode.EMPTY_INPUT.value}
+    failed = {code: n for code, n in end.errors_by_code.items() if code != ErrorCode.EMPTY_INPUT.value}
     return RunState(
         task=run.settings.task,
         output=str(run.output.named),
@@ -192,9 +194,9 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
         unreadable=[bool(each.ok or each.errors) for each in end.unreadable],
         failed=end.failed,
         # Rows that failed in earlier runs and were not retried have permanent errors.
-        transient=sum(run.statistics.errors[code] for code in failed if ErrorCode(code) in TRANSIENT),
+        transient=sum(failed.get(code.value, 0) for code in TRANSIENT),
         codes=failed,
-        all_codes=sum(run.statistics.errors[code] for code in failed) >= end.failed,
+        all_codes=sum(failed.values()) >= end.failed,
         takes_incremental=(
             isinstance(run.output.folder, Path)
             and run.settings.limit is None
@@ -229,7 +231,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
             {"file": file.file, "problem": name_settings(file.problem, as_flag)} for file in end.unreadable
         ],
         **run.survey.remarks(as_flag),
-        "errors_by_code": dict(now.errors),
+        "errors_by_code": dict(end.errors_by_code),
         "finish_reasons": dict(now.finish_reasons),
         "without_text": now.without_text,
         "requests": now.requests,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from batchscore.errors import BatchscoreError, ExitCode, TooManyErrors, setting_name
 from batchscore.rows import FileFinished
@@ -13,6 +14,7 @@ class RunEnd:
     """How a run ended: the result of each file, and what stopped it, if anything did.
 
     `limited`: the setting `limit` left rows out. `stopped`: a signal or `stopped_by` stopped the run.
+    `errors_by_code` counts the error records, also those of earlier runs, of which maybe not all were read.
     """
 
     files: tuple[FileFinished, ...]
@@ -20,6 +22,7 @@ class RunEnd:
     stopped: bool = False
     stopped_by: BatchscoreError | None = None
     repeated_ids: int = 0
+    errors_by_code: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:

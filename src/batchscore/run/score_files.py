@@ -66,6 +66,7 @@ from batchscore.run.record import (
     base_of,
     checksum,
     checksum_of_inputs,
+    errors_by_code,
     files_at_start,
     run_name,
     without_removed,
@@ -211,6 +212,8 @@ class Run:
         if isinstance(ledger, NextLedger):
             self.finish_changes(ledger)
             names += self.changes.vanished if self.changes is not None else ()
+        by_code = errors_by_code(self.outcome, self.tally.statistics(), visible)
+        self.outcome = replace(self.outcome, errors_by_code=by_code)
         if self.output.file is not None and self.outcome.stopped_by is None and not self.outcome.interrupted:
             self.write_file(visible, names)
             self.file_written = True
