@@ -61,12 +61,16 @@ def test_what_the_user_says_decides() -> None:
 def test_other_inputs_are_given_as_they_are_and_refused_beside_it() -> None:
     with with_standard_input(["a", "b"], io.BytesIO(), "auto", None, ReadOptions()) as files:
         assert files == ["a", "b"]
-    for inputs, data, words in ((["-", "a"], b"x", "only INPUT"), (["-"], b"", "standard input is empty")):
-        with (
-            pytest.raises(InputError, match=words),
-            with_standard_input(inputs, io.BytesIO(data), "auto", None, ReadOptions()),
-        ):
-            pass
+    with (
+        pytest.raises(InputError, match="only INPUT"),
+        with_standard_input(["-", "a"], io.BytesIO(b"x"), "auto", None, ReadOptions()),
+    ):
+        pass
+
+
+def test_an_empty_one_is_a_file_without_rows_like_any_other() -> None:
+    assert named(b"") == "stdin.txt"
+    assert named(b"", "csv") == "stdin.csv"
 
 
 def test_what_cannot_be_read_or_copied_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

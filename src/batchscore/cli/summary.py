@@ -40,7 +40,7 @@ def summary(
     and nothing else is kept of a run without failed rows.
     """
     end, now = run.outcome, run.statistics
-    lines = [headline(run, expected), *readings(run), *failures(run)]
+    lines = [headline(run, expected), *readings(run), *failures(run), *unwritten(run)]
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
     if now.without_text:
@@ -83,16 +83,17 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     if not end.unfinished:
         rows = f"{count_text(end.rows, 'row')} of {count_text(len(end.files), 'file')}"
         return f"{task}: {rows}: {', '.join([f'{end.ok:,} scored', *counts])}"
-    done = end.ok + end.errors
+    done = end.ok + end.in_journal + end.errors
+    not_reached = end.not_reached - end.in_journal
     unread = sum(file.state == "partial" and not file.complete for file in end.files)
     unstarted = sum(file.state == "not_started" for file in end.files)
     if not unread and not unstarted:
         done_of = f"{done:,} of {count_text(end.rows, 'row')} done"
-        return f"{task}: {', '.join([done_of, *counts, f'{end.not_reached:,} remaining'])}"
+        return f"{task}: {', '.join([done_of, *counts, f'{not_reached:,} remaining'])}"
     if expected is not None and expected.rows > done:
         counts.append(f"{'' if expected.exact else 'about '}{expected.rows - done:,} remaining")
-    elif end.not_reached:
-        counts.append(f"{end.not_reached:,} read but not scored")
+    elif not_reached:
+        counts.append(f"{not_reached:,} read but not scored")
     if unread:
         counts.append(f"{count_text(unread, 'file')} not read completely")
     if unstarted:
@@ -120,6 +121,18 @@ def failures(run: RunResult) -> list[str]:
     if found and (unknown := run.outcome.failed - sum(found.values())) > 0:
         lines.append(f"and {unknown:,} more of earlier runs")
     return [f"  {'failed:' if not place else '':<7} {line}" for place, line in enumerate(lines)]
+
+
+def unwritten(run: RunResult) -> list[str]:
+    """Return what is known of scores whose records could not be written."""
+    saved, lost = run.outcome.in_journal, run.outcome.not_saved
+    lines = []
+    if saved:
+        rows = count_text(saved, "scored row")
+        lines.append(f"  saved:  {rows} without a record: the next run writes them without a request")
+    if lost:
+        lines.append(f"  lost:   {count_text(lost, 'scored row')}: the next run sends them again")
+    return lines
 
 
 def requests_and_cost(run: RunResult) -> list[str]:
@@ -221,6 +234,8 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "errors": end.errors,
         "failed": end.failed,
         "not_reached": end.not_reached,
+        "in_journal": end.in_journal,
+        "not_saved": end.not_saved,
         "known": sum(file.known for file in end.files),
         "files": len(end.files),
         "files_not_read_to_their_end": [

@@ -271,6 +271,18 @@ def commit_part(ledger: Ledger, encoded: EncodedPart) -> None:
     manifest.parts[part.number] = ledger.parts.write(encoded)
 
 
+def scores_in_journal(ledger: Ledger, part: Part) -> tuple[int, int]:
+    """Return how many new scores of a part that cannot be published are in its journal, and how many not."""
+    commit = ledger.manifests[part.file].parts.get(part.number)
+    published = commit.ok if commit is not None else 0
+    entries = ledger.journals.replay(journal_name(part.file, part.number)).values()
+    saved = sum(isinstance(entry.settled.result, Score) for entry in entries)
+    if part.in_journal:  # with what is published
+        saved = max(saved - published, 0)
+    held = sum(isinstance(each.result, Score) for each in part.settled.values()) + len(part.spilled)
+    return saved, max(held - published - saved, 0)
+
+
 def publish_part(ledger: Ledger, encoded: EncodedPart | None) -> None:
     """Commit a part, and write the manifest unless that was done a moment ago."""
     if encoded is None:

@@ -64,6 +64,16 @@ class RunEnd:
         return sum(file.rows for file in self.files)
 
     @property
+    def in_journal(self) -> int:
+        """Scores without a record that the next run takes from a journal."""
+        return sum(file.in_journal for file in self.files)
+
+    @property
+    def not_saved(self) -> int:
+        """Scores that could not be saved anywhere."""
+        return sum(file.not_saved for file in self.files)
+
+    @property
     def not_reached(self) -> int:
         """Rows that were read and have no record."""
         return self.rows - self.ok - self.errors
