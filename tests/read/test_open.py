@@ -24,10 +24,8 @@ import pytest
 from read_samples import input_file, opened, outcome, written, zstd
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.formats import FORMATS
-from batchscore.read.input_file import InputFile
-from batchscore.read.open import open_table
-from batchscore.read.options import ReadOptions
+from batchscore.read.formats import FORMATS, open_table
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, UnreadableRow
 

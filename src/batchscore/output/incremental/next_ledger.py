@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
-from batchscore.errors import OutputError, OutputOverwritten, setting_name
+from batchscore.errors import OutputError, OutputOverwritten
 from batchscore.output.conflicts import (
     refuse_foreign_files,
     refuse_other_length,
@@ -37,16 +37,7 @@ from batchscore.output.incremental.switch import (
     write_changes,
 )
 from batchscore.output.layout import Layout, journal_name, stem_of
-from batchscore.output.ledger import (
-    README_TEXT,
-    Ledger,
-    begin_file,
-    distrust_contradicted,
-    encode_part,
-    publish_part,
-    read_output,
-    save_manifest,
-)
+from batchscore.output.ledger import README_TEXT, Ledger, SingleLedger
 from batchscore.output.manifest import (
     Commit,
     Manifest,
@@ -56,10 +47,10 @@ from batchscore.output.manifest import (
     visible_names,
     write_manifest,
 )
+from batchscore.output.missing import UNKNOWN_REPLACED
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, is_final
 from batchscore.output.row_digests import damage_of_digests, read_digests
-from batchscore.output.single_ledger import SingleLedger
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -88,14 +79,14 @@ class NextLedger(Ledger):
         sweep(layout)
         manifests = read_manifests(layout)
         visible.manifests = {manifest.file: manifest for manifest in manifests}
-        distrust_contradicted(visible)
+        visible.distrust_contradicted()
         visible.journals.find()
         if not overwrite:
             refuse_other_length(layout, manifests)
         remove_uncommitted(layout, manifests)
         if overwrite:
             remove_next_versions(layout)
-        read_output(self, visible.spec, overwrite=overwrite)
+        self.read_output(visible.spec, overwrite=overwrite)
         self.visible_commits = {
             part.name: commit
             for manifest in manifests
@@ -126,10 +117,7 @@ class NextLedger(Ledger):
             try:
                 fingerprint, files = read_replaced(self.replaced_path)
             except ValueError:
-                raise OutputError(
-                    f"{self.replaced_path} is damaged, so the files that an overwriting run has not replaced "
-                    f"yet are not known. Score again with {setting_name('overwrite')}."
-                ) from None
+                raise OutputError(f"{self.replaced_path} {UNKNOWN_REPLACED}.") from None
             if fingerprint == self.spec.fingerprint:
                 self.replaced = set(files) & set(manifests)
 
@@ -184,8 +172,7 @@ class NextLedger(Ledger):
         if not commit.is_done(retry_errors=self.spec.retry_errors) or not parts.are_there(commit):
             return False
         digests = layout.digests(file, commit.part)
-        known = parts.size_of(layout.manifests, digests.name) is not None
-        return known and damage_of_digests(digests, commit) is None
+        return bool(commit.row_digests) and damage_of_digests(digests, commit) is None
 
     def accounts(self) -> list[tuple[Layout, Manifest]]:
         """Return the manifests whose answers may be used for changed files, each with its places."""
@@ -215,7 +202,7 @@ class NextLedger(Ledger):
         """Begin with a file, on top of what was carried over; `None` if nothing is left to do."""
         if file in self.unchanged:
             return None
-        return begin_file(self, file, digest, self.is_there, self.take_over)
+        return self.begin_file(file, digest, self.is_there, self.take_over)
 
     def is_there(self, commit: Commit) -> bool:
         """Whether a part's files are there: its own, or those of the old version if they are the same."""
@@ -251,15 +238,15 @@ class NextLedger(Ledger):
                 if row in part.spilled and row not in part.settled:
                     part.settled[row] = settled
             part.spilled -= part.settled.keys()
-        return encode_part(self, part)
+        return self.encode_part(part)
 
     def publish(self, encoded: EncodedPart | None) -> None:
         """Write a part's files, then its commit record into the manifest."""
-        publish_part(self, encoded)
+        self.publish_part(encoded)
 
     def write_manifest(self, file: str) -> None:
         """Write a file's manifest, and remove the journals of the parts that it names."""
-        save_manifest(self, file)
+        self.save_manifest(file)
 
     def finish(self, file: str) -> None:
         """Write the manifest of a version, and put a complete one in place.
@@ -332,20 +319,15 @@ class NextLedger(Ledger):
 
 def read_set_aside(layout: Layout) -> Iterator[tuple[Layout, Manifest]]:
     """Yield the manifests that were set aside, each with its places."""
-    for number in numbers_set_aside(layout):
+    for number in sorted(int(name) for name in visible_names(layout.root / "aside") if name.isdigit()):
         place = replace(layout, root=layout.root / "aside" / str(number))
         yield from ((place, manifest) for manifest in read_manifests(place))
 
 
-def numbers_set_aside(layout: Layout) -> list[int]:
-    """Return the numbers of the folders that were set aside, in order."""
-    return sorted(int(name) for name in visible_names(layout.root / "aside") if name.isdigit())
-
-
 def new_layout_set_aside(layout: Layout) -> Layout:
     """Return the places of a folder that is still empty."""
-    number = max(numbers_set_aside(layout), default=-1) + 1
-    return replace(layout, root=layout.root / "aside" / str(number))
+    numbers = (int(name) for name in visible_names(layout.root / "aside") if name.isdigit())
+    return replace(layout, root=layout.root / "aside" / str(max(numbers, default=-1) + 1))
 
 
 def set_version_aside(ledger: Ledger, file: str) -> None:
