@@ -176,7 +176,8 @@ class _Search:
         self.known_again = False  # the last INPUT reached a file of an earlier INPUT
         self._seen_folders: set[str] = set()
         self._seen_globs: set[tuple[str, tuple[str, ...]]] = set()
-        self._tables = foreign.Tables()
+        #: The tables that were met, each with the paths in it that count.
+        self._tables: dict[str, frozenset[str]] = {}
         self._output = tree.within(output)
         self._base = root  # of the INPUT that is searched
 
@@ -293,7 +294,8 @@ class _Search:
             return []
         if kind is not None and not self._open_table(folder, kind):
             return []
-        current = self._tables.current_in(folder)
+        tables = self._tables.items()
+        current = next((paths for table, paths in tables if foreign.is_below(folder, table)), None)
         states = foreign.state_files(
             names, lambda below: self._tree.kind(os.path.join(folder, below)) is not None
         )
@@ -324,10 +326,13 @@ class _Search:
 
     def _open_table(self, folder: str, kind: str) -> bool:
         """Find out which files of a table are current; report a table for which that is not known."""
-        reason = self._tables.open(folder, kind, on_disk=isinstance(self._tree, LocalTree))
-        if reason:
-            self._skip(folder, reason, folder=True, lost=True)
-        return not reason
+        if folder not in self._tables:
+            current = foreign.current_paths(folder, kind, on_disk=isinstance(self._tree, LocalTree))
+            if isinstance(current, str):
+                self._skip(folder, current, folder=True, lost=True)
+                return False
+            self._tables[folder] = current
+        return True
 
     def _judge(self, entry: FolderEntry, real_folder: str, names: set[str]) -> _WalkEntry | None:
         link = entry.is_symlink()

@@ -22,7 +22,7 @@ from batchscore.output.conflicts import (
     remove_uncommitted,
     sweep,
 )
-from batchscore.output.incremental.changes import Version, differences
+from batchscore.output.incremental.changes import Version, differences, version_of
 from batchscore.output.incremental.switch import (
     SWITCH,
     copy_part,
@@ -33,7 +33,6 @@ from batchscore.output.incremental.switch import (
     remove_part,
     replaced_place,
     report_records,
-    version_of,
     write_changes,
 )
 from batchscore.output.layout import Layout, journal_name, stem_of
@@ -41,7 +40,6 @@ from batchscore.output.ledger import README_TEXT, Ledger, SingleLedger
 from batchscore.output.manifest import (
     Commit,
     Manifest,
-    part_files_of,
     read_manifests,
     remove_manifest,
     visible_names,
@@ -270,13 +268,10 @@ class NextLedger(Ledger):
 
     def has_all_parts(self, manifest: Manifest) -> bool:
         """Whether the files of a version's own parts are there: a decided switch needs all of them."""
-        layout, before = self.spec.layout, self.visible.manifests.get(manifest.file)
+        before, now = self.visible.manifests.get(manifest.file), replace(self.parts, sizes={})
         old = before.parts if before is not None else {}
         return all(
-            part is None or storage.size_of(folder / part.name) == part.bytes
-            for number, commit in manifest.parts.items()
-            if old.get(number) != commit
-            for folder, part in part_files_of(layout, commit)
+            old.get(number) == commit or now.are_there(commit) for number, commit in manifest.parts.items()
         )
 
     def switch(self, file: str) -> None:

@@ -6,6 +6,7 @@ Every row of every input is in it, in order, also failed ones; rows without a re
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -96,11 +97,9 @@ def check_table(file: Place, sources: Sequence[TableSource]) -> None:
 
 def _cells(sources: Iterable[TableSource]) -> Iterator[tuple[str, int, dict[str, Any]]]:
     for source in sources:
-        try:
+        with suppress(UnreadableFile):  # the run says why
             for row in open_table(source.file, source.options).rows:
                 yield row.file, row.number, dict(row.values) if isinstance(row, Row) else {}
-        except UnreadableFile:
-            continue  # the run says why
 
 
 @dataclass(frozen=True, slots=True)
