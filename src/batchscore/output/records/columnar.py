@@ -103,7 +103,8 @@ def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
 
     for table in _read_tables(source, expected):
         is_older = arrow is not None and not table.schema.equals(arrow)
-        yield score_table(list(_rows(table, schema, _scores_of)), schema) if is_older else table
+        rows = _rows(table, schema, _scores_of(table, schema)) if is_older else ()
+        yield score_table(list(rows), schema) if is_older else table
 
 
 @contextmanager
