@@ -65,7 +65,7 @@ class Ledger(ABC):
     journals. `simulated`: the simulator answers this run, `None` before the first answer. `kept` are
     the manifests of another ledger whose answers this one takes over. `recorded` is what earlier runs'
     records say, and `complete_files` the counts that this run's record must keep. A run calls all methods
-    but `write_manifest`, which the functions here need.
+    but `write_manifest` and those of which the ledgers are made.
     """
 
     spec: OutputSpec
