@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 
 from batchscore.errors import count_text, setting_name
-from batchscore.report.page.enums import EnumCounts
+from batchscore.report.page.enums import EnumCounts, label
 from batchscore.report.words import finish_reason_text, percent_text
 
 #: Greatest number of bars in a histogram.
@@ -99,17 +98,14 @@ def findings(stats: AnswerStats) -> list[tuple[str, str]]:
     """Return the obvious problems of the answers: `fine` or `look`, and a sentence."""
     if not stats.sampled:
         return [("look", "There are no answers to look at.")]
-    problems = []
+    reasons = stats.finish_reasons
+    cut = f"were cut off by the token limit (finish_reason length): raise {setting_name('max_tokens')}"
     counts = {
-        f"were cut off by the token limit (finish_reason length): raise {setting_name('max_tokens')}": (
-            stats.finish_reasons.get("length", 0)
-        ),
-        "were filtered (finish_reason content_filter)": stats.finish_reasons.get("content_filter", 0),
+        cut: reasons.get("length", 0),
+        "were filtered (finish_reason content_filter)": reasons.get("content_filter", 0),
         "are empty": stats.empty,
     }
-    for what, count in counts.items():
-        if count:
-            problems.append(f"{share_text(count, stats.sampled)} {what}.")
+    problems = [f"{share_text(count, stats.sampled)} {what}." for what, count in counts.items() if count]
     if stats.same > 0.2 * stats.sampled and stats.same > 5 and stats.different > 1:
         problems.append(f"{share_text(stats.same, stats.sampled)} are the same text.")
     elif stats.different == 1 and stats.same > 1:
@@ -130,16 +126,11 @@ def answers_of(value: Any, finish_reason: Any) -> list[Any]:
     return value if isinstance(value, list) and isinstance(finish_reason, list) else [value]
 
 
-def dumps(value: Any) -> str:
-    """Return an answer that matches a schema as text."""
-    return orjson.dumps(value, default=str).decode()
-
-
 def answer_of(value: Any, finish_reason: Any, usage: Any) -> Answer:
     """Return the measures of one record's answer; several answers for one row count as one."""
     reasons = finish_reason if isinstance(finish_reason, list) else [finish_reason]
     parts = answers_of(value, finish_reason)
-    joined = "\n".join(each if isinstance(each, str) else dumps(each) for each in parts if each is not None)
+    joined = "\n".join(label(each) for each in parts if each is not None)
     shown = {finish_reason_text(str(each)) for each in reasons}
     reason = shown.pop() if len(shown) == 1 else "several"
     names = ("completion_tokens", "output_tokens")

@@ -71,7 +71,7 @@ def enum_counts(answers: Sequence[Any], schema: Any) -> list[EnumCounts]:
 
 
 def label(value: Any) -> str:
-    """Return a value of an enum as a table shows it: a text, or JSON."""
+    """Return a value of an enum, or an answer, as text: itself, or JSON."""
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 

@@ -13,17 +13,11 @@ from typing import Any
 from batchscore.errors import EXIT_MEANINGS, ExitCode, count_text, duration_text, name_settings
 from batchscore.report.advice import advice
 from batchscore.report.page.enums import EnumCounts
-from batchscore.report.page.markup import Html, bar, concat, details, element, name, table, visible
+from batchscore.report.page.markup import Html, bar, concat, details, element, html, name, table, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import VectorMap
-from batchscore.report.words import (
-    code_text,
-    large_count_text,
-    moment_text,
-    money_text,
-    percent_text,
-)
+from batchscore.report.words import code_text, large_count_text, moment_text, money_text, percent_text
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_settings
 
@@ -53,38 +47,25 @@ UNITS = {
 #: A code with more rows is folded at first.
 MOST_UNFOLDED = 10
 
-STATES = {
-    "complete": "complete",
-    "partial": "not read completely",
-    "unreadable": "cannot be read",
-    "not_started": "not started",
-}
+#: States of files whose names do not say enough.
+STATES = {"partial": "not read completely", "unreadable": "cannot be read"}
 
 
 def failures(failed: Failures) -> Html:
     """Return the failed rows by error code, with advice and examples for each."""
     if not failed.total:
         return element("p", "No row failed.", class_="note")
-    bounded = (
-        ""
-        if failed.read >= failed.total
-        else f" The first {failed.read:,} of {failed.total:,} error records were read."
-    )
-    blocks = [
-        details(
-            f"{code_text(code)}: {count_text(count, 'row')}",
-            concat(
-                [
-                    element("p", name_settings(advice(code, in_full=True), as_flag)),
-                    rows_failed(code, failed.examples.get(code, []), count),
-                ]
-            ),
-            is_open=place == 0 and count <= MOST_UNFOLDED,
-        )
-        for place, (code, count) in enumerate(sorted(failed.by_code.items(), key=lambda item: -item[1]))
-    ]
-    note = element("p", f"Messages are from batchscore and quote no input.{bounded}", class_="note")
-    return concat([note, *blocks])
+    note = "Messages are from batchscore and quote no input."
+    if failed.read < failed.total:
+        note += f" The first {failed.read:,} of {failed.total:,} error records were read."
+    blocks = [element("p", note, class_="note")]
+    for code, count in Counter(failed.by_code).most_common():
+        what = element("p", name_settings(advice(code, in_full=True), as_flag))
+        listed = rows_failed(code, failed.examples.get(code, []), count)
+        is_open = len(blocks) == 1 and count <= MOST_UNFOLDED
+        title = f"{code_text(code)}: {count_text(count, 'row')}"
+        blocks.append(details(title, concat([what, listed]), is_open=is_open))
+    return concat(blocks)
 
 
 def rows_failed(code: str, examples: Sequence[FailedRow], count: int) -> Html:
@@ -105,9 +86,7 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     rows = [
         (
             name(each.file),
-            f"{state_of(each)}: {visible(name_settings(each.problem, as_flag))}"
-            if each.problem
-            else element("span", state_of(each), class_="once"),
+            state_of(each),
             *(each.rows, each.ok, each.failed, each.empty, each.not_reached, each.tokens_billed),
             percent_text(each.tokens_kept, each.tokens_billed, decimals=1) if each.tokens_billed else None,
         )
@@ -123,9 +102,12 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     return table(caption, columns, rows)
 
 
-def state_of(file: FileAccount) -> str:
-    """Return a file's state in words."""
-    return STATES.get(file.state, code_text(file.state))
+def state_of(file: FileAccount) -> Html:
+    """Return a file's state in words, and its problem if it has one."""
+    state = STATES.get(file.state, code_text(file.state))
+    if file.problem:
+        return Html(html(f"{state}: {name_settings(file.problem, as_flag)}"))
+    return element("span", state, class_="once")
 
 
 def runs_table(runs: Sequence[RecordedRun]) -> Html:
@@ -307,11 +289,8 @@ def retries(runs: Sequence[RecordedRun]) -> Html:
     if not causes:
         words = "No request failed." if runs else "No record of a run could be read."
         return element("p", words, class_="note")
-    most = max(causes.values())
-    rows = [
-        (code_text(cause), status, count, bar(count / most))
-        for (cause, status), count in causes.most_common(MOST_CAUSES)
-    ]
+    first, *_ = listed = causes.most_common(MOST_CAUSES)
+    rows = [(code_text(cause), status, n, bar(n / first[1])) for (cause, status), n in listed]
     columns = "cause, HTTP status:n, requests:n, "
     return table("Requests that were retried or failed, by cause", columns, rows)
 
