@@ -235,7 +235,7 @@ def test_any_bytes_are_a_run_or_a_reason(found: bytes) -> None:
 def test_a_record_with_any_odd_value_still_gives_a_page(key: str, value: Any) -> None:
     found = run_from("x.json", orjson.dumps(record() | {key: value}))
     if isinstance(found, RecordedRun):
-        assert page(PageData("out", 0.0, [TaskData("embeddings", [found], [])], found.problems))
+        assert page(PageData("out", 0.0, [TaskData("embeddings", [found], [])], [found.problem]))
 
 
 def test_of_a_file_that_is_not_read_completely_the_remaining_rows_are_unknown() -> None:
@@ -257,7 +257,7 @@ def test_an_old_damaged_or_newer_timeline_is_reported() -> None:
     ):
         found = run(timeline=timeline)
         assert found.timeline is None
-        assert words_ in found.problems[0]
+        assert words_ in found.problem
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 8)), min_size=1, max_size=5))

@@ -61,11 +61,6 @@ class Sums:
     for_quota: float = 0.0
     in_flight: float = 0.0
 
-    def add(self, other: Sums) -> None:
-        """Add the figures of another time span."""
-        for name in SUMS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
 
 SUMS = tuple(each.name for each in fields(Sums))
 
@@ -79,7 +74,8 @@ class Bin(Sums):
 
     def merge(self, later: Bin) -> None:
         """Merge the following bin into this one."""
-        self.add(later)
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(later, name))
         for step, count in later.steps.items():
             self.steps[step] = self.steps.get(step, 0) + count
         self.limits = {**self.limits, **later.limits}
@@ -236,10 +232,8 @@ class Timeline:
     def noticed(self, event: Notice) -> None:
         """Store the first notices."""
         if len(self.notices) < MOST_NOTICES:
-            second = round(self.clock() - self.started, 1)
-            self.notices.append(
-                {"second": second, "text": json_safe(name_settings(event.text)[:LONGEST_TEXT])}
-            )
+            text = json_safe(name_settings(event.text)[:LONGEST_TEXT])
+            self.notices.append({"second": round(self.seconds, 1), "text": text})
         else:
             self.notices_left_out += 1
 
@@ -255,10 +249,8 @@ class Timeline:
     def advance(self, now: float) -> Bin:
         """Return the bin of this moment; merge pairs of bins if there are too many."""
         while self.place(now) >= MOST_BINS:
-            pairs = zip(self.bins[::2], [*self.bins[1::2], None], strict=False)
-            for first, later in pairs:
-                if later is not None:
-                    first.merge(later)
+            for first, later in zip(self.bins[::2], self.bins[1::2], strict=False):
+                first.merge(later)
             self.bins = self.bins[::2]
             self.width *= 2
         while len(self.bins) <= self.place(now):

@@ -26,7 +26,7 @@ from batchscore.report.page.answers import Answer, AnswerStats, answer_of, answe
 from batchscore.report.page.enums import enum_counts
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, StoredPart
 from batchscore.report.page.runs import is_number, mapping, text
-from batchscore.report.page.vectors import Origin, VectorMap, map_of
+from batchscore.report.page.vectors import Floats, Origin, VectorMap, map_of
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.objects import StoredFile
@@ -111,8 +111,7 @@ def read_sample(
 
 def map_of_sample(records: Iterator[Mapping[str, Any]]) -> VectorMap | None:
     """Return the map of some vectors; `None` if there are none."""
-    vectors: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-    origins: list[Origin] = []
+    vectors, origins = list[Floats](), list[Origin]()
     for record in records:
         vector = vector_of(record.get(EMBEDDINGS.name))
         if vector is None or (vectors and len(vector) != len(vectors[0])):
@@ -122,7 +121,7 @@ def map_of_sample(records: Iterator[Mapping[str, Any]]) -> VectorMap | None:
     return map_of(np.stack(vectors), origins) if vectors else None
 
 
-def vector_of(value: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+def vector_of(value: Any) -> Floats | None:
     """Return a vector `(d,)` float32; `None` if it is not a vector."""
     try:
         vector = np.asarray(value, dtype=np.float32)
@@ -135,22 +134,13 @@ def answers_of_sample(
     records: Iterator[Mapping[str, Any]], task: str, schema: Any = None
 ) -> AnswerStats | None:
     """Return the statistics of some answers, which may match a schema; `None` if there are none."""
-    found: list[Answer] = []
-    values: list[Any] = []
+    found, values = list[Answer](), list[Any]()
     for record in records:
         value, reason = record.get(task), record.get("finish_reason")
         found.append(answer_of(value, reason, record.get("usage")))
         if schema is not None:
             values += [each for each in answers_of(value, reason) if each is not None]
     return answer_stats(found, enum_counts(values, schema)) if found else None
-
-
-def current_code(name: str) -> str:
-    """Return an error code by its name of today; records of earlier versions have others."""
-    try:
-        return ErrorCode(name).value
-    except ValueError:
-        return name or "unknown"
 
 
 def read_failures(folder: Place, files: Sequence[FileAccount], until: float) -> Failures:
@@ -166,7 +156,9 @@ def read_failures(folder: Place, files: Sequence[FileAccount], until: float) -> 
             break
         for record in records_of(folder, part, part.rows, ("file", "row", "id", "error")):
             error = mapping(record.get("error"))
-            code = current_code(text(error.get("code")))
+            code = text(error.get("code")) or "unknown"
+            with suppress(ValueError):
+                code = ErrorCode(code).value  # records of earlier versions have other names
             by_code[code] += 1
             shown = examples.setdefault(code, [])
             if len(shown) < MOST_EXAMPLES:

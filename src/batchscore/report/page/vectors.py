@@ -82,7 +82,6 @@ def map_of(vectors: Floats, origins: Sequence[Origin]) -> VectorMap:
     unit = (kept / norms[:, None]).astype(np.float32)
     near, involved, examples = near_pairs(unit, rows)
     places, explained = principal(kept)
-    equal = len(kept) > 1 and bool((kept == kept[0]).all())
     return VectorMap(
         origins=rows,
         places=places,
@@ -96,7 +95,7 @@ def map_of(vectors: Floats, origins: Sequence[Origin]) -> VectorMap:
         examples=examples,
         lengths=(float(norms.min()), float(np.median(norms)), float(norms.max())) if len(kept) else None,
         alike=mean_cosine(unit),
-        all_equal=equal,
+        all_equal=len(kept) > 1 and bool((kept == kept[0]).all()),
     )
 
 
@@ -179,14 +178,13 @@ def findings(vectors: VectorMap) -> list[tuple[str, str]]:
         problems.append(f"{vectors.odd:,} {of} have numbers that are not finite.")
     if vectors.zero:
         problems.append(f"{vectors.zero:,} {of} are zero: their similarity to others is undefined.")
+    mapped, alike = len(vectors.origins), vectors.alike or 0.0
     if vectors.all_equal:
         problems.append("All vectors are the same. Check which text was sent.")
-    elif vectors.alike is not None and vectors.alike > COLLAPSED and len(vectors.origins) > 20:
-        problems.append(
-            f"The vectors hardly differ (mean cosine {vectors.alike:.3f}). Check which text was sent."
-        )
-    if not vectors.all_equal and vectors.rows_in_pairs > 0.2 * max(len(vectors.origins), 5):
-        share = percent_text(vectors.rows_in_pairs, len(vectors.origins), decimals=1)
+    elif alike > COLLAPSED and mapped > 20:
+        problems.append(f"The vectors hardly differ (mean cosine {alike:.3f}). Check which text was sent.")
+    if not vectors.all_equal and vectors.rows_in_pairs > 0.2 * max(mapped, 5):
+        share = percent_text(vectors.rows_in_pairs, mapped, decimals=1)
         problems.append(f"{share} {of} have a near duplicate (cosine above {NEAR}).")
     if problems:
         return [("look", problem) for problem in problems]
