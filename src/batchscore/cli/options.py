@@ -44,14 +44,8 @@ CLOSE_MATCH = 0.75
 OWN_GROUP = "This command"
 
 
-def settings_options(command: Command) -> Command:
-    """Give a command one option for every declared setting."""
-    return options_of({declared.name for declared in fields(Settings)})(command)
-
-
-def options_of_plan(command: Command) -> Command:
-    """Give a command one option for every declared setting; the output is not required."""
-    return options_of({declared.name for declared in fields(Settings)}, optional={"output"})(command)
+#: The names of all settings.
+ALL = frozenset(declared.name for declared in fields(Settings))
 
 
 def config_option(command: Command) -> Command:
@@ -117,12 +111,10 @@ class GroupedHelp(click.Command):
             name = error.option_name
             known = [flag for each in self.get_params(ctx) for flag in each.opts]
             near = difflib.get_close_matches(name, known, cutoff=CLOSE_MATCH)
-            parameter = name.lstrip("-").replace("-", "_")
-            more = (
-                ""
-                if near or not name.startswith("--")
-                else f" A parameter of the model is set by --param {parameter}=VALUE."
-            )
+            more = ""
+            if not near and name.startswith("--"):
+                parameter = name.lstrip("-").replace("-", "_")
+                more = f" A parameter of the model is set by --param {parameter}=VALUE."
             raise click.NoSuchOption(name, f"No such option {name}.{more}", near, ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from batchscore.cli.options import GroupedHelp, config_option, settings_options
+from batchscore.cli.options import ALL, GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.settings_file import settings_file
 from batchscore.cli.standard_input import input_files
@@ -60,7 +60,7 @@ Exit codes:
 
 @click.command(help=SCORE_HELP, short_help="Score files.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@settings_options
+@options_of(ALL)
 @config_option
 @click.option(
     "as_json", "--json", is_flag=True, help="Print events on standard output, one JSON object per line."

@@ -107,15 +107,21 @@ class Survey:
 
     @property
     def said(self) -> list[tuple[str, str]]:
-        """What is said of the reading of files, and of which, in input order."""
+        """The files, and how they are read, in input order."""
         files: dict[str, list[str]] = {}
         for ready in self.ready:
             for text in ready.said:
                 files.setdefault(text, []).append(ready.file.name)
         return [
-            (text, names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more")
+            (names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more", text)
             for text, names in files.items()
         ]
+
+    @property
+    def left_out(self) -> dict[str, list[tuple[str, str]]]:
+        """The files that were skipped and why, and the links that were followed and to where, for people."""
+        skipped = [(each.name, each.reason) for each in self.skipped]
+        return {"skipped": skipped, "link followed": [(each.name, each.target) for each in self.followed]}
 
     def remarks(self, word: Callable[[str], str] = str) -> dict[str, Any]:
         """Return as JSON what was skipped, which links were followed, and how files are read.
@@ -127,7 +133,7 @@ class Survey:
                 {"name": each.name, "reason": name_settings(each.reason, word)} for each in self.skipped
             ],
             "links_followed": [asdict(each) for each in self.followed],
-            "read_as": [{"files": name, "how": name_settings(text, word)} for text, name in self.said],
+            "read_as": [{"files": name, "how": name_settings(text, word)} for name, text in self.said],
         }
 
 
