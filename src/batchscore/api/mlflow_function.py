@@ -111,14 +111,14 @@ def results_in_order(frame: pd.DataFrame, settings: Settings, *, stop_at_failure
     """Return each row's result in order; raises `RowFailed` at the first failure if requested."""
     if not len(frame):
         return []
-    results: dict[int, Scored] = {}
+    results: list[Scored] = []
     with closing(results_of(cells_by_row(frame), settings)) as settled:
         for scored in settled:
             error = scored.error
             if stop_at_failure and error is not None and error.code is not ErrorCode.EMPTY_INPUT:
                 raise RowFailed(f"row {scored.row}: {error.code.value}: {error.message}")
-            results[scored.row] = scored
-    return [results[row] for row in range(len(frame))]
+            results.append(scored)
+    return sorted(results, key=lambda scored: scored.row)
 
 
 def frame_of(data: Any) -> pd.DataFrame:

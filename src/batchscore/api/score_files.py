@@ -142,7 +142,9 @@ def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:
 
     Ctrl-C sets `interrupted`, which must end the work with an exception.
     """
-    if not is_loop_running():
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
         return work()
     future = start_in_thread(work)
     while not future.done():
@@ -151,12 +153,3 @@ def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:
         except KeyboardInterrupt:
             interrupted.set()
     return future.result()
-
-
-def is_loop_running() -> bool:
-    """Whether this thread runs an event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

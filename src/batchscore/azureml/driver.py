@@ -199,25 +199,19 @@ def names_in_records(
     problem: InputError | None = None
     for path in paths:
         name = os.path.basename(path)  # noqa: PTH119 - as the host writes it
-        if name.startswith(HIDDEN):
-            names[path] = []
-            continue
+        names[path] = []
         try:
-            names[path] = [
-                file.name
-                for file in find_files(
-                    [path], root=settings.base_dir, follow_links=settings.follow_links
-                ).files
-            ]
+            if not name.startswith(HIDDEN):
+                found = find_files([path], root=settings.base_dir, follow_links=settings.follow_links)
+                names[path] = [file.name for file in found.files]
         except InputError as error:
-            if name.startswith(MARKED) and Path(path).is_file():
-                names[path] = []
+            if not (name.startswith(MARKED) and Path(path).is_file()):
+                del names[path]
+                problem = error
+                text = name_variables(error.text, {})
+                LOG.error("Not scored: %s. Fix the file, or remove it from the input.", text)  # noqa: TRY400
                 continue
-            problem = error
-            text = name_variables(error.text, {})
-            LOG.error("Not scored: %s. Fix the file, or remove it from the input.", text)  # noqa: TRY400
-    for path, files in names.items():
-        if not files:
+        if not names[path]:
             LOG.info("%s is skipped: its name marks a file that is not data.", path)
     return names, problem
 

@@ -77,7 +77,7 @@ class Measurement:
         self.scored = scored
         self.clock = clock
         self.task = TASKS[settings.task]
-        self.counter = token_counter_of(settings)
+        self.counter = SIMULATED if settings.simulate else token_counter_for(settings.model, self.task)
         carried = dict(settings.param)
         if survey.answers is not None:
             carried[self.task.format_key] = survey.answers.document
@@ -231,14 +231,10 @@ class Measurement:
     def take(self, figures: FileFigures, item: Prompt | Settled) -> bool:
         """Add a row that is left to score; return whether it will be sent."""
         if self.settings.id or self.settings.keep:
-            figures.record_bytes += (
-                len(item.id or "")
-                + 8
-                + sum(
-                    len(name) + 6 + len(value if isinstance(value, str) else orjson.dumps(value, default=str))
-                    for name, value in item.kept.items()
-                )
-            )
+            figures.record_bytes += len(item.id or "") + 8
+            for name, value in item.kept.items():
+                text = value if isinstance(value, str) else orjson.dumps(value, default=str)
+                figures.record_bytes += len(name) + 6 + len(text)
         if isinstance(item, Settled):
             assert isinstance(item.result, RowError)
             name = COUNTED_APART.get(item.result.code, "unreadable")
@@ -255,11 +251,8 @@ class Measurement:
                 return False
             figures.truncated += tokens > self.most_tokens
             tokens = min(tokens, float(self.most_tokens))
-        if (
-            self.quota_tokens is not None
-            and size * LEAST_TOKENS_PER_BYTE + self.answer_tokens > self.quota_tokens
-        ):
-            room = self.quota_tokens - self.answer_tokens
+        room = inf if self.quota_tokens is None else self.quota_tokens - self.answer_tokens
+        if size * LEAST_TOKENS_PER_BYTE > room:
             if not truncate or room <= 0:
                 figures.above_quota += 1
                 return False
@@ -273,9 +266,8 @@ class Measurement:
         elif self.task.takes_messages and NOT_TEXT.search(item.body):
             figures.with_pictures += 1
         counted = figures.counted_bytes
-        if tokens is None and (
-            counted < self.budget.counted_bytes or figures.prompt_bytes > counted * COUNTED_PART
-        ):
+        due = counted < self.budget.counted_bytes or figures.prompt_bytes > counted * COUNTED_PART
+        if tokens is None and due:
             tokens = self.tokens(item)
         if tokens is not None:
             figures.counted_bytes += size
@@ -325,16 +317,13 @@ class Measurement:
         bytes_read = {kind: sum(sizes[one.file].size for one in group) for kind, group in read.items()}
         of_all = add_up([figures for group in read.values() for figures in group])
         for figures in self.totals.files:
-            if figures.read > 0:
-                continue
             file = sizes[figures.file]
             kind = f"{file.suffix} {file.compression}"
             seen = bytes_read.get(kind, sum(bytes_read.values()))
-            if not seen:
-                continue
-            for name, value in sums.get(kind, of_all).items():
-                setattr(figures, name, value)
-            figures.scale = file.size / seen
+            if figures.read <= 0 and seen:
+                for name, value in sums.get(kind, of_all).items():
+                    setattr(figures, name, value)
+                figures.scale = file.size / seen
 
 
 #: The figures of a file that are sums over its rows.
@@ -349,11 +338,6 @@ def add_up(group: Sequence[FileFigures]) -> dict[str, float]:
     """Return the sums of the figures of these files, each with all of its rows."""
     sums = {name: sum([getattr(one, name) * one.scale for one in group]) for name in ADDED}
     return {**sums, "rows": sum([one.all_rows for one in group])}
-
-
-def token_counter_of(settings: Settings) -> TokenCounter:
-    """Return how this run's tokens are counted."""
-    return SIMULATED if settings.simulate else token_counter_for(settings.model, TASKS[settings.task])
 
 
 def without_last(rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | UnreadableRow]:

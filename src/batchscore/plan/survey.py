@@ -16,14 +16,7 @@ from typing import Any
 
 import xxhash
 
-from batchscore.errors import (
-    InputError,
-    UnreadableFile,
-    UsageError,
-    count_text,
-    name_settings,
-    setting_name,
-)
+from batchscore.errors import InputError, UnreadableFile, UsageError, count_text, name_settings, setting_name
 from batchscore.output.manifest import Manifest
 from batchscore.output.records.schema import RecordSchema
 from batchscore.output.spec import Output, fingerprint_of
@@ -177,15 +170,8 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
         if columns and any(has_late_column(each.file, options, name) for each in ready):
             columns[name] = None
     schema = schema_for(settings, tuple(columns), ready, answers, unsure)
-    return Survey(
-        tuple(ready),
-        tuple(problems),
-        images_together(found.skipped),
-        options,
-        schema,
-        found.followed,
-        answers,
-    )
+    skipped = images_together(found.skipped)
+    return Survey(tuple(ready), tuple(problems), skipped, options, schema, found.followed, answers)
 
 
 def image_reader(file: InputFile, settings: Settings) -> ReadFile | None:

@@ -70,8 +70,6 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     step = next_step(state)
     failed = f"{count_text(rows.failed, 'row')} failed"
     scored = scored_text(rows)
-    if not task.files and not task.runs:
-        return TaskVerdict("bad", "There is nothing here yet", "", None)
     if state.stopped:
         title = f"Incomplete: {count_text(rows.ok, 'row')} scored so far" if rows.ok else "No row was scored"
         title = title if unfinished or ended else f"The last run did not end; {scored}"

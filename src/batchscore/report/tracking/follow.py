@@ -99,7 +99,7 @@ class TrackingRun:
 
     @property
     def listener(self) -> Listen:
-        """The listener for a run; without tracking it is the original one."""
+        """The listener for a run, which passes events on; without tracking it is the original one."""
         return self.listen if self.target is None and self.process is None else self.pass_on
 
     def pass_on(self, event: Event) -> None:
@@ -215,10 +215,9 @@ class TrackingRun:
         if len(outcome.files) <= MOST_MANIFESTS:
             below = f"batchscore/manifest/{layout.task}"
             places += [(layout.manifest(file.file), below) for file in outcome.files]
+        temporary = tempfile.TemporaryDirectory(prefix="batchscore-tracking-", ignore_cleanup_errors=True)
         try:
-            with tempfile.TemporaryDirectory(
-                prefix="batchscore-tracking-", ignore_cleanup_errors=True
-            ) as folder:
+            with temporary as folder:
                 self.end(*end, self.local_files(outcome.files, places, Path(folder)))
         except (Exception, KeyboardInterrupt) as error:
             self.report_failure(error)
