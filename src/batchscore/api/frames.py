@@ -6,9 +6,8 @@ It knows the libraries' frames, not scores. A library is loaded only if its fram
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from batchscore.errors import UsageError
 from batchscore.rows import Table
@@ -29,13 +28,8 @@ PANDAS_TYPES: Mapping[str, tuple[Any, Any]] = {
 GIVE = "give a DataFrame of pandas or polars, or a pyarrow Table."
 
 
-@dataclass(frozen=True, slots=True)
-class FrameColumn:
-    """A column for a frame: `cells` in row order, for pandas; `arrow` is their type elsewhere."""
-
-    name: str
-    cells: Sequence[Any]
-    arrow: Any
+#: The cells of a column in row order, and their type in Arrow.
+Cells: TypeAlias = tuple[Sequence[Any], Any]
 
 
 def library_of(frame: Any) -> str:
@@ -85,22 +79,29 @@ def table_of(frame: Any) -> Table:
     texts: set[str] = set()
     for row in islice(rows_of(frame), MOST_LOOKED_AT):
         texts.update(name for name, cell in row.items() if isinstance(cell, str))
-    return Table(
-        tuple(names), tuple(name for name in names if name in texts), headerless=False, rows=iter(())
-    )
+    in_order = tuple(name for name in names if name in texts)
+    return Table(tuple(names), in_order, headerless=False, rows=iter(()))
 
 
-def with_columns(frame: Any, columns: Sequence[FrameColumn]) -> Any:
-    """Return a copy of a frame with more columns; pandas keeps its index."""
+def with_columns(frame: Any, columns: Mapping[str, Cells]) -> Any:
+    """Return a copy of a frame with more columns; pandas keeps its index.
+
+    In pandas, whole numbers and truth values stay so if some are missing. Texts, lists, arrays and mappings
+    are objects, and `None` if they are missing.
+    """
     library = library_of(frame)
     if library == "pandas":
         import pandas as pd  # noqa: PLC0415 - loaded already
 
-        more = {each.name: pandas_series(each, frame.index) for each in columns}
+        more = {}
+        for name, (cells, kind) in columns.items():
+            full, nullable = PANDAS_TYPES.get(str(kind), (object, object))
+            dtype = nullable if any(cell is None for cell in cells) else full
+            more[name] = pd.Series(list(cells), index=frame.index, dtype=dtype)
         return pd.concat([frame, pd.DataFrame(more, index=frame.index)], axis="columns")
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
 
-    arrays = {each.name: pa.array(each.cells, type=each.arrow) for each in columns}
+    arrays = {name: pa.array(cells, type=kind) for name, (cells, kind) in columns.items()}
     if library == "polars":
         import polars as pl  # noqa: PLC0415 - loaded already
 
@@ -108,15 +109,3 @@ def with_columns(frame: Any, columns: Sequence[FrameColumn]) -> Any:
     for name, cells in arrays.items():
         frame = frame.append_column(name, cells)
     return frame
-
-
-def pandas_series(column: FrameColumn, index: Any) -> Any:
-    """Return a column for pandas: whole numbers and truth values stay so if some are missing.
-
-    Texts, lists, arrays and mappings are objects, and `None` if they are missing.
-    """
-    import pandas as pd  # noqa: PLC0415 - loaded already
-
-    full, nullable = PANDAS_TYPES.get(str(column.arrow), (object, object))
-    kind = nullable if any(cell is None for cell in column.cells) else full
-    return pd.Series(list(column.cells), index=index, dtype=kind)

@@ -9,17 +9,9 @@ import json
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from batchscore.api.frames import (
-    FrameColumn,
-    columns_of,
-    length_of,
-    library_of,
-    rows_of,
-    table_of,
-    with_columns,
-)
+from batchscore.api.frames import Cells, columns_of, length_of, library_of, rows_of, table_of, with_columns
 from batchscore.api.progress_text import shown
 from batchscore.api.score_rows import FOR_ROWS, Scored, results_of
 from batchscore.errors import BatchscoreError
@@ -33,9 +25,6 @@ from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-#: The cells of a column, and their type in Arrow.
-Cells: TypeAlias = tuple[Sequence[Any], Any]
 
 #: The JSON Schema of answers that have none.
 TEXT = {"type": "string"}
@@ -99,7 +88,7 @@ def fill(results: list[Scored | None], frame: Any, settings: Settings, *, progre
 
 def new_columns(
     taken: Sequence[str], results: Sequence[Scored | None], settings: Settings
-) -> list[FrameColumn]:
+) -> dict[str, Cells]:
     """Return the columns that hold the results; `taken` are the names of the frame's own."""
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
 
@@ -125,10 +114,7 @@ def new_columns(
         ]
     own = free_names(STATUS[-len(status) :], taken)
     all_names = [*free_names(names, [*taken, *own]), *own]
-    return [
-        FrameColumn(name, cells, kind)
-        for name, (cells, kind) in zip(all_names, [*answers, *status], strict=True)
-    ]
+    return dict(zip(all_names, [*answers, *status], strict=True))
 
 
 def typed(values: Sequence[Any], schema: Any, root: Any) -> Cells:

@@ -20,7 +20,7 @@ from batchscore.report.page.markup import Html, element, visible
 from batchscore.report.page.time_axis import TimeAxis
 from batchscore.report.page.vectors import Origin, VectorMap, points_by_file
 from batchscore.report.timeline import percentile
-from batchscore.report.words import large_count_text, percent_text
+from batchscore.report.words import large_count_text, percent_text, short_name
 
 #: With fewer requests a chart shows nothing useful.
 FEWEST_REQUESTS = 3
@@ -167,7 +167,7 @@ def vector_map(vectors: VectorMap) -> Chart:
     """Return the map of vectors, by file."""
     shown = [
         {
-            "label": visible(file),
+            "label": short_name(visible(file)),
             "colour": colour,
             "data": [[rounded(value) for value in vectors.places[index]] for index in indexes],
             "tips": [tip(vectors.origins[index]) for index in indexes],

@@ -141,18 +141,14 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     basis = np.random.default_rng(0).standard_normal((centred.shape[1], width)).astype(np.float32)
     for _ in range(_ROUNDS):
         basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
-    scores = (centred @ basis).astype(np.float64)
-    # With so few columns the products give the same as a full decomposition.
-    variances, turn = np.linalg.eigh(scores.T @ scores)
-    order = np.argsort(-variances)[:2]
-    places = scores @ turn[:, order]
+    left, sizes, _ = np.linalg.svd((centred @ basis).astype(np.float64), full_matrices=False)
+    # One component has no second one.
+    places = np.pad(left * sizes, ((0, 0), (0, 1)))[:, :2]
     # The sign of an axis is arbitrary; the largest score is made positive, so that it is the same everywhere.
-    places *= np.sign(places[np.abs(places).argmax(axis=0), np.arange(places.shape[1])])
-    if places.shape[1] < 2:
-        places = np.column_stack([places[:, 0], np.zeros(len(places))])
-    shares = [max(float(variances[place]), 0.0) / total for place in order] + [0.0]
+    places *= np.where(places[np.abs(places).argmax(axis=0), [0, 1]] < 0, -1, 1)
+    first, second, *_ = *(float(size) ** 2 / total for size in sizes), 0.0
     most = float(np.finfo(np.float32).max)
-    return np.clip(places * scale, -most, most).astype(np.float32), (shares[0], shares[1])
+    return np.clip(places * scale, -most, most).astype(np.float32), (first, second)
 
 
 def points_by_file(vectors: VectorMap, most: int) -> list[tuple[str, list[int]]]:
