@@ -15,13 +15,7 @@ import numpy as np
 import orjson
 
 from batchscore.errors import InputError, OutputError, OutputIncomplete, UsageError, message_of
-from batchscore.output.answer_columns import (
-    ERROR_CODE,
-    ERROR_MESSAGE,
-    answer_columns,
-    columns_seen,
-    free_names,
-)
+from batchscore.output.answer_columns import STATUS, answer_columns, columns_seen, free_names
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import MARKER, Layout
@@ -68,9 +62,8 @@ def read_scores(
     `SettingsError` for a URI that cannot be used.
     """
     if not isinstance(out, (str, os.PathLike)):
-        raise UsageError(
-            f"out is {value_text(out)}; give the path of an output folder or of one merged file."
-        )
+        wanted = "give the path of an output folder or of one merged file."
+        raise UsageError(f"out is {value_text(out)}; {wanted}")
     if not isinstance(task, str | None):
         raise UsageError(f"task is {value_text(task)}; it must be one of {', '.join(TASKS)}.")
     with _input_errors(out):
@@ -264,7 +257,7 @@ def read_errors(out: str | os.PathLike[str], task: str | None = None) -> pd.Data
         for each in failed
     ]
     names = [*dict.fromkeys(("file", "row", *(name for record in records for name in record)))]
-    ends = free_names((ERROR_CODE, ERROR_MESSAGE, "status", "attempts"), names)
+    ends = free_names((*STATUS[-2:], "status", "attempts"), names)
     for record, each in zip(records, failed, strict=True):
         if isinstance(each.result, RowError):
             found = each.result

@@ -104,10 +104,7 @@ def score_files(
     return RunSummary(
         exit_code=result.exit_code,
         reason=None if end.reason is None else name_settings(end.reason),
-        rows=end.rows,
-        ok=end.ok,
-        errors=end.errors,
-        failed=end.failed,
+        **{name: getattr(end, name) for name in ("rows", "ok", "errors", "failed")},
         seconds=result.seconds,
         prompt_tokens=now.prompt_tokens,
         completion_tokens=now.completion_tokens,
@@ -123,17 +120,14 @@ def paths_of(inputs: Any) -> list[str]:
     """Return the paths as texts; raises `UsageError` for anything else than a path or several."""
     single = isinstance(inputs, (str, os.PathLike))
     if not single and (isinstance(inputs, (bytes, Mapping)) or not isinstance(inputs, Iterable)):
-        raise UsageError(
-            f"inputs is {value_text(inputs)}; give the path of a file or folder, or a list of paths."
-        )
-    paths = []
-    for each in [inputs] if single else inputs:
-        path = os.fspath(each) if isinstance(each, os.PathLike) else each
+        wanted = "give the path of a file or folder, or a list of paths."
+        raise UsageError(f"inputs is {value_text(inputs)}; {wanted}")
+    given = [inputs] if single else inputs
+    paths = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in given]
+    for path in paths:
         if not isinstance(path, str):
-            raise UsageError(
-                f"inputs holds {value_text(path)}; each input must be the path of a file or folder."
-            )
-        paths.append(path)
+            wanted = "each input must be the path of a file or folder."
+            raise UsageError(f"inputs holds {value_text(path)}; {wanted}")
     return paths
 
 

@@ -27,15 +27,8 @@ from batchscore.task import TASKS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-CLICK_TYPES: Mapping[str, Any] = {
-    "int": int,
-    "float": float,
-    "text": str,
-    "file_or_table": str,
-    "params": str,
-    "pairs": str,
-    "many": str,
-}
+#: The types of values in click; all others are text.
+CLICK_TYPES: Mapping[str, Any] = {"int": int, "float": float}
 
 #: How similar an option must be to be proposed in place of an unknown one; 1 is equal.
 CLOSE_MATCH = 0.75
@@ -48,10 +41,9 @@ OWN_GROUP = "This command"
 ALL = frozenset(declared.name for declared in fields(Settings))
 
 
-def config_option(command: Command) -> Command:
-    """Give a command the option that names the file of settings."""
-    help_text = f"File of settings. Default: ${CONFIG_VARIABLE}, or ./{CONFIG_FILE}."
-    return click.option("--config", metavar="FILE", help=help_text)(command)
+#: The option that names the file of settings.
+CONFIG_HELP = f"File of settings. Default: ${CONFIG_VARIABLE}, or ./{CONFIG_FILE}."
+config_option = click.option("--config", metavar="FILE", help=CONFIG_HELP)
 
 
 def task_option(help_text: str) -> Callable[[Command], Command]:
@@ -95,7 +87,7 @@ def attributes_of(declared: Field[Any], *, needed: bool) -> dict[str, Any]:
         attributes["type"] = click.Choice(facts["choices"])
         attributes["metavar"] = "|".join(facts["choices"])
     else:
-        attributes["type"] = CLICK_TYPES[kind]
+        attributes["type"] = CLICK_TYPES.get(kind, str)
     attributes["multiple"] = kind in {"many", "params", "pairs"}
     return attributes
 

@@ -248,9 +248,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "counted": {name: getattr(plan.counter, name) for name in ("how", "accuracy", "vocabulary")},
         "answer_tokens": plan.answer_tokens,
         "answer_tokens_bounded": settings.answer_tokens is not None,
-        "answer_schema": None
-        if answers is None
-        else {"sent": answers.forms[0], "not_strict": answers.violations},
+        "answer_schema": answers and {"sent": answers.forms[0], "not_strict": answers.violations},
         "requests": found.all_requests,
         "limits_given": plan.given,
         "times": [

@@ -45,10 +45,7 @@ SAME = {
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSettings:
-    """Checked settings. `sources` names the variable, file or model of each value; flags are left out.
-
-    `warnings` are sentences for the user.
-    """
+    """Checked settings; `sources` names the variable, file or model of values, not flags."""
 
     settings: Settings
     sources: Mapping[str, str]

@@ -101,10 +101,7 @@ def dimensions_of(settings: Settings) -> int | None:
 
 
 def most_input_tokens(settings: Settings) -> int | None:
-    """Return the maximum tokens of one prompt; `None` if the model is unknown.
-
-    The simulator's maximum depends on the task alone.
-    """
+    """Return the maximum tokens of one prompt; `None` if the model is unknown."""
     if settings.simulate:
         return TASKS[settings.task].simulated_input_tokens
     return next((most for words, most in MOST_INPUT_TOKENS.items() if re.search(words, settings.model)), None)

@@ -231,10 +231,7 @@ def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
 def open_rows(
     file: InputFile, options: ReadOptions, columns: frozenset[str] | None = None
 ) -> Iterator[Table]:
-    """Open a file's table, and close it even if its rows were not all read.
-
-    Its rows have at least these `columns`, by default all.
-    """
+    """Open a file's table with at least these `columns`, by default all; close it even if rows are left."""
     table = open_table(file, replace(options, columns=columns))
     try:
         yield table

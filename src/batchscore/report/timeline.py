@@ -260,24 +260,19 @@ class Timeline:
         return self.latest
 
     def record(self, after_seconds: float = 0.0) -> dict[str, Any]:
-        """Return the timeline for the run's record; each column has one figure per bin.
-
-        It starts `after_seconds` after the run.
-        """
+        """Return the timeline, which starts `after_seconds` after the run; columns have a figure per bin."""
         # After the last event, for example while one file is written, nothing is sent.
         self.watch(self.last)
         names = sorted({name for each in self.bins for name in each.limits})
+        limits = {name: [each.limits.get(name, (None, None)) for each in self.bins] for name in names}
         return {
             "version": VERSION,
             "after_seconds": rounded(after_seconds),
             "bin_seconds": self.width,
             "columns": {name: [rounded(getattr(each, name)) for each in self.bins] for name in SUMS},
             "limits": {
-                name: {
-                    kind: [each.limits.get(name, (None, None))[place] for each in self.bins]
-                    for place, kind in enumerate(("rpm", "tpm"))
-                }
-                for name in names
+                name: {"rpm": [rpm for rpm, _ in pairs], "tpm": [tpm for _, tpm in pairs]}
+                for name, pairs in limits.items()
             },
             "round_trips": [sorted(each.steps.items()) for each in self.bins],
             "retries": [

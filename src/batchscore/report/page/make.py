@@ -200,12 +200,12 @@ def read_account(place: Place, recorded: RecordedFiles) -> FileAccount | str:
 def account_of(manifest: Manifest) -> FileAccount:
     """Return what a page shows of a manifest."""
     commits = [manifest.parts[number] for number in sorted(manifest.parts)]
+    scores = [(commit.scores, commit.ok) for commit in commits]
+    errors = [(commit.error_records, commit.errors) for commit in commits]
     return FileAccount(
         **manifest.totals(),
-        scores=stored_parts(manifest.task, [(commit.scores, commit.ok) for commit in commits]),
-        error_parts=stored_parts(
-            f"errors/{manifest.task}", [(commit.error_records, commit.errors) for commit in commits]
-        ),
+        scores=stored_parts(manifest.task, scores),
+        error_parts=stored_parts(f"errors/{manifest.task}", errors),
     )
 
 

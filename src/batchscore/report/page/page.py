@@ -17,7 +17,7 @@ from importlib.resources import files as resources
 from string import Template
 from typing import Any
 
-from batchscore.errors import ErrorCode, count_text, duration_text, name_settings, setting_name
+from batchscore.errors import ErrorCode, count_text, duration_text, name_settings
 from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
@@ -155,13 +155,9 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
         words = "Parts of this output are damaged, or a run is writing to it; see the end of the page."
         findings.insert(0, ("look", f"{words} To check all parts, run: {check}"))
     listed = [element("li", name_settings(words, as_flag), class_=kind) for kind, words in findings]
-    return concat(
-        [
-            element("div", *block, class_=f"verdict {result.kind}"),
-            element("ul", *listed, class_="findings") if listed else Html(""),
-            figures(task, axis),
-        ]
-    )
+    shown = element("div", *block, class_=f"verdict {result.kind}")
+    below = element("ul", *listed, class_="findings") if listed else Html("")
+    return concat([shown, below, figures(task, axis)])
 
 
 def findings_of(task: TaskData) -> list[tuple[str, str]]:
@@ -218,8 +214,7 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     shown.append(("Tokens billed", large_count_text(billed), share or "the service reported none"))
     costs = [cost for run in runs if (cost := run.cost) is not None]
     if not costs:
-        prices = f"{setting_name('price_in')} and {setting_name('price_out')}"
-        shown.append(("Cost", "unknown", name_settings(f"set {prices}", as_flag)))
+        shown.append(("Cost", "unknown", f"set {as_flag('price_in')} and {as_flag('price_out')}"))
     else:
         each = f"{money_text(sum(costs) / ok * 1000)} per 1,000 rows" if ok else "no row scored"
         without = len(runs) - len(costs)

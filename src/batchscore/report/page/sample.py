@@ -251,8 +251,7 @@ def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterat
             if not within:
                 continue
             table = file.read_row_group(group, columns=having).take(within)
-            cells = [
-                vectors_of(table[name]) if name == EMBEDDINGS.name else table[name].to_pylist()
-                for name in having
-            ]
-            yield from (dict(zip(having, values, strict=True)) for values in zip(*cells, strict=True))
+            cells = {name: table[name].to_pylist() for name in having if name != EMBEDDINGS.name}
+            if EMBEDDINGS.name in having:
+                cells[EMBEDDINGS.name] = vectors_of(table[EMBEDDINGS.name])
+            yield from (dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True))

@@ -71,8 +71,7 @@ def failures(failed: Failures) -> Html:
 def rows_failed(code: str, examples: Sequence[FailedRow], count: int) -> Html:
     """Return some rows with one error code."""
     rows = [
-        (name(each.file), each.row, name(each.id), each.message, each.status, each.attempts)
-        for each in examples
+        (name(one.file), one.row, name(one.id), one.message, one.status, one.attempts) for one in examples
     ]
     caption = f"{code_text(code).capitalize()}: {len(rows):,} of {count_text(count, 'row')}"
     return table(caption, "file, row:n, id, message:l, HTTP status:n, attempts:n", rows)
@@ -92,14 +91,12 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
         )
         for each in ordered[:MOST_FILES]
     ]
-    columns = (
-        "file, state, rows:n, scored:n, failed:n, empty:n, remaining:n, tokens billed:n, kept in records:n"
-    )
+    counted = "rows:n, scored:n, failed:n, empty:n, remaining:n, tokens billed:n, kept in records:n"
     left_out = len(accounts) - MOST_FILES
     caption = f"{count_text(len(accounts), 'file')}, those with problems first"
     caption += f"; {left_out:,} more files are in manifest/" if left_out > 0 else ""
     caption += f"; {count_text(unread, 'file')} left out for lack of time" if unread else ""
-    return table(caption, columns, rows)
+    return table(caption, f"file, state, {counted}", rows)
 
 
 def state_of(file: FileAccount) -> Html:
@@ -166,18 +163,12 @@ def settings(task: TaskData) -> Html:
         for key, value in shown_settings(run.settings).items()
         if value not in (None, "", [], {}, False)
     ]
-    endpoints = [
-        (
-            name(text(each.get("name"))),
-            name(str(each.get("url", ""))),
-            text(each.get("auth")),
-            *(
-                large_count_text(number(each, kind)) if is_number(each.get(kind)) else "not set"
-                for kind in ("rpm", "tpm")
-            ),
-        )
-        for each in items(run.record.get("endpoints"))
-    ]
+    endpoints = []
+    for each in items(run.record.get("endpoints")):
+        limits = (each.get(kind) for kind in ("rpm", "tpm"))
+        shown = [large_count_text(limit) if is_number(limit) else "not set" for limit in limits]
+        label, url = name(text(each.get("name"))), name(str(each.get("url", "")))
+        endpoints.append((label, url, text(each.get("auth")), *shown))
     versions = [(key, text(value)) for key, value in mapping(run.record.get("versions")).items()]
     columns = "endpoint, URL, authentication, requests per minute:n, tokens per minute:n"
     parts = [
@@ -258,11 +249,8 @@ def deployments(runs: Sequence[RecordedRun]) -> Html:
         )
         for label, sums in totals.items()
     ]
-    columns = (
-        "deployment, requests:n, tokens:n, mean latency:n, 429s:n, other failures:n, paused:n, down:n, "
-        "at the end:o"
-    )
-    return table("Deployments, in all runs", columns, rows)
+    counted = "requests:n, tokens:n, mean latency:n, 429s:n, other failures:n, paused:n, down:n"
+    return table("Deployments, in all runs", f"deployment, {counted}, at the end:o", rows)
 
 
 def state_text(deployment: Mapping[str, Any]) -> str:
