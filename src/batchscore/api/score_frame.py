@@ -123,7 +123,7 @@ def typed(values: Sequence[Any], schema: Any, root: Any) -> Cells:
 
     from batchscore.output.records.answer_types import answer_type  # noqa: PLC0415 - loads pyarrow
 
-    kind = answer_type(schema, root)
+    kind = answer_type(schema, root, lossless=False)
     with suppress(ArithmeticError, TypeError, ValueError):
         cells = [kind.to_cell(value) for value in values]
         pa.array(cells, type=kind.arrow)

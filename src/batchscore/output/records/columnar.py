@@ -90,13 +90,20 @@ def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
 
 def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
     """Yield a Parquet score file as tables of some thousand rows; raises like `decode_scores`."""
+    arrow = None if schema.is_vector and schema.dimensions is None else arrow_schema(schema)
 
     def expected(found: pa.Schema) -> pa.Schema:
-        if schema.is_vector and schema.dimensions is None:
+        if arrow is None:
             return arrow_schema(replace(schema, dimensions=found.field(schema.task).type.list_size))
-        return arrow_schema(schema)
+        place = arrow.get_field_index(schema.task)
+        if schema.answer is not None and found.field(schema.task).type != arrow.field(place).type:
+            older = _answer_type(schema.answer, many=schema.many, lossless=False)
+            return arrow.set(place, arrow.field(place).with_type(older.arrow))
+        return arrow
 
-    return _read_tables(source, expected)
+    for table in _read_tables(source, expected):
+        is_older = arrow is not None and not table.schema.equals(arrow)
+        yield score_table(list(_rows(table, schema, _scores_of)), schema) if is_older else table
 
 
 @contextmanager
@@ -195,9 +202,9 @@ def _arrow_schema(columns: list[_Column], schema: RecordSchema) -> pa.Schema:
     )
 
 
-def _answer_type(answer: Mapping[str, Any], *, many: bool) -> AnswerType:
+def _answer_type(answer: Mapping[str, Any], *, many: bool, lossless: bool = True) -> AnswerType:
     """Return the type of the answers' column; several answers a row are a list."""
-    return answer_type({"type": "array", "items": answer}, answer) if many else answer_type(answer)
+    return answer_type({"type": "array", "items": answer} if many else answer, answer, lossless=lossless)
 
 
 def answers_from(cells: Iterable[Any], answer: Mapping[str, Any], *, many: bool) -> list[Any]:
