@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ExitCode
 from batchscore.report.page import answers, vectors
-from batchscore.report.page.answers import answer_of, answer_stats, histogram
-from batchscore.report.page.enums import enum_counts
+from batchscore.report.page.answers import answer_of, answer_stats, enum_counts, histogram
 from batchscore.report.page.markup import data, html, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page, source

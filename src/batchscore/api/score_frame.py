@@ -8,19 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from batchscore.api.frames import Cells, columns_of, length_of, library_of, rows_of, table_of, with_columns
 from batchscore.api.progress_text import shown
-from batchscore.api.score_rows import FOR_ROWS, Scored, results_of
+from batchscore.api.score_rows import FOR_ROWS, Scored, results_of, with_text_column
 from batchscore.errors import BatchscoreError
 from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.output.answer_columns import STATUS, answer_columns, free_names
-from batchscore.prompts.prompt import builder_for, parse_spec, text_column
 from batchscore.settings.arguments import RowSettings, show_settings
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import PromptSettings, cut
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
@@ -52,8 +49,10 @@ def score_frame(
     """
     library_of(frame)
     chosen = settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS)
-    chosen = with_text_column(chosen, frame)
+    table = table_of(frame)
     results: list[Scored | None] = [None] * length_of(frame)
+    if results:
+        chosen = with_text_column(chosen, table)
     try:
         if results:
             fill(results, frame, chosen, progress=progress)
@@ -61,16 +60,6 @@ def score_frame(
         error.frame = with_columns(frame, new_columns(columns_of(frame), results, chosen))
         raise
     return with_columns(frame, new_columns(columns_of(frame), results, chosen))
-
-
-def with_text_column(settings: Settings, frame: Any) -> Settings:
-    """Return settings that name the frame's text column; raises `InputError` if a column is missing."""
-    spec, table = parse_spec(cut(PromptSettings, settings)), table_of(frame)
-    if not length_of(frame):
-        return settings
-    builder_for(table, spec)
-    column = text_column(table, spec)
-    return settings if column is None else replace(settings, column=column)
 
 
 def fill(results: list[Scored | None], frame: Any, settings: Settings, *, progress: bool) -> None:

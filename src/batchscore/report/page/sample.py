@@ -22,8 +22,14 @@ import numpy as np
 import orjson
 
 from batchscore.errors import ErrorCode
-from batchscore.report.page.answers import Answer, AnswerStats, answer_of, answer_stats, answers_of
-from batchscore.report.page.enums import enum_counts
+from batchscore.report.page.answers import (
+    Answer,
+    AnswerStats,
+    answer_of,
+    answer_stats,
+    answers_of,
+    enum_counts,
+)
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, StoredPart
 from batchscore.report.page.runs import is_number, mapping, text
 from batchscore.report.page.vectors import Floats, Origin, VectorMap, map_of
@@ -102,7 +108,10 @@ def read_sample(
     columns = ("file", "row", "id", task, *(() if task == EMBEDDINGS.name else ("finish_reason", "usage")))
     read = 0
     for part, wanted in parts_to_read(files, effort):
-        size = bytes_for(part, wanted)
+        in_stripes = part.bytes > SMALL_BYTES and part.name.lower().endswith(".jsonl")
+        size = part.bytes
+        if in_stripes and wanted < part.rows:
+            size = min(size, (wanted + 2 * STRIPES) * (size // part.rows + 1))
         read += size
         if time.monotonic() >= until or (read > effort.bytes and read > size):
             return
@@ -200,13 +209,6 @@ def records_of(
         else:
             records = map(orjson.loads, some_lines(place, part, wanted))
             yield from (record for record in records if isinstance(record, dict))
-
-
-def bytes_for(part: StoredPart, wanted: int) -> int:
-    """Return about how many bytes `records_of` reads."""
-    if part.bytes <= SMALL_BYTES or part.name.lower().endswith(".parquet") or wanted >= part.rows:
-        return part.bytes
-    return min(part.bytes, (wanted + 2 * STRIPES) * (part.bytes // part.rows + 1))
 
 
 def some_lines(place: Place, part: StoredPart, wanted: int) -> list[bytes]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from batchscore.errors import EXIT_MEANINGS, ExitCode, count_text, duration_text, name_settings
 from batchscore.report.advice import advice
-from batchscore.report.page.enums import EnumCounts
+from batchscore.report.page.answers import EnumCounts
 from batchscore.report.page.markup import Html, bar, concat, details, element, html, name, table, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text

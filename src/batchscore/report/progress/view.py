@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
 from batchscore.report.progress.eta import Eta, Forecast, WorkDone, remaining_work
 from batchscore.report.tally import Statistics, Tally
@@ -65,17 +65,11 @@ class RateWindow:
 
     def per_minute(self, now: float) -> Totals | None:
         """Return the rates per minute in the window up to `now`; `None` if it is too short."""
-        if not self.stored:
-            return None
-        since, then = self.stored[0]
+        since, then = self.stored[0] if self.stored else (now, self.latest)
         if now - since < LEAST_SECONDS:
             return None
-        scale = 60 / (now - since)
-        return Totals(
-            (self.latest.rows - then.rows) * scale,
-            (self.latest.requests - then.requests) * scale,
-            (self.latest.tokens - then.tokens) * scale,
-        )
+        pairs = zip(astuple(self.latest), astuple(then), strict=True)
+        return Totals(*((latest - first) * 60 / (now - since) for latest, first in pairs))
 
 
 @dataclass(frozen=True, slots=True)
