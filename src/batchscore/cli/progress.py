@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from textwrap import wrap
-from types import TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -79,9 +78,7 @@ class Progress:
         self.thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.ended.set()
         self.wake.set()
         self.thread.join(LAST_SECONDS)

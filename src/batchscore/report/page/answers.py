@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -51,12 +51,8 @@ class Histogram:
     longest: int
 
 
-@dataclass(frozen=True, slots=True)
-class EnumCounts:
-    """The counts of an enum's values, also of those that do not occur; a missing field counts as null."""
-
-    field: str
-    counts: Mapping[str, int]
+#: The counts of the values of each enum field, also of those that do not occur.
+EnumCounts: TypeAlias = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +65,10 @@ class AnswerStats:
     different: int
     finish_reasons: dict[str, int]
     lengths: Sequence[Histogram]
-    enums: Sequence[EnumCounts] = ()
+    enums: EnumCounts = field(default_factory=dict)
 
 
-def answer_stats(answers: Sequence[Answer], enums: Sequence[EnumCounts] = ()) -> AnswerStats:
+def answer_stats(answers: Sequence[Answer], enums: EnumCounts | None = None) -> AnswerStats:
     """Return the statistics of answers, and the counts of their `enums`."""
     full = [answer for answer in answers if answer.characters]
     equal = Counter(answer.digest for answer in full)
@@ -87,7 +83,7 @@ def answer_stats(answers: Sequence[Answer], enums: Sequence[EnumCounts] = ()) ->
         different=len(equal),
         finish_reasons=dict(Counter(answer.finish_reason for answer in answers).most_common()),
         lengths=[each for each in lengths if each is not None],
-        enums=enums,
+        enums=enums or {},
     )
 
 
@@ -181,17 +177,17 @@ def enum_fields(schema: Any) -> dict[tuple[str, ...], list[Any]]:
     return found
 
 
-def enum_counts(answers: Sequence[Any], schema: Any) -> list[EnumCounts]:
-    """Return the counts of each enum field."""
-    shown = []
+def enum_counts(answers: Sequence[Any], schema: Any) -> EnumCounts:
+    """Return the counts of each enum field; a missing field counts as null."""
+    shown = {}
     for path, values in enum_fields(schema).items():
         known = {label(value): 0 for value in values}
         seen = Counter(label(value) for answer in answers for value in values_at(answer, path))
         counts = {name: seen.get(name, 0) for name in list(known)[:MOST_VALUES]}
         if "null" in seen:
             counts["null"] = seen["null"]
-        field = "".join(step if step == "[]" else f".{step}" for step in path).removeprefix(".")
-        shown.append(EnumCounts(field or "the answer", counts))
+        place = "".join(step if step == "[]" else f".{step}" for step in path).removeprefix(".")
+        shown[place or "the answer"] = counts
     return shown
 
 

@@ -33,10 +33,6 @@
     };
   }
 
-  function empty(value) {
-    return value === null || value === undefined;
-  }
-
   function dataset(spec, series) {
     var tint = colour(series.colour);
     var found = {
@@ -69,7 +65,7 @@
       // A point without neighbours has no line, so it gets a dot.
       found.pointRadius = function (context) {
         var at = context.dataIndex, data = series.data;
-        return empty(data[at - 1]) && empty(data[at + 1]) && !series.dashed ? 2.5 : 0;
+        return data[at - 1] == null && data[at + 1] == null && !series.dashed ? 2.5 : 0;
       };
       found.pointHitRadius = 8;
       found.fill = Boolean(series.fill);

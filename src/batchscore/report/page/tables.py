@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from batchscore.errors import EXIT_MEANINGS, ExitCode, count_text, duration_text, name_settings
@@ -201,16 +202,14 @@ def notices(runs: Sequence[RecordedRun]) -> Html:
     return details(f"{count_text(len(rows), 'notice')} during the runs", shown) if rows else shown
 
 
-def enums(found: Sequence[EnumCounts]) -> Html:
+def enums(found: EnumCounts) -> Html:
     """Return the values of the answers' enum fields, and how often they occur."""
     rows: list[Any] = []
-    for each in found:
-        whole = sum(each.counts.values()) or 1
-        shown = each.field
-        for value, count in each.counts.items():
+    for shown, counted in found.items():
+        whole, heads = sum(counted.values()) or 1, chain([shown], repeat(""))
+        for head, (value, count) in zip(heads, counted.items(), strict=False):
             share = percent_text(count, whole, decimals=1)
-            rows.append((name(shown), name(value), count, share, bar(count / whole)))
-            shown = ""
+            rows.append((name(head), name(value), count, share, bar(count / whole)))
     if not rows:
         return Html("")
     caption = "Values of the enum fields in the answers read"

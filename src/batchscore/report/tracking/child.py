@@ -215,10 +215,9 @@ def is_local(uri: str) -> bool:
 
 def is_installed(module: str) -> bool:
     """Whether a module can be imported."""
-    try:
+    with suppress(ModuleNotFoundError):
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+    return False
 
 
 def error_text(error: BaseException) -> str:
