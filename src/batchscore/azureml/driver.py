@@ -250,14 +250,12 @@ def is_settled(file: FileFinished, error_threshold: float) -> bool:
 def log_files(result: RunResult, environ: Mapping[str, str]) -> None:
     """Log how each file ended, and why if it is not settled."""
     for file in result.outcome.files:
-        figures = f"{count_text(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"
+        figures = f"{count_text(file.rows, 'row')}, {file.ok:,} scored, {file.failed:,} failed"
         if is_settled(file, result.settings.error_threshold):
             LOG.info("%s: %s", file.file, figures)
         elif file.state == "complete":
-            LOG.error(
-                "%s: %s: more than BATCHSCORE_ERROR_THRESHOLD (%g) allows. The reasons are in %s",
-                *(file.file, figures, result.settings.error_threshold, result.layout.errors),
-            )
+            text = "%s: %s: more than BATCHSCORE_ERROR_THRESHOLD (%g) allows. The reasons are in %s"
+            LOG.error(text, file.file, figures, result.settings.error_threshold, result.layout.errors)
         elif file.problem:
             LOG.error("%s cannot be scored: %s", file.file, name_variables(file.problem, environ))
         else:

@@ -141,8 +141,7 @@ class Measurement:
             figures = FileFigures(each.file.name)
             self.totals.files.append(figures)
             if each.file.name in self.scored.finished:
-                figures.rows = self.scored.manifests[each.file.name].rows
-                figures.known = figures.rows
+                figures.known = figures.rows = self.scored.manifests[each.file.name].rows
                 self.rows_left -= figures.rows
             elif share <= 0 or self.over:
                 figures.read = 0.0
@@ -286,13 +285,9 @@ class Measurement:
         else:
             given = part_given(file)
             figures.read = 1.0 if figures.read and given >= 1 else min(given, 0.999)
-        if self.totals.limited or (not figures.rows and not self.over):
-            figures.read = 1.0
-            return
-        if not figures.rows:
-            figures.read = 0.0
-            return
-        if figures.read < 1:
+        if self.totals.limited or not figures.rows:
+            figures.read = 1.0 if self.totals.limited or not self.over else 0.0
+        elif figures.read < 1:
             total = figures.rows_in_footer
             figures.scale = total / figures.rows if total else 1 / max(figures.read, 1e-9)
             manifest = self.scored.manifests.get(figures.file)

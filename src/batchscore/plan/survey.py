@@ -140,12 +140,8 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     options = read_options(settings)
     reserved = [name.lower() for name in RecordSchema(settings.task).own_names]
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
-    ready: list[ReadyFile] = []
-    problems: list[SkippedFile] = [*found.problems]
-    unfit: list[SkippedFile] = []
-    headed = 0
-    columns: dict[str, None] = {}
-    unsure: set[str] = set()
+    ready, problems, unfit = list[ReadyFile](), [*found.problems], list[SkippedFile]()
+    headed, columns, unsure = 0, dict[str, None](), set[str]()
     for listed in found.files:
         file = listed
         try:
@@ -273,11 +269,9 @@ def schema_for(
     for name in settings.keep:
         if columns and name != "*" and name not in columns:
             sure = shorten_names([each for each in columns if each not in unsure])
-            several = f" Give {setting_name('keep')} once for each column." if "," in name else ""
-            raise InputError(
-                f"no file has a column {name!r} ({setting_name('keep')})"
-                f"{f'; the columns are {sure}' if sure else ''}.{several}"
-            )
+            there = f"; the columns are {sure}." if sure else "."
+            there += f" Give {setting_name('keep')} once for each column." if "," in name else ""
+            raise InputError(f"no file has a column {name!r} ({setting_name('keep')}){there}")
     return schema
 
 
@@ -302,9 +296,7 @@ def columns_to_keep(
     taken = RecordSchema(settings.task).own_names
     clashing = [name for name in columns if name in taken and (name, settings.id) not in OWN_ID]
     if clashing:
-        hint = ""
-        if clashing == ["id"]:
-            hint = f" for the column {settings.id!r} ({setting_name('id')})"
+        hint = f" for the column {settings.id!r} ({setting_name('id')})" if clashing == ["id"] else ""
         raise UsageError(
             f"{setting_name('keep')} '*' would keep the column {clashing[0]!r}, a name that records use "
             f"themselves{hint}. Name the columns to keep instead."

@@ -133,8 +133,8 @@ class TrackingRun:
             if target is None:
                 return
             process = TrackingProcess(self.environ)
-            settings = {each.name: getattr(self.settings, each.name) for each in fields(self.settings)}
-            del settings["track"]
+            names = [each.name for each in fields(self.settings) if each.name != "track"]
+            settings = {name: getattr(self.settings, name) for name in names}
             tags = {
                 "batchscore.version": VERSION,
                 "batchscore.task": self.settings.task,
@@ -153,15 +153,14 @@ class TrackingRun:
         """
         now = time.monotonic()
         age, since = now - self.started, now - self.last
-        statistics = self.tally.statistics()
-        found = totals(statistics, self.settings.cost(statistics.prompt_tokens, statistics.completion_tokens))
+        tally = self.tally
+        found = totals(tally, self.settings.cost(tally.prompt_tokens, tally.completion_tokens))
         if self.settings.shared_output:
             figures = growth(found, self.before)
         else:
-            figures = found | {"rows_known": statistics.known, "files_finished": statistics.files_finished}
+            figures = found | {"rows_known": tally.known, "files_finished": tally.files_finished}
             figures |= rates(found, self.before, since, self.deployments)
-            if more is not None:
-                figures |= {**more, **counts_by_code(statistics)}
+            figures |= {} if more is None else {**more, **counts_by_code(tally)}
         self.before, self.last, self.next = found, now, now + seconds_to_next(age)
         return [(name, float(value), int(time.time() * 1000), int(age)) for name, value in figures.items()]
 
