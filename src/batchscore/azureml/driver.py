@@ -75,10 +75,7 @@ _process: ProcessSettings | None = None
 
 
 def init() -> None:
-    """Read and check the settings, once per process or more often; nothing is sent or written.
-
-    Raises a `BatchscoreError` if the settings cannot be used.
-    """
+    """Read the settings, once per process or more often; raises a `BatchscoreError` if they are wrong."""
     global _process  # noqa: PLW0603 - the host calls functions of a module, and keeps no object for them
     if _process is not None:
         _process.tracking.leave()

@@ -32,7 +32,7 @@ class Budget:
     whole_bytes: int
     sample_bytes: int
     least_bytes: int
-    seconds: float | None = None
+    seconds: float = inf
     counted_bytes: int = 256 * 2**10
     image_seconds: float = 10.0
 

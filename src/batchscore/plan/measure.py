@@ -102,8 +102,7 @@ class Measurement:
 
     def measure(self) -> PlanTotals:
         """Read all files, and pack their prompts into requests as the engine does."""
-        if self.budget.seconds is not None:
-            self.ends = self.clock() + self.budget.seconds
+        self.ends = self.clock() + self.budget.seconds
         self.images_end = self.clock() + self.budget.image_seconds
         rates = [tpm / 60 for tpm in self.rates if tpm is not None]
         # Each of several deployments has its own size of request; the larger ones take more of the work.

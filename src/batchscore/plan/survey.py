@@ -117,10 +117,7 @@ class Survey:
         return {"skipped": skipped, "link followed": [(each.name, each.target) for each in self.followed]}
 
     def remarks(self, word: Callable[[str], str] = str) -> dict[str, Any]:
-        """Return as JSON what was skipped, which links were followed, and how files are read.
-
-        `word` writes the names of settings.
-        """
+        """Return as JSON what was skipped or followed and how files are read; `word` writes setting names."""
         return {
             "skipped": [
                 {"name": each.name, "reason": name_settings(each.reason, word)} for each in self.skipped
@@ -171,10 +168,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
 
 
 def image_reader(file: InputFile, settings: Settings) -> ReadFile | None:
-    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base.
-
-    Those that standard input names are below the current folder.
-    """
+    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base."""
     if not settings.image:
         return None
     folder, root = file.path.parent, file.root

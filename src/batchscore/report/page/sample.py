@@ -69,10 +69,8 @@ WITHOUT_SAMPLE = Effort(records=0)
 
 
 def quickly(rows: int) -> Effort:
-    """Return the effort at the end of a run with this many scores.
-
-    The user should not wait then, and reading a score costs as much as making two or three.
-    """
+    """Return the effort at the end of a run with this many scores, when the user should not wait."""
+    # Reading a score costs as much as making two or three.
     return Effort(seconds=1.0, records=max(150, min(rows // 150, 1000)), parts=24, bytes=48 * 2**20)
 
 
