@@ -35,15 +35,8 @@ from batchscore.task import TASKS
 
 #: Settings whose variables a host may have for other runs, about files or records. Whoever calls a model that
 #: is served must not be able to name files.
-NOT_FOR_FRAMES = {
-    "output",
-    "model",
-    "usage",
-    "raw",
-    "image",
-    "image_detail",
-    *FileSettings.__annotations__.keys() - FOR_ROWS,
-}
+NOT_FOR_FRAMES = FileSettings.__annotations__.keys() - FOR_ROWS
+NOT_FOR_FRAMES |= {"output", "model", "usage", "raw", "image", "image_detail"}
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> ScoringModel:

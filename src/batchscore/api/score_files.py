@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchscore.api.score_rows import POLL_SECONDS
@@ -89,17 +90,9 @@ def score_files(
         if isinstance(event, Notice):
             LOG.info("%s", name_settings(event.text))
 
-    result = work_outside_loop(
-        lambda: run.score_files(
-            resolved.settings,
-            paths,
-            environ=os.environ,
-            listen=listen,
-            named=resolved.sources,
-            warnings=resolved.warnings,
-        ),
-        interrupted,
-    )
+    work = partial(run.score_files, resolved.settings, paths, environ=os.environ, listen=listen)
+    work = partial(work, named=resolved.sources, warnings=resolved.warnings)
+    result = work_outside_loop(work, interrupted)
     end, now = result.outcome, result.statistics
     return RunSummary(
         exit_code=result.exit_code,

@@ -126,11 +126,9 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSett
             "then. Set a shorter BATCHSCORE_DEADLINE.",
             *(ends, killed),
         )
-    LOG.info(
-        "batchscore %s: %s with %s, output %s, initial share of the quota %g, deadline of a call %s.",
-        *(VERSION, settings.task, settings.model, settings.output, settings.quota_share),
-        settings.deadline or "none",
-    )
+    text = "batchscore %s: %s with %s, output %s, initial share of the quota %g, deadline of a call %s."
+    shown = (VERSION, settings.task, settings.model, settings.output, settings.quota_share)
+    LOG.info(text, *shown, settings.deadline or "none")
     # Calls are many and short, so MLflow has one listener per process.
     log = progress_log(settings, environ)
     tracking = TrackingRun(settings, environ, log, f"{platform.node() or 'host'}-{os.getpid()}")

@@ -321,11 +321,8 @@ class Measurement:
 
 
 #: The figures of a file that are sums over its rows.
-ADDED = tuple(
-    declared.name
-    for declared in fields(FileFigures)
-    if declared.name not in {"file", "read", "scale", "rows", "rows_in_footer", "problem"}
-)
+_OTHERS = {"file", "read", "scale", "rows", "rows_in_footer", "problem"}
+ADDED = tuple(each.name for each in fields(FileFigures) if each.name not in _OTHERS)
 
 
 def add_up(group: Sequence[FileFigures]) -> dict[str, float]:

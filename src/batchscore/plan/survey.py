@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,18 +182,9 @@ def image_reader(file: InputFile, settings: Settings) -> ReadFile | None:
 
 def read_options(settings: Settings) -> ReadOptions:
     """Return how these settings read files."""
-    return ReadOptions(
-        txt=settings.txt,
-        max_row_bytes=settings.max_row_bytes,
-        encoding=settings.encoding,
-        delimiter=DELIMITERS.get(settings.delimiter, settings.delimiter),
-        quote=settings.quote,
-        escape=settings.escape,
-        no_header=settings.no_header,
-        skip_lines=settings.skip_lines,
-        records=settings.records,
-        sheet=settings.sheet,
-    )
+    names = [each.name for each in fields(ReadOptions) if each.name != "columns"]
+    options = ReadOptions(**{name: getattr(settings, name) for name in names})
+    return replace(options, delimiter=DELIMITERS.get(options.delimiter, options.delimiter))
 
 
 def has_late_column(file: InputFile, options: ReadOptions, name: str) -> bool:

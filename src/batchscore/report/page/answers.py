@@ -95,12 +95,8 @@ def histogram(unit: str, lengths: Sequence[int]) -> Histogram | None:
     # A few very long answers would squeeze all others into one bar: the last bar counts them.
     top = int(ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)]) + 1
     # A round width: 1, 2, 5, 10, 20, 50, …
-    width = next(
-        step * 10**power
-        for power in itertools.count()
-        for step in (1, 2, 5)
-        if step * 10**power * MOST_BARS >= top
-    )
+    widths = (step * 10**power for power in itertools.count() for step in (1, 2, 5))
+    width = next(width for width in widths if width * MOST_BARS >= top)
     longest = int(ordered[-1])
     bars = min(longest // width + 1, MOST_BARS + 1)
     counts = np.bincount(np.minimum(ordered // width, bars - 1), minlength=bars).tolist()

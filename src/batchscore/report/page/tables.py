@@ -37,12 +37,10 @@ UNITS = {
     "quota_share": "of the quota",
     "batch_size": "rows per request",
     "max_concurrency": "requests",
-    "timeout": "seconds",
-    "max_outage": "seconds",
+    **dict.fromkeys(("timeout", "max_outage"), "seconds"),
     "max_row_bytes": "bytes",
     "max_tokens": "tokens per answer",
-    "price_in": "per million tokens",
-    "price_out": "per million tokens",
+    **dict.fromkeys(("price_in", "price_out"), "per million tokens"),
 }
 
 #: A code with more rows is folded at first.
@@ -146,11 +144,8 @@ def result_text(run: RecordedRun) -> str | None:
 
 def readings(runs: Sequence[RecordedRun]) -> Html:
     """Return how the last run read its files, and which columns it sent."""
-    rows = [
-        (name(text(each.get("files"))), name(text(each.get("how"))))
-        for run in runs[-1:]
-        for each in items(run.record.get("read_as"))
-    ][:MOST_READINGS]
+    read = items(runs[-1].record.get("read_as")) if runs else []
+    rows = [(name(text(each.get("files"))), name(text(each.get("how")))) for each in read[:MOST_READINGS]]
     return table("How the last run read its files, and which columns it sent", "files, how:l", rows)
 
 
