@@ -271,8 +271,8 @@ def retries(runs: Sequence[RecordedRun]) -> Html:
     if not causes:
         words = "No request failed." if runs else "No record of a run could be read."
         return element("p", words, class_="note")
-    first, *_ = listed = causes.most_common(MOST_CAUSES)
-    rows = [(code_text(cause), status, n, bar(n / first[1])) for (cause, status), n in listed]
+    listed = causes.most_common(MOST_CAUSES)
+    rows = [(code_text(cause), status, n, bar(n / listed[0][1])) for (cause, status), n in listed]
     columns = "cause, HTTP status:n, requests:n, "
     return table("Requests that were retried or failed, by cause", columns, rows)
 

@@ -146,9 +146,9 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     places = np.pad(left * sizes, ((0, 0), (0, 1)))[:, :2]
     # The sign of an axis is arbitrary; the largest score is made positive, so that it is the same everywhere.
     places *= np.where(places[np.abs(places).argmax(axis=0), [0, 1]] < 0, -1, 1)
-    first, second, *_ = *(float(size) ** 2 / total for size in sizes), 0.0
+    shares = [*(float(size) ** 2 / total for size in sizes), 0.0]
     most = float(np.finfo(np.float32).max)
-    return np.clip(places * scale, -most, most).astype(np.float32), (first, second)
+    return np.clip(places * scale, -most, most).astype(np.float32), (shares[0], shares[1])
 
 
 def points_by_file(vectors: VectorMap, most: int) -> list[tuple[str, list[int]]]:
