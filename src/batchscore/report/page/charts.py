@@ -25,7 +25,7 @@ from batchscore.report.words import large_count_text, percent_text, short_name
 #: With fewer requests a chart shows nothing useful.
 FEWEST_REQUESTS = 3
 
-#: Colours of a map by file; of more files, the last colour is that of all others.
+#: Colours of a map by file, most points first; if there are more files, the last is that of all others.
 COLOURS = ("c1", "c2", "c3", "c4", "c5", "c6", "c7", "c9", "c10", "c8")
 
 

@@ -86,7 +86,7 @@ def table(caption: str, columns: str, rows: Sequence[Sequence[Any]]) -> Html:
         text, _, kind = each.partition(":")
         kinds.append(kind)
         head.append(element("th", text, scope="col", class_="figure" if kind == "n" else "words"))
-    body = (element("tr", *map(cell, row, kinds)) for row in rows)
+    body = (element("tr", *(cell(*each) for each in zip(row, kinds, strict=True))) for row in rows)
     lines = (element("thead", element("tr", *head)), element("tbody", *body))
     inner = element("table", *lines, aria_label=caption)
     scroll = element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
