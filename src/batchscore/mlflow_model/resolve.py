@@ -45,7 +45,7 @@ SAME = {
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSettings:
-    """Checked settings; `sources` names the variable, file or model of values, not flags."""
+    """Checked settings. `sources` names each value's variable, file or model; `warnings` are for the user."""
 
     settings: Settings
     sources: Mapping[str, str]
