@@ -14,7 +14,7 @@ from batchscore.output.incremental.carry_over import carry_over_file, index_answ
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
-from batchscore.read.options import ReadOptions
+from batchscore.read.input_file import ReadOptions
 from batchscore.rows import Listen, Notice
 from batchscore.stores.address import Place
 

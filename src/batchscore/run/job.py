@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from batchscore.engine import end_task
 from batchscore.engine.engine import Engine
 from batchscore.errors import OutputError, UnreadableFile
-from batchscore.output.ledger import Ledger, scores_in_journal
+from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import Part
 from batchscore.rows import Attempt, Event, FileFinished, Listen, RowError, RowsSettled, Score, Settled
@@ -185,7 +185,7 @@ class Job:
                 except OutputError as error:
                     failure = error
                     with suppress(OutputError):
-                        saved, lost = scores_in_journal(self.ledger, part)
+                        saved, lost = self.ledger.scores_in_journal(part)
                         in_journal, not_saved = in_journal + saved, not_saved + lost
                 if part.number not in manifest.parts:  # none of its rows is settled, or it cannot be written
                     unscored += part.read
