@@ -103,12 +103,14 @@ def score_and_print(
     `content` is the name and digest of standard input, if that is the INPUT.
     """
     from batchscore.cli.standard_output import file_for, print_scores  # noqa: PLC0415 - few runs
+    from batchscore.output.spec import StandardOutput  # noqa: PLC0415
 
     file = file_for(chosen.settings, inputs, content=content, as_json=events.enabled)
-    chosen = replace(chosen, settings=replace(chosen.settings, output=str(file)))
+    chosen = replace(chosen, settings=replace(chosen.settings, output=StandardOutput(file)))
     finished = score_and_show(inputs, chosen, events, quiet=quiet, verbose=verbose, printed=True)
     if finished.file_written:
-        is_complete = finished.exit_code is ExitCode.DONE and not finished.outcome.failed
+        end = finished.outcome
+        is_complete = finished.exit_code is ExitCode.DONE and not (end.failed or end.limited)
         print_scores(file, is_complete=is_complete)
     return finished.exit_code
 
