@@ -154,9 +154,9 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             if FORMATS[file.suffix].is_text:
                 file = with_encoding(file, options)
             with open_rows(file, options) as table:
+                notes = (standard_input_note(file, settings, table), *table.notes) if piped else table.notes
                 read_file = image_reader(file, settings, piped=piped)
                 builder = builder_for(table, spec, reserved, read_file=read_file)
-                notes = (standard_input_note(file, settings, table), *table.notes) if piped else table.notes
                 ready.append(ReadyFile(file, builder, notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.columns if table.hidden else ())

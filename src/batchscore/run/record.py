@@ -29,7 +29,7 @@ from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit
 from batchscore.output.manifest_check import COSTS
 from batchscore.output.run_records import RecordedCounts, RecordedFile
-from batchscore.output.spec import Output
+from batchscore.output.spec import Output, StandardOutput
 from batchscore.plan.survey import Survey
 from batchscore.read.input_file import is_standard_input
 from batchscore.report.run_end import RunEnd
@@ -115,6 +115,8 @@ class RunStart:
             [each.to_json() for file, each in complete.items() if file not in completed] if complete else []
         )
         settings = {each.name: getattr(self.settings, each.name) for each in fields(self.settings)}
+        if isinstance(self.settings.output, StandardOutput):
+            settings["output"] = "-"
         return {
             "version": VERSION,
             "started": datetime.fromtimestamp(self.started, timezone.utc).isoformat(timespec="seconds"),
