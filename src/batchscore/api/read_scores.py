@@ -20,9 +20,9 @@ from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import read_manifests
 from batchscore.output.missing import error_of_missing, missing_files, recorded_files
+from batchscore.output.part_files import RecordCheck, refuse_changed
 from batchscore.output.records.formats import RECORD_SUFFIXES, TABLE_SUFFIXES, suffixes_text
 from batchscore.output.records.schema import answer_schema_in
-from batchscore.output.stated_scores import RecordCheck, refuse_changed
 from batchscore.settings.checks import value_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of

@@ -34,13 +34,11 @@ from batchscore.prompts.image_header import MOST_IMAGE_BYTES
 from batchscore.prompts.images import ReadFile
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
-from batchscore.read.encoding import with_encoding
 from batchscore.read.files import FollowedLink, digest, find_files
-from batchscore.read.formats import FORMATS
-from batchscore.read.input_file import InputFile, is_standard_input, with_images
+from batchscore.read.formats import FORMATS, open_table
+from batchscore.read.input_file import AUTO, InputFile, ReadOptions, is_standard_input, with_images
 from batchscore.read.missing_inputs import SkippedFile, images_together
-from batchscore.read.open import open_table
-from batchscore.read.options import AUTO, ReadOptions
+from batchscore.read.stream import with_encoding
 from batchscore.rows import Row, Table
 from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings

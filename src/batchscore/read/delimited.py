@@ -26,8 +26,7 @@ from batchscore.read.dialect import (
     unnamed,
 )
 from batchscore.read.first_bytes import other_than_cells, what_it_is
-from batchscore.read.input_file import InputFile
-from batchscore.read.options import ReadOptions
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
     Rows,
     iterate,

@@ -17,12 +17,10 @@ import orjson
 from batchscore.errors import UnreadableFile
 from batchscore.read.delimited import SAMPLE, delimited_table, dialect_of
 from batchscore.read.dialect import DELIMITERS, look_like_names
-from batchscore.read.encoding import with_encoding
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import AUTO, InputFile, ReadOptions
 from batchscore.read.json_rows import BETWEEN, DECODER
 from batchscore.read.lines import ARRAY
-from batchscore.read.options import AUTO, ReadOptions
-from batchscore.read.stream import beginning, text_blocks
+from batchscore.read.stream import beginning, text_blocks, with_encoding
 from batchscore.rows import TEXT_COLUMN, Row
 
 #: Rows of a table, and lines of other texts, that are looked at.

@@ -14,8 +14,7 @@ from typing import BinaryIO
 
 from batchscore.errors import InputError, OutputError, UnreadableFile
 from batchscore.read.formats import COMPRESSIONS
-from batchscore.read.input_file import InputFile, StandardInput
-from batchscore.read.options import AUTO, ReadOptions
+from batchscore.read.input_file import AUTO, InputFile, ReadOptions, StandardInput
 from batchscore.read.text_format import suffix_of_text
 
 #: The INPUT that means standard input.

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError, OutputError
-from batchscore.output.find import output_folder, tasks_in
+from batchscore.output.find import output_folder, refuse_links, tasks_in
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import (
     Manifest,
@@ -27,7 +27,6 @@ from batchscore.output.manifest import (
     visible_names,
 )
 from batchscore.output.missing import RecordedFiles, recorded_files
-from batchscore.output.planted_links import refuse_links
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
