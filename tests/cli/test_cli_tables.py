@@ -252,7 +252,7 @@ def test_a_killed_run_of_standard_input_pays_for_no_answer_twice(
     with rows.open() as stream:
         process = batchscore.start(*score, env=environ, stdin=stream)
         with process:
-            deployment.wait_for(12)
+            deployment.wait_for(12, 60)
             process.interrupt(signal.SIGKILL)
     asked = deployment.statistics().count
     with rows.open() as stream:

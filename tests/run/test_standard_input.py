@@ -73,6 +73,7 @@ def named(data: bytes, chosen: str = "auto", columns: Sequence[str] = (), **opti
         (b'{"data": [\n{"text": "' + b"long " * 30_000 + b'"}]}\n', "json"),
         (b"[\n" + b'{"text": "b"},\n' * 9_000 + b"{}]\n", "json"),
         (b"{'text': 'a'}\n{'text': 'b'}\n", "json"),
+        (b'{"text": "' + b"long " * 20_000 + b'\n{"text": "b"}\n{"text": "c"}\n', "jsonl"),
         (b"[INFO] it begins\n[INFO] it ends\n", "txt"),
         (b"[2026-01-01 10:00:00] a, b\n[2026-01-01] c\n", "txt"),
     ],
@@ -105,6 +106,13 @@ def test_a_header_with_all_the_columns_that_are_named_makes_a_table(
     data: bytes, columns: Sequence[str], suffix: str
 ) -> None:
     assert named(data, columns=columns) == f"stdin.{suffix}"
+
+
+def test_a_first_line_that_may_be_the_header_of_one_column_is_refused() -> None:
+    with pytest.raises(InputError, match="may be the header of a column: if it is, give "):
+        named(b"review\nIt is good.\nIt is bad.\n")
+    assert named(b"review\nIt is good.\nIt is bad.\n", "txt") == "stdin.txt"
+    assert named(b"ok\nno\n") == "stdin.txt"
 
 
 def test_other_inputs_are_given_as_they_are_and_refused_beside_it() -> None:

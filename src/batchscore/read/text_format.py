@@ -14,11 +14,11 @@ from statistics import mode
 
 import orjson
 
-from batchscore.errors import UnreadableFile
+from batchscore.errors import UnreadableFile, setting_name
 from batchscore.read.delimited import SAMPLE, delimited_table, dialect_of
 from batchscore.read.dialect import DELIMITERS, look_like_names
 from batchscore.read.input_file import AUTO, InputFile, ReadOptions
-from batchscore.read.json_rows import BETWEEN, DECODER
+from batchscore.read.json_rows import BETWEEN, DECODER, PEEKED_BYTES
 from batchscore.read.lines import ARRAY
 from batchscore.read.stream import beginning, text_blocks, with_encoding
 from batchscore.rows import TEXT_COLUMN, Row
@@ -33,11 +33,11 @@ _CUT = 16
 def suffix_of_text(file: InputFile, named: Collection[str], options: ReadOptions) -> str:
     """Return the suffix of a text by its content; `named` are the columns that the settings name.
 
-    Raises `UnreadableFile` if it is no text.
+    Raises `UnreadableFile` if it is no text, or if it is not clear whether it has a header.
     """
     file = with_encoding(replace(file, suffix=".txt"), options)
-    with text_blocks(file, size=SAMPLE) as blocks:
-        sample, whole = beginning(blocks, SAMPLE)
+    with text_blocks(file) as blocks:
+        sample, whole = beginning(blocks, PEEKED_BYTES)
     text = sample.decode(errors="replace").lstrip()
     lines = list(filter(None, map(str.strip, text.splitlines())))
     if not whole and len(lines) > 1:
@@ -50,7 +50,7 @@ def _json_suffix(text: str, lines: list[str], *, whole: bool) -> str:
     objects = sum(map(_is_object, lines))
     if text.startswith("{"):
         if _is_object(lines[0]):
-            return ".jsonl"
+            return ".jsonl" if len(lines[0]) < SAMPLE else ".json"  # which is read in the same way
         return ".jsonl" if objects and _is_broken(text, whole=whole) else ".json"
     is_array = ARRAY.match(text.encode()) is not None or (text.startswith("[") and _is_json(lines[0]))
     if is_array and not (objects and _is_json(lines[0])):
@@ -107,6 +107,9 @@ def _table_suffix(file: InputFile, lines: list[str], named: Collection[str], opt
     if (named and names.issuperset(named)) or table.columns == (TEXT_COLUMN,):
         return suffix
     if len(table.columns) < 2:
+        if not named and table.columns and look_like_names(table.columns) and len(table.columns[0]) > 2:
+            choice = f"if it is, give {setting_name('stdin_format')} csv, and if it is a text, txt"
+            raise UnreadableFile(file.name, f"its first line may be the header of a column: {choice}")
         return suffix if _are_alike(lines[1:]) else ".txt"
     return suffix if good * 2 > rows or look_like_names(table.columns) else ".txt"
 
