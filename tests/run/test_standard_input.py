@@ -67,6 +67,7 @@ def named(data: bytes, chosen: str = "auto", columns: Sequence[str] = (), **opti
         (b'xt": "a"}\n{"text": "b"}\n', "jsonl"),
         (b'Loading\n{"text": "b"}\n{"text": "c"}\n', "jsonl"),
         (b'["a"]\n{"text": "b"}\n{"text": "c"}\n', "jsonl"),
+        ('{"text": "a\u2028b"}\n{"text": "b"}\n'.encode(), "jsonl"),
         (b'{"text": NaN}\n{"text": "b"}\n', "json"),
         (b'{"data": [\n{"text": "b"},\n{"text": "c"}\n]}\n', "json"),
         (b'{"data": [\n' + b'{"text": "b"},\n' * 9_000 + b'{"text": "c"}]}\n', "json"),

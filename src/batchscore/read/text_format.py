@@ -7,7 +7,9 @@ JSON: what these cannot be is refused with a message, and bare texts would be pa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import islice
 from statistics import mode
@@ -26,6 +28,12 @@ from batchscore.rows import TEXT_COLUMN, Row
 #: Rows of a table, and lines of other texts, that are looked at.
 _ROWS, _LINES = 100, 20
 
+#: Line ends of all formats; a string of JSON may hold what else Python takes for one.
+_LINE_END = re.compile(r"[\r\n]+")
+
+#: Characters that show whether a text begins as an array.
+_START = 4096
+
 #: A value may be cut this many characters before the end of the sample, a string anywhere.
 _CUT = 16
 
@@ -39,7 +47,7 @@ def suffix_of_text(file: InputFile, named: Collection[str], options: ReadOptions
     with text_blocks(file) as blocks:
         sample, whole = beginning(blocks, PEEKED_BYTES)
     text = sample.decode(errors="replace").lstrip()
-    lines = list(filter(None, map(str.strip, text.splitlines())))
+    lines = list(filter(None, map(str.strip, _LINE_END.split(text))))
     if not whole and len(lines) > 1:
         lines.pop()
     return _json_suffix(text, lines[:_LINES], whole=whole) or _table_suffix(file, lines, named, options)
@@ -52,7 +60,9 @@ def _json_suffix(text: str, lines: list[str], *, whole: bool) -> str:
         if _is_object(lines[0]):
             return ".jsonl" if len(lines[0]) < SAMPLE else ".json"  # which is read in the same way
         return ".jsonl" if objects and _is_broken(text, whole=whole) else ".json"
-    is_array = ARRAY.match(text.encode()) is not None or (text.startswith("[") and _is_json(lines[0]))
+    is_array = ARRAY.match(text[:_START].encode()) is not None or (
+        text.startswith("[") and _is_json(lines[0])
+    )
     if is_array and not (objects and _is_json(lines[0])):
         return ".json"
     return ".jsonl" if objects and objects * 2 >= len(lines) else ".json" if is_array else ""
@@ -98,11 +108,9 @@ def _table_suffix(file: InputFile, lines: list[str], named: Collection[str], opt
     except UnreadableFile:
         return suffix if _are_alike(lines) else ".txt"
     good = rows = 0
-    try:
+    with closing(table.rows), suppress(UnreadableFile):  # type: ignore[type-var]
         for row in islice(table.rows, _ROWS):
             good, rows = good + isinstance(row, Row), rows + 1
-    except UnreadableFile:  # the rows before that count
-        pass
     names = {name.strip() for name in table.columns}
     if (named and names.issuperset(named)) or table.columns == (TEXT_COLUMN,):
         return suffix
