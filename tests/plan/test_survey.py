@@ -368,10 +368,10 @@ def piped(name: str, content: str, **more: Any) -> Survey:
 def test_the_format_of_standard_input_is_said_also_of_bare_texts() -> None:
     by_content = "(--stdin_format names another)"
     for name, content in (("stdin.txt", "one\n"), ("stdin.csv", "text\none\n")):
-        ((said, of), *_) = piped(name, content).said
+        ((of, said), *_) = piped(name, content).said
         found = name_settings(said, lambda name: f"--{name}")
         assert (found, of) == (f"format {name[-3:]}, by its content {by_content}", name)
-    ((said, _),) = piped("stdin.txt", "one\n", stdin_format="txt", column="text").said
+    ((_, said),) = piped("stdin.txt", "one\n", stdin_format="txt", column="text").said
     assert name_settings(said) == "format txt, as stdin_format says"
     # A file that the user named is no standard input, whatever its folder is called.
     assert surveyed({"batchscore-stdin-1/stdin.txt": "one\n"}).said == []
