@@ -93,12 +93,37 @@ def test_a_changed_picture_is_a_changed_row(batchscore: Cli, files: Files, deplo
     for verb in ("score", "plan"):
         refused = batchscore(*[verb, *command(deployment)[1:]])
         assert refused.exit_code == 1
-        assert "has changed since it was scored" in refused.said
+        assert "data.csv: an image of the column photo has changed since it was scored" in refused.said
     assert sent(deployment) == []
     assert batchscore(*command(deployment, "--incremental")).exit_code == 0
     assert sent(deployment) == sorted([as_url(new, "png"), as_url(added, "png")])
     assert batchscore(*command(deployment, "--incremental")).exit_code == 0
     assert sent(deployment) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replaced", ["not sent yet", "sent already"])
+def test_an_output_is_of_the_pictures_that_were_sent(
+    replaced: str, batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """A picture may be replaced while the run lasts."""
+    files.csv("in/data.csv", [{"photo": f"{number}.png"} for number in range(20)])
+    for number in range(20):
+        files.bytes(f"in/{number}.png", png(10 + number))
+    deployment.will_be_slow(0.2, times=1000)
+    with batchscore.start(*command(deployment, "--max-concurrency", "1")) as running:
+        while deployment.statistics().count < 3:
+            time.sleep(0.02)
+        files.bytes("in/19.png" if replaced == "not sent yet" else "in/0.png", new := png(7))
+        assert running.finish().exit_code == 0
+    assert (as_url(new, "png") in sent(deployment)) == (replaced == "not sent yet")
+    again = batchscore(*command(deployment))
+    if replaced == "not sent yet":
+        assert (again.exit_code, sent(deployment)) == (0, [])
+    else:
+        assert "data.csv: an image of the column photo has changed since it was scored" in again.said
+        assert batchscore(*command(deployment, "--incremental")).exit_code == 0
+        assert sent(deployment) == [as_url(new, "png")]
 
 
 @pytest.mark.slow

@@ -268,6 +268,18 @@ def test_rows_that_may_not_name_files_never_open_one(tmp_path: Path) -> None:
         assert "may not name files here" in error({"photo": cell}).message
 
 
+@pytest.mark.parametrize("text", ["a", "", None])
+@pytest.mark.parametrize("photo", [PNG, [PNG, URL], b"", "a.png", b"hello", object()], ids=range(6))
+def test_the_digest_of_what_is_sent_is_that_of_what_a_later_run_finds(text: object, photo: object) -> None:
+    values = {"photo": photo, "text": text}
+    table = Table(tuple(values), ("text",), headerless=False, rows=iter(()))
+    settings = Settings(task="chat", model="m", output="o", image=("photo",), column="text")
+    builder = builder_for(table, parse_spec(cut(PromptSettings, settings)), read_file=missing)
+    found: list[bytes] = []
+    builder.build(Row("f", 0, values), found.append)
+    assert b"".join(found) == builder.digest_of_images(Row("f", 0, values))
+
+
 def test_an_empty_text_is_an_empty_row_also_with_an_image() -> None:
     assert error({"photo": PNG, "q": " "}, prompt="{q}").code is ErrorCode.EMPTY_INPUT
 

@@ -19,6 +19,7 @@ from batchscore.output.conflicts import (
     discard_scores,
     error_of_change,
     error_of_simulator,
+    images_text,
     refuse_foreign_files,
     refuse_other_length,
     refuse_other_settings,
@@ -208,7 +209,7 @@ def begin_file(
     spec, retry_errors = ledger.spec, ledger.spec.retry_errors
     manifest = ledger.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
     if manifest.state == "complete" and manifest.input != digest:
-        raise error_of_change(spec, file)
+        raise error_of_change(spec, file, manifest.input, digest)
     committed = manifest.parts
     manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
     damaged = committed.keys() - manifest.parts.keys()
@@ -229,6 +230,7 @@ def begin_file(
         journals=ledger.journals,
         damaged=frozenset(damaged),
         retry_errors=retry_errors,
+        images=images_text(spec),
         advice=advice_on_change(spec, file),
     )
     return ledger.open[file]

@@ -6,15 +6,10 @@ left out; only if no file remains is that an error of the run.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
-
-import xxhash
 
 from batchscore.errors import (
     InputError,
@@ -31,22 +26,20 @@ from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import check_table, is_table
 from batchscore.prompts.columns import path_of, resolve, shorten_name, shorten_names
 from batchscore.prompts.image_header import MOST_IMAGE_BYTES
-from batchscore.prompts.images import ReadFile
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.encoding import with_encoding
-from batchscore.read.files import FollowedLink, digest, find_files
+from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS
-from batchscore.read.input_file import STANDARD_INPUT_FOLDER, InputFile, with_images
+from batchscore.read.input_file import InputFile
 from batchscore.read.missing_inputs import SkippedFile, images_together
-from batchscore.read.open import open_table
+from batchscore.read.named_files import reader_beside
+from batchscore.read.open import open_rows
 from batchscore.read.options import ReadOptions
-from batchscore.rows import Row, Table
 from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, RecordSettings, cut
-from batchscore.stores.address import Place, place_of
-from batchscore.stores.below import FolderReader
+from batchscore.stores.address import Place
 
 #: `--keep '*'` with these columns and ids: the column is in the record's `id`.
 OWN_ID = (("id", "id"), ("id", None))
@@ -59,24 +52,6 @@ class ReadyFile:
     file: InputFile
     builder: PromptBuilder
     notes: tuple[str, ...] = ()
-
-    def digest(self, options: ReadOptions, is_over: Callable[[], bool] = lambda: False) -> str:
-        """Return the digest of the file, with that of images that its rows name; raises `UnreadableFile`.
-
-        `is_over` says whether the images are not needed any more.
-        """
-        own = digest(self.file.path)
-        images = self.builder.images
-        if images is None or images.read_file is None:
-            return own
-        named = xxhash.xxh3_128()
-        with open_rows(self.file, options, self.builder.columns) as table:
-            for row in table.rows:
-                if is_over():
-                    return own
-                if isinstance(row, Row):
-                    named.update(self.builder.digest_of_images(row))
-        return with_images(own, named.hexdigest())
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -152,8 +127,12 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
         try:
             if FORMATS[file.suffix].is_text:
                 file = with_encoding(file, options)
+            read_image = None
+            if settings.image:
+                root, links = settings.base_dir, settings.follow_links
+                read_image = reader_beside(file, root, MOST_IMAGE_BYTES, follow_links=links)
             with open_rows(file, options) as table:
-                builder = builder_for(table, spec, reserved, read_file=image_reader(file, settings))
+                builder = builder_for(table, spec, reserved, read_file=read_image)
                 ready.append(ReadyFile(file, builder, table.notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.columns if table.hidden else ())
@@ -180,22 +159,6 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
         found.followed,
         answers,
     )
-
-
-def image_reader(file: InputFile, settings: Settings) -> ReadFile | None:
-    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base.
-
-    Those that standard input names are below the current folder.
-    """
-    if not settings.image:
-        return None
-    folder, root = file.path.parent, file.root
-    if folder.name.startswith(STANDARD_INPUT_FOLDER):
-        folder = root = Path.cwd()
-    elif settings.base_dir is not None:
-        root = place_of(settings.base_dir)
-    reader = FolderReader(folder, root or folder, MOST_IMAGE_BYTES, settings.follow_links)
-    return lambda name: reader.read(os.fspath(name))
 
 
 def read_options(settings: Settings) -> ReadOptions:
@@ -233,23 +196,6 @@ def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
         others += " The others hold bare texts, which fit any column name, so the name may be misspelt."
     end = "" if not others or first.reason.endswith((".", "?")) else "."
     return InputError(f"{first.name}: {first.reason}{end}{others}")
-
-
-@contextmanager
-def open_rows(
-    file: InputFile, options: ReadOptions, columns: frozenset[str] | None = None
-) -> Iterator[Table]:
-    """Open a file's table, and close it even if its rows were not all read.
-
-    Its rows have at least these `columns`, by default all.
-    """
-    table = open_table(file, replace(options, columns=columns))
-    try:
-        yield table
-    finally:
-        close = getattr(table.rows, "close", None)
-        if close is not None:
-            close()
 
 
 def schema_for(

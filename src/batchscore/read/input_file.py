@@ -37,13 +37,3 @@ class InputFile:
     def open(self) -> io.RawIOBase:
         """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""
         return open_raw(self.path)
-
-
-def with_images(digest: str, images: str) -> str:
-    """Return a file's digest with that of the images that its rows name."""
-    return f"{digest}+{images}"
-
-
-def without_images(digest: str) -> str:
-    """Return the digest of a file alone."""
-    return digest.partition("+")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from batchscore.read.encoding import with_encoding
@@ -28,6 +28,23 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     if file.encoding not in {None, UTF_8}:
         table = replace(table, notes=(f"encoding {file.encoding}", *table.notes))
     return with_partitions(table, file, options.columns)
+
+
+@contextmanager
+def open_rows(
+    file: InputFile, options: ReadOptions, columns: frozenset[str] | None = None
+) -> Iterator[Table]:
+    """Open a file's table, and close it even if its rows were not all read.
+
+    Its rows have at least these `columns`, by default all.
+    """
+    table = open_table(file, replace(options, columns=columns))
+    try:
+        yield table
+    finally:
+        close = getattr(table.rows, "close", None)
+        if close is not None:
+            close()
 
 
 def with_partitions(table: Table, file: InputFile, columns: frozenset[str] | None) -> Table:

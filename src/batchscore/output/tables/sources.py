@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from batchscore.errors import InputChanged, InputError, UnreadableFile, setting_name
+from batchscore.output.input_digest import without_images
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, part_files_of
 from batchscore.output.part_files import read_part, refuse_damaged
@@ -22,7 +23,7 @@ from batchscore.read.dataset_folders import partitions_of
 from batchscore.read.encoding import with_encoding
 from batchscore.read.files import digest
 from batchscore.read.formats import FORMATS, suffix_of
-from batchscore.read.input_file import UTF_8, InputFile, without_images
+from batchscore.read.input_file import UTF_8, InputFile
 from batchscore.read.open import open_table
 from batchscore.read.options import ReadOptions
 from batchscore.rows import Row, Score, Settled, UnreadableRow
