@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_records import codes, whole
 
+from measured import MEASURE
 from pictures import KINDS, png
 from simulated import Deployment
 
@@ -124,6 +127,35 @@ def test_an_output_is_of_the_pictures_that_were_sent(
         assert "data.csv: an image of the column photo has changed since it was scored" in again.said
         assert batchscore(*command(deployment, "--incremental")).exit_code == 0
         assert sent(deployment) == [as_url(new, "png")]
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_large_pictures_after_small_ones_take_as_much_memory_as_the_docs_say(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Docs: requests in flight hold at most about 160 MB; all of these would hold 500 MB."""
+    small = [{"photo": "a.png", "text": f"row {row}"} for row in range(400)]
+    more = [{"photo": "b.png", "text": f"large {row}"} for row in range(40)]
+    for folder, rows in (("few", small), ("many", small + more)):
+        files.csv(f"{folder}/data.csv", rows)
+        files.bytes(f"{folder}/a.png", PNG)
+        files.bytes(f"{folder}/b.png", png(more=5_000_000))
+    deployment.will_be_slow(1.0, times=1000)
+    peaks = []
+    for folder in ("few", "many"):
+        words = ["score", folder, "-o", f"out-{folder}", "--task", "chat", "-m", deployment.name, "--quiet"]
+        command = [sys.executable, "-m", "batchscore", *words, "--image", "photo", "--column", "text"]
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, *command],
+            env={**os.environ, **batchscore.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.split()[-1]) / 1000)
+    assert peaks[1] - peaks[0] < 200, peaks
 
 
 @pytest.mark.slow
