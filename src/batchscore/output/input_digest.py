@@ -12,9 +12,8 @@ import xxhash
 
 from batchscore.prompts.prompt import PromptBuilder
 from batchscore.read.files import digest
-from batchscore.read.input_file import InputFile
-from batchscore.read.open import open_rows
-from batchscore.read.options import ReadOptions
+from batchscore.read.formats import open_rows
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.rows import Row
 
 

@@ -15,7 +15,7 @@ from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.output.input_digest import digest_input
 from batchscore.plan.survey import Survey
-from batchscore.read.open import open_rows
+from batchscore.read.formats import open_rows
 from batchscore.rows import Listen, Notice
 from batchscore.stores.address import Place
 

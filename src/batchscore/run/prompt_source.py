@@ -17,7 +17,7 @@ from batchscore.output.manifest import Manifest
 from batchscore.output.parts import FileInParts, damage_text
 from batchscore.plan.survey import ReadyFile, Survey
 from batchscore.read.files import digest
-from batchscore.read.open import open_rows
+from batchscore.read.formats import open_rows
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.settings.fields import Settings
 
