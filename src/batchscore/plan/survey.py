@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from batchscore.errors import InputError, UnreadableFile, UsageError, count_text, name_settings, setting_name
@@ -23,14 +24,15 @@ from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS, open_rows
-from batchscore.read.input_file import InputFile, ReadOptions
+from batchscore.read.input_file import AUTO, InputFile, ReadOptions, is_standard_input
 from batchscore.read.missing_inputs import SkippedFile, images_together
-from batchscore.read.named_files import reader_beside
+from batchscore.read.named_files import reader_below
 from batchscore.read.stream import with_encoding
+from batchscore.rows import Table
 from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, RecordSettings, cut
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, place_of
 
 #: `--keep '*'` with these columns and ids: the column is in the record's `id`.
 OWN_ID = (("id", "id"), ("id", None))
@@ -112,26 +114,29 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
     ready, problems, unfit = list[ReadyFile](), [*found.problems], list[SkippedFile]()
     headed, columns, unsure = 0, dict[str, None](), set[str]()
+    piped = is_standard_input(inputs)
     for listed in found.files:
         file = listed
         try:
             if FORMATS[file.suffix].is_text:
                 file = with_encoding(file, options)
-            read_image = None
+            read_file = None
             if settings.image:
-                root, links = settings.base_dir, settings.follow_links
-                read_image = reader_beside(file, root, MOST_IMAGE_BYTES, follow_links=links)
+                base = None if settings.base_dir is None else place_of(settings.base_dir)
+                folder = (Path.cwd(), Path.cwd()) if piped else (file.path.parent, base or file.root)
+                read_file = reader_below(*folder, MOST_IMAGE_BYTES, follow_links=settings.follow_links)
             with open_rows(file, options) as table:
-                builder = builder_for(table, spec, reserved, read_file=read_image)
-                ready.append(ReadyFile(file, builder, table.notes))
+                notes = (standard_input_note(file, settings, table), *table.notes) if piped else table.notes
+                builder = builder_for(table, spec, reserved, read_file=read_file)
+                ready.append(ReadyFile(file, builder, notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.columns if table.hidden else ())
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
-            problems.append(SkippedFile(error.name, error.reason))
+            problems.append(SkippedFile(error.name, with_hint(error.reason, file, settings, piped=piped)))
         except InputError as error:
-            problems.append(SkippedFile(file.name, error.text))
+            problems.append(SkippedFile(file.name, with_hint(error.text, file, settings, piped=piped)))
             unfit.append(problems[-1])
     # Bare texts fit any column name, so they do not show that the name is right.
     if not ready or (unfit and not headed):
@@ -142,6 +147,37 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     schema = schema_for(settings, tuple(columns), ready, answers, unsure)
     skipped = images_together(found.skipped)
     return Survey(tuple(ready), tuple(problems), skipped, options, schema, found.followed, answers)
+
+
+def named_columns(settings: Settings) -> tuple[str, ...]:
+    """Return the columns that the settings name, each once; raises `UsageError`."""
+    spec = parse_spec(cut(PromptSettings, settings))
+    fields = [name for name in (*spec.fields, *spec.of_system) if name != spec.text_field]
+    named = [spec.column, *fields, *spec.image, spec.id, *(name for name in spec.keep if name != "*")]
+    return tuple(dict.fromkeys(filter(None, named)))
+
+
+def standard_input_note(file: InputFile, settings: Settings, table: Table) -> str:
+    """Return which format standard input has; raises `InputError` for bare texts if settings name columns."""
+    how, named = file.suffix[1:], named_columns(settings)
+    if settings.stdin_format != AUTO:
+        return f"format {how}, as {setting_name('stdin_format')} says"
+    if named and table.headerless and how == "txt":
+        raise InputError(
+            f"it has no header with {shorten_names(named)}. If each line is a text to send, give "
+            f"{setting_name('stdin_format')} txt."
+        )
+    return f"format {how}, by its content ({setting_name('stdin_format')} names another)"
+
+
+def with_hint(reason: str, file: InputFile, settings: Settings, *, piped: bool) -> str:
+    """Return why a file cannot be scored; of standard input also what to do if its format was not found."""
+    if not piped or settings.stdin_format != AUTO:
+        return reason
+    return (
+        f"{reason.rstrip('.')}. Standard input was taken for {file.suffix[1:]}: if that is wrong, name its "
+        f"format with {setting_name('stdin_format')}."
+    )
 
 
 def read_options(settings: Settings) -> ReadOptions:
