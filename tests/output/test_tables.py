@@ -25,8 +25,11 @@ from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest
 from batchscore.output.tables.columns import columns_of
 from batchscore.output.tables.csv_file import without_formula, write_delimited
-from batchscore.output.tables.sources import sources_of
+from batchscore.output.tables.sources import TableSource, sources_of
 from batchscore.output.tables.xlsx_file import MOST_COLUMNS, MOST_ROWS, check_fits, write_workbook
+from batchscore.output.tables.write import check_table
+from batchscore.read.files import find_files
+from batchscore.read.options import ReadOptions
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import replace_file
 from tickets import closed
@@ -179,6 +182,28 @@ def test_the_latest_run_that_was_to_read_a_file_says_where_it_is(tmp_path: Path)
     (tmp_path / "out" / "runs" / "20260105T103000Z-0003.json").write_text("{")
     (source,) = sources_of(Layout(tmp_path / "out", "chat", ""), [Manifest("a.jsonl", "chat", {})], None)
     assert source.file.path == tmp_path / "second" / "a.jsonl"
+
+
+def test_only_the_rows_that_are_written_must_fit(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"id,text\n1,short\n2,{'x' * 32_768}\n")
+    file, options = find_files([str(path)]).files[0], ReadOptions()
+    source = TableSource(file, options, Manifest("a.csv", "chat", {}))
+    check_table(tmp_path / "out.xlsx", [source], 1)
+    for limit in (2, None):
+        with pytest.raises(InputError, match="row 1: its cell in column 'text'"):
+            check_table(tmp_path / "out.xlsx", [source], limit)
+
+
+def test_a_machine_without_a_temporary_folder_is_an_error_of_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", missing)
+    with pytest.raises(OutputError, match="cannot write a temporary file: No usable temporary directory"):
+        written_xlsx(tmp_path / "a.xlsx", [["a"]])
 
 
 @pytest.mark.slow

@@ -210,9 +210,15 @@ def _rename(temporary: Path, path: Path, *, sync: bool) -> None:
         temporary.unlink()
 
 
+def temporary_folder() -> Path:
+    """Return the folder of temporary files; raises `OutputError` if the machine has none."""
+    with explain_errors(Path("a temporary file"), "write"):
+        return Path(tempfile.gettempdir())
+
+
 @contextmanager
 def _upload(place: StoredPath) -> Iterator[Sink]:
-    folder = Path(tempfile.gettempdir())
+    folder = temporary_folder()
     with ExitStack() as stack:
         with explain_errors(folder, "write to"):
             waiting = stack.enter_context(tempfile.TemporaryFile(buffering=0))
