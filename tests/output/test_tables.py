@@ -23,13 +23,18 @@ from batchscore.output.answer_columns import answer_columns
 from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest
-from batchscore.output.tables.columns import columns_of
-from batchscore.output.tables.csv_file import without_formula, write_delimited
+from batchscore.output.tables.files import (
+    MOST_COLUMNS,
+    MOST_ROWS,
+    check_fits,
+    without_formula,
+    write_delimited,
+    write_workbook,
+)
 from batchscore.output.tables.sources import TableSource, sources_of
-from batchscore.output.tables.xlsx_file import MOST_COLUMNS, MOST_ROWS, check_fits, write_workbook
-from batchscore.output.tables.write import check_table
+from batchscore.output.tables.write import check_table, columns_of
 from batchscore.read.files import find_files
-from batchscore.read.options import ReadOptions
+from batchscore.read.input_file import ReadOptions
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import replace_file
 from tickets import closed
@@ -202,7 +207,7 @@ def test_a_machine_without_a_temporary_folder_is_an_error_of_the_output(
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     monkeypatch.setattr("tempfile.gettempdir", missing)
-    with pytest.raises(OutputError, match="cannot write a temporary file: No usable temporary directory"):
+    with pytest.raises(OutputError, match="no folder for temporary files: set TMPDIR"):
         written_xlsx(tmp_path / "a.xlsx", [["a"]])
 
 

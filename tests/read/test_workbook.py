@@ -18,9 +18,9 @@ import pytest
 import xlsxwriter
 from read_samples import input_file, outcome, written
 
-from batchscore.output.tables.xlsx_file import write_workbook
+from batchscore.output.tables.files import write_workbook
 from batchscore.read.formats import stated_rows
-from batchscore.read.options import ReadOptions
+from batchscore.read.input_file import ReadOptions
 from batchscore.stores import storage
 
 

@@ -100,7 +100,7 @@ def test_texts_show_no_secret(text: str, shown: str | None) -> None:
         "max_tokens=5 token_limit=7 sort_key=name",
         "mail me@x.com, note: foo@bar.com, mailto:me@x.com",
         "http://localhost:8080/@x s3://bucket/key?x=1 git@github.com:a/b",
-        "abfss://scores@account.dfs.core.windows.net/2026",
+        "abfss://scores@account.dfs.core.windows.net/2026 ABFSS://x@a/b wasb://x@a/b",
         "Basic understanding of Bearer bonds",
         "sk-learn-models-are-fine",
         "Authorization: the process of granting rights. Cookie: a small sweet",

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from batchscore.errors import UnreadableFile
 from batchscore.read.dialect import header_doubt, look_like_names, unnamed
 from batchscore.read.first_bytes import looks_like, page_in
-from batchscore.read.input_file import InputFile
-from batchscore.read.options import ReadOptions
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
     Rows,
     iterate,

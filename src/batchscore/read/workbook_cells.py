@@ -50,7 +50,9 @@ def shown_value(cell: Any) -> Any:
     value = cell.value
     kind = type(value)
     if kind is str:
-        return replace_surrogates(_ESCAPED.sub(_unescape, value)) if "_x" in value else value or None
+        if "_x" in value:
+            value = replace_surrogates(_ESCAPED.sub(lambda found: chr(int(found[1], 16)), value))
+        return value or None
     if value is None or kind is bool:
         return value
     if kind is float or kind is int:
@@ -76,10 +78,6 @@ def shown_value(cell: Any) -> Any:
     if kind is timedelta:
         return _duration(value, cell.number_format)
     return value
-
-
-def _unescape(found: re.Match[str]) -> str:
-    return chr(int(found[1], 16))
 
 
 def _code(value: int, form: str) -> str:

@@ -272,7 +272,7 @@ def run_name(started: float, *, shared_output: bool) -> str:
         # Machines of a cluster may share a name and a process number.
         worker += f"-{secrets.token_hex(4)}"
     elif (number := next(_runs)) > 1:
-        worker += f"-{number}"
+        worker += f"-{number:05}"  # records are read in the order of their names
     return f"{datetime.fromtimestamp(started, timezone.utc):%Y%m%dT%H%M%SZ}-{worker}"
 
 
