@@ -142,10 +142,12 @@ def requests_and_cost(run: RunResult) -> list[str]:
 def places(run: RunResult) -> list[str]:
     """Return where the results are."""
     end, lines = run.outcome, []
-    if run.with_file:
+    if run.file_written and run.with_file:
         lines.append(f"  scores: {run.output.file}")
     elif end.ok:
         lines.append(f"  scores: {run.layout.scores}")
+        if run.with_file:
+            lines.append(f"          {run.output.file} still holds the scores of an earlier run")
     elif run.output.file is not None and not end.unfinished:
         lines.append(
             f"  {run.output.file} was not written: no row was scored, so the vector length is unknown"
