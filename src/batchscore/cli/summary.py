@@ -215,7 +215,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "exit_code": int(run.exit_code),
         "reason": end.reason and name_settings(end.reason, as_flag),
         "task": run.settings.task,
-        "simulated": run.settings.simulate,
+        "simulated": run.simulated,
         "rows": end.rows,
         "ok": end.ok,
         "errors": end.errors,
