@@ -133,7 +133,7 @@ def test_columns_with_the_same_name_are_refused_only_if_they_are_asked_for() -> 
 
 def test_a_batch_file_is_known_and_its_inner_column_is_taken() -> None:
     found = surveyed({"a.jsonl": [BATCH]})
-    assert (sent(found), found.said[0][0]) == (
+    assert (sent(found), found.said[0][1]) == (
         ["x"],
         "column 'body.input': a file of batch requests, of which nothing else is used",
     )
@@ -223,9 +223,9 @@ def test_an_id_or_a_mostly_empty_column_is_not_taken_by_itself(rows: list[Any], 
 def test_the_columns_that_are_sent_are_said_and_why() -> None:
     rows = [{"n": 1, "said": "hi"}]
     files = {"in/a.jsonl": rows, "in/b.jsonl": rows}
-    assert surveyed(files).said == [("column 'said': the only column of text", "a.jsonl and 1 more")]
-    assert surveyed(files, column="said").said == [("column 'said'", "a.jsonl and 1 more")]
-    assert surveyed(files, prompt="{n}: {said}").said == [("columns n, said", "a.jsonl and 1 more")]
+    assert surveyed(files).said == [("a.jsonl and 1 more", "column 'said': the only column of text")]
+    assert surveyed(files, column="said").said == [("a.jsonl and 1 more", "column 'said'")]
+    assert surveyed(files, prompt="{n}: {said}").said == [("a.jsonl and 1 more", "columns n, said")]
     assert surveyed({"a.txt": "hi\n"}).said == []
 
 
@@ -283,7 +283,7 @@ def test_the_names_of_a_header_are_quoted_and_one_short_word_alone_is_not() -> N
         assert one in told, header
         assert other in told, header
     said = surveyed({"a.csv": "SECRET\nParis\n"}).said
-    assert said == [("a column: the only column of text, named by the first line", "a.csv")]
+    assert said == [("a.csv", "a column: the only column of text, named by the first line")]
 
 
 def test_a_repeated_cell_of_a_first_line_that_may_be_a_row_is_not_quoted() -> None:
@@ -326,9 +326,9 @@ def test_what_is_not_plain_is_said() -> None:
         {"a.csv": "id;text\n1;a\n", "b.json": '{"v": "1", "data": [{"text": "x"}]}'}, column="text"
     )
     assert found.said == [
-        ("delimiter ;", "a.csv"),
-        ("column 'text'", "a.csv and 1 more"),
-        ("records in 'data'", "b.json"),
+        ("a.csv", "delimiter ;"),
+        ("a.csv and 1 more", "column 'text'"),
+        ("b.json", "records in 'data'"),
     ]
 
 

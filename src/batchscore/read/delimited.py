@@ -26,9 +26,8 @@ from batchscore.read.dialect import (
     unnamed,
 )
 from batchscore.read.first_bytes import page_in, what_it_is
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.json_rows import DECODER
-from batchscore.read.options import ReadOptions
 from batchscore.read.problems import (
     Rows,
     iterate,

@@ -14,7 +14,7 @@ from io import StringIO
 from typing import Any
 
 from batchscore.errors import UnreadableFile, count_text, setting_name
-from batchscore.read.options import AUTO, ReadOptions
+from batchscore.read.input_file import AUTO, ReadOptions
 
 #: Records of a file's beginning that are compared.
 _RECORDS = 200
@@ -264,16 +264,15 @@ def _refine(plain: _Reading, text: str, options: ReadOptions, *, cut: bool) -> _
         reading = _read(other, text, cut=cut)
         wrong = len(reading.records) < len(plain.records) and plain.is_perfect
         if other.quote is None:
-            wrong = any(_is_enclosed(cell, dialect.quote) for cells in reading.records for cell in cells)
+            ends = (dialect.quote, dialect.quote)
+            wrong = any(
+                len(cell) > 1 and (cell[0], cell[-1]) == ends for cells in reading.records for cell in cells
+            )
         if reading.is_perfect and not wrong:
             return reading
         if (reading.fit, -reading.errors) > (plain.fit, -plain.errors) and other.quote == dialect.quote:
             plain = reading
     return plain
-
-
-def _is_enclosed(cell: str, quote: str) -> bool:
-    return len(cell) > 1 and cell.startswith(quote) and cell.endswith(quote)
 
 
 def _refuse_preamble(name: str, readings: Iterable[_Reading]) -> None:

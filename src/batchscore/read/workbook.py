@@ -18,8 +18,7 @@ from zipfile import BadZipFile, ZipFile
 from batchscore.errors import UnreadableFile
 from batchscore.read.dialect import header_doubt, look_like_names, unnamed
 from batchscore.read.first_bytes import looks_like, page_in
-from batchscore.read.input_file import InputFile
-from batchscore.read.options import ReadOptions
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
     Rows,
     iterate,
@@ -213,8 +212,7 @@ def _workbook(file: InputFile, archive: ZipFile) -> Iterator[Workbook]:
     )
     if shared > _MOST_SHARED_BYTES:
         raise UnreadableFile(
-            file.name,
-            f"its texts take more than {_MOST_SHARED_BYTES >> 20} MB: save the sheet as csv",
+            file.name, f"its texts take more than {_MOST_SHARED_BYTES >> 20} MB: save the sheet as csv"
         )
     _refuse_bombs(file, archive)
     with open_seekable(file.path) as source:

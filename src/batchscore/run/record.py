@@ -59,8 +59,8 @@ _runs = count(1)
 class RunResult:
     """A run that ended, successfully or not.
 
-    `simulated`: the simulator has answered, also one at a URL. `with_file`: the one output file that was
-    requested exists; `file_written`: by this run. `report` is the run's page, if it was made.
+    `with_file`: the one output file that was requested exists; `file_written`: by this run. `report` is the
+    run's page, if it was made.
     """
 
     outcome: RunEnd
@@ -72,7 +72,6 @@ class RunResult:
     record: Place
     seconds: float
     exit_code: ExitCode
-    simulated: bool
     with_file: bool
     file_written: bool
     changes: Changes | None = None
@@ -193,7 +192,7 @@ def write_record(
     record = start.to_json({file.file for file in outcome.files if file.state == "complete"}) | {
         "seconds": round(result.seconds, 3),
         "exit_code": int(result.exit_code),
-        "simulated": result.simulated,
+        "simulated": outcome.simulated,
         **({"file_written": result.file_written} if result.output.file is not None else {}),
         "reason": outcome.reason and mask_text(name_settings(outcome.reason)),
         "endpoints": called,
@@ -274,7 +273,7 @@ def run_name(started: float, *, shared_output: bool) -> str:
         # Machines of a cluster may share a name and a process number.
         worker += f"-{secrets.token_hex(4)}"
     elif (number := next(_runs)) > 1:
-        worker += f"-{number}"
+        worker += f"-{number:05}"  # records are read in the order of their names
     return f"{datetime.fromtimestamp(started, timezone.utc):%Y%m%dT%H%M%SZ}-{worker}"
 
 

@@ -47,9 +47,9 @@ from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
-from batchscore.rows import Attempt, Event, Expected, Listen, Notice, Prompt, RowError
+from batchscore.rows import Attempt, Event, Listen, Notice, Prompt, RowError
 from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
-from batchscore.run.expected import announce_expected
+from batchscore.run.expected import announce_expected, announce_table
 from batchscore.run.incremental import (
     Changes,
     carry_over_files,
@@ -158,10 +158,6 @@ def table_sources(survey: Survey, manifests: Mapping[str, Manifest]) -> list[Tab
     ]
 
 
-#: A table with this many rows takes a second or more to write, while no request is in flight.
-LARGE_TABLE = 100_000
-
-
 @dataclass(slots=True)
 class Run:
     """One run over files: `score` works on the output, `finish` leaves the record and the page."""
@@ -181,7 +177,6 @@ class Run:
     outcome: RunEnd = field(init=False)
     changes: Changes | None = None
     file_written: bool = False
-    simulated: bool = False
 
     def score(self, lock: Lock) -> None:
         """Score the files into the locked output."""
@@ -210,8 +205,6 @@ class Run:
             if simulator is not None:
                 self.endpoints = [simulator]
             self.outcome = run_on_fast_loop(self.work(ledger, lock))
-        answered = (ledger.simulated, *(each.simulated for each in ledger.manifests.values()))
-        self.simulated = self.settings.simulate or any(answered)
         visible, names = ledger, list(self.survey.places)
         if isinstance(ledger, NextLedger):
             visible = ledger.visible
@@ -231,11 +224,7 @@ class Run:
         if not is_table(file):
             write_one_file(ledger, file, names, settings.dimensions)
             return
-        end = self.outcome
-        if not end.unfinished:
-            self.listen(Expected(end.rows, 0, 0, exact=True))
-        if end.rows >= LARGE_TABLE:
-            self.listen(Notice(f"Writing the table {file}."))
+        announce_table(file, self.outcome, self.listen)
         style = TableStyle(settings.csv_bom, settings.allow_formulas, limited=settings.limit is not None)
         sources = table_sources(self.survey, ledger.manifests)
         write_table(ledger.spec.layout, sources, file, style, sync=settings.sync)
@@ -294,7 +283,9 @@ class Run:
                 announce_expected(settings, self.survey, listen),
             ):
                 files = await job.run()
-        end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids)
+        answered = (ledger.simulated, *(each.simulated for each in ledger.manifests.values()))
+        simulated = settings.simulate or any(answered)
+        end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids, simulated)
         # A condition that was met by the very last rows has stopped nothing.
         return end if stop.failed or end.unfinished else replace(end, stopped_by=None)
 
@@ -378,7 +369,6 @@ class Run:
             # A clock that was set back must not make the run end before it began.
             seconds=max(time.time() - self.conditions.started, 0.0),
             exit_code=self.outcome.exit_code(self.settings.error_threshold),
-            simulated=self.simulated,
             with_file=with_file,
             file_written=self.file_written,
             changes=self.changes,

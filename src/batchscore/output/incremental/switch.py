@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from batchscore.errors import OutputError
-from batchscore.output.incremental.changes import Version, combine_changes, differences
+from batchscore.output.incremental.changes import Version, combine_changes, differences, version_of
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import (
     Commit,
@@ -99,21 +99,6 @@ def name_after(names: Iterable[str], wanted: str) -> str:
     before, _, count = last.rpartition("-")
     counted = len(count) == COUNT_DIGITS and count.isdecimal() and int(count) + 1 < 10**COUNT_DIGITS
     return f"{before}-{int(count) + 1:0{COUNT_DIGITS}}" if counted else f"{last}-{1:0{COUNT_DIGITS}}"
-
-
-def version_of(
-    manifest: Manifest, layout: Layout, over: tuple[Manifest | None, Layout] | None = None
-) -> Version:
-    """Return the score records of a manifest; parts that it shares with the one below (`over`) are there."""
-    before, beneath = over if over is not None else (None, layout)
-    same = before.parts if before is not None else {}
-    return Version(
-        manifest.file,
-        [
-            ((beneath if same.get(number) == commit else layout).digests(manifest.file, number), commit)
-            for number, commit in sorted(manifest.parts.items())
-        ],
-    )
 
 
 def decide(

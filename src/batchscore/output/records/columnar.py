@@ -73,13 +73,13 @@ def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     `OutputError` if the file is damaged or has other columns.
     """
     for table in score_tables(source, schema):
-        yield from _rows(table, schema, _scores_of)
+        yield from _rows(table, schema, _scores_of(table, schema))
 
 
 def decode_errors(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet error file; raises `OutputError` like `decode_scores`."""
     for table in _read_tables(source, lambda _: arrow_error_schema(schema)):
-        yield from _rows(table, schema, _errors_of)
+        yield from _rows(table, schema, map(error_from, table["error"].to_pylist()))
 
 
 def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
@@ -103,7 +103,8 @@ def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
 
     for table in _read_tables(source, expected):
         is_older = arrow is not None and not table.schema.equals(arrow)
-        yield score_table(list(_rows(table, schema, _scores_of)), schema) if is_older else table
+        rows = _rows(table, schema, _scores_of(table, schema)) if is_older else ()
+        yield score_table(list(rows), schema) if is_older else table
 
 
 @contextmanager
@@ -182,7 +183,13 @@ def _head_columns(schema: RecordSchema) -> list[_Column]:
     columns: list[_Column] = [
         (name, _ROW_TYPES[ROW_FIELDS[name][0]], partial(_row_value, name)) for name in schema.row_fields
     ]
-    return columns + [(name, pa.string(), partial(_kept_text, name)) for name in schema.keep]
+    return columns + [
+        (name, pa.string(), lambda row, _, name=name: kept_text(row.kept.get(name))) for name in schema.keep
+    ]
+
+
+def _row_value(name: str, row: Settled, _: Any) -> Any:
+    return _clean(getattr(row, name))
 
 
 def _table(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> pa.Table:
@@ -223,14 +230,6 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     if block.dtype != np.float32 or block.shape[1:] != (schema.dimensions,) or not np.isfinite(block).all():
         block = np.stack([check_vector(score.value, row, schema.dimensions) for row, score in rows])
     return pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), type=kind)
-
-
-def _row_value(name: str, row: Settled, _: Any) -> Any:
-    return _clean(getattr(row, name))
-
-
-def _kept_text(name: str, row: Settled, _: Any) -> str | None:
-    return kept_text(row.kept.get(name))
 
 
 def _clean(value: Any) -> Any:
@@ -330,25 +329,19 @@ def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> I
         raise OutputError(f"{source}: cannot be read as Parquet ({error}); {damage_text(source)}") from error
 
 
-def _rows(
-    table: pa.Table, schema: RecordSchema, results: Callable[[pa.Table, RecordSchema], Iterator[Any]]
-) -> Iterator[Settled]:
+def _rows(table: pa.Table, schema: RecordSchema, results: Iterable[Any]) -> Iterator[Settled]:
     nothing = [None] * table.num_rows
     heads = zip(*(table[name].to_pylist() for name in schema.row_fields), strict=True)
     names = schema.keep or ()
     kept = zip(*(table[name].to_pylist() for name in names), strict=True) if names else nothing
     cut = table["truncated"].to_pylist() if "truncated" in table.column_names else [False] * table.num_rows
-    for head, result, cells, truncated in zip(heads, results(table, schema), kept, cut, strict=True):
+    for head, result, cells, truncated in zip(heads, results, kept, cut, strict=True):
         yield Settled(
             **dict(zip(schema.row_fields, head, strict=True)),
             result=result,
             kept=dict(zip(names, cells, strict=True)) if cells else {},
             truncated=truncated,
         )
-
-
-def _errors_of(table: pa.Table, _: RecordSchema) -> Iterator[RowError]:
-    return map(error_from, table["error"].to_pylist())
 
 
 def _scores_of(table: pa.Table, schema: RecordSchema) -> Iterator[Score]:
