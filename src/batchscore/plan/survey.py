@@ -341,4 +341,4 @@ def check_output(settings: Settings, surveyed: Survey, output: Output) -> None:
         TableSource(each.file, surveyed.options, Manifest(each.file.name, settings.task, fingerprint))
         for each in surveyed.ready
     ]
-    check_table(output.file, sources)
+    check_table(output.file, sources, settings.limit)
