@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from batchscore.errors import InputError, UsageError, name_settings
-from batchscore.plan.survey import Survey, open_rows, survey
+from batchscore.plan.survey import Survey, survey
+from batchscore.read.formats import open_rows
 from batchscore.read.input_file import StandardInput
 from batchscore.rows import Prompt, RowError
 from batchscore.settings.fields import Settings

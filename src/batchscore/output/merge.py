@@ -23,6 +23,7 @@ from batchscore.errors import (
 )
 from batchscore.output.find import folder_of_locks, output_folder, score_files_of, score_parts, task_of
 from batchscore.output.fingerprint import recorded_schema
+from batchscore.output.input_digest import without_images
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
@@ -41,7 +42,6 @@ from batchscore.output.records.schema import RecordSchema, damage_text, first_re
 from batchscore.output.tables.sources import TableSource, sources_of
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.read.files import digest
-from batchscore.read.input_file import without_images
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath

@@ -92,13 +92,6 @@ class ImageColumns:
                     return unreadable(f"The row's images are larger than {most} MB together, as base64.")
         return images or NO_IMAGE
 
-    def digest(self, values: Mapping[str, Any]) -> bytes:
-        """Return a digest of the files that a row names."""
-        found = self.read(values)
-        if isinstance(found, RowError):
-            return found.message.encode()
-        return b"".join(xxhash.xxh3_128_digest(image.data) for image in found)
-
     def image(self, cell: Any) -> Image:
         """Return the image that a cell means; raises `InvalidImage`."""
         if isinstance(cell, str) and _HTTP.match(cell):
@@ -130,6 +123,13 @@ class ImageColumns:
             return self.read_file(cell)
         except OSError as error:
             raise InvalidImage(not_json or error.strerror or "it cannot be read") from None
+
+
+def digest_of(images: Sequence[Image] | RowError) -> bytes:
+    """Return a digest of what was read of a row's images."""
+    if isinstance(images, RowError):
+        return images.message.encode()
+    return b"".join(xxhash.xxh3_128_digest(image.data) for image in images)
 
 
 def unreadable(message: str) -> RowError:
