@@ -226,6 +226,7 @@ def missing(name: Any) -> bytes:
         ([], ErrorCode.EMPTY_INPUT, "no image"),
         (float("nan"), ErrorCode.EMPTY_INPUT, "no image"),
         ("secret.png", ErrorCode.UNREADABLE_IMAGE, "there is no such file"),
+        ('["a.png",', ErrorCode.UNREADABLE_IMAGE, "neither a file nor a list in valid JSON"),
         (b"secret", ErrorCode.UNREADABLE_IMAGE, "it is no PNG"),
         (PNG[:40], ErrorCode.UNREADABLE_IMAGE, "it is cut off"),
         (png(more=20_000_000), ErrorCode.UNREADABLE_IMAGE, "it is larger than 20 MB"),

@@ -116,12 +116,13 @@ class ImageColumns:
         scheme = _SCHEME.match(cell) if isinstance(cell, str) else None
         if scheme is not None and ("://" in str(cell) or scheme[1].lower() == "file"):
             raise InvalidImage("its address is not one of http, https or data")
+        not_json = "it is neither a file nor a list in valid JSON" if str(cell).startswith("[") else ""
         if self.read_file is None:
-            raise InvalidImage("rows in memory may not name files here; give bytes or a data URL")
+            raise InvalidImage(not_json or "rows in memory may not name files here; give bytes or a data URL")
         try:
             return self.read_file(cell)
         except OSError as error:
-            raise InvalidImage(error.strerror or "it cannot be read") from None
+            raise InvalidImage(not_json or error.strerror or "it cannot be read") from None
 
 
 def digest_of(images: Sequence[Image] | RowError) -> bytes:

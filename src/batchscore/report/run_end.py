@@ -14,6 +14,7 @@ class RunEnd:
     """How a run ended: the result of each file, and what stopped it, if anything did.
 
     `limited`: the setting `limit` left rows out. `stopped`: a signal or `stopped_by` stopped the run.
+    `simulated`: the simulator has answered, also one at a URL.
     `errors_by_code` counts the error records, also those of earlier runs, of which maybe not all were read.
     """
 
@@ -22,6 +23,7 @@ class RunEnd:
     stopped: bool = False
     stopped_by: BatchscoreError | None = None
     repeated_ids: int = 0
+    simulated: bool = False
     errors_by_code: Mapping[str, int] = field(default_factory=dict)
 
     @property
