@@ -214,8 +214,8 @@ class TrackingRun:
         if len(outcome.files) <= MOST_MANIFESTS:
             below = f"batchscore/manifest/{layout.task}"
             places += [(layout.manifest(file.file), below) for file in outcome.files]
-        temporary = tempfile.TemporaryDirectory(prefix="batchscore-tracking-", ignore_cleanup_errors=True)
         try:
+            temporary = tempfile.TemporaryDirectory(prefix="batchscore-tracking-", ignore_cleanup_errors=True)
             with temporary as folder:
                 self.end(*end, self.local_files(outcome.files, places, Path(folder)))
         except (Exception, KeyboardInterrupt) as error:
