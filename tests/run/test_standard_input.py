@@ -127,7 +127,7 @@ def test_other_inputs_are_given_as_they_are_and_refused_beside_it() -> None:
 
 
 def test_an_empty_one_is_a_file_without_rows_like_any_other() -> None:
-    assert named(b"") == "stdin.txt"
+    assert named(b"") == named(b"\n \n", columns=["text"]) == "stdin.csv"
     assert named(b"", "csv") == "stdin.csv"
 
 
