@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from batchscore.evaluate.metrics.classification import FIGURES
 from batchscore.evaluate.statistics.compare import (
     Comparison,
-    compare_resampled,
     compare_right,
     detectable_difference,
     holm,
     mcnemar,
+    resample_cells,
+    resample_sums,
     with_holm,
 )
 from batchscore.evaluate.statistics.intervals import (
@@ -25,7 +26,6 @@ from batchscore.evaluate.statistics.intervals import (
     bootstrap_cells,
     bootstrap_mean,
     bootstrap_rows,
-    bootstrap_sums,
     percentiles,
     units_of,
     wilson,
@@ -35,10 +35,10 @@ SAMPLING = Sampling(resamples=500)
 
 
 def test_wilson_intervals() -> None:
-    found = wilson(20, 20)
+    found = wilson(20, 20, Sampling())
     assert found is not None
     assert (found.low, found.high) == pytest.approx((0.8389, 1), abs=1e-4)
-    assert wilson(0, 0) is None
+    assert wilson(0, 0, Sampling()) is None
 
 
 @given(st.integers(1, 1000), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))
@@ -53,7 +53,7 @@ def test_wilson_equals_scipy(total: int, share: float, confidence: float) -> Non
 
 def test_wilson_covers_at_twenty_rows() -> None:
     """The chance that the interval holds the true rate; at 0.95 it is 92.5 %, its worst among these."""
-    intervals = [wilson(k, 20) for k in range(21)]
+    intervals = [wilson(k, 20, Sampling()) for k in range(21)]
 
     def coverage(rate: float) -> float:
         chances = [math.comb(20, k) * rate**k * (1 - rate) ** (20 - k) for k in range(21)]
@@ -157,17 +157,46 @@ def test_paired_intervals_cover_at_twenty_rows() -> None:
     assert np.mean(covered) >= 0.93
 
 
-def test_resampled_differences() -> None:
+def test_a_difference_of_means() -> None:
     generator = np.random.default_rng(11)
-    by_row = generator.normal(0.2, 1, 300)
-    sums = bootstrap_sums(by_row[:, None], lambda found: found[:, 0] / 300, Sampling())
-    found = compare_resampled(float(by_row.mean()), sums, Sampling(), rows=300, by_row=by_row)
+    base = generator.normal(0, 1, 300)
+    model = base + generator.normal(0.15, 1, 300)
+    found = resample_sums(
+        model[:, None], base[:, None], lambda sums: sums[:, 0] / 300, Sampling()
+    ).comparison(Sampling(), 300, model - base)
     stats = pytest.importorskip("scipy.stats")
-    assert found.p_value == pytest.approx(stats.ttest_1samp(by_row, 0).pvalue, abs=0.01)
+    test = stats.ttest_rel(model, base)
+    assert found.p_value == pytest.approx(test.pvalue, abs=0.01)
+    interval = test.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.02)
     assert found.wins + found.losses == 300
-    same = compare_resampled(0.0, np.zeros(5), SAMPLING, rows=3)
-    assert same.p_value == 1
-    assert compare_resampled(0.1, np.array([np.nan]), SAMPLING, rows=3).p_value == 1
+
+
+def test_a_difference_of_a_figure_of_counts() -> None:
+    """From cells as from rows: macro F1 of two models, one of which is right more often."""
+    generator = np.random.default_rng(12)
+    gold = generator.integers(0, 3, 500)
+    one, two = (
+        np.where(generator.random(500) < share, gold, generator.integers(0, 4, 500)) for share in (0.75, 0.65)
+    )
+    figure = FIGURES["f1_score_macro"]
+    cells = np.stack([gold * 4 + one, gold * 4 + two], axis=1)
+    found = resample_cells(cells, (3, 4), figure, SAMPLING).comparison(SAMPLING, 500)
+    hot = [np.eye(12)[column] for column in cells.T]
+    by_rows = resample_sums(
+        hot[0], hot[1], lambda sums: figure(np.rint(sums).astype(int).reshape(-1, 3, 4)), SAMPLING
+    ).comparison(SAMPLING, 500)
+    assert found.difference == by_rows.difference > 0
+    assert (found.low, found.high) == pytest.approx((by_rows.low, by_rows.high), abs=0.02)
+    assert found.p_value == pytest.approx(by_rows.p_value, abs=0.02)
+
+
+def test_equal_models_do_not_differ() -> None:
+    same = np.random.default_rng(13).random((20, 1))
+    found = resample_sums(same, same, lambda sums: sums[:, 0], SAMPLING).comparison(SAMPLING, 20)
+    assert (found.difference, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+    undefined = resample_sums(same, same, lambda sums: sums[:, 0] * np.nan, SAMPLING)
+    assert undefined.comparison(SAMPLING, 20).p_value == 1
 
 
 def test_holm() -> None:

@@ -27,7 +27,8 @@ def confusion_matrix(gold: npt.NDArray[np.intp], predicted: npt.NDArray[np.intp]
 def divide(above: Any, below: Any) -> Figures:
     """Return a quotient, 0 where there is nothing to divide by, as scikit-learn's `zero_division=0` does."""
     above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
-    return np.divide(above, below, out=np.zeros(above.shape), where=below != 0)
+    found: Figures = np.divide(above, below, out=np.zeros(above.shape), where=below != 0)
+    return found
 
 
 def _parts(counts: Counts) -> tuple[Counts, Counts, Counts]:

@@ -1,19 +1,29 @@
 """Do two models differ on the same rows, by how much, and what could this set show?
 
-Right and wrong: McNemar's test and Newcombe's interval. All else: a paired bootstrap of the difference. It
-does not know what figures mean.
+Right and wrong: McNemar's test and Newcombe's interval. All else: a paired bootstrap for the interval of the
+difference, and approximate randomization for its p-value, as MultEval tests BLEU: if the models do not
+differ, swapping their answers to some rows changes nothing. It does not know what figures mean.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
-from batchscore.evaluate.statistics.intervals import Floats, Sampling, percentiles, wilson
+from batchscore.evaluate.statistics.intervals import (
+    Floats,
+    Sampling,
+    blocks,
+    bootstrap_sums,
+    percentiles,
+    units_of,
+    wilson,
+)
 
 #: Below this many rows on which only one model is right, the exact binomial test is used.
 FEW_DISCORDANT = 25
@@ -49,8 +59,8 @@ def mcnemar(wins: int, losses: int) -> float:
     if discordant == 0:
         return 1.0
     if discordant < FEW_DISCORDANT:
-        tail = sum(math.comb(discordant, k) for k in range(min(wins, losses) + 1)) / 2**discordant
-        return min(1.0, 2 * tail)
+        fewer = sum(math.comb(discordant, k) for k in range(min(wins, losses) + 1))
+        return float(min(1.0, 2 * fewer / 2**discordant))
     statistic = max(0, abs(wins - losses) - 1) ** 2 / discordant
     return math.erfc(math.sqrt(statistic / 2))
 
@@ -77,8 +87,8 @@ def _newcombe(both: int, wins: int, losses: int, rows: int, sampling: Sampling) 
     assert two is not None
     neither = rows - both - wins - losses
     below = math.sqrt(float(both + wins) * (losses + neither) * (both + losses) * (wins + neither))
-    above = both * neither - wins * losses
-    above = max(above - rows / 2, 0) if above > 0 else above
+    above = float(both * neither - wins * losses)
+    above = max(above - rows / 2, 0.0) if above > 0 else above
     phi = above / below if below else 0.0
 
     def half(a: float, b: float) -> float:
@@ -89,27 +99,89 @@ def _newcombe(both: int, wins: int, losses: int, rows: int, sampling: Sampling) 
     return low, difference + half(one.high - first, second - two.low)
 
 
-def compare_resampled(
-    difference: float, resampled: Floats, sampling: Sampling, *, rows: int, by_row: Floats | None = None
-) -> Comparison:
-    """Return the comparison whose differences were resampled.
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """Differences between two models: the real one, those of resamples, those with answers swapped."""
 
-    The p-value is the share of resampled differences that are as far from their mean as the real one is from
-    0, as sacrebleu computes it (after Koehn 2004, and Riezler and Maxwell 2005). `by_row` are differences by
-    row, if there are any.
-    """
-    resampled = resampled[np.isfinite(resampled)]
-    found = percentiles(resampled, sampling)
-    if found is None:
-        return Comparison(difference, difference, difference, 1.0, "paired_bootstrap", rows)
-    further = int((np.abs(resampled - resampled.mean()) >= abs(difference) - 1e-15).sum())
-    wins = losses = 0
-    if by_row is not None:
-        wins, losses = int((by_row > 0).sum()), int((by_row < 0).sum())
-    p_value = 1.0 if difference == 0 else (further + 1) / (len(resampled) + 1)
-    return Comparison(
-        difference, found.low, found.high, p_value, "paired_bootstrap", rows, wins=wins, losses=losses
+    difference: float
+    resampled: Floats
+    swapped: Floats
+
+    def comparison(self, sampling: Sampling, rows: int, by_row: Floats | None = None) -> Comparison:
+        """Return the comparison; `by_row` are the differences of rows, if there are any."""
+        found = percentiles(self.resampled, sampling)
+        low, high = (self.difference, self.difference) if found is None else (found.low, found.high)
+        trials = self.swapped[np.isfinite(self.swapped)]
+        further = int((np.abs(trials) >= abs(self.difference) - 1e-12).sum())
+        wins = losses = 0
+        if by_row is not None:
+            wins, losses = int((by_row > 0).sum()), int((by_row < 0).sum())
+        p_value = (further + 1) / (len(trials) + 1)
+        return Comparison(
+            self.difference, low, high, p_value, "randomization", rows, wins=wins, losses=losses
+        )
+
+
+def resample_sums(
+    model: Floats,
+    baseline: Floats,
+    figure: Callable[[Floats], Floats],
+    sampling: Sampling,
+    clusters: npt.NDArray[np.intp] | None = None,
+) -> Resampled:
+    """Return the differences of a figure of the sums of rows, both `(n, s)`; `figure` takes `(r, s)`."""
+    width = model.shape[1]
+
+    def difference(sums: Floats) -> Floats:
+        return figure(sums[:, :width]) - figure(sums[:, width:])
+
+    units = units_of(np.hstack([model, baseline]), clusters, seed=sampling.seed)
+    total, apart = units.sum(0), units[:, :width] - units[:, width:]
+    generator, swapped = sampling.generator, []
+    for size in blocks(len(units), sampling):
+        moved = generator.integers(2, size=(size, len(units))).astype(float) @ apart
+        swapped.append(difference(np.hstack([total[:width] - moved, total[width:] + moved])))
+    return Resampled(
+        float(difference(total[None])[0]),
+        bootstrap_sums(units, difference, sampling),
+        np.concatenate(swapped),
     )
+
+
+def resample_cells(
+    cells: npt.NDArray[np.intp],
+    shape: tuple[int, int],
+    figure: Callable[[npt.NDArray[np.intp]], Floats],
+    sampling: Sampling,
+) -> Resampled:
+    """Return the differences of a figure of counts, from the cells of each row: `(n, 2)` of both models.
+
+    `figure` takes counts of this shape, many at once. The cost does not depend on the number of rows, but on
+    how many different pairs of cells there are.
+    """
+    pairs, counts = np.unique(cells, axis=0, return_counts=True)
+    size, generator = shape[0] * shape[1], sampling.generator
+
+    def difference(weights: npt.NDArray[np.intp], other: npt.NDArray[np.intp]) -> Floats:
+        """Return those of counts in the cells of one model, and of the other: the rest is swapped."""
+        found = []
+        for first, second in ((weights, other), (other, weights)):
+            both = [
+                np.bincount(pairs[:, 0], one, size) + np.bincount(pairs[:, 1], two, size)
+                for one, two in zip(first, second, strict=True)
+            ]
+            found.append(figure(np.rint(both).astype(np.intp).reshape(-1, *shape)))
+        return found[0] - found[1]
+
+    none = np.zeros((1, len(counts)), dtype=np.intp)
+    resampled, swapped = [], []
+    for block in blocks(max(len(counts), size), sampling):
+        drawn = generator.multinomial(counts.sum(), counts / counts.sum(), block)
+        resampled.append(difference(drawn, np.zeros_like(drawn)))
+        kept = generator.binomial(counts, 0.5, (block, len(counts)))
+        swapped.append(difference(kept, counts - kept))
+    real = float(difference(counts[None], none)[0])
+    return Resampled(real, np.concatenate(resampled), np.concatenate(swapped))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -51,7 +51,7 @@ class Sampling:
         return NormalDist().inv_cdf(0.5 + self.confidence / 2)
 
 
-def wilson(right: float, total: float, sampling: Sampling = Sampling()) -> Interval | None:
+def wilson(right: float, total: float, sampling: Sampling) -> Interval | None:
     """Return the Wilson interval of a rate; `None` without rows."""
     if total <= 0:
         return None
@@ -88,12 +88,17 @@ def _sums_by(rows: Floats, groups: npt.NDArray[np.intp], count: int) -> Floats:
     return np.stack([np.bincount(groups, column, count) for column in rows.T], axis=1)
 
 
+def blocks(width: int, sampling: Sampling) -> Iterator[int]:
+    """Yield how many resamples of `width` numbers to make at a time, until all are made."""
+    most = max(1, min(256, _BLOCK // max(1, width)))
+    for start in range(0, sampling.resamples, most):
+        yield min(most, sampling.resamples - start)
+
+
 def resampled_sums(units: Floats, sampling: Sampling) -> Iterator[Floats]:
     """Yield the sums of resampled units, `(block, s)`, for all resamples together `resamples` rows."""
     generator, count = sampling.generator, len(units)
-    block = max(1, min(256, _BLOCK // max(1, count)))
-    for start in range(0, sampling.resamples, block):
-        size = min(block, sampling.resamples - start)
+    for size in blocks(count, sampling):
         drawn = generator.integers(count, size=(size, count))
         drawn += np.arange(size)[:, None] * count
         weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
@@ -132,9 +137,7 @@ def resampled_cells(cells: npt.NDArray[Any], sampling: Sampling) -> Iterator[npt
     there = np.flatnonzero(cells)
     shares = cells[there] / total
     generator = sampling.generator
-    block = max(1, min(256, _BLOCK // max(1, cells.size)))
-    for start in range(0, sampling.resamples, block):
-        size = min(block, sampling.resamples - start)
+    for size in blocks(cells.size, sampling):
         drawn = np.zeros((size, cells.size), dtype=np.int64)
         drawn[:, there] = generator.multinomial(total, shares, size)
         yield drawn
