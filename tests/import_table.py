@@ -24,7 +24,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {"endpoint", "engine", "output", "plan", "read", "report", "settings", "stores"},
     "evaluate": {"output", "read", "settings", "stores"},
     "azureml": {"endpoint", "mlflow_model", "prompts", "read", "report", "run", "settings"},
-    "cli": {"azureml", "evaluate", "mlflow_model", "output", "plan", "report", "run", "settings", "simulator", "stores"},
+    "cli": {
+        *("azureml", "evaluate", "mlflow_model", "output", "plan", "report", "run", "settings", "simulator"),
+        "stores",
+    },
 }
 
 #: The top of the package: the public names and the command.

@@ -78,9 +78,15 @@ class Labels:
         for name in self.names:
             by_fold[fold(name)].add(name)
         self.exact = any(len(each) > 1 for each in by_fold.values())
+        self.spellings = dict(spellings or {})
         self.known = {self.key(name): name for name in self.names}
-        for text, name in (spellings or {}).items():
-            self.known[self.key(text)] = self.known.get(self.key(name), name)
+        for text, name in self.spellings.items():
+            self.known.setdefault(self.key(text), self.known.get(self.key(name), name))
+
+    @property
+    def unknown(self) -> list[str]:
+        """The labels that have other spellings, but are none of the names."""
+        return sorted(set(self.known.values()) - {*self.names})
 
     def key(self, text: str) -> str:
         """Return what two spellings of one label have in common."""

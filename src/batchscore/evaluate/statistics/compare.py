@@ -204,9 +204,10 @@ def detectable_difference(rows: int, variance: float, *, power: float = 0.8, alp
     """Return the smallest difference that a set of paired rows shows with this power.
 
     `variance` is that of the difference by row about 0: of right and wrong rows, the share that changes
-    sides.
+    sides. If none does, it may still be as many as 3 of these rows.
     """
     if rows <= 0:
         return math.inf
+    variance = max(variance, 3 / rows)
     z = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
     return z * math.sqrt(variance / (rows + z * z))

@@ -151,6 +151,26 @@ def bootstrap_cells(
     return np.concatenate([figure(drawn.reshape(-1, *counts.shape)) for drawn in blocks])
 
 
+def bootstrap_clusters(
+    cells: npt.NDArray[np.intp],
+    clusters: npt.NDArray[np.intp],
+    shape: tuple[int, ...],
+    figure: Callable[[npt.NDArray[Any]], Floats],
+    sampling: Sampling,
+) -> Floats:
+    """Return a figure of counts in cells, where whole clusters of rows are resampled."""
+    size = int(np.prod(shape))
+    codes, counts = np.unique(clusters * size + cells, return_counts=True)
+    of_cluster, of_cell = np.divmod(codes, size)
+    generator, count = sampling.generator, int(clusters.max(initial=0)) + 1
+    found = []
+    for _ in range(sampling.resamples):
+        times = np.bincount(generator.integers(count, size=count), minlength=count)
+        drawn = np.bincount(of_cell, times[of_cluster] * counts, size)
+        found.append(figure(np.rint(drawn).astype(np.intp).reshape(1, *shape)))
+    return np.concatenate(found)
+
+
 def bootstrap_rows(count: int, figure: Callable[[npt.NDArray[np.intp]], float], sampling: Sampling) -> Floats:
     """Return a figure of resampled rows; `figure` takes their places. For figures that are not of sums."""
     generator = sampling.generator

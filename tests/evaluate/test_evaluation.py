@@ -1,0 +1,292 @@
+"""A whole evaluation: labels are joined, every labelled row counts, the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from batchscore.cli.evaluate import evaluate
+from batchscore.errors import BatchscoreError, InputChanged, InputError, OutputError, UsageError
+from batchscore.rows import Score
+from evaluated import FAILED, write_input, write_scores
+
+LABELS = ["pos", "neg", "pos", "neg", "pos", "neg", "pos", "neg", "pos", "neg"]
+ANSWERS = [
+    "pos",
+    "neg",
+    "Answer: pos",
+    "pos",
+    "no idea",
+    "pos or neg",
+    "",
+    FAILED,
+    Score("po", "length"),
+    "neg",
+]
+ROWS = [{"id": f"r{n}", "text": f"text {n}", "label": label} for n, label in enumerate(LABELS)]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_input(tmp_path / "in" / "a.csv", ROWS)
+
+
+def run(*words: str | Path, error: type[BatchscoreError] | None = None) -> Result:
+    done = CliRunner().invoke(evaluate, [str(word) for word in words])
+    if error is not None:
+        assert isinstance(done.exception, error), done.exception
+    elif done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def measured(out: Path, *words: str | Path) -> Any:
+    run(*words, "-o", out, "--resamples", "50")
+    return json.loads((out / "metrics.json").read_text("utf-8"))
+
+
+def test_every_labelled_row_is_in_one_class(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    found = measured(tmp_path / "e", scores, "--label", "label")
+    (model,) = found["models"]
+    assert found["task"] == "text-classification"
+    assert model["outcomes"] == {
+        "answered": 5,
+        "no_label_found": 1,
+        "several_labels": 1,
+        "truncated": 1,
+        "empty": 1,
+        "error:timeout": 1,
+    }
+    assert model["labels_found_by"] == {"whole": 4, "marker": 1}
+    accuracy = model["metrics"]["accuracy"]
+    assert (accuracy["value"], accuracy["rows"]) == (0.4, 10)
+    assert (accuracy["of_answered"], accuracy["answered"], model["coverage"]) == (0.8, 5, 0.5)
+    assert model["confusion_matrix"] == [[2, 1, 2], [0, 2, 3]]
+    table = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
+    assert len(table) == 10
+    assert [row["outcome"] for row in table].count("answered") == 5
+
+
+@pytest.mark.parametrize("way", ["kept", "input", "file"])
+def test_labels_come_from_three_places(tmp_path: Path, source: Path, way: str) -> None:
+    keep = ["label"] if way == "kept" else []
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=keep, id_column="id")
+    words: list[str | Path] = ["--label", "label"]
+    if way == "file":
+        gold = write_input(tmp_path / "gold.csv", ROWS[::-1])
+        words += ["--labels", gold, "--on", "id"]
+    if way == "input":
+        words += ["--base-dir", source.parent]
+    (model,) = measured(tmp_path / "e", scores, *words)["models"]
+    assert model["metrics"]["accuracy"]["value"] == 0.4
+    assert model["join"]["labelled"] == 10
+
+
+def test_rows_that_were_never_scored_count(tmp_path: Path, source: Path) -> None:
+    """They are read from the input again, even if the records hold the labels."""
+    answers = [*ANSWERS[:4], *([...] * 6)]
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label", "--base-dir", source.parent)["models"]
+    assert model["outcomes"] == {"answered": 4, "not_reached": 6}
+    assert model["metrics"]["accuracy"]["value"] == 0.3
+
+
+def test_an_input_that_changed_is_refused(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS)
+    source.write_text(source.read_text("utf-8").replace("pos", "neg"), "utf-8")
+    run(scores, "--label", "label", "--base-dir", source.parent, "-o", tmp_path / "e", error=InputChanged)
+    assert not (tmp_path / "e" / "rows.parquet").exists()
+
+
+def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
+    rows = [{"id": each} for each in ("a", "b", "b", "c", "d", "x")]
+    source = write_input(tmp_path / "in" / "a.csv", rows)
+    scores = write_scores(tmp_path / "s", source, ["1", "1", "1", "1", "1", "1"], id_column="id")
+    pairs = [("a", "1"), ("b", "1"), ("b", "1"), ("c", "1"), ("c", "2"), ("e", "1"), ("x", ""), ("d", "2")]
+    gold = write_input(tmp_path / "gold.csv", [{"id": key, "label": label} for key, label in pairs])
+    found = measured(tmp_path / "e", scores, "--labels", gold, "--on", "id", "--as", "classification")
+    join = found["models"][0]["join"]
+    assert join == {
+        "rows": 6,
+        "labelled": 4,
+        "rows_without_label": 2,
+        "duplicate_rows": 1,
+        "duplicate_labels": 2,
+        "conflicting_labels": 1,
+        "unmatched_labels": 1,
+        "not_in_other_outputs": 0,
+    }
+    shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
+    assert "labels without a row: 1" in shown
+
+
+def test_two_models_on_the_same_rows(tmp_path: Path, source: Path) -> None:
+    one = write_scores(tmp_path / "one", source, ANSWERS, keep=["label"])
+    two = write_scores(tmp_path / "two", source, LABELS, keep=["label"])
+    words = (one, two, "--label", "label", "--names", "small,large")
+    found = measured(tmp_path / "e", *words)
+    comparison = found["models"][1]["comparisons"]["accuracy"]
+    assert (comparison["difference"], comparison["wins"], comparison["losses"], comparison["ties"]) == (
+        0.6,
+        6,
+        0,
+        4,
+    )
+    assert comparison["p_value"] == pytest.approx(2 / 64)
+    assert found["models"][0]["comparisons"] == {}
+    assert [each["name"] for each in found["models"]] == ["small", "large"]
+    other = measured(
+        tmp_path / "e", one, two, "--label", "label", "--names", "small,large", "--baseline", "large"
+    )
+    assert other["models"][0]["comparisons"]["accuracy"]["difference"] == -0.6
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label", "text"])
+    names = ("metrics.json", "rows.parquet")
+    kept = []
+    for _ in range(2):
+        measured(tmp_path / "e", scores, "--label", "label", "--by", "text", "--cluster", "text")
+        kept.append([(tmp_path / "e" / name).read_bytes() for name in names])
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [
+        ("accuracy>=0.4", 0),
+        ("accuracy>0.4", 6),
+        ("coverage>=99%", 6),
+        ("coverage>=50%", 0),
+        ("f1_score_macro>=baseline-0.01", 0),
+        ("cohen_kappa<=0", 6),
+    ],
+)
+def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    done = run(scores, "--label", "label", "--require", rule, "-o", tmp_path / "e", "--resamples", "20")
+    assert done.exit_code == code
+    assert ("NOT MET" in done.stdout) == (code == 6)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ((), UsageError),
+        (("--label", "absent"), InputError),
+        (("--label", "label", "--require", "good"), UsageError),
+        (("--label", "label", "--require", "bleu>=1"), UsageError),
+        (("--label", "label", "--metric", "bleu"), UsageError),
+        (("--label", "label", "--as", "chess"), UsageError),
+        (("--label", "label", "--as", "regression"), InputError),
+        (("--label", "label", "--labels", "pos"), InputError),
+        (("--label", "label", "--pattern", "("), UsageError),
+        (("--label", "label", "--names", "a,b"), UsageError),
+        (("--label", "label", "--baseline", "z"), UsageError),
+        (("--label", "label", "--confidence", "95"), UsageError),
+        (("--labels", "none.csv", "--on", "id"), InputError),
+    ],
+)
+def test_a_mistake_is_a_message(
+    tmp_path: Path, source: Path, words: Sequence[str], error: type[BatchscoreError]
+) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    base = ("--base-dir", str(source.parent))
+    run(scores, *words, *base, "-o", tmp_path / "e", error=error)
+
+
+def test_an_evaluation_is_not_written_among_scores(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    run(scores, "--label", "label", "-o", scores, error=OutputError)
+
+
+@pytest.mark.parametrize("answers", [[FAILED] * 10, [""] * 10, ["neither"] * 10])
+def test_all_rows_failed(tmp_path: Path, source: Path, answers: Sequence[Any]) -> None:
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label")["models"]
+    assert model["metrics"]["accuracy"]["value"] == 0
+    assert model["metrics"]["accuracy"]["of_answered"] is None
+    assert model["coverage"] == 0
+
+
+#: Task, label, answers, and the figures that they give.
+TASKS: Mapping[str, tuple[Sequence[Any], Sequence[Any], Mapping[str, float]]] = {
+    "question-answering": (
+        ["Paris", '["Rome", "Roma"]', "the sea", "x"],
+        ["in Paris", "Roma.", "Sea", FAILED],
+        {"f1_score": (2 / 3 + 1 + 1) / 4, "exact_match": 0.5},
+    ),
+    "text-summarization": (
+        ["a b c d", "x"],
+        ["a b", FAILED],
+        {"rouge1": 1 / 3, "rouge2": 0.25, "rougeL": 1 / 3},
+    ),
+    "token-classification": (
+        ['[{"text": "Ann", "type": "PER"}]', "[]", "['B-PER', 'O']"],
+        ['{"entities": [{"text": "ann", "type": "per"}, {"text": "x", "type": "LOC"}]}', "[]", "B-PER O"],
+        {"f1_score_micro": 0.8, "precision": 2 / 3, "recall": 1},
+    ),
+    "regression": (
+        ["1", "2", "3", "4"],
+        ["1.5", "about 2", FAILED, "The score is 4.5"],
+        {
+            "mean_absolute_error": 1 / 3,
+            "root_mean_squared_error": (0.5 / 3) ** 0.5,
+            "spearman_correlation": 1,
+        },
+    ),
+    "text-translation": (["the cat sat on the mat"] * 2, ["the cat sat on the mat", FAILED], {}),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task(tmp_path: Path, task: str) -> None:
+    if task == "text-translation":
+        pytest.importorskip("sacrebleu")
+    labels, answers, figures = TASKS[task]
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": label} for label in labels])
+    one = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    two = write_scores(tmp_path / "t", source, [FAILED, *answers[1:]], keep=["label"])
+    found = measured(tmp_path / "e", one, two, "--label", "label", "--as", task)
+    metrics = {name: each["value"] for name, each in found["models"][0]["metrics"].items()}
+    assert {name: metrics[name] for name in figures} == pytest.approx(dict(figures))
+    for name, each in found["models"][0]["metrics"].items():
+        assert each["low"] is None or each["low"] <= each["value"] <= each["high"], name
+    assert found["models"][1]["comparisons"].keys() == metrics.keys()
+
+
+@pytest.mark.parametrize(
+    ("labels", "task"),
+    [
+        (["a", "b", "a", "b"], "text-classification"),
+        (["Paris", "Rome", "Oslo"], "question-answering"),
+        (["a long text that nobody repeats", "another of as many words as that"], "text-generation"),
+        (["['B-PER', 'O']"], "token-classification"),
+        (['["Rome", "Roma"]'], "question-answering"),
+    ],
+)  # fmt: skip
+def test_the_task_is_guessed_and_shown(tmp_path: Path, labels: Sequence[str], task: str) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": label} for label in labels])
+    scores = write_scores(tmp_path / "s", source, ["x"] * len(labels), keep=["label"])
+    shown = run(scores, "--label", "label", "-o", tmp_path / "e", "--resamples", "20").stdout
+    assert shown.startswith(f"{task} (guessed; choose with --as)")
+
+
+@pytest.mark.parametrize("failed", [range(10), (0,), (3, 4, 5), (6, 7), (9, 2)])
+def test_failed_rows_never_raise_the_headline(tmp_path: Path, source: Path, failed: Sequence[int]) -> None:
+    """Whichever rows fail, right ones or wrong ones; of all figures see `test_classification`."""
+    values = []
+    for name, places in (("s", ()), ("t", failed)):
+        answers = [FAILED if place in places else each for place, each in enumerate(ANSWERS)]
+        scores = write_scores(tmp_path / name, source, answers, keep=["label"])
+        found = measured(tmp_path / "e", scores, "--label", "label")
+        values.append(found["models"][0]["metrics"][found["main_metric"]])
+    assert values[1]["value"] <= values[0]["value"]
+    assert values[1]["rows"] == 10
