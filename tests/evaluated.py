@@ -86,13 +86,8 @@ def write_scores(
         scores=parts["Score"],
         error_records=parts["RowError"],
     )
-    fingerprint = {
-        "format": "jsonl",
-        "rows_per_part": 100_000,
-        "keep": list(keep),
-        "id": id_column,
-        "deployment": out.name,
-    }
+    reading = {"keep": list(keep), "id": id_column}
+    fingerprint = {"format": "jsonl", "rows_per_part": 1_000_000, "deployment": out.name, **reading}
     complete = len(settled) == len(rows)
     manifest = Manifest(
         source.name,
