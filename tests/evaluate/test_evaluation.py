@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -290,3 +291,22 @@ def test_failed_rows_never_raise_the_headline(tmp_path: Path, source: Path, fail
         values.append(found["models"][0]["metrics"][found["main_metric"]])
     assert values[1]["value"] <= values[0]["value"]
     assert values[1]["rows"] == 10
+
+
+def test_similarity_of_pairs_of_vectors(tmp_path: Path) -> None:
+    """Two outputs of the same input, one for each column of texts; a pair without a vector is left out."""
+    golds = ["5", "4", "0", "1", "2"]
+    source = write_input(tmp_path / "in" / "a.csv", [{"score": gold} for gold in golds])
+    angles = [0.1, 0.5, 1.5, 1.2, 1.0]
+    one = [np.array([1, 0], dtype=np.float32)] * 5
+    two = [np.array([np.cos(angle), np.sin(angle)], dtype=np.float32) for angle in angles]
+    first = write_scores(tmp_path / "s", source, one, keep=["score"], task="embeddings")
+    second = write_scores(tmp_path / "t", source, [*two[:4], FAILED], keep=["score"], task="embeddings")
+    found = measured(tmp_path / "e", first, "--pair", second, "--label", "score")
+    (model,) = found["models"]
+    assert found["task"] == "sts"
+    assert model["metrics"]["cosine_spearman"]["value"] == pytest.approx(1)
+    assert (model["metrics"]["cosine_spearman"]["rows"], model["coverage"]) == (4, 0.8)
+    assert model["outcomes"] == {"answered": 4, "error:timeout": 1}
+    run(first, "--label", "score", "-o", tmp_path / "e", error=UsageError)
+    run(first, "--label", "score", "--as", "sts", "-o", tmp_path / "e", error=UsageError)

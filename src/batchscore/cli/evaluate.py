@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,6 +62,9 @@ Exit codes: 0 measured, and every requirement is met; 6 measured, and a requirem
 )
 @task_option("The task whose scores to measure. Required if SCORES hold several.")
 @click.option("--metric", multiple=True, metavar="NAME", help="Another metric. May be repeated.")
+@click.option(
+    "--pair", metavar="OUT", help="Scores of the second texts, for --as sts: vectors of the same input."
+)
 @click.option("--field", metavar="NAME", help="Field of JSON answers that is the answer, as label or a.b.")
 @click.option("--pattern", metavar="REGEX", help="What the answer in a text is: group 1 of the last match.")
 @click.option("map_file", "--map", metavar="FILE", help='JSON file of other spellings: {"good": "positive"}.')
@@ -104,6 +108,9 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
     base_dir = None if chosen["base_dir"] is None else place_of(chosen["base_dir"])
     names = _names(scores, chosen["names"])
     spec = _spec(scores, names, chosen)
+    if chosen["pair"] is not None:
+        pair = open_scores(place_of(chosen["pair"]), chosen["task"], base_dir, chosen["pair"])
+        spec = replace(spec, pair=pair)
     outputs = [
         (name, open_scores(place_of(named), chosen["task"], base_dir, named))
         for name, named in zip(names, scores, strict=True)

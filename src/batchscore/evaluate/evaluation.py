@@ -32,10 +32,10 @@ from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts, LabelSource, label_names
 from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure
 from batchscore.evaluate.metrics.classification import per_class
-from batchscore.evaluate.outcomes import OUTCOMES
+from batchscore.evaluate.outcomes import OUTCOMES, Outcome, vector_outcome
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.compare import Comparison, with_holm
-from batchscore.evaluate.tasks import EvaluationTask, guess_task
+from batchscore.evaluate.tasks import EVALUATION_TASKS, EvaluationTask, guess_task
 
 #: How many labels are read to guess the task, and how many texts without a label are reported.
 _GUESSED_FROM = 1000
@@ -50,7 +50,7 @@ class EvaluationSpec:
     """What the user asks for. `labels` may be empty: then they are those that occur. `task` may be guessed.
 
     `baseline` is the place of the output that the others are compared with. `metrics` are figures beside
-    those of the task.
+    those of the task. `pair` has the other vectors of pairs.
     """
 
     source: LabelSource
@@ -63,6 +63,7 @@ class EvaluationSpec:
     metrics: tuple[str, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     baseline: int = 0
+    pair: ScoredOutput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,11 @@ def _required(spec: EvaluationSpec) -> list[str]:
 
 def _reading(outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec) -> Reading:
     """Return how answers are read; the labels that occur are read first if the task has labels."""
-    task = guess_task(_some_golds(outputs[0][1], spec.source)) if spec.task is None else spec.task
+    _refuse_other_answers(outputs, spec)
+    task = spec.task
+    if task is None:
+        pairs = EVALUATION_TASKS["sts"] if spec.pair is not None else None
+        task = pairs or guess_task(_some_golds(outputs[0][1], spec.source))
     labels = spec.labels
     if task.kind == "labels":
         labels = Labels(labels.names or _names_in(outputs, spec.source), labels.spellings)
@@ -193,7 +198,27 @@ def _reading(outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec) 
                 f"other spellings are given for {labels.unknown[0]!r}, which is none of the labels: "
                 f"{', '.join(labels.names)}."
             )
-    return Reading(task, labels, spec.field, spec.pattern, spec.slices, spec.options.cluster)
+    partners: Mapping[int, Outcome] = {}
+    if spec.pair is not None:
+        rows = spec.source.rows(spec.pair, JoinCounts())
+        partners = {row.key: vector_outcome(row.scored.settled) for row in rows}
+    return Reading(task, labels, spec.field, spec.pattern, spec.slices, spec.options.cluster, partners)
+
+
+def _refuse_other_answers(outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec) -> None:
+    """Raise `UsageError` if the scores are not what the task measures: vectors, or texts."""
+    for_pairs = spec.pair is not None or (spec.task is not None and spec.task.kind == "pairs")
+    for _, output in outputs:
+        if (output.task.answer == "vector") != for_pairs:
+            what = (
+                "vectors, which are measured in pairs" if not for_pairs else "texts, and pairs are of vectors"
+            )
+            raise UsageError(
+                f"{output.named} has {what}: give the second texts' scores with --pair, the column of "
+                "similarities with --label, and --as sts."
+            )
+    if for_pairs and spec.pair is None:
+        raise UsageError("sts measures pairs of vectors: give the scores of the second texts with --pair.")
 
 
 def _some_golds(output: ScoredOutput, source: LabelSource) -> list[Any]:

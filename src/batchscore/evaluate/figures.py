@@ -79,18 +79,16 @@ def names_of(reading: Reading, tables: Mapping[str, object]) -> list[str]:
     if reading.task.kind == "labels":
         return list(classification.FIGURES)
     if reading.task.kind == "numbers":
-        return [*numbers.FIGURES, "spearman_correlation"]
-    return list(tables)
+        own = [name for name in numbers.FIGURES if not name.startswith("cosine")]
+        return [*own, "spearman_correlation"]
+    return list(reading.task.shown) if reading.task.kind == "pairs" else list(tables)
 
 
 def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Figure:
     """Return one figure of a model."""
     answered = rows.answered
-    if options.exclude or reading.task.kind == "numbers":
-        counted = rows.choose(np.flatnonzero(answered))
-    else:
-        counted = rows
     only = rows.choose(np.flatnonzero(answered))
+    counted = only if options.exclude or not reading.task.has_worst else rows
     value, of_answered = (_value(name, each, reading) for each in (counted, only))
     interval = _interval(name, counted, reading, options) if value is not None else None
     return Figure(
@@ -118,7 +116,7 @@ def _value(name: str, rows: ModelRows, reading: Reading) -> float | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.task.kind == "labels":
             found = float(classification.headline(name, confusion_of(rows, reading)))
-        elif name == "spearman_correlation":
+        elif name in numbers.RANKED:
             found = numbers.spearman(*rows.tables["pairs"].T)
         else:
             table, figure = _sums_of(name, rows)
@@ -172,7 +170,7 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
             assert rows.cells is not None
             found = bootstrap_clusters(rows.cells, clusters, counts.shape, headline, sampling)
             return percentiles(found, sampling, method)
-        if name == "spearman_correlation":
+        if name in numbers.RANKED:
             return _spearman_interval(rows.tables["pairs"], sampling)
         table, figure = _sums_of(name, rows)
         if figure is _mean and clusters is None and np.isin(table[:, 0], (0, 1)).all():
@@ -202,11 +200,11 @@ def compare(
     """
     sampling, rows = options.sampling, len(model)
     clusters = None if options.cluster is None else model.groups[options.cluster]
-    if options.exclude or reading.task.kind == "numbers":
+    if options.exclude or not reading.task.has_worst:
         both = np.flatnonzero(model.answered & baseline.answered)
         model, baseline, rows = model.choose(both), baseline.choose(both), len(both)
         clusters = None if clusters is None else clusters[both]
-    if rows == 0 or name == "spearman_correlation":
+    if rows == 0 or name in numbers.RANKED:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.task.kind == "labels":
@@ -240,7 +238,7 @@ def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading:
             return detectable_difference(len(model), USUAL_DISCORDANCE)
         apart = _right(model, reading) - _right(baseline, reading)
         return detectable_difference(len(model), float((apart**2).mean()))
-    if baseline is None or reading.task.kind == "numbers":
+    if baseline is None or not reading.task.has_worst:
         return None
     (table, figure), (other, _) = _sums_of(name, model), _sums_of(name, baseline)
     if figure is not _mean:

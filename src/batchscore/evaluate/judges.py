@@ -9,6 +9,7 @@ import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,16 @@ from batchscore.errors import InputError
 from batchscore.evaluate.find_label import LabelFinder, json_of
 from batchscore.evaluate.fold import Labels, text_of
 from batchscore.evaluate.labels import LabelledRow, as_list, texts_of
-from batchscore.evaluate.metrics import answers, entities, rouge, translation
-from batchscore.evaluate.outcomes import NO_LABEL, Outcome, label_outcome, text_outcome
+from batchscore.evaluate.metrics import answers, entities, rouge, translation, vectors
+from batchscore.evaluate.outcomes import (
+    ANSWERED,
+    NO_LABEL,
+    NOT_REACHED,
+    Outcome,
+    label_outcome,
+    text_outcome,
+    vector_outcome,
+)
 from batchscore.evaluate.statistics.intervals import Floats
 from batchscore.evaluate.tasks import EvaluationTask
 
@@ -28,7 +37,7 @@ from batchscore.evaluate.tasks import EvaluationTask
 class Reading:
     """How answers are read: the task, the labels that rows may have, and what the user said.
 
-    `slices` and `cluster` name columns.
+    `slices` and `cluster` name columns. `partners` are the other vectors of pairs, by the keys of rows.
     """
 
     task: EvaluationTask
@@ -37,6 +46,7 @@ class Reading:
     pattern: re.Pattern[str] | None = None
     slices: tuple[str, ...] = ()
     cluster: str | None = None
+    partners: Mapping[int, Outcome] = dataclass_field(default_factory=dict)
 
 
 #: What a row counts: how it ended, its label as text, its scores.
@@ -182,6 +192,35 @@ class _NumberJudge:
         return None, {"pairs": np.frombuffer(self.pairs, float).reshape(-1, 2)}
 
 
+class _PairJudge:
+    """Rows with two vectors, whose cosine is compared with a number."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.partners = reading.partners
+        self.pairs = array("d")
+
+    def add(self, row: LabelledRow) -> _Judged:
+        gold = _number(text_of(row.gold))
+        if gold is None:
+            raise InputError(f"{row.scored.file}, row {row.scored.row}: its label is not a number.")
+        one, two = vector_outcome(row.scored.settled), self.partners.get(row.key, Outcome(NOT_REACHED))
+        outcome = next((each for each in (one, two) if not each.is_answered), None)
+        if outcome is not None:
+            self.pairs.extend((float("nan"), gold))
+            return outcome, text_of(gold) or "", {}
+        if one.value.shape != two.value.shape:
+            raise InputError(
+                f"the vectors of {row.scored.file}, row {row.scored.row}, have {one.value.size} and "
+                f"{two.value.size} dimensions. Both outputs must be of one model."
+            )
+        cosine = float(vectors.cosines(one.value[None], two.value[None])[0])
+        self.pairs.extend((cosine, gold))
+        return Outcome(ANSWERED, repr(cosine)), text_of(gold) or "", {"cosine": cosine}
+
+    def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
+        return None, {"pairs": np.frombuffer(self.pairs, float).reshape(-1, 2)}
+
+
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")  # noqa: RUF001
 
 
@@ -231,7 +270,7 @@ class _TranslationJudge:
 
 def judge_of(
     reading: Reading,
-) -> _LabelJudge | _TextJudge | _EntityJudge | _NumberJudge | _TranslationJudge:
+) -> _LabelJudge | _TextJudge | _EntityJudge | _NumberJudge | _PairJudge | _TranslationJudge:
     """Return what judges the rows of a task."""
     kind = reading.task.kind
     if kind == "labels":
@@ -240,6 +279,8 @@ def judge_of(
         return _EntityJudge(reading)
     if kind == "numbers":
         return _NumberJudge(reading)
+    if kind == "pairs":
+        return _PairJudge(reading)
     if kind == "translation":
         return _TranslationJudge(reading)
     if kind == "answers":

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from batchscore.errors import ErrorCode
 from batchscore.evaluate.find_label import FoundLabel, How, LabelFinder, json_of, member, without_reasoning
 from batchscore.evaluate.fold import text_of
@@ -75,6 +77,15 @@ def without_answer(settled: Settled | None) -> Outcome | None:
     if settled.result.value is None or settled.result.value in ("", []):
         return Outcome(_reason(settled.result) or EMPTY)
     return None
+
+
+def vector_outcome(settled: Settled | None) -> Outcome:
+    """Return the outcome of a row whose answer is a vector; one that is not finite is none."""
+    if settled is None or isinstance(settled.result, RowError):
+        return without_answer(settled) or Outcome(EMPTY)
+    vector = settled.result.value
+    usable = isinstance(vector, np.ndarray) and vector.size > 0 and bool(np.isfinite(vector).all())
+    return Outcome(ANSWERED, vector) if usable else Outcome(EMPTY)
 
 
 def label_outcome(settled: Settled | None, finder: LabelFinder) -> Outcome:

@@ -13,8 +13,8 @@ from batchscore.errors import UsageError
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.labels import as_list
 
-#: What answers are compared by: labels, texts (`answers`, `overlap`, `translation`), entities, numbers.
-Kind: TypeAlias = Literal["labels", "answers", "overlap", "translation", "entities", "numbers"]
+#: What is compared: labels, texts (`answers`, `overlap`, `translation`), entities, numbers, pairs of vectors.
+Kind: TypeAlias = Literal["labels", "answers", "overlap", "translation", "entities", "numbers", "pairs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,11 @@ class EvaluationTask:
     name: str
     kind: Kind
     shown: tuple[str, ...]
+
+    @property
+    def has_worst(self) -> bool:
+        """Whether a row without an answer has the worst value; otherwise it can only be left out."""
+        return self.kind not in {"numbers", "pairs"}
 
 
 #: Figures of which less is better.
@@ -47,6 +52,7 @@ EVALUATION_TASKS: Mapping[str, EvaluationTask] = {
         EvaluationTask("text-generation", "overlap", _ROUGE),
         EvaluationTask("fill-mask", "answers", ("exact_match", "f1_score")),
         EvaluationTask("regression", "numbers", _NUMBERS),
+        EvaluationTask("sts", "pairs", ("cosine_spearman", "cosine_pearson")),
     )
 }
 
@@ -62,6 +68,8 @@ _ALIASES = {
     "chat-completion": "text-generation",
     "text-question-answering": "question-answering",
     "text-fill-mask": "fill-mask",
+    "similarity": "sts",
+    "sentence-similarity": "sts",
 }
 
 #: Labels that are more, or longer, are texts and not classes.

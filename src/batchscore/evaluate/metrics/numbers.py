@@ -39,7 +39,11 @@ FIGURES: Mapping[str, Callable[[Floats], Floats]] = {
     "root_mean_squared_error": _root_mean_squared_error,
     "r2_score": _r2,
     "pearson_correlation": _pearson,
+    "cosine_pearson": _pearson,
 }
+
+#: Figures of ranks, which are not of sums.
+RANKED = frozenset({"spearman_correlation", "cosine_spearman"})
 
 
 def average_ranks(values: Floats) -> Floats:
