@@ -32,7 +32,7 @@ from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts, LabelSource, label_names
 from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure
 from batchscore.evaluate.metrics.classification import per_class
-from batchscore.evaluate.outcomes import OUTCOMES, Outcome, vector_outcome
+from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome, vector_outcome
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.compare import Comparison, with_holm
 from batchscore.evaluate.tasks import EVALUATION_TASKS, EvaluationTask, guess_task
@@ -198,7 +198,7 @@ def _reading(outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec) 
                 f"other spellings are given for {labels.unknown[0]!r}, which is none of the labels: "
                 f"{', '.join(labels.names)}."
             )
-    partners: Mapping[int, Outcome] = {}
+    partners: Mapping[int, RowOutcome] = {}
     if spec.pair is not None:
         rows = spec.source.rows(spec.pair, JoinCounts())
         partners = {row.key: vector_outcome(row.scored.settled) for row in rows}
@@ -210,9 +210,7 @@ def _refuse_other_answers(outputs: Sequence[tuple[str, ScoredOutput]], spec: Eva
     for_pairs = spec.pair is not None or (spec.task is not None and spec.task.kind == "pairs")
     for _, output in outputs:
         if (output.task.answer == "vector") != for_pairs:
-            what = (
-                "vectors, which are measured in pairs" if not for_pairs else "texts, and pairs are of vectors"
-            )
+            what = "texts, and pairs are of vectors" if for_pairs else "vectors, which are measured in pairs"
             raise UsageError(
                 f"{output.named} has {what}: give the second texts' scores with --pair, the column of "
                 "similarities with --label, and --as sts."

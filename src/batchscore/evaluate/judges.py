@@ -24,7 +24,7 @@ from batchscore.evaluate.outcomes import (
     ANSWERED,
     NO_LABEL,
     NOT_REACHED,
-    Outcome,
+    RowOutcome,
     label_outcome,
     text_outcome,
     vector_outcome,
@@ -46,11 +46,11 @@ class Reading:
     pattern: re.Pattern[str] | None = None
     slices: tuple[str, ...] = ()
     cluster: str | None = None
-    partners: Mapping[int, Outcome] = dataclass_field(default_factory=dict)
+    partners: Mapping[int, RowOutcome] = dataclass_field(default_factory=dict)
 
 
 #: What a row counts: how it ended, its label as text, its scores.
-_Judged = tuple[Outcome, str, Mapping[str, float]]
+_Judged = tuple[RowOutcome, str, Mapping[str, float]]
 
 
 class _LabelJudge:
@@ -128,7 +128,7 @@ class _EntityJudge:
         if outcome.is_answered:
             found = self._entities(_parsed(outcome.value), tagged=tagged)
             if found is None or (tagged and len(_parsed(outcome.value)) != len(gold)):
-                outcome = Outcome(NO_LABEL, text=outcome.text)
+                outcome = RowOutcome(NO_LABEL, text=outcome.text)
             else:
                 counts = entities.counts_of(found, wanted)
         self.counts.extend(counts)
@@ -183,7 +183,7 @@ class _NumberJudge:
         if outcome.is_answered:
             found = _number_in(text_of(outcome.value), self.pattern)
             if found is None:
-                outcome = Outcome(NO_LABEL, text=outcome.text)
+                outcome = RowOutcome(NO_LABEL, text=outcome.text)
         self.pairs.extend((float("nan") if found is None else found, gold))
         scores = {} if found is None else {"absolute_error": abs(found - gold)}
         return outcome, text_of(gold) or "", scores
@@ -203,7 +203,7 @@ class _PairJudge:
         gold = _number(text_of(row.gold))
         if gold is None:
             raise InputError(f"{row.scored.file}, row {row.scored.row}: its label is not a number.")
-        one, two = vector_outcome(row.scored.settled), self.partners.get(row.key, Outcome(NOT_REACHED))
+        one, two = vector_outcome(row.scored.settled), self.partners.get(row.key, RowOutcome(NOT_REACHED))
         outcome = next((each for each in (one, two) if not each.is_answered), None)
         if outcome is not None:
             self.pairs.extend((float("nan"), gold))
@@ -215,7 +215,7 @@ class _PairJudge:
             )
         cosine = float(vectors.cosines(one.value[None], two.value[None])[0])
         self.pairs.extend((cosine, gold))
-        return Outcome(ANSWERED, repr(cosine)), text_of(gold) or "", {"cosine": cosine}
+        return RowOutcome(ANSWERED, repr(cosine)), text_of(gold) or "", {"cosine": cosine}
 
     def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
         return None, {"pairs": np.frombuffer(self.pairs, float).reshape(-1, 2)}

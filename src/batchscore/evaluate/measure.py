@@ -18,7 +18,7 @@ from batchscore.evaluate.find_label import HOWS
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.judges import Reading, judge_of
 from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource
-from batchscore.evaluate.outcomes import OUTCOMES, Outcome
+from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.intervals import Floats
 
@@ -35,7 +35,7 @@ class EvaluatedRow:
 
     row: LabelledRow
     gold: str
-    outcome: Outcome
+    outcome: RowOutcome
     scores: Mapping[str, float]
 
 

@@ -48,7 +48,7 @@ _REASONS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RowOutcome:
     """How a row ended. `value` is the label or the text of an answered row, `how` the way it was found.
 
     `text` is what the model wrote, for people; it may quote anything. `cut`: an answered row whose text was
@@ -67,28 +67,28 @@ class Outcome:
         return self.name == ANSWERED
 
 
-def without_answer(settled: Settled | None) -> Outcome | None:
+def without_answer(settled: Settled | None) -> RowOutcome | None:
     """Return the outcome of a row that has no text to read; `None` for a row that has one."""
     if settled is None:
-        return Outcome(NOT_REACHED)
+        return RowOutcome(NOT_REACHED)
     if isinstance(settled.result, RowError):
         code = settled.result.code
-        return Outcome(FILTERED if code is ErrorCode.CONTENT_FILTER else f"error:{code.value}")
+        return RowOutcome(FILTERED if code is ErrorCode.CONTENT_FILTER else f"error:{code.value}")
     if settled.result.value is None or settled.result.value in ("", []):
-        return Outcome(_reason(settled.result) or EMPTY)
+        return RowOutcome(_reason(settled.result) or EMPTY)
     return None
 
 
-def vector_outcome(settled: Settled | None) -> Outcome:
+def vector_outcome(settled: Settled | None) -> RowOutcome:
     """Return the outcome of a row whose answer is a vector; one that is not finite is none."""
     if settled is None or isinstance(settled.result, RowError):
-        return without_answer(settled) or Outcome(EMPTY)
+        return without_answer(settled) or RowOutcome(EMPTY)
     vector = settled.result.value
     usable = isinstance(vector, np.ndarray) and vector.size > 0 and bool(np.isfinite(vector).all())
-    return Outcome(ANSWERED, vector) if usable else Outcome(EMPTY)
+    return RowOutcome(ANSWERED, vector) if usable else RowOutcome(EMPTY)
 
 
-def label_outcome(settled: Settled | None, finder: LabelFinder) -> Outcome:
+def label_outcome(settled: Settled | None, finder: LabelFinder) -> RowOutcome:
     """Return the outcome of a row that must name a label."""
     early = without_answer(settled)
     if early is not None:
@@ -99,22 +99,22 @@ def label_outcome(settled: Settled | None, finder: LabelFinder) -> Outcome:
     value, reason = _first(score.value), _reason(score)
     text = text_of(value)
     if text is None:
-        return Outcome(reason or EMPTY)
+        return RowOutcome(reason or EMPTY)
     found = finder.find(value)
     return _outcome(found, reason, text)
 
 
-def _outcome(found: FoundLabel, reason: str | None, text: str) -> Outcome:
+def _outcome(found: FoundLabel, reason: str | None, text: str) -> RowOutcome:
     if reason in {REFUSED, FILTERED}:
-        return Outcome(reason, text=text)
+        return RowOutcome(reason, text=text)
     if found.label is not None and (reason is None or found.is_sure):
-        return Outcome(ANSWERED, found.label, found.how, text, cut=reason is not None)
+        return RowOutcome(ANSWERED, found.label, found.how, text, cut=reason is not None)
     if reason is not None:
-        return Outcome(reason, text=text)
-    return Outcome(SEVERAL if found.how == "several" else NO_LABEL, how=found.how, text=text)
+        return RowOutcome(reason, text=text)
+    return RowOutcome(SEVERAL if found.how == "several" else NO_LABEL, how=found.how, text=text)
 
 
-def text_outcome(settled: Settled | None, field: str | None = None) -> Outcome:
+def text_outcome(settled: Settled | None, field: str | None = None) -> RowOutcome:
     """Return the outcome of a row whose text is the answer, or the `field` of its structured answer.
 
     A text that was cut is no answer to compare: its class says so.
@@ -131,13 +131,13 @@ def text_outcome(settled: Settled | None, field: str | None = None) -> Outcome:
         parsed = json_of(value) if isinstance(value, str) else value
         value = member(parsed, field)
         if value is None:
-            return Outcome(reason or NO_LABEL, text=shown)
+            return RowOutcome(reason or NO_LABEL, text=shown)
     answer = without_reasoning(value) if isinstance(value, str) else text_of(value)
     if reason in {REFUSED, FILTERED, TRUNCATED}:
-        return Outcome(reason, text=shown)
+        return RowOutcome(reason, text=shown)
     if not answer or not answer.strip():
-        return Outcome(reason or EMPTY, text=shown)
-    return Outcome(ANSWERED, value if isinstance(value, list) else answer, text=shown)
+        return RowOutcome(reason or EMPTY, text=shown)
+    return RowOutcome(ANSWERED, value if isinstance(value, list) else answer, text=shown)
 
 
 def _first(value: Any) -> Any:
