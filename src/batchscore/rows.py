@@ -93,6 +93,7 @@ class Table:
     `notes` say how the file is read if that is not plain. `varies`: rows may have more columns than
     `columns`. `repeated` are names that several columns of the file have. `doubt` says why the first line may
     not be the header, and what to do. `hidden`: the names may be cells of a row, so no message quotes them.
+    `binary` are columns whose cells may hold bytes, which may be text.
     """
 
     columns: tuple[str, ...]
@@ -104,6 +105,7 @@ class Table:
     repeated: tuple[str, ...] = ()
     doubt: str = ""
     hidden: bool = False
+    binary: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -76,7 +76,7 @@ def summary(
 def headline(run: RunResult, expected: Expected | None) -> str:
     """Return the rows by result, and what is left of a run that ended early."""
     end = run.outcome
-    task = run.settings.task + (" (simulated)" if run.settings.simulate else "")
+    task = run.settings.task + (" (simulated)" if end.simulated else "")
     counts = [f"{end.failed:,} failed"]
     if end.errors > end.failed:
         counts.append(f"{end.errors - end.failed:,} empty")
@@ -242,7 +242,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         **{name: getattr(end, name) for name in ("repeated_ids", "limited", "interrupted")},
         "seconds": round(run.seconds, 3),
         "output": str(run.output.named),
-        "output_written": run.with_file or run.output.file is None,
+        "output_written": run.output.file is None or (run.file_written and run.with_file),
         "scores": str(run.layout.scores),
         "error_records": str(run.layout.errors),
         "record": str(run.record),

@@ -74,6 +74,11 @@ class Survey:
         return {ready.file.name: str(ready.file.path) for ready in self.ready}
 
     @property
+    def of_several_files(self) -> bool:
+        """Whether the input is more than one file, also if not all can be scored."""
+        return len(self.ready) + len(self.problems) > 1
+
+    @property
     def said(self) -> list[tuple[str, str]]:
         """The files, and how they are read, in input order."""
         files: dict[str, list[str]] = {}
@@ -292,4 +297,4 @@ def check_output(settings: Settings, surveyed: Survey, output: Output) -> None:
         TableSource(each.file, surveyed.options, Manifest(each.file.name, settings.task, fingerprint))
         for each in surveyed.ready
     ]
-    check_table(output.file, sources, settings.limit)
+    check_table(output.file, sources, settings.limit, name_files=surveyed.of_several_files)
