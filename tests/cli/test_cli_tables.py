@@ -244,6 +244,7 @@ def test_standard_input_and_standard_output(monkeypatch: pytest.MonkeyPatch, tmp
     assert (code, "the only INPUT" in said) == (1, True)
     code, out, said = run_piped(score, b"")
     assert (code, out, "0 rows of 1 file: 0 scored, 0 failed" in said) == (0, b"", True)
+    assert ("read: stdin.csv: it is empty" in said, "by its content" in said) == (True, False)
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def summary(
 def headline(run: RunResult, expected: Expected | None) -> str:
     """Return the rows by result, and what is left of a run that ended early."""
     end = run.outcome
-    task = run.settings.task + (" (simulated)" if end.simulated else "")
+    task = run.settings.task + (" (simulated)" if run.settings.simulate else "")
     counts = [f"{end.failed:,} failed"]
     if end.errors > end.failed:
         counts.append(f"{end.errors - end.failed:,} empty")
@@ -96,7 +96,8 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     if expected is not None and expected.rows > done:
         counts.append(f"{'' if expected.exact else 'about '}{expected.rows - done:,} remaining")
     elif not_reached:
-        counts.append(f"{not_reached:,} read but not scored")
+        # With a limit nothing is wrong.
+        counts.append(f"{not_reached:,} {'remaining' if end.limited else 'read but not scored'}")
     if unread:
         counts.append(f"{count_text(unread, 'file')} not read completely")
     if unstarted:
