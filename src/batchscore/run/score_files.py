@@ -226,12 +226,8 @@ class Run:
             write_one_file(ledger, file, names, settings.dimensions)
             return
         announce_table(file, self.outcome, self.listen)
-        style = TableStyle(
-            settings.csv_bom,
-            settings.allow_formulas,
-            limited=settings.limit is not None,
-            name_files=self.survey.of_several_files,
-        )
+        limited, several = settings.limit is not None, self.survey.of_several_files
+        style = TableStyle(settings.csv_bom, settings.allow_formulas, limited, several)
         sources = table_sources(self.survey, ledger.manifests)
         table = write_table(ledger.spec.layout, sources, file, style, sync=settings.sync)
         if table.note:
