@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.azureml import driver as azureml
-from batchscore.errors import ErrorCode
+from batchscore.errors import ErrorCode, ExitCode
+from batchscore.output.layout import Layout
+from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.tracking.child import is_local
 from batchscore.report.tracking.client import TrackingTarget, find_target
@@ -318,6 +320,15 @@ def test_the_driver_logs_the_figures_of_all_its_calls_to_the_job(
     assert sum(run.metrics["rows_ok_added"]) == 21
     assert run.status == "RUNNING"
     assert run.params["task"] == "embeddings"
+
+
+def test_a_simulator_at_a_url_is_named_as_one(server: TrackingServer) -> None:
+    tracking = tracked_run(server.environ, print)
+    tracking.follow(RowsSettled(ok=1))
+    end = RunEnd((), limited=False, stopped=False, simulated=True)
+    tracking.finished(end, ExitCode.DONE, 1.0, Layout(Path("out"), "chat", ""), Path("no-record"), None)
+    (run,) = server.runs.values()
+    assert run.tags["batchscore.simulated"] == "true"
 
 
 @pytest.mark.parametrize(
