@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Container, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,23 @@ def command_line(simulator: Running, imported: prefork.Server) -> Cli:
     return Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": simulator.key}, imported)
 
 
+@pytest.fixture(scope="module")
+def outputs(command_line: Cli, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Score once in each format: pytest makes `scored` again whenever the next test has the other format."""
+
+    @cache
+    def made(form: str) -> Path:
+        place = tmp_path_factory.mktemp(form)
+        score(FILES, place, command_line, form)
+        return place
+
+    return made
+
+
 @pytest.fixture(scope="module", params=["jsonl", "parquet"])
-def scored(
-    command_line: Cli, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def scored(outputs: Callable[[str], Path], request: pytest.FixtureRequest) -> Path:
     """A real run's folder, with its input; tests work on copies."""
-    place = tmp_path_factory.mktemp(request.param)
-    score(FILES, place, command_line, request.param)
-    return place
+    return outputs(request.param)
 
 
 def score(names: Sequence[str], place: Path, command_line: Cli, form: str) -> None:
