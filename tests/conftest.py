@@ -362,10 +362,16 @@ def command_line(imported: prefork.Server) -> Cli:
     return Cli({}, imported)
 
 
+@pytest.fixture(scope="session")
+def scorer(simulator: Running, imported: prefork.Server) -> Cli:
+    """The command line with the simulator of all tests: to start one for a run takes longer than the run."""
+    return Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}, imported)
+
+
 @pytest.fixture
-def batchscore(simulator: Running, imported: prefork.Server, tmp_path: Path) -> Iterator[Cli]:
+def batchscore(scorer: Cli, tmp_path: Path) -> Iterator[Cli]:
     """The command line. It must leave no temporary file behind."""
-    yield Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}, imported)
+    yield scorer
     remaining = [str(path) for path in tmp_path.rglob("*.tmp")]
     assert not remaining
 
