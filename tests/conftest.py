@@ -369,13 +369,19 @@ def command_line(imported: prefork.Server) -> Cli:
     return Cli({}, imported)
 
 
+@pytest.fixture(scope="session")
+def scorer(simulator: Running, imported: prefork.Server) -> Cli:
+    """The command line with the simulator of all tests: to start one for a run takes longer than the run."""
+    return Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}, imported)
+
+
 @pytest.fixture
-def batchscore(simulator: Running, imported: prefork.Server, tmp_path: Path) -> Iterator[Cli]:
+def batchscore(scorer: Cli, tmp_path: Path) -> Iterator[Cli]:
     """The command line. It must leave no temporary file behind, but for the record of a killed run.
 
     Another task's run may write a record there now, so only a later run removes that.
     """
-    cli = Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}, imported)
+    cli = Cli(scorer.environ, scorer.imported)
     yield cli
     remaining = [path for path in tmp_path.rglob("*.tmp") if path.parent.name != "runs" or not cli.killed]
     assert not remaining

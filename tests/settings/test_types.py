@@ -107,7 +107,7 @@ WRONG: Mapping[str, st.SearchStrategy[Any]] = {
 
 # Settings of one kind share their code: together they have hundreds of examples.
 @pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
-@settings(max_examples=examples(20))
+@settings(max_examples=examples(6))
 @given(data=st.data())
 def test_a_value_of_another_type_is_refused_for_every_setting(
     declared: Field[Any], data: st.DataObject
