@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batchscore.engine.engine import Engine
 from batchscore.engine.result_queue import MOST_ROWS_WAITING
 from batchscore.errors import ErrorCode, InputError, Outage, ServiceRefused
-from batchscore.request.wire import NoReply
+from batchscore.request.send import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
 from hypothesis_profiles import examples
 from scripted import (
