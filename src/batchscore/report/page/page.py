@@ -199,7 +199,7 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     if open_files:
         shown.append(("Remaining", "unknown", missing(task)))
     elif rows.not_reached:
-        shown.append(("Remaining", count_text(rows.not_reached, "row"), "read but not scored"))
+        shown.append(("Remaining", count_text(rows.not_reached, "row"), "not scored yet"))
     if not runs:
         return cells([*shown, ("Duration, tokens, requests", "unknown", "no run record could be read")])
     ok, requests, kept, *tokens = (
