@@ -26,6 +26,7 @@ def counts_of(k: int, pairs: list[tuple[int, int]]) -> Any:
     return c.confusion_matrix(gold, predicted, k)
 
 
+@pytest.mark.slow
 @given(rows)
 def test_figures_equal_those_of_scikit_learn(case: tuple[int, list[tuple[int, int]]]) -> None:
     m = pytest.importorskip("sklearn.metrics")

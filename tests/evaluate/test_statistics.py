@@ -41,6 +41,7 @@ def test_wilson_intervals() -> None:
     assert wilson(0, 0, Sampling()) is None
 
 
+@pytest.mark.slow
 @given(st.integers(1, 1000), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))
 def test_wilson_equals_scipy(total: int, share: float, confidence: float) -> None:
     stats = pytest.importorskip("scipy.stats")
@@ -121,6 +122,7 @@ def test_groups_keep_the_sums() -> None:
     np.testing.assert_allclose(units_of(rows).sum(0), rows.sum(0))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar(wins: int, losses: int) -> None:
     stats = pytest.importorskip("scipy.stats")
@@ -157,6 +159,7 @@ def test_paired_intervals_cover_at_twenty_rows() -> None:
     assert np.mean(covered) >= 0.93
 
 
+@pytest.mark.slow
 def test_a_difference_of_means() -> None:
     generator = np.random.default_rng(11)
     base = generator.normal(0, 1, 300)

@@ -43,6 +43,7 @@ def test_short_answers(answer: str, golds: list[str], f1: float, exact: float) -
     assert answers.scores_of(answer, golds) == pytest.approx((f1, exact))
 
 
+@pytest.mark.slow
 @given(texts, st.lists(texts, min_size=1, max_size=3))
 def test_rouge_equals_rouge_score(answer: str, golds: list[str]) -> None:
     scorer = pytest.importorskip("rouge_score.rouge_scorer").RougeScorer(list(rouge.NAMES))
@@ -59,6 +60,7 @@ def test_a_text_that_rouge_cannot_read_is_known() -> None:
 tags = st.lists(st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @given(pairs=st.lists(st.tuples(tags, tags), min_size=1, max_size=4), strict=st.booleans())
 def test_tags_equal_seqeval(pairs: list[tuple[list[str], list[str]]], *, strict: bool) -> None:
     metrics = pytest.importorskip("seqeval.metrics")
@@ -146,6 +148,7 @@ def test_rows_may_have_different_numbers_of_references() -> None:
     assert translation.figure_of(metric)(counts.sum(0)[None])[0] == pytest.approx(100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("system", "p_value"), [("FBK", 0.0218), ("online-B", 0.941)])
 def test_p_values_of_wmt17(system: str, p_value: float) -> None:
     """As sacrebleu's own tests list them from MultEval, against LIUM; their tolerance is 0.01."""

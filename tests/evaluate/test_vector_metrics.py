@@ -32,6 +32,7 @@ NAMES = {
 }
 
 
+@pytest.mark.slow
 @given(scores, judgements)
 def test_rankings_equal_pytrec_eval(found: dict[str, float], judged: dict[str, int]) -> None:
     pytrec = pytest.importorskip("pytrec_eval")
@@ -89,6 +90,7 @@ def test_an_exact_search_in_blocks() -> None:
         assert list(found) == [ids[n] for n in np.argsort(-row)[:7]]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=30))
 def test_rank_correlation_equals_scipy(pairs: list[tuple[int, int]]) -> None:
     stats = pytest.importorskip("scipy.stats")

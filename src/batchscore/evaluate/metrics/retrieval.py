@@ -32,7 +32,7 @@ def figure_of(name: str, order: Sequence[str], judged: Judged) -> float:
     match = _NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"{name!r} is no figure of a ranking")
-    depth = int(match[2]) if match[2] else len(order)
+    depth = int(match[2]) if match[2] else None
     gains = np.array([max(0, judged.get(each, 0)) for each in order[:depth]], dtype=float)
     relevant = sum(gain > 0 for gain in judged.values())
     if not relevant:
@@ -40,11 +40,9 @@ def figure_of(name: str, order: Sequence[str], judged: Judged) -> float:
     return _FIGURES[match[1]](gains, judged, relevant, depth)
 
 
-def _ndcg(gains: npt.NDArray[np.float64], judged: Judged, _: int, depth: int) -> float:
+def _ndcg(gains: npt.NDArray[np.float64], judged: Judged, _: int, depth: int | None) -> float:
     ideal = np.array(sorted((gain for gain in judged.values() if gain > 0), reverse=True), dtype=float)
-    if depth >= 1:
-        ideal = ideal[: depth if depth < len(ideal) else None]
-    best = _discounted(ideal)
+    best = _discounted(ideal[:depth])
     return _discounted(gains) / best if best else 0.0
 
 
@@ -52,7 +50,7 @@ def _discounted(gains: npt.NDArray[np.float64]) -> float:
     return float((gains / np.log2(np.arange(2, len(gains) + 2))).sum())
 
 
-def _map(gains: npt.NDArray[np.float64], _: Judged, relevant: int, __: int) -> float:
+def _map(gains: npt.NDArray[np.float64], _: Judged, relevant: int, __: int | None) -> float:
     hits = gains > 0
     return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].sum() / relevant)
 
@@ -62,12 +60,12 @@ def _mrr(gains: npt.NDArray[np.float64], *_: object) -> float:
     return 1 / (int(hits[0]) + 1) if hits.size else 0.0
 
 
-def _recall(gains: npt.NDArray[np.float64], _: Judged, relevant: int, __: int) -> float:
+def _recall(gains: npt.NDArray[np.float64], _: Judged, relevant: int, __: int | None) -> float:
     return float((gains > 0).sum() / relevant)
 
 
-def _precision(gains: npt.NDArray[np.float64], _: Judged, __: int, depth: int) -> float:
-    return float((gains > 0).sum() / depth) if depth else 0.0
+def _precision(gains: npt.NDArray[np.float64], _: Judged, __: int, depth: int | None) -> float:
+    return float((gains > 0).sum() / (depth or max(1, len(gains))))
 
 
 def _success(gains: npt.NDArray[np.float64], *_: object) -> float:
