@@ -310,3 +310,35 @@ def test_similarity_of_pairs_of_vectors(tmp_path: Path) -> None:
     assert model["outcomes"] == {"answered": 4, "error:timeout": 1}
     run(first, "--label", "score", "-o", tmp_path / "e", error=UsageError)
     run(first, "--label", "score", "--as", "sts", "-o", tmp_path / "e", error=UsageError)
+
+
+@pytest.mark.process  # joblib asks the system for its processors
+@pytest.mark.slow
+def test_a_probe_of_vectors(tmp_path: Path) -> None:
+    """Classes that lie apart are found; a row without a vector is wrong."""
+    pytest.importorskip("sklearn")
+    generator = np.random.default_rng(4)
+    outputs = []
+    for name, count in (("train", 60), ("test", 30)):
+        labels = [("red", "green", "blue")[place % 3] for place in range(count)]
+        places = np.arange(count) % 3
+        vectors = (np.eye(3)[places] * 4 + generator.normal(size=(count, 3))).astype(np.float32)
+        source = write_input(tmp_path / name / "a.csv", [{"colour": label} for label in labels])
+        answers: list[Any] = list(vectors)
+        if name == "test":
+            answers[:3] = [FAILED] * 3
+        out = tmp_path / f"{name}-scores"
+        outputs.append(write_scores(out, source, answers, keep=["colour"], task="embeddings"))
+    train, test = outputs
+    found = measured(tmp_path / "e", test, "--train", train, "--label", "colour")
+    (model,) = found["models"]
+    assert found["task"] == "embedding-classification"
+    accuracy = model["metrics"]["accuracy"]
+    assert accuracy["of_answered"] > 0.9
+    assert accuracy["value"] == pytest.approx(0.9 * accuracy["of_answered"])
+    assert model["metrics"]["f1_score_macro"]["value"] > 0.85
+    assert (model["coverage"], model["outcomes"]["error:timeout"]) == (0.9, 3)
+    again = measured(tmp_path / "f", test, "--train", train, "--label", "colour")
+    assert again == found
+    run(test, "--label", "colour", "-o", tmp_path / "e", error=UsageError)
+    run(test, "--label", "colour", "--as", "linear-probe", "-o", tmp_path / "e", error=UsageError)

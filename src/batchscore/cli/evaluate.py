@@ -65,6 +65,7 @@ Exit codes: 0 measured, and every requirement is met; 6 measured, and a requirem
 @click.option(
     "--pair", metavar="OUT", help="Scores of the second texts, for --as sts: vectors of the same input."
 )
+@click.option("--train", metavar="OUT", help="Scores that a linear probe of vectors learns from.")
 @click.option("--field", metavar="NAME", help="Field of JSON answers that is the answer, as label or a.b.")
 @click.option("--pattern", metavar="REGEX", help="What the answer in a text is: group 1 of the last match.")
 @click.option("map_file", "--map", metavar="FILE", help='JSON file of other spellings: {"good": "positive"}.')
@@ -108,9 +109,11 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
     base_dir = None if chosen["base_dir"] is None else place_of(chosen["base_dir"])
     names = _names(scores, chosen["names"])
     spec = _spec(scores, names, chosen)
-    if chosen["pair"] is not None:
-        pair = open_scores(place_of(chosen["pair"]), chosen["task"], base_dir, chosen["pair"])
-        spec = replace(spec, pair=pair)
+    pair, train = (
+        None if chosen[name] is None else open_scores(place_of(chosen[name]), None, base_dir, chosen[name])
+        for name in ("pair", "train")
+    )
+    spec = replace(spec, pair=pair, train=train)
     outputs = [
         (name, open_scores(place_of(named), chosen["task"], base_dir, named))
         for name, named in zip(names, scores, strict=True)

@@ -36,6 +36,7 @@ from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome, vector_outcome
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.compare import Comparison, with_holm
 from batchscore.evaluate.tasks import EVALUATION_TASKS, EvaluationTask, guess_task
+from batchscore.evaluate.vector_judges import TrainingRows
 
 #: How many labels are read to guess the task, and how many texts without a label are reported.
 _GUESSED_FROM = 1000
@@ -50,7 +51,7 @@ class EvaluationSpec:
     """What the user asks for. `labels` may be empty: then they are those that occur. `task` may be guessed.
 
     `baseline` is the place of the output that the others are compared with. `metrics` are figures beside
-    those of the task. `pair` has the other vectors of pairs.
+    those of the task. `pair` has the other vectors of pairs, `train` those that a probe learns from.
     """
 
     source: LabelSource
@@ -64,6 +65,7 @@ class EvaluationSpec:
     requirements: tuple[Requirement, ...] = ()
     baseline: int = 0
     pair: ScoredOutput | None = None
+    train: ScoredOutput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,7 @@ def _reading(outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec) 
     _refuse_other_answers(outputs, spec)
     task = spec.task
     if task is None:
-        pairs = EVALUATION_TASKS["sts"] if spec.pair is not None else None
-        task = pairs or guess_task(_some_golds(outputs[0][1], spec.source))
+        task = _vector_task(spec) or guess_task(_some_golds(outputs[0][1], spec.source))
     labels = spec.labels
     if task.kind == "labels":
         labels = Labels(labels.names or _names_in(outputs, spec.source), labels.spellings)
@@ -202,21 +203,48 @@ def _reading(outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec) 
     if spec.pair is not None:
         rows = spec.source.rows(spec.pair, JoinCounts())
         partners = {row.key: vector_outcome(row.scored.settled) for row in rows}
-    return Reading(task, labels, spec.field, spec.pattern, spec.slices, spec.options.cluster, partners)
+    training = None
+    if spec.train is not None and task.kind == "probe":
+        labels = Labels(_names_in([*outputs, ("", spec.train)], spec.source))
+        training = _training_rows(spec.train, spec.source, labels)
+    return Reading(
+        task, labels, spec.field, spec.pattern, spec.slices, spec.options.cluster, partners, training
+    )
+
+
+def _vector_task(spec: EvaluationSpec) -> EvaluationTask | None:
+    if spec.pair is not None:
+        return EVALUATION_TASKS["sts"]
+    return None if spec.train is None else EVALUATION_TASKS["embedding-classification"]
+
+
+def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) -> TrainingRows:
+    places = {name: place for place, name in enumerate(labels.names)}
+    vectors, golds = [], []
+    for row in source.rows(output, JoinCounts()):
+        outcome = vector_outcome(row.scored.settled)
+        if row.gold is not None and outcome.is_answered:
+            vectors.append(outcome.value)
+            golds.append(places[text_of(row.gold) or ""])
+    if len(set(golds)) < 2:
+        raise InputError(f"{output.named}: a probe needs labelled rows of two labels or more to learn from.")
+    return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp))
 
 
 def _refuse_other_answers(outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec) -> None:
     """Raise `UsageError` if the scores are not what the task measures: vectors, or texts."""
-    for_pairs = spec.pair is not None or (spec.task is not None and spec.task.kind == "pairs")
+    kind = (spec.task or _vector_task(spec) or EVALUATION_TASKS["text-generation"]).kind
+    needed = {"pairs": ("--pair", spec.pair), "probe": ("--train", spec.train)}.get(kind)
     for _, output in outputs:
-        if (output.task.answer == "vector") != for_pairs:
-            what = "texts, and pairs are of vectors" if for_pairs else "vectors, which are measured in pairs"
+        if needed is None and output.task.answer == "vector":
             raise UsageError(
-                f"{output.named} has {what}: give the second texts' scores with --pair, the column of "
-                "similarities with --label, and --as sts."
+                f"{output.named} has vectors. Give --pair and the column of similarities, or --train and the "
+                "column of classes."
             )
-    if for_pairs and spec.pair is None:
-        raise UsageError("sts measures pairs of vectors: give the scores of the second texts with --pair.")
+        if needed is not None and output.task.answer != "vector":
+            raise UsageError(f"{output.named} has texts, and {needed[0]} is for vectors.")
+    if needed is not None and (needed[1] is None or needed[1].task.answer != "vector"):
+        raise UsageError(f"this task measures vectors: give other vectors with {needed[0]}.")
 
 
 def _some_golds(output: ScoredOutput, source: LabelSource) -> list[Any]:

@@ -116,6 +116,8 @@ def _value(name: str, rows: ModelRows, reading: Reading) -> float | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.task.kind == "labels":
             found = float(classification.headline(name, confusion_of(rows, reading)))
+        elif reading.task.kind == "probe" and name == "f1_score_macro":
+            found = _mean_macro_f1(rows.tables[name], len(reading.labels.names))
         elif name in numbers.RANKED:
             found = numbers.spearman(*rows.tables["pairs"].T)
         else:
@@ -131,6 +133,13 @@ def _sums_of(name: str, rows: ModelRows) -> tuple[Floats, Callable[[Floats], Flo
     if name in translation.NAMES:
         return rows.tables[name], translation.figure_of(translation.metric_named(name))
     return rows.tables[name], _OF_COUNTS.get(name, _mean)
+
+
+def _mean_macro_f1(cells: Floats, classes: int) -> float:
+    """Return the mean over experiments; `cells` have the label, then the prediction of each experiment."""
+    gold, predicted = cells[:, 0].astype(np.intp), cells[:, 1:].astype(np.intp).T
+    matrices = [classification.confusion_matrix(gold, each, classes) for each in predicted]
+    return float(classification.FIGURES["f1_score_macro"](np.stack(matrices)).mean())
 
 
 def _mean(sums: Floats) -> Floats:
@@ -172,6 +181,12 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
             return percentiles(found, sampling, method)
         if name in numbers.RANKED:
             return _spearman_interval(rows.tables["pairs"], sampling)
+        if reading.task.kind == "probe" and name == "f1_score_macro":
+            cells, classes = rows.tables[name], len(reading.labels.names)
+            if len(cells) > _MOST_RANKED:
+                return None
+            figures = bootstrap_rows(len(cells), lambda at: _mean_macro_f1(cells[at], classes), sampling)
+            return percentiles(figures, sampling)
         table, figure = _sums_of(name, rows)
         if figure is _mean and clusters is None and np.isin(table[:, 0], (0, 1)).all():
             return wilson(float(table[:, 0].sum()), len(table), sampling)
@@ -204,7 +219,7 @@ def compare(
         both = np.flatnonzero(model.answered & baseline.answered)
         model, baseline, rows = model.choose(both), baseline.choose(both), len(both)
         clusters = None if clusters is None else clusters[both]
-    if rows == 0 or name in numbers.RANKED:
+    if rows == 0 or name in numbers.RANKED or (reading.task.kind == "probe" and name != "accuracy"):
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.task.kind == "labels":

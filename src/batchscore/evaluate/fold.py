@@ -43,6 +43,15 @@ def text_of(value: Any) -> str | None:
     return str(value)
 
 
+def number_of(text: str | None) -> float | None:
+    """Return a text as a finite number; `None` if it is none."""
+    try:
+        found = float((text or "").replace("−", "-").replace(",", ""))  # noqa: RUF001
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
 def plain(text: str) -> str:
     """Return a text without Markdown, in one Unicode form; its case, blanks and punctuation stay."""
     return _MARKDOWN.sub("", unicodedata.normalize("NFKC", text))

@@ -17,27 +17,27 @@ import numpy.typing as npt
 
 from batchscore.errors import InputError
 from batchscore.evaluate.find_label import LabelFinder, json_of
-from batchscore.evaluate.fold import Labels, text_of
+from batchscore.evaluate.fold import Labels, number_of, text_of
 from batchscore.evaluate.labels import LabelledRow, as_list, texts_of
-from batchscore.evaluate.metrics import answers, entities, rouge, translation, vectors
+from batchscore.evaluate.metrics import answers, entities, rouge, translation
 from batchscore.evaluate.outcomes import (
-    ANSWERED,
     NO_LABEL,
-    NOT_REACHED,
+    Judged,
     RowOutcome,
     label_outcome,
     text_outcome,
-    vector_outcome,
 )
 from batchscore.evaluate.statistics.intervals import Floats
 from batchscore.evaluate.tasks import EvaluationTask
+from batchscore.evaluate.vector_judges import PairJudge, ProbeJudge, TrainingRows
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How answers are read: the task, the labels that rows may have, and what the user said.
 
-    `slices` and `cluster` name columns. `partners` are the other vectors of pairs, by the keys of rows.
+    `slices` and `cluster` name columns. `partners` are the other vectors of pairs, by the keys of rows;
+    `training` rows are what a probe learns from.
     """
 
     task: EvaluationTask
@@ -47,10 +47,7 @@ class Reading:
     slices: tuple[str, ...] = ()
     cluster: str | None = None
     partners: Mapping[int, RowOutcome] = dataclass_field(default_factory=dict)
-
-
-#: What a row counts: how it ended, its label as text, its scores.
-_Judged = tuple[RowOutcome, str, Mapping[str, float]]
+    training: TrainingRows | None = None
 
 
 class _LabelJudge:
@@ -62,7 +59,7 @@ class _LabelJudge:
         self.places = {name: place for place, name in enumerate(self.labels.names)}
         self.cells = array("q")
 
-    def add(self, row: LabelledRow) -> _Judged:
+    def add(self, row: LabelledRow) -> Judged:
         gold = self.labels.find(text_of(row.gold) or "")
         if gold is None:
             raise InputError(
@@ -90,7 +87,7 @@ class _TextJudge:
         self.field, self.names, self.scores_of = reading.field, names, scores_of
         self.scores = array("d")
 
-    def add(self, row: LabelledRow) -> _Judged:
+    def add(self, row: LabelledRow) -> Judged:
         golds = texts_of(as_list(row.gold)) or [""]
         outcome = text_outcome(row.scored.settled, self.field)
         scores = (0.0,) * len(self.names)
@@ -114,7 +111,7 @@ class _EntityJudge:
         self.field = reading.field
         self.counts = array("d")
 
-    def add(self, row: LabelledRow) -> _Judged:
+    def add(self, row: LabelledRow) -> Judged:
         gold = as_list(row.gold) if not isinstance(row.gold, Mapping) else row.gold
         tagged = isinstance(gold, list) and bool(gold) and all(isinstance(each, str) for each in gold)
         wanted = self._entities(gold, tagged=tagged)
@@ -171,8 +168,8 @@ class _NumberJudge:
         self.field, self.pattern = reading.field, reading.pattern
         self.pairs = array("d")
 
-    def add(self, row: LabelledRow) -> _Judged:
-        gold = _number(text_of(row.gold))
+    def add(self, row: LabelledRow) -> Judged:
+        gold = number_of(text_of(row.gold))
         if gold is None:
             raise InputError(
                 f"{row.scored.file}, row {row.scored.row}: its label is not a number. Leave it empty if the "
@@ -192,44 +189,7 @@ class _NumberJudge:
         return None, {"pairs": np.frombuffer(self.pairs, float).reshape(-1, 2)}
 
 
-class _PairJudge:
-    """Rows with two vectors, whose cosine is compared with a number."""
-
-    def __init__(self, reading: Reading) -> None:
-        self.partners = reading.partners
-        self.pairs = array("d")
-
-    def add(self, row: LabelledRow) -> _Judged:
-        gold = _number(text_of(row.gold))
-        if gold is None:
-            raise InputError(f"{row.scored.file}, row {row.scored.row}: its label is not a number.")
-        one, two = vector_outcome(row.scored.settled), self.partners.get(row.key, RowOutcome(NOT_REACHED))
-        outcome = next((each for each in (one, two) if not each.is_answered), None)
-        if outcome is not None:
-            self.pairs.extend((float("nan"), gold))
-            return outcome, text_of(gold) or "", {}
-        if one.value.shape != two.value.shape:
-            raise InputError(
-                f"the vectors of {row.scored.file}, row {row.scored.row}, have {one.value.size} and "
-                f"{two.value.size} dimensions. Both outputs must be of one model."
-            )
-        cosine = float(vectors.cosines(one.value[None], two.value[None])[0])
-        self.pairs.extend((cosine, gold))
-        return RowOutcome(ANSWERED, repr(cosine)), text_of(gold) or "", {"cosine": cosine}
-
-    def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
-        return None, {"pairs": np.frombuffer(self.pairs, float).reshape(-1, 2)}
-
-
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")  # noqa: RUF001
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        found = float((text or "").replace("−", "-").replace(",", ""))  # noqa: RUF001
-    except ValueError:
-        return None
-    return found if np.isfinite(found) else None
 
 
 def _number_in(text: str | None, pattern: re.Pattern[str] | None) -> float | None:
@@ -238,11 +198,11 @@ def _number_in(text: str | None, pattern: re.Pattern[str] | None) -> float | Non
         return None
     if pattern is not None:
         found = [match[1] if match.re.groups else match[0] for match in pattern.finditer(text)]
-        return _number(found[-1]) if found else None
-    whole = _number(text.strip())
+        return number_of(found[-1]) if found else None
+    whole = number_of(text.strip())
     if whole is not None:
         return whole
-    numbers = {_number(each) for each in _NUMBER.findall(text)}
+    numbers = {number_of(each) for each in _NUMBER.findall(text)}
     return numbers.pop() if len(numbers) == 1 else None
 
 
@@ -254,7 +214,7 @@ class _TranslationJudge:
         self.answers: list[str] = []
         self.references: list[list[str]] = []
 
-    def add(self, row: LabelledRow) -> _Judged:
+    def add(self, row: LabelledRow) -> Judged:
         golds = texts_of(as_list(row.gold)) or [""]
         outcome = text_outcome(row.scored.settled, self.field)
         self.answers.append((text_of(outcome.value) or "") if outcome.is_answered else "")
@@ -270,7 +230,7 @@ class _TranslationJudge:
 
 def judge_of(
     reading: Reading,
-) -> _LabelJudge | _TextJudge | _EntityJudge | _NumberJudge | _PairJudge | _TranslationJudge:
+) -> _LabelJudge | _TextJudge | _EntityJudge | _NumberJudge | PairJudge | ProbeJudge | _TranslationJudge:
     """Return what judges the rows of a task."""
     kind = reading.task.kind
     if kind == "labels":
@@ -280,7 +240,10 @@ def judge_of(
     if kind == "numbers":
         return _NumberJudge(reading)
     if kind == "pairs":
-        return _PairJudge(reading)
+        return PairJudge(reading.partners)
+    if kind == "probe":
+        assert reading.training is not None
+        return ProbeJudge(reading.labels, reading.training)
     if kind == "translation":
         return _TranslationJudge(reading)
     if kind == "answers":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -65,6 +65,10 @@ class RowOutcome:
     def is_answered(self) -> bool:
         """Whether the row has an answer, right or wrong."""
         return self.name == ANSWERED
+
+
+#: What a row counts: how it ended, its label as text, its scores.
+Judged: TypeAlias = tuple[RowOutcome, str, Mapping[str, float]]
 
 
 def without_answer(settled: Settled | None) -> RowOutcome | None:

@@ -13,8 +13,11 @@ from batchscore.errors import UsageError
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.labels import as_list
 
-#: What is compared: labels, texts (`answers`, `overlap`, `translation`), entities, numbers, pairs of vectors.
-Kind: TypeAlias = Literal["labels", "answers", "overlap", "translation", "entities", "numbers", "pairs"]
+#: What is compared: labels, texts (`answers`, `overlap`, `translation`), entities, numbers, vectors in pairs
+#: or by a probe.
+Kind: TypeAlias = Literal[
+    "labels", "answers", "overlap", "translation", "entities", "numbers", "pairs", "probe"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ EVALUATION_TASKS: Mapping[str, EvaluationTask] = {
         EvaluationTask("text-generation", "overlap", _ROUGE),
         EvaluationTask("fill-mask", "answers", ("exact_match", "f1_score")),
         EvaluationTask("regression", "numbers", _NUMBERS),
+        EvaluationTask("embedding-classification", "probe", ("accuracy", "f1_score_macro")),
         EvaluationTask("sts", "pairs", ("cosine_spearman", "cosine_pearson")),
     )
 }
@@ -68,6 +72,7 @@ _ALIASES = {
     "chat-completion": "text-generation",
     "text-question-answering": "question-answering",
     "text-fill-mask": "fill-mask",
+    "linear-probe": "embedding-classification",
     "similarity": "sts",
     "sentence-similarity": "sts",
 }
