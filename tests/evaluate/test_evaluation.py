@@ -187,6 +187,7 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
         (("--label", "label", "--metric", "bleu"), UsageError),
         (("--label", "label", "--as", "chess"), UsageError),
         (("--label", "label", "--as", "regression"), InputError),
+        (("--label", "label", "--as", "token-classification"), InputError),
         (("--label", "label", "--labels", "pos"), InputError),
         (("--label", "label", "--pattern", "("), UsageError),
         (("--label", "label", "--names", "a,b"), UsageError),
@@ -342,3 +343,13 @@ def test_a_probe_of_vectors(tmp_path: Path) -> None:
     assert again == found
     run(test, "--label", "colour", "-o", tmp_path / "e", error=UsageError)
     run(test, "--label", "colour", "--as", "linear-probe", "-o", tmp_path / "e", error=UsageError)
+
+
+def test_a_single_row_is_a_clear_result(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": "yes"}])
+    scores = write_scores(tmp_path / "s", source, ["yes"], keep=["label"])
+    shown = run(scores, "--label", "label", "--metric", "cohen_kappa", "-o", tmp_path / "e").stdout
+    assert "accuracy              1.0000       0.2065 to 1.0000" in shown
+    assert "cohen_kappa           not defined" in shown
+    assert "This set has too few rows to show any difference." in shown
+    assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")

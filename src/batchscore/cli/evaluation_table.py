@@ -36,6 +36,8 @@ def evaluation_text(evaluation: Evaluation) -> str:
 
 def _detectable_text(evaluation: Evaluation) -> str:
     assert evaluation.detectable is not None
+    if evaluation.detectable >= 1:
+        return "This set has too few rows to show any difference."
     how = f"if {USUAL_DISCORDANCE:.0%} of rows change sides" if len(evaluation.models) == 1 else "as these do"
     return f"This set can show differences of about {100 * evaluation.detectable:.1f} points {how}."
 

@@ -113,7 +113,7 @@ class _EntityJudge:
 
     def add(self, row: LabelledRow) -> Judged:
         gold = as_list(row.gold) if not isinstance(row.gold, Mapping) else row.gold
-        tagged = isinstance(gold, list) and bool(gold) and all(isinstance(each, str) for each in gold)
+        tagged = isinstance(gold, list) and bool(gold) and entities.are_tags(gold)
         wanted = self._entities(gold, tagged=tagged)
         if wanted is None:
             raise InputError(
@@ -135,8 +135,7 @@ class _EntityJudge:
     @staticmethod
     def _entities(value: Any, *, tagged: bool) -> list[Any] | None:
         if tagged:
-            is_tags = isinstance(value, list) and all(isinstance(each, str) for each in value)
-            return entities.spans_of(value, strict=False) if is_tags else None
+            return entities.spans_of(value, strict=False) if entities.are_tags(value) else None
         try:
             return list(entities.entities_of(value))
         except entities.NoEntitiesError:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from batchscore.errors import UsageError
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.labels import as_list
+from batchscore.evaluate.metrics.entities import are_tags
 
 #: What is compared: labels, texts (`answers`, `overlap`, `translation`), entities, numbers, vectors in pairs
 #: or by a probe.
@@ -94,8 +95,7 @@ def guess_task(golds: Sequence[Any]) -> EvaluationTask:
     lists = [as_list(gold) for gold in golds if isinstance(gold, list) or str(gold).lstrip()[:1] == "["]
     if lists and len(lists) == len(golds):
         items = [item for each in lists for item in each]
-        tags = items and all(isinstance(item, str) and (item == "O" or item[1:2] == "-") for item in items)
-        if tags or any(isinstance(item, (Mapping, list)) for item in items):
+        if (items and are_tags(items)) or any(isinstance(item, (Mapping, list)) for item in items):
             return EVALUATION_TASKS["token-classification"]
         return EVALUATION_TASKS["question-answering"]
     texts = [text_of(gold) or "" for gold in golds]

@@ -7,6 +7,7 @@ gives cannot be trusted, so they do not count.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,8 +19,16 @@ _TEXTS = ("text", "entity", "span", "value", "name", "word", "mention")
 _TYPES = ("type", "label", "entity_group", "entity_type", "tag", "category", "class")
 
 
+_TAG = re.compile(r"O|[BI](-.+)?")
+
+
 class NoEntitiesError(ValueError):
     """A value that is neither tags nor entities."""
+
+
+def are_tags(value: Any) -> bool:
+    """Whether a value is a list of BIO tags."""
+    return isinstance(value, list) and all(isinstance(each, str) and _TAG.fullmatch(each) for each in value)
 
 
 def spans_of(tags: Sequence[str], *, strict: bool = True) -> list[tuple[str, int, int]]:
