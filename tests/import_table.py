@@ -15,6 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "request": {"stores"},
     "prompts": {"settings"},
     "endpoint": {"settings", "simulator"},
+    "provider": {"endpoint"},
     "engine": {"endpoint", "prompts", "request", "settings"},
     "output": {"prompts", "read", "settings", "stores"},
     "mlflow_model": {"prompts", "settings"},

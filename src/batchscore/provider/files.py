@@ -1,0 +1,180 @@
+"""How do files of requests get to a service, and files of results back?
+
+It knows names, sizes and bytes, not what is in them. Uploading twice is harmless: a file that no batch uses
+costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+
+from batchscore.provider.client import CALL_SECONDS, UPLOAD_SECONDS, ControlPlane, NotThere, Unknown
+
+#: Names of states (Azure knows more than OpenAI), in lower case. OpenAI calls the field deprecated, but it is
+#: the only sign that a file can be used.
+USABLE = frozenset({"processed", "uploaded", ""})
+BROKEN = frozenset({"error", "deleted", "deleting"})
+
+#: Bytes that are read from a download at a time.
+PIECE_BYTES = 2**20
+
+#: Seconds between two looks at a file that is not processed yet.
+LOOK_SECONDS = 2.0
+#: A file may be unknown for a moment after its upload.
+UNKNOWN_LOOKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file at the service. `bytes` is 0 if it does not say."""
+
+    id: str
+    name: str
+    bytes: int
+    status: str
+
+
+def stored_file(found: Any) -> StoredFile:
+    """Return a file as its object says; fields may be absent or `null`."""
+    return StoredFile(
+        str(found.id or ""), str(found.filename or ""), int(found.bytes or 0), str(found.status or "").lower()
+    )
+
+
+async def upload(
+    plane: ControlPlane, path: Path, name: str, *, purpose: str, expires_seconds: int | None
+) -> StoredFile:
+    """Upload a file once; `name` must end in .jsonl. Raises `CallFailed`."""
+    # The SDK would guess the type from the name; Azure refuses a part without one.
+    content = (name, path, "application/jsonl")
+    expiry: Any = openai.omit
+    if expires_seconds is not None:
+        expiry = {"anchor": "created_at", "seconds": expires_seconds}
+
+    async def call(headers: Mapping[str, str]) -> StoredFile:
+        found = await plane.client.files.create(
+            file=content,
+            purpose=purpose,  # type: ignore[arg-type]  # compatible services have purposes of their own
+            expires_after=expiry,
+            extra_headers=headers,
+            timeout=UPLOAD_SECONDS,
+        )
+        return stored_file(found)
+
+    return await plane.once("the upload", call)
+
+
+async def find_uploads(plane: ControlPlane, name: str, *, purpose: str) -> list[StoredFile]:
+    """Return the files of this name, newest first; a service without a list has none."""
+
+    async def call(headers: Mapping[str, str]) -> list[StoredFile]:
+        pages = plane.client.files.list(purpose=purpose, extra_headers=headers)
+        return [stored_file(each) async for each in pages if each.filename == name]
+
+    try:
+        return await plane.repeat("the list of files", call)
+    except NotThere:
+        return []
+
+
+async def wait_until_usable(plane: ControlPlane, file: StoredFile) -> StoredFile:
+    """Wait until a batch may be made of a file; the returned one may be broken. Raises `CallFailed`."""
+    unknown = 0
+    while file.status not in USABLE | BROKEN:
+        await plane.sleep(LOOK_SECONDS)
+        try:
+            file = await look(plane, file.id)
+        except NotThere:
+            unknown += 1
+            if unknown > UNKNOWN_LOOKS:
+                raise
+    return file
+
+
+async def look(plane: ControlPlane, file: str) -> StoredFile:
+    """Return one file as it is now. Raises `CallFailed`."""
+
+    async def call(headers: Mapping[str, str]) -> StoredFile:
+        return stored_file(await plane.client.files.retrieve(file, extra_headers=headers))
+
+    return await plane.repeat("a look at a file", call)
+
+
+async def delete(plane: ControlPlane, file: str) -> None:
+    """Delete a file; that it is not there is fine. Raises `CallFailed`."""
+
+    async def call(headers: Mapping[str, str]) -> None:
+        await plane.client.files.delete(file, extra_headers=headers)
+
+    try:
+        await plane.repeat("the deletion of a file", call)
+    except NotThere:
+        return
+
+
+async def download(plane: ControlPlane, file: str, path: Path) -> None:
+    """Write a file's content to `path`; a part that is there already is resumed. Raises `CallFailed`.
+
+    Services close the connection of large downloads, so each attempt asks for what is missing.
+    """
+    await plane.repeat("the download", lambda headers: download_rest(plane, file, path, headers))
+
+
+async def download_rest(plane: ControlPlane, file: str, path: Path, headers: Mapping[str, str]) -> None:
+    """Append what is missing of a file; raises `Unknown` if the connection closed too early."""
+    have = size_of(path)
+    wanted = {"Range": f"bytes={have}-"} if have else {}
+    try:
+        async with plane.client.files.with_streaming_response.content(
+            file, extra_headers={**headers, **wanted}, timeout=CALL_SECONDS
+        ) as reply:
+            resumed = reply.status_code == 206
+            start, total = span_of(reply.headers.get("content-range", ""), have)
+            if resumed and start != have:
+                raise Unknown("the download: the service sent another part than asked for")
+            if not resumed:
+                length = reply.headers.get("content-length", "")
+                encoded = reply.headers.get("content-encoding", "")
+                total = int(length) if length.isdigit() and not encoded else None
+            await append(path, reply.iter_bytes(PIECE_BYTES), keep=resumed)
+    except openai.APIStatusError as error:
+        if error.status_code == 416:  # nothing is missing
+            return
+        raise
+    size = size_of(path)
+    if total is not None and size != total:
+        raise Unknown(f"the download: {size:,} of {total:,} bytes arrived")
+
+
+def size_of(path: Path) -> int:
+    """Return the size of a file, 0 if there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def span_of(header: str, have: int) -> tuple[int, int | None]:
+    """Return the first byte and the size of the whole that a Content-Range states."""
+    span, _, total = header.removeprefix("bytes ").partition("/")
+    first = span.partition("-")[0]
+    return int(first) if first.isdigit() else have, int(total) if total.isdigit() else None
+
+
+async def append(path: Path, pieces: AsyncIterator[bytes], *, keep: bool) -> None:
+    """Write pieces to the end of a file, or to a new one; what arrived before a failure stays."""
+    with path.open("ab" if keep else "wb") as file:
+        try:
+            async for piece in pieces:
+                file.write(piece)
+        except (OSError, openai.APIError):
+            raise
+        except Exception as error:
+            # The HTTP library's own errors; its name differs between versions of the SDK.
+            raise Unknown(f"the download broke off ({type(error).__name__})") from None
+        finally:
+            file.flush()
+            os.fsync(file.fileno())
