@@ -30,19 +30,21 @@ run: $(INSTALLED)            ## score data/ on the built-in simulator
 test: $(READY)               ## the default tests, with one worker more than there are cores, since many tests wait
 	$(BIN)/pytest --dist worksteal -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
 
+# Load disturbs some tests, which run afterwards, one by one.
 slow: $(READY)               ## the tests that need much time or memory
-	$(BIN)/pytest -m slow --timeout 900
+	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not alone" --timeout 900
+	$(BIN)/pytest -m "slow and alone" --timeout 900
 
 # All tests that read, write or send through third-party libraries. tests/mlflow_model is last: it has its own conftest.
 oldest: $(OLDEST)/.ready     ## the tests that use libraries, with the oldest releases that pyproject.toml allows
 	$(OLDEST)/bin/pytest -n auto tests/api tests/azureml tests/endpoint tests/read tests/request tests/output \
 	    tests/cli/test_cli_commands.py tests/cli/test_cli_formats.py tests/mlflow_model
 
-# At most four cases of each test. Two files' tests are left out since they import MLflow and the Azure ML SDK, which
-# takes seconds.
+# At most three cases of each test. MLflow and the Azure ML SDK are left out, since to import them takes seconds, and
+# tests/cli, where nearly all tests start processes: even to find them takes time.
 quick: $(READY)              ## the tests that need no server and no process, in seconds
-	$(BIN)/pytest -n 2 --dist worksteal --cases 4 -m "not slow and not process" \
-	    --ignore tests/mlflow_model --ignore tests/azureml/test_check.py
+	$(BIN)/pytest -n 2 --dist worksteal --cases 3 -m "not slow and not process" \
+	    --ignore tests/mlflow_model --ignore tests/azureml/test_check.py --ignore tests/cli
 
 lint: $(READY)               ## check style and formatting
 	$(BIN)/ruff check .

@@ -93,7 +93,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "simulated": "True if the simulator answered. Missing if that is not known.",
             "reported": "With `--incremental`: whether `changes/` covers these records: `yes`, `no`, or "
             "`off` if a run without `--incremental` has changed them since.",
-            "input": "A checksum of the input file.",
+            "input": "A checksum of the input file; after a `+` that of the images which its rows name.",
             "fingerprint": "The settings that determine a record. A run with different ones is refused. "
             "`hidden` has, for each setting with a hidden part, a slow digest (PBKDF2) of the whole value.",
             "parts[].part": "The number of the part.",

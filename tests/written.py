@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from pictures import png
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
@@ -72,6 +74,16 @@ def rehearsal(line: str) -> list[str]:
             continue
         kept.append(word)
     return kept
+
+
+def write_products(folder: Path) -> None:
+    """Write a folder with a table and the photos that it names."""
+    (folder / "photos").mkdir(parents=True)
+    lines = ["sku,name,photo"]
+    for number in range(1, 4):
+        (folder / "photos" / f"a-{number}.png").write_bytes(png(100 * number, 50))
+        lines.append(f"A-{number},cup {number},photos/a-{number}.png")
+    (folder / "products.csv").write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def write_tickets(path: Path) -> None:

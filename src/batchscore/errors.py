@@ -222,6 +222,7 @@ class ErrorCode(str, Enum):
     ROW_TOO_LARGE = "row_too_large"
     MISSING_COLUMN = "missing_column"
     INVALID_MESSAGES = "invalid_messages"
+    UNREADABLE_IMAGE = "unreadable_image"
     INPUT_TOO_LONG = "input_too_long"
     CONTENT_FILTER = "content_filter"
     INVALID_REQUEST = "invalid_request"
@@ -264,6 +265,7 @@ ERROR_MEANINGS = {
     ErrorCode.ROW_TOO_LARGE: f"the row is larger than {setting_name('max_row_bytes')}",
     ErrorCode.MISSING_COLUMN: "the row lacks a column that other rows of its file have",
     ErrorCode.INVALID_MESSAGES: "the column of conversations does not hold a list of messages",
+    ErrorCode.UNREADABLE_IMAGE: "an image of the row is missing, damaged, too large or of another kind",
     ErrorCode.INPUT_TOO_LONG: "the input is longer than the model's context",
     ErrorCode.CONTENT_FILTER: "the service's content filter refused the row",
     ErrorCode.INVALID_REQUEST: "the service refused the request for another reason",

@@ -143,7 +143,8 @@ class Settled:
 class Prompt:
     """The prompt of one row; `body` is its JSON in the request, a text or chat messages.
 
-    `truncated`: it holds only the beginning of the row's text.
+    `truncated`: it holds only the beginning of the row's text. `image_bytes` of the body are images, which
+    count about `image_tokens`.
     """
 
     file: str
@@ -152,6 +153,8 @@ class Prompt:
     id: str | None = None
     kept: Mapping[str, Any] = field(default_factory=dict)
     truncated: bool = False
+    image_bytes: int = 0
+    image_tokens: int = 0
 
 
 def copy_answer(item: Prompt | Settled, known: Settled) -> Settled:

@@ -63,6 +63,11 @@ class Task:
         return dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"))
 
     @property
+    def text_part(self) -> str:
+        """The type of a message's part that is text."""
+        return "input_text" if self.system_key else "text"
+
+    @property
     def conversation_keys(self) -> tuple[str, ...]:
         """The columns of which a cell may be a whole conversation, the request's own first."""
         names = (self.input_key, "messages") if self.takes_messages else ()

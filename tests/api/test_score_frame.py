@@ -19,6 +19,7 @@ from batchscore import BatchscoreError, InputError, UsageError, read_scores, sco
 from batchscore.api import progress_text
 from batchscore.output.merge import merge_output
 from batchscore.simulator import Running
+from pictures import KINDS
 from simulated import Deployment
 from tickets import SCHEMA, closed
 
@@ -334,3 +335,15 @@ def test_progress_in_a_notebook_updates_one_output(monkeypatch: pytest.MonkeyPat
         for _ in range(3):
             count(0)
     assert seen[-1].startswith("3 of 3 rows (100%)")
+
+
+def test_a_column_of_images(deployment: Deployment) -> None:
+    """A column of bytes is no text, so the question is found by itself."""
+    image = KINDS["webp"]
+    frame = pd.DataFrame({"question": ["How many?", "Which?"], "photo": [image, image[:20]]}, index=[7, 9])
+    for table in (frame, pa.Table.from_pandas(frame, preserve_index=False)):
+        scored = score(table, deployment, image="photo")
+        codes = scored["error_code"]
+        assert (codes.tolist() if table is frame else codes.to_pylist())[1] == "unreadable_image"
+    (first, _) = deployment.requests()
+    assert [part["type"] for part in first.body["messages"][0]["content"]] == ["text", "image_url"]

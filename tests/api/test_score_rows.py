@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from batchscore import ErrorCode, InputError, Scored, SettingsError, UsageError, score_rows, stream_rows
 from batchscore.simulator import Running
+from pictures import KINDS
 from simulated import Deployment
 
 
@@ -224,3 +226,33 @@ def test_the_rows_of_a_frame_have_arrays_as_lists_and_missing_values_as_nothing(
     texts: Any = pd.Series(["The tide turns", None, "A rope"], dtype="string")
     errors = [one.error for one in score_rows(texts, task="chat", model=deployment.name)]
     assert sorted(error.code for error in errors if error is not None) == [ErrorCode.EMPTY_INPUT]
+
+
+def test_images_are_bytes_paths_of_the_caller_or_names_below_the_current_folder(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    image = KINDS["png"]
+    (here / "a.png").write_bytes(image)
+    (tmp_path / "b.png").write_bytes(image)
+    cells = [image, "a.png", tmp_path / "b.png", ["a.png", image], "../b.png", str(tmp_path / "b.png"), None]
+    found = {
+        one.row: one.error
+        for one in score_rows(
+            [{"photo": cell} for cell in cells],
+            task="responses",
+            model=deployment.name,
+            image="photo",
+            prompt="Describe",
+        )
+    }
+    assert [row for row, error in found.items() if error is None] == [0, 1, 2, 3]
+    for row in (4, 5):
+        error = found[row]
+        assert error is not None
+        assert error.code is ErrorCode.UNREADABLE_IMAGE
+        assert "outside the current folder; give a pathlib.Path" in error.message
+    assert found[6] is not None
+    assert found[6].code is ErrorCode.EMPTY_INPUT

@@ -123,6 +123,7 @@ def test_too_many_errors_stop_the_run_early(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_deadline_ends_the_run_in_time_whatever_hangs(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:

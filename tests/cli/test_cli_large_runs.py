@@ -19,6 +19,8 @@ from simulated import Deployment
 if TYPE_CHECKING:
     from conftest import Cli, Files
 
+pytestmark = pytest.mark.alone
+
 AT_ONCE = 500
 MANY = 1_000_000
 FEW = 200_000

@@ -111,6 +111,7 @@ def test_a_signal_that_is_delivered_twice_discards_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["score", "plan", "verify"])
 def test_a_signal_at_any_time_ends_with_one_line_and_exit_code_4(

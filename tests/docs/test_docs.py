@@ -28,6 +28,7 @@ from written import (
     name_of,
     rehearsal,
     shown_files,
+    write_products,
     write_tickets,
 )
 
@@ -135,6 +136,7 @@ def data(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in SOME_DATA:
         shutil.copy(ROOT / "data" / name, folder / name)
+    write_products(tmp_path / "products")
     for page in PAGES:
         for name, text in shown_files(page).items():
             (tmp_path / name).write_text(text, "utf-8")

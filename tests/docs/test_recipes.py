@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from written import RECIPES, ROOT, blocks_of, rehearsal, shown_files, write_tickets
+from written import RECIPES, ROOT, blocks_of, rehearsal, shown_files, write_products, write_tickets
 
 if TYPE_CHECKING:
     import prefork
@@ -34,6 +34,7 @@ def notes(folder: Path) -> None:
 
 #: What a recipe begins with.
 INPUTS: Mapping[str, Callable[[Path], None]] = {
+    "describe-images": lambda folder: write_products(folder / "products"),
     "extract-fields": letters,
     "tickets": lambda folder: write_tickets(folder / "tickets.xlsx"),
     "translate": notes,

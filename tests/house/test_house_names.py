@@ -45,6 +45,7 @@ def test_the_codes_of_error_records() -> None:
         "row_too_large",
         "missing_column",
         "invalid_messages",
+        "unreadable_image",
         "input_too_long",
         "content_filter",
         "invalid_request",

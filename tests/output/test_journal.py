@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from batchscore.output.manifest import Cost
 from batchscore.output.manifest_check import MOST
 from batchscore.output.parts import OBJECT_FACTOR, ROW_BYTES, memory_of
 from batchscore.rows import RowError, Score, Settled
+from full_disk import largest_file
 
 LENGTH = 3
 VECTORS = st.lists(
@@ -179,28 +178,16 @@ def test_no_other_user_can_read_a_journal(tmp_path: Path) -> None:
     assert (tmp_path / "deep").stat().st_mode & 0o077 == 0
 
 
-_LIMITED = """
-import resource, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_journal import numbered, written
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    written(Path(sys.argv[1]), [[numbered(row)] for row in range(100)])
-except Exception as error:
-    print(type(error).__name__, error)
-"""
-
-
-@pytest.mark.process
 def test_a_full_disk_raises_and_earlier_entries_come_back(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", _LIMITED, tmp_path / "journal", Path(__file__).parent],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.startswith("OutputError cannot write")
+    journals = written(tmp_path / "journal", [])
+
+    def append() -> None:
+        for row in range(100):
+            journals.append("part", [numbered(row)])
+
+    with largest_file(1000), pytest.raises(OutputError, match="cannot write"):
+        append()
+    journals.close()
     found = replayed(tmp_path / "journal")
     assert 3 < len(found) < 20
     assert set(found) == set(range(len(found)))

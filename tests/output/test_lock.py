@@ -23,6 +23,7 @@ from batchscore.errors import OutputError, OutputLocked
 from batchscore.output.locks.flock import SYSTEM, Locking
 from batchscore.output.locks.holder import Holder, holder_from, is_running, this_process
 from batchscore.output.locks.lock import Lock, hold_lock, is_elsewhere, may_be_alive, refuse_locked
+from full_disk import largest_file
 
 
 def no_locks(descriptor: int, how: int) -> None:
@@ -303,31 +304,12 @@ def test_this_process_is_running_and_its_predecessor_is_not() -> None:
     assert "x" in me.record.decode()
 
 
-_FULL = """
-import resource, sys
-from dataclasses import replace
-from pathlib import Path
-from batchscore.errors import OutputError
-from batchscore.output.locks.lock import hold_lock
-from batchscore.output.locks.flock import SYSTEM
-resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9))
-locking = SYSTEM if sys.argv[2] == "kernel" else replace(SYSTEM, flock=None)
-try:
-    with hold_lock(Path(sys.argv[1]), "chat", what="out", command="x", notice=print, locking=locking):
-        print("held")
-except OutputError as error:
-    print(error)
-"""
-
-
-@pytest.mark.process
-@pytest.mark.parametrize("way", ["kernel", "record"])
-def test_a_full_disk_raises_and_leaves_no_lock(tmp_path: Path, way: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", _FULL, tmp_path, way], capture_output=True, text=True, check=True
-    )
-    assert run.stdout.startswith(f"cannot write {tmp_path}/chat.lock: the ")
-    with take(tmp_path, QUICK if way == "kernel" else WITHOUT):
+@WAYS
+def test_a_full_disk_raises_and_leaves_no_lock(tmp_path: Path, locking: Locking) -> None:
+    with largest_file(9), pytest.raises(OutputError) as refused, take(tmp_path, locking):
+        pass
+    assert str(refused.value).startswith(f"cannot write {tmp_path}/chat.lock: the ")
+    with take(tmp_path, locking):
         pass
     assert not list(tmp_path.iterdir())
 

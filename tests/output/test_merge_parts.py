@@ -17,6 +17,7 @@ from batchscore.output.merge import merge_output, merge_parts
 from batchscore.output.records import columnar, jsonl
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Settled
+from full_disk import largest_file
 from output_samples import all_comparable, answered, embedded, stored, write_folder
 
 SCHEMA = RecordSchema("embeddings", with_id=True, keep=("k",), dimensions=3)
@@ -135,35 +136,14 @@ def test_texts_are_merged_too(tmp_path: Path) -> None:
     ]
 
 
-_FULL = """
-import resource, sys
-from pathlib import Path
-from batchscore.errors import OutputError
-from batchscore.output.merge import merge_parts
-from batchscore.output.records.schema import RecordSchema
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-destination, *parts = map(Path, sys.argv[1:])
-try:
-    merge_parts(dict.fromkeys(parts), destination, RecordSchema("embeddings", dimensions=64))
-except OutputError as error:
-    print(error)
-"""
-
-
-@pytest.mark.process
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".arrow"])
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, suffix: str) -> None:
     schema = RecordSchema("embeddings", dimensions=64)
     part = [embedded(row, dimensions=64) for row in range(2000)]
     parts = write_folder(tmp_path / "out", schema, "parquet", {"a": [part, part, part]})
-    run = subprocess.run(
-        [sys.executable, "-c", _FULL, tmp_path / f"m{suffix}", *parts],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.startswith(f"cannot write {tmp_path}/m{suffix}: the file is larger than")
-    assert run.stderr == ""
+    with largest_file(100_000), pytest.raises(OutputError) as refused:
+        merge_parts(dict.fromkeys(parts), tmp_path / f"m{suffix}", schema)
+    assert str(refused.value).startswith(f"cannot write {tmp_path}/m{suffix}: the file is larger than")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

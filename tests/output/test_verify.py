@@ -9,13 +9,14 @@ import shlex
 import shutil
 from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import prefork
 from batchscore.api.read_scores import read_scores
 from batchscore.errors import (
     BatchscoreError,
@@ -32,15 +33,20 @@ from batchscore.output.missing import recorded_files
 from batchscore.output.verify import Verification, verify_output
 from batchscore.output.verify_parts import OutputProblem
 from batchscore.settings.declare import as_flag
+from batchscore.simulator import Running
 from batchscore.stores.storage import digest_file
-
-if TYPE_CHECKING:
-    from conftest import Cli
+from conftest import Cli
 
 #: Each file has seven rows in three parts; the fifth has nothing to ask, so its part has errors, too.
 FILES = [f"f{number:02}.csv" for number in range(5)]
-COMMAND = ["score", "in", "-o", "out", "--task", "embeddings", "-m", "m", "--column", "text", "--simulate"]
+COMMAND = ["score", "in", "-o", "out", "--task", "embeddings", "-m", "m", "--column", "text"]
 COMMAND += ["--rows-per-part", "3", "--id", "id", "--dimensions", "8"]
+
+
+@pytest.fixture(scope="module")
+def command_line(simulator: Running, imported: prefork.Server) -> Cli:
+    """The command line with the simulator of all tests: to start one for a run takes longer than the run."""
+    return Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": simulator.key}, imported)
 
 
 @pytest.fixture(scope="module", params=["jsonl", "parquet"])
@@ -245,6 +251,15 @@ RARE |= {
 #: What readers of all scores must notice in different ways.
 READ = {"empty", "digit", "exchanged", "totals", "manifest-gone", "version-as-text", "scores-unnamed"}
 
+#: What tells by the records themselves. In Parquet all else runs as a slow test, since to read it takes five
+#: times as long, and manifests, records of runs and names of files are the same.
+TOLD_BY_RECORDS = {"cut", "digit", "exchanged", "doubled", "removed", "of-another-file", "scored-and-failed"}
+TOLD_BY_RECORDS |= {"count", "scores-unnamed", "dimensions", "scores-of-a-mixed-part"}
+
+whatever_the_form = pytest.mark.parametrize(
+    "scored", ["jsonl", pytest.param("parquet", marks=pytest.mark.slow)], indirect=True
+)
+
 
 def slow_if(damages: Iterable[str], slow: Container[str]) -> list[Any]:
     return [pytest.param(each, marks=pytest.mark.slow if each in slow else ()) for each in damages]
@@ -287,7 +302,15 @@ def test_the_output_of_a_run_is_correct_and_complete(out: Path) -> None:
     assert tree(out) == before
 
 
-@pytest.mark.parametrize("damage", slow_if(DAMAGES, RARE))
+@pytest.mark.parametrize(
+    ("scored", "damage"),
+    [
+        pytest.param(form, damage, marks=pytest.mark.slow if damage in slow else ())
+        for form, slow in (("jsonl", RARE), ("parquet", RARE | (DAMAGES.keys() - TOLD_BY_RECORDS)))
+        for damage in DAMAGES
+    ],
+    indirect=["scored"],
+)
 def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
     spoil, said, lost = DAMAGES[damage]
     spoil(Output(out, "f03.csv"))
@@ -547,6 +570,7 @@ ODD_RECORDS = [
 ]  # fmt: skip
 
 
+@whatever_the_form
 def test_a_run_record_with_values_that_no_run_writes_is_damaged(out: Path) -> None:
     """Each reader says so, and none fails."""
     (path,) = (out / "runs").iterdir()
@@ -563,6 +587,7 @@ def test_a_run_record_with_values_that_no_run_writes_is_damaged(out: Path) -> No
     assert len(read_scores(out)) == 6 * len(FILES)
 
 
+@whatever_the_form
 def test_a_file_of_an_earlier_state_is_found_by_each_reader(out: Path) -> None:
     """The record of the last run that read the file tells, also behind runs that read other files."""
     (path,) = (out / "runs").iterdir()
@@ -624,6 +649,7 @@ def test_an_older_version_of_a_file_is_found_after_runs_that_stop_before_it(
     assert verdict_of(out).total("ok") == 6 * len(FILES)
 
 
+@whatever_the_form
 def test_a_killed_run_that_scored_failed_rows_again_leaves_no_contradiction(out: Path) -> None:
     """Its record says what it found before; the manifest has more scores since, or is of a new version."""
     (path,) = (out / "runs").iterdir()
@@ -639,6 +665,7 @@ def test_a_killed_run_that_scored_failed_rows_again_leaves_no_contradiction(out:
     assert verdict_of(out).exit_code == ExitCode.ACTION_NEEDED
 
 
+@whatever_the_form
 def test_no_record_is_read_after_one_that_says_all(out: Path) -> None:
     (path,) = (out / "runs").iterdir()
     path.with_name("1.json").write_text("x")
@@ -666,6 +693,7 @@ def test_each_kind_of_run_completes_what_a_killed_run_was_discarding(
     assert verdict_of(out).exit_code == ExitCode.DONE
 
 
+@whatever_the_form
 def test_a_stale_part_beside_a_partial_file_is_named(out: Path) -> None:
     """Only a killed run leaves parts that no manifest names."""
     one = Output(out, "f03.csv")
@@ -688,6 +716,7 @@ def test_a_stale_part_beside_a_partial_file_is_named(out: Path) -> None:
     assert verdict_of(out).problems == []
 
 
+@whatever_the_form
 def test_rows_that_a_complete_file_of_several_workers_has_lost_are_found(out: Path) -> None:
     """Workers that have not completed the file say nothing of it."""
     (path,) = (out / "runs").iterdir()
@@ -750,6 +779,7 @@ def test_parts_that_a_killed_run_was_writing_are_not_damage(out: Path) -> None:
     assert verdict.missing == ["f03.csv: not read to its end"]
 
 
+@whatever_the_form
 @pytest.mark.parametrize("content", ["x", "[]", "{}", '{"fingerprint": {}, "files": [[]]}'])
 def test_a_damaged_list_of_replaced_files_is_named(out: Path, content: str) -> None:
     path = out / ".batchscore" / "next-embeddings" / "replaced.json"
@@ -762,6 +792,7 @@ def test_a_damaged_list_of_replaced_files_is_named(out: Path, content: str) -> N
         read_scores(out, strict=True)
 
 
+@whatever_the_form
 def test_what_is_no_file_in_place_of_a_run_record_is_damage(out: Path) -> None:
     (path,) = (out / "runs").iterdir()
     record = path.read_bytes()
@@ -824,6 +855,7 @@ def test_an_output_of_one_file_without_a_record_is_refused(tmp_path: Path, named
         verify_output(tmp_path / named)
 
 
+@whatever_the_form
 def test_a_killed_run_that_was_to_remove_the_scores_of_a_file_is_incomplete(out: Path) -> None:
     (path,) = (out / "runs").iterdir()
     record = json.loads(path.read_bytes())
@@ -848,6 +880,7 @@ def test_one_file_that_was_not_written_is_missing(command_line: Cli, tmp_path: P
     assert verify_output(file).exit_code == ExitCode.DONE
 
 
+@whatever_the_form
 def test_foreign_files_are_reported_and_kept(out: Path) -> None:
     (out / "embeddings" / "notes.txt").write_text("mine")
     (out / "errors" / "embeddings" / "folder").mkdir()
@@ -858,6 +891,7 @@ def test_foreign_files_are_reported_and_kept(out: Path) -> None:
     assert (out / "embeddings" / "notes.txt").read_text() == "mine"
 
 
+@whatever_the_form
 def test_no_repair_is_offered_for_a_folder_in_the_place_of_a_part(out: Path) -> None:
     one = Output(out, "f03.csv")
     one.part(0).unlink()

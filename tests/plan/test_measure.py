@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from batchscore.plan.figures import PlanTotals
 from batchscore.plan.measure import Measurement
 from batchscore.plan.survey import survey
 from batchscore.settings.fields import Settings
+from pictures import png
 
 if TYPE_CHECKING:
     from conftest import Files
@@ -112,3 +115,22 @@ def test_oversized_rows_are_counted_by_the_limit_that_they_exceed(files: Files) 
     shortened = found_in(["a.csv"], EVERYTHING, on_long_input="truncate")
     assert (shortened.files[0].truncated, shortened.prompts) == (1, 3)
     assert shortened.tokens < 8192 + 3500
+
+
+def test_images_that_are_not_read_are_taken_for_as_large_as_the_others(files: Files) -> None:
+    files.csv("in/a.csv", [{"photo": f"{row % 4}.png"} for row in range(400)])
+    for number in range(4):
+        files.bytes(f"in/{number}.png", png(600 * number + 10, 600))
+    settings = Settings(task="chat", model="gpt-4o", output="o", image=("photo",), prompt="Describe")
+    surveyed = survey(["in"], settings, output=None)
+    moments = iter(range(10_000))
+    tokens = {}
+    for seconds in (inf, 100.0):
+        budget = replace(EVERYTHING, image_seconds=seconds)
+        scored = AlreadyScored(2000)
+        measurement = Measurement(settings, surveyed, scored, budget, clock=lambda: float(next(moments)))
+        found = measurement.measure()
+        assert (found.rows, found.exact, found.files[0].with_images) == (400, True, 400)
+        tokens[seconds] = found.tokens
+    assert measurement.with_images < 200
+    assert tokens[100.0] == pytest.approx(tokens[inf], rel=0.02)

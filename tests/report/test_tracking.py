@@ -232,10 +232,8 @@ def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
     assert "cell 1" not in told
 
 
-@pytest.mark.parametrize(
-    "fault",
-    ["500", *(pytest.param(name, marks=pytest.mark.slow) for name in ("close", "hang", "no such server"))],
-)
+@pytest.mark.slow  # one that answers with an error is in the test below
+@pytest.mark.parametrize("fault", ["500", "close", "hang", "no such server"])
 def test_a_bad_tracking_server_is_one_notice(fault: str, server: TrackingServer, command_line: Cli) -> None:
     server.fault = fault
     environ = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"} if " " in fault else {}
@@ -276,6 +274,7 @@ def test_a_server_that_recovers_gets_what_it_has_missed(server: TrackingServer) 
     assert run.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_paused_worker_that_is_killed_has_logged_its_last_figures(server: TrackingServer) -> None:
     run = server.begin("job")
     tracking = tracked_run(server.environ | {"MLFLOW_RUN_ID": "job"}, print, shared_output=True)

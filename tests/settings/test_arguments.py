@@ -16,7 +16,7 @@ from batchscore.settings.sources import PATHS
 #: Settings with a parameter of their own.
 EXPLICIT = {"task", "model", "output"}
 #: Arguments that accept more than the settings: any sequence, a single name, or a path as an object.
-CONVENIENT = {"keep", "stop", "deployments", *PATHS}
+CONVENIENT = {"keep", "image", "stop", "deployments", *PATHS}
 
 
 def test_the_arguments_are_the_settings_with_the_same_types() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import UsageError, name_settings, setting_name
@@ -19,6 +19,7 @@ from batchscore.settings.declare import kind_of
 from batchscore.settings.fields import Settings
 from batchscore.settings.sources import PATHS, gather
 from batchscore.task import CHAT, RESPONSES
+from hypothesis_profiles import examples
 
 VALID: Mapping[str, Any] = {"task": "chat", "model": "any", "output": "out"}
 
@@ -103,7 +104,9 @@ WRONG: Mapping[str, st.SearchStrategy[Any]] = {
 }
 
 
+# Settings of one kind share their code: together they have hundreds of examples.
 @pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
+@settings(max_examples=examples(20))
 @given(data=st.data())
 def test_a_value_of_another_type_is_refused_for_every_setting(
     declared: Field[Any], data: st.DataObject

@@ -56,7 +56,7 @@ def test_a_response_repeats_what_was_requested(azure_v1: openai.OpenAI) -> None:
 def test_items_of_all_roles_are_read_and_the_users_last_text_is_answered(plain: openai.OpenAI) -> None:
     parts = [
         {"type": "input_text", "text": TEXT},
-        {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"},
+        {"type": "input_image", "image_url": "https://example.com/a.png", "detail": "low"},
         {"type": "input_file", "file_id": "file-1"},
     ]
     items = [

@@ -36,8 +36,17 @@ from batchscore.settings.slices import PromptSettings, cut
 from batchscore.settings.sources import gather, without_settings
 from batchscore.task import TASKS
 
-#: Settings whose variables a host may have for other runs, about files or records.
-NOT_FOR_FRAMES = {"output", "model", "usage", "raw", *FileSettings.__annotations__.keys() - FOR_ROWS}
+#: Settings whose variables a host may have for other runs, about files or records. Whoever calls a model that
+#: is served must not be able to name files.
+NOT_FOR_FRAMES = {
+    "output",
+    "model",
+    "usage",
+    "raw",
+    "image",
+    "image_detail",
+    *FileSettings.__annotations__.keys() - FOR_ROWS,
+}
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> ScoringModel:

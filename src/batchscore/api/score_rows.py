@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchscore.endpoint.target import endpoints_of, start_simulator
@@ -21,12 +22,14 @@ from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
 from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.cells import is_blank
+from batchscore.prompts.image_header import MOST_IMAGE_BYTES
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.template import NO_TEXT
 from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table
 from batchscore.settings.arguments import RowSettings, show_settings
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import EndpointSettings, PromptSettings, RequestSettings, cut
+from batchscore.stores.below import FolderReader
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -218,7 +221,19 @@ def builder_like(first: Any, settings: Settings) -> PromptBuilder:
     if isinstance(first, Mapping):
         texts = tuple(name for name, cell in first.items() if isinstance(cell, str))
         table = Table(tuple(first), texts, headerless=False, rows=iter(()))
-    return builder_for(table, parse_spec(cut(PromptSettings, settings)))
+    read_file = read_image if settings.image else None
+    return builder_for(table, parse_spec(cut(PromptSettings, settings)), read_file=read_file)
+
+
+def read_image(name: str | os.PathLike[str]) -> bytes:
+    """Return the image that a row names; raises `OSError`.
+
+    A text may come from data, so it must stay below the current folder; a `Path` was made by the caller.
+    """
+    here, trusted = Path.cwd(), not isinstance(name, str)
+    root = Path(here.anchor) if trusted else here
+    outside = "it is outside the current folder; give a pathlib.Path to read it all the same"
+    return FolderReader(here, root, MOST_IMAGE_BYTES, trusted, outside).read(os.fspath(name))
 
 
 def to_scored(settled: Settled) -> Scored:

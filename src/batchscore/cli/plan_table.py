@@ -45,6 +45,7 @@ REMARKS = {
     f"{setting_name('on_long_input')} truncate).",
     "above_quota": f"oversized: {{}} above a minute of {setting_name('tpm')} (raise it, or shorten the row).",
     "truncated": f"{{}} too long: they would be truncated ({setting_name('on_long_input')} truncate).",
+    "with_images": "{} with images, whose tokens are estimated by the published rules of tiles and patches.",
     "with_pictures": "{} with images, audio or files, whose tokens are not counted.",
 }
 

@@ -261,7 +261,7 @@ class Engine:
         def body(deployment: Deployment, complaint: bytes) -> bytes:
             return self.forms[deployment].body(prompts, complaint)
 
-        tokens = estimator.tokens(size + self.fixed_bytes) + extra
+        tokens = estimator.tokens_of(prompts, size + self.fixed_bytes) + extra
         return Request(body, len(prompts), tokens, extra, budget, prompts)
 
     def fitted(self, prompt: Prompt) -> Prompt | None:
@@ -270,7 +270,7 @@ class Engine:
         most = max(member.most_tokens for member in self.attempt_loop.deployments.members)
         while True:
             request = self.request([prompt], len(prompt.body), RetryBudget(self.max_retries))
-            needed = estimator.at_least(len(prompt.body)) + request.extra_tokens
+            needed = estimator.at_least(len(prompt.body) - prompt.image_bytes) + request.extra_tokens
             if needed <= most:
                 return prompt
             fitting = max(most - request.extra_tokens, 0.0) / (needed - request.extra_tokens)
@@ -306,7 +306,7 @@ class Engine:
         if result.answers is not None:
             answers = result.answers
             size = sum([len(prompt.body) for prompt in prompts]) + self.fixed_bytes
-            self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
+            self.packer.estimator.learn_from(prompts, size, answers.prompt_tokens, answers.completion_tokens)
             if 2 * len(prompts) > self.packer.most_rows:
                 self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
             self.suspects.end_series()

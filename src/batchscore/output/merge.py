@@ -39,6 +39,7 @@ from batchscore.output.stated_scores import RecordCheck, StatedScores, checked_c
 from batchscore.output.tables.sources import TableSource, sources_of
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.read.files import digest
+from batchscore.read.input_file import without_images
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
@@ -159,7 +160,7 @@ def _refuse_target(folder: Place, manifests: Sequence[Manifest], file: Place, *,
         raise OutputError(f"{file} is not a file. Choose another name.")
     found = digest(file)
     for manifest in manifests:
-        if manifest.input == found:
+        if without_images(manifest.input) == found:
             raise OutputError(f"{file} is the input {manifest.file} of these scores. Choose another name.")
 
 

@@ -175,10 +175,12 @@ def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
     # Settings that outputs of earlier versions do not know are there only if they change what is sent.
     drop = {"drop_last_assistant": True} if settings.drop_last_assistant else {}
     schema = {} if settings.schema is None else {"schema": settings.schema}
+    image = {"image": list(settings.image), "image_detail": settings.image_detail} if settings.image else {}
     return shown_fingerprint(
         text_field
         | drop
         | schema
+        | image
         | dict(settings.reading)
         | {
             "model": settings.model,

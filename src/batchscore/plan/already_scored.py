@@ -22,7 +22,6 @@ from batchscore.output.part_files import PartFiles
 from batchscore.output.parts import damage_text
 from batchscore.output.spec import Output, fingerprint_of, output_spec
 from batchscore.plan.survey import Survey
-from batchscore.read.files import digest
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, RecordSettings, cut
 
@@ -90,7 +89,7 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
         if manifest is None or (manifest.state != "complete" and not settings.incremental):
             continue
         try:
-            unchanged = digest(ready.file.path) == manifest.input
+            unchanged = ready.digest(survey.options) == manifest.input
         except UnreadableFile:
             unchanged = True  # reading the file reports what is wrong with it
         if not unchanged and not settings.incremental:

@@ -10,6 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from batchscore.read.formats import FORMATS
@@ -23,7 +24,8 @@ INFLATION = 4
 class Budget:
     """How much may be read: everything up to `whole_bytes` in total, else about `sample_bytes`.
 
-    At least `least_bytes` of each file are read. After `seconds` reading ends. The tokens of the first
+    At least `least_bytes` of each file are read. After `seconds` reading ends. Images are read for at most
+    `image_seconds`; those of other rows are estimated from them. The tokens of the first
     `counted_bytes` of each file's prompts are counted, then those of one part in 16.
     """
 
@@ -32,6 +34,7 @@ class Budget:
     least_bytes: int
     seconds: float | None = None
     counted_bytes: int = 256 * 2**10
+    image_seconds: float = 10.0
 
 
 #: Most bytes that a cut file gives at once, so that its bytes and rows are counted about together.
@@ -39,8 +42,8 @@ GRAIN = 16 * 2**10
 
 #: For a plan: half a minute on one core. For `--exact`. For a run, while it starts.
 FOR_A_PLAN = Budget(512 * 2**20, 128 * 2**20, 2**20)
-EVERYTHING = Budget(2**63, 0, 0)
-FOR_A_RUN = Budget(4 * 2**20, 2 * 2**20, 64 * 2**10, seconds=0.2, counted_bytes=16 * 2**10)
+EVERYTHING = Budget(2**63, 0, 0, image_seconds=inf)
+FOR_A_RUN = Budget(4 * 2**20, 2 * 2**20, 64 * 2**10, seconds=0.2, counted_bytes=16 * 2**10, image_seconds=0.1)
 
 
 @dataclass(frozen=True)

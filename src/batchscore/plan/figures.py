@@ -17,7 +17,9 @@ class FileFigures:
     `prompts` texts of `prompt_bytes` of JSON; `counted_bytes` of these have `counted_tokens`. These rows send
     nothing: `empty`, `unreadable`, `row_too_large` to be read, `input_too_long` for the model, `above_quota`
     of a minute. `rows_in_footer` is the count in a Parquet or Arrow file's footer. `record_bytes` are those
-    of ids and columns in records. `problem`: why the file cannot be scored completely.
+    of ids and columns in records. `problem`: why the file cannot be scored completely. Images of
+    `with_images` rows have `image_tokens` by the published rules; `with_pictures` rows have some whose tokens
+    are not counted.
     """
 
     file: str
@@ -31,6 +33,8 @@ class FileFigures:
     counted_bytes: int = 0
     counted_tokens: float = 0.0
     with_pictures: int = 0
+    with_images: int = 0
+    image_tokens: float = 0.0
     truncated: int = 0
     empty: int = 0
     unreadable: int = 0
@@ -63,9 +67,10 @@ class FileFigures:
     @property
     def tokens(self) -> float:
         """The tokens of the prompts that are left to send."""
+        images = self.image_tokens * self.scale
         if not self.counted_bytes:
-            return 0.0
-        return self.counted_tokens / self.counted_bytes * self.prompt_bytes * self.scale
+            return images
+        return images + self.counted_tokens / self.counted_bytes * self.prompt_bytes * self.scale
 
 
 @dataclass(slots=True)

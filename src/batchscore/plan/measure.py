@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import ceil, inf
 from threading import Event
 
@@ -93,6 +93,9 @@ class Measurement:
         self.budget = budget
         self.rows_left = inf if settings.limit is None else settings.limit
         self.ends = inf
+        self.images_end = inf
+        #: Rows whose images were read, and the tokens of these images.
+        self.with_images, self.image_tokens = 0, 0
         self.stop = Event()
         self.estimator = Estimator()
         self.totals = PlanTotals()
@@ -101,6 +104,7 @@ class Measurement:
         """Read all files, and pack their prompts into requests as the engine does."""
         if self.budget.seconds is not None:
             self.ends = self.clock() + self.budget.seconds
+        self.images_end = self.clock() + self.budget.image_seconds
         rates = [tpm / 60 for tpm in self.rates if tpm is not None]
         # Each of several deployments has its own size of request; the larger ones take more of the work.
         smooth = sum(rate * rate for rate in rates) / sum(rates) * SMOOTHING_SECONDS if rates else inf
@@ -185,8 +189,9 @@ class Measurement:
         scored, estimator = self.scored, self.estimator
         has_records = figures.file in scored.manifests and not in_part
         owed = 0.0
+        builder, look = ready.builder, LOOK_ROWS if ready.builder.images is None else 1
         for row in rows:
-            if figures.rows >= most or (not figures.rows % LOOK_ROWS and self.over):
+            if figures.rows >= most or (not figures.rows % look and self.over):
                 figures.read = 0.0
                 return
             if self.rows_left <= 0:
@@ -201,7 +206,11 @@ class Measurement:
                 if owed < 1:
                     continue
                 owed -= 1
-            item = ready.builder.build(row)
+            if look == 1 and self.clock() >= self.images_end:
+                builder, look = replace(builder, images=None), LOOK_ROWS
+            item = builder.build(row)
+            if isinstance(item, Prompt) and ready.builder.images is not None:
+                self.note_images(item)
             if not self.take(figures, item):
                 continue
             if figures.counted_bytes:
@@ -210,6 +219,14 @@ class Measurement:
             self.totals.taken += 1
             self.totals.taken_bytes += len(item.body)
             yield item
+
+    def note_images(self, prompt: Prompt) -> None:
+        """Note the tokens of a row's images; if they were not read, set the average of the others."""
+        if prompt.image_tokens:
+            self.with_images += 1
+            self.image_tokens += prompt.image_tokens
+        elif self.with_images:
+            prompt.image_tokens = round(self.image_tokens / self.with_images)
 
     def take(self, figures: FileFigures, item: Prompt | Settled) -> bool:
         """Add a row that is left to score; return whether it will be sent."""
@@ -228,7 +245,7 @@ class Measurement:
             setattr(figures, name, getattr(figures, name) + 1)
             return False
         truncate = self.settings.on_long_input == "truncate"
-        size = len(item.body)
+        size = len(item.body) - item.image_bytes
         tokens: float | None = None
         # A token has at least one byte, so short prompts fit without being counted.
         if self.most_tokens is not None and size > self.most_tokens:
@@ -250,7 +267,10 @@ class Measurement:
             tokens = min(self.tokens(item) if tokens is None else tokens, room)
         figures.prompts += 1
         figures.prompt_bytes += size
-        if self.task.takes_messages and NOT_TEXT.search(item.body):
+        if item.image_tokens:
+            figures.with_images += 1
+            figures.image_tokens += item.image_tokens
+        elif self.task.takes_messages and NOT_TEXT.search(item.body):
             figures.with_pictures += 1
         counted = figures.counted_bytes
         if tokens is None and (
@@ -290,6 +310,7 @@ class Measurement:
                 figures.known = settled / figures.scale
                 figures.prompts *= left
                 figures.prompt_bytes *= left
+                figures.image_tokens *= left
 
     def estimate_unread(self) -> None:
         """Estimate the files that were not read from those that were, by size and format."""

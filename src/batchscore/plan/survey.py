@@ -6,11 +6,15 @@ left out; only if no file remains is that an error of the run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
+
+import xxhash
 
 from batchscore.errors import (
     InputError,
@@ -26,20 +30,23 @@ from batchscore.output.spec import Output, fingerprint_of
 from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import check_table, is_table
 from batchscore.prompts.columns import path_of, resolve, shorten_names
+from batchscore.prompts.image_header import MOST_IMAGE_BYTES
+from batchscore.prompts.images import ReadFile
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.encoding import with_encoding
-from batchscore.read.files import FollowedLink, find_files
+from batchscore.read.files import FollowedLink, digest, find_files
 from batchscore.read.formats import FORMATS
-from batchscore.read.input_file import InputFile
-from batchscore.read.missing_inputs import SkippedFile
+from batchscore.read.input_file import STANDARD_INPUT_FOLDER, InputFile, with_images
+from batchscore.read.missing_inputs import SkippedFile, images_together
 from batchscore.read.open import open_table
 from batchscore.read.options import ReadOptions
-from batchscore.rows import Table
+from batchscore.rows import Row, Table
 from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, RecordSettings, cut
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, place_of
+from batchscore.stores.below import FolderReader
 
 #: `--keep '*'` with these columns and ids: the column is in the record's `id`.
 OWN_ID = (("id", "id"), ("id", None))
@@ -52,6 +59,24 @@ class ReadyFile:
     file: InputFile
     builder: PromptBuilder
     notes: tuple[str, ...] = ()
+
+    def digest(self, options: ReadOptions, is_over: Callable[[], bool] = lambda: False) -> str:
+        """Return the digest of the file, with that of images that its rows name; raises `UnreadableFile`.
+
+        `is_over` says whether the images are not needed any more.
+        """
+        own = digest(self.file.path)
+        images = self.builder.images
+        if images is None or images.read_file is None:
+            return own
+        named = xxhash.xxh3_128()
+        with open_rows(self.file, options, self.builder.columns) as table:
+            for row in table.rows:
+                if is_over():
+                    return own
+                if isinstance(row, Row):
+                    named.update(self.builder.digest_of_images(row))
+        return with_images(own, named.hexdigest())
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -127,7 +152,8 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             if FORMATS[file.suffix].is_text:
                 file = with_encoding(file, options)
             with open_rows(file, options) as table:
-                ready.append(ReadyFile(file, builder_for(table, spec, reserved), table.notes))
+                builder = builder_for(table, spec, reserved, read_file=image_reader(file, settings))
+                ready.append(ReadyFile(file, builder, table.notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.columns if table.doubt else ())
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
@@ -144,7 +170,31 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
         if columns and any(has_late_column(each.file, options, name) for each in ready):
             columns[name] = None
     schema = schema_for(settings, tuple(columns), ready, answers, unsure)
-    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema, found.followed, answers)
+    return Survey(
+        tuple(ready),
+        tuple(problems),
+        images_together(found.skipped),
+        options,
+        schema,
+        found.followed,
+        answers,
+    )
+
+
+def image_reader(file: InputFile, settings: Settings) -> ReadFile | None:
+    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base.
+
+    Those that standard input names are below the current folder.
+    """
+    if not settings.image:
+        return None
+    folder, root = file.path.parent, file.root
+    if folder.name.startswith(STANDARD_INPUT_FOLDER):
+        folder = root = Path.cwd()
+    elif settings.base_dir is not None:
+        root = place_of(settings.base_dir)
+    reader = FolderReader(folder, root or folder, MOST_IMAGE_BYTES, settings.follow_links)
+    return lambda name: reader.read(os.fspath(name))
 
 
 def read_options(settings: Settings) -> ReadOptions:

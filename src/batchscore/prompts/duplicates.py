@@ -37,7 +37,8 @@ class Duplicates:
             self.answers.move_to_end(key)
             settled.append(copy_answer(prompt, answer))
         elif key in self.following:
-            self.following[key].append(prompt)
+            # Its text is not needed any more, and images may be large.
+            self.following[key].append(replace(prompt, body=b"") if prompt.image_bytes else prompt)
             self.waiting += 1
         else:
             self.following[key] = []

@@ -73,7 +73,7 @@ def render_messages_file(
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
-            if all(is_blank(values[name]) for name in columns):
+            if columns and all(is_blank(values[name]) for name in columns):
                 return NO_TEXT
             return prompt_json(task, [fill_texts(message, values) for message in templates])
         except KeyError as missing:
@@ -154,8 +154,11 @@ def why_invalid(cell: Any, task: Task) -> str:
     return ""
 
 
-def read_messages(text: str, task: Task, *, where: str) -> list[dict[str, Any]]:
-    """Parse a messages file and check its templates; raises `UsageError`."""
+def read_messages(text: str, task: Task, *, where: str, may_be_fixed: bool = False) -> list[dict[str, Any]]:
+    """Parse a messages file and check its templates; raises `UsageError`.
+
+    They may be the same for all rows if each row has something else, too.
+    """
     try:
         messages = orjson.loads(text)
     except ValueError as error:
@@ -163,7 +166,7 @@ def read_messages(text: str, task: Task, *, where: str) -> list[dict[str, Any]]:
     reason = why_invalid(messages, task)
     if reason:
         raise UsageError(f"{where} {reason}.")
-    if not columns_of(messages, where=where):
+    if not columns_of(messages, where=where) and not may_be_fixed:
         raise UsageError(f"{where} uses no {{column}}, so the prompt of all rows would be the same.")
     return list(messages)
 

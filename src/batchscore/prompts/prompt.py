@@ -7,12 +7,12 @@ any row is read. A row without a valid prompt gets its error here, and no reques
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from batchscore.errors import ErrorCode, InputError, UsageError, setting_name
-from batchscore.prompts.cells import UnreadableCellError, cell_text, id_text, is_blank, json_bytes
+from batchscore.prompts.cells import UnreadableCellError, id_text, is_blank
 from batchscore.prompts.columns import (
     Choice,
     column_of,
@@ -25,20 +25,20 @@ from batchscore.prompts.columns import (
     resolve,
     shorten_names,
 )
+from batchscore.prompts.images import ImageColumns, ReadFile, add_images
 from batchscore.prompts.messages import (
     columns_of,
     ends_with_answer,
-    prompt_json,
     read_messages,
     render_messages_file,
     render_ready_messages,
 )
+from batchscore.prompts.render import render_column, render_template
 from batchscore.prompts.template import (
     NO_TEXT,
     Column,
     Render,
     Template,
-    missing_column,
     parse_template,
     rename_columns,
 )
@@ -62,7 +62,8 @@ class PromptSpec:
     `prompt` and `system` are templates; `messages` is a list of chat messages whose texts are templates. With
     `text_field`, the template's field of that name holds the text, and `column` may name its column. `id` and
     `keep` name the columns that go into records; `keep == ("*",)` means all. `drop_last_assistant`:
-    whether conversations are sent without the answer at their end; `None` if that is an error.
+    whether conversations are sent without the answer at their end; `None` if that is an error. `image` names
+    the columns of images, `model` and `image_detail` say what they cost.
     """
 
     task: Task
@@ -74,6 +75,9 @@ class PromptSpec:
     keep: tuple[str, ...] = ()
     text_field: str | None = None
     drop_last_assistant: bool | None = None
+    image: tuple[str, ...] = ()
+    image_detail: str = "auto"
+    model: str = ""
 
     @property
     def of_system(self) -> tuple[str, ...]:
@@ -97,12 +101,17 @@ def parse_spec(settings: PromptSettings) -> PromptSpec:
         text_field=settings.text_field,
         prompt=None if settings.prompt is None else parse_template(settings.prompt, where=prompt),
         system=None if settings.system is None else parse_template(settings.system, where=system),
-        messages=None if settings.messages is None else parse_messages(settings.messages, settings.task),
+        messages=None
+        if settings.messages is None
+        else parse_messages(settings.messages, settings.task, with_images=bool(settings.image)),
         id=settings.id,
         keep=settings.keep,
         drop_last_assistant=settings.drop_last_assistant,
+        image=settings.image,
+        image_detail=settings.image_detail,
+        model=settings.model,
     )
-    if spec.prompt is not None and not spec.fields:
+    if spec.prompt is not None and not spec.fields and not spec.image:
         raise UsageError(f"{prompt} uses no {{column}}, so the prompt of all rows would be the same.")
     if spec.text_field is not None and spec.text_field not in spec.fields:
         raise UsageError(
@@ -112,13 +121,13 @@ def parse_spec(settings: PromptSettings) -> PromptSpec:
     return spec
 
 
-def parse_messages(given: str, task: Task) -> list[dict[str, Any]]:
+def parse_messages(given: str, task: Task, *, with_images: bool = False) -> list[dict[str, Any]]:
     """Return the messages of a JSON text, or of the file with that name; raises `UsageError`."""
     where = setting_name("messages")
-    if given.lstrip().startswith("["):
-        return read_messages(given, task, where=where)
-    where = f"{where} {given}"
-    return read_messages(read_text(given, where), task, where=where)
+    if not given.lstrip().startswith("["):
+        where = f"{where} {given}"
+        given = read_text(given, where)
+    return read_messages(given, task, where=where, may_be_fixed=with_images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,7 @@ class PromptBuilder:
     mean another column, or a value within a cell. If all columns are kept, none may have one of the
     `reserved` names, in small letters; those of the table's columns that have none are `free`. Of a row only
     these `columns` are needed, `None` for all; the prompt is made of those that are `sent`, if rows have
-    columns.
+    columns. `images` reads those of a row.
     """
 
     render: Render
@@ -141,6 +150,7 @@ class PromptBuilder:
     free: frozenset[str] = frozenset()
     columns: frozenset[str] | None = None
     sent: tuple[str, ...] = ()
+    images: ImageColumns | None = None
 
     def build(self, row: Row | UnreadableRow) -> Prompt | Settled:
         """Return the row's prompt, or its error if it has none."""
@@ -149,6 +159,7 @@ class PromptBuilder:
         values = row.values
         identity = None
         kept, clash = NOTHING_KEPT, NO_NAMES
+        image_bytes = image_tokens = 0
         if self.paths:
             values = named_row(values, self.paths)
         if self.keep:
@@ -161,6 +172,13 @@ class PromptBuilder:
                 cell = values.get(self.id)
                 identity = cell if cell is None or type(cell) is str else id_text(cell)
             body = self.render(values)
+            if self.images is not None and not isinstance(body, RowError):
+                found = self.images.read(values)
+                if isinstance(found, RowError):
+                    body = found
+                else:
+                    body, image_bytes = add_images(body, found, self.images)
+                    image_tokens = sum(image.tokens for image in found)
         except RecursionError:  # JSON cells may be nested a thousand levels deep
             body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be sent.")
         except UnreadableCellError as error:
@@ -176,18 +194,29 @@ class PromptBuilder:
             )
         if isinstance(body, RowError):
             return Settled(row.file, row.number, body, identity, kept)
-        return Prompt(row.file, row.number, body, identity, kept)
+        return Prompt(row.file, row.number, body, identity, kept, False, image_bytes, image_tokens)
+
+    def digest_of_images(self, row: Row) -> bytes:
+        """Return a digest of what the row's images are now."""
+        assert self.images is not None
+        try:
+            return self.images.digest(named_row(row.values, self.paths))
+        except Exception:  # the row gets its error when its prompt is built
+            return b""
 
     def clash(self, kept: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the kept columns that have a reserved name."""
         return tuple(name for name in kept if name.lower() in self.reserved)
 
 
-def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) -> PromptBuilder:
+def builder_for(
+    table: Table, spec: PromptSpec, reserved: Iterable[str] = (), *, read_file: ReadFile | None = None
+) -> PromptBuilder:
     """Return the builder for this table's rows; raises `InputError` naming a column that it lacks.
 
     A table without columns has no rows either, so any spec fits it. Some or all of the table's rows are read
-    if the columns alone do not say what to send.
+    if the columns alone do not say what to send. `read_file` reads the images that rows name; `None` if they
+    may not name files.
     """
     everything = spec.keep == (EVERY_COLUMN,)
     # With all columns, the column of this name is the id, which records have a field for.
@@ -203,6 +232,10 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
     own = [names.get(name, name) for name in spec.fields]
     of_system = [names.get(name, name) for name in spec.of_system]
     of_id = [] if identity is None else [(identity, "id")]
+    images = spec.image
+    if table.headerless and images:
+        refuse_two_columns(table, [*own, *images], "image")
+        images = (TEXT_COLUMN,)
     if table.headerless:
         paths = resolve(table, of_id, ())
         refuse_two_columns(table, own, "prompt" if spec.messages is None else "messages")
@@ -213,6 +246,7 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         of_prompt = "prompt" if spec.messages is None else "messages"
         wanted = [(choice.column, "column")] if choice is not None else []
         wanted += [(name, of_prompt) for name in own] + [(name, "system") for name in of_system]
+        wanted += [(name, "image") for name in images]
         paths = resolve(table, wanted + of_id, rows)
         paths |= {name: path for name in spec.keep if (path := path_of(table, name)) not in {None, name}}
         paths |= {name: name for name in spec.keep if "." in name}
@@ -220,7 +254,7 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
     taken = frozenset(reserved) - {identity} if everything else frozenset()
     if not table.varies:  # then the columns decide for all rows
         taken &= {name.lower() for name in table.columns}
-    sent = dict.fromkeys((*own, *of_system, *([] if column is None else [column])))
+    sent = dict.fromkeys((*own, *of_system, *([] if column is None else [column]), *images))
     used = [*sent, *spec.keep, *([] if identity is None else [identity])]
     return PromptBuilder(
         render=render_for(spec, column, names, is_ready=is_ready(table, spec, column, sample)),
@@ -232,6 +266,7 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         free=frozenset(name for name in table.columns if name.lower() not in taken),
         columns=None if everything else frozenset(column_of(table, paths.get(name, name)) for name in used),
         sent=() if table.headerless else tuple(paths.get(name, name) for name in sent),
+        images=ImageColumns(images, spec.task, spec.model, spec.image_detail, read_file) if images else None,
     )
 
 
@@ -250,6 +285,10 @@ def choose(table: Table, spec: PromptSpec, sample: Sequence[Mapping[str, Any]]) 
     """
     if spec.column is not None:
         return Choice(spec.column)
+    if spec.image:
+        images = {column_of(table, path_of(table, name) or name) for name in spec.image}
+        texts = [] if table.headerless else [name for name in table.text_columns if name not in images]
+        table = replace(table, text_columns=tuple(texts))
     if spec.prompt is None and spec.messages is None:
         choice = ready_column(table, spec.task, sample)
         # What a batch request says besides its prompt must not get lost.
@@ -261,6 +300,12 @@ def choose(table: Table, spec: PromptSpec, sample: Sequence[Mapping[str, Any]]) 
                     f"its batch requests have {spec.task.system_key}. Give {setting_name('system')} "
                     f"'{{{path}}}' to send them."
                 )
+        if choice is None and spec.image and not table.text_columns:
+            if spec.system is None:
+                raise InputError(
+                    f"no column holds text; say with {setting_name('prompt')} what to do with images"
+                )
+            return None
         return choice or only_text_column(table, sample)
     if spec.text_field is None:
         return None
@@ -296,6 +341,8 @@ def render_for(spec: PromptSpec, column: str | None, names: Mapping[str, str], *
     if spec.messages is not None:
         return render_messages_file(spec.messages, names, spec.task)
     template = spec.prompt
+    if template is None and column is None:
+        template = Template(())  # the images are all there is
     if template is None:
         assert column is not None
         if is_ready:
@@ -305,7 +352,7 @@ def render_for(spec: PromptSpec, column: str | None, names: Mapping[str, str], *
     if not spec.task.takes_messages and len(template.pieces) == 1:
         own = rename_columns(template, names).columns[0]
         return render_column(own, one_text=own.rpartition(".")[2] == spec.task.input_key)
-    return render_template(spec, template, names)
+    return render_template(template, spec.system, names, spec.task)
 
 
 def refuse_two_columns(table: Table, names: Iterable[str], setting: str) -> None:
@@ -313,50 +360,3 @@ def refuse_two_columns(table: Table, names: Iterable[str], setting: str) -> None
     others = {name: None for name in names if name != TEXT_COLUMN}
     if len(others) > 1:
         resolve(table, [(name, setting) for name in others], ())
-
-
-def render_column(column: str, *, one_text: bool = False) -> Render:
-    """Render one column unchanged: the fast path of embeddings and completions.
-
-    A list of tokens is sent as such. With `one_text` a list of texts is an error, and not sent as its JSON.
-    """
-
-    def render(values: Mapping[str, Any]) -> bytes | RowError:
-        try:
-            cell = values[column]
-        except KeyError:
-            return missing_column(column)
-        if not isinstance(cell, str):
-            if cell in ([], {}):
-                return NO_TEXT
-            if isinstance(cell, list) and all(type(token) is int for token in cell):
-                return json_bytes(cell)
-            if one_text and isinstance(cell, list) and all(isinstance(text, str) for text in cell):
-                raise UnreadableCellError(
-                    f"a list of {len(cell)} texts, and a row is one: give each text a row"
-                )
-            cell = cell_text(cell)
-        if not cell or cell.isspace():
-            return NO_TEXT
-        return json_bytes(cell)
-
-    return render
-
-
-def render_template(spec: PromptSpec, template: Template, names: Mapping[str, str]) -> Render:
-    """Fill a template, and that of the system message."""
-    user = rename_columns(template, names)
-    system = rename_columns(spec.system, names) if spec.system is not None else None
-    columns = user.columns
-
-    def render(values: Mapping[str, Any]) -> bytes | RowError:
-        try:
-            if all(is_blank(values[name]) for name in columns):
-                return NO_TEXT
-            text = user.fill(values, cell_text)
-            opening = system.fill(values, cell_text) if system is not None else None
-        except KeyError as missing:
-            return missing_column(missing.args[0])
-        return prompt_json(spec.task, text, opening)
-
-    return render

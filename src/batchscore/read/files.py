@@ -182,9 +182,11 @@ class _Search:
         self._seen_globs: set[tuple[str, tuple[str, ...]]] = set()
         self._tables = foreign.Tables()
         self._output = tree.within(output)
+        self._base = root  # of the INPUT that is searched
 
     def run(self, source: _Source) -> Iterator[InputFile]:
         self.known_again = False
+        self._base = os.path.dirname(source.base) if source.kind == "file" else source.base
         if source.kind == "file":
             if suffix_of(source.base) is None:
                 why = unknown_suffix(source.base)
@@ -229,10 +231,10 @@ class _Search:
             yield InputFile(
                 self._tree.place(path),
                 self._name(path),
-                kind[0],
-                kind[1],
+                *kind,
                 size,
                 partitions=foreign.partitions_of(path, self._prefix),
+                root=self._tree.place(self._base),
             )
 
     def _walk(self, path: str, real: str) -> Iterator[InputFile]:

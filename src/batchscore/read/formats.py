@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
 
+from batchscore.errors import setting_name
 from batchscore.read.columnar import arrow_table, parquet_table, rows_in_footer
 from batchscore.read.delimited import delimited_table
 from batchscore.read.document import json_table
@@ -22,6 +23,14 @@ from batchscore.rows import Table
 from batchscore.stores.address import path_text
 
 RowLayout: TypeAlias = Literal["lines", "records", "document", "footer"]
+
+#: Images, which rows may name.
+IMAGE_SUFFIXES = frozenset(
+    f".{name}"
+    for name in ("png", "jpg", "jpeg", "jfif", "gif", "webp", "bmp", "tif", "tiff", "heic", "avif", "svg")
+)
+#: Why images are not read as rows.
+IMAGE = f"an image, for rows that name it ({setting_name('image')})"
 
 #: Suffixes of compressed files; the suffix of the format is before them.
 COMPRESSIONS = {".gz": "gz", ".zst": "zst", ".bz2": "bz2", ".xz": "xz"}
@@ -108,6 +117,8 @@ def suffix_of(path: str) -> tuple[str, str | None] | None:
 def unknown_suffix(path: str) -> str:
     """Return why a name is that of no format."""
     stem, suffix = os.path.splitext(os.path.basename(path))
+    if suffix.lower() in IMAGE_SUFFIXES:
+        return IMAGE
     if suffix.lower() in COMPRESSIONS:
         suffix = os.path.splitext(stem)[1] + suffix
     return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"

@@ -10,6 +10,9 @@ from batchscore.stores.storage import open_raw
 
 UTF_8 = "utf-8"
 
+#: How the name of the folder begins that holds a copy of standard input.
+STANDARD_INPUT_FOLDER = "batchscore-stdin-"
+
 
 @dataclass(frozen=True)
 class InputFile:
@@ -19,7 +22,7 @@ class InputFile:
     `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`,
     `"zst"`, `"bz2"`, `"xz"` or `None`. `size` is in bytes, as stored. `encoding` is Python's name of a text's
     encoding, `None` if unknown as yet. `partitions` are the columns that its folders (`lang=en`) give,
-    with their text.
+    with their text. `root` is the folder of its INPUT, which the files that its rows name may not leave.
     """
 
     path: Place
@@ -29,7 +32,18 @@ class InputFile:
     size: int
     encoding: str | None = None
     partitions: tuple[tuple[str, str | None], ...] = ()
+    root: Place | None = None
 
     def open(self) -> io.RawIOBase:
         """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""
         return open_raw(self.path)
+
+
+def with_images(digest: str, images: str) -> str:
+    """Return a file's digest with that of the images that its rows name."""
+    return f"{digest}+{images}"
+
+
+def without_images(digest: str) -> str:
+    """Return the digest of a file alone."""
+    return digest.partition("+")[0]

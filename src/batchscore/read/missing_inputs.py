@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import InputError
-from batchscore.read.formats import formats_text
+from batchscore.read.formats import IMAGE, formats_text
 from batchscore.read.trees import Tree
 from batchscore.stores.address import path_text
 
@@ -23,6 +23,21 @@ class SkippedFile:
 
     name: str
     reason: str
+
+
+def images_together(skipped: Iterable[SkippedFile]) -> tuple[SkippedFile, ...]:
+    """Return what was skipped, with the images of a folder as one entry for each suffix."""
+    found: dict[str, list[SkippedFile]] = {}
+    for each in skipped:
+        folder, slash, name = each.name.rpartition("/")
+        key = f"{folder}{slash}*{name[name.rfind('.') :].lower()}" if each.reason == IMAGE else each.name
+        found.setdefault(key, []).append(each)
+    return tuple(
+        SkippedFile(key, IMAGE.replace("an image", f"{len(each):,} images").replace(" it ", " them "))
+        if len(each) > 1
+        else each[0]
+        for key, each in found.items()
+    )
 
 
 def error_of_no_files(

@@ -23,6 +23,7 @@ ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.ROW_TOO_LARGE: (f"split the row, or raise {setting_name('max_row_bytes')}", ""),
     ErrorCode.MISSING_COLUMN: ("add the column to these rows, or use another", ""),
     ErrorCode.INVALID_MESSAGES: ("fix the messages column of these rows", ""),
+    ErrorCode.UNREADABLE_IMAGE: ("fix the images that these rows name", ""),
     ErrorCode.INPUT_TOO_LONG: (
         f"shorten the text, or {setting_name('on_long_input')} truncate",
         "Truncated rows need a new output folder.",
@@ -49,7 +50,7 @@ ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
 
 
 #: Codes of rows whose remedy is to edit the input; a setting may help some of them instead.
-ONLY_BY_EDIT = frozenset({"unreadable_row", "missing_column", "invalid_messages"})
+ONLY_BY_EDIT = frozenset({"unreadable_row", "missing_column", "invalid_messages", "unreadable_image"})
 BY_EDIT = ONLY_BY_EDIT | {"row_too_large", "input_too_long"}
 
 

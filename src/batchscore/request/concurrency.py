@@ -44,6 +44,9 @@ FEWEST_TO_JUDGE = 8
 MOST_BYTES = 24 * 2**20
 MOST_ROWS = 16_384
 FEWEST_BY_MEMORY = 4
+#: A request of one row is only so large with images, which take long to answer. This many may hold more.
+FEW_OF_ONE_ROW = 16
+MOST_BYTES_OF_FEW = 160 * 2**20
 
 
 def thread_load(clock: Clock) -> Callable[[], float]:
@@ -134,7 +137,8 @@ class Concurrency:
     def adjust(self, seconds: float, row_bytes: float) -> None:
         """Grow while it helps and memory allows."""
         rows = min(MOST_ROWS, MOST_BYTES / max(row_bytes, 1.0))
-        bound = min(self.most, max(FEWEST_BY_MEMORY, int(rows / self.rows)))
+        few = min(FEW_OF_ONE_ROW, MOST_BYTES_OF_FEW / max(row_bytes, 1.0)) if self.rows == 1 else 0
+        bound = min(self.most, max(FEWEST_BY_MEMORY, int(few), int(rows / self.rows)))
         if self.round_requests >= FEWEST_TO_JUDGE:
             self.best_seconds = min(self.best_seconds, seconds)
         if self.busy() > BUSY and self.limit > 1:

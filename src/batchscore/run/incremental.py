@@ -14,7 +14,6 @@ from batchscore.output.incremental.carry_over import carry_over_file, index_answ
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import Survey, open_rows
-from batchscore.read.files import digest
 from batchscore.rows import Listen, Notice
 from batchscore.stores.address import Place
 
@@ -54,7 +53,7 @@ def compare_inputs(survey: Survey, ledger: NextLedger) -> dict[str, str]:
     inputs: dict[str, str] = {}
     for ready in survey.ready:
         try:
-            inputs[ready.file.name] = digest(ready.file.path)
+            inputs[ready.file.name] = ready.digest(survey.options)
         except UnreadableFile:
             continue  # the run meets it, too, and reports it
     ledger.compare(inputs)

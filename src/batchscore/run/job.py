@@ -65,6 +65,7 @@ class Job:
 
     async def settle_all(self) -> None:
         """Send what is not settled, and take the results until there are no more or the run must stop."""
+        self.source.is_stopping = self.stop.event.is_set
         prompts = self.source.prompts()
         try:
             await self.source.digest_complete_files()

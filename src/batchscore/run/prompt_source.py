@@ -6,7 +6,7 @@ It reads files one after the other as the engine takes prompts, and keeps what i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from batchscore.errors import UnreadableFile
@@ -15,7 +15,6 @@ from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import FileInParts, damage_text
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
-from batchscore.read.files import digest
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.settings.fields import Settings
 
@@ -48,6 +47,7 @@ class PromptSource:
 
     `through` are files that were read and may have unsettled rows; `problems` say why a file could not be
     read to its end. `known` counts the rows of a file that need no request. `limited`: `--limit` left rows.
+    `is_stopping` says whether the run ends before all is scored.
     """
 
     survey: Survey
@@ -63,18 +63,27 @@ class PromptSource:
     limited: bool = False
     ids: set[int] = field(default_factory=set)
     repeated_ids: int = 0
+    is_stopping: Callable[[], bool] = lambda: False
+
+    def start_digest(self, ready: ReadyFile) -> None:
+        """Digest a file in a thread; its images only as long as the file may still be read to its end."""
+        name = ready.file.name
+
+        def is_over() -> bool:
+            return self.is_stopping() and name not in self.through
+
+        loop = asyncio.get_running_loop()
+        self.digests[name] = loop.run_in_executor(None, ready.digest, self.survey.options, is_over)
 
     async def digest_complete_files(self) -> None:
         """Digest the files that were scored completely: if one has changed, the run ends before it sends."""
-        loop = asyncio.get_running_loop()
         for ready in self.survey.ready:
             if self.ledger.needs_digest(ready.file.name):
-                self.digests[ready.file.name] = loop.run_in_executor(None, digest, ready.file.path)
+                self.start_digest(ready)
                 await asyncio.wait([self.digests[ready.file.name]])
 
     def prompts(self) -> Generator[Prompt | Settled, None, None]:
         """Give the prompts of every file's unsettled rows."""
-        loop = asyncio.get_running_loop()
         for ready in self.survey.ready:
             if self.rows_left == 0:
                 self.limited = True
@@ -83,7 +92,7 @@ class PromptSource:
             name = ready.file.name
             if name not in self.digests:
                 # Hashing runs beside reading; the digest is needed only when the file is finished.
-                self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
+                self.start_digest(ready)
             digests = self.digests[name]
             try:
                 found = digests.result() if self.ledger.needs_digest(name) else ""

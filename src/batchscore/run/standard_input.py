@@ -19,7 +19,7 @@ import orjson
 from batchscore.errors import InputError, OutputError, UnreadableFile
 from batchscore.read.dialect import find_dialect
 from batchscore.read.formats import COMPRESSIONS
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import STANDARD_INPUT_FOLDER, InputFile
 from batchscore.read.options import AUTO, ReadOptions
 from batchscore.read.stream import beginning, text_blocks
 
@@ -54,7 +54,7 @@ def with_standard_input(
         raise InputError("- is standard input, and that is a terminal: use a pipe, or < FILE.")
     with ExitStack() as until_the_end:
         with _explain_copying():
-            folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="batchscore-stdin-"))
+            folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix=STANDARD_INPUT_FOLDER))
             copied = Path(folder) / "stdin"
             with copied.open("wb") as file:
                 for block in _blocks(stream):

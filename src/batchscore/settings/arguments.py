@@ -66,6 +66,8 @@ class RowSettings(StoredSettings, total=False):
     client_cert: str | os.PathLike[str] | None
     client_key_file: str | os.PathLike[str] | None
     simulate: bool
+    image: str | Sequence[str]
+    image_detail: str
     usage: bool
     raw: bool
     max_row_bytes: int

@@ -260,6 +260,10 @@ def check_prompt(chosen: Settings) -> None:
         refuse(vectors and is_given, message)
         message = f"{{{field}}} is for completions and chat; the Responses API has no such parameter."
         refuse(task.system_key and field in {"seed", "stop"} and is_given, message)
+    message = "{image} is for {task} " + talks + ", not {own}."
+    refuse(chosen.image and not task.takes_messages, message, own=task.name)
+    same = len({*chosen.image}) < len(chosen.image)
+    refuse(same, "{image} names a column twice.")
     message = "{drop_last_assistant} is for {task} " + talks + ", not {own}."
     refuse(chosen.drop_last_assistant is not None and not task.takes_messages, message, own=task.name)
     refuse(not vectors and chosen.dimensions is not None, "{dimensions} is for {task} embeddings.")

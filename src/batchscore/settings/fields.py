@@ -99,6 +99,12 @@ class Settings:
     )
     system: str | None = of_prompt("System message (chat and responses). May be a template.", metavar="TEXT")
     messages: str | None = of_prompt("JSON file of messages with templates, or its text.", metavar="FILE")
+    image: tuple[str, ...] = of_prompt(
+        "Column of images: paths, URLs or bytes (chat, responses). Repeatable.", default=(), metavar="COLUMN"
+    )
+    image_detail: str = of_prompt(
+        "How closely the model looks at images.", choices=("auto", "low", "high"), default="auto"
+    )
     text_field: str | None = of_prompt(
         "Template field filled from --column. Default: the column of its name, or the only text column."
     )
@@ -142,8 +148,7 @@ class Settings:
     )
 
     encoding: str = of_input(
-        "Encoding of csv, tsv, json, jsonl and txt files. auto: UTF-8, UTF-16 or UTF-32.",
-        default="auto",
+        "Encoding of csv, tsv, json, jsonl and txt files. auto: UTF-8, UTF-16 or UTF-32.", default="auto"
     )
     delimiter: str = of_input(
         "Character between the cells of csv and tsv files, or tab. auto: found in each file.", default="auto"
@@ -286,9 +291,7 @@ class Settings:
         needs_trust=True,
     )
     max_row_bytes: int = of_pace(
-        "Maximum size of a row in bytes. A larger row fails instead of using too much memory.",
-        default=16 * 2**20,
-        lowest=1,
+        "Maximum size of a row in bytes, to bound memory; a larger row fails.", default=16 * 2**20, lowest=1
     )
     limit: int | None = of_bounds(
         "Stop after the first N rows. A later run without it scores the rest.", lowest=1, only="flag"

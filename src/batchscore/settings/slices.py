@@ -66,6 +66,9 @@ class PromptSettings(SchemaSettings):
     id: str | None
     keep: tuple[str, ...]
     drop_last_assistant: bool | None
+    image: tuple[str, ...]
+    image_detail: str
+    model: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +116,6 @@ class OutputSettings:
 class RecordSettings(PromptSettings):
     """What determines a record; only runs that agree in all of it can share an output, hence many fields."""
 
-    model: str
     deployment: str | None
     api_params: Mapping[str, Any]
     on_long_input: str

@@ -24,6 +24,7 @@ from batchscore.simulator.error_replies import (
     invalid_request,
     wrong_type,
 )
+from batchscore.simulator.image_parts import count_images
 from batchscore.simulator.parameters import check_parameters, schema_problem
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.too_long import too_long
@@ -66,7 +67,10 @@ def check_chat(
         return 0, problem
     assert isinstance(messages, list)
     texts = [_message_text(message.get("content")) for message in messages]
-    prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
+    images = count_images(messages, name="messages")
+    if isinstance(images, ServiceReply):
+        return 0, images
+    prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3 + images
     reasoning = REASONING.match(name) is not None
     problem = check_parameters(
         body, operation="chat/completions", surface=surface, reasoning=reasoning

@@ -20,6 +20,7 @@ from batchscore.simulator.error_replies import (
     wrong_type,
 )
 from batchscore.simulator.generation import REASONING, REASONING_TOKENS, TOKENS_PER_MESSAGE
+from batchscore.simulator.image_parts import count_images
 from batchscore.simulator.parameters import check_parameters, unsupported_parameter
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.too_long import too_long
@@ -74,7 +75,10 @@ def check_responses(
     texts = [text for _, text in said]
     if isinstance(body.get("instructions"), str):
         texts.append(body["instructions"])
-    prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
+    images = count_images(messages, name="input")
+    if isinstance(images, ServiceReply):
+        return 0, images
+    prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3 + images
     reasoning = REASONING.match(name) is not None
     problem = check_parameters(body, operation="responses", surface=surface, reasoning=reasoning)
     effort = (body.get("reasoning") or {}).get("effort") if problem is None else None

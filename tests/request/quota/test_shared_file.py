@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from batchscore.request.quota.shared_file import (
+    CLEAN_SECONDS,
     MAGIC,
     RECORD,
     UNUSED_SECONDS,
@@ -118,7 +119,7 @@ def test_the_file_of_a_quota_does_not_reveal_the_key(monkeypatch: pytest.MonkeyP
     with open_schedule(identity, time.monotonic()) as schedule:
         assert isinstance(schedule, SharedSchedule)
         schedule.reserve(time.monotonic(), 10, QuotaRates(1000.0))
-    (found,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    (found,) = tmp_path.rglob("*.quota")
     assert found == quota_file(identity)
     assert "secret" not in str(found)
     assert b"secret" not in found.read_bytes()
@@ -211,9 +212,19 @@ def test_files_that_nobody_uses_are_removed(tmp_path: Path, monkeypatch: pytest.
         fcntl.flock(file, fcntl.LOCK_EX)
         with open_schedule("other", START):
             assert sorted(each.name for each in path.parent.iterdir() if each != quota_file("other")) == [
-                *("fresh.quota", "held.quota", "link.quota")
+                *("fresh.quota", "held.quota", "link.quota", "quotas-cleaned")
             ]
     assert kept.exists()
+    # To look at thousands of files would cost each run a quarter of a second.
+    os.utime(fresh, (before, before))
+    with open_schedule("other", START):
+        assert fresh.exists()
+    for cleaned in (time.time() - CLEAN_SECONDS - 60, time.time() + 7200):
+        os.utime(fresh, (before, before))
+        os.utime(path.with_name("quotas-cleaned"), (cleaned, cleaned))
+        with open_schedule("other", START):
+            assert not fresh.exists()
+        fresh.write_bytes(b"x")
 
 
 def test_a_process_whose_file_was_removed_between_two_steps_uses_the_new_one(tmp_path: Path) -> None:

@@ -135,11 +135,12 @@ def read_document(path: Path) -> Document | Finding:
 
     try:
         text = path.read_text("utf-8-sig")
-        node = yaml.compose(text, yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
         if node is None:
             return Finding(path, None, "is empty.")
         locate(node, "")
-        values = dict(flatten("", yaml.safe_load(text)))
+        values = dict(flatten("", loader.construct_document(node)))
     except OSError as error:
         return Finding(path, None, f"cannot be read: {error.strerror}.")
     except UnicodeDecodeError:

@@ -22,7 +22,7 @@ from batchscore.read.dataset_folders import partitions_of
 from batchscore.read.encoding import with_encoding
 from batchscore.read.files import digest
 from batchscore.read.formats import FORMATS, suffix_of
-from batchscore.read.input_file import UTF_8, InputFile
+from batchscore.read.input_file import UTF_8, InputFile, without_images
 from batchscore.read.open import open_table
 from batchscore.read.options import ReadOptions
 from batchscore.rows import Row, Score, Settled, UnreadableRow
@@ -162,7 +162,7 @@ def refuse_changed(source: TableSource) -> None:
             f"it is not known which version of {source.file.path} was scored: the run was killed, or the "
             "file was gone at its end. Run the same score command again, then make the table."
         )
-    if source.manifest.input not in {"", digest(source.file.path)}:
+    if without_images(source.manifest.input) not in {"", digest(source.file.path)}:
         raise InputChanged(
             f"{source.file.path} has changed since it was scored, so its rows may not be those that the "
             "answers are for. Restore the file, or score the new one."

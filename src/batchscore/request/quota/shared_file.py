@@ -38,8 +38,10 @@ FURTHEST_SECONDS = 900.0
 LOCK_TRIES = 50
 LOCK_WAIT_SECONDS = 0.002
 
-#: A file that nobody has used for this long holds nothing of value.
+#: A file that nobody has used for this long holds nothing of value. To look for such files takes long where
+#: there are thousands, so it is done this often.
 UNUSED_SECONDS = 86_400.0
+CLEAN_SECONDS = 3_600.0
 
 #: Seconds of quota that are drawn from the file at once if requests are smaller.
 SLICE_SECONDS = 0.05
@@ -172,13 +174,26 @@ def open_schedule(identity: str, now: float) -> Iterator[LocalSchedule | SharedS
     if sys.platform != "win32":
         with suppress(OSError):
             path = quota_file(identity)
-            remove_unused(path.parent, time.time() - UNUSED_SECONDS)
+            with suppress(OSError):
+                clean(path.parent, time.time())
             shared = SharedSchedule(path, open_descriptor(path))
     try:
         yield shared or LocalSchedule.begin(now)
     finally:
         if shared is not None:
             os.close(shared.descriptor)
+
+
+def clean(folder: Path, now: float) -> None:
+    """Remove the quota files that nobody uses, unless that was done lately; `now` in seconds since 1970."""
+    cleaned = folder / "quotas-cleaned"
+    with suppress(FileNotFoundError):
+        # A time in the future is of a clock that was wrong.
+        if 0 <= now - cleaned.lstat().st_mtime < CLEAN_SECONDS:
+            return
+    os.close(open_descriptor(cleaned))
+    os.utime(cleaned, (now, now), follow_symlinks=False)
+    remove_unused(folder, now - UNUSED_SECONDS)
 
 
 def remove_unused(folder: Path, before: float) -> None:

@@ -1,0 +1,64 @@
+"""What is the JSON of a row's text: one column as it is, or a template that is filled in?
+
+It knows cells and templates, not tables; conversations are in `messages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batchscore.prompts.cells import UnreadableCellError, cell_text, is_blank, json_bytes
+from batchscore.prompts.messages import prompt_json
+from batchscore.prompts.template import NO_TEXT, Render, Template, missing_column, rename_columns
+from batchscore.rows import RowError
+from batchscore.task import Task
+
+
+def render_column(column: str, *, one_text: bool = False) -> Render:
+    """Render one column unchanged: the fast path of embeddings and completions.
+
+    A list of tokens is sent as such. With `one_text` a list of texts is an error, and not sent as its JSON.
+    """
+
+    def render(values: Mapping[str, Any]) -> bytes | RowError:
+        try:
+            cell = values[column]
+        except KeyError:
+            return missing_column(column)
+        if not isinstance(cell, str):
+            if cell in ([], {}):
+                return NO_TEXT
+            if isinstance(cell, list) and all(type(token) is int for token in cell):
+                return json_bytes(cell)
+            if one_text and isinstance(cell, list) and all(isinstance(text, str) for text in cell):
+                raise UnreadableCellError(
+                    f"a list of {len(cell)} texts, and a row is one: give each text a row"
+                )
+            cell = cell_text(cell)
+        if not cell or cell.isspace():
+            return NO_TEXT
+        return json_bytes(cell)
+
+    return render
+
+
+def render_template(
+    template: Template, system: Template | None, names: Mapping[str, str], task: Task
+) -> Render:
+    """Fill a template, and that of the system message."""
+    user = rename_columns(template, names)
+    first = None if system is None else rename_columns(system, names)
+    columns = user.columns
+
+    def render(values: Mapping[str, Any]) -> bytes | RowError:
+        try:
+            if columns and all(is_blank(values[name]) for name in columns):
+                return NO_TEXT
+            text = user.fill(values, cell_text)
+            opening = None if first is None else first.fill(values, cell_text)
+        except KeyError as missing:
+            return missing_column(missing.args[0])
+        return prompt_json(task, text, opening)
+
+    return render
