@@ -133,3 +133,113 @@ class Deployment:
         if not counts.pop("reached"):
             raise TimeoutError(f"deployment {self.name!r} received {counts['count']} requests")
         return DeploymentStatistics(**counts)
+
+
+@dataclass(frozen=True)
+class SentCall(SentRequest):
+    """A call of files or batches. The body of an upload is its fields, with `filename` and `content_type`."""
+
+    call: str
+
+
+@dataclass(frozen=True)
+class ProjectBooks:
+    """What a project has enqueued, executed and to pay, and what it holds. See `Project.books`.
+
+    `enqueued_tokens` and `enqueued_requests` are by model, without zeros. `billed` has for each model
+    `lines`, `input_tokens`, `output_tokens` and `half_price_tokens`. `calls` counts the calls by kind
+    (`faults.CALLS`), `happened` those that took effect, also if their reply was lost. `batches` are the
+    objects of all batches, also of those that cannot be seen, oldest first.
+    """
+
+    enqueued_tokens: Mapping[str, int]
+    enqueued_requests: Mapping[str, int]
+    billed: Mapping[str, Mapping[str, float]]
+    calls: Mapping[str, int]
+    happened: Mapping[str, int]
+    now: float
+    files: int
+    file_bytes: int
+    batches: list[dict[str, Any]]
+    faults_left: int
+
+
+class Project:
+    """The files and batches of one project of a running simulator. Each test uses its own.
+
+    Its clients send `key`. Without a name, the project is that of the simulator's plain key.
+    """
+
+    def __init__(self, endpoint: str, key: str, name: str | None = None) -> None:
+        self.key = f"{key}@{name}" if name else key
+        self._url = f"{endpoint}/_simulator/projects/{quote(name or 'default', safe='')}"
+
+    def set_rules(self, **rules: Any) -> None:
+        """Change some of the fields of `BatchRules`."""
+        call("PATCH", self._url + "/rules", rules)
+
+    def end_at_once(self) -> None:
+        """Let a batch go through all its states by the first poll."""
+        self.set_rules(validating=0, in_progress=0, finalizing=0, cancelling=0)
+
+    def will(self, kind: str | None, **fault: Any) -> None:
+        """Add a fault for the next call of a kind, from the fields of `CallFault`.
+
+        `project.will("create", drop=True, happened=True)`
+        """
+        call("POST", self._url + "/faults", {"calls": [{"call": kind, **fault}]})
+
+    def will_spoil(self, **fault: Any) -> None:
+        """Add a fault for lines of batches, from the fields of `LineFault`.
+
+        `project.will_spoil(line="missing", share=0.01)`
+        """
+        call("POST", self._url + "/faults", {"lines": [fault]})
+
+    def drop_faults(self) -> None:
+        """Drop the pending faults."""
+        call("DELETE", self._url + "/faults")
+
+    def stop_clock(self) -> None:
+        """Let the time pass only by `advance`."""
+        call("PUT", self._url + "/clock", {"running": False})
+
+    def advance(self, seconds: float) -> None:
+        """Turn the clock forward, and return when all batches have done what is due by then."""
+        call("PUT", self._url + "/clock", {"advance": seconds}, timeout_s=600)
+
+    def executions(self, at_least: int = 1) -> dict[str, int]:
+        """Return how often each `custom_id` was executed, of those that were so at least this often."""
+        counts: dict[str, int] = call("GET", f"{self._url}/executions?at_least={at_least}")["counts"]
+        return counts
+
+    def execution_totals(self) -> tuple[int, int]:
+        """Return how many lines were executed, and how many different ids they had."""
+        totals = call("GET", f"{self._url}/executions?at_least=1000000000")
+        return totals["executions"], totals["ids"]
+
+    def requests(self, kind: str | None = None) -> list[SentCall]:
+        """Return the last calls, or those of a kind, oldest first."""
+        found = [SentCall(**one) for one in call("GET", self._url + "/requests")]
+        return [one for one in found if kind in {None, one.call}]
+
+    def books(self) -> ProjectBooks:
+        """Return its books."""
+        return self._books("")
+
+    def wait_for(
+        self, kind: str, count: int = 1, *, happened: bool = False, timeout_s: float = 10.0
+    ) -> ProjectBooks:
+        """Wait for this many calls of a kind, or until they have taken effect; else raise TimeoutError."""
+        query = f"?call={kind}&count={count}&timeout={timeout_s}{'&happened=1' if happened else ''}"
+        return self._books(query, timeout_s + 10)
+
+    def reset(self) -> None:
+        """Forget it: files, batches, books, rules and faults."""
+        call("DELETE", self._url)
+
+    def _books(self, query: str, timeout_s: float = 30.0) -> ProjectBooks:
+        found = call("GET", self._url + query, timeout_s=timeout_s)
+        if not found.pop("reached"):
+            raise TimeoutError(f"the calls were {found['calls']}, and of these happened {found['happened']}")
+        return ProjectBooks(**found)

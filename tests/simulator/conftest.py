@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,7 +8,7 @@ import openai
 import pytest
 
 from batchscore.simulator import Running, start
-from simulated import Deployment
+from simulated import Deployment, Project
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +57,46 @@ def refused() -> Callable[..., dict[str, Any]]:
         return error
 
     return call
+
+
+@pytest.fixture
+def project(simulator: Running, request: pytest.FixtureRequest) -> Iterator[Project]:
+    """One project per test, whose batches end by the first poll."""
+    project = Project(simulator.endpoint, simulator.key, re.sub(r"\W", "-", request.node.name))
+    project.end_at_once()
+    yield project
+    project.reset()
+
+
+@pytest.fixture(scope="session")
+def clients(simulator: Running) -> Iterator[dict[str, openai.OpenAI]]:
+    """One client of each surface, since to make one takes tens of milliseconds."""
+    given: Any = {"api_key": simulator.key, "max_retries": 0, "timeout": 20}
+    with (
+        openai.OpenAI(base_url=simulator.endpoint + "/v1", **given) as one,
+        openai.OpenAI(base_url=simulator.endpoint + "/openai/v1", **given) as azure_v1,
+        openai.AzureOpenAI(azure_endpoint=simulator.endpoint, api_version="2024-10-21", **given) as azure,
+    ):
+        yield {"openai": one, "azure_v1": azure_v1, "azure": azure}
+
+
+@pytest.fixture
+def openai_batches(clients: dict[str, openai.OpenAI], project: Project) -> openai.OpenAI:
+    return clients["openai"].with_options(api_key=project.key)
+
+
+@pytest.fixture
+def azure_batches(clients: dict[str, openai.OpenAI], project: Project) -> openai.OpenAI:
+    return clients["azure"].with_options(api_key=project.key)
+
+
+@pytest.fixture
+def azure_v1_batches(clients: dict[str, openai.OpenAI], project: Project) -> openai.OpenAI:
+    return clients["azure_v1"].with_options(api_key=project.key)
+
+
+@pytest.fixture(params=["openai", "azure_v1", "azure"])
+def batches(request: pytest.FixtureRequest) -> openai.OpenAI:
+    """The official client on each surface."""
+    client: openai.OpenAI = request.getfixturevalue(f"{request.param}_batches")
+    return client

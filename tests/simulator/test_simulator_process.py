@@ -140,7 +140,7 @@ def test_its_import_loads_no_server_and_no_other_room() -> None:
 
 
 def test_it_imports_no_other_room() -> None:
-    for path in FOLDER.glob("*.py"):
+    for path in FOLDER.rglob("*.py"):
         found = re.findall(r"^\s*(?:from|import)\s+(batchscore[\w.]*)", path.read_text("utf-8"), re.MULTILINE)
         assert all(name.startswith("batchscore.simulator") for name in found), path.name
 

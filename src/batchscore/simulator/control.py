@@ -26,23 +26,24 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ONE = "/_simulator/deployments/{deployment}"
 
 
-def _reply(value: Any, status: int = 200) -> web.Response:
+def control_reply(value: Any, status: int = 200) -> web.Response:
+    """Return a reply of the control API."""
     headers = {"content-type": "application/json", "x-simulator": "batchscore"}
     return web.Response(status=status, body=orjson.dumps(value), headers=headers)
 
 
-def _guard(handler: _Handler) -> _Handler:
+def guard(handler: _Handler) -> _Handler:
     """Accept only clients on this machine, and no web page in a browser. Reply 400 to invalid requests."""
 
     async def guard(request: web.Request) -> web.StreamResponse:
         local = request.remote is not None and ipaddress.ip_address(request.remote).is_loopback
         named = request.host.rsplit(":", 1)[0] in {"127.0.0.1", "localhost"}
         if not local or not named or "origin" in request.headers:
-            return _reply({"error": "the control API accepts only clients on this machine"}, 403)
+            return control_reply({"error": "the control API accepts only clients on this machine"}, 403)
         try:
             return await handler(request)
         except (ValueError, TypeError) as error:
-            return _reply({"error": str(error)}, 400)
+            return control_reply({"error": str(error)}, 400)
 
     return guard
 
@@ -57,30 +58,30 @@ def control_routes(states: SimulatedDeployments) -> list[web.RouteDef]:
         state = state_of(request)
         count = int(request.query.get("count", "0"))
         reached = await state.wait_for(count, float(request.query.get("timeout", "5")))
-        return _reply({**state.statistics(), "reached": reached})
+        return control_reply({**state.statistics(), "reached": reached})
 
     async def reset(request: web.Request) -> web.StreamResponse:
         state_of(request).reset()
-        return _reply({})
+        return control_reply({})
 
     async def add(request: web.Request) -> web.StreamResponse:
         behaviours = [Behaviour(**one) for one in orjson.loads(await request.read())]
         for behaviour in behaviours:
             state_of(request).script.add(behaviour)
-        return _reply({}, 201)
+        return control_reply({}, 201)
 
     async def requests(request: web.Request) -> web.StreamResponse:
-        return _reply([record.to_json() for record in state_of(request).records])
+        return control_reply([record.to_json() for record in state_of(request).records])
 
     async def limits(request: web.Request) -> web.StreamResponse:
         checked = SimulatorSettings(**orjson.loads(await request.read()))
         state_of(request).set_limits(checked.rpm, checked.tpm, checked.burst_seconds)
-        return _reply({})
+        return control_reply({})
 
     return [
-        web.get(_ONE, _guard(statistics)),
-        web.delete(_ONE, _guard(reset)),
-        web.post(_ONE + "/behaviours", _guard(add)),
-        web.get(_ONE + "/requests", _guard(requests)),
-        web.put(_ONE + "/limits", _guard(limits)),
+        web.get(_ONE, guard(statistics)),
+        web.delete(_ONE, guard(reset)),
+        web.post(_ONE + "/behaviours", guard(add)),
+        web.get(_ONE + "/requests", guard(requests)),
+        web.put(_ONE + "/limits", guard(limits)),
     ]

@@ -8,9 +8,9 @@ langchain and Azure-Samples, read in 2026) and in the services' reference pages.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -28,14 +28,15 @@ class Surface(Enum):
     OPENAI = "/v1"
 
 
-@dataclass(frozen=True)
-class ServiceReply:
-    """A whole reply. `tokens` counts the billed tokens."""
+class ServiceReply(NamedTuple):
+    """A whole reply. `tokens` counts the billed tokens: with `output_tokens`, which include the others."""
 
     status: int
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 def _error(status: int, /, **error: Any) -> ServiceReply:
@@ -166,6 +167,15 @@ def default_error(
     if surface is Surface.OPENAI:
         return invalid_request(message or text, code=code or openai_code, status=status, kind=kind)
     return _azure_error(status, code or azure_code, message or text)
+
+
+def batch_deployment(name: str) -> ServiceReply:
+    """Return Azure's reply to a live call of a deployment that is for batches."""
+    message = (
+        f"The operation does not work with the specified model, {name}. Please choose different model and try"
+        " again."
+    )
+    return _azure_error(400, "OperationNotSupported", message)
 
 
 def content_filtered(surface: Surface) -> ServiceReply:

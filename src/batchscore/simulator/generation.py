@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -46,8 +45,7 @@ TOKENS_PER_MESSAGE = 4
 _NO_EXTRAS: dict[str, Any] = {"refusal": None, "annotations": []}
 
 
-@dataclass(frozen=True)
-class GenerationRequest:
+class GenerationRequest(NamedTuple):
     """A valid request: its prompts (several for completions) and its options."""
 
     prompts: list[str]
@@ -262,4 +260,10 @@ def write_reply(
         reply["prompt_filter_results"] = [
             {"prompt_index": index, "content_filter_results": SAFE} for index in range(len(request.prompts))
         ]
-    return ServiceReply(200, orjson.dumps(reply), tokens=usage["total_tokens"])
+    return ServiceReply(
+        200,
+        orjson.dumps(reply),
+        tokens=usage["total_tokens"],
+        output_tokens=answer_tokens,
+        reasoning_tokens=sum(one.reasoning_tokens for one in answers),
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
-from dataclasses import replace
 
 from aiohttp import web
 
@@ -37,7 +36,7 @@ def odd_reply(reply: ServiceReply, way: str) -> ServiceReply:
         headers["content-security-policy"] = "default-src 'self'; " * 500
     elif way == "many_headers":
         headers |= {f"x-gateway-{number}": "yes" for number in range(200)}
-    return replace(reply, body=body, headers=headers)
+    return reply._replace(body=body, headers=headers)
 
 
 async def send_endless(request: web.Request, reply: ServiceReply) -> web.StreamResponse:

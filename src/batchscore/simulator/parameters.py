@@ -11,6 +11,8 @@ import re
 from math import inf
 from typing import Any
 
+import orjson
+
 from batchscore.simulator.error_replies import (
     ServiceReply,
     Surface,
@@ -107,13 +109,31 @@ _NEEDS = {
 #: Parameters that reasoning models accept only with this value.
 _FIXED = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "n": None}
 
+#: What differs from request to request, and is checked elsewhere.
+_PROMPTS = {"completions": "prompt", "chat/completions": "messages", "responses": "input"}
+#: The results of the latest checks.
+_CHECKED: dict[bytes, ServiceReply | None] = {}
+_MOST_CHECKED = 256
+
 _FORMAT_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def check_parameters(
     body: dict[str, Any], *, operation: str, surface: Surface, reasoning: bool
 ) -> ServiceReply | None:
-    """Return the first error, in the order of the body's parameters."""
+    """Return the first error, in the order of the body's parameters. The requests of a run have the same."""
+    parameters = {**body, _PROMPTS[operation]: None, "model": None}
+    key = orjson.dumps([operation, surface.value, reasoning, parameters])
+    if key not in _CHECKED:
+        if len(_CHECKED) >= _MOST_CHECKED:
+            _CHECKED.clear()
+        _CHECKED[key] = _first_problem(parameters, operation, surface, reasoning=reasoning)
+    return _CHECKED[key]
+
+
+def _first_problem(
+    body: dict[str, Any], operation: str, surface: Surface, *, reasoning: bool
+) -> ServiceReply | None:
     known = _KNOWN[operation] - (_AZURES if surface is Surface.OPENAI else frozenset())
     for name, value in body.items():
         if name not in known:

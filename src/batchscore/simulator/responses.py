@@ -216,7 +216,13 @@ def write_response(request: ResponsesRequest, *, model: str, identifier: str) ->
         "usage": usage,
         **_settings_of(request.body),
     }
-    return ServiceReply(200, orjson.dumps(reply), tokens=total)
+    return ServiceReply(
+        200,
+        orjson.dumps(reply),
+        tokens=total,
+        output_tokens=answer.tokens,
+        reasoning_tokens=answer.reasoning_tokens,
+    )
 
 
 def _settings_of(body: dict[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,10 @@ import contextlib
 import hmac
 import shlex
 import signal
-import socket
-import struct
 import sys
 import threading
-import uuid
-from collections.abc import Callable
-from dataclasses import replace
+import time
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from os import read
 
@@ -24,22 +21,22 @@ import orjson
 from aiohttp import web
 
 from batchscore.simulator import error_replies
+from batchscore.simulator.batch.control import batch_control_routes
+from batchscore.simulator.batch.projects import Projects, split_key
+from batchscore.simulator.batch.routes import batch_routes
 from batchscore.simulator.control import control_routes
 from batchscore.simulator.error_replies import ServiceReply, Surface
-from batchscore.simulator.odd_replies import odd_reply, send_endless, send_lengths
 from batchscore.simulator.script import Behaviour, RandomFaults
+from batchscore.simulator.send import replace_reply, send_badly, send_in_its_way, send_reply
 from batchscore.simulator.service import OPERATIONS, Service, ServiceCall, parse_body, prompt_text, reshape
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import (
-    RequestRecord,
-    SimulatedDeployment,
-    SimulatedDeployments,
-    retry_after_headers,
-)
+from batchscore.simulator.state import RequestRecord, SimulatedDeployment, SimulatedDeployments
 
 _MAX_BODY_BYTES = 256 * 1024 * 1024
-#: Pieces of a response that is sent slowly.
-_PIECES = 20
+#: An Azure deployment whose name ends so takes batches only.
+_BATCH_SUFFIX = "-batch"
+#: How often batches are brought to the present, and for how long at most, in seconds.
+_TICK, _WORK = 0.05, 0.2
 #: What is not below a deployment, though it has a dated version.
 _UNBOUND = (Surface.AZURE, "responses")
 #: All surfaces, operations and paths.
@@ -58,6 +55,7 @@ class Simulator:
         self.states = SimulatedDeployments(settings)
         self._service = Service(settings)
         self._random_faults = RandomFaults(settings)
+        self.projects = Projects(self._service, settings)
         self._secrets = [secret.encode() for secret in (settings.key, *settings.token)]
 
     def application(self) -> web.Application:
@@ -68,9 +66,27 @@ class Simulator:
             router.add_post(path, partial(self._serve, surface=surface, operation=operation))
         for path in ("/v1/models", "/openai/v1/models", "/openai/models"):
             router.add_get(path, self._models)
+        router.add_routes(batch_routes(self.projects, self.states, self._authenticate))
         router.add_routes(control_routes(self.states))
+        router.add_routes(batch_control_routes(self.projects))
         router.add_route("*", "/{anything:.*}", self._unknown)
+        application.cleanup_ctx.append(self._run_batches)
         return application
+
+    async def _run_batches(self, _: web.Application) -> AsyncIterator[None]:
+        """Run batches in the background while the server runs; then remove their files."""
+
+        async def run() -> None:
+            while True:
+                start = time.monotonic()
+                await self.projects.step(_WORK)
+                await asyncio.sleep(_TICK if time.monotonic() - start < _WORK else 0)
+
+        task = asyncio.create_task(run())
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+        self.projects.close()
 
     async def _serve(self, request: web.Request, surface: Surface, operation: str) -> web.StreamResponse:
         """Authenticate, record and answer one request, by the script or else as the service does."""
@@ -98,6 +114,8 @@ class Simulator:
                 error = error_replies.unauthorized(surface, presented=authentication)
             elif error is None and not self._service.has_deployment(name):
                 error = error_replies.deployment_not_found(surface, name)
+            elif error is None and surface is not Surface.OPENAI and name.endswith(_BATCH_SUFFIX):
+                error = error_replies.batch_deployment(name)
             if error is not None and unread is None:
                 return _send(record, error)
             behaviour = unread or state.script.take(lambda: prompt_text(body) or str(body))
@@ -120,139 +138,64 @@ class Simulator:
         """
         if behaviour is not None and behaviour.replaces_answer:
             await asyncio.sleep(behaviour.latency)
-            return await _replace_reply(request, record, behaviour, call.surface)
+            record.status = behaviour.status
+            return await replace_reply(request, behaviour, call.surface)
         work, headers = self._service.admit(call, state, behaviour.wording if behaviour else None)
         if isinstance(work, ServiceReply) and work.status == 429:
-            return _send(record, replace(work, headers=headers))
+            return _send(record, work._replace(headers=headers))
         latency = self._random_faults.latency() + (behaviour.latency if behaviour else 0.0)
         if latency:
             await asyncio.sleep(latency)
         behaviour = behaviour or self._random_faults.draw()
         if behaviour is not None and behaviour.replaces_answer:
-            return await _replace_reply(request, record, behaviour, call.surface)
+            record.status = behaviour.status
+            return await replace_reply(request, behaviour, call.surface)
         reply = await self._service.answer(call, work, vector_fault=behaviour.vectors if behaviour else None)
         shape = (behaviour.shape if behaviour else None) or self.settings.shape
-        reply = reshape(replace(reply, headers=headers), shape)
+        reply = reshape(reply._replace(headers=headers), shape)
         record.tokens = reply.tokens
         if behaviour is None:
             return _send(record, reply)
         record.status = reply.status
         if behaviour.drip is not None or behaviour.truncate is not None:
-            return await _send_badly(request, reply, behaviour)
-        return await _send_in_its_way(request, reply, behaviour)
+            return await send_badly(request, reply, behaviour)
+        return await send_in_its_way(request, reply, behaviour)
 
     def _authenticate(self, request: web.Request) -> tuple[str | None, bool]:
         """Return the kind of authentication ("key", "bearer", None), and whether the client is authorized."""
         key = request.headers.get("api-key")
         if key is not None:
-            return "key", hmac.compare_digest(key.encode(), self._secrets[0])
+            return "key", _is_one_of(key, self._secrets[:1])
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             return None, False
-        sent = token.strip().encode()
-        return "bearer", any(hmac.compare_digest(sent, secret) for secret in self._secrets)
+        return "bearer", _is_one_of(token.strip(), self._secrets)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         surface = Surface.OPENAI if request.path.startswith("/v1") else Surface.AZURE
         authentication, allowed = self._authenticate(request)
         if not allowed:
-            return _response(error_replies.unauthorized(surface, presented=authentication))
+            return send_reply(error_replies.unauthorized(surface, presented=authentication))
         called = [name for name in self.states.by_name if name and self._service.has_deployment(name)]
         names = sorted(self.settings.deployments or called)
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "simulator"} for name in names]
-        return _response(ServiceReply(200, orjson.dumps({"object": "list", "data": models})))
+        return send_reply(ServiceReply(200, orjson.dumps({"object": "list", "data": models})))
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/openai/"):
-            return _response(error_replies.resource_not_found())
-        return _response(error_replies.unknown_url(request.method, request.path))
+            return send_reply(error_replies.resource_not_found())
+        return send_reply(error_replies.unknown_url(request.method, request.path))
 
 
-async def _replace_reply(
-    request: web.Request, record: RequestRecord, behaviour: Behaviour, surface: Surface
-) -> web.StreamResponse:
-    """Send a behaviour's error, or break the connection, instead of a reply."""
-    if behaviour.status is not None:
-        record.status = behaviour.status
-        reply = _scripted_reply(behaviour, behaviour.status, surface)
-        return await _send_in_its_way(request, reply, behaviour)
-    if behaviour.hang is not None:
-        await asyncio.sleep(behaviour.hang)
-    transport = request.transport
-    if transport is not None and behaviour.hang is not None:
-        transport.close()
-    elif transport is not None:
-        with contextlib.suppress(OSError, AttributeError):
-            connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    return web.Response()  # never sent
-
-
-def _scripted_reply(behaviour: Behaviour, status: int, surface: Surface) -> ServiceReply:
-    """Return the reply that a behaviour defines."""
-    headers = dict(behaviour.headers)
-    if behaviour.retry_after is not None:
-        headers = retry_after_headers(behaviour.retry_after) | headers
-    if behaviour.text is not None:
-        return ServiceReply(status, behaviour.text.encode(), {"content-type": "text/html", **headers})
-    if behaviour.body is not None:
-        return ServiceReply(status, orjson.dumps(behaviour.body), headers)
-    if status < 400:
-        return ServiceReply(status, b"", headers)
-    error = error_replies.default_error(surface, status, code=behaviour.code, message=behaviour.message)
-    return replace(error, headers=headers)
-
-
-async def _send_in_its_way(
-    request: web.Request, reply: ServiceReply, behaviour: Behaviour
-) -> web.StreamResponse:
-    """Send a reply as a behaviour's gateway does."""
-    if behaviour.way == "endless":
-        return await send_endless(request, reply)
-    if behaviour.way in {"two_lengths", "length_and_chunks"}:
-        return send_lengths(request, reply, behaviour.way)
-    return _response(odd_reply(reply, behaviour.way or ""))
-
-
-async def _send_badly(request: web.Request, reply: ServiceReply, behaviour: Behaviour) -> web.StreamResponse:
-    """Announce the whole body in `content-length`; then send it slowly, or only a part of it."""
-    response = web.StreamResponse(status=reply.status, headers=_headers(reply))
-    length = response.content_length = len(reply.body)
-    await response.prepare(request)
-    if behaviour.drip is not None:
-        step = max(1, -(-length // _PIECES))
-        for start in range(0, length, step):
-            await asyncio.sleep(behaviour.drip / _PIECES)
-            await response.write(reply.body[start : start + step])
-        await response.write_eof()
-        return response
-    share = behaviour.truncate or 0.0
-    await response.write(reply.body[: max(1, int(length * share))] if share else b"")
-    if request.transport is not None:
-        request.transport.close()
-    return response
-
-
-def _headers(reply: ServiceReply) -> dict[str, str]:
-    identifier = str(uuid.uuid4())
-    return {
-        "content-type": "application/json",
-        "x-simulator": "batchscore",
-        "x-request-id": identifier,
-        "apim-request-id": identifier,
-        "x-ms-region": "Simulator",
-        **reply.headers,
-    }
-
-
-def _response(reply: ServiceReply) -> web.Response:
-    return web.Response(status=reply.status, body=reply.body, headers=_headers(reply))
+def _is_one_of(key: str, secrets: list[bytes]) -> bool:
+    """Whether a key is one of these, as it is or with the name of a project behind it."""
+    sent = [key.encode(), split_key(key)[0].encode()]
+    return any(hmac.compare_digest(one, secret) for one in sent for secret in secrets)
 
 
 def _send(record: RequestRecord, reply: ServiceReply) -> web.Response:
     record.status = reply.status
-    return _response(reply)
+    return send_reply(reply)
 
 
 def _when_stdin_ends(act: Callable[[], object]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -37,8 +37,7 @@ _VECTORS_PER_TURN = 64
 _UNKNOWN_PREFIX = "no-such-"
 
 
-@dataclass(frozen=True)
-class ServiceCall:
+class ServiceCall(NamedTuple):
     """One request. `body` is its JSON object, or the error reply to a body that is none."""
 
     surface: Surface
@@ -84,10 +83,10 @@ def reshape(reply: ServiceReply, shape: str) -> ServiceReply:
     instead = reply_instead(shape)
     if instead is not None:
         body, kind = instead
-        return replace(reply, body=body, headers={**reply.headers, "content-type": kind})
+        return reply._replace(body=body, headers={**reply.headers, "content-type": kind})
     document = orjson.loads(reply.body)
     change_reply(document, shape)
-    return replace(reply, body=orjson.dumps(document))
+    return reply._replace(body=orjson.dumps(document))
 
 
 class Service:
@@ -110,7 +109,7 @@ class Service:
 
         `wording` names the service in whose words an input is too long.
         """
-        tokens, work = self._check(call, wording or self._settings.wording)
+        tokens, work = self.check(call, wording)
         admission = state.limits.admit(tokens, time.monotonic(), call.surface)
         limit, seconds = admission.refused_by, admission.wait_seconds
         if limit is not None:
@@ -135,7 +134,9 @@ class Service:
             work, chat=chat, model=model, identifier=identifier, surface=call.surface
         )
 
-    def _check(self, call: ServiceCall, wording: str) -> tuple[int, Work]:
+    def check(self, call: ServiceCall, wording: str | None = None) -> tuple[int, Work]:
+        """Check a request. Return its tokens, and what `answer` needs."""
+        wording = wording or self._settings.wording
         if isinstance(call.body, ServiceReply):
             return 0, call.body
         settings = (

@@ -6,10 +6,8 @@ It must not know HTTP: a prompt and options in, a text and a finish reason out, 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,6 +22,7 @@ PARTLY_FILTERED_REPLY_TRIGGER = "simulate-filtered-reply-partly"
 EMPTY_REPLY_TRIGGER = "simulate-empty-reply"
 
 WORD = re.compile(r"\w+")
+_LONG_WORD = re.compile(r"\w{4,}")
 
 #: English words that do not describe a subject.
 COMMON = frozenset(
@@ -61,8 +60,7 @@ def count_tokens(text: str) -> int:
     return max(1, -(-size // 4), -(-(text.count(" ") + 1) * 4 // 3))
 
 
-@dataclass(frozen=True)
-class AnswerOptions:
+class AnswerOptions(NamedTuple):
     """The request parameters that change an answer. `max_tokens` counts answer tokens."""
 
     max_tokens: int | None = None
@@ -72,8 +70,7 @@ class AnswerOptions:
     reasoning_tokens: int = 0
 
 
-@dataclass(frozen=True)
-class GeneratedText:
+class GeneratedText(NamedTuple):
     """`text` is None if the model gives none. `tokens` counts the text and the reasoning."""
 
     text: str | None
@@ -113,7 +110,9 @@ def _truncate_to_tokens(text: str, tokens: int) -> str:
 
 
 def _pick_sentence(text: str, choice: int) -> str:
-    sentences = [part.strip() for part in _SENTENCE_END.split(text[:20_000]) if part and part.strip()]
+    # Of most texts only the first sentence is wanted.
+    parts = _SENTENCE_END.split(text[:20_000], 0 if choice or text[:1].isspace() else 1)
+    sentences = [part.strip() for part in parts if part and part.strip()]
     if not sentences:
         return "Nothing was said."
     sentence = sentences[choice % len(sentences)]
@@ -123,8 +122,11 @@ def _pick_sentence(text: str, choice: int) -> str:
 
 
 def _find_key_words(text: str) -> list[str]:
-    words = (word for word in WORD.findall(text[:20_000].lower()) if len(word) > 3 and word not in COMMON)
-    return [word for word, _ in Counter(words).most_common(5)]
+    counts: dict[str, int] = {}
+    for word in _LONG_WORD.findall(text[:20_000].lower()):
+        if word not in COMMON:
+            counts[word] = counts.get(word, 0) + 1
+    return sorted(counts, key=counts.__getitem__, reverse=True)[:5]
 
 
 def _write_prose(text: str, choice: int) -> str:

@@ -1,0 +1,203 @@
+"""Which batches does a project have, and may it create another one?
+
+It must not know HTTP, nor how a batch goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from batchscore.simulator.batch.books import TokenUse
+from batchscore.simulator.batch.clock import ProjectClock
+from batchscore.simulator.batch.errors import expiry_seconds, missing_parameter, no_file, refused
+from batchscore.simulator.batch.files import SimulatedFile
+from batchscore.simulator.batch.input_file import InputScan, operation_of
+from batchscore.simulator.batch.lifecycle import BatchRequest, BatchTools, SimulatedBatch
+from batchscore.simulator.batch.objects import BatchSnapshot, batch_object
+from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.service import OPERATIONS
+from batchscore.simulator.state import retry_after_headers
+
+#: A poll works at most so long to bring batches to the present.
+_POLL_SECONDS = 1.0
+
+
+class Batches:
+    """The batches of a project, oldest first."""
+
+    def __init__(self, tools: BatchTools, clock: ProjectClock, has_deployment: Callable[[str], bool]) -> None:
+        self._tools = tools
+        self._clock = clock
+        self._has_deployment = has_deployment
+        self._by_id: dict[str, SimulatedBatch] = {}
+
+    async def create(self, body: dict[str, Any], surface: Surface) -> SimulatedBatch | ServiceReply:
+        """Create a batch, or return the error reply."""
+        request = _parse_request(body, surface)
+        if isinstance(request, ServiceReply):
+            return request
+        file = self._input(request)
+        if isinstance(file, ServiceReply):
+            return file
+        rules, now = self._tools.rules(), self._clock.now()
+        wait = self._tools.books.seconds_until_creation(now, rules.batches_per_hour)
+        if wait > 0:
+            message = f"Rate limit reached: {rules.batches_per_hour} batches per hour."
+            reply = refused(surface, message, code="rate_limit_exceeded", status=429)
+            return ServiceReply(429, reply.body, retry_after_headers(wait))
+        link = self._tools.files.folder / f"input-{os.urandom(12).hex()}.jsonl"
+        # The file may be deleted while the batch needs it.
+        os.link(file.path, link)
+        scan = InputScan(link, request.endpoint, surface, rules, self._has_deployment)
+        batch = SimulatedBatch(request, scan, self._tools, number=len(self._by_id), now=now)
+        if rules.invalid_at_create or rules.quota_at_create:
+            await batch.check_input()
+            problems = batch.problems(now, quota_only=not rules.invalid_at_create)
+            if problems:
+                batch.discard()
+                first = problems[0]
+                return refused(surface, first["message"], param=first["param"], code=first["code"])
+        self._by_id[batch.id] = batch
+        return batch
+
+    async def get(self, identifier: str) -> SimulatedBatch | None:
+        """Return a batch as it is now."""
+        batch = self._by_id.get(identifier)
+        if batch is not None:
+            await batch.step(self._clock.now(), _POLL_SECONDS)
+        return batch
+
+    async def cancel(self, batch: SimulatedBatch, surface: Surface) -> ServiceReply | None:
+        """Cancel a batch, or return the error reply."""
+        if not batch.is_active:
+            status = 409 if surface is Surface.OPENAI else 400
+            message = f"Cannot cancel a batch with status '{batch.status}'."
+            return refused(surface, message, status=status)
+        await batch.cancel(self._clock.now())
+        return None
+
+    async def step(self, patience: float) -> None:
+        """Bring all batches to the present, as far as that is possible in this many seconds of work."""
+        ends = time.monotonic() + patience
+        for batch in self.active():
+            await batch.step(self._clock.now(), max(0.0, ends - time.monotonic()))
+
+    def active(self) -> list[SimulatedBatch]:
+        """Return the batches that can still change."""
+        return [batch for batch in self._by_id.values() if batch.is_active]
+
+    def object_of(self, batch: SimulatedBatch) -> dict[str, Any]:
+        """Return the batch object."""
+        return self._shown(batch.snapshot())
+
+    def foreign(self, identifier: str) -> dict[str, Any] | None:
+        """Return the object of a batch of somebody else."""
+        for snapshot in self._foreign():
+            if snapshot.id == identifier:
+                return self._shown(snapshot)
+        return None
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """Return the objects of all that can be seen, newest first."""
+        await self.step(_POLL_SECONDS)
+        hidden_after = self._clock.now() - self._tools.rules().batch_hidden
+        seen = [batch.snapshot() for batch in self._by_id.values() if batch.times["created"] <= hidden_after]
+        snapshots = sorted([*self._foreign(), *seen], key=lambda one: one.times["created"])
+        return [self._shown(snapshot) for snapshot in reversed(snapshots)]
+
+    def everything(self) -> list[dict[str, Any]]:
+        """Return the objects of all batches, also of those that cannot be seen, oldest first."""
+        return [batch_object(batch.snapshot(), ()) for batch in self._by_id.values()]
+
+    def _shown(self, snapshot: BatchSnapshot) -> dict[str, Any]:
+        rules = self._tools.rules()
+        document = batch_object(snapshot, rules.forms)
+        return document if rules.metadata else {**document, "metadata": None}
+
+    def _foreign(self) -> list[BatchSnapshot]:
+        """Return the batches of somebody else in the same project, created every ten minutes until now."""
+        now = self._clock.now()
+        return [
+            BatchSnapshot(
+                id=f"batch_of_somebody_else_{number}",
+                surface=Surface.OPENAI,
+                status="completed",
+                endpoint="/v1/chat/completions",
+                completion_window="24h",
+                input_file_id=f"file-of-somebody-else-{number}",
+                output_file_id=f"file-output-of-somebody-else-{number}",
+                error_file_id=None,
+                model="gpt-4o-mini",
+                times={"created": now - 600 * number - 1, "completed": now, "expires": now + 80_000},
+                counts=(7, 7, 0),
+                errors=[],
+                metadata={"owner": "somebody else"},
+                usage=TokenUse(),
+            )
+            for number in range(self._tools.rules().foreign_batches)
+        ]
+
+    def _input(self, request: BatchRequest) -> SimulatedFile | ServiceReply:
+        """Return the file that a batch reads, or the error reply."""
+        surface = request.surface
+        file = self._tools.files.get(request.input_file_id)
+        if file is None:
+            return no_file(surface, request.input_file_id, param="input_file_id")
+        if file.purpose != "batch":
+            message = f"Invalid purpose of the input file: '{file.purpose}'. Expected 'batch'."
+            return refused(surface, message, param="input_file_id")
+        state = self._tools.files.state(file)
+        if state == "processed":
+            return file
+        message = f"The input file {file.id} has the status '{state}'. It must be 'processed'."
+        return refused(surface, message, param="input_file_id")
+
+
+def _parse_request(body: dict[str, Any], surface: Surface) -> BatchRequest | ServiceReply:
+    """Return what a batch is created with, or the error reply."""
+    for name in ("input_file_id", "endpoint", "completion_window"):
+        if body.get(name) is None:
+            return missing_parameter(surface, name)
+        if not isinstance(body[name], str):
+            return refused(
+                surface, f"Invalid type for '{name}': expected a string.", param=name, code="invalid_type"
+            )
+    endpoint, window = body["endpoint"], body["completion_window"]
+    if operation_of(endpoint, surface) is None:
+        shown = ", ".join(f"'/v1/{name}'" for name in OPERATIONS)
+        message = f"Invalid value: '{endpoint}'. Supported values are: {shown}."
+        return refused(surface, message, param="endpoint", code="invalid_value")
+    if window != "24h" and surface is Surface.OPENAI:
+        message = f"Invalid value: '{window}'. Supported values are: '24h'."
+        return refused(surface, message, param="completion_window", code="invalid_value")
+    metadata = body.get("metadata")
+    problem = _metadata_problem(metadata)
+    if problem is not None:
+        return refused(surface, problem, param="metadata", code="invalid_type")
+    expires_after = None
+    policy = body.get("output_expires_after")
+    if policy is not None:
+        given = policy if isinstance(policy, dict) else {}
+        seconds = expiry_seconds(surface, "output_expires_after", given.get("anchor"), given.get("seconds"))
+        if isinstance(seconds, ServiceReply):
+            return seconds
+        expires_after = seconds
+    return BatchRequest(body["input_file_id"], endpoint, window, metadata, expires_after, surface)
+
+
+def _metadata_problem(metadata: object) -> str | None:
+    if metadata is None:
+        return None
+    if not isinstance(metadata, dict):
+        return "Invalid type for 'metadata': expected an object."
+    if len(metadata) > 16:
+        return f"Invalid 'metadata': at most 16 properties, but got {len(metadata)}."
+    for name, value in metadata.items():
+        if not isinstance(value, str):
+            return f"Invalid type for 'metadata.{name[:64]}': expected a string."
+        if len(name) > 64 or len(value) > 512:
+            return "Invalid 'metadata': a key has at most 64 characters, a value at most 512."
+    return None

@@ -1,0 +1,27 @@
+"""Does a JSON value match an object of files and batches in OpenAI's OpenAPI description?"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+
+def check_object(name: str, value: Any) -> None:
+    """Raise ValidationError if it does not match. A null is absent, as in the description's own examples."""
+    _validator(name).validate(_without_nulls(value))
+
+
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    text = Path(__file__).with_name("openai_batch_schemas.json").read_text("utf-8")
+    return Draft202012Validator({**json.loads(text), "$ref": f"#/components/schemas/{name}"})
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
