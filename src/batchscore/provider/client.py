@@ -11,8 +11,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import openai
 import tenacity
@@ -21,6 +21,7 @@ from aiolimiter import AsyncLimiter
 from batchscore.endpoint.credentials import FixedCredentials, TokenCredentials, credentials_for
 from batchscore.endpoint.target import Target
 from batchscore.errors import SettingsError, setting_name
+from batchscore.provider.batch_object import name_of
 from batchscore.task import Task
 
 #: Calls a second to one resource. Azure asks for a minute between two looks at a batch; a hundred batches and
@@ -31,22 +32,31 @@ CALLS_PER_SECOND = 5.0
 CALL_SECONDS = 60.0
 UPLOAD_SECONDS = 1800.0
 
-#: What is waited between two attempts of a read.
+#: What is waited between two attempts of a read, and at most if the service names a time.
 BACKOFF = tenacity.wait_exponential_jitter(initial=1.0, max=60.0)
+LONGEST_WAIT_SECONDS = 300.0
 
 #: Refusals that say nothing of the request: the same one may be accepted later.
 FOR_NOW = frozenset({408, 409, 425, 429})
+
+#: Failures that will be the same a moment later.
+LASTING = frozenset({501, 505})
 
 T = TypeVar("T")
 
 
 class CallFailed(Exception):  # noqa: N818 - what a call ended with, not an error of the run
-    """A call without a usable reply. `status` is `None` if none came; `code` is the service's, if any."""
+    """A call without a usable reply. `status` is `None` if none came; `code` is the service's, if any.
 
-    def __init__(self, what: str, status: int | None = None, code: str = "", param: str = "") -> None:
-        named = ", ".join([str(each) for each in (status, code, param) if each])
+    `words` is the service's message, to be searched only: it may quote an input. `wait_seconds` is what the
+    service asks to wait, 0 if nothing.
+    """
+
+    def __init__(self, what: str, status: int | None = None, code: str = "", words: str = "") -> None:
+        named = ", ".join([str(each) for each in (status, code) if each])
         super().__init__(f"{what} failed ({named or 'no reply'})")
-        self.status, self.code, self.param = status, code, param
+        self.status, self.code, self.words = status, code, words
+        self.wait_seconds = 0.0
 
 
 class Refused(CallFailed):
@@ -80,11 +90,12 @@ class ControlPlane:
             async with self.pace:
                 headers = await self.credentials.headers()
                 try:
-                    return await call(headers)
+                    # The SDK would sign with a key of its own.
+                    return await call({"Authorization": openai.omit, **headers})  # type: ignore[dict-item]
                 except openai.APIError as error:
                     failure = failure_of(what, error)
-                except ValueError as error:
-                    raise Unknown(f"{what}: the reply cannot be read ({type(error).__name__})") from None
+                except ValueError:
+                    failure = Unknown(f"{what}: the reply cannot be read")
             if failure.status != 401 or is_last or not await self.credentials.refresh(headers):
                 raise failure from None
         raise AssertionError
@@ -93,7 +104,7 @@ class ControlPlane:
         """Make a call that may be made twice, until it is answered; raises `CallFailed`."""
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, Unknown)),
-            wait=BACKOFF,
+            wait=wait_seconds,
             stop=tenacity.stop_after_delay(self.patience_seconds),
             sleep=self.sleep,
             reraise=True,
@@ -101,19 +112,24 @@ class ControlPlane:
         return await retrying(self.once, what, call)
 
 
+def wait_seconds(state: tenacity.RetryCallState) -> float:
+    """Return the seconds until the next attempt of a read."""
+    failure = state.outcome.exception() if state.outcome is not None else None
+    asked = failure.wait_seconds if isinstance(failure, CallFailed) else 0.0
+    return max(BACKOFF(state), min(asked, LONGEST_WAIT_SECONDS))
+
+
 def failure_of(what: str, error: openai.APIError) -> CallFailed:
-    """Return what an error of the SDK says of the call; the service's words are left out."""
+    """Return what an error of the SDK says of the call."""
     status = error.status_code if isinstance(error, openai.APIStatusError) else None
-    code, param = plain(error.code), plain(error.param)
-    if status is None or status >= 500 or status in FOR_NOW:
-        return Unknown(what, status, code, param)
-    return (NotThere if status == 404 else Refused)(what, status, code, param)
-
-
-def plain(word: object) -> str:
-    """Return a service's code or parameter if it is a name; other texts may quote an input."""
-    text = word if isinstance(word, str) else ""
-    return text if len(text) <= 64 and text.replace("_", "").replace(".", "").isalnum() else ""
+    kind: type[CallFailed] = Unknown
+    if status is not None and (status in LASTING or (status < 500 and status not in FOR_NOW)):
+        kind = NotThere if status == 404 else Refused
+    failure = kind(what, status, name_of(error.code), error.message)
+    if isinstance(error, openai.APIStatusError):
+        given = error.response.headers.get("retry-after", "")
+        failure.wait_seconds = float(given) if given.isascii() and given.isdecimal() else 0.0
+    return failure
 
 
 def control_address(target: Target, task: Task) -> tuple[str, dict[str, str]]:
@@ -123,17 +139,16 @@ def control_address(target: Target, task: Task) -> tuple[str, dict[str, str]]:
     say where they are.
     """
     split = urlsplit(target.url)
-    query = dict(pair.split("=", 1) for pair in split.query.split("&") if "=" in pair)
-    above = {
-        "azure-deployments": split.path.partition("/deployments/")[0],
-        "azure-v1": split.path.removesuffix(task.path),
-    }.get(target.surface, split.path.removesuffix(task.path))
+    above = split.path.removesuffix(task.path)
     if above == split.path:
         raise SettingsError(
             f"{setting_name('endpoint')} is the whole address of one path, so it does not say where the "
             "service's files and batches are. Give its base address, such as https://api.openai.com/v1."
         )
-    return urlunsplit((split.scheme, split.netloc, above.rstrip("/"), "", "")), {**query, **target.query}
+    if target.surface == "azure-deployments":
+        above = above.partition("/deployments/")[0]
+    query = dict(parse_qsl(split.query)) | dict(target.query)
+    return urlunsplit((split.scheme, split.netloc, above.rstrip("/"), "", "")), query
 
 
 @asynccontextmanager
@@ -144,13 +159,14 @@ async def open_control_plane(
     *,
     patience_seconds: float,
     sleep: Callable[[float], Awaitable[None]],
-    verify: ssl.SSLContext | bool = True,
 ) -> AsyncIterator[ControlPlane]:
     """Give the control plane of the resource that `target` belongs to, open while the block runs."""
     address, query = control_address(target, task)
-    headers: dict[str, Any] = {
-        name: value for name, value in target.headers.items() if name != "Content-Type"
-    }
+    headers = {name: value for name, value in target.headers.items() if name.lower() != "content-type"}
+    verify: ssl.SSLContext | bool = True
+    if target.certificate is not None:
+        verify = ssl.create_default_context()
+        target.certificate.load(verify)
     async with openai.DefaultAsyncHttpxClient(verify=verify, follow_redirects=False) as http:
         client = openai.AsyncOpenAI(
             base_url=address,

@@ -6,7 +6,7 @@ costs nothing.
 
 from __future__ import annotations
 
-import os
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import openai
 
+from batchscore.provider.batch_object import fields_of, text_of, whole
 from batchscore.provider.client import CALL_SECONDS, UPLOAD_SECONDS, ControlPlane, NotThere, Unknown
 
 #: Names of states (Azure knows more than OpenAI), in lower case. OpenAI calls the field deprecated, but it is
@@ -21,7 +22,7 @@ from batchscore.provider.client import CALL_SECONDS, UPLOAD_SECONDS, ControlPlan
 USABLE = frozenset({"processed", "uploaded", ""})
 BROKEN = frozenset({"error", "deleted", "deleting"})
 
-#: Bytes that are read from a download at a time.
+#: Bytes of a download that are written at a time.
 PIECE_BYTES = 2**20
 
 #: Seconds between two looks at a file that is not processed yet.
@@ -41,30 +42,34 @@ class StoredFile:
 
 
 def stored_file(found: Any) -> StoredFile:
-    """Return a file as its object says; fields may be absent or `null`."""
-    return StoredFile(
-        str(found.id or ""), str(found.filename or ""), int(found.bytes or 0), str(found.status or "").lower()
-    )
+    """Return a file as its object says; raises `Unknown` if the reply was something else."""
+    given = fields_of(found)
+    name, status = text_of(given.get("filename")), text_of(given.get("status")).lower()
+    file = StoredFile(text_of(given.get("id")), name, whole(given.get("bytes")), status)
+    if not file.id:
+        raise Unknown("a file: the reply is no file")
+    return file
 
 
 async def upload(
     plane: ControlPlane, path: Path, name: str, *, purpose: str, expires_seconds: int | None
 ) -> StoredFile:
     """Upload a file once; `name` must end in .jsonl. Raises `CallFailed`."""
-    # The SDK would guess the type from the name; Azure refuses a part without one.
-    content = (name, path, "application/jsonl")
     expiry: Any = openai.omit
     if expires_seconds is not None:
         expiry = {"anchor": "created_at", "seconds": expires_seconds}
 
     async def call(headers: Mapping[str, str]) -> StoredFile:
-        found = await plane.client.files.create(
-            file=content,
-            purpose=purpose,  # type: ignore[arg-type]  # compatible services have purposes of their own
-            expires_after=expiry,
-            extra_headers=headers,
-            timeout=UPLOAD_SECONDS,
-        )
+        # As a path, the SDK would read all of it into memory.
+        with path.open("rb") as content:
+            found = await plane.client.files.create(
+                # Azure refuses a part without a type.
+                file=(name, content, "application/jsonl"),
+                purpose=purpose,  # type: ignore[arg-type]  # compatible services have their own
+                expires_after=expiry,
+                extra_headers=headers,
+                timeout=UPLOAD_SECONDS,
+            )
         return stored_file(found)
 
     return await plane.once("the upload", call)
@@ -121,35 +126,36 @@ async def delete(plane: ControlPlane, file: str) -> None:
 async def download(plane: ControlPlane, file: str, path: Path) -> None:
     """Write a file's content to `path`; a part that is there already is resumed. Raises `CallFailed`.
 
-    Services close the connection of large downloads, so each attempt asks for what is missing.
+    Services close the connection of large downloads, so each attempt asks for what is missing. The size of
+    the file itself shows whether it is complete, for not every reply states its length.
     """
-    await plane.repeat("the download", lambda headers: download_rest(plane, file, path, headers))
+    size = (await look(plane, file)).bytes
+
+    async def call(headers: Mapping[str, str]) -> None:
+        await download_rest(plane, file, path, headers)
+        if (have := size_of(path)) < size:
+            raise Unknown(f"the download: {have:,} of {size:,} bytes arrived")
+
+    await plane.repeat("the download", call)
 
 
 async def download_rest(plane: ControlPlane, file: str, path: Path, headers: Mapping[str, str]) -> None:
     """Append what is missing of a file; raises `Unknown` if the connection closed too early."""
     have = size_of(path)
-    wanted = {"Range": f"bytes={have}-"} if have else {}
+    wanted = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         async with plane.client.files.with_streaming_response.content(
             file, extra_headers={**headers, **wanted}, timeout=CALL_SECONDS
         ) as reply:
+            given = reply.headers
             resumed = reply.status_code == 206
-            start, total = span_of(reply.headers.get("content-range", ""), have)
-            if resumed and start != have:
+            if resumed and (first_byte(given.get("content-range", "")) != have or is_encoded(given)):
+                discard(path)
                 raise Unknown("the download: the service sent another part than asked for")
-            if not resumed:
-                length = reply.headers.get("content-length", "")
-                encoded = reply.headers.get("content-encoding", "")
-                total = int(length) if length.isdigit() and not encoded else None
-            await append(path, reply.iter_bytes(PIECE_BYTES), keep=resumed)
+            await append(path, reply.iter_bytes(), keep=resumed)
     except openai.APIStatusError as error:
-        if error.status_code == 416:  # nothing is missing
-            return
-        raise
-    size = size_of(path)
-    if total is not None and size != total:
-        raise Unknown(f"the download: {size:,} of {total:,} bytes arrived")
+        if error.status_code != 416:  # nothing is missing
+            raise
 
 
 def size_of(path: Path) -> int:
@@ -157,24 +163,36 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def span_of(header: str, have: int) -> tuple[int, int | None]:
-    """Return the first byte and the size of the whole that a Content-Range states."""
-    span, _, total = header.removeprefix("bytes ").partition("/")
-    first = span.partition("-")[0]
-    return int(first) if first.isdigit() else have, int(total) if total.isdigit() else None
+def discard(path: Path) -> None:
+    """Forget what arrived of a file."""
+    path.unlink(missing_ok=True)
+
+
+def is_encoded(headers: Mapping[str, str]) -> bool:
+    """Whether a body is compressed, so that its bytes are not those of the file."""
+    return headers.get("content-encoding", "identity") != "identity"
+
+
+def first_byte(header: str) -> int:
+    """Return the first byte that a Content-Range states, -1 if it states none."""
+    first = header.removeprefix("bytes ").partition("-")[0].strip()
+    return int(first) if first.isascii() and first.isdecimal() else -1
 
 
 async def append(path: Path, pieces: AsyncIterator[bytes], *, keep: bool) -> None:
     """Write pieces to the end of a file, or to a new one; what arrived before a failure stays."""
+    waiting: list[bytes] = []
     with path.open("ab" if keep else "wb") as file:
         try:
             async for piece in pieces:
-                file.write(piece)
+                waiting.append(piece)
+                if sum(map(len, waiting)) >= PIECE_BYTES:
+                    await asyncio.to_thread(file.writelines, waiting)
+                    waiting = []
         except (OSError, openai.APIError):
             raise
         except Exception as error:
             # The HTTP library's own errors; its name differs between versions of the SDK.
             raise Unknown(f"the download broke off ({type(error).__name__})") from None
         finally:
-            file.flush()
-            os.fsync(file.fileno())
+            file.writelines(waiting)
