@@ -18,11 +18,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "provider": {"endpoint"},
     "engine": {"endpoint", "prompts", "request", "settings"},
     "output": {"prompts", "read", "settings", "stores"},
+    "batch": {"endpoint", "engine", "output", "prompts", "provider", "request", "settings"},
     "mlflow_model": {"prompts", "settings"},
     "api": {"endpoint", "engine", "mlflow_model", "output", "prompts", "run", "settings", "stores"},
     "plan": {"output", "prompts", "read", "request", "settings", "simulator", "stores"},
     "report": {"output", "settings", "stores"},
-    "run": {"endpoint", "engine", "output", "plan", "read", "report", "settings", "stores"},
+    "run": {"batch", "endpoint", "engine", "output", "plan", "read", "report", "settings", "stores"},
     "azureml": {"endpoint", "mlflow_model", "prompts", "read", "report", "run", "settings"},
     "cli": {"azureml", "mlflow_model", "output", "plan", "report", "run", "settings", "simulator", "stores"},
 }

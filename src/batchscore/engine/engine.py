@@ -88,6 +88,15 @@ class Engine:
         """Whether no more prompts may be taken from the stream."""
         return self.ended or self.stop.is_set()
 
+    def keep_each_row(self, drain_seconds: float, note_service: Callable[[bool], None]) -> None:
+        """Serve a run that records each row: give each result at once, and say with each who answers.
+
+        A killed process loses what is in no journal yet: at most what was in flight.
+        """
+        self.drain_seconds = drain_seconds
+        self.attempt_loop.requester.note_service = note_service
+        self.results.most = 1
+
     async def settled(self) -> AsyncGenerator[list[Settled], None]:
         """Give lists of settled rows in the order in which they settle, each row once.
 

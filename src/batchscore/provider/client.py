@@ -11,7 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import openai
@@ -35,6 +35,9 @@ UPLOAD_SECONDS = 1800.0
 #: What is waited between two attempts of a read, and at most if the service names a time.
 BACKOFF = tenacity.wait_exponential_jitter(initial=1.0, max=60.0)
 LONGEST_WAIT_SECONDS = 300.0
+
+#: A header of the simulator's replies.
+SIMULATED = "x-simulator"
 
 #: Refusals that say nothing of the request: the same one may be accepted later.
 FOR_NOW = frozenset({408, 409, 425, 429})
@@ -73,12 +76,16 @@ class Unknown(CallFailed):
 
 @dataclass(slots=True)
 class ControlPlane:
-    """The calls to one resource, signed and paced. `client` is the SDK's."""
+    """The calls to one resource, signed and paced. `client` is the SDK's.
+
+    `simulated`: the simulator answers, as its replies say.
+    """
 
     client: openai.AsyncOpenAI
     credentials: FixedCredentials | TokenCredentials
     patience_seconds: float
     sleep: Callable[[float], Awaitable[None]]
+    simulated: bool = False
     pace: AsyncLimiter = field(default_factory=lambda: AsyncLimiter(CALLS_PER_SECOND, 1.0))
 
     async def once(self, what: str, call: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
@@ -167,7 +174,14 @@ async def open_control_plane(
     if target.certificate is not None:
         verify = ssl.create_default_context()
         target.certificate.load(verify)
-    async with openai.DefaultAsyncHttpxClient(verify=verify, follow_redirects=False) as http:
+    planes: list[ControlPlane] = []
+
+    async def note_service(reply: Any) -> None:
+        planes[0].simulated = SIMULATED in reply.headers
+
+    async with openai.DefaultAsyncHttpxClient(
+        verify=verify, follow_redirects=False, event_hooks={"response": [note_service]}
+    ) as http:
         client = openai.AsyncOpenAI(
             base_url=address,
             default_query=query,
@@ -177,4 +191,5 @@ async def open_control_plane(
             timeout=CALL_SECONDS,
             http_client=http,
         )
-        yield ControlPlane(client, credentials_for(target, environ), patience_seconds, sleep)
+        planes.append(ControlPlane(client, credentials_for(target, environ), patience_seconds, sleep))
+        yield planes[0]

@@ -38,6 +38,7 @@ from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.run_records import RecordedFile
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
+from batchscore.output.submitted import Chunks, chunk_folder, refuse_submitted, scratch_of
 from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.plan.survey import Survey, check_output, survey
@@ -58,7 +59,7 @@ from batchscore.run.incremental import (
     end_changes,
     hidden_input,
 )
-from batchscore.run.job import Job
+from batchscore.run.job import Job, RunningEngine
 from batchscore.run.prompt_source import PromptSource, announce_lost
 from batchscore.run.record import (
     RunCall,
@@ -76,6 +77,7 @@ from batchscore.run.record import (
 from batchscore.run.stop import Stop, StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import (
+    BatchSettings,
     EndpointSettings,
     OutputSettings,
     RecordSettings,
@@ -142,6 +144,10 @@ def prepare(
     surveyed = survey(inputs, settings, output=output.named)
     check_output(settings, surveyed, output)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
+    if settings.via == "batch" and not settings.simulate:
+        from batchscore.batch.open import check_batch  # noqa: PLC0415 - the SDK takes half a second to load
+
+        check_batch(cut(BatchSettings, settings), endpoints)
     name = run_name(conditions.started, shared_output=settings.shared_output)
     call = RunCall(name, tuple(inputs), command)
     return Run(call, settings, environ, listen, output, surveyed, endpoints, conditions)
@@ -185,6 +191,7 @@ class Run:
         fingerprint = fingerprint_of(cut(RecordSettings, settings), self.output)
         spec = output_spec(for_output, self.output, fingerprint, survey.schema, survey.places)
         self.layout = spec.layout
+        refuse_submitted(self.layout, overwrite=settings.overwrite, by_batch=settings.via == "batch")
         ledger = open_ledger(spec, for_output, self.output, self.listen, self.call.name, self.require_answer)
         if survey.problems:
             total = len(survey.problems) + len(survey.ready)
@@ -275,13 +282,16 @@ class Run:
         listen = conditions.before(self.hear)
         source = PromptSource(self.survey, ledger, listen, settings.retry_errors, settings.limit)
         task, seconds = TASKS[settings.task], conditions.drain_seconds
-        job = Job(task, source, ledger, self.open_engine, listen, stop, seconds)
+        opens = self.open_engine if settings.via == "live" else self.open_batch_engine
+        job = Job(task, source, ledger, opens, listen, stop, seconds)
         with stop_on_signals(stop, self.hear):
             async with (
                 conditions.watch_deadline(self.hear),
                 announce_expected(settings, self.survey, listen),
             ):
                 files = await job.run()
+                if settings.via == "batch":
+                    await self.remove_published()
         end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids)
         # A condition that was met by the very last rows has stopped nothing.
         return end if stop.failed or end.unfinished else replace(end, stopped_by=None)
@@ -291,12 +301,33 @@ class Run:
         """The function that opens this run's engine over a source of prompts."""
         return partial(open_engine, cut(RequestSettings, self.settings), self.endpoints, environ=self.environ)
 
+    @property
+    def open_batch_engine(self) -> Callable[..., AbstractAsyncContextManager[RunningEngine]]:
+        """The function that opens this run's batch engine over a source of prompts."""
+        # The SDK takes half a second to load.
+        from batchscore.batch.open import BatchPlaces, open_batch_engine  # noqa: PLC0415
+
+        places = BatchPlaces(
+            Chunks(chunk_folder(self.layout)), scratch_of(self.layout, self.settings.scratch_dir)
+        )
+        chosen = cut(BatchSettings, self.settings)
+        return partial(open_batch_engine, chosen, self.endpoints[0], places, environ=self.environ)
+
+    async def remove_published(self) -> None:
+        """Remove what the service holds of batches whose rows are published."""
+        from batchscore.batch.open import remove_published  # noqa: PLC0415
+
+        if self.conditions.stop.failed:  # maybe what is in journals could not be published
+            return
+        chosen, chunks = cut(BatchSettings, self.settings), Chunks(chunk_folder(self.layout))
+        await remove_published(chosen, self.endpoints[0], chunks, environ=self.environ, listen=self.hear)
+
     def require_answer(self) -> None:
         """Send one short text with the run's own parameters before paid scores are discarded for new ones.
 
         Raises a `BatchscoreError` if it is not answered, and `KeyboardInterrupt` if a signal came first.
         """
-        if not self.endpoints:
+        if not self.endpoints or self.settings.via == "batch":
             return
         try:
             reason = run_on_fast_loop(self.refusal())

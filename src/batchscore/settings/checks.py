@@ -197,6 +197,7 @@ def check_together(chosen: Settings) -> None:
     for field in PAIRS:
         check_pairs(setting_name(field), field, getattr(chosen, field))
     check_bounds(chosen)
+    check_batch(chosen)
     check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
     check_parameters(chosen)
 
@@ -311,6 +312,24 @@ def check_output(chosen: Settings) -> None:
         "rows, leave out {incremental} and choose another output."
     )
     refuse(chosen.incremental and chosen.limit is not None, message)
+
+
+#: Settings that have no effect on batches, or no meaning for them yet.
+NOT_IN_BATCHES = ("dedup", "incremental", "shared_output", "schema_feedback")
+#: Settings that only batches have.
+ONLY_IN_BATCHES = ("batch_tokens", "no_canary", "no_wait", "keep_batch_files")
+
+
+def check_batch(chosen: Settings) -> None:
+    """Raise `UsageError` if settings of batches and of live requests are mixed."""
+    if chosen.via != "batch":
+        for field in ONLY_IN_BATCHES:
+            refuse(getattr(chosen, field), f"{{{field}}} is for batches; give it with {{via}} batch.")
+        return
+    for field in NOT_IN_BATCHES:
+        refuse(getattr(chosen, field), f"{{via}} batch does not take {{{field}}} yet; omit one of them.")
+    truncates = chosen.on_long_input == "truncate"
+    refuse(truncates, "{via} batch does not take {on_long_input} truncate yet; omit one of them.")
 
 
 def check_bounds(chosen: Settings) -> None:

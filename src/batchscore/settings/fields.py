@@ -21,8 +21,9 @@ from batchscore.task import TASKS
 COMPLETION_TOKEN_MODELS = re.compile(r"(^|[/:])(o\d|gpt-5)", re.IGNORECASE)
 
 #: Declare a setting that help and docs show under this heading.
-of_work, of_endpoint, of_prompt, of_input, of_records, of_pace, of_bounds = (
-    partial(setting, group) for group in ("Work", "Endpoint", "Prompt", "Input", "Records", "Pace", "Bounds")
+of_work, of_endpoint, of_prompt, of_input, of_records, of_pace, of_batch, of_bounds = (
+    partial(setting, group)
+    for group in ("Work", "Endpoint", "Prompt", "Input", "Records", "Pace", "Batch API", "Bounds")
 )
 
 
@@ -88,6 +89,12 @@ class Settings:
     )
     client_key_file: str | None = of_endpoint(
         "Private key of the client certificate. Default: in the same file.", metavar="FILE", needs_trust=True
+    )
+    via: str = of_endpoint(
+        "How rows are sent: as live requests, or in files of the service's Batch API, which takes up to a "
+        "day and costs half.",
+        choices=("live", "batch"),
+        default="live",
     )
     simulate: bool = of_endpoint(
         "Use the built-in simulator instead of a service: a free rehearsal.", default=False, only="flag"
@@ -293,6 +300,33 @@ class Settings:
     max_row_bytes: int = of_pace(
         "Maximum size of a row in bytes, to bound memory; a larger row fails.", default=16 * 2**20, lowest=1
     )
+    batch_tokens: int | None = of_batch(
+        "Maximum tokens of prompts in batches that have not ended. Default: the service's limit, found from "
+        "its refusals.",
+        lowest=1,
+    )
+    batch_rounds: int = of_batch(
+        "Maximum number of batches that a row is sent in, if the service fails to answer it.",
+        default=3,
+        lowest=1,
+    )
+    batch_price_factor: float = of_batch(
+        "Price of a token in a batch, as a fraction of the live price.", default=0.5, lowest=0, highest=1
+    )
+    no_canary: bool = of_batch(
+        "Send all batches at once. Default: the first one has 20 rows, and the others follow when the "
+        "service has answered it.",
+        default=False,
+    )
+    no_wait: bool = of_batch(
+        "Fetch the results of batches that have ended, submit what is left, and stop. Run the same command "
+        "again until the exit code is 0.",
+        default=False,
+    )
+    keep_batch_files: bool = of_batch(
+        "Keep the files of batches at the service. Default: they are removed when their rows are published.",
+        default=False,
+    )
     limit: int | None = of_bounds(
         "Stop after the first N rows. A later run without it scores the rest.", lowest=1, only="flag"
     )
@@ -397,4 +431,5 @@ class Settings:
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """Return what tokens cost, in the currency of the prices; `None` if a price is not set."""
-        return token_cost(self.task, self.price_in, self.price_out, prompt_tokens, completion_tokens)
+        live = token_cost(self.task, self.price_in, self.price_out, prompt_tokens, completion_tokens)
+        return live if live is None or self.via == "live" else live * self.batch_price_factor

@@ -93,6 +93,18 @@ class RequestSettings(SchemaSettings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BatchSettings(RequestSettings):
+    """What rows are sent as through the Batch API, and how many at once."""
+
+    via: str
+    batch_tokens: int | None
+    batch_rounds: int
+    no_canary: bool
+    no_wait: bool
+    keep_batch_files: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OutputSettings:
     """Where scores go, in which form, and what may happen to earlier ones."""
 

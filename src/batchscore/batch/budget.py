@@ -1,0 +1,49 @@
+"""How many tokens may be in batches that have not ended?
+
+Services limit them for each model, tell nobody the limit, and refuse the batch that exceeds it. So the budget
+is a setting, and it is learned downwards from refusals. A refusal is no row's fault and no outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from math import inf
+
+#: Seconds until a refused batch is made again: the service frees tokens late.
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60.0, 600.0
+
+
+@dataclass(slots=True)
+class TokenBudget:
+    """The tokens of this output's batches that have not ended, by chunk."""
+
+    limit: float = inf
+    enqueued: dict[str, float] = field(default_factory=dict)
+    refusals: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def has_room(self, key: str, tokens: float) -> bool:
+        """Whether a chunk may be sent. One that is larger than the limit may be, if nothing else is."""
+        others = sum(each for name, each in self.enqueued.items() if name != key)
+        return not others or others + tokens <= self.limit
+
+    def add(self, key: str, tokens: float) -> None:
+        """Count a chunk that is being sent."""
+        self.enqueued[key] = tokens
+
+    def release(self, key: str, *, accepted: bool = True) -> None:
+        """Stop counting a chunk that has ended."""
+        self.enqueued.pop(key, None)
+        if accepted:
+            self.refusals = 0
+        self.changed.set()
+
+    def refuse(self, key: str) -> float:
+        """Note that the service refused a chunk for its tokens; return the seconds to wait."""
+        self.release(key, accepted=False)
+        others = sum(self.enqueued.values())
+        if others:
+            self.limit = min(self.limit, others)
+        self.refusals += 1
+        return float(min(FIRST_WAIT_SECONDS * 2 ** (self.refusals - 1), LONGEST_WAIT_SECONDS))

@@ -1,0 +1,228 @@
+"""How do settings and an endpoint become a running batch engine, and how is cleaned up after it?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+
+from batchscore.batch.budget import TokenBudget
+from batchscore.batch.build import Builder
+from batchscore.batch.custom_id import identity_of
+from batchscore.batch.cut import MOST_OUTPUT_BYTES, Size
+from batchscore.batch.engine import BatchEngine
+from batchscore.batch.scratch import new_scratch, remove_scratch
+from batchscore.batch.work import Desk, Left
+from batchscore.endpoint.target import Endpoint
+from batchscore.errors import ServiceRefused, SettingsError, setting_name
+from batchscore.output.submitted import Chunks, Step
+from batchscore.prompts.batches import BodyFormat
+from batchscore.prompts.replies import ReplyReader, answer_size
+from batchscore.prompts.schema import answer_schema
+from batchscore.prompts.token_estimate import Estimator
+from batchscore.provider import batches, files
+from batchscore.provider.client import CallFailed, ControlPlane, open_control_plane
+from batchscore.provider.traits import Traits, traits_of
+from batchscore.rows import Listen, Notice, Prompt, Settled
+from batchscore.settings.slices import BatchSettings
+
+#: Seconds that a call which makes a batch has to finish after the run is stopped.
+DRAIN_SECONDS = 20.0
+
+#: Part of the token budget that one chunk may use, so that several run at once.
+PART_OF_BUDGET = 4
+
+#: Predicted bytes of an answer: around it, of a vector of unknown length, and of a text without a limit.
+AROUND_BYTES, VECTOR_BYTES, TEXT_BYTES = 1500, 16_400, 4000
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlaces:
+    """Where a batch engine keeps what it knows: durable records in the output, bulky files in `scratch`."""
+
+    chunks: Chunks
+    scratch: Path
+
+
+def check_batch(settings: BatchSettings, endpoints: Sequence[Endpoint]) -> Traits:
+    """Return what the service takes; raises `SettingsError` before anything is sent."""
+    if len(endpoints) != 1:
+        raise SettingsError(
+            f"{setting_name('via')} batch has one deployment, and [[deployments]] names {len(endpoints)}. "
+            "Name one; a batch has a quota of its own, far above that of live requests."
+        )
+    traits, task = traits_of(endpoints[0].target), settings.task
+    if not traits.takes(task):
+        offered = " and ".join(traits.tasks)
+        raise SettingsError(
+            f"The Batch API of {traits.name} takes {offered}, not {task.name}. Leave {setting_name('via')} "
+            f"out to score {task.name} live."
+        )
+    return traits
+
+
+def predicted_bytes(settings: BatchSettings) -> int:
+    """Return about how many bytes of results a row has."""
+    if settings.task.answer == "vector":
+        length = settings.api_params.get("dimensions")
+        return AROUND_BYTES + (length * 16 // 3 if isinstance(length, int) else VECTOR_BYTES)
+    tokens = settings.answer_tokens
+    text = TEXT_BYTES if tokens is None else min(TEXT_BYTES, round(tokens * 8))
+    return AROUND_BYTES + text * settings.answers_per_row
+
+
+@asynccontextmanager
+async def open_batch_engine(
+    settings: BatchSettings,
+    endpoint: Endpoint,
+    places: BatchPlaces,
+    source: Iterator[Prompt | Settled],
+    *,
+    environ: Mapping[str, str],
+    listen: Listen,
+    stop: asyncio.Event,
+    dimensions: int | None = None,
+) -> AsyncIterator[BatchEngine]:
+    """Give an engine over `source` whose connections are open while the block runs."""
+    traits, task, target = check_batch(settings, [endpoint]), settings.task, endpoint.target
+
+    def notice(text: str) -> None:
+        listen(Notice(text))
+
+    async def sleep(seconds: float) -> None:
+        """Wait, unless the run stops."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+        if stop.is_set():
+            raise Left
+
+    schema = answer_schema(settings)
+    form = BodyFormat(
+        task,
+        target.body_model,
+        settings.api_params,
+        may_rename=settings.max_tokens is not None,
+        schema=schema,
+        notice=notice,
+    )
+    length = settings.api_params.get("dimensions")
+    reader = ReplyReader(
+        task,
+        settings.answers_per_row,
+        schema=schema,
+        with_usage=settings.usage,
+        with_raw=settings.raw,
+        dimensions=dimensions,
+        asked_dimensions=length if isinstance(length, int) else None,
+        answer_bytes=answer_size(settings.answer_tokens, settings.api_params),
+        notice=notice,
+        on_ignored=form.leave_form,
+    )
+    # How a parameter is sent may change, what it says does not.
+    what = {"params": settings.api_params, "schema": settings.schema, "mode": settings.schema_mode}
+    identity = identity_of(
+        task.name.encode(),
+        urlsplit(target.url).netloc.encode(),
+        target.body_model.encode(),
+        orjson.dumps(what, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS),
+    )
+    limit = inf if settings.batch_tokens is None else float(settings.batch_tokens)
+    async with AsyncExitStack() as stack:
+        plane = await stack.enter_async_context(
+            open_control_plane(target, task, environ, patience_seconds=settings.max_outage, sleep=sleep)
+        )
+        await require_batches(plane, traits)
+        folder = new_scratch(places.scratch)
+        stack.callback(remove_scratch, folder)
+        proven = asyncio.Event()
+        if settings.no_canary:
+            proven.set()
+        desk = Desk(
+            plane=plane,
+            chunks=places.chunks,
+            traits=traits,
+            endpoint=f"{traits.endpoint_path}/{task.path}",
+            folder=folder,
+            budget=TokenBudget(limit),
+            proven=proven,
+            sleep=sleep,
+            now=time.time,
+            notice=notice,
+            no_wait=settings.no_wait,
+        )
+        builder = Builder(
+            chunks=places.chunks,
+            folder=folder,
+            identity=identity,
+            form=form,
+            probe=task.probe,
+            url=f"{traits.line_path}/{task.path}",
+            limits=Size(
+                traits.most_lines,
+                traits.most_bytes,
+                limit / PART_OF_BUDGET,
+                traits.most_inputs,
+                MOST_OUTPUT_BYTES,
+            ),
+            estimator=Estimator(),
+            output_bytes=predicted_bytes(settings),
+            needs_canary=not settings.no_canary,
+        )
+        yield BatchEngine(
+            name=endpoint.name,
+            source=source,
+            desk=desk,
+            builder=builder,
+            reader=reader,
+            rounds=settings.batch_rounds,
+            listen=listen,
+            stop=stop,
+            drain_seconds=DRAIN_SECONDS,
+        )
+
+
+async def require_batches(plane: ControlPlane, traits: Traits) -> None:
+    """Raise an error if the service has no Batch API, or does not accept the key."""
+    try:
+        offered = await batches.offers_batches(plane)
+    except Left:
+        return
+    except CallFailed as failure:
+        raise ServiceRefused(f"{failure}: check the key or the sign-in, and the endpoint.") from None
+    if not offered:
+        raise SettingsError(
+            f"The Batch API of {traits.name} does not list its batches, so {setting_name('via')} batch could "
+            "not tell whether rows were paid for. Leave it out to score live."
+        )
+
+
+async def remove_published(
+    settings: BatchSettings, endpoint: Endpoint, chunks: Chunks, *, environ: Mapping[str, str], listen: Listen
+) -> None:
+    """Forget the chunks whose rows are all published, and remove their files at the service."""
+    settled = [chunk for chunk in chunks.read_all() if chunk.step is Step.SETTLED]
+    if not settled:
+        return
+    if not settings.keep_batch_files:
+        kept = 0
+        plane = open_control_plane(
+            endpoint.target, settings.task, environ, patience_seconds=30.0, sleep=asyncio.sleep
+        )
+        async with plane as opened:
+            for chunk in settled:
+                for file in chunk.provider_files:
+                    try:
+                        await files.delete(opened, file)
+                    except CallFailed:
+                        kept += 1
+        if kept:
+            listen(Notice(f"{kept:,} files of batches were not removed at the service; they expire there."))
+    for chunk in settled:
+        chunks.remove(chunk)

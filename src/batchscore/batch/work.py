@@ -1,0 +1,317 @@
+"""How does a chunk get from its plan to the end of its batch? It acts as the tables of `submit.py` decide.
+
+The record of the chunk says what is about to happen before each call that costs, and what came of it after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchscore.batch.budget import TokenBudget
+from batchscore.batch.build import ChunkWork
+from batchscore.batch.submit import (
+    CLOCK_SECONDS,
+    FILE_LOOKS,
+    FILE_SECONDS,
+    Decision,
+    Move,
+    after_end,
+    after_failure,
+    after_looking,
+    own_batches,
+)
+from batchscore.errors import BatchscoreError, Outage, ServiceRefused, SettingsError, count_text
+from batchscore.output.submitted import Chunks, Step
+from batchscore.provider import batches, files
+from batchscore.provider.batch_object import FAILED, BatchState
+from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Unknown
+from batchscore.provider.traits import Traits
+
+#: Seconds between two looks at a batch: at first, at most, and at most once it is an hour old. Azure asks for
+#: a minute; what is wrong with a file shows within seconds.
+FIRST_LOOK_SECONDS, LATER_LOOK_SECONDS, LAST_LOOK_SECONDS = 2.0, 60.0, 300.0
+SLOWER = 1.5
+
+#: Seconds between two looks at whether a chunk may be sent.
+TURN_SECONDS = 0.2
+HOUR = 3600.0
+
+
+class Left(Exception):  # noqa: N818 - not an error
+    """A chunk stays as it is: the run stops, or it does not wait."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all chunks of a run share.
+
+    `proven`: the service has answered such a request. `sleep` raises `Left` if the run stops. With `no_wait`,
+    nothing is waited for. `doubles` counts batches that were made of a file that had one.
+    """
+
+    plane: ControlPlane
+    chunks: Chunks
+    traits: Traits
+    endpoint: str
+    folder: Path
+    budget: TokenBudget
+    proven: asyncio.Event
+    sleep: Callable[[float], Awaitable[None]]
+    now: Callable[[], float]
+    notice: Callable[[str], None]
+    no_wait: bool = False
+    doubles: int = 0
+    states: dict[str, BatchState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A chunk whose batch has ended; `decision` says what its end means, `results` are its files."""
+
+    work: ChunkWork
+    decision: Decision
+    results: tuple[Path, ...] = ()
+
+
+async def bring_to_end(desk: Desk, work: ChunkWork) -> Ended | None:
+    """Submit a chunk, wait for its batch, and fetch its results; `None` if it stays as it is.
+
+    Raises the `BatchscoreError` that ends the run.
+    """
+    try:
+        if work.chunk.step is Step.PLANNED:
+            await wait_for_turn(desk, work)
+            await upload(desk, work)
+        while True:
+            if work.chunk.step in {Step.UPLOADED, Step.CREATING}:
+                await submit(desk, work)
+            batch = await wait_for_end(desk, work)
+            decision = after_end(batch, work.chunk.rows)
+            if decision.move is not Move.WAIT_FOR_QUOTA:
+                break
+            refused = (*work.chunk.refused, batch.id)
+            change(desk, work, step=Step.UPLOADED, batch="", refused=refused)
+            await wait_for_quota(desk, work)
+        desk.budget.release(work.chunk.key)
+        if decision.move is Move.STOP:
+            refuse_chunk(desk, work, decision.code)
+        return Ended(work, decision, tuple(await fetch(desk, work)))
+    except Left:
+        return None
+    except CallFailed as failure:
+        raise run_error(failure) from None
+
+
+def change(desk: Desk, work: ChunkWork, **changes: Any) -> None:
+    """Write down what has happened to a chunk, or is about to."""
+    work.chunk = desk.chunks.change(work.chunk, **changes)
+
+
+def run_error(failure: CallFailed) -> BatchscoreError:
+    """Return the error that ends the run for a call that failed."""
+    if isinstance(failure, Unknown):
+        return Outage(f"{failure}. Batches that were submitted keep running.")
+    if failure.status in {401, 403}:
+        return ServiceRefused(f"{failure}: check the key or the sign-in, and that it may use batches.")
+    return ServiceRefused(f"{failure}.")
+
+
+async def wait_for_turn(desk: Desk, work: ChunkWork) -> None:
+    """Wait until the service is known to take such requests, and for room in the budget of tokens."""
+    chunk = work.chunk
+    while not (chunk.probes or desk.proven.is_set()) or not desk.budget.has_room(chunk.key, chunk.tokens):
+        if desk.no_wait:
+            raise Left
+        await desk.sleep(TURN_SECONDS)
+    desk.budget.add(chunk.key, chunk.tokens)
+
+
+async def upload(desk: Desk, work: ChunkWork) -> None:
+    """Upload a chunk's file. One that is lost costs nothing."""
+    assert work.upload is not None
+    expiry = desk.traits.expiry_seconds
+    seconds = None if expiry is None else expiry[1]
+    name = f"batchscore-{work.chunk.key}.jsonl"
+    while True:
+        try:
+            file = await files.upload(
+                desk.plane, work.upload, name, purpose=desk.traits.purpose, expires_seconds=seconds
+            )
+            break
+        except Unknown:
+            # It may be there, and is not needed: nothing finds it before it expires.
+            await desk.sleep(FIRST_LOOK_SECONDS)
+    change(desk, work, step=Step.UPLOADED, input_file=file.id)
+    usable = await files.wait_until_usable(desk.plane, file)
+    if usable.status in files.BROKEN:
+        refuse_chunk(desk, work, f"its file is {usable.status}")
+    if usable.bytes not in {0, work.chunk.bytes}:
+        refuse_chunk(desk, work, f"{usable.bytes:,} of {work.chunk.bytes:,} bytes arrived")
+    work.upload.unlink()
+    work.upload = None
+
+
+def refuse_chunk(desk: Desk, work: ChunkWork, code: str) -> None:
+    """Raise the error of a file that the service refuses as a whole: nothing of it was run."""
+    desk.chunks.remove(work.chunk)
+    rows = count_text(work.chunk.rows, "row")
+    raise ServiceRefused(
+        f"the service refused a file of {rows} for its Batch API ({code}). Nothing of it ran."
+    )
+
+
+async def submit(desk: Desk, work: ChunkWork) -> None:
+    """Make the batch of a chunk, exactly once."""
+    decision = Decision(Move.CREATE if work.chunk.step is Step.UPLOADED else Move.LOOK_AGAIN)
+    desk.budget.add(work.chunk.key, work.chunk.tokens)
+    looks = tries = 0
+    while decision.move is not Move.ADOPT:
+        if decision.move is Move.CREATE:
+            decision = await create(desk, work, tries)
+        elif decision.move is Move.LOOK_AGAIN:
+            await desk.sleep(decision.seconds)
+            decision = after_looking(work.chunk, await listed(desk, work), looks)
+            looks += 1
+        elif decision.move is Move.WAIT_FOR_FILE:
+            tries += 1
+            await desk.sleep(decision.seconds)
+            decision = Decision(Move.CREATE)
+        elif decision.move is Move.WAIT_FOR_QUOTA:
+            await wait_for_quota(desk, work)
+            decision = Decision(Move.CREATE)
+        else:
+            refuse_chunk(desk, work, decision.code)
+    batch = decision.batch
+    assert batch is not None
+    created = batch.created or desk.now()
+    expires = batch.expires or 0.0
+    change(desk, work, step=Step.CREATED, batch=batch.id, created_at=created, expires_at=expires)
+    desk.states[work.chunk.key] = batch
+    await cancel_others(desk, decision.others)
+
+
+async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
+    """Send one creation, and return the next move."""
+    change(desk, work, step=Step.CREATING, creating_at=desk.now())
+    metadata = {"chunk": work.chunk.key} if desk.traits.takes_metadata else None
+    try:
+        batch = await batches.create(
+            desk.plane,
+            input_file=work.chunk.input_file,
+            endpoint=desk.endpoint,
+            window=desk.traits.window,
+            metadata=metadata,
+        )
+    except CallFailed as failure:
+        decision = after_failure(failure, tries)
+        if decision.move is Move.LOOK_AGAIN:
+            change(desk, work, ambiguous=True)
+        else:
+            change(desk, work, step=Step.UPLOADED)
+        return decision
+    return Decision(Move.ADOPT, batch)
+
+
+async def listed(desk: Desk, work: ChunkWork) -> list[BatchState]:
+    """Return the batches since a chunk's creation was sent."""
+    since = work.chunk.creating_at - CLOCK_SECONDS
+    try:
+        return [each async for each in batches.newest(desk.plane, since)]
+    except CallFailed as failure:
+        if isinstance(failure, Unknown):
+            raise
+        raise Outage(
+            f"it is not known whether a batch was made of file {work.chunk.input_file}, and the service does "
+            "not list its batches. Look for it in the service's own pages before you run the same command "
+            "again, which looks for it, too."
+        ) from None
+
+
+async def cancel_others(desk: Desk, others: tuple[BatchState, ...]) -> None:
+    """Cancel batches that were made of the same file as another one, and say so."""
+    for each in others:
+        found = each if each.ended else await batches.cancel(desk.plane, each.id)
+        desk.doubles += 1
+        desk.notice(
+            f"Two batches were made of one file. The second one, {each.id}, was cancelled after "
+            f"{count_text(found.completed, 'row')}, which may be billed twice."
+        )
+
+
+async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
+    """Wait until a chunk that was refused for its tokens may be sent again."""
+    seconds = desk.budget.refuse(work.chunk.key)
+    if desk.budget.refusals == 1:
+        desk.notice(
+            "The service's limit of tokens in batches is reached. The next batch is sent when others have "
+            "ended; they may belong to others who use the account."
+        )
+    if desk.no_wait:
+        raise Left
+    await desk.sleep(seconds * random.uniform(1.0, 1.2))  # noqa: S311 - not for secrets
+    while not desk.budget.has_room(work.chunk.key, work.chunk.tokens):
+        await desk.sleep(FIRST_LOOK_SECONDS)
+    desk.budget.add(work.chunk.key, work.chunk.tokens)
+
+
+async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
+    """Look at a batch until it has ended, and write down its files."""
+    desk.budget.add(work.chunk.key, work.chunk.tokens)
+    seconds = FIRST_LOOK_SECONDS
+    while True:
+        try:
+            batch = await batches.look(desk.plane, work.chunk.batch)
+        except NotThere:
+            raise SettingsError(
+                f"the batch {work.chunk.batch} of this output is not there (404). Use the key of the project "
+                "that submitted it. If it was removed, its rows must be paid for again: to do so, remove "
+                f"{desk.chunks.folder / (work.chunk.key + '.json')}."
+            ) from None
+        desk.states[work.chunk.key] = batch
+        if batch.ended:
+            break
+        if desk.no_wait:
+            raise Left
+        await desk.sleep(seconds)
+        is_old = desk.now() - work.chunk.created_at > HOUR
+        seconds = min(seconds * SLOWER, LAST_LOOK_SECONDS if is_old else LATER_LOOK_SECONDS)
+    found = {"output_file": batch.output_file, "error_file": batch.error_file, "status": batch.status}
+    if work.chunk.step is not Step.SETTLED:
+        found["step"] = Step.ENDED
+    change(desk, work, **found, ended_at=desk.now())
+    if work.chunk.ambiguous:
+        # A creation whose reply was lost may have made a batch after all.
+        ours = own_batches(work.chunk, await listed(desk, work))
+        await cancel_others(desk, tuple(each for each in ours if each.id != batch.id))
+    return batch
+
+
+async def fetch(desk: Desk, work: ChunkWork) -> list[Path]:
+    """Download the results of a chunk."""
+    chunk, found = work.chunk, []
+    for number, file in enumerate((chunk.output_file, chunk.error_file)):
+        if not file:
+            continue
+        path = desk.folder / f"{chunk.key}-{number}.results"
+        for is_last in (*[False] * FILE_LOOKS, True):
+            try:
+                await files.download(desk.plane, file, path)
+            except NotThere:
+                if chunk.status == FAILED:  # services name files of failed batches that were never written
+                    break
+                if is_last:
+                    raise SettingsError(
+                        f"the results {file} of batch {chunk.batch} are not there (404), so the rows of this "
+                        "batch must be paid for again. To do so, remove "
+                        f"{desk.chunks.folder / (chunk.key + '.json')}."
+                    ) from None
+                await desk.sleep(FILE_SECONDS)
+            else:
+                found.append(path)
+                break
+    return found
