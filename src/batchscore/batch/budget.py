@@ -6,12 +6,8 @@ is a setting, and it is learned downwards from refusals. A refusal is no row's f
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from math import inf
-
-#: Seconds until a refused batch is made again: the service frees tokens late.
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60.0, 600.0
 
 
 @dataclass(slots=True)
@@ -21,7 +17,6 @@ class TokenBudget:
     limit: float = inf
     enqueued: dict[str, float] = field(default_factory=dict)
     refusals: int = 0
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def has_room(self, key: str, tokens: float) -> bool:
         """Whether a chunk may be sent. One that is larger than the limit may be, if nothing else is."""
@@ -37,13 +32,11 @@ class TokenBudget:
         self.enqueued.pop(key, None)
         if accepted:
             self.refusals = 0
-        self.changed.set()
 
-    def refuse(self, key: str) -> float:
-        """Note that the service refused a chunk for its tokens; return the seconds to wait."""
+    def refuse(self, key: str) -> None:
+        """Note that the service refused a chunk for its tokens: the limit is at most what the others have."""
         self.release(key, accepted=False)
         others = sum(self.enqueued.values())
         if others:
             self.limit = min(self.limit, others)
         self.refusals += 1
-        return float(min(FIRST_WAIT_SECONDS * 2 ** (self.refusals - 1), LONGEST_WAIT_SECONDS))

@@ -54,7 +54,6 @@ class BatchEngine:
     tasks: dict[asyncio.Task[Ended | None], ChunkWork] = field(default_factory=dict)
     taken_over: list[ChunkWork] = field(default_factory=list)
     rows_open: OpenRows = field(default_factory=lambda: OpenRows.of([]))
-    answered: int = 0
 
     def keep_each_row(self, drain_seconds: float, note_service: Callable[[bool], None]) -> None:
         """Serve a run that records each row: results are given a part of a chunk at a time anyway."""
@@ -110,7 +109,8 @@ class BatchEngine:
             self.taken_over.append(ChunkWork(chunk, prompts, None, digests))
             for parameter in chunk.adapted:
                 self.builder.form.adapt(parameter)
-            if not chunk.probes or chunk.step is Step.SETTLED:
+            # The run that sent it knew that such rows are answered, or its canary is this one.
+            if not chunk.probes:
                 self.desk.proven.set()
             self.builder.needs_canary = False
         self.rows_open = OpenRows.of([work.digests for work in self.taken_over])
@@ -187,6 +187,8 @@ class BatchEngine:
 
     def start(self, work: ChunkWork) -> None:
         """Work on a chunk."""
+        if work.chunk.step.may_cost:
+            self.desk.unsettled.add(work.chunk.key)
         task = asyncio.create_task(bring_to_end(self.desk, work))
         self.tasks[task] = work
 
@@ -214,10 +216,10 @@ class BatchEngine:
                 await end_task.end(stopped)
             self.raise_failures()
             for task in [task for task in self.tasks if task.done()]:
-                del self.tasks[task]
-                ended = task.result()
+                work, ended = self.tasks.pop(task), task.result()
                 if ended is not None:
                     return ended
+                self.desk.unsettled.discard(work.chunk.key)
         return None
 
     async def settle(self, ended: Ended) -> AsyncIterator[list[Settled]]:
@@ -248,10 +250,11 @@ class BatchEngine:
             raise
         if failed:
             yield failed
-        self.answered += settling.answered
-        if settling.proven:
+        if settling.proven and not self.desk.proven.is_set():
             self.desk.proven.set()
+            self.desk.chunks.note_proven(self.builder.identity)
         work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED)
+        self.desk.unsettled.discard(work.chunk.key)
         work.prompts.close()
         for path in ended.results:
             path.unlink()
@@ -293,21 +296,23 @@ class BatchEngine:
 
     async def leave(self) -> None:
         """Stop the work on chunks; a call that makes a batch may finish."""
-        self.desk.no_wait = True
+        waits, self.desk.no_wait = not self.desk.no_wait, True
         creating = [task for task, work in self.tasks.items() if work.chunk.step is Step.CREATING]
         if creating:
             await asyncio.wait(creating, timeout=self.drain_seconds)
         for task in self.tasks:
             await end_task.end(task)
         left = [chunk for chunk in self.desk.chunks.read_all() if chunk.is_open]
-        if left:
+        if left and waits:
             self.say(f"{submitted_text(left)} keep running at the service. {TO_CONTINUE}")
 
     def raise_if_open(self) -> None:
         """Raise `BoundReached` if the run does not wait for batches."""
         if self.stop.is_set():
             return
-        chunks = [chunk for chunk in self.desk.chunks.read_all() if chunk.step is not Step.SETTLED]
-        if chunks or self.builder.building:
-            rows = count_text(sum(chunk.rows for chunk in chunks), "row")
-            raise BoundReached(f"{rows} wait for batches at the service. Run the same command again later.")
+        chunks = self.desk.chunks.read_all()
+        left = [chunk for chunk in chunks if chunk.is_open]
+        waiting = [chunk.rows for chunk in chunks if not chunk.step.may_cost]
+        if left or waiting:
+            more = f" {count_text(sum(waiting), 'row')} more are not submitted yet." if waiting else ""
+            raise BoundReached(f"{submitted_text(left)} keep running at the service.{more} {TO_CONTINUE}")

@@ -19,6 +19,7 @@ from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import MOST_OUTPUT_BYTES, Size
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.scratch import new_scratch, remove_scratch
+from batchscore.batch.waits import Waits
 from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import ServiceRefused, SettingsError, setting_name
@@ -44,11 +45,12 @@ AROUND_BYTES, VECTOR_BYTES, TEXT_BYTES = 1500, 16_400, 4000
 
 
 @dataclass(frozen=True, slots=True)
-class BatchPlaces:
-    """Where a batch engine keeps what it knows: durable records in the output, bulky files in `scratch`."""
+class Surroundings:
+    """What a batch engine works with: durable records in the output, bulky files in `scratch`, and time."""
 
     chunks: Chunks
     scratch: Path
+    waits: Waits
 
 
 def check_batch(settings: BatchSettings, endpoints: Sequence[Endpoint]) -> Traits:
@@ -82,7 +84,7 @@ def predicted_bytes(settings: BatchSettings) -> int:
 async def open_batch_engine(
     settings: BatchSettings,
     endpoint: Endpoint,
-    places: BatchPlaces,
+    around: Surroundings,
     source: Iterator[Prompt | Settled],
     *,
     environ: Mapping[str, str],
@@ -139,14 +141,14 @@ async def open_batch_engine(
             open_control_plane(target, task, environ, patience_seconds=settings.max_outage, sleep=sleep)
         )
         await require_batches(plane, traits)
-        folder = new_scratch(places.scratch)
+        folder = new_scratch(around.scratch)
         stack.callback(remove_scratch, folder)
         proven = asyncio.Event()
-        if settings.no_canary:
+        if settings.no_canary or around.chunks.is_proven(identity):
             proven.set()
         desk = Desk(
             plane=plane,
-            chunks=places.chunks,
+            chunks=around.chunks,
             traits=traits,
             endpoint=f"{traits.endpoint_path}/{task.path}",
             folder=folder,
@@ -155,10 +157,11 @@ async def open_batch_engine(
             sleep=sleep,
             now=time.time,
             notice=notice,
+            waits=around.waits,
             no_wait=settings.no_wait,
         )
         builder = Builder(
-            chunks=places.chunks,
+            chunks=around.chunks,
             folder=folder,
             identity=identity,
             form=form,
@@ -173,7 +176,7 @@ async def open_batch_engine(
             ),
             estimator=Estimator(),
             output_bytes=predicted_bytes(settings),
-            needs_canary=not settings.no_canary,
+            needs_canary=not proven.is_set(),
         )
         yield BatchEngine(
             name=endpoint.name,

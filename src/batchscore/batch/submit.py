@@ -14,9 +14,6 @@ from batchscore.output.submitted import Chunk
 from batchscore.provider.batch_object import FAILED, BatchState
 from batchscore.provider.client import CallFailed, NotThere, Unknown
 
-#: Seconds after which a batch that may have been made is looked for again: a list may lag.
-LOOK_AGAIN_SECONDS = (30.0, 120.0)
-
 #: A batch may be listed with a time before our own clock's: seconds before the call that made it.
 CLOCK_SECONDS = 600.0
 
@@ -26,8 +23,8 @@ TOKEN_LIMIT = "token_limit_exceeded"  # noqa: S105 - a code, not a secret
 #: A line problem of more rows than this is a fault of every line.
 SAME_PROBLEMS = 20
 
-#: How often a creation is sent again for a file that the service does not find yet, and after how long.
-FILE_LOOKS, FILE_SECONDS = 5, 2.0
+#: How often something is looked for that the service does not find yet.
+MOST_LOOKS = 5
 
 
 class Move(Enum):
@@ -55,13 +52,13 @@ class Decision:
     lines: Mapping[int, str] = field(default_factory=dict)
 
 
-def after_looking(chunk: Chunk, found: Iterable[BatchState], looks: int) -> Decision:
-    """Return the move after the list of batches was read; before, `looks` lists had no batch of the chunk."""
+def after_looking(chunk: Chunk, found: Iterable[BatchState], waits: Sequence[float]) -> Decision:
+    """Return the move after the list of batches was read; `waits` are left until it is read again."""
     ours = own_batches(chunk, found)
     if ours:
         return Decision(Move.ADOPT, ours[0], tuple(ours[1:]))
-    if looks < len(LOOK_AGAIN_SECONDS):
-        return Decision(Move.LOOK_AGAIN, seconds=LOOK_AGAIN_SECONDS[looks])
+    if waits:
+        return Decision(Move.LOOK_AGAIN, seconds=waits[0])
     return Decision(Move.CREATE)
 
 
@@ -86,8 +83,8 @@ def after_failure(failure: CallFailed, tries: int) -> Decision:
         return Decision(Move.WAIT_FOR_QUOTA, code=TOKEN_LIMIT)
     if isinstance(failure, Unknown):
         return Decision(Move.LOOK_AGAIN)
-    if isinstance(failure, NotThere) and tries < FILE_LOOKS:
-        return Decision(Move.WAIT_FOR_FILE, seconds=FILE_SECONDS)
+    if isinstance(failure, NotThere) and tries < MOST_LOOKS:
+        return Decision(Move.WAIT_FOR_FILE)
     return Decision(Move.STOP, code=failure.code or str(failure.status))
 
 

@@ -6,7 +6,6 @@ The record of the chunk says what is about to happen before each call that costs
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,7 @@ from batchscore.batch.budget import TokenBudget
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.submit import (
     CLOCK_SECONDS,
-    FILE_LOOKS,
-    FILE_SECONDS,
+    MOST_LOOKS,
     Decision,
     Move,
     after_end,
@@ -25,21 +23,13 @@ from batchscore.batch.submit import (
     after_looking,
     own_batches,
 )
+from batchscore.batch.waits import Waits
 from batchscore.errors import BatchscoreError, Outage, ServiceRefused, SettingsError, count_text
 from batchscore.output.submitted import Chunks, Step
 from batchscore.provider import batches, files
 from batchscore.provider.batch_object import FAILED, BatchState
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Unknown
 from batchscore.provider.traits import Traits
-
-#: Seconds between two looks at a batch: at first, at most, and at most once it is an hour old. Azure asks for
-#: a minute; what is wrong with a file shows within seconds.
-FIRST_LOOK_SECONDS, LATER_LOOK_SECONDS, LAST_LOOK_SECONDS = 2.0, 60.0, 300.0
-SLOWER = 1.5
-
-#: Seconds between two looks at whether a chunk may be sent.
-TURN_SECONDS = 0.2
-HOUR = 3600.0
 
 
 class Left(Exception):  # noqa: N818 - not an error
@@ -51,7 +41,8 @@ class Desk:
     """What all chunks of a run share.
 
     `proven`: the service has answered such a request. `sleep` raises `Left` if the run stops. With `no_wait`,
-    nothing is waited for. `doubles` counts batches that were made of a file that had one.
+    nothing is waited for. `unsettled` are the keys of chunks whose turn has come and whose rows are not
+    settled.
     """
 
     plane: ControlPlane
@@ -64,9 +55,9 @@ class Desk:
     sleep: Callable[[float], Awaitable[None]]
     now: Callable[[], float]
     notice: Callable[[str], None]
+    waits: Waits
     no_wait: bool = False
-    doubles: int = 0
-    states: dict[str, BatchState] = field(default_factory=dict)
+    unsettled: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +116,10 @@ async def wait_for_turn(desk: Desk, work: ChunkWork) -> None:
     """Wait until the service is known to take such requests, and for room in the budget of tokens."""
     chunk = work.chunk
     while not (chunk.probes or desk.proven.is_set()) or not desk.budget.has_room(chunk.key, chunk.tokens):
-        if desk.no_wait:
+        if desk.no_wait and not desk.unsettled:
             raise Left
-        await desk.sleep(TURN_SECONDS)
+        await desk.sleep(desk.waits.turn)
+    desk.unsettled.add(chunk.key)
     desk.budget.add(chunk.key, chunk.tokens)
 
 
@@ -145,7 +137,7 @@ async def upload(desk: Desk, work: ChunkWork) -> None:
             break
         except Unknown:
             # It may be there, and is not needed: nothing finds it before it expires.
-            await desk.sleep(FIRST_LOOK_SECONDS)
+            await desk.sleep(desk.waits.file)
     change(desk, work, step=Step.UPLOADED, input_file=file.id)
     usable = await files.wait_until_usable(desk.plane, file)
     if usable.status in files.BROKEN:
@@ -169,17 +161,18 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
     """Make the batch of a chunk, exactly once."""
     decision = Decision(Move.CREATE if work.chunk.step is Step.UPLOADED else Move.LOOK_AGAIN)
     desk.budget.add(work.chunk.key, work.chunk.tokens)
-    looks = tries = 0
+    looks, tries = list(desk.waits.look_again), 0
     while decision.move is not Move.ADOPT:
         if decision.move is Move.CREATE:
+            await desk.sleep(0)  # not if the run stops
             decision = await create(desk, work, tries)
         elif decision.move is Move.LOOK_AGAIN:
             await desk.sleep(decision.seconds)
             decision = after_looking(work.chunk, await listed(desk, work), looks)
-            looks += 1
+            del looks[:1]
         elif decision.move is Move.WAIT_FOR_FILE:
             tries += 1
-            await desk.sleep(decision.seconds)
+            await desk.sleep(desk.waits.file)
             decision = Decision(Move.CREATE)
         elif decision.move is Move.WAIT_FOR_QUOTA:
             await wait_for_quota(desk, work)
@@ -191,7 +184,6 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
     created = batch.created or desk.now()
     expires = batch.expires or 0.0
     change(desk, work, step=Step.CREATED, batch=batch.id, created_at=created, expires_at=expires)
-    desk.states[work.chunk.key] = batch
     await cancel_others(desk, decision.others)
 
 
@@ -236,7 +228,6 @@ async def cancel_others(desk: Desk, others: tuple[BatchState, ...]) -> None:
     """Cancel batches that were made of the same file as another one, and say so."""
     for each in others:
         found = each if each.ended else await batches.cancel(desk.plane, each.id)
-        desk.doubles += 1
         desk.notice(
             f"Two batches were made of one file. The second one, {each.id}, was cancelled after "
             f"{count_text(found.completed, 'row')}, which may be billed twice."
@@ -245,7 +236,7 @@ async def cancel_others(desk: Desk, others: tuple[BatchState, ...]) -> None:
 
 async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
     """Wait until a chunk that was refused for its tokens may be sent again."""
-    seconds = desk.budget.refuse(work.chunk.key)
+    desk.budget.refuse(work.chunk.key)
     if desk.budget.refusals == 1:
         desk.notice(
             "The service's limit of tokens in batches is reached. The next batch is sent when others have "
@@ -253,16 +244,16 @@ async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
         )
     if desk.no_wait:
         raise Left
-    await desk.sleep(seconds * random.uniform(1.0, 1.2))  # noqa: S311 - not for secrets
+    await desk.sleep(desk.waits.after_refusals(desk.budget.refusals))
     while not desk.budget.has_room(work.chunk.key, work.chunk.tokens):
-        await desk.sleep(FIRST_LOOK_SECONDS)
+        await desk.sleep(desk.waits.turn)
     desk.budget.add(work.chunk.key, work.chunk.tokens)
 
 
 async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
     """Look at a batch until it has ended, and write down its files."""
     desk.budget.add(work.chunk.key, work.chunk.tokens)
-    seconds = FIRST_LOOK_SECONDS
+    seconds = desk.waits.first_look
     while True:
         try:
             batch = await batches.look(desk.plane, work.chunk.batch)
@@ -272,14 +263,12 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
                 "that submitted it. If it was removed, its rows must be paid for again: to do so, remove "
                 f"{desk.chunks.folder / (work.chunk.key + '.json')}."
             ) from None
-        desk.states[work.chunk.key] = batch
         if batch.ended:
             break
         if desk.no_wait:
             raise Left
         await desk.sleep(seconds)
-        is_old = desk.now() - work.chunk.created_at > HOUR
-        seconds = min(seconds * SLOWER, LAST_LOOK_SECONDS if is_old else LATER_LOOK_SECONDS)
+        seconds = desk.waits.next_look(seconds, desk.now() - work.chunk.created_at)
     found = {"output_file": batch.output_file, "error_file": batch.error_file, "status": batch.status}
     if work.chunk.step is not Step.SETTLED:
         found["step"] = Step.ENDED
@@ -298,7 +287,7 @@ async def fetch(desk: Desk, work: ChunkWork) -> list[Path]:
         if not file:
             continue
         path = desk.folder / f"{chunk.key}-{number}.results"
-        for is_last in (*[False] * FILE_LOOKS, True):
+        for is_last in (*[False] * MOST_LOOKS, True):
             try:
                 await files.download(desk.plane, file, path)
             except NotThere:
@@ -310,7 +299,7 @@ async def fetch(desk: Desk, work: ChunkWork) -> list[Path]:
                         "batch must be paid for again. To do so, remove "
                         f"{desk.chunks.folder / (chunk.key + '.json')}."
                     ) from None
-                await desk.sleep(FILE_SECONDS)
+                await desk.sleep(desk.waits.file)
             else:
                 found.append(path)
                 break

@@ -26,6 +26,9 @@ from batchscore.stores.errors import explain_errors
 ROWS, STATE = ".rows", ".json"
 DIGEST_BYTES = 16
 
+#: The file that says whose rows the service has answered.
+PROVEN = "answered"
+
 
 class Step(str, Enum):
     """How far a chunk has come: each is written before the call that costs, or after its result."""
@@ -147,6 +150,15 @@ class Chunks:
         if len(data) != chunk.rows * DIGEST_BYTES:
             raise OutputError(f"{place} is damaged: it has {len(data):,} bytes for {chunk.rows:,} rows.")
         return data
+
+    def note_proven(self, identity: bytes) -> None:
+        """Note that the service answers rows of this identity."""
+        storage.write_whole(self.folder / PROVEN, identity.hex().encode())
+
+    def is_proven(self, identity: bytes) -> bool:
+        """Whether the service has answered rows of this identity."""
+        place = self.folder / PROVEN
+        return storage.exists(place) and b"".join(storage.chunks(place)) == identity.hex().encode()
 
     def remove(self, chunk: Chunk) -> None:
         """Forget a chunk: nothing of it is at the service, or all of it is published."""

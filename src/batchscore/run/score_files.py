@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from batchscore.batch.waits import Waits
 from batchscore.endpoint.describe import destination_text
 from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
@@ -183,6 +184,7 @@ class Run:
     outcome: RunEnd = field(init=False)
     changes: Changes | None = None
     file_written: bool = False
+    waits: Waits = field(default_factory=Waits)
 
     def score(self, lock: Lock) -> None:
         """Score the files into the locked output."""
@@ -305,13 +307,12 @@ class Run:
     def open_batch_engine(self) -> Callable[..., AbstractAsyncContextManager[RunningEngine]]:
         """The function that opens this run's batch engine over a source of prompts."""
         # The SDK takes half a second to load.
-        from batchscore.batch.open import BatchPlaces, open_batch_engine  # noqa: PLC0415
+        from batchscore.batch.open import Surroundings, open_batch_engine  # noqa: PLC0415
 
-        places = BatchPlaces(
-            Chunks(chunk_folder(self.layout)), scratch_of(self.layout, self.settings.scratch_dir)
-        )
+        scratch = scratch_of(self.layout, self.settings.scratch_dir)
+        around = Surroundings(Chunks(chunk_folder(self.layout)), scratch, self.waits)
         chosen = cut(BatchSettings, self.settings)
-        return partial(open_batch_engine, chosen, self.endpoints[0], places, environ=self.environ)
+        return partial(open_batch_engine, chosen, self.endpoints[0], around, environ=self.environ)
 
     async def remove_published(self) -> None:
         """Remove what the service holds of batches whose rows are published."""
