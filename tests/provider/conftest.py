@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import pytest
-from aiolimiter import AsyncLimiter
 
 from batchscore.endpoint.target import Target, resolve_target
 from batchscore.provider.client import ControlPlane, open_control_plane
-from batchscore.simulator import Running, start
+from batchscore.simulator import Running
 from batchscore.task import CHAT
 from endpoint_settings import endpoint_settings
 from simulated import Project
@@ -22,21 +21,6 @@ SURFACES = {
 }
 
 OpenPlane = Callable[..., AbstractAsyncContextManager[ControlPlane]]
-
-
-@pytest.fixture(scope="session")
-def simulator() -> Iterator[Running]:
-    with start(dimensions=32, token=("entra-token",), hang_seconds=5, record_last=100) as running:
-        yield running
-
-
-@pytest.fixture
-def project(simulator: Running, request: pytest.FixtureRequest) -> Iterator[Project]:
-    """One project per test, whose batches end by the first poll."""
-    project = Project(simulator.endpoint, simulator.key, re.sub(r"\W", "-", request.node.name))
-    project.end_at_once()
-    yield project
-    project.reset()
 
 
 @pytest.fixture(params=list(SURFACES))
@@ -64,10 +48,8 @@ def plane(target: Callable[[str], Target]) -> OpenPlane:
         async def sleep(_: float) -> None:
             await asyncio.sleep(0.001)
 
-        async with open_control_plane(
-            target(surface), CHAT, {}, patience_seconds=patience, sleep=sleep
-        ) as opened:
-            opened.pace = AsyncLimiter(1000, 1.0)
-            yield opened
+        given: Any = {"patience_seconds": patience, "sleep": sleep, "calls_per_second": 1000.0}
+        async with open_control_plane(target(surface), CHAT, {}, **given) as plane:
+            yield plane
 
     return opened

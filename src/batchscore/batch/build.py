@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from batchscore.batch.custom_id import custom_id, new_key, probe_id
 from batchscore.batch.cut import Size, is_full, too_large
-from batchscore.batch.scratch import PromptFile
+from batchscore.batch.scratch import PromptFile, Scratch
 from batchscore.output.submitted import Chunk, Chunks
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.token_estimate import Estimator
@@ -47,7 +47,6 @@ class Building:
 
     key: str
     prompts: PromptFile
-    path: Path
     lines: BinaryIO
     round: int
     size: Size = field(default_factory=Size)
@@ -64,7 +63,7 @@ class Builder:
     """
 
     chunks: Chunks
-    folder: Path
+    scratch: Scratch
     identity: bytes
     form: BodyFormat
     probe: bytes
@@ -117,9 +116,7 @@ class Builder:
     def begin(self, number: int) -> Building:
         """Begin the chunk of a round."""
         key = new_key()
-        path = self.folder / f"{key}.jsonl"
-        lines = path.open("wb", buffering=2**20)
-        building = Building(key, PromptFile(self.folder / f"{key}.prompts"), path, lines, number)
+        building = Building(key, self.scratch.prompts(key), self.scratch.create(f"{key}.jsonl"), number)
         self.building[number] = building
         return building
 
@@ -131,12 +128,12 @@ class Builder:
             prompt = Prompt("", 0, self.probe)
             building.lines.write(self.line(probe_id(building.key), self.form.body([prompt])))
         building.lines.close()
-        building.prompts.file.flush()
+        path = Path(building.lines.name)
         chunk = Chunk(
             key=building.key,
             identity=self.identity.hex(),
             rows=building.size.lines,
-            bytes=building.path.stat().st_size,
+            bytes=path.stat().st_size,
             tokens=round(building.size.tokens),
             round=number,
             adapted=tuple(sorted(self.form.adapted)),
@@ -146,4 +143,4 @@ class Builder:
         )
         digests = bytes(building.digests)
         self.chunks.plan(chunk, digests)
-        return ChunkWork(chunk, building.prompts, building.path, digests)
+        return ChunkWork(chunk, building.prompts, path, digests)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from batchscore.batch.build import Builder, ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, row_digest
 from batchscore.batch.open_rows import OpenRows
-from batchscore.batch.scratch import PromptFile
 from batchscore.batch.settle import Settling, settled_row
+from batchscore.batch.submit import Move
 from batchscore.batch.work import Desk, Ended, Left, bring_to_end
 from batchscore.engine import end_task
 from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text
@@ -105,7 +105,7 @@ class BatchEngine:
             if chunk.identity != self.builder.identity.hex():
                 self.refuse_other(chunk)
             digests = await asyncio.to_thread(chunks.read_digests, chunk)
-            prompts = PromptFile(self.builder.folder / f"{chunk.key}.prompts")
+            prompts = self.builder.scratch.prompts(chunk.key)
             self.taken_over.append(ChunkWork(chunk, prompts, None, digests))
             for parameter in chunk.adapted:
                 self.builder.form.adapt(parameter)
@@ -227,6 +227,8 @@ class BatchEngine:
         work = ended.work
         self.note_service(self.desk.plane.simulated)
         failed: list[Settled] = []
+        if ended.decision.move is Move.HALVE:
+            self.builder.limits = replace(self.builder.limits, tokens=work.chunk.tokens / 2)
         settling = Settling(
             ended=ended,
             reader=self.reader,
@@ -255,7 +257,7 @@ class BatchEngine:
             self.desk.chunks.note_proven(self.builder.identity)
         work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED)
         self.desk.unsettled.discard(work.chunk.key)
-        work.prompts.close()
+        self.builder.scratch.remove(work.prompts.file)
         for path in ended.results:
             path.unlink()
         self.say_ended(work, settling)

@@ -18,8 +18,8 @@ from batchscore.batch.build import Builder
 from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import MOST_OUTPUT_BYTES, Size
 from batchscore.batch.engine import BatchEngine
-from batchscore.batch.scratch import new_scratch, remove_scratch
-from batchscore.batch.waits import Waits
+from batchscore.batch.scratch import Scratch
+from batchscore.batch.waits import CALLS_PER_SECOND, Waits
 from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import ServiceRefused, SettingsError, setting_name
@@ -138,11 +138,18 @@ async def open_batch_engine(
     limit = inf if settings.batch_tokens is None else float(settings.batch_tokens)
     async with AsyncExitStack() as stack:
         plane = await stack.enter_async_context(
-            open_control_plane(target, task, environ, patience_seconds=settings.max_outage, sleep=sleep)
+            open_control_plane(
+                target,
+                task,
+                environ,
+                patience_seconds=settings.max_outage,
+                sleep=sleep,
+                calls_per_second=around.waits.calls_per_second,
+            )
         )
         await require_batches(plane, traits)
-        folder = new_scratch(around.scratch)
-        stack.callback(remove_scratch, folder)
+        scratch = Scratch(around.scratch)
+        stack.callback(scratch.close)
         proven = asyncio.Event()
         if settings.no_canary or around.chunks.is_proven(identity):
             proven.set()
@@ -151,7 +158,7 @@ async def open_batch_engine(
             chunks=around.chunks,
             traits=traits,
             endpoint=f"{traits.endpoint_path}/{task.path}",
-            folder=folder,
+            folder=scratch.folder,
             budget=TokenBudget(limit),
             proven=proven,
             sleep=sleep,
@@ -162,7 +169,7 @@ async def open_batch_engine(
         )
         builder = Builder(
             chunks=around.chunks,
-            folder=folder,
+            scratch=scratch,
             identity=identity,
             form=form,
             probe=task.probe,
@@ -216,7 +223,12 @@ async def remove_published(
     if not settings.keep_batch_files:
         kept = 0
         plane = open_control_plane(
-            endpoint.target, settings.task, environ, patience_seconds=30.0, sleep=asyncio.sleep
+            endpoint.target,
+            settings.task,
+            environ,
+            patience_seconds=30.0,
+            sleep=asyncio.sleep,
+            calls_per_second=CALLS_PER_SECOND,
         )
         async with plane as opened:
             for chunk in settled:

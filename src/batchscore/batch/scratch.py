@@ -11,7 +11,7 @@ import shutil
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from batchscore.rows import Prompt
 
@@ -19,31 +19,14 @@ from batchscore.rows import Prompt
 NOTHING = 2**64 - 1
 
 
-def new_scratch(folder: Path) -> Path:
-    """Return an empty folder for this run; what a killed run left in it is removed."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
-    return folder
-
-
-def remove_scratch(folder: Path) -> None:
-    """Remove the folder of this run."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @dataclass(slots=True)
 class PromptFile:
     """Prompts by index in a file of our own. `prompts` counts them."""
 
-    path: Path
-    file: BinaryIO = field(init=False)
+    file: BinaryIO
     starts: array[int] = field(default_factory=lambda: array("Q"))
     size: int = 0
     prompts: int = 0
-
-    def __post_init__(self) -> None:
-        """Create the file."""
-        self.file = self.path.open("w+b")
 
     def put(self, index: int, prompt: Prompt) -> None:
         """Store a prompt."""
@@ -77,7 +60,37 @@ class PromptFile:
         self.file.seek(self.starts[index])
         return Prompt(*pickle.load(self.file))  # noqa: S301 - this process wrote it
 
+
+@dataclass(slots=True)
+class Scratch:
+    """The folder of one run, with the files that it has open there."""
+
+    folder: Path
+    open: list[BinaryIO] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Make the folder anew: what a killed run left in it is removed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, mode=0o700)
+
+    def prompts(self, key: str) -> PromptFile:
+        """Return a new file for the prompts of a chunk."""
+        return PromptFile(self.create(f"{key}.prompts", "w+b"))
+
+    def create(self, name: str, mode: str = "wb") -> BinaryIO:
+        """Create a file, to be closed by `remove` at the latest."""
+        file = cast("BinaryIO", (self.folder / name).open(mode, buffering=2**18))
+        self.open.append(file)
+        return file
+
+    def remove(self, file: BinaryIO) -> None:
+        """Close and remove a file."""
+        file.close()
+        self.open.remove(file)
+        Path(file.name).unlink(missing_ok=True)
+
     def close(self) -> None:
-        """Remove the file."""
-        self.file.close()
-        self.path.unlink(missing_ok=True)
+        """Remove all of it."""
+        for file in self.open:
+            file.close()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -194,7 +194,7 @@ class Settling:
             if index in lines:
                 text = f"{ERROR_TEXTS[ErrorCode.INVALID_REQUEST]} ({lines[index]})."
                 yield settled_row(prompt, RowError(ErrorCode.INVALID_REQUEST, text, 400, 1))
-            elif lines:
+            elif lines or self.ended.decision.move is Move.HALVE:
                 self.again(index, prompt, False)
             else:
                 settled = self.retried(index, prompt, not_run())

@@ -23,6 +23,9 @@ TOKEN_LIMIT = "token_limit_exceeded"  # noqa: S105 - a code, not a secret
 #: A line problem of more rows than this is a fault of every line.
 SAME_PROBLEMS = 20
 
+#: After this many refusals in about an hour, a chunk is too large by itself.
+MOST_REFUSALS = 8
+
 #: How often something is looked for that the service does not find yet.
 MOST_LOOKS = 5
 
@@ -36,6 +39,7 @@ class Move(Enum):
     WAIT_FOR_QUOTA = "wait_for_quota"
     WAIT_FOR_FILE = "wait_for_file"
     READ_RESULTS = "read_results"
+    HALVE = "halve"  # the service refuses the chunk for its tokens again and again
     DROP_LINES = "drop_lines"  # the service refuses the file for some of its lines
     STOP = "stop"
 

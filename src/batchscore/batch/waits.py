@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+#: Calls a second to the files and batches of one resource: with hundreds of batches, below what any service
+#: allows.
+CALLS_PER_SECOND = 5.0
+
 #: A batch that is older is looked at less often.
 HOUR = 3600.0
 
@@ -18,7 +22,7 @@ class Waits:
     with a file shows within seconds. `look_again`: until a batch that may have been made is looked for again,
     for a list may lag. `file`: until a file is looked for again that the service does not find yet. `quota`
     and `longest_quota`: until a batch is made again that was refused for its tokens; the service frees tokens
-    late. `turn`: between two looks at whether a chunk may be sent.
+    late. `turn`: between two looks at whether a chunk may be sent. No more than `calls_per_second` are sent.
     """
 
     first_look: float = 2.0
@@ -30,6 +34,7 @@ class Waits:
     quota: float = 60.0
     longest_quota: float = 600.0
     turn: float = 0.2
+    calls_per_second: float = CALLS_PER_SECOND
 
     def next_look(self, seconds: float, age: float) -> float:
         """Return the wait after one of `seconds`, for a batch of this age."""

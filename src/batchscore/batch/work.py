@@ -16,6 +16,7 @@ from batchscore.batch.build import ChunkWork
 from batchscore.batch.submit import (
     CLOCK_SECONDS,
     MOST_LOOKS,
+    MOST_REFUSALS,
     Decision,
     Move,
     after_end,
@@ -34,6 +35,10 @@ from batchscore.provider.traits import Traits
 
 class Left(Exception):  # noqa: N818 - not an error
     """A chunk stays as it is: the run stops, or it does not wait."""
+
+
+class TooLarge(Exception):  # noqa: N818 - not an error
+    """A chunk has more tokens than the service allows at all."""
 
 
 @dataclass(slots=True)
@@ -94,6 +99,8 @@ async def bring_to_end(desk: Desk, work: ChunkWork) -> Ended | None:
         return Ended(work, decision, tuple(await fetch(desk, work)))
     except Left:
         return None
+    except TooLarge:
+        return Ended(work, Decision(Move.HALVE))
     except CallFailed as failure:
         raise run_error(failure) from None
 
@@ -236,18 +243,22 @@ async def cancel_others(desk: Desk, others: tuple[BatchState, ...]) -> None:
 
 async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
     """Wait until a chunk that was refused for its tokens may be sent again."""
-    desk.budget.refuse(work.chunk.key)
-    if desk.budget.refusals == 1:
+    budget, chunk = desk.budget, work.chunk
+    if budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key) and chunk.rows > 1:
+        budget.release(chunk.key)
+        raise TooLarge
+    budget.refuse(chunk.key)
+    if budget.refusals == 1:
         desk.notice(
             "The service's limit of tokens in batches is reached. The next batch is sent when others have "
             "ended; they may belong to others who use the account."
         )
     if desk.no_wait:
         raise Left
-    await desk.sleep(desk.waits.after_refusals(desk.budget.refusals))
-    while not desk.budget.has_room(work.chunk.key, work.chunk.tokens):
+    await desk.sleep(desk.waits.after_refusals(budget.refusals))
+    while not budget.has_room(chunk.key, chunk.tokens):
         await desk.sleep(desk.waits.turn)
-    desk.budget.add(work.chunk.key, work.chunk.tokens)
+    budget.add(chunk.key, chunk.tokens)
 
 
 async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:

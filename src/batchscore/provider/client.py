@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -23,10 +23,6 @@ from batchscore.endpoint.target import Target
 from batchscore.errors import SettingsError, setting_name
 from batchscore.provider.batch_object import name_of
 from batchscore.task import Task
-
-#: Calls a second to one resource. Azure asks for a minute between two looks at a batch; a hundred batches and
-#: their files stay far below what either service allows.
-CALLS_PER_SECOND = 5.0
 
 #: An upload of 200 MB over a slow line takes minutes; any other call, seconds.
 CALL_SECONDS = 60.0
@@ -85,8 +81,8 @@ class ControlPlane:
     credentials: FixedCredentials | TokenCredentials
     patience_seconds: float
     sleep: Callable[[float], Awaitable[None]]
+    pace: AsyncLimiter
     simulated: bool = False
-    pace: AsyncLimiter = field(default_factory=lambda: AsyncLimiter(CALLS_PER_SECOND, 1.0))
 
     async def once(self, what: str, call: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
         """Make a call one time; `call` gets the headers that sign it. Raises `CallFailed`.
@@ -166,6 +162,7 @@ async def open_control_plane(
     *,
     patience_seconds: float,
     sleep: Callable[[float], Awaitable[None]],
+    calls_per_second: float,
 ) -> AsyncIterator[ControlPlane]:
     """Give the control plane of the resource that `target` belongs to, open while the block runs."""
     address, query = control_address(target, task)
@@ -191,5 +188,7 @@ async def open_control_plane(
             timeout=CALL_SECONDS,
             http_client=http,
         )
-        planes.append(ControlPlane(client, credentials_for(target, environ), patience_seconds, sleep))
+        pace = AsyncLimiter(calls_per_second, 1.0)
+        signed = credentials_for(target, environ)
+        planes.append(ControlPlane(client, signed, patience_seconds, sleep, pace))
         yield planes[0]

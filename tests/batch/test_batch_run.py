@@ -1,0 +1,297 @@
+"""Whole runs through the Batch API against the simulator, which counts what it executes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchscore.errors import ExitCode, SettingsError, UsageError
+from batchscore.simulator.batch.faults import LINE_FAULTS
+from conftest import BatchRun, records, write_rows
+from simulated import Project
+
+ROWS = 47
+
+
+def executed(project: Project) -> Counter[int]:
+    """Return how many ids were executed how often, without our probes."""
+    return Counter(count for name, count in project.executions().items() if not name.endswith("-probe"))
+
+
+def check_whole(project: Project, rows: int = ROWS, task: str = "chat") -> dict[int, dict[str, Any]]:
+    """Check that each row has one record, and that no id was executed twice."""
+    found = records(task)
+    assert sorted(found) == list(range(rows))
+    assert set(executed(project)) <= {1}
+    assert not list(Path("out/.batchscore/batches").rglob("*.json"))
+    assert project.books().files == 0
+    return found
+
+
+@pytest.mark.parametrize("task", ["chat", "completions", "embeddings", "responses"])
+def test_records_are_those_of_live_requests(score: BatchRun, project: Project, task: str) -> None:
+    write_rows(ROWS)
+    given = {"task": task, "model": "text-embedding-3-small"} if task == "embeddings" else {"task": task}
+    result = score(**given)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project, task=task)
+    assert executed(project) == {1: ROWS}
+    assert project.books().calls["create"] == 2, "a canary, and the others"
+    score(**given, via="live", output="live")
+    assert found == records(task, "live")
+    assert result.statistics.prompt_tokens > 0
+
+
+@pytest.mark.parametrize("api_version", [None, "2024-10-21"])
+def test_both_surfaces_of_azure_take_chat_and_not_embeddings(
+    score: BatchRun, project: Project, api_version: str | None
+) -> None:
+    write_rows(25)
+    azure = {"endpoint": f"{score.endpoint}/openai/v1" if api_version is None else score.endpoint}
+    azure |= {"api_version": api_version} if api_version else {}
+    assert score(**azure).exit_code is ExitCode.DONE
+    check_whole(project, 25)
+    with pytest.raises(SettingsError, match=r"takes chat.* not embeddings"):
+        score(task="embeddings", output="other", **azure)
+    assert project.books().calls["upload"] == 2
+
+
+@pytest.mark.parametrize("happened", [True, False])
+@pytest.mark.parametrize("lost", [{"drop": True}, {"status": 500}, {"status": 429}])
+@pytest.mark.parametrize("skip", [0, 1])
+def test_a_creation_whose_reply_is_lost_is_not_made_twice(
+    score: BatchRun, project: Project, lost: dict[str, Any], skip: int, *, happened: bool
+) -> None:
+    project.will("create", skip=skip, happened=happened, **lost)
+    write_rows(ROWS)
+    assert score().exit_code is ExitCode.DONE
+    check_whole(project)
+    assert executed(project) == {1: ROWS}
+    assert project.books().happened["create"] == 2
+    assert project.books().calls["create"] == 2 + (not happened)
+
+
+def test_a_batch_that_surfaces_late_is_noticed_and_cancelled(score: BatchRun, project: Project) -> None:
+    project.set_rules(batch_hidden=0.6, in_progress=1.5)
+    project.will("create", drop=True, happened=True)
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+    assert project.books().happened["create"] == 2
+    assert "Two batches were made of one file." in score.said
+    states = Counter(batch["status"] for batch in project.books().batches)
+    assert states == {"completed": 1, "cancelled": 1} or states["completed"] == 2
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_an_upload_whose_reply_is_lost_is_repeated(
+    score: BatchRun, project: Project, *, happened: bool
+) -> None:
+    project.will("upload", drop=True, happened=happened)
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+    assert executed(project) == {1: 10}
+
+
+@pytest.mark.parametrize("fault", LINE_FAULTS)
+def test_each_odd_line_costs_at_most_its_row(score: BatchRun, project: Project, fault: str) -> None:
+    project.will_spoil(line=fault, share=0.3, times=9, size=20_000)
+    write_rows(ROWS)
+    result = score(error_threshold=0.5)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project)
+    errors = Counter(record["error"]["code"] for record in found.values() if "error" in record)
+    sent_again = {"status_zero", "missing", "foreign_id", "null_id", "cut_off", "not_json", "error_text"}
+    expected = {"content_filter": "content_filter", "context_length": "input_too_long"}
+    if fault in expected:
+        assert set(errors) == {expected[fault]}
+    elif fault == "refused_in_output":
+        assert set(errors) == {"invalid_request"}
+    elif fault in sent_again:
+        assert set(errors) <= {"server_error", "invalid_request"}
+    else:
+        assert not errors
+    said = {"foreign_id": "of no row", "null_id": "of no row", "duplicate": "repeated"}
+    said |= {"different_duplicate": "second, different", "not_json": "unreadable"}
+    assert said.get(fault, "") in score.said
+    assert "parcel" not in score.said
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "rate_limited"), (500, "server_error")])
+def test_rows_are_sent_again_until_the_last_round(
+    score: BatchRun, project: Project, status: int, code: str
+) -> None:
+    write_rows(ROWS, {7: "poison seven", 30: "poison thirty"})
+    project.will_spoil(when_contains="poison seven", status=status, times=1)
+    project.will_spoil(when_contains="poison thirty", status=status)
+    result = score(batch_rounds=3)
+    assert result.exit_code is ExitCode.ROWS_FAILED
+    found = check_whole(project)
+    assert "chat" in found[7]
+    error = found[30]["error"]
+    assert (error["code"], error["status"], error["attempts"]) == (code, status, 3)
+    project.drop_faults()
+    assert score().exit_code is ExitCode.DONE, "the same command sends it again"
+
+
+def test_what_an_expired_batch_leaves_is_sent_again(score: BatchRun, project: Project) -> None:
+    project.set_rules(done_at_most=0.6, window=0)
+    write_rows(ROWS)
+    result = score(batch_rounds=2, error_threshold=1.0 * ROWS)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project)
+    errors = [record["error"]["code"] for record in found.values() if "error" in record]
+    assert 0 < len(errors) < ROWS / 2
+    assert set(errors) == {"server_error"}
+
+
+@pytest.mark.parametrize("at_create", [True, False])
+def test_the_limit_of_tokens_is_waited_for(score: BatchRun, project: Project, *, at_create: bool) -> None:
+    project.set_rules(enqueued_tokens=300, quota_at_create=at_create, in_progress=0.6)
+    write_rows(60)
+    assert score(batch_tokens=1600).exit_code is ExitCode.DONE
+    check_whole(project, 60)
+    assert executed(project) == {1: 60}
+    assert "limit of tokens" in score.said
+
+
+def test_a_chunk_that_is_always_too_large_is_halved(score: BatchRun, project: Project) -> None:
+    project.set_rules(enqueued_tokens=900)
+    write_rows(60)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    check_whole(project, 60)
+    assert executed(project) == {1: 60}
+
+
+def test_a_wrong_parameter_costs_a_canary_and_no_more(score: BatchRun, project: Project) -> None:
+    write_rows(500)
+    result = score(param={"top_logprobs": 99})
+    assert result.exit_code is ExitCode.ACTION_NEEDED
+    assert "probably wrong" in str(result.outcome.stopped_by)
+    assert project.books().calls["create"] == 1
+    assert executed(project).total() <= 20
+    assert not records()
+    result = score()
+    assert result.exit_code is ExitCode.DONE, "with other parameters it starts again"
+    assert sorted(records()) == list(range(500))
+
+
+def test_a_parameter_that_needs_another_name_is_renamed(score: BatchRun, project: Project) -> None:
+    write_rows(30)
+    result = score(model="my-o3-deployment", max_tokens=50)
+    assert result.exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(30))
+
+
+def stop_at(words: str) -> Any:
+    def on_notice(text: str, run: Any) -> None:
+        if words in text:
+            run.conditions.stop.request()
+
+    return on_notice
+
+
+def test_a_stopped_run_leaves_batches_running_and_the_same_command_continues(
+    score: BatchRun, project: Project
+) -> None:
+    write_rows(200)
+    score.on_notice = stop_at("completed")  # the canary has ended
+    assert score(rows_per_part=30).exit_code is ExitCode.CONTINUE_LATER
+    project.set_rules(in_progress=None)
+    score.on_notice = stop_at("Stopping")
+    assert score(rows_per_part=30, deadline="1s").exit_code is ExitCode.CONTINUE_LATER
+    assert "180 rows in 1 batch keep running at the service. Run the same command again" in score.said
+    with pytest.raises(SettingsError, match=r"180 rows in 1 batch of this output wait .* paid for again"):
+        score(rows_per_part=30, via="live")
+    with pytest.raises(SettingsError, match="would lose what they cost"):
+        score(rows_per_part=30, overwrite=True)
+    result = score(rows_per_part=30, deadline="1s", output="out")
+    assert project.books().calls["create"] == 2
+    project.set_rules(in_progress=0)
+    result = score(rows_per_part=30)
+    assert result.exit_code is ExitCode.DONE
+    check_whole(project, 200)
+    assert executed(project) == {1: 200}
+
+
+def test_without_waiting_each_start_goes_one_step(score: BatchRun, project: Project) -> None:
+    project.stop_clock()
+    project.set_rules(validating=10, in_progress=600, finalizing=10)
+    write_rows(100)
+    codes = []
+    for _ in range(6):
+        codes.append(score(no_wait=True).exit_code)
+        project.advance(1000)
+    assert codes == [4, 4, 0, 0, 0, 0]
+    check_whole(project, 100)
+    assert executed(project) == {1: 100}
+
+
+def test_reads_that_fail_and_cut_downloads_cost_nothing(score: BatchRun, project: Project) -> None:
+    for kind in ("list_batches", "get_batch", "get_file", "list_files", "delete_file"):
+        project.will(kind, times=1, status=503)
+        project.will(kind, times=1, drop=True)
+    project.will("download", cut_after=2000)
+    project.will("download", status=502)
+    write_rows(ROWS)
+    assert score().exit_code is ExitCode.DONE
+    check_whole(project)
+    assert executed(project) == {1: ROWS}
+
+
+def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(30)
+    assert score(deadline="1s", no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    write_rows(30, {3: "Something else."})
+    project.set_rules(in_progress=0)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    check_whole(project, 30)
+    assert executed(project) == {1: 31}
+
+
+def test_other_parameters_do_not_mix_with_open_batches(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(30)
+    score(deadline="1s")
+    assert score.notices
+    result = score(temperature=0.5, deadline="5s")
+    assert "with other parameters" in str(result.outcome.stopped_by)
+    assert project.books().calls["create"] == 1
+
+
+def test_a_batch_that_is_gone_is_said_and_not_paid_for_again(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(30)
+    score(deadline="1s", no_canary=True)
+    other = replace(score, key=score.key + "-other")
+    result = other(no_canary=True)
+    assert result.exit_code is ExitCode.ACTION_NEEDED
+    assert "is not there (404). Use the key of the project" in str(result.outcome.stopped_by)
+    assert project.books().calls["create"] == 1
+
+
+def test_a_service_without_a_list_is_refused(score: BatchRun, project: Project) -> None:
+    project.set_rules(listing=False)
+    write_rows(3)
+    result = score()
+    assert "does not list its batches" in str(result.outcome.stopped_by)
+    assert project.books().calls.get("upload", 0) == 0
+
+
+@pytest.mark.parametrize("flags", [{"dedup": True}, {"incremental": True}, {"on_long_input": "truncate"}])
+def test_what_batches_do_not_take_is_refused(score: BatchRun, flags: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=re.escape("via batch does not take")):
+        score(**flags)
+
+
+def test_files_can_be_kept(score: BatchRun, project: Project) -> None:
+    write_rows(5)
+    assert score(keep_batch_files=True).exit_code is ExitCode.DONE
+    assert project.books().files == 2
