@@ -57,9 +57,8 @@ class BatchRun:
 
         settings = resolve_settings(given, environ={}).settings
         run = prepare(settings, self.inputs, environ={"BATCHSCORE_API_KEY": self.key}, listen=listen)
-        run.waits = self.waits
         with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
-            run.score(lock)
+            run.score(lock, self.waits)
             return run.finish()
 
     @property

@@ -19,7 +19,7 @@ from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import MOST_OUTPUT_BYTES, Size
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.scratch import Scratch
-from batchscore.batch.waits import CALLS_PER_SECOND, Waits
+from batchscore.batch.waits import Waits
 from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import ServiceRefused, SettingsError, setting_name
@@ -37,6 +37,9 @@ from batchscore.settings.slices import BatchSettings
 #: Seconds that a call which makes a batch has to finish after the run is stopped.
 DRAIN_SECONDS = 20.0
 
+#: Seconds after which a file is not removed at the service: it expires there.
+PATIENCE_SECONDS = 30.0
+
 #: Part of the token budget that one chunk may use, so that several run at once.
 PART_OF_BUDGET = 4
 
@@ -46,8 +49,10 @@ AROUND_BYTES, VECTOR_BYTES, TEXT_BYTES = 1500, 16_400, 4000
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a batch engine works with: durable records in the output, bulky files in `scratch`, and time."""
+    """What a batch engine works with: a service, durable records, bulky files in `scratch`, and time."""
 
+    endpoint: Endpoint
+    environ: Mapping[str, str]
     chunks: Chunks
     scratch: Path
     waits: Waits
@@ -83,17 +88,16 @@ def predicted_bytes(settings: BatchSettings) -> int:
 @asynccontextmanager
 async def open_batch_engine(
     settings: BatchSettings,
-    endpoint: Endpoint,
     around: Surroundings,
     source: Iterator[Prompt | Settled],
     *,
-    environ: Mapping[str, str],
     listen: Listen,
     stop: asyncio.Event,
     dimensions: int | None = None,
 ) -> AsyncIterator[BatchEngine]:
     """Give an engine over `source` whose connections are open while the block runs."""
-    traits, task, target = check_batch(settings, [endpoint]), settings.task, endpoint.target
+    traits, task = check_batch(settings, [around.endpoint]), settings.task
+    target = around.endpoint.target
 
     def notice(text: str) -> None:
         listen(Notice(text))
@@ -141,7 +145,7 @@ async def open_batch_engine(
             open_control_plane(
                 target,
                 task,
-                environ,
+                around.environ,
                 patience_seconds=settings.max_outage,
                 sleep=sleep,
                 calls_per_second=around.waits.calls_per_second,
@@ -186,7 +190,7 @@ async def open_batch_engine(
             needs_canary=not proven.is_set(),
         )
         yield BatchEngine(
-            name=endpoint.name,
+            name=around.endpoint.name,
             source=source,
             desk=desk,
             builder=builder,
@@ -213,22 +217,20 @@ async def require_batches(plane: ControlPlane, traits: Traits) -> None:
         )
 
 
-async def remove_published(
-    settings: BatchSettings, endpoint: Endpoint, chunks: Chunks, *, environ: Mapping[str, str], listen: Listen
-) -> None:
+async def remove_published(settings: BatchSettings, around: Surroundings, listen: Listen) -> None:
     """Forget the chunks whose rows are all published, and remove their files at the service."""
-    settled = [chunk for chunk in chunks.read_all() if chunk.step is Step.SETTLED]
+    settled = [chunk for chunk in around.chunks.read_all() if chunk.step is Step.SETTLED]
     if not settled:
         return
     if not settings.keep_batch_files:
         kept = 0
         plane = open_control_plane(
-            endpoint.target,
+            around.endpoint.target,
             settings.task,
-            environ,
-            patience_seconds=30.0,
+            around.environ,
+            patience_seconds=PATIENCE_SECONDS,
             sleep=asyncio.sleep,
-            calls_per_second=CALLS_PER_SECOND,
+            calls_per_second=around.waits.calls_per_second,
         )
         async with plane as opened:
             for chunk in settled:
@@ -240,4 +242,4 @@ async def remove_published(
         if kept:
             listen(Notice(f"{kept:,} files of batches were not removed at the service; they expire there."))
     for chunk in settled:
-        chunks.remove(chunk)
+        around.chunks.remove(chunk)

@@ -44,3 +44,7 @@ class Waits:
         """Return the wait after this many refusals in a row, with a random part."""
         longest: float = min(self.quota * 2 ** (min(refusals, 30) - 1), self.longest_quota)
         return longest * random.uniform(1.0, 1.2)  # noqa: S311 - not for secrets
+
+
+#: The waits for real services.
+PATIENT = Waits()

@@ -32,7 +32,7 @@ UNKNOWN_LOOKS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
+class UploadedFile:
     """A file at the service. `bytes` is 0 if it does not say."""
 
     id: str
@@ -41,11 +41,11 @@ class StoredFile:
     status: str
 
 
-def stored_file(found: Any) -> StoredFile:
+def uploaded_file(found: Any) -> UploadedFile:
     """Return a file as its object says; raises `Unknown` if the reply was something else."""
     given = fields_of(found)
     name, status = text_of(given.get("filename")), text_of(given.get("status")).lower()
-    file = StoredFile(text_of(given.get("id")), name, whole(given.get("bytes")), status)
+    file = UploadedFile(text_of(given.get("id")), name, whole(given.get("bytes")), status)
     if not file.id:
         raise Unknown("a file: the reply is no file")
     return file
@@ -53,13 +53,13 @@ def stored_file(found: Any) -> StoredFile:
 
 async def upload(
     plane: ControlPlane, path: Path, name: str, *, purpose: str, expires_seconds: int | None
-) -> StoredFile:
+) -> UploadedFile:
     """Upload a file once; `name` must end in .jsonl. Raises `CallFailed`."""
     expiry: Any = openai.omit
     if expires_seconds is not None:
         expiry = {"anchor": "created_at", "seconds": expires_seconds}
 
-    async def call(headers: Mapping[str, str]) -> StoredFile:
+    async def call(headers: Mapping[str, str]) -> UploadedFile:
         # As a path, the SDK would read all of it into memory.
         with path.open("rb") as content:
             found = await plane.client.files.create(
@@ -70,17 +70,17 @@ async def upload(
                 extra_headers=headers,
                 timeout=UPLOAD_SECONDS,
             )
-        return stored_file(found)
+        return uploaded_file(found)
 
     return await plane.once("the upload", call)
 
 
-async def find_uploads(plane: ControlPlane, name: str, *, purpose: str) -> list[StoredFile]:
+async def find_uploads(plane: ControlPlane, name: str, *, purpose: str) -> list[UploadedFile]:
     """Return the files of this name, newest first; a service without a list has none."""
 
-    async def call(headers: Mapping[str, str]) -> list[StoredFile]:
+    async def call(headers: Mapping[str, str]) -> list[UploadedFile]:
         pages = plane.client.files.list(purpose=purpose, extra_headers=headers)
-        return [stored_file(each) async for each in pages if each.filename == name]
+        return [uploaded_file(each) async for each in pages if each.filename == name]
 
     try:
         return await plane.repeat("the list of files", call)
@@ -88,7 +88,7 @@ async def find_uploads(plane: ControlPlane, name: str, *, purpose: str) -> list[
         return []
 
 
-async def wait_until_usable(plane: ControlPlane, file: StoredFile) -> StoredFile:
+async def wait_until_usable(plane: ControlPlane, file: UploadedFile) -> UploadedFile:
     """Wait until a batch may be made of a file; the returned one may be broken. Raises `CallFailed`."""
     unknown = 0
     while file.status not in USABLE | BROKEN:
@@ -102,11 +102,11 @@ async def wait_until_usable(plane: ControlPlane, file: StoredFile) -> StoredFile
     return file
 
 
-async def look(plane: ControlPlane, file: str) -> StoredFile:
+async def look(plane: ControlPlane, file: str) -> UploadedFile:
     """Return one file as it is now. Raises `CallFailed`."""
 
-    async def call(headers: Mapping[str, str]) -> StoredFile:
-        return stored_file(await plane.client.files.retrieve(file, extra_headers=headers))
+    async def call(headers: Mapping[str, str]) -> UploadedFile:
+        return uploaded_file(await plane.client.files.retrieve(file, extra_headers=headers))
 
     return await plane.repeat("a look at a file", call)
 

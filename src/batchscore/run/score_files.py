@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from batchscore.batch.waits import Waits
+from batchscore.batch.waits import PATIENT, Waits
 from batchscore.endpoint.describe import destination_text
 from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
@@ -39,7 +39,7 @@ from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.run_records import RecordedFile
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
-from batchscore.output.submitted import Chunks, chunk_folder, refuse_submitted, scratch_of
+from batchscore.output.submitted import refuse_submitted
 from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.plan.survey import Survey, check_output, survey
@@ -60,7 +60,7 @@ from batchscore.run.incremental import (
     end_changes,
     hidden_input,
 )
-from batchscore.run.job import Job, RunningEngine
+from batchscore.run.job import Job
 from batchscore.run.prompt_source import PromptSource, announce_lost
 from batchscore.run.record import (
     RunCall,
@@ -76,9 +76,9 @@ from batchscore.run.record import (
     write_start,
 )
 from batchscore.run.stop import Stop, StopConditions, stop_conditions
+from batchscore.run.via_batch import ViaBatch, check_via
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import (
-    BatchSettings,
     EndpointSettings,
     OutputSettings,
     RecordSettings,
@@ -145,10 +145,7 @@ def prepare(
     surveyed = survey(inputs, settings, output=output.named)
     check_output(settings, surveyed, output)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
-    if settings.via == "batch" and not settings.simulate:
-        from batchscore.batch.open import check_batch  # noqa: PLC0415 - the SDK takes half a second to load
-
-        check_batch(cut(BatchSettings, settings), endpoints)
+    check_via(settings, endpoints)
     name = run_name(conditions.started, shared_output=settings.shared_output)
     call = RunCall(name, tuple(inputs), command)
     return Run(call, settings, environ, listen, output, surveyed, endpoints, conditions)
@@ -184,10 +181,9 @@ class Run:
     outcome: RunEnd = field(init=False)
     changes: Changes | None = None
     file_written: bool = False
-    waits: Waits = field(default_factory=Waits)
 
-    def score(self, lock: Lock) -> None:
-        """Score the files into the locked output."""
+    def score(self, lock: Lock, waits: Waits = PATIENT) -> None:
+        """Score the files into the locked output; `waits` are those of batches."""
         settings, survey = self.settings, self.survey
         for_output = cut(OutputSettings, settings)
         fingerprint = fingerprint_of(cut(RecordSettings, settings), self.output)
@@ -213,7 +209,7 @@ class Run:
         with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as simulator:
             if simulator is not None:
                 self.endpoints = [simulator]
-            self.outcome = run_on_fast_loop(self.work(ledger, lock))
+            self.outcome = run_on_fast_loop(self.work(ledger, lock, waits))
         visible, names = ledger, list(self.survey.places)
         if isinstance(ledger, NextLedger):
             visible = ledger.visible
@@ -268,7 +264,7 @@ class Run:
         )
         write_start(self.start, files, one_file=self.output.file is not None)
 
-    async def work(self, ledger: Ledger, lock: Lock) -> RunEnd:
+    async def work(self, ledger: Ledger, lock: Lock, waits: Waits) -> RunEnd:
         """Run the job on this loop, with everything that may stop it."""
         conditions, stop, settings = self.conditions, self.conditions.stop, self.settings
         loop = asyncio.get_running_loop()
@@ -283,17 +279,17 @@ class Run:
         lock.when_lost = on_lost_lock
         listen = conditions.before(self.hear)
         source = PromptSource(self.survey, ledger, listen, settings.retry_errors, settings.limit)
-        task, seconds = TASKS[settings.task], conditions.drain_seconds
-        opens = self.open_engine if settings.via == "live" else self.open_batch_engine
-        job = Job(task, source, ledger, opens, listen, stop, seconds)
+        batches = ViaBatch(settings, self.endpoints[0], self.environ, self.layout, waits)
+        opens = batches.open_engine if settings.via == "batch" else self.open_engine
+        job = Job(TASKS[settings.task], source, ledger, opens, listen, stop, conditions.drain_seconds)
         with stop_on_signals(stop, self.hear):
             async with (
                 conditions.watch_deadline(self.hear),
                 announce_expected(settings, self.survey, listen),
             ):
                 files = await job.run()
-                if settings.via == "batch":
-                    await self.remove_published()
+                if settings.via == "batch" and not stop.failed:  # then what is in journals is published
+                    await batches.remove_published(self.hear)
         end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids)
         # A condition that was met by the very last rows has stopped nothing.
         return end if stop.failed or end.unfinished else replace(end, stopped_by=None)
@@ -302,26 +298,6 @@ class Run:
     def open_engine(self) -> Callable[..., AbstractAsyncContextManager[Engine]]:
         """The function that opens this run's engine over a source of prompts."""
         return partial(open_engine, cut(RequestSettings, self.settings), self.endpoints, environ=self.environ)
-
-    @property
-    def open_batch_engine(self) -> Callable[..., AbstractAsyncContextManager[RunningEngine]]:
-        """The function that opens this run's batch engine over a source of prompts."""
-        # The SDK takes half a second to load.
-        from batchscore.batch.open import Surroundings, open_batch_engine  # noqa: PLC0415
-
-        scratch = scratch_of(self.layout, self.settings.scratch_dir)
-        around = Surroundings(Chunks(chunk_folder(self.layout)), scratch, self.waits)
-        chosen = cut(BatchSettings, self.settings)
-        return partial(open_batch_engine, chosen, self.endpoints[0], around, environ=self.environ)
-
-    async def remove_published(self) -> None:
-        """Remove what the service holds of batches whose rows are published."""
-        from batchscore.batch.open import remove_published  # noqa: PLC0415
-
-        if self.conditions.stop.failed:  # maybe what is in journals could not be published
-            return
-        chosen, chunks = cut(BatchSettings, self.settings), Chunks(chunk_folder(self.layout))
-        await remove_published(chosen, self.endpoints[0], chunks, environ=self.environ, listen=self.hear)
 
     def require_answer(self) -> None:
         """Send one short text with the run's own parameters before paid scores are discarded for new ones.

@@ -314,9 +314,8 @@ def check_output(chosen: Settings) -> None:
     refuse(chosen.incremental and chosen.limit is not None, message)
 
 
-#: Settings that have no effect on batches, or no meaning for them yet.
+#: Settings that batches do not take yet, and those that only they have.
 NOT_IN_BATCHES = ("dedup", "incremental", "shared_output", "schema_feedback")
-#: Settings that only batches have.
 ONLY_IN_BATCHES = ("batch_tokens", "no_canary", "no_wait", "keep_batch_files")
 
 

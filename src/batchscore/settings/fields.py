@@ -6,19 +6,16 @@ settings; `endpoint.credentials` finds them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from batchscore.settings.checks import ANSWER_PARAMS, check, check_required, check_together
+from batchscore.settings.checks import check, check_required, check_together
 from batchscore.settings.declare import REQUIRED, setting
+from batchscore.settings.derived import all_params, limit_of_answers, named_params, reading_settings
 from batchscore.settings.prices import token_cost
 from batchscore.task import TASKS
-
-#: Names of models that refuse `max_tokens` (Azure's page on reasoning models, seen 2026-09).
-COMPLETION_TOKEN_MODELS = re.compile(r"(^|[/:])(o\d|gpt-5)", re.IGNORECASE)
 
 #: Declare a setting that help and docs show under this heading.
 of_work, of_endpoint, of_prompt, of_input, of_records, of_pace, of_batch, of_bounds = (
@@ -301,21 +298,16 @@ class Settings:
         "Maximum size of a row in bytes, to bound memory; a larger row fails.", default=16 * 2**20, lowest=1
     )
     batch_tokens: int | None = of_batch(
-        "Maximum tokens of prompts in batches that have not ended. Default: the service's limit, found from "
-        "its refusals.",
-        lowest=1,
+        "Maximum prompt tokens in batches that have not ended. Default: found from refusals.", lowest=1
     )
     batch_rounds: int = of_batch(
-        "Maximum number of batches that a row is sent in, if the service fails to answer it.",
-        default=3,
-        lowest=1,
+        "Maximum number of batches that a row is sent in, if they do not answer it.", default=3, lowest=1
     )
     batch_price_factor: float = of_batch(
         "Price of a token in a batch, as a fraction of the live price.", default=0.5, lowest=0, highest=1
     )
     no_canary: bool = of_batch(
-        "Send all batches at once. Default: the first one has 20 rows, and the others follow when the "
-        "service has answered it.",
+        "Send all batches at once. Default: first one of 20 rows, and the others when it is answered.",
         default=False,
     )
     no_wait: bool = of_batch(
@@ -373,41 +365,17 @@ class Settings:
     @property
     def api_params(self) -> dict[str, Any]:
         """The API parameters of every request: those with a setting of their own, and those of `param`."""
-        task = TASKS[self.task]
-        chosen = dict(task.default_params)
-        if self.dimensions is not None:
-            chosen["dimensions"] = self.dimensions
-        if self.max_tokens is not None:
-            renamed = COMPLETION_TOKEN_MODELS.search(self.model)
-            chosen[task.answer_limits[-1 if renamed else 0]] = self.max_tokens
-        chosen |= self.params
-        # Null leaves out what is sent by default, for services that do not know it.
-        omitted = [name for name in task.default_params if chosen[name] is None]
-        return {name: value for name, value in chosen.items() if name not in omitted}
+        return all_params(self)
 
     @property
     def params(self) -> dict[str, Any]:
         """The API parameters that are sent under the names they were set by."""
-        chosen: dict[str, Any] = {name: getattr(self, name) for name in ANSWER_PARAMS}
-        # As in JSON: a whole number has no fraction, and one text needs no list.
-        chosen = {
-            name: int(value) if isinstance(value, float) and value.is_integer() else value
-            for name, value in chosen.items()
-            if value not in (None, ())
-        }
-        if "stop" in chosen:
-            chosen["stop"] = self.stop[0] if len(self.stop) == 1 else list(self.stop)
-        if TASKS[self.task].system_key and "reasoning_effort" in chosen:
-            chosen["reasoning"] = {"effort": chosen.pop("reasoning_effort")}
-        return {**chosen, **self.param}
+        return named_params(self)
 
     @property
     def reading(self) -> dict[str, Any]:
         """The settings of reading that determine rows, if they are not the defaults."""
-        names = ("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet")
-        chosen = {name: getattr(self, name) for name in names if getattr(self, name) not in ("auto", None)}
-        plain = (("encoding", "utf-8"), ("no_header", False))
-        return {name: value for name, value in chosen.items() if (name, value) not in plain}
+        return reading_settings(self)
 
     @property
     def answers_per_row(self) -> int:
@@ -418,11 +386,7 @@ class Settings:
     @property
     def answer_tokens(self) -> float | None:
         """Maximum tokens per answer, `None` if no setting limits them."""
-        task = TASKS[self.task]
-        if task.answer == "vector":
-            return 0.0
-        bounds = [self.api_params.get(name) for name in reversed(task.answer_limits)]
-        return next((float(bound) for bound in bounds if isinstance(bound, int)), None)
+        return limit_of_answers(self)
 
     @property
     def charged_answer_tokens(self) -> float | None:

@@ -1,0 +1,61 @@
+"""How does a run send its rows through the service's Batch API? Live runs load none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batchscore.batch.waits import Waits
+from batchscore.endpoint.target import Endpoint
+from batchscore.output.layout import Layout
+from batchscore.output.submitted import Chunks, chunk_folder, scratch_of
+from batchscore.rows import Listen
+from batchscore.settings.fields import Settings
+from batchscore.settings.slices import BatchSettings, cut
+
+if TYPE_CHECKING:
+    from batchscore.batch.engine import BatchEngine
+    from batchscore.batch.open import Surroundings
+
+
+def check_via(settings: Settings, endpoints: Sequence[Endpoint]) -> None:
+    """Raise `SettingsError` if rows go in batches, and the service does not take such ones."""
+    if settings.via != "batch" or settings.simulate:
+        return
+    from batchscore.batch.open import check_batch  # noqa: PLC0415 - the SDK takes half a second to load
+
+    check_batch(cut(BatchSettings, settings), endpoints)
+
+
+@dataclass(frozen=True, slots=True)
+class ViaBatch:
+    """The batches of one run in one output."""
+
+    settings: Settings
+    endpoint: Endpoint
+    environ: Mapping[str, str]
+    layout: Layout
+    waits: Waits
+
+    @property
+    def around(self) -> Surroundings:
+        """What the batches work with."""
+        from batchscore.batch.open import Surroundings  # noqa: PLC0415
+
+        chunks = Chunks(chunk_folder(self.layout))
+        scratch = scratch_of(self.layout, self.settings.scratch_dir)
+        return Surroundings(self.endpoint, self.environ, chunks, scratch, self.waits)
+
+    def open_engine(self, source: Any, **given: Any) -> AbstractAsyncContextManager[BatchEngine]:
+        """Open the engine over a source of prompts."""
+        from batchscore.batch.open import open_batch_engine  # noqa: PLC0415
+
+        return open_batch_engine(cut(BatchSettings, self.settings), self.around, source, **given)
+
+    async def remove_published(self, listen: Listen) -> None:
+        """Remove what the service holds of batches whose rows are published."""
+        from batchscore.batch.open import remove_published  # noqa: PLC0415
+
+        await remove_published(cut(BatchSettings, self.settings), self.around, listen)
