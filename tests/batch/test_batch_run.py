@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from batchscore.errors import ExitCode, SettingsError, UsageError
+from batchscore.output.verify import verify_output
+from batchscore.report.page.make import write_report
 from batchscore.simulator.batch.faults import LINE_FAULTS
 from conftest import BatchRun, records, write_rows
 from simulated import Project
@@ -207,6 +209,11 @@ def test_a_stopped_run_leaves_batches_running_and_the_same_command_continues(
     score.on_notice = stop_at("Stopping")
     assert score(rows_per_part=30, deadline="1s").exit_code is ExitCode.CONTINUE_LATER
     assert "180 rows in 1 batch keep running at the service. Run the same command again" in score.said
+    write_report(Path("out"))
+    verified = verify_output(Path("out"))
+    assert (verified.exit_code, verified.submitted) == (ExitCode.CONTINUE_LATER, 180)
+    assert "180 rows in 1 batch wait for results" in verified.to_text()
+    assert "180 rows in 1 batch at the service" in Path("out/report.html").read_text()
     with pytest.raises(SettingsError, match=r"180 rows in 1 batch of this output wait .* paid for again"):
         score(rows_per_part=30, via="live")
     with pytest.raises(SettingsError, match="would lose what they cost"):

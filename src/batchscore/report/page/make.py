@@ -28,6 +28,7 @@ from batchscore.output.manifest import (
 )
 from batchscore.output.missing import RecordedFiles, recorded_files
 from batchscore.output.planted_links import refuse_links
+from batchscore.output.submitted import open_chunks, submitted_text
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
@@ -129,8 +130,14 @@ def gather_task(
     # For a file whose manifest was left out, the run's record has the same facts.
     unknown = max(unread - len(more), 0)
     problems += damaged_parts(folder, files, until)
+    submitted = ""
+    try:
+        chunks = open_chunks(Layout(folder, task, ""))
+        submitted = submitted_text(chunks) if chunks else ""
+    except OutputError as error:
+        problems.append(error.text)
     return TaskData(
-        task, runs, files, unknown, failures, vectors, answers, no_sample, bool(problems)
+        task, runs, files, unknown, failures, vectors, answers, no_sample, bool(problems), submitted
     ), problems
 
 
