@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import Any
 
-from conftest import BatchRun
+from batch_runs import BatchRun
 
 OF_OUTPUT = {"os.rename": 1, "os.remove": 0, "open": 0}
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from batch_runs import records, write_rows
 from batchscore.simulator import Running
-from conftest import records, write_rows
 from simulated import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.crash, pytest.mark.timeout(1200)]

@@ -10,14 +10,20 @@ from typing import Any
 
 import pytest
 
+from batch_runs import BatchRun, records, write_rows
 from batchscore.errors import ExitCode, SettingsError, UsageError
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
+from batchscore.simulator import Running
 from batchscore.simulator.batch.faults import LINE_FAULTS
-from conftest import BatchRun, records, write_rows
 from simulated import Project
 
 ROWS = 47
+
+
+@pytest.fixture
+def score(simulator: Running, project: Project) -> BatchRun:
+    return BatchRun(simulator.endpoint, project.key)
 
 
 def executed(project: Project) -> Counter[int]:

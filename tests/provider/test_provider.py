@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,14 @@ from batchscore.endpoint.target import Target, resolve_target
 from batchscore.errors import SettingsError
 from batchscore.provider import batches, files
 from batchscore.provider.batch_object import BatchState, batch_state
-from batchscore.provider.client import ControlPlane, NotThere, Refused, Unknown, control_address
+from batchscore.provider.client import (
+    ControlPlane,
+    NotThere,
+    Refused,
+    Unknown,
+    control_address,
+    open_control_plane,
+)
 from batchscore.provider.traits import AZURE_V1, COMPATIBLE, OPENAI, traits_of
 from batchscore.simulator import Running
 from batchscore.simulator.batch.rules import BATCH_FORMS
@@ -27,6 +34,44 @@ from simulated import Project
 
 T = TypeVar("T")
 OpenPlane = Callable[..., AbstractAsyncContextManager[ControlPlane]]
+
+SURFACES = {
+    "openai": {"endpoint": "{}/v1"},
+    "azure-v1": {"endpoint": "{}/openai/v1"},
+    "azure-deployments": {"endpoint": "{}", "api_version": "2024-10-21"},
+}
+
+
+@pytest.fixture(params=list(SURFACES))
+def surface(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def target(simulator: Running, project: Project) -> Callable[[str], Target]:
+    def of(surface: str = "openai") -> Target:
+        given = {name: text.format(simulator.endpoint) for name, text in SURFACES[surface].items()}
+        settings = endpoint_settings(task="chat", model="gpt-4o-mini", **given)
+        return resolve_target(settings, {"BATCHSCORE_API_KEY": project.key})
+
+    return of
+
+
+@pytest.fixture
+def plane(target: Callable[[str], Target]) -> OpenPlane:
+    """Open a control plane on a surface, whose waits take no time."""
+
+    @asynccontextmanager
+    async def opened(surface: str = "openai", patience: float = 20.0) -> AsyncIterator[ControlPlane]:
+        async def sleep(_: float) -> None:
+            await asyncio.sleep(0.001)
+
+        given: Any = {"patience_seconds": patience, "sleep": sleep, "calls_per_second": 1000.0}
+        async with open_control_plane(target(surface), CHAT, {}, **given) as plane:
+            yield plane
+
+    return opened
 
 
 def on_plane(open_plane: OpenPlane, work: Callable[[ControlPlane], Coroutine[Any, Any, T]], *given: Any) -> T:

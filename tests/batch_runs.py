@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from batchscore.batch.waits import Waits
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.open import lock_output
@@ -18,8 +16,6 @@ from batchscore.rows import Event, Notice
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import prepare
 from batchscore.settings.slices import OutputSettings, cut
-from batchscore.simulator import Running
-from simulated import Project
 
 FAST = Waits(
     first_look=0.01,
@@ -64,11 +60,6 @@ class BatchRun:
     @property
     def said(self) -> str:
         return "\n".join(self.notices)
-
-
-@pytest.fixture
-def score(simulator: Running, project: Project) -> BatchRun:
-    return BatchRun(simulator.endpoint, project.key)
 
 
 def write_rows(count: int, words: Mapping[int, str] | None = None, path: str = "in.csv") -> None:
