@@ -257,7 +257,7 @@ class BatchEngine:
             self.desk.chunks.note_proven(self.builder.identity)
         work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED)
         self.desk.unsettled.discard(work.chunk.key)
-        self.builder.scratch.remove(work.prompts.file)
+        self.builder.scratch.remove(work.prompts)
         for path in ended.results:
             path.unlink()
         self.say_ended(work, settling)
