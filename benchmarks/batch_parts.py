@@ -118,6 +118,7 @@ def main(rows: int) -> None:
                 reader=ReplyReader(CHAT),
                 form=builder.form,
                 listen=lambda _: None,
+                pay=lambda *_: None,
                 name="m",
                 rounds=3,
                 again=lambda *_: None,

@@ -177,6 +177,21 @@ def test_a_chunk_that_is_always_too_large_is_halved(score: BatchRun, project: Pr
     assert executed(project) == {1: 60}
 
 
+def test_the_cost_of_a_batch_is_reserved_before_it_is_sent(score: BatchRun, project: Project) -> None:
+    write_rows(200)
+    prices = {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 20}
+    result = score(max_spend=2.0, batch_tokens=6000, **prices)
+    assert result.exit_code is ExitCode.CONTINUE_LATER
+    assert "reserved before it is sent" in str(result.outcome.stopped_by)
+    spent = result.settings.cost(result.statistics.prompt_tokens, result.statistics.completion_tokens)
+    assert spent is not None
+    assert 0 < spent <= 2.0
+    assert 20 <= len(records()) < 200
+    assert project.books().calls["create"] >= 2
+    assert score(**prices).exit_code is ExitCode.DONE
+    check_whole(project, 200)
+
+
 def test_a_wrong_parameter_costs_a_canary_and_no_more(score: BatchRun, project: Project) -> None:
     write_rows(500)
     result = score(param={"top_logprobs": 99})

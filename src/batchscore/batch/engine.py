@@ -16,7 +16,7 @@ from batchscore.batch.custom_id import DIGEST_BYTES, row_digest
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.settle import Settling, settled_row
 from batchscore.batch.submit import Move
-from batchscore.batch.work import Desk, Ended, Left, bring_to_end
+from batchscore.batch.work import Desk, Ended, Left, bring_to_end, reserve
 from batchscore.engine import end_task
 from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text
 from batchscore.output.submitted import Chunk, Step, submitted_text
@@ -116,7 +116,7 @@ class BatchEngine:
         self.rows_open = OpenRows.of([work.digests for work in self.taken_over])
         for work in self.taken_over:
             if work.chunk.is_open:
-                self.desk.budget.add(work.chunk.key, work.chunk.tokens)
+                reserve(self.desk, work)
 
     async def drop(self, chunk: Chunk) -> None:
         """Forget a chunk of which no batch was made, and remove its file at the service."""
@@ -234,6 +234,7 @@ class BatchEngine:
             reader=self.reader,
             form=self.builder.form,
             listen=self.listen,
+            pay=self.desk.purse.pay,
             name=self.name,
             rounds=self.rounds,
             again=partial(self.send_again, work, failed),
@@ -257,6 +258,7 @@ class BatchEngine:
             self.desk.chunks.note_proven(self.builder.identity)
         work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED)
         self.desk.unsettled.discard(work.chunk.key)
+        self.desk.purse.reserved.pop(work.chunk.key, None)
         self.builder.scratch.remove(work.prompts)
         for path in ended.results:
             path.unlink()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from batchscore.batch.budget import TokenBudget
+from batchscore.batch.budget import Purse, TokenBudget
 from batchscore.batch.build import Builder
 from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import MOST_OUTPUT_BYTES, Size
@@ -44,6 +44,7 @@ PATIENCE_SECONDS = 30.0
 PART_OF_BUDGET = 4
 
 #: Predicted bytes of an answer: around it, of a vector of unknown length, and of a text without a limit.
+LONG_ANSWER_TOKENS = 1000
 AROUND_BYTES, VECTOR_BYTES, TEXT_BYTES = 1500, 16_400, 4000
 
 
@@ -83,6 +84,12 @@ def predicted_bytes(settings: BatchSettings) -> int:
     tokens = settings.answer_tokens
     text = TEXT_BYTES if tokens is None else min(TEXT_BYTES, round(tokens * 8))
     return AROUND_BYTES + text * settings.answers_per_row
+
+
+def answer_tokens_of(settings: BatchSettings) -> float:
+    """Return the most tokens of a row's answers; without a limit, about what long answers have."""
+    tokens = LONG_ANSWER_TOKENS if settings.answer_tokens is None else settings.answer_tokens
+    return tokens * settings.answers_per_row
 
 
 @asynccontextmanager
@@ -164,6 +171,7 @@ async def open_batch_engine(
             endpoint=f"{traits.endpoint_path}/{task.path}",
             folder=scratch.folder,
             budget=TokenBudget(limit),
+            purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
             proven=proven,
             sleep=sleep,
             now=time.time,

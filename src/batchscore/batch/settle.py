@@ -54,14 +54,15 @@ class Anomalies:
 class Settling:
     """The rows of one ended chunk on their way to their results.
 
-    `again` gets each row that must be sent again, and whether that counts as a round. `adapt` uses another
-    form of a parameter. `accepted`: the service has answered others.
+    `pay` gets the billed tokens of each line. `again` gets each row that must be sent again, and whether that
+    counts as a round. `adapt` uses another form of a parameter. `accepted`: the service has answered others.
     """
 
     ended: Ended
     reader: ReplyReader
     form: BodyFormat
     listen: Listen
+    pay: Callable[[int, int], None]
     name: str
     rounds: int
     again: Callable[[int, Prompt, bool], None]
@@ -157,6 +158,7 @@ class Settling:
         seconds = max(0.0, chunk.ended_at - chunk.created_at)
         event = Attempt(1, status, seconds, cause, *tokens, prompts=(prompt,), deployment=self.name)
         self.listen(event)
+        self.pay(*tokens)
 
     def raise_refused(self) -> None:
         """Raise `ServiceRefused` if no row of the chunk was answered, and all for one reason."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchscore.batch.budget import TokenBudget
+from batchscore.batch.budget import Purse, TokenBudget
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.submit import (
     CLOCK_SECONDS,
@@ -25,7 +25,15 @@ from batchscore.batch.submit import (
     own_batches,
 )
 from batchscore.batch.waits import Waits
-from batchscore.errors import BatchscoreError, Outage, ServiceRefused, SettingsError, count_text
+from batchscore.errors import (
+    BatchscoreError,
+    BoundReached,
+    Outage,
+    ServiceRefused,
+    SettingsError,
+    count_text,
+    setting_name,
+)
 from batchscore.output.submitted import Chunks, Step
 from batchscore.provider import batches, files
 from batchscore.provider.batch_object import FAILED, BatchState
@@ -56,6 +64,7 @@ class Desk:
     endpoint: str
     folder: Path
     budget: TokenBudget
+    purse: Purse
     proven: asyncio.Event
     sleep: Callable[[float], Awaitable[None]]
     now: Callable[[], float]
@@ -120,14 +129,34 @@ def run_error(failure: CallFailed) -> BatchscoreError:
 
 
 async def wait_for_turn(desk: Desk, work: ChunkWork) -> None:
-    """Wait until the service is known to take such requests, and for room in the budget of tokens."""
-    chunk = work.chunk
+    """Wait until the service is known to take such requests, and for room in the budgets.
+
+    Raises `BoundReached` if the rest of the run's budget does not cover the chunk.
+    """
+    chunk, purse = work.chunk, desk.purse
     while not (chunk.probes or desk.proven.is_set()) or not desk.budget.has_room(chunk.key, chunk.tokens):
         if desk.no_wait and not desk.unsettled:
             raise Left
         await desk.sleep(desk.waits.turn)
+    while not purse.allows(chunk.tokens, chunk.rows):
+        if not purse.reserved:
+            rows = count_text(chunk.rows, "row")
+            raise BoundReached(
+                f"{setting_name('max_spend')} {purse.most:g} may not cover the next batch of {rows}. The "
+                "cost of a batch is reserved before it is sent."
+            )
+        if desk.no_wait:
+            raise Left
+        await desk.sleep(desk.waits.turn)
     desk.unsettled.add(chunk.key)
+    reserve(desk, work)
+
+
+def reserve(desk: Desk, work: ChunkWork) -> None:
+    """Count a chunk in the budgets."""
+    chunk = work.chunk
     desk.budget.add(chunk.key, chunk.tokens)
+    desk.purse.reserve(chunk.key, chunk.tokens, chunk.rows)
 
 
 async def upload(desk: Desk, work: ChunkWork) -> None:

@@ -97,6 +97,8 @@ class BatchSettings(RequestSettings):
     """What rows are sent as through the Batch API, and how many at once."""
 
     via: str
+    max_spend: float | None
+    cost: Callable[[int, int], float | None]
     batch_tokens: int | None
     batch_rounds: int
     no_canary: bool
