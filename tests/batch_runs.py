@@ -12,7 +12,7 @@ from typing import Any
 from batchscore.batch.waits import Waits
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.open import lock_output
-from batchscore.rows import Event, Notice
+from batchscore.rows import Event, Heartbeat, Notice
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import prepare
 from batchscore.settings.slices import OutputSettings, cut
@@ -32,13 +32,17 @@ FAST = Waits(
 
 @dataclass
 class BatchRun:
-    """Scores `in.csv` into `out`; `notices` are those of the last run."""
+    """Scores `in.csv` into `out`; `notices` are those of the last run.
+
+    `stops_when_submitted`: it is stopped as by a signal, once a batch is at the service.
+    """
 
     endpoint: str
     key: str
     notices: list[str] = field(default_factory=list)
     waits: Waits = FAST
     on_notice: Callable[[str, Any], None] = lambda *_: None
+    stops_when_submitted: bool = False
     inputs: Sequence[str] = ("in.csv",)
 
     def __call__(self, **flags: Any) -> RunResult:
@@ -47,6 +51,8 @@ class BatchRun:
         self.notices = []
 
         def listen(event: Event) -> None:
+            if isinstance(event, Heartbeat) and self.stops_when_submitted and is_submitted():
+                run.conditions.stop.request()
             if isinstance(event, Notice):
                 self.notices.append(event.text)
                 self.on_notice(event.text, run)
@@ -60,6 +66,14 @@ class BatchRun:
     @property
     def said(self) -> str:
         return "\n".join(self.notices)
+
+
+def is_submitted() -> bool:
+    """Whether a batch was made whose rows are not settled."""
+    return any(
+        json.loads(path.read_text())["step"] == "created"
+        for path in Path("out/.batchscore/batches/chat").glob("*.json")
+    )
 
 
 def write_rows(count: int, words: Mapping[int, str] | None = None, path: str = "in.csv") -> None:

@@ -227,8 +227,8 @@ def test_a_stopped_run_leaves_batches_running_and_the_same_command_continues(
     score.on_notice = stop_at("completed")  # the canary has ended
     assert score(rows_per_part=30).exit_code is ExitCode.CONTINUE_LATER
     project.set_rules(in_progress=None)
-    score.on_notice = stop_at("Stopping")
-    assert score(rows_per_part=30, deadline="1s").exit_code is ExitCode.CONTINUE_LATER
+    score.on_notice, score.stops_when_submitted = lambda *_: None, True
+    assert score(rows_per_part=30).exit_code is ExitCode.CONTINUE_LATER
     assert "180 rows in 1 batch keep running at the service. Run the same command again" in score.said
     write_report(Path("out"))
     verified = verify_output(Path("out"))
@@ -239,9 +239,10 @@ def test_a_stopped_run_leaves_batches_running_and_the_same_command_continues(
         score(rows_per_part=30, via="live")
     with pytest.raises(SettingsError, match="would lose what they cost"):
         score(rows_per_part=30, overwrite=True)
-    result = score(rows_per_part=30, deadline="1s", output="out")
+    assert score(rows_per_part=30).exit_code is ExitCode.CONTINUE_LATER
     assert project.books().calls["create"] == 2
     project.set_rules(in_progress=0)
+    score.stops_when_submitted = False
     result = score(rows_per_part=30)
     assert result.exit_code is ExitCode.DONE
     check_whole(project, 200)
@@ -276,9 +277,11 @@ def test_reads_that_fail_and_cut_downloads_cost_nothing(score: BatchRun, project
 def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun, project: Project) -> None:
     project.set_rules(in_progress=None)
     write_rows(30)
-    assert score(deadline="1s", no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    score.stops_when_submitted = True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
     write_rows(30, {3: "Something else."})
     project.set_rules(in_progress=0)
+    score.stops_when_submitted = False
     assert score(no_canary=True).exit_code is ExitCode.DONE
     check_whole(project, 30)
     assert executed(project) == {1: 31}
@@ -287,9 +290,9 @@ def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun,
 def test_other_parameters_do_not_mix_with_open_batches(score: BatchRun, project: Project) -> None:
     project.set_rules(in_progress=None)
     write_rows(30)
-    score(deadline="1s")
-    assert score.notices
-    result = score(temperature=0.5, deadline="5s")
+    score.stops_when_submitted = True
+    assert score().exit_code is ExitCode.CONTINUE_LATER
+    result = score(temperature=0.5)
     assert "with other parameters" in str(result.outcome.stopped_by)
     assert project.books().calls["create"] == 1
 
@@ -297,8 +300,9 @@ def test_other_parameters_do_not_mix_with_open_batches(score: BatchRun, project:
 def test_a_batch_that_is_gone_is_said_and_not_paid_for_again(score: BatchRun, project: Project) -> None:
     project.set_rules(in_progress=None)
     write_rows(30)
-    score(deadline="1s", no_canary=True)
-    other = replace(score, key=score.key + "-other")
+    score.stops_when_submitted = True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    other = replace(score, key=score.key + "-other", stops_when_submitted=False)
     result = other(no_canary=True)
     assert result.exit_code is ExitCode.ACTION_NEEDED
     assert "is not there (404). Use the key of the project" in str(result.outcome.stopped_by)
@@ -317,6 +321,15 @@ def test_a_service_without_a_list_is_refused(score: BatchRun, project: Project) 
 def test_what_batches_do_not_take_is_refused(score: BatchRun, flags: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=re.escape("via batch does not take")):
         score(**flags)
+
+
+def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
+    write_rows(30)
+    score.stops_when_submitted = True
+    assert score(simulate=True, endpoint=None).exit_code is ExitCode.CONTINUE_LATER
+    score.stops_when_submitted = False
+    assert score(simulate=True, endpoint=None).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(30))
 
 
 def test_files_can_be_kept(score: BatchRun, project: Project) -> None:

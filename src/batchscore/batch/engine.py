@@ -104,6 +104,7 @@ class BatchEngine:
                 continue
             if chunk.identity != self.builder.identity.hex():
                 self.refuse_other(chunk)
+                continue
             digests = await asyncio.to_thread(chunks.read_digests, chunk)
             prompts = self.builder.scratch.prompts(chunk.key)
             self.taken_over.append(ChunkWork(chunk, prompts, None, digests))
@@ -128,8 +129,9 @@ class BatchEngine:
         self.desk.chunks.remove(chunk)
 
     def refuse_other(self, chunk: Chunk) -> None:
-        """Refuse to send what may be at the service already in another form."""
-        if chunk.step is Step.SETTLED:
+        """Refuse to send what is at a service already in another form; forget what costs nothing."""
+        # Nothing was paid for what a rehearsal has left.
+        if chunk.step is Step.SETTLED or chunk.simulated:
             self.desk.chunks.remove(chunk)
             return
         raise SettingsError(

@@ -53,7 +53,8 @@ class Chunk:
     `identity` is a digest of what all of its rows send besides their prompts. `round` counts from 1 how often
     its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
     has a line that belongs to no row. `files` counts the rows of each input file. `ambiguous`: a creation had
-    no usable reply. `refused` are batches that failed for want of quota.
+    no usable reply. `refused` are batches that failed for want of quota. `simulated`: the
+    simulator has it, which ends with its run.
     """
 
     key: str
@@ -73,6 +74,7 @@ class Chunk:
     ended_at: float = 0.0
     ambiguous: bool = False
     refused: tuple[str, ...] = ()
+    simulated: bool = False
     input_file: str = ""
     batch: str = ""
     status: str = ""

@@ -87,12 +87,6 @@ class Settings:
     client_key_file: str | None = of_endpoint(
         "Private key of the client certificate. Default: in the same file.", metavar="FILE", needs_trust=True
     )
-    via: str = of_endpoint(
-        "How rows are sent: as live requests, or in files of the service's Batch API, which takes up to a "
-        "day and costs half.",
-        choices=("live", "batch"),
-        default="live",
-    )
     simulate: bool = of_endpoint(
         "Use the built-in simulator instead of a service: a free rehearsal.", default=False, only="flag"
     )
@@ -296,6 +290,12 @@ class Settings:
     )
     max_row_bytes: int = of_pace(
         "Maximum size of a row in bytes, to bound memory; a larger row fails.", default=16 * 2**20, lowest=1
+    )
+    via: str = of_batch(
+        "How rows are sent: as live requests, or in files of the service's Batch API, which takes up to a "
+        "day and costs half.",
+        choices=("live", "batch"),
+        default="live",
     )
     batch_tokens: int | None = of_batch(
         "Maximum prompt tokens in batches that have not ended. Default: found from refusals.", lowest=1
