@@ -1,7 +1,7 @@
 """What does a schema cost per row: parsing and validating an answer of twelve fields?
 
 It reads the same replies with and without a schema, in turn. The figures are medians of CPU time; the limit
-is 60 µs per row. For comparison: jsonschema alone, which decides about invalid answers.
+is 60 µs per row. An answer that breaks a rule costs more, since the rule is looked for.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def main() -> None:
     assert schema is not None
     plain, checked = ReplyReader(CHAT), ReplyReader(CHAT, schema=schema)
     sent = b"x" * 2000
-    validator = schema.validator
-    with_schema, without, alone = [], [], []
+    wrong = {**ANSWER, "priority": "zebra"}
+    with_schema, without, invalid = [], [], []
     for _ in range(given.runs):
         without.append(microseconds(lambda body: plain.read(body, 1, sent), replies))
         with_schema.append(microseconds(lambda body: checked.read(body, 1, sent), replies))
-        alone.append(microseconds(lambda _: validator.is_valid(ANSWER), replies[:200]))
+        invalid.append(microseconds(lambda _: schema.validation.broken(wrong), replies[:200]))
     before, after = statistics.median(without), statistics.median(with_schema)
     print(f"without a schema {before:.1f} µs a row, with one {after:.1f}: {after - before:.1f} more")
-    print(f"jsonschema alone would take {statistics.median(alone):.0f} µs more")
+    print(f"finding the broken rule takes {statistics.median(invalid):.0f} µs")
 
 
 if __name__ == "__main__":

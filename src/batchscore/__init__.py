@@ -22,8 +22,7 @@ from batchscore.errors import (
 from batchscore.version import VERSION
 
 if TYPE_CHECKING:
-    from batchscore.api.read_errors import read_changes, read_errors
-    from batchscore.api.read_scores import read_scores
+    from batchscore.api.read_scores import read_changes, read_errors, read_scores
     from batchscore.api.score_files import RunSummary, score_files
     from batchscore.api.score_frame import score_frame
     from batchscore.api.score_rows import Scored, score_rows, stream_rows
@@ -60,8 +59,8 @@ _LATER = {
     "RunSummary": "api.score_files",
     "Scored": "api.score_rows",
     "log_model": "mlflow_model.save",
-    "read_changes": "api.read_errors",
-    "read_errors": "api.read_errors",
+    "read_changes": "api.read_scores",
+    "read_errors": "api.read_scores",
     "read_scores": "api.read_scores",
     "save_model": "mlflow_model.save",
     "score_files": "api.score_files",

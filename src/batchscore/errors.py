@@ -27,6 +27,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from batchscore.settings.secrets import mask_text
+
 
 class ExitCode(int, Enum):
     """The process's exit code, for shells and schedulers."""
@@ -103,17 +105,18 @@ def with_reply(text: str, service_reply: str) -> str:
 class BatchscoreError(Exception):
     """The base class of all errors that batchscore raises on purpose. Its text is written for people.
 
-    `text` is the message with its setting names still marked; use it if the message becomes part of another
-    one. `str()` gives the message with the names that Python callers use. `service_reply` is what the service
-    said to a test request of ours: for a terminal only, and never for what is kept. `frame` is what
-    `score_frame` had when this error ended it.
+    Secrets are hidden in it here, since it becomes part of manifests, records, pages and logs. `text` is the
+    message with its setting names still marked; use it if the message becomes part of another one. `str()`
+    gives the message with the names that Python callers use. `service_reply` is what the service said to a
+    test request of ours: for a terminal only, and never for what is kept. `frame` is what `score_frame` had
+    when this error ended it.
     """
 
     exit_code = ExitCode.ACTION_NEEDED
 
     def __init__(self, text: str = "", *, service_reply: str = "") -> None:
-        super().__init__(name_settings(text))
-        self.text = text
+        self.text = mask_text(text)
+        super().__init__(name_settings(self.text))
         self.service_reply = service_reply
         self.frame: Any = None
 
@@ -155,7 +158,7 @@ class UnreadableFile(InputError):  # noqa: N818 - named for what is wrong, as th
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
-        self.reason = reason
+        self.reason = mask_text(reason)
 
 
 class OutputError(BatchscoreError):

@@ -92,7 +92,7 @@ class Table:
 
     `notes` say how the file is read if that is not plain. `varies`: rows may have more columns than
     `columns`. `repeated` are names that several columns of the file have. `doubt` says why the first line may
-    not be the header, and what to do.
+    not be the header, and what to do. `hidden`: the names may be cells of a row, so no message quotes them.
     """
 
     columns: tuple[str, ...]
@@ -103,6 +103,7 @@ class Table:
     varies: bool = False
     repeated: tuple[str, ...] = ()
     doubt: str = ""
+    hidden: bool = False
 
 
 @dataclass(slots=True)

@@ -70,7 +70,7 @@ class Task:
     @property
     def conversation_keys(self) -> tuple[str, ...]:
         """The columns of which a cell may be a whole conversation, the request's own first."""
-        names = (self.input_key, "messages") if self.takes_messages else ()
+        names = (self.input_key, "messages", "conversations") if self.takes_messages else ()
         return tuple(dict.fromkeys(names))
 
     @property

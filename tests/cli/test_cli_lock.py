@@ -11,8 +11,8 @@ import pytest
 from cli_records import whole
 
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.output.locks.flock import SYSTEM
 from batchscore.output.locks.lock import Lock
+from batchscore.output.locks.system import SYSTEM
 from batchscore.rows import Event, Notice, RowsSettled
 from batchscore.run.score_files import prepare
 from simulated import Deployment

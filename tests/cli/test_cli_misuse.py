@@ -225,7 +225,7 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     files.text("empty/a.csv", "")
     files.text("empty/b.csv", "id,text\n")
     files.texts("in/good.csv", ["one", "two"])
-    files.text("in/photo.JPG", "no")
+    files.text("in/slides.PPT", "no")
     files.bytes("mixed/bad.parquet", b"PAR1 cut off")
     files.csv("mixed/other.csv", [{"body": "x", "lang": "y"}])
     files.texts("mixed/good.csv", ["one", "two"])
@@ -240,7 +240,7 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert none.exit_code == 0
     assert "chat: 0 rows of 2 files" in none.stdout
     assert skipped.exit_code == 0
-    assert "skipped: photo.JPG: suffix .JPG is not one that batchscore reads" in skipped.stdout
+    assert "skipped: slides.PPT: suffix .PPT is not one that batchscore reads" in skipped.stdout
     assert mixed.exit_code == 1
     assert "2 of 4 files cannot be scored; the summary says why" in mixed.said
     for words in ("bad.parquet: ", "other.csv: no column 'text'", "cut.json: "):

@@ -27,7 +27,7 @@ def test_a_model_is_saved_and_scores_from_another_folder(
         *("--prompt", "Sing of {text}", "--param", "temperature=0.3", "--max-tokens", "20"),
     )
     assert (saved.exit_code, saved.stderr) == (0, "")
-    assert "batchscore score INPUT -o OUT --model models/mine" in saved.stdout
+    assert "batchscore score INPUT -o OUT --model ./models/mine\n" in saved.stdout
     files.csv("elsewhere/rows.csv", [{"title": "a", "text": "the tide"}, {"title": "b", "text": ""}])
     run = batchscore(
         *("score", "rows.csv", "-o", "out", "--model", "../models/mine", "--max-tokens", "5"), cwd="elsewhere"

@@ -51,7 +51,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     for change in ("id was not set, is now 'id'", "params was {}, is now {'max_tokens': 9}", "--overwrite"):
         assert change in settings_changed.said
     assert "b.csv has changed since it was scored" in input_changed.said
-    for way in ("--incremental", "another folder", "--overwrite"):
+    for way in ("--incremental", "another output", "--overwrite"):
         assert way in input_changed.said
     limited = batchscore(*command, "--limit", "12")
     assert (limited.exit_code, limited.said.count("has changed since it was scored")) == (1, 1)

@@ -117,6 +117,32 @@ def test_a_key_in_an_address_and_tokens_in_texts_are_shown_nowhere(
         assert "s3cr3t" not in text
 
 
+def test_a_secret_in_what_is_said_of_a_file_is_shown_nowhere(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Names of columns may be anything; what is said of them goes to manifests, records and events."""
+    key = "sig=M4rk3r4567890123"
+    files.lines("in/a.jsonl", [{"text": "one"}])
+    files.lines("in/b.jsonl", [{key: "one"}])
+    files.lines("in/c.jsonl", [{key: "one", "text": "two"}, {"x": f"https://u:M4rk3r@h/?{key}"}])
+    files.lines("d.jsonl", [{key: "one", "n": 1}])
+    common = ["--task", "chat", "-m", deployment.name]
+    columns = ["in", "--column", "text", *common]
+    runs = batchscore.each(
+        (["score", *columns, "-o", "out", "--json"], {}),
+        (["plan", *columns, "--json"], {}),
+        (["verify", "out"], {}),
+        (["score", "d.jsonl", "-o", "other", "--json", *common], {}),
+    )
+    assert "no column 'text'" in runs[0].said
+    assert "sig=***" in runs[0].said
+    assert "sig=***" in runs[3].said
+    paths = [path for path in [*Path("out").rglob("*"), *Path("other/runs").glob("*")] if path.is_file()]
+    assert any(path.name == "report.html" for path in paths)
+    for text in [*(run.said for run in runs), *(path.read_text("utf-8", "replace") for path in paths)]:
+        assert "M4rk3r" not in text
+
+
 def test_another_prompt_is_not_resumed_if_it_differs_in_what_is_hidden(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

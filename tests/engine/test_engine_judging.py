@@ -331,6 +331,9 @@ def test_credit_that_runs_out_stops_the_run_and_blames_no_row(kind: str, rows: i
         (403, "blocked: 'out of credit'"),
         (404, "model not found, says the row"),
         (429, "'insufficient balance' is refused"),
+        (400, "Cannot parse: 'set encoding_format to float'"),
+        (422, "'base64 is not supported here, use response_format' was blocked"),
+        (500, "failed on 'base64 support'"),
     ],
 )
 @pytest.mark.parametrize("rows", [1, 8])
@@ -340,10 +343,17 @@ def test_a_row_that_is_quoted_with_such_words_is_the_only_one_refused(
 ) -> None:
     quoting = reply(status, {"error": {"message": message}})
     service = service_of(lambda texts: quoting if f"text:{bad}" in texts else None)
-    settled, error, _ = scored(lambda: engine_over(service, prompts(50), rows_a_request=rows))
+    made: list[Engine] = []
+
+    def engine() -> Engine:
+        made.append(engine_over(service, prompts(50), rows_a_request=rows))
+        return made[0]
+
+    settled, error, _ = scored(engine)
     assert error is None
     assert set(errors_of(settled)) == {bad}
     assert len(settled) == 50
+    assert {b"base64" in form.tail for form in made[0].forms.values()} == {True}
 
 
 @pytest.mark.parametrize("probe", [reply(503), reply(429)], ids=["503", "429"])

@@ -82,7 +82,7 @@ def test_auto_understands_a_refusal_in_words(deployment: Deployment) -> None:
     words = {
         "error": {"message": "This response_format type is unavailable now", "type": "invalid_request_error"}
     }
-    deployment.will(status=400, body=words, times=2)
+    deployment.will(status=400, body=words, times=4)  # each form is confirmed by a test request
     (scored,) = score(deployment)
     assert scored.value["category"] == "billing"
     assert sent(deployment)[-1]["response_format"] == {"type": "json_object"}

@@ -17,13 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import BrokenInvariant, OutputError
+from batchscore.output.records import columnar
 from batchscore.output.records.columnar import (
     arrow_error_schema,
     arrow_schema,
     decode_errors,
     decode_scores,
-    encode_errors,
-    encode_scores,
     open_writer,
     score_table,
 )
@@ -34,6 +33,14 @@ from output_samples import FAILED, all_comparable, answered, embedded, stored, v
 
 EMBEDDINGS = RecordSchema("embeddings", dimensions=3)
 CHAT = RecordSchema("chat")
+
+
+def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
+    return b"".join(columnar.encode_scores(settled, schema))
+
+
+def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
+    return b"".join(columnar.encode_errors(settled, schema))
 
 
 def written(data: bytes) -> pa.Table:
@@ -225,6 +232,16 @@ def test_a_file_has_groups_of_some_thousand_rows_for_any_batches(
     assert groups == [4096, 4096, 1808]
     assert table["row"].to_pylist() == list(range(10_000))
     assert table.schema.equals(arrow_schema(EMBEDDINGS))
+
+
+def test_a_part_is_encoded_by_row_groups_and_never_whole() -> None:
+    schema = RecordSchema("embeddings", dimensions=2048)
+    numbers = np.linspace(0, 1, 2048, dtype=np.float32)
+    rows = [Settled("a", row, Score(numbers + row, None)) for row in range(600)]
+    pieces = list(columnar.encode_scores(rows, schema))
+    assert len(pieces) == 4
+    assert max(map(len, pieces)) < 256 * 2048 * 5
+    assert written(b"".join(pieces))["row"].to_pylist() == list(range(600))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])

@@ -20,9 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import OutputError, OutputLocked
-from batchscore.output.locks.flock import SYSTEM, Locking
-from batchscore.output.locks.holder import Holder, holder_from, is_running, this_process
 from batchscore.output.locks.lock import Lock, hold_lock, is_elsewhere, may_be_alive, refuse_locked
+from batchscore.output.locks.system import SYSTEM, Holder, Locking, holder_from, is_running, this_process
 from full_disk import largest_file
 
 
@@ -44,7 +43,7 @@ import errno, os, sys, time
 from dataclasses import replace
 from pathlib import Path
 from batchscore.output.locks.lock import hold_lock
-from batchscore.output.locks.flock import SYSTEM
+from batchscore.output.locks.system import SYSTEM
 def no_locks(descriptor, how):
     raise OSError(errno.ENOTSUP, "no")
 locking = SYSTEM if sys.argv[2] == "kernel" else replace(SYSTEM, flock=no_locks)

@@ -23,10 +23,16 @@ from batchscore.output.answer_columns import answer_columns
 from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest
-from batchscore.output.tables.columns import columns_of
-from batchscore.output.tables.csv_file import without_formula, write_delimited
+from batchscore.output.tables.files import (
+    MOST_COLUMNS,
+    MOST_ROWS,
+    check_fits,
+    without_formula,
+    write_delimited,
+    write_workbook,
+)
 from batchscore.output.tables.sources import sources_of
-from batchscore.output.tables.xlsx_file import MOST_COLUMNS, MOST_ROWS, check_fits, write_workbook
+from batchscore.output.tables.write import columns_of
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import replace_file
 from tickets import closed

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,8 @@ def test_a_late_column_may_be_the_id_or_kept_and_a_misspelt_one_is_refused() -> 
     assert "no file has a column 'sumary' (--keep)" in refused(
         {"a.jsonl": LATE}, column="title", keep=("sumary",)
     )
+    said = refused({"a.jsonl": LATE}, column="title", keep=("title,summary",))
+    assert said.endswith("Give --keep once for each column.")
 
 
 def test_in_a_folder_each_file_may_have_the_column_late_or_not_at_all() -> None:
@@ -127,7 +131,7 @@ def test_columns_with_the_same_name_are_refused_only_if_they_are_asked_for() -> 
 
 def test_a_batch_file_is_known_and_its_inner_column_is_taken() -> None:
     found = surveyed({"a.jsonl": [BATCH]})
-    assert (sent(found), found.said[0][0]) == (
+    assert (sent(found), found.said[0][1]) == (
         ["x"],
         "column 'body.input': a file of batch requests, of which nothing else is used",
     )
@@ -168,6 +172,37 @@ def test_the_columns_of_responses_hold_texts_or_items() -> None:
     assert sent(surveyed({"a.jsonl": [{"input": "[1]"}]}, "responses")) == [{"input": "[1]"}]
 
 
+SHARE = [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}]
+SHARED = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+CALLED = [*SHARE, {"from": "function_call", "value": "{}"}]
+
+
+@pytest.mark.parametrize("task", ["chat", "responses"])
+@pytest.mark.parametrize(("name", "more"), [("conversations", {}), ("dialog", {"column": "dialog"})])
+@pytest.mark.parametrize("cell", [list, json.dumps])
+def test_conversations_are_sent_as_messages_in_each_usual_form(
+    task: str, name: str, more: dict[str, Any], cell: Callable[[Any], Any]
+) -> None:
+    talks = [SHARE, SHARED, CALLED, [{"from": "human", "value": "q", "weight": None}]]
+    rows = [{"id": "a", name: cell(talk)} for talk in talks]
+    found = sent(surveyed({"a.jsonl": rows}, task, **more))
+    messages = [each["input"] if task == "responses" and isinstance(each, dict) else each for each in found]
+    assert messages == [SHARED, SHARED, "invalid_messages", SHARED[1:]]
+    answered = [{name: cell([*SHARE, {"from": "gpt", "value": "a"}])}]
+    assert f"in its column {name!r} end with the assistant's message" in refused(
+        {"a.jsonl": answered}, task, **more
+    )
+    dropped = sent(surveyed({"a.jsonl": answered}, task, drop_last_assistant=True, **more))
+    assert dropped == [SHARED if task == "chat" else {"input": SHARED}]
+
+
+def test_lists_and_texts_that_are_no_conversations_are_sent_as_they_are() -> None:
+    for cell in ([{"n": 1}], [{"from": "a", "to": "b"}], "plain", [1, 2]):
+        text = cell if isinstance(cell, str) else json.dumps(cell, separators=(",", ":"))
+        found = sent(surveyed({"a.jsonl": [{"x": cell, "n": 1}]}, "chat", column="x"))
+        assert found == [[{"role": "user", "content": text}]]
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
@@ -186,9 +221,9 @@ def test_an_id_or_a_mostly_empty_column_is_not_taken_by_itself(rows: list[Any], 
 def test_the_columns_that_are_sent_are_said_and_why() -> None:
     rows = [{"n": 1, "said": "hi"}]
     files = {"in/a.jsonl": rows, "in/b.jsonl": rows}
-    assert surveyed(files).said == [("column 'said': the only column of text", "a.jsonl and 1 more")]
-    assert surveyed(files, column="said").said == [("column 'said'", "a.jsonl and 1 more")]
-    assert surveyed(files, prompt="{n}: {said}").said == [("columns n, said", "a.jsonl and 1 more")]
+    assert surveyed(files).said == [("a.jsonl and 1 more", "column 'said': the only column of text")]
+    assert surveyed(files, column="said").said == [("a.jsonl and 1 more", "column 'said'")]
+    assert surveyed(files, prompt="{n}: {said}").said == [("a.jsonl and 1 more", "columns n, said")]
     assert surveyed({"a.txt": "hi\n"}).said == []
 
 
@@ -217,12 +252,29 @@ def test_a_first_line_that_may_be_a_row_is_not_taken_for_the_header() -> None:
         ("1,SECRET call me at 0171", {"column": "1", "keep": ("text",)}),
         ("SECRET@example.com,hello", {"column": "text"}),
         ("SECRET,SECRET,1", {}),
+        ("SECRET,Berlin", {}),
+        ("Good SECRET,positive", {"column": "text"}),
+        ("Secret SECRET,Good product", {"prompt": "{text}"}),
+        ("SECRET,SECRET,good", {"column": "good", "keep": ("text",)}),
+        ("good,SECRET", {"column": "txt", "id": "good"}),
     ],
 )
 def test_a_first_line_that_may_be_a_row_is_not_quoted(line: str, settings: dict[str, Any]) -> None:
     told = refused({"a.csv": f"{line}\n{line}\n"}, **settings)
     assert "SECRET" not in told
-    assert ("a column 'text'" if "keep" in settings else "looks like a row") in told
+    doubt = "looks like a row" if any(map(str.isdecimal, line)) or "@" in line else "column"
+    assert ("a column 'text'" if "keep" in settings else doubt) in told
+
+
+def test_the_names_of_a_header_are_quoted_and_one_short_word_alone_is_not() -> None:
+    headers = ["id,txt", "customerId;Text", "Customer Name,Review Title", "q,a", "review_text,x"]
+    for header in headers:
+        one, other = re.split("[,;]", header)
+        told = refused({"a.csv": f"{header}\n{header.replace('e', 'x')}\n"}, column="nothing")
+        assert one in told, header
+        assert other in told, header
+    said = surveyed({"a.csv": "SECRET\nParis\n"}).said
+    assert said == [("a.csv", "a column: the only column of text, named by the first line")]
 
 
 def test_a_repeated_cell_of_a_first_line_that_may_be_a_row_is_not_quoted() -> None:
@@ -235,7 +287,7 @@ def test_plain_texts_in_messages_are_sent_only_if_the_column_is_named() -> None:
     file = {"a.csv": "id,messages\n1,Hello\n"}
     assert "holds plain text, not conversations" in refused(file, "chat")
     assert sent(surveyed(file, "chat", column="messages")) == [[{"role": "user", "content": "Hello"}]]
-    other = {"a.jsonl": '{"messages": [{"from": "human", "value": "Hi"}]}\n'}  # ShareGPT
+    other = {"a.jsonl": '{"messages": [{"speaker": "Ann", "text": "Hi"}]}\n'}
     assert "holds lists that are not conversations: each message needs a role" in refused(other, "chat")
 
 
@@ -265,9 +317,9 @@ def test_what_is_not_plain_is_said() -> None:
         {"a.csv": "id;text\n1;a\n", "b.json": '{"v": "1", "data": [{"text": "x"}]}'}, column="text"
     )
     assert found.said == [
-        ("delimiter ;", "a.csv"),
-        ("column 'text'", "a.csv and 1 more"),
-        ("records in 'data'", "b.json"),
+        ("a.csv", "delimiter ;"),
+        ("a.csv and 1 more", "column 'text'"),
+        ("b.json", "records in 'data'"),
     ]
 
 

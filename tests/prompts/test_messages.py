@@ -85,6 +85,10 @@ def test_a_row_that_lacks_a_column_says_so() -> None:
         ('["{a}"]', "has no role in message 0"),
         ('[{"role": "user", "content": "{a}"}, {"content": "x"}]', "has no role in message 1"),
         ('[{"role": 1, "content": "{a}"}]', "has no role in message 0"),
+        (
+            '[{"from": "tool", "value": "{a}"}]',
+            "has an unknown sender in message 0; known are",
+        ),
         ('[{"role": "user", "content": "the same"}]', "the prompt of all rows would be the same"),
         ('[{"role": "user", "content": "{a"}]', "the brace at character 1"),
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -14,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import UsageError
-from batchscore.prompts.patterns import is_explosive
+from batchscore.output.answer_columns import answer_columns
+from batchscore.output.records.answer_types import answer_type
 from batchscore.prompts.schema import (
     MOST_LEVELS,
     AnswerSchema,
@@ -25,7 +28,7 @@ from batchscore.prompts.schema import (
     with_instruction,
 )
 from batchscore.prompts.strict_rules import strict_violations
-from batchscore.prompts.sure_validation import Steps, sure_validation
+from batchscore.report.page.enums import enum_fields
 from batchscore.settings.slices import SchemaSettings
 from tickets import ANSWER, SCHEMA, closed
 
@@ -92,7 +95,7 @@ def changed(**fields: Any) -> str:
     [
         (changed(priority="zebra"), "The answer does not match the schema: enum at /priority."),
         (changed(replies="zebra"), "The answer does not match the schema: type at /replies."),
-        (changed(replies=2**63), "The answer does not match the schema: type at /replies."),
+        (changed(replies=2**63), "The answer does not match the schema: maximum at /replies."),
         (changed(due="2026-13-45"), "The answer does not match the schema: format at /due."),
         (changed(tags=["urgent", "zebra"]), "The answer does not match the schema: enum at /tags/1."),
         (changed(zebra=1), "The answer does not match the schema: additionalProperties at the root."),
@@ -155,31 +158,140 @@ def test_a_schema_may_contain_itself_below() -> None:
         TREE.value_of(list_of_levels(5000), cut_off=False)
 
 
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        ({"format": "regex"}, "a{99999999999999}"),
-        ({"format": "regex"}, "(" * 2000),
-        ({"properties": {"a": {"format": "regex"}}}, {"a": "a{99999999999999}"}),
-    ],
-)
-def test_an_answer_that_the_validator_fails_on_is_invalid(part: Any, value: Any) -> None:
-    with pytest.raises(InvalidAnswer, match=r"The answer cannot be validated: \w+Error\."):
-        schema_of(part).value_of(json.dumps(value), cut_off=False)
+def test_an_integer_must_fit_into_64_bits() -> None:
+    schema = schema_of({"type": ["integer", "null"], "minimum": -(2**63)})
+    for text in ("-9223372036854775808", "9223372036854775807", "1e3", "null"):
+        schema.value_of(text, cut_off=False)
+    for text in ("9223372036854775808", "-1e19", "1e300", "1" * 30):
+        with pytest.raises(InvalidAnswer, match=r"(minimum|maximum) at the root"):
+            schema.value_of(text, cut_off=False)
+    assert schema.document == {"type": ["integer", "null"], "minimum": -(2**63)}
+    assert schema_of({"type": "number"}).value_of("1e300", cut_off=False) == 1e300
 
 
-@pytest.mark.parametrize("word", ["anyOf", pytest.param("oneOf", marks=pytest.mark.slow)])
-def test_an_answer_that_would_be_tried_in_2_to_the_40_ways_is_invalid(word: str) -> None:
-    ways = {f"{at}": {word: [{"$ref": f"#/$defs/{at + 1}"}] * 2} for at in range(40)}
+@pytest.mark.parametrize("is_below", [False, True])
+@pytest.mark.parametrize(("word", "valid"), [("anyOf", True), ("oneOf", False), ("allOf", True)])
+def test_an_answer_is_not_tried_in_2_to_the_40_ways(word: str, *, valid: bool, is_below: bool) -> None:
+    def to(at: int) -> Any:
+        named = {"$ref": f"#/$defs/{at}"}
+        return {"type": "array", "items": named} if is_below else named
+
+    ways = {f"{at}": {word: [to(at + 1), to(at + 1)]} for at in range(40)}
     schema = schema_of({"$ref": "#/$defs/0", "$defs": {**ways, "40": TEXT}})
     begun = time.process_time()
-    with pytest.raises(InvalidAnswer, match="The answer cannot be validated: TooManySteps"):
-        schema.value_of("5", cut_off=False)
-    assert time.process_time() - begun < 20
+    for leaf, matches in (('"a"', valid), ("5", False)):
+        answer = "[" * 40 + leaf + "]" * 40 if is_below else leaf
+        if matches:
+            schema.value_of(answer, cut_off=False)
+        else:
+            with pytest.raises(InvalidAnswer, match="The answer does not match the schema: "):
+                schema.value_of(answer, cut_off=False)
+    assert time.process_time() - begun < 3
+
+
+TWICE = [{"minItems": 1, "items": {"$ref": "#"}}, {"maxItems": 9, "items": {"$ref": "#"}}]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"anyOf": TWICE},
+        {"oneOf": TWICE},
+        {"allOf": TWICE},
+        {"items": {"$ref": "#"}, "contains": {"$ref": "#"}},
+        {"if": TWICE[0], "then": TWICE[1], "else": TWICE[1]},
+        {"anyOf": [{"minItems": 1, "items": {"$dynamicRef": "#"}}, {"items": {"$dynamicRef": "#"}}]},
+    ],
+)
+def test_a_rule_of_a_schema_that_contains_itself_twice_is_found_soon(rule: Any) -> None:
+    schema = schema_of({"type": ["array", "string"], **rule})
+    begun = time.process_time()
+    with pytest.raises(InvalidAnswer, match="The answer does not match the schema: "):
+        schema.value_of("[" * 90 + "5" + "]" * 90, cut_off=False)
+    assert time.process_time() - begun < 3
+
+
+@pytest.mark.parametrize(
+    ("document", "value", "message"),
+    [
+        ({"anyOf": [closed(a=closed(b=TEXT)), {"type": "null"}]}, {"a": {"b": 5}}, "type at /a/b"),
+        (
+            {"anyOf": [{"$ref": "#/$defs/x"}, {"type": "null"}], "$defs": {"x": closed(a=closed(b=TEXT))}},
+            {"a": {"b": 5}},
+            "type at /a/b",
+        ),
+        (closed(a={"anyOf": [TEXT, {"type": "null"}]}), {"a": 5}, "anyOf at /a"),
+        (
+            {
+                "items": {"oneOf": [{"$ref": "#/$defs/x"}, {"$ref": "#/$defs/y"}]},
+                "$defs": {
+                    "x": closed(kind={"const": "x"}, b=TEXT),
+                    "y": closed(kind={"const": "y"}, c={"items": TEXT}),
+                },
+            },
+            [{"kind": "y", "c": ["a", 5]}],
+            "type at /0/c/1",
+        ),
+        ({"allOf": [{"$ref": "#"}, TEXT]}, 5, "type at the root"),
+        ({"not": {"$ref": "#"}}, 5, "not at the root"),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "$id": "https://example.com/a",
+                "items": {"$ref": "#/definitions/x"},
+                "definitions": {"x": {"items": {"$ref": "#/definitions/y"}}, "y": TEXT},
+            },
+            [["a", 5]],
+            "type at /0/1",
+        ),
+        (
+            {
+                "items": {"$ref": "#/$defs/x"},
+                "$defs": {
+                    "x": {"anyOf": [{"$ref": "#/$defs/y"}], "unevaluatedProperties": False},
+                    "y": closed(a=TEXT),
+                },
+            },
+            [{"a": 5}],
+            "$ref at /0",
+        ),
+        ({**closed(a=TEXT, b=closed(c=TEXT))}, {"b": {"c": 5}}, "required at the root"),
+    ],
+)
+def test_the_rule_that_says_most_is_named(document: Any, value: Any, message: str) -> None:
+    with pytest.raises(InvalidAnswer) as reason:
+        schema_of(document).value_of(json.dumps(value), cut_off=False)
+    assert str(reason.value) == f"The answer does not match the schema: {message}."
+
+
+def test_nothing_is_fetched() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        for document in (
+            {"$ref": address},
+            {"$id": address, "$ref": "other"},
+            {"$schema": address, "type": "strnig"},
+            {"items": {"$schema": address, "type": "string"}},
+            {"items": {"$id": address, "$ref": "y"}},
+            {"$dynamicRef": address},
+            {"properties": {"a": {"$ref": "file:///etc/hostname"}}},
+        ):
+            with suppress(UsageError, InvalidAnswer):
+                schema_of(document).value_of("5", cut_off=False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_a_long_answer_is_not_searched_for_the_rule_that_it_breaks() -> None:
+    begun = time.process_time()
+    with pytest.raises(InvalidAnswer, match=r"The answer does not match the schema\."):
+        schema_of({"items": TEXT}).value_of(f"[{'1,' * 200_000}1]", cut_off=False)
+    assert time.process_time() - begun < 2
 
 
 def test_a_value_that_the_schema_false_forbids_is_called_so() -> None:
-    with pytest.raises(InvalidAnswer, match="schema: it has a value where none is allowed"):
+    with pytest.raises(InvalidAnswer, match="schema: a value is not allowed at /a"):
         schema_of({"properties": {"a": False}}).value_of('{"a": 1}', cut_off=False)
 
 
@@ -194,10 +306,8 @@ def test_a_value_that_the_schema_false_forbids_is_called_so() -> None:
         ([[{"a": []}], [{"a": []}]], False),
     ],
 )
-def test_equal_items_are_found_as_jsonschema_finds_them(items: Any, valid: Any) -> None:
-    part = {"uniqueItems": True}
-    schema = schema_of(part)
-    assert schema.validator.is_valid(items) == valid == jsonschema.Draft202012Validator(part).is_valid(items)
+def test_equal_items_are_found(items: Any, valid: Any) -> None:
+    assert schema_of({"uniqueItems": True}).validation.is_valid(items) == valid
 
 
 def test_many_items_are_compared_in_linear_time() -> None:
@@ -207,7 +317,7 @@ def test_many_items_are_compared_in_linear_time() -> None:
     assert time.process_time() - begun < 2
 
 
-# --- the quick check
+# --- compared with jsonschema
 
 SCALARS = st.sampled_from(
     [
@@ -268,42 +378,32 @@ VALUES = st.recursive(
 
 
 @given(SCHEMAS, VALUES)
-def test_what_the_quick_check_accepts_is_valid(part: Any, value: Any) -> None:
-    """And jsonschema decides everything else, so both together are exactly jsonschema."""
+def test_what_is_valid_is_what_jsonschema_says(part: Any, value: Any) -> None:
+    """And of the integers, those that fit into 64 bits; an invalid value has a rule that it breaks."""
     document = {"allOf": [part], "$defs": {"deep": {"type": "array", "items": {"$ref": "#/$defs/deep"}}}}
-    schema = schema_of(document)
-    if schema.is_sure(value):
-        assert schema.validator.is_valid(value)
-    if isinstance(part, dict) and part:
-        whole = schema_of({**part, "$defs": document["$defs"]})
-        if whole.is_sure(value):
-            assert whole.validator.is_valid(value)
+    validation = schema_of(document).validation
+    kind = jsonschema.Draft202012Validator
+    whole = kind.TYPE_CHECKER.is_type
+    checker = kind.TYPE_CHECKER.redefine("integer", lambda _, each: whole(each, "integer") and each < 2**63)
+    oracle = jsonschema.validators.extend(kind, type_checker=checker)(
+        document, format_checker=kind.FORMAT_CHECKER
+    )
+    assert validation.is_valid(value) == oracle.is_valid(value)
+    if not validation.is_valid(value):
+        broken = validation.broken(value)
+        assert broken is not None
+        path = (
+            broken.path[:-1] if broken.rule == "falseSchema" else broken.path
+        )  # jsonschema gives the place around
+        assert path in {
+            tuple(each.absolute_path)[: len(path)] for each in all_errors(oracle.iter_errors(value))
+        }
 
 
-@pytest.mark.parametrize(
-    ("part", "valid"),
-    [
-        ({"type": "object", "required": ["a"]}, {"a": 1}),
-        ({"type": "array", "prefixItems": [TEXT], "items": False}, ["a"]),
-        ({"anyOf": [TEXT, {"type": "null"}]}, None),
-        ({"type": "string", "format": "date"}, "2026-01-31"),
-    ],
-)
-def test_the_quick_check_hands_over_what_it_does_not_know(part: Any, valid: Any) -> None:
-    schema = schema_of(part)
-    assert schema.is_sure(valid)
-    assert not schema.is_sure(7)
-    assert schema.is_sure(valid) == jsonschema.Draft202012Validator(part).is_valid(valid)
-
-
-def test_the_quick_check_accepts_the_usual_answer_without_jsonschema() -> None:
-    def complete(part: Any) -> Any:
-        raise AssertionError(part)
-
-    check = sure_validation(SCHEMA, complete, lambda _, __: True, Steps())
-    assert check(ANSWER)
-    assert check({**ANSWER, "order": None, "tags": [], "due": None})
-    assert not check({**ANSWER, "priority": "zebra"})
+def all_errors(errors: Any) -> Any:
+    for each in errors:
+        yield each
+        yield from all_errors(each.context)
 
 
 # --- the rules of strict mode
@@ -388,26 +488,22 @@ def test_a_schema_without_violations_is_strict() -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"type": "strnig"}, "is not a valid JSON Schema: at #/type: 'strnig' is not valid"),
-        (closed(a={"type": "string", "pattern": "("}), "at #/properties/a/pattern: missing )"),
+        ({"type": "strnig"}, 'is not a valid JSON Schema: at #/type: "strnig" is not valid'),
+        (closed(a={"type": "string", "pattern": "("}), 'at #/properties/a/pattern: "(" is not a "regex"'),
         (closed(a={"$ref": "#/$defs/none"}), "at #/properties/a, the reference '#/$defs/none' names no part"),
         (
             closed(a={"$ref": "https://example.com/x.json"}),
             "the reference 'https://example.com/x.json' names no",
         ),
         ({}, "an object that is not empty"),
-        (closed(a={"type": "string", "pattern": "a{99999999999999}"}), "at #/properties/a/pattern: the rep"),
-        ({"pattern": "(" * 3000 + ")" * 3000}, "at #/pattern: the pattern is nested too deeply"),
+        (closed(a={"type": "string", "pattern": "a{99999999999999}"}), "at #/properties/a/pattern: "),
+        ({"items": {"pattern": r"a\Z"}}, 'at #/items/pattern: "a'),
+        ({"pattern": "(" * 3000 + ")" * 3000}, 'at #/pattern: "((('),
         ({"pattern": 5}, "at #/pattern: "),
-        ({"patternProperties": {"(": {}}}, "at #/patternProperties: missing )"),
-        ({"patternProperties": {"^(a+)+$": {}}}, "at #/patternProperties: '^(a+)+$' can match"),
-        (
-            {"items": {"pattern": "^(a+)+$"}},
-            "at #/items/pattern: '^(a+)+$' can match some texts in so many",
-        ),
+        ({"patternProperties": {"(": {}}}, 'at #/patternProperties/(: "(" is not'),
         (closed(a={"$ref": ["#"]}), "at #/properties/a, the reference ['#'] names no part"),
         (closed(a={"$ref": 5}), "at #/properties/a, the reference 5 names no part"),
-        ({"$ref": "#/foo", "foo": {"properties": [1]}}, "at #/foo/properties: [1] is not of type 'object'"),
+        ({"$ref": "#/foo", "foo": {"properties": [1]}}, 'at #/foo/properties: [1] is not of type "object"'),
         (
             {"$ref": "#/foo", "foo": {"items": {"$ref": "#/x"}}},
             "at #/foo/items, the reference '#/x' names no",
@@ -418,20 +514,10 @@ def test_a_schema_without_violations_is_strict() -> None:
             closed(a={"$id": "b", "items": {"$ref": "#"}}),
             "at #/properties/a, references within a part with an $id",
         ),
-        ({"dependencies": {"a": {"$ref": "#"}}}, "at #, references lead in a circle"),
-        ({"$recursiveRef": "#"}, "at #, references lead in a circle"),
-        ({"$ref": "#"}, "at #, references lead in a circle"),
-        (closed(a={"$ref": "#/properties/a"}), "references lead in a circle"),
-        ({"$anchor": "a", "$ref": "#a"}, "at #, references lead in a circle"),
-        ({"anyOf": [TEXT, {"$ref": "#"}]}, "at #, references lead in a circle"),
-        (
-            {"$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"not": {"$ref": "#/$defs/A"}}}},
-            "at #/$defs/A, references lead in a circle",
-        ),
         ({"$schema": "http://json-schema.org/draft-03/schema#", **TEXT}, "at #/$schema, draft 3"),
         (
             {"$schema": "http://json-schema.org/draft-07/schema#", "$defs": 5, "type": "strnig"},
-            "at #/type: 'strnig' is not valid",
+            'at #/type: "strnig" is not valid',
         ),
     ],
 )
@@ -441,6 +527,28 @@ def test_a_schema_that_cannot_be_used_is_refused_before_the_first_request(
     with pytest.raises(UsageError) as error:
         schema_of(document)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"$schema": "http://json-schema.org/draft-07/schema#", "dependencies": {"a": {"$ref": "#"}}},
+        {"$schema": "https://json-schema.org/draft/2019-09/schema", "$recursiveRef": "#"},
+        {"$ref": "#"},
+        {"allOf": [{"$ref": "#"}]},
+        closed(a={"$ref": "#/properties/a"}),
+        {"$anchor": "a", "$ref": "#a"},
+        {"anyOf": [TEXT, {"$ref": "#"}]},
+        {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"not": {"$ref": "#/$defs/A"}}}},
+    ],
+)
+def test_references_may_lead_in_a_circle(document: Any) -> None:
+    schema = schema_of(document)
+    with suppress(InvalidAnswer):
+        schema.value_of('{"a": 1}', cut_off=False)
+    answer_type(document)
+    answer_columns(document, many=False)
+    enum_fields(document)
 
 
 def chain(length: int, **more: Any) -> dict[str, Any]:
@@ -463,44 +571,13 @@ def test_references_that_lead_too_deep_are_refused() -> None:
         schema_of(chain(250))
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        *(r"^(a+)+$", r"(a|aa)+$", r"(.*)*", r"(a*)*", r"([a-zA-Z]+)*", r"(.*a){20}", r"(a+){10,}"),
-        *(r"^(?:\s*\w+\s*)+$", r"(?=(a+)+$)b", r"(a+?)+?", r"(a{1,100}){1,100}", r"(a{1,2})*b", r"(a?b?)*c"),
-        *(r"(\w+\s?)*$", r"^([/\w .-]*)*/?$", r"(a|b|ab)*$", r"(.+,)*.+$", r"((a+b?)+c)*", r"(x+x+)+y"),
-        *(r"^(\d+\w*)+$", r"(?:(?:a|b)+)+$", r"(?i)(a+|A)+b", r"(a{1,10}){1,10}$"),
-    ],
-)
-def test_a_pattern_that_may_take_exponential_time_is_found(pattern: str) -> None:
-    assert is_explosive(pattern)
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        *("", r"^[a-z]+(-[a-z]+)*$", r"^[\w-]+(\.[\w-]+)*@([\w-]+\.)+[\w-]{2,}$", r"^(\d{1,3}\.){3}\d{1,3}$"),
-        *(r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2}))?$", r"^(\d{4}[ -]?){4}$"),
-        *(
-            r"^\+?(\d[\s-]?)+$",
-            r"^(?:[^,]+,)*[^,]+$",
-            r'"(\\.|[^"\\])*"',
-            r"^(.+\n)*$",
-            r"(a?)*",
-            r"^(a{1,3}b)*$",
-        ),
-        *(
-            r"^[0-9a-f]{32}$",
-            r"^(?:one|two)(?:, (?:one|two))*$",
-            r"^\w+( \w+)*$",
-            r"^#([0-9a-fA-F]{3}){1,2}$",
-        ),
-        *(r"(a)?(?(1)b|c)+", r"(?<=a)b+\b", r"(?s:.+)x", r"([^\W\d_]+-)+", r"(?!)", r"(.)\1+", "é+[à-ü]?"),
-        *(r"^.{1,5000}$", r"^\S+(\s+\S+){0,9}$", r"(" + "|".join(f"word{n}" for n in range(300)) + ")*"),
-    ],
-)
-def test_a_pattern_with_one_way_to_match_is_allowed(pattern: str) -> None:
-    assert not is_explosive(pattern)
+@pytest.mark.parametrize("pattern", [r"^(a+)+$", r"^(?:\s*\w+\s*)+$", r"(?=(a+)+$)b", r"^(?:(?=a)(a+))+\1x$"])
+def test_a_pattern_takes_no_exponential_time(pattern: str) -> None:
+    schema = schema_of({"pattern": pattern})
+    begun = time.process_time()
+    with pytest.raises(InvalidAnswer, match="pattern at the root"):
+        schema.value_of(json.dumps("a" * 60 + "!"), cut_off=False)
+    assert time.process_time() - begun < 1
 
 
 def test_an_unknown_draft_means_the_latest() -> None:

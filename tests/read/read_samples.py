@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import find_files
-from batchscore.read.input_file import InputFile
-from batchscore.read.open import open_table
-from batchscore.read.options import ReadOptions
+from batchscore.read.formats import open_table
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.rows import Row, Table
 
 

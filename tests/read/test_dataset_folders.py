@@ -14,7 +14,8 @@ from test_files import names, problems, skipped, touch
 
 from batchscore.errors import InputError
 from batchscore.read.files import find_files
-from batchscore.read.open import ReadOptions, open_table
+from batchscore.read.formats import open_table
+from batchscore.read.input_file import ReadOptions
 from batchscore.rows import Row
 
 

@@ -18,7 +18,7 @@ import pytest
 from read_samples import input_file, outcome, written
 
 from batchscore.read.formats import stated_rows
-from batchscore.read.options import ReadOptions
+from batchscore.read.input_file import ReadOptions
 
 
 def workbook(path: Path, rows: Sequence[Sequence[Any]], *, merged: str = "", formats: Any = ()) -> Path:

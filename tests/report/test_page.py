@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ExitCode
 from batchscore.report.page import answers, vectors
-from batchscore.report.page.answers import answer_of, answer_stats, histogram
-from batchscore.report.page.enums import enum_counts
+from batchscore.report.page.answers import answer_of, answer_stats, enum_counts, histogram
 from batchscore.report.page.markup import data, html, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page, source
@@ -235,7 +234,7 @@ def test_any_bytes_are_a_run_or_a_reason(found: bytes) -> None:
 def test_a_record_with_any_odd_value_still_gives_a_page(key: str, value: Any) -> None:
     found = run_from("x.json", orjson.dumps(record() | {key: value}))
     if isinstance(found, RecordedRun):
-        assert page(PageData("out", 0.0, [TaskData("embeddings", [found], [])], found.problems))
+        assert page(PageData("out", 0.0, [TaskData("embeddings", [found], [])], [found.problem]))
 
 
 def test_of_a_file_that_is_not_read_completely_the_remaining_rows_are_unknown() -> None:
@@ -257,7 +256,7 @@ def test_an_old_damaged_or_newer_timeline_is_reported() -> None:
     ):
         found = run(timeline=timeline)
         assert found.timeline is None
-        assert words_ in found.problems[0]
+        assert words_ in found.problem
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 8)), min_size=1, max_size=5))
@@ -442,13 +441,13 @@ def test_the_values_of_enum_fields_are_counted_wherever_they_are() -> None:
         },
         "$defs": {"kind": {"enum": ["a", "b", "c"]}},
     }
-    assert {each.field: dict(each.counts) for each in enum_counts(answers, schema)} == {
+    assert enum_counts(answers, schema) == {
         "kind": {"a": 2, "b": 1, "c": 0},
         "inner.level": {"1": 1, "2": 0, "null": 1},
         "tags[]": {"x": 2, "y": 1, "z": 0},
     }
     around = {f"p{number}": {"$ref": "#/$defs/N"} for number in range(20)}
-    assert enum_counts(answers, {"$ref": "#/$defs/N", "$defs": {"N": {"properties": around}}}) == []
+    assert enum_counts(answers, {"$ref": "#/$defs/N", "$defs": {"N": {"properties": around}}}) == {}
     # What a damaged record holds in the place of a schema.
     for odd in (None, [], {"properties": 5}, {"$ref": "#"}, {"enum": [[1], {}]}):
         enum_counts(answers, odd)

@@ -120,7 +120,7 @@ async def sign() -> Mapping[str, str]:
 
 
 async def post(url: str, times: int = 1, most: int = MOST) -> Reply:
-    async with open_wire(url, {"X-Own": "1"}, sign, ReplyMemory()) as send:
+    async with open_wire(url, {"X-Own": "1"}, sign, ReplyMemory(), error_seconds=0.2) as send:
         for _ in range(times):
             reply = await send(BODY, most)
         return reply
@@ -309,7 +309,8 @@ def test_a_body_beyond_bounds_is_given_up(status: str, encoding: str, body: byte
     found = lost(answer(status, f"Content-Encoding: {encoding}", body=body))
     most = 2 if status.startswith("200") else 1
     assert found.detail == f"{detail.format(most=most)} (status {status[:3]})"
-    assert (found.code, found.status) == (ErrorCode.INVALID_RESPONSE, int(status[:3]))
+    assert found.head is not None
+    assert (found.code, found.head.status) == (ErrorCode.INVALID_RESPONSE, int(status[:3]))
     assert found.needs_action is status.startswith("200")
 
 
@@ -322,6 +323,18 @@ async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 def test_a_body_without_an_end_is_given_up() -> None:
     assert lost(endless).detail == "it is larger than 2 MB, more than was asked for (status 200)"
+
+
+@pytest.mark.parametrize("body", [b"", b"abc"])
+def test_a_body_of_an_error_that_comes_slowly_is_given_up(body: bytes) -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nContent-Length: 100\r\n\r\n" + body)
+        await reader.read()
+
+    found = lost(behave)
+    assert found.detail == "it does not end within 0.2 s (status 503)"
+    assert found.head is not None
+    assert (found.head.status, found.head.headers["retry-after"]) == (503, "7")
 
 
 @mostly_slow("sign", [b"[],", b"1,", b"{},", b'{"a":0},', b'"ab",', b"[0],"], [b"{},"])

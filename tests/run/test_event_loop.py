@@ -72,8 +72,15 @@ def test_a_signal_while_the_loop_closes_is_delivered_after_it(number: signal.Sig
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with signals_kept_back():
-            signal.raise_signal(signal.SIGINT)
+        stop = Stop()
+
+        async def work() -> bool:
+            with stop_on_signals(stop, [].append):
+                signal.raise_signal(signal.SIGINT)
+                await asyncio.sleep(0.01)
+                return stop.requested
+
+        assert not run_on_fast_loop(work())
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from batchscore.errors import InputError, OutputError
-from batchscore.read.options import ReadOptions
+from batchscore.read.input_file import ReadOptions
 from batchscore.run.standard_input import with_standard_input
 
 

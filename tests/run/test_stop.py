@@ -208,7 +208,15 @@ def test_a_date_as_deadline_must_be_changed_to_resume(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("amount", "words"), [(0.0, "0.00"), (0.00123456, "0.00123"), (12.345, "12.35"), (12345.6, "12,345.60")]
+    ("amount", "words"),
+    [
+        (0.0, "0.00"),
+        (0.0000274, "0.0000274"),
+        (0.00123456, "0.00123"),
+        (0.15, "0.15"),
+        (12.345, "12.35"),
+        (12345.6, "12,345.60"),
+    ],
 )
 def test_amounts_of_money(amount: float, words: str) -> None:
     assert money_text(amount) == words

@@ -87,11 +87,11 @@ def test_a_file_that_is_nested_too_deeply_is_named() -> None:
 
 
 def test_a_file_is_named_by_what_is_found_later() -> None:
-    Path("b.json").write_text(json.dumps({"pattern": "^(a+)+$"}))
+    Path("b.json").write_text(json.dumps({"$ref": "#/none"}))
     settings = resolve_settings(
         {"task": "chat", "model": "m", "output": "out", "schema": "b.json"}, environ={}
     )
-    with pytest.raises(UsageError, match=r"schema b\.json: at #/pattern: "):
+    with pytest.raises(UsageError, match=r"schema b\.json: at #, "):
         answer_schema(cut(PromptSettings, settings.settings))
 
 

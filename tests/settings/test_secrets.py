@@ -57,6 +57,7 @@ def test_names_of_secrets_are_known_and_others_stay_readable() -> None:
     [
         ("https://u:HUSH@host/x", "https://***@host/x"),
         ("redis://:HUSH@host:1", "redis://***@host:1"),
+        ("abfss://files:HUSH@account.dfs.core.windows.net/x", "abfss://***@account.dfs.core.windows.net/x"),
         ("user:HUSH@db.example.com", "user:***@db.example.com"),
         ("AccountName=a;AccountKey=HUSH+/d==;Suffix=net", "AccountName=a;AccountKey=***;Suffix=net"),
         ("Endpoint=sb://x/;SharedAccessKeyName=r;SharedAccessKey=HUSH=", None),
@@ -99,6 +100,7 @@ def test_texts_show_no_secret(text: str, shown: str | None) -> None:
         "max_tokens=5 token_limit=7 sort_key=name",
         "mail me@x.com, note: foo@bar.com, mailto:me@x.com",
         "http://localhost:8080/@x s3://bucket/key?x=1 git@github.com:a/b",
+        "abfss://scores@account.dfs.core.windows.net/2026 ABFSS://x@a/b wasb://x@a/b",
         "Basic understanding of Bearer bonds",
         "sk-learn-models-are-fine",
         "Authorization: the process of granting rights. Cookie: a small sweet",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import openai
@@ -7,6 +8,7 @@ import pytest
 
 from batch_files import PlainClient, as_file, chat_line, results, submit
 from batchscore.simulator import Running
+from pictures import png
 from simulated import Project
 
 
@@ -118,6 +120,17 @@ def test_enqueued_tokens_are_booked_and_freed(project: Project, openai_batches: 
     project.advance(1)
     assert project.books().enqueued_tokens == {}
     assert submit(openai_batches, [chat_line("a", words)]).status == "validating"
+
+
+def test_images_are_enqueued_as_images(project: Project, openai_batches: openai.OpenAI) -> None:
+    project.set_rules(in_progress=None)
+    picture = b64encode(png(640, 480, more=100_000)).decode()
+    part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}}
+    content = [{"type": "text", "text": "What is this?"}, part]
+    lines = [chat_line("a", body={"messages": [{"role": "user", "content": content}]})]
+    batch = submit(openai_batches, lines)
+    assert openai_batches.batches.retrieve(batch.id).status == "in_progress"
+    assert 100 < project.books().enqueued_tokens["gpt-4o-mini"] < 2000
 
 
 def test_enqueued_requests_of_embeddings_are_limited(project: Project, openai_batches: openai.OpenAI) -> None:

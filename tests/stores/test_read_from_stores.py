@@ -13,8 +13,8 @@ import pytest
 
 from batchscore.errors import InputError, UnreadableFile
 from batchscore.read.files import digest, find_files
-from batchscore.read.open import open_table
-from batchscore.read.options import ReadOptions
+from batchscore.read.formats import open_table
+from batchscore.read.input_file import ReadOptions
 from batchscore.stores.address import stored_path
 from buckets import Bucket
 from read.read_samples import outcome

@@ -20,8 +20,8 @@ PEAK = """
 import resource, sys
 import pyarrow, pyarrow.parquet
 from batchscore.read.files import digest, find_files
-from batchscore.read.open import open_table
-from batchscore.read.options import ReadOptions
+from batchscore.read.formats import open_table
+from batchscore.read.input_file import ReadOptions
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

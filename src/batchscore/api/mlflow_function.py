@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +21,22 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from batchscore.api.score_rows import FOR_ROWS, Scored, results_of
+from batchscore.api.score_rows import FOR_ROWS, Scored, results_of, with_text_column
 from batchscore.errors import ErrorCode, RowFailed, UsageError
 from batchscore.mlflow_model.folder import ANSWERS, check_answers
 from batchscore.mlflow_model.read import SavedModel, own_settings, parameters, read_saved
 from batchscore.mlflow_model.resolve import settings_below
-from batchscore.prompts.prompt import builder_for, parse_spec, text_column
 from batchscore.rows import TEXT_COLUMN, Table
 from batchscore.settings.arguments import FileSettings
 from batchscore.settings.fields import Settings
 from batchscore.settings.json_schema import schema_document
-from batchscore.settings.slices import PromptSettings, cut
 from batchscore.settings.sources import gather, without_settings
 from batchscore.task import TASKS
 
 #: Settings whose variables a host may have for other runs, about files or records. Whoever calls a model that
 #: is served must not be able to name files.
-NOT_FOR_FRAMES = {
-    "output",
-    "model",
-    "usage",
-    "raw",
-    "image",
-    "image_detail",
-    *FileSettings.__annotations__.keys() - FOR_ROWS,
-}
+NOT_FOR_FRAMES = FileSettings.__annotations__.keys() - FOR_ROWS
+NOT_FOR_FRAMES |= {"output", "model", "usage", "raw", "image", "image_detail"}
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> ScoringModel:
@@ -111,14 +101,14 @@ def results_in_order(frame: pd.DataFrame, settings: Settings, *, stop_at_failure
     """Return each row's result in order; raises `RowFailed` at the first failure if requested."""
     if not len(frame):
         return []
-    results: dict[int, Scored] = {}
+    results: list[Scored] = []
     with closing(results_of(cells_by_row(frame), settings)) as settled:
         for scored in settled:
             error = scored.error
             if stop_at_failure and error is not None and error.code is not ErrorCode.EMPTY_INPUT:
                 raise RowFailed(f"row {scored.row}: {error.code.value}: {error.message}")
-            results[scored.row] = scored
-    return [results[row] for row in range(len(frame))]
+            results.append(scored)
+    return sorted(results, key=lambda scored: scored.row)
 
 
 def frame_of(data: Any) -> pd.DataFrame:
@@ -178,18 +168,13 @@ def plain_answer(value: Any, settings: Settings) -> Any:
 
 def with_column(settings: Settings, frame: pd.DataFrame) -> Settings:
     """Return settings that name the frame's text column; raises `InputError` if a column is missing."""
-    spec = parse_spec(cut(PromptSettings, settings))
-    columns = tuple(map(str, frame.columns))
-    texts = tuple(name for number, name in enumerate(columns) if is_text_column(frame.iloc[:, number]))
-    table = Table(columns, texts, headerless=False, rows=iter(()))
-    builder_for(table, spec)
-    column = text_column(table, spec)
-    return settings if column is None else replace(settings, column=column)
-
-
-def is_text_column(column: pd.Series[Any]) -> bool:
-    """Whether a column holds a text, or is empty."""
-    return any(isinstance(cell, str) for cell in column) or bool(column.isna().all())
+    columns, texts = tuple(map(str, frame.columns)), list[str]()
+    for number, name in enumerate(columns):
+        column = frame.iloc[:, number]
+        # An empty column may be the text's.
+        if any(isinstance(cell, str) for cell in column) or column.isna().all():
+            texts.append(name)
+    return with_text_column(settings, Table(columns, tuple(texts), headerless=False, rows=iter(())))
 
 
 def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) -> pd.DataFrame:
@@ -200,8 +185,9 @@ def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) 
         answers = [plain_answer(scored.value, settings) for scored in results]
         columns[settings.task] = [without_null(answer, many=many) for answer in answers]
         columns["finish_reason"] = [without_null(scored.finish_reason, many=many) for scored in results]
-    columns["error"] = [scored.error.code.value if scored.error else "" for scored in results]
-    columns["error_message"] = [scored.error.message if scored.error else "" for scored in results]
+    errors = [scored.error for scored in results]
+    columns["error"] = [error.code.value if error else "" for error in errors]
+    columns["error_message"] = [error.message if error else "" for error in errors]
     filled = {name: pd.Series(cells, index=index, dtype=object) for name, cells in columns.items()}
     frame: pd.DataFrame = pd.DataFrame(filled, index=index)
     return frame
@@ -209,6 +195,4 @@ def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) 
 
 def without_null(text: Any, *, many: bool) -> Any:
     """Return a text, or a list of texts for several answers, with empty texts for nulls."""
-    if many:
-        return [each or "" for each in text or ()]
-    return text or ""
+    return [each or "" for each in text or ()] if many else text or ""

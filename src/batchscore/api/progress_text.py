@@ -36,17 +36,10 @@ def notebook_output() -> Callable[[str], None] | None:
     return lambda text: handle.update({"text/plain": text}, raw=True)
 
 
-def terminal_output(stream: Any) -> Callable[[str], None]:
-    """Return a function that writes a line over the last one."""
-    width = 0
-
-    def write(text: str) -> None:
-        nonlocal width
-        stream.write("\r" + text.ljust(width))
-        stream.flush()
-        width = len(text)
-
-    return write
+def write_in_terminal(text: str) -> None:
+    """Write a line over the last one, which may be longer."""
+    sys.stderr.write(f"\r{text}\x1b[K")
+    sys.stderr.flush()
 
 
 @contextmanager
@@ -58,7 +51,7 @@ def shown(rows: int, *, wanted: bool) -> Iterator[Callable[[int], None]]:
     write = notebook_output() if wanted else None
     in_terminal = write is None and wanted and sys.stderr.isatty()
     if in_terminal:
-        write = terminal_output(sys.stderr)
+        write = write_in_terminal
     if write is None:
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""How do scores get into pandas?
+"""How do scores, error records, and what a run changed, get into pandas?
 
 It reads an output folder, or one merged file, and does not know how runs work. pandas and pyarrow are loaded
 on the first call.
@@ -7,22 +7,29 @@ on the first call.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from batchscore.errors import InputError, OutputError, OutputIncomplete, UsageError, message_of
-from batchscore.output.answer_columns import answer_columns, columns_seen, free_names
+from batchscore.output.answer_columns import STATUS, answer_columns, columns_seen, free_names
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import read_manifests
 from batchscore.output.missing import error_of_missing, missing_files, recorded_files
+from batchscore.output.part_files import (
+    RecordCheck,
+    read_error_records,
+    refuse_changed,
+    refuse_damaged,
+)
 from batchscore.output.records.formats import RECORD_SUFFIXES, TABLE_SUFFIXES, suffixes_text
 from batchscore.output.records.schema import answer_schema_in
-from batchscore.output.stated_scores import RecordCheck, refuse_changed
+from batchscore.rows import RowError, Settled
 from batchscore.settings.checks import value_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -59,24 +66,37 @@ def read_scores(
     `SettingsError` for a URI that cannot be used.
     """
     if not isinstance(out, (str, os.PathLike)):
-        raise UsageError(
-            f"out is {value_text(out)}; give the path of an output folder or of one merged file."
-        )
+        wanted = "give the path of an output folder or of one merged file."
+        raise UsageError(f"out is {value_text(out)}; {wanted}")
     if not isinstance(task, str | None):
         raise UsageError(f"task is {value_text(task)}; it must be one of {', '.join(TASKS)}.")
+    with _input_errors(out):
+        return _scores(place_of(os.fspath(out)), task, strict=strict, flatten=flatten)
+
+
+@contextmanager
+def _input_errors(out: object) -> Iterator[None]:
+    """Raise `InputError` for an output that cannot be read, in place of the error of a store."""
     try:
-        return _frame(place_of(os.fspath(out)), task, strict=strict, flatten=flatten)
+        yield
     except OutputIncomplete:
         raise
-    except OutputError as error:  # of a store; its reason is for people
+    except OutputError as error:
         raise InputError(message_of(error)) from error
     except StoreFailure as error:
         raise InputError(f"{out}: {error.strerror}") from error
 
 
-def _frame(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd.DataFrame:
+def _frame(columns: Mapping[str, Sequence[Any]], numbers: Mapping[str, str]) -> pd.DataFrame:
+    """Return columns as a frame: `numbers` have these types, all else is as it is in the records."""
     import pandas as pd  # noqa: PLC0415 - it takes half a second
 
+    series = {name: pd.Series(cells, dtype=numbers.get(name, object)) for name, cells in columns.items()}
+    frame: pd.DataFrame = pd.DataFrame(series, copy=False)
+    return frame
+
+
+def _scores(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd.DataFrame:
     if strict:
         _refuse_incomplete(path, task)
     is_table = path.suffix.lower() in TABLE_SUFFIXES  # its scores are in the folder beside it
@@ -106,14 +126,7 @@ def _frame(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd.
     if flatten:
         schema = next((each for each in schemas if each is not None), None)
         columns = flattened(columns, str(task), schema)
-    frame: pd.DataFrame = pd.DataFrame(
-        {
-            name: pd.Series(cells, dtype=np.int64 if name == "row" else object)
-            for name, cells in columns.items()
-        },
-        copy=False,
-    )
-    return frame
+    return _frame(columns, {"row": "int64"})
 
 
 def flattened(columns: _Columns, task: str, schema: Mapping[str, Any] | None) -> _Columns:
@@ -224,3 +237,69 @@ def _extend(columns: _Columns, more: _Columns) -> None:
     for cells in columns.values():
         if len(cells) == before:
             cells.extend([None] * count)
+
+
+def read_errors(out: str | os.PathLike[str], task: str | None = None) -> pd.DataFrame:
+    """Return the rows that failed, in input order: where they are, why, and after how many attempts.
+
+    The columns are `file`, `row`, `id` and the kept columns if the records have them, `error_code`,
+    `error_message`, `status` (of HTTP) and `attempts`; of the latter, one whose name a kept column has gets a
+    number (`status_1`). Empty rows are among them (`empty_input`). The frame is empty if no row failed.
+    Raises `InputError` if there is no output, or if a part is damaged.
+    """
+    failed: list[Settled] = []
+    with _input_errors(out):
+        layout = _layout(out, task)
+        for manifest in sorted(read_manifests(layout), key=lambda each: each.file.split("/")):
+            for number in sorted(manifest.parts):
+                part = manifest.parts[number].error_records
+                if part is not None:
+                    refuse_damaged(layout.errors / part.name, part)
+                    failed += read_error_records(layout, part)
+    records = [
+        {"file": each.file, "row": each.row, **({} if each.id is None else {"id": each.id}), **each.kept}
+        for each in failed
+    ]
+    names = [*dict.fromkeys(("file", "row", *(name for record in records for name in record)))]
+    ends = free_names((*STATUS[-2:], "status", "attempts"), names)
+    for record, each in zip(records, failed, strict=True):
+        if isinstance(each.result, RowError):
+            found = each.result
+            values = (found.code.value, found.message, found.status, found.attempts)
+            record |= dict(zip(ends, values, strict=True))
+    columns = {name: [record.get(name) for record in records] for name in (*names, *ends)}
+    return _frame(columns, {"row": "int64", ends[2]: "Int64", ends[3]: "int64"})
+
+
+def read_changes(
+    out: str | os.PathLike[str], task: str | None = None, *, after: str | None = None
+) -> pd.DataFrame:
+    """Return what runs with `incremental` changed, in the order in which an index must apply it.
+
+    The columns are `run`, `change` (`new`, `changed`, `moved` or `deleted`), `id`, `file`, `row`, `old_file`
+    and `old_row`. `after` is the name of the last run that was applied: only later ones are read. The frame
+    is empty if nothing was changed. Raises `InputError` if there is no output.
+    """
+    if not isinstance(after, str | None):
+        raise UsageError(f"after is {value_text(after)}; it must be the name of a run.")
+    found: list[dict[str, Any]] = []
+    with _input_errors(out):
+        layout = _layout(out, task)
+        changes = layout.root / "changes"
+        for run in sorted(storage.names(changes)) if storage.is_folder(changes) else ():
+            log = changes / run / f"{layout.task}.jsonl"
+            if (after is None or run > after) and storage.exists(log):
+                with storage.open_file(log) as lines:
+                    found += [{"run": run, **orjson.loads(line)} for line in lines]
+    names = ("run", "change", "id", "file", "row", "old_file", "old_row")
+    columns = {name: [change.get(name) for change in found] for name in names}
+    return _frame(columns, {"row": "int64", "old_row": "Int64"})
+
+
+def _layout(out: Any, task: str | None) -> Layout:
+    """Return where an output has the records of a task; raises `InputError` or `UsageError`."""
+    if not isinstance(out, (str, os.PathLike)):
+        raise UsageError(f"out is {value_text(out)}; give the path of an output folder.")
+    place = place_of(os.fspath(out))
+    folder = output_folder(place)
+    return Layout(folder, task_of(folder, place, task), "")

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchscore.api.score_rows import POLL_SECONDS
@@ -89,25 +90,14 @@ def score_files(
         if isinstance(event, Notice):
             LOG.info("%s", name_settings(event.text))
 
-    result = work_outside_loop(
-        lambda: run.score_files(
-            resolved.settings,
-            paths,
-            environ=os.environ,
-            listen=listen,
-            named=resolved.sources,
-            warnings=resolved.warnings,
-        ),
-        interrupted,
-    )
+    work = partial(run.score_files, resolved.settings, paths, environ=os.environ, listen=listen)
+    work = partial(work, named=resolved.sources, warnings=resolved.warnings)
+    result = work_outside_loop(work, interrupted)
     end, now = result.outcome, result.statistics
     return RunSummary(
         exit_code=result.exit_code,
         reason=None if end.reason is None else name_settings(end.reason),
-        rows=end.rows,
-        ok=end.ok,
-        errors=end.errors,
-        failed=end.failed,
+        **{name: getattr(end, name) for name in ("rows", "ok", "errors", "failed")},
         seconds=result.seconds,
         prompt_tokens=now.prompt_tokens,
         completion_tokens=now.completion_tokens,
@@ -123,17 +113,14 @@ def paths_of(inputs: Any) -> list[str]:
     """Return the paths as texts; raises `UsageError` for anything else than a path or several."""
     single = isinstance(inputs, (str, os.PathLike))
     if not single and (isinstance(inputs, (bytes, Mapping)) or not isinstance(inputs, Iterable)):
-        raise UsageError(
-            f"inputs is {value_text(inputs)}; give the path of a file or folder, or a list of paths."
-        )
-    paths = []
-    for each in [inputs] if single else inputs:
-        path = os.fspath(each) if isinstance(each, os.PathLike) else each
+        wanted = "give the path of a file or folder, or a list of paths."
+        raise UsageError(f"inputs is {value_text(inputs)}; {wanted}")
+    given = [inputs] if single else inputs
+    paths = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in given]
+    for path in paths:
         if not isinstance(path, str):
-            raise UsageError(
-                f"inputs holds {value_text(path)}; each input must be the path of a file or folder."
-            )
-        paths.append(path)
+            wanted = "each input must be the path of a file or folder."
+            raise UsageError(f"inputs holds {value_text(path)}; {wanted}")
     return paths
 
 
@@ -142,7 +129,9 @@ def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:
 
     Ctrl-C sets `interrupted`, which must end the work with an exception.
     """
-    if not is_loop_running():
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
         return work()
     future = start_in_thread(work)
     while not future.done():
@@ -151,12 +140,3 @@ def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:
         except KeyboardInterrupt:
             interrupted.set()
     return future.result()
-
-
-def is_loop_running() -> bool:
-    """Whether this thread runs an event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

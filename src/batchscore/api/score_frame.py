@@ -1,47 +1,54 @@
 """Score a table in memory: how does a frame come back with its answers as columns?
 
-It takes frames of pandas, polars and pyarrow, and gives a copy of the same kind, in the same order.
+It takes frames of pandas, polars and pyarrow, and gives a copy of the same kind, in the same order. A library
+is loaded only if its frame is given.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from batchscore.api.frames import (
-    FrameColumn,
-    columns_of,
-    length_of,
-    library_of,
-    rows_of,
-    table_of,
-    with_columns,
-)
 from batchscore.api.progress_text import shown
-from batchscore.api.score_rows import FOR_ROWS, Scored, results_of
-from batchscore.errors import BatchscoreError
+from batchscore.api.score_rows import FOR_ROWS, Scored, results_of, with_text_column
+from batchscore.errors import BatchscoreError, UsageError
 from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.output.answer_columns import STATUS, answer_columns, free_names
-from batchscore.prompts.prompt import builder_for, parse_spec, text_column
+from batchscore.rows import Table
 from batchscore.settings.arguments import RowSettings, show_settings
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import PromptSettings, cut
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-#: The cells of a column, and their type in Arrow.
-Cells: TypeAlias = tuple[Sequence[Any], Any]
 
 #: The JSON Schema of answers that have none.
 TEXT = {"type": "string"}
 
 #: The code of rows that a call did not reach before an error ended it.
 NOT_REACHED = "not_reached"
+
+#: Cells of a column that are looked at to see whether it holds text.
+MOST_LOOKED_AT = 1000
+
+#: Rows of a pyarrow table that are Python objects at a time.
+BATCH_ROWS = 1000
+
+#: The types in pandas of columns without and with missing cells, by their type in Arrow.
+PANDAS_TYPES: Mapping[str, tuple[Any, Any]] = {
+    "int64": ("int64", "Int64"),
+    "double": ("float64", "float64"),
+    "bool": ("bool", "boolean"),
+}
+
+GIVE = "give a DataFrame of pandas or polars, or a pyarrow Table."
+
+
+#: The cells of a column in row order, and their type in Arrow.
+Cells: TypeAlias = tuple[Sequence[Any], Any]
 
 
 @show_settings(RowSettings)
@@ -63,8 +70,10 @@ def score_frame(
     """
     library_of(frame)
     chosen = settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS)
-    chosen = with_text_column(chosen, frame)
+    table = table_of(frame)
     results: list[Scored | None] = [None] * length_of(frame)
+    if results:
+        chosen = with_text_column(chosen, table)
     try:
         if results:
             fill(results, frame, chosen, progress=progress)
@@ -72,16 +81,6 @@ def score_frame(
         error.frame = with_columns(frame, new_columns(columns_of(frame), results, chosen))
         raise
     return with_columns(frame, new_columns(columns_of(frame), results, chosen))
-
-
-def with_text_column(settings: Settings, frame: Any) -> Settings:
-    """Return settings that name the frame's text column; raises `InputError` if a column is missing."""
-    spec, table = parse_spec(cut(PromptSettings, settings)), table_of(frame)
-    if not length_of(frame):
-        return settings
-    builder_for(table, spec)
-    column = text_column(table, spec)
-    return settings if column is None else replace(settings, column=column)
 
 
 def fill(results: list[Scored | None], frame: Any, settings: Settings, *, progress: bool) -> None:
@@ -99,7 +98,7 @@ def fill(results: list[Scored | None], frame: Any, settings: Settings, *, progre
 
 def new_columns(
     taken: Sequence[str], results: Sequence[Scored | None], settings: Settings
-) -> list[FrameColumn]:
+) -> dict[str, Cells]:
     """Return the columns that hold the results; `taken` are the names of the frame's own."""
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
 
@@ -125,10 +124,7 @@ def new_columns(
         ]
     own = free_names(STATUS[-len(status) :], taken)
     all_names = [*free_names(names, [*taken, *own]), *own]
-    return [
-        FrameColumn(name, cells, kind)
-        for name, (cells, kind) in zip(all_names, [*answers, *status], strict=True)
-    ]
+    return dict(zip(all_names, [*answers, *status], strict=True))
 
 
 def typed(values: Sequence[Any], schema: Any, root: Any) -> Cells:
@@ -137,7 +133,7 @@ def typed(values: Sequence[Any], schema: Any, root: Any) -> Cells:
 
     from batchscore.output.records.answer_types import answer_type  # noqa: PLC0415 - loads pyarrow
 
-    kind = answer_type(schema, root)
+    kind = answer_type(schema, root, lossless=False)
     with suppress(ArithmeticError, TypeError, ValueError):
         cells = [kind.to_cell(value) for value in values]
         pa.array(cells, type=kind.arrow)
@@ -164,3 +160,82 @@ def code_of(result: Scored | None) -> str | None:
     if result is None:
         return NOT_REACHED
     return None if result.error is None else result.error.code.value
+
+
+def library_of(frame: Any) -> str:
+    """Return `pandas`, `polars` or `pyarrow`; raises `UsageError` for anything else than their frames."""
+    kind = type(frame)
+    names = {f"{each.__module__.partition('.')[0]}.{each.__name__}" for each in kind.__mro__}
+    for library, name in (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")):
+        if f"{library}.{name}" in names:
+            return library
+    hint = "collect() it first." if "polars.LazyFrame" in names else GIVE
+    raise UsageError(f"frame is {kind.__module__.partition('.')[0]}.{kind.__name__}; {hint}")
+
+
+def columns_of(frame: Any) -> list[str]:
+    """Return the names of the columns as text; raises `UsageError` if two have one name."""
+    names = [str(name) for name in getattr(frame, "column_names", frame.columns)]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise UsageError(f"frame has two columns called {name!r}; rename one of them.")
+    return names
+
+
+def length_of(frame: Any) -> int:
+    """Return the number of rows."""
+    return int(frame.num_rows) if hasattr(frame, "num_rows") else len(frame)
+
+
+def rows_of(frame: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield each row as its cells by column, as the library gives them."""
+    names, library = columns_of(frame), library_of(frame)
+    if library == "pandas":
+        # An array gives its own scalars: a float32 stays one, and its text stays short.
+        arrays = [frame.iloc[:, number].array for number in range(len(names))]
+        for cells in zip(*arrays, strict=True):
+            yield dict(zip(names, cells, strict=True))
+    elif library == "polars":
+        for cells in frame.iter_rows():
+            yield dict(zip(names, cells, strict=True))
+    else:
+        for batch in frame.to_batches(max_chunksize=BATCH_ROWS):
+            yield from batch.to_pylist()
+
+
+def table_of(frame: Any) -> Table:
+    """Return the columns of a frame, and which of them hold text."""
+    names = columns_of(frame)
+    texts: set[str] = set()
+    for row in islice(rows_of(frame), MOST_LOOKED_AT):
+        texts.update(name for name, cell in row.items() if isinstance(cell, str))
+    in_order = tuple(name for name in names if name in texts)
+    return Table(tuple(names), in_order, headerless=False, rows=iter(()))
+
+
+def with_columns(frame: Any, columns: Mapping[str, Cells]) -> Any:
+    """Return a copy of a frame with more columns; pandas keeps its index.
+
+    In pandas, whole numbers and truth values stay so if some are missing. Texts, lists, arrays and mappings
+    are objects, and `None` if they are missing.
+    """
+    library = library_of(frame)
+    if library == "pandas":
+        import pandas as pd  # noqa: PLC0415 - loaded already
+
+        more = {}
+        for name, (cells, kind) in columns.items():
+            full, nullable = PANDAS_TYPES.get(str(kind), (object, object))
+            dtype = nullable if any(cell is None for cell in cells) else full
+            more[name] = pd.Series(list(cells), index=frame.index, dtype=dtype)
+        return pd.concat([frame, pd.DataFrame(more, index=frame.index)], axis="columns")
+    import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
+
+    arrays = {name: pa.array(cells, type=kind) for name, (cells, kind) in columns.items()}
+    if library == "polars":
+        import polars as pl  # noqa: PLC0415 - loaded already
+
+        return frame.with_columns([pl.Series(name, pl.from_arrow(cells)) for name, cells in arrays.items()])
+    for name, cells in arrays.items():
+        frame = frame.append_column(name, cells)
+    return frame

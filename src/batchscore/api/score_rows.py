@@ -13,7 +13,7 @@ import queue
 import threading
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from batchscore.errors import UsageError
 from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.cells import is_blank
 from batchscore.prompts.image_header import MOST_IMAGE_BYTES
-from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
+from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec, text_column
 from batchscore.prompts.template import NO_TEXT
 from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table
 from batchscore.settings.arguments import RowSettings, show_settings
@@ -209,9 +209,8 @@ def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> I
             builder = builder_like(row, settings)
         values = {TEXT_COLUMN: row} if isinstance(row, str) else row
         if not isinstance(values, Mapping):
-            raise UsageError(
-                f"row {number} is {type(row).__name__}; a row is a text or a mapping of columns."
-            )
+            kind = type(row).__name__
+            raise UsageError(f"row {number} is {kind}; a row is a text or a mapping of columns.")
         yield builder.build(Row("", number, values))
 
 
@@ -223,6 +222,14 @@ def builder_like(first: Any, settings: Settings) -> PromptBuilder:
         table = Table(tuple(first), texts, headerless=False, rows=iter(()))
     read_file = read_image if settings.image else None
     return builder_for(table, parse_spec(cut(PromptSettings, settings)), read_file=read_file)
+
+
+def with_text_column(settings: Settings, table: Table) -> Settings:
+    """Return settings that name a table's text column; raises `InputError` if a column is missing."""
+    spec = parse_spec(cut(PromptSettings, settings))
+    builder_for(table, spec)
+    column = text_column(table, spec)
+    return settings if column is None else replace(settings, column=column)
 
 
 def read_image(name: str | os.PathLike[str]) -> bytes:

@@ -75,10 +75,7 @@ _process: ProcessSettings | None = None
 
 
 def init() -> None:
-    """Read and check the settings, once per process or more often; nothing is sent or written.
-
-    Raises a `BatchscoreError` if the settings cannot be used.
-    """
+    """Read the settings, once per process or more often; raises a `BatchscoreError` if they are wrong."""
     global _process  # noqa: PLW0603 - the host calls functions of a module, and keeps no object for them
     if _process is not None:
         _process.tracking.leave()
@@ -129,11 +126,9 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSett
             "then. Set a shorter BATCHSCORE_DEADLINE.",
             *(ends, killed),
         )
-    LOG.info(
-        "batchscore %s: %s with %s, output %s, initial share of the quota %g, deadline of a call %s.",
-        *(VERSION, settings.task, settings.model, settings.output, settings.quota_share),
-        settings.deadline or "none",
-    )
+    text = "batchscore %s: %s with %s, output %s, initial share of the quota %g, deadline of a call %s."
+    shown = (VERSION, settings.task, settings.model, settings.output, settings.quota_share)
+    LOG.info(text, *shown, settings.deadline or "none")
     # Calls are many and short, so MLflow has one listener per process.
     log = progress_log(settings, environ)
     tracking = TrackingRun(settings, environ, log, f"{platform.node() or 'host'}-{os.getpid()}")
@@ -199,25 +194,19 @@ def names_in_records(
     problem: InputError | None = None
     for path in paths:
         name = os.path.basename(path)  # noqa: PTH119 - as the host writes it
-        if name.startswith(HIDDEN):
-            names[path] = []
-            continue
+        names[path] = []
         try:
-            names[path] = [
-                file.name
-                for file in find_files(
-                    [path], root=settings.base_dir, follow_links=settings.follow_links
-                ).files
-            ]
+            if not name.startswith(HIDDEN):
+                found = find_files([path], root=settings.base_dir, follow_links=settings.follow_links)
+                names[path] = [file.name for file in found.files]
         except InputError as error:
-            if name.startswith(MARKED) and Path(path).is_file():
-                names[path] = []
+            if not (name.startswith(MARKED) and Path(path).is_file()):
+                del names[path]
+                problem = error
+                text = name_variables(error.text, {})
+                LOG.error("Not scored: %s. Fix the file, or remove it from the input.", text)  # noqa: TRY400
                 continue
-            problem = error
-            text = name_variables(error.text, {})
-            LOG.error("Not scored: %s. Fix the file, or remove it from the input.", text)  # noqa: TRY400
-    for path, files in names.items():
-        if not files:
+        if not names[path]:
             LOG.info("%s is skipped: its name marks a file that is not data.", path)
     return names, problem
 
@@ -256,14 +245,12 @@ def is_settled(file: FileFinished, error_threshold: float) -> bool:
 def log_files(result: RunResult, environ: Mapping[str, str]) -> None:
     """Log how each file ended, and why if it is not settled."""
     for file in result.outcome.files:
-        figures = f"{count_text(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"
+        figures = f"{count_text(file.rows, 'row')}, {file.ok:,} scored, {file.failed:,} failed"
         if is_settled(file, result.settings.error_threshold):
             LOG.info("%s: %s", file.file, figures)
         elif file.state == "complete":
-            LOG.error(
-                "%s: %s: more than BATCHSCORE_ERROR_THRESHOLD (%g) allows. The reasons are in %s",
-                *(file.file, figures, result.settings.error_threshold, result.layout.errors),
-            )
+            text = "%s: %s: more than BATCHSCORE_ERROR_THRESHOLD (%g) allows. The reasons are in %s"
+            LOG.error(text, file.file, figures, result.settings.error_threshold, result.layout.errors)
         elif file.problem:
             LOG.error("%s cannot be scored: %s", file.file, name_variables(file.problem, environ))
         else:

@@ -123,11 +123,8 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> ResolvedSettings:
 
 def column_of_samples(environ: Mapping[str, str]) -> str | None:
     """Return the text column that the samples' variable names, unless our own variable names one."""
-    return (
-        None
-        if environ.get("BATCHSCORE_COLUMN", "").strip()
-        else environ.get(SAMPLES_COLUMN, "").strip() or None
-    )
+    own = environ.get("BATCHSCORE_COLUMN", "").strip()
+    return None if own else environ.get(SAMPLES_COLUMN, "").strip() or None
 
 
 def call_deadline(timeout_seconds: float) -> str:
@@ -157,11 +154,7 @@ def errors_name_variables(environ: Mapping[str, str]) -> Iterator[None]:
 
 def name_variables(text: str, environ: Mapping[str, str]) -> str:
     """Return a message in which settings have the names of their variables."""
-    names = {
-        declared.name: variable_of(declared)
-        for declared in fields(Settings)
-        if declared.metadata["only"] is None
-    }
+    names = {each.name: variable_of(each) for each in fields(Settings) if each.metadata["only"] is None}
     if not environ.get(names["column"], "").strip():
         names["column"] = SAMPLES_COLUMN
     return name_settings(text, lambda name: names.get(name, as_flag(name)))

@@ -7,13 +7,13 @@ cell of the input and no secret. A reader that has gone away changes nothing for
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from batchscore.errors import name_settings
-from batchscore.report.tally import Statistics, Tally
+from batchscore.report.tally import Tally
 from batchscore.report.words import json_safe
 from batchscore.rows import Event, FileFinished, Notice
 from batchscore.settings.declare import as_flag
@@ -45,10 +45,13 @@ class JsonEvents:
         if isinstance(event, Notice):
             self.write_line("notice", text=mask_text(name_settings(event.text, as_flag)))
         elif isinstance(event, FileFinished):
-            self.write_line("file", **file_fields(event))
+            problem = {"problem": name_settings(event.problem, as_flag)} if event.problem else {}
+            self.write_line("file", **{name: getattr(event, name) for name in FILE_FIELDS}, **problem)
         elif time.monotonic() - self.last >= PROGRESS_SECONDS:
             self.last = time.monotonic()
-            figures = progress_fields(self.tally.statistics())
+            now = self.tally.statistics()
+            figures = {name: getattr(now, name) for name in PROGRESS_FIELDS}
+            figures |= {"errors": now.errors.total(), "retried": now.retried.total()}
             self.write_line("progress", **figures, seconds=round(self.last - self.started, 3))
 
     def write_line(self, event: str, **fields: Any) -> None:
@@ -59,15 +62,3 @@ class JsonEvents:
             self.write(orjson.dumps(json_safe({"event": event, **fields})))
         except OSError:
             self.write = None
-
-
-def file_fields(file: FileFinished) -> Mapping[str, Any]:
-    """Return the fields of a finished file."""
-    fields = {name: getattr(file, name) for name in FILE_FIELDS}
-    return fields | ({"problem": name_settings(file.problem, as_flag)} if file.problem else {})
-
-
-def progress_fields(now: Statistics) -> Mapping[str, Any]:
-    """Return the figures of this run so far."""
-    figures = {name: getattr(now, name) for name in PROGRESS_FIELDS}
-    return figures | {"errors": now.errors.total(), "retried": now.retried.total()}

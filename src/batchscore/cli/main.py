@@ -73,11 +73,8 @@ def main() -> NoReturn:
 def fail(code: ExitCode, reason: str) -> NoReturn:
     """Exit with this code; with `--json`, standard output says why in an object `failed`."""
     if "--json" in sys.argv[1:]:
-        failed = {
-            "event": "failed",
-            "exit_code": int(code),
-            "reason": mask_text(name_settings(reason, as_flag)),
-        }
+        why = mask_text(name_settings(reason, as_flag))
+        failed = {"event": "failed", "exit_code": int(code), "reason": why}
         # Standard output may be what failed.
         with suppress(OutputError):
             say(orjson.dumps(json_safe(failed)))

@@ -14,6 +14,8 @@ from batchscore.cli.options import GroupedHelp, options_of
 from batchscore.mlflow_model.folder import ANSWERS, STORED
 from batchscore.settings.checks import ANSWER_PARAMS
 from batchscore.settings.sources import parse_param_flags
+from batchscore.settings.trust import is_saved_model
+from batchscore.stores.address import shell_command
 
 SAVE_HELP = """Write an MLflow model into the folder PATH.
 
@@ -65,4 +67,6 @@ def save(path: Path, *, pip_requirements: tuple[str, ...], overwrite: bool, **gi
     from batchscore.mlflow_model.save import save_model  # noqa: PLC0415 - loads the prompt code
 
     save_model(path, **given, pip_requirements=pip_requirements or None, overwrite=overwrite)
-    click.echo(f"Saved {path}. To score with it, run: batchscore score INPUT -o OUT --model {path}")
+    named = str(path) if is_saved_model(str(path)) else f"./{path}"
+    command = shell_command(["batchscore", "score", "INPUT", "-o", "OUT", "--model", named])
+    click.echo(f"Saved {path}. To score with it, run: {command}")

@@ -27,15 +27,8 @@ from batchscore.task import TASKS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-CLICK_TYPES: Mapping[str, Any] = {
-    "int": int,
-    "float": float,
-    "text": str,
-    "file_or_table": str,
-    "params": str,
-    "pairs": str,
-    "many": str,
-}
+#: The types of values in click; all others are text.
+CLICK_TYPES: Mapping[str, Any] = {"int": int, "float": float}
 
 #: How similar an option must be to be proposed in place of an unknown one; 1 is equal.
 CLOSE_MATCH = 0.75
@@ -44,20 +37,13 @@ CLOSE_MATCH = 0.75
 OWN_GROUP = "This command"
 
 
-def settings_options(command: Command) -> Command:
-    """Give a command one option for every declared setting."""
-    return options_of({declared.name for declared in fields(Settings)})(command)
+#: The names of all settings.
+ALL = frozenset(declared.name for declared in fields(Settings))
 
 
-def options_of_plan(command: Command) -> Command:
-    """Give a command one option for every declared setting; the output is not required."""
-    return options_of({declared.name for declared in fields(Settings)}, optional={"output"})(command)
-
-
-def config_option(command: Command) -> Command:
-    """Give a command the option that names the file of settings."""
-    help_text = f"File of settings. Default: ${CONFIG_VARIABLE}, or ./{CONFIG_FILE}."
-    return click.option("--config", metavar="FILE", help=help_text)(command)
+#: The option that names the file of settings.
+CONFIG_HELP = f"File of settings. Default: ${CONFIG_VARIABLE}, or ./{CONFIG_FILE}."
+config_option = click.option("--config", metavar="FILE", help=CONFIG_HELP)
 
 
 def task_option(help_text: str) -> Callable[[Command], Command]:
@@ -101,7 +87,7 @@ def attributes_of(declared: Field[Any], *, needed: bool) -> dict[str, Any]:
         attributes["type"] = click.Choice(facts["choices"])
         attributes["metavar"] = "|".join(facts["choices"])
     else:
-        attributes["type"] = CLICK_TYPES[kind]
+        attributes["type"] = CLICK_TYPES.get(kind, str)
     attributes["multiple"] = kind in {"many", "params", "pairs"}
     return attributes
 
@@ -117,12 +103,10 @@ class GroupedHelp(click.Command):
             name = error.option_name
             known = [flag for each in self.get_params(ctx) for flag in each.opts]
             near = difflib.get_close_matches(name, known, cutoff=CLOSE_MATCH)
-            parameter = name.lstrip("-").replace("-", "_")
-            more = (
-                ""
-                if near or not name.startswith("--")
-                else f" A parameter of the model is set by --param {parameter}=VALUE."
-            )
+            more = ""
+            if not near and name.startswith("--"):
+                parameter = name.lstrip("-").replace("-", "_")
+                more = f" A parameter of the model is set by --param {parameter}=VALUE."
             raise click.NoSuchOption(name, f"No such option {name}.{more}", near, ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -68,12 +68,10 @@ def merge(
         base_dir=None if base_dir is None else place_of(base_dir),
         sync=sync,
     )
+    what, errors = "score", f"; {count_text(merged.errors, 'row')} with an error record instead"
     if is_table(place_of(file)):
-        errors = f", {merged.errors:,} of them with an error" if merged.errors else ""
-        say(f"{merged.task}: {count_text(merged.rows, 'row')} in {file}{errors}")
-    else:
-        errors = f"; {count_text(merged.errors, 'row')} with an error record instead" if merged.errors else ""
-        say(f"{merged.task}: {count_text(merged.rows, 'score')} in {file}{errors}")
+        what, errors = "row", f", {merged.errors:,} of them with an error"
+    say(f"{merged.task}: {count_text(merged.rows, what)} in {file}{errors if merged.errors else ''}")
     if merged.missing:
         say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))

@@ -149,7 +149,7 @@ def with_dots(pieces: Sequence[Text], width: int) -> Text:
 
 @dataclass(slots=True)
 class Canvas:
-    """The last lines of a terminal."""
+    """The last lines of a terminal; without `widths`, the next drawing starts below what is there."""
 
     console: Console
     widths: list[int] = field(default_factory=list)
@@ -169,7 +169,3 @@ class Canvas:
         self.widths = [line.cell_len for line in lines]
         self.console.file.write(f"{start}{drawn}{CLEAR_BELOW}")
         self.console.file.flush()
-
-    def forget(self) -> None:
-        """Start the next drawing below what other programs have written."""
-        self.widths = []

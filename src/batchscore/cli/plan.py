@@ -10,7 +10,7 @@ from typing import Any
 import click
 import orjson
 
-from batchscore.cli.options import GroupedHelp, config_option, options_of_plan
+from batchscore.cli.options import ALL, GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.settings_file import settings_file
 from batchscore.cli.standard_input import input_files
@@ -44,7 +44,7 @@ NOWHERE = "nowhere"
 
 @click.command(help=PLAN_HELP, short_help="Show what a run would do and cost, at no cost.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@options_of_plan
+@options_of(ALL, optional={"output"})
 @config_option
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--exact", is_flag=True, help="Read all files completely, however large they are.")

@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from batchscore.cli.say import limited_list
+from batchscore.cli.say import limited_lists
 from batchscore.errors import count_text, duration_text, name_settings, setting_name
-from batchscore.plan.estimates import RateLimits
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
 from batchscore.report.words import money_text, short_name, size_text
@@ -52,13 +51,7 @@ REMARKS = {
 
 #: The counts of rows of each file in JSON.
 ROW_COUNTS = (
-    "empty",
-    "oversized",
-    "row_too_large",
-    "input_too_long",
-    "above_quota",
-    "truncated",
-    "unreadable",
+    *("empty", "oversized", "row_too_large", "input_too_long", "above_quota", "truncated", "unreadable"),
 )
 
 
@@ -108,9 +101,12 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "requests", f"{found.all_requests:,}"
     if plan.given and found.all_requests:
         ((limits, pace),) = plan.paces
+        pairs = ((limits.tpm, "tokens/min"), (limits.rpm, "requests/min"))
+        known = " and ".join([f"{limit:,.10g} {what}" for limit, what in pairs if limit is not None])
+        at = known or "the limits of all deployments"
         share = f" (a share of {settings.quota_share:g})" if settings.quota_share < 1 else ""
         by = f"; limited by {pace.decided_by}" if pace.decided_by else ""
-        yield "duration", f"at least {duration_text(pace.minutes * 60)} at {limits_text(limits)}{share}{by}"
+        yield "duration", f"at least {duration_text(pace.minutes * 60)} at {at}{share}{by}"
     yield "output", output_text(plan)
     if plan.cost is not None:
         most = "" if vectors else "at most " if settings.answer_tokens is not None else "with that estimate "
@@ -199,8 +195,8 @@ def paces_table(plan: Plan) -> Table:
         table.add_column(name, justify="right", min_width=MOST_PACE)
     table.add_column("limited by", min_width=len("limited by"))
     for limits, pace in plan.paces:
-        seconds = pace.minutes * 60
-        table.add_row(f"{limits.tpm:,.0f}", f"{limits.rpm:,.0f}", duration_text(seconds), pace.decided_by)
+        duration = duration_text(pace.minutes * 60)
+        table.add_row(f"{limits.tpm:,.0f}", f"{limits.rpm:,.0f}", duration, pace.decided_by)
     return table
 
 
@@ -225,25 +221,13 @@ def notes(plan: Plan) -> Iterator[str]:
     if scored.changed:
         changed = count_text(len(scored.changed), "file")
         yield f"{changed} changed since scored: all rows are planned, but unchanged rows are not sent again."
-    yield from limited_list("damaged", list(scored.lost.items()), "--json lists all")
+    yield from limited_lists({"damaged": list(scored.lost.items())}, "--json lists all")
     for name, remark in REMARKS.items():
         rows = sum(one.total(name) for one in found.files)
         if rows:
             yield remark.format(count_text(rows, "row"))
-    said = [(name, text) for text, name in plan.survey.said]
-    yield from limited_list("read", said, "--json lists all")
-    yield from limited_list("cannot be scored (completely)", plan.unreadable, "--json lists all")
-    skipped = [(each.name, each.reason) for each in plan.survey.skipped]
-    yield from limited_list("skipped", skipped, "--json lists all")
-    followed = [(each.name, each.target) for each in plan.survey.followed]
-    yield from limited_list("link followed", followed, "--json lists all")
-
-
-def limits_text(limits: RateLimits) -> str:
-    """Return limits as text."""
-    pairs = ((limits.tpm, "tokens/min"), (limits.rpm, "requests/min"))
-    found = [f"{limit:,.10g} {what}" for limit, what in pairs if limit is not None]
-    return " and ".join(found) or "the limits of all deployments"
+    lists = {"read": plan.survey.said, "cannot be scored (completely)": plan.unreadable}
+    yield from limited_lists({**lists, **plan.survey.left_out}, "--json lists all")
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -264,18 +248,12 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "counted": {name: getattr(plan.counter, name) for name in ("how", "accuracy", "vocabulary")},
         "answer_tokens": plan.answer_tokens,
         "answer_tokens_bounded": settings.answer_tokens is not None,
-        "answer_schema": None
-        if answers is None
-        else {"sent": answers.forms[0], "not_strict": answers.violations},
+        "answer_schema": answers and {"sent": answers.forms[0], "not_strict": answers.violations},
         "requests": found.all_requests,
         "limits_given": plan.given,
         "times": [
-            {
-                "tpm": limits.tpm,
-                "rpm": limits.rpm,
-                "seconds": round(pace.minutes * 60, 3),
-                "decided_by": pace.decided_by,
-            }
+            {"tpm": limits.tpm, "rpm": limits.rpm, "seconds": round(pace.minutes * 60, 3)}
+            | {"decided_by": pace.decided_by}
             for limits, pace in plan.paces
         ],
         "dimensions": plan.dimensions if settings.task == EMBEDDINGS.name else None,

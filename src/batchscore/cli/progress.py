@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from textwrap import wrap
-from types import TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -79,9 +78,7 @@ class Progress:
         self.thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.ended.set()
         self.wake.set()
         self.thread.join(LAST_SECONDS)
@@ -133,17 +130,15 @@ class Progress:
         size = self.console.size
         if self.continued:
             self.continued = False
-            self.canvas.forget()
+            self.canvas.widths = []
         # A terminal would break lines within words.
         notices = [line for text in notices for line in wrap(text, max(20, size.width - 1))]
         if view is None or last:
             if notices or self.canvas.widths:
                 self.canvas.draw((), size.width, above=notices)
             return
-        view = view.later(now)
-        self.canvas.draw(
-            panel(view, size.width - 1, size.height - 1, verbose=self.verbose), size.width, above=notices
-        )
+        lines = panel(view.later(now), size.width - 1, size.height - 1, verbose=self.verbose)
+        self.canvas.draw(lines, size.width, above=notices)
 
     def write_lines(self, notices: list[str], view: View | None, now: float) -> None:
         """Write plain lines: notices at once, the state from time to time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -38,8 +38,11 @@ def bullets(lines: Sequence[str]) -> str:
     return "\n".join([*shown, *more])
 
 
-def limited_list(what: str, files: Sequence[tuple[str, str]], others: str) -> list[str]:
-    """Return a line for each file with its reason; of many only the first, and what lists the `others`."""
-    lines = [f"{what}: {name}: {reason}" for name, reason in files[:MOST_FILES]]
-    more = len(files) - MOST_FILES
-    return [*lines, f"{what}: {more:,} more files; {others}"] if more > 0 else lines
+def limited_lists(lists: Mapping[str, Sequence[tuple[str, str]]], others: str) -> list[str]:
+    """Return a line for each file and its reason; of many only the first, and what lists the `others`."""
+    lines = []
+    for what, files in lists.items():
+        lines += [f"{what}: {name}: {reason}" for name, reason in files[:MOST_FILES]]
+        more = len(files) - MOST_FILES
+        lines += [f"{what}: {more:,} more files; {others}"] if more > 0 else []
+    return lines

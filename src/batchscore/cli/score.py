@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from batchscore.cli.options import GroupedHelp, config_option, settings_options
+from batchscore.cli.options import ALL, GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.settings_file import settings_file
 from batchscore.cli.standard_input import input_files
@@ -60,7 +60,7 @@ Exit codes:
 
 @click.command(help=SCORE_HELP, short_help="Score files.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@settings_options
+@options_of(ALL)
 @config_option
 @click.option(
     "as_json", "--json", is_flag=True, help="Print events on standard output, one JSON object per line."
@@ -80,37 +80,19 @@ def score(
     events = JsonEvents(click.echo if as_json else None)
     flags["param"] = parse_param_flags(flags.get("param") or ())
     chosen = resolve_settings(flags, environ=os.environ, config=settings_file(config, flags))
+    printed = chosen.settings.output == "-"
     with input_files(inputs, chosen.settings) as files:
-        if chosen.settings.output == "-":
+        if printed:
+            from batchscore.cli.standard_output import file_for, print_scores  # noqa: PLC0415 - few runs
+
             content = f"{Path(files[0]).name} {digest_of(Path(files[0]))}" if "-" in inputs else ""
-            finished = score_and_print(files, chosen, events, content=content, quiet=quiet, verbose=verbose)
-        else:
-            finished = score_and_show(files, chosen, events, quiet=quiet, verbose=verbose).exit_code
-    sys.exit(int(finished))
-
-
-def score_and_print(
-    inputs: Sequence[str],
-    chosen: ResolvedSettings,
-    events: JsonEvents,
-    *,
-    content: str,
-    quiet: bool,
-    verbose: bool,
-) -> ExitCode:
-    """Score files, print the scores and nothing else on standard output, and return the exit code.
-
-    `content` is the name and digest of standard input, if that is the INPUT.
-    """
-    from batchscore.cli.standard_output import file_for, print_scores  # noqa: PLC0415 - few runs
-
-    file = file_for(chosen.settings, inputs, content=content, as_json=events.enabled)
-    chosen = replace(chosen, settings=replace(chosen.settings, output=str(file)))
-    finished = score_and_show(inputs, chosen, events, quiet=quiet, verbose=verbose, printed=True)
-    if finished.file_written:
-        is_complete = finished.exit_code is ExitCode.DONE and not finished.outcome.failed
-        print_scores(file, is_complete=is_complete)
-    return finished.exit_code
+            file = file_for(chosen.settings, files, content=content, as_json=as_json)
+            chosen = replace(chosen, settings=replace(chosen.settings, output=str(file)))
+        finished = score_and_show(files, chosen, events, quiet=quiet, verbose=verbose, printed=printed)
+        if printed and finished.file_written:
+            is_complete = finished.exit_code is ExitCode.DONE and not finished.outcome.failed
+            print_scores(file, is_complete=is_complete)
+    sys.exit(int(finished.exit_code))
 
 
 def score_and_show(
@@ -120,7 +102,7 @@ def score_and_show(
     *,
     quiet: bool,
     verbose: bool,
-    printed: bool = False,
+    printed: bool,
 ) -> RunResult:
     """Score files, show progress and summary, and return how the run ended.
 

@@ -23,10 +23,7 @@ from batchscore.settings.trust import is_trusted, remember, settings_to_trust, t
 
 
 def settings_file(config: str | None, flags: Mapping[str, Any]) -> ConfigFile:
-    """Return the settings file of a command; raises `SettingsError` if the user must trust it first.
-
-    `config` is the flag that names a file, and `flags` are all others.
-    """
+    """Return the settings file of a command; raises `SettingsError` if the user must trust it first."""
     file = config_file(config, os.environ, here=True)
     decisive = settings_to_trust(*gather(flags, environ=os.environ, file=file), file)
     if not decisive:

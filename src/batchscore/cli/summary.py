@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from batchscore.cli.say import limited_list
+from batchscore.cli.say import limited_lists
 from batchscore.errors import (
     TRANSIENT,
     ErrorCode,
@@ -30,6 +30,9 @@ from batchscore.settings.declare import as_flag
 #: How many files or problems are listed before "and N more".
 MOST_LISTED = 5
 
+#: The counts of this run in JSON.
+COUNTS = ("without_text", "requests", "prompt_tokens", "completion_tokens", "tokens_kept")
+
 
 def summary(
     run: RunResult, *, words: Sequence[str], expected: Expected | None = None, printed: bool = False
@@ -40,19 +43,16 @@ def summary(
     and nothing else is kept of a run without failed rows.
     """
     end, now = run.outcome, run.statistics
-    lines = [headline(run, expected), *readings(run), *failures(run)]
+    others = f"all are listed in {run.record}"
+    readings = [f"  {line}" for line in limited_lists({"read": run.survey.said}, others)]
+    lines = [headline(run, expected), *readings, *failures(run)]
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
     if now.without_text:
         lines.append(f"  {count_text(now.without_text, 'answer')} without text")
     lines += requests_and_cost(run)
-    others = f"all are listed in {run.record}"
-    unreadable = [(each.file, each.problem) for each in end.unreadable]
-    skipped = [(each.name, each.reason) for each in run.survey.skipped]
-    lines += [f"  {line}" for line in limited_list("cannot be scored", unreadable, others)]
-    lines += [f"  {line}" for line in limited_list("skipped", skipped, others)]
-    followed = [(each.name, each.target) for each in run.survey.followed]
-    lines += [f"  {line}" for line in limited_list("link followed", followed, others)]
+    unreadable = {"cannot be scored": [(each.file, each.problem) for each in end.unreadable]}
+    lines += [f"  {line}" for line in limited_lists(unreadable | run.survey.left_out, others)]
     lines += changes(run)
     if end.repeated_ids:
         have = "row has" if end.repeated_ids == 1 else "rows have"
@@ -100,23 +100,13 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     return f"{task}: {count_text(done, 'row')} done, {', '.join(counts)}"
 
 
-def readings(run: RunResult) -> list[str]:
-    """Return how files were read if that is not plain, and which column was taken by itself."""
-    said = [(name, text) for text, name in run.survey.said]
-    return [f"  {line}" for line in limited_list("read", said, f"all are listed in {run.record}")]
-
-
 def failures(run: RunResult) -> list[str]:
     """Return this run's failed rows by code, and what to do about each."""
-    found = {
-        code: count
-        for code, count in sorted(run.statistics.errors.items(), key=lambda item: -item[1])
-        if code != ErrorCode.EMPTY_INPUT.value
-    }
-    codes = list(found)
-    lines = [f"{found[code]:,} {code_text(code)}: {advice(code)}" for code in codes[:MOST_LISTED]]
-    if len(codes) > MOST_LISTED:
-        lines.append(f"and {counts_text({code: found[code] for code in codes[MOST_LISTED:]})}")
+    empty = ErrorCode.EMPTY_INPUT.value
+    found = [(code, count) for code, count in run.statistics.errors.most_common() if code != empty]
+    lines = [f"{count:,} {code_text(code)}: {advice(code)}" for code, count in found[:MOST_LISTED]]
+    if len(found) > MOST_LISTED:
+        lines.append(f"and {counts_text(dict(found[MOST_LISTED:]))}")
     return [f"  {'failed:' if not place else '':<7} {line}" for place, line in enumerate(lines)]
 
 
@@ -125,10 +115,8 @@ def requests_and_cost(run: RunResult) -> list[str]:
     now = run.statistics
     lines = [f"  took:   {duration_text(run.seconds)}, {count_text(now.requests, 'request')}"]
     if now.retried:
-        failed = sum(now.retried.values())
-        lines.append(
-            f"          {count_text(failed, 'request')} retried or failed: {counts_text(now.retried)}"
-        )
+        failed = count_text(now.retried.total(), "request")
+        lines.append(f"          {failed} retried or failed: {counts_text(now.retried)}")
     tokens = count_text(now.prompt_tokens + now.completion_tokens, "token")
     if now.completion_tokens:
         tokens += f": {now.prompt_tokens:,} in prompts, {now.completion_tokens:,} in answers"
@@ -147,9 +135,8 @@ def places(run: RunResult) -> list[str]:
     elif end.ok:
         lines.append(f"  scores: {run.layout.scores}")
     elif run.output.file is not None and not end.unfinished:
-        lines.append(
-            f"  {run.output.file} was not written: no row was scored, so the vector length is unknown"
-        )
+        why = "no row was scored, so the vector length is unknown"
+        lines.append(f"  {run.output.file} was not written: {why}")
     if end.errors:
         lines.append(f"  errors: {run.layout.errors}")
     return lines + ([f"  report: {run.report}"] if run.report is not None else [])
@@ -214,11 +201,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "reason": end.reason and name_settings(end.reason, as_flag),
         "task": run.settings.task,
         "simulated": run.settings.simulate,
-        "rows": end.rows,
-        "ok": end.ok,
-        "errors": end.errors,
-        "failed": end.failed,
-        "not_reached": end.not_reached,
+        **{name: getattr(end, name) for name in ("rows", "ok", "errors", "failed", "not_reached")},
         "known": sum(file.known for file in end.files),
         "files": len(end.files),
         "files_not_read_to_their_end": [
@@ -231,16 +214,10 @@ def to_json(run: RunResult) -> dict[str, Any]:
         **run.survey.remarks(as_flag),
         "errors_by_code": dict(now.errors),
         "finish_reasons": dict(now.finish_reasons),
-        "without_text": now.without_text,
-        "requests": now.requests,
         "retried": dict(now.retried),
-        "prompt_tokens": now.prompt_tokens,
-        "completion_tokens": now.completion_tokens,
-        "tokens_kept": now.tokens_kept,
+        **{name: getattr(now, name) for name in COUNTS},
         "cost": run.settings.cost(now.prompt_tokens, now.completion_tokens),
-        "repeated_ids": end.repeated_ids,
-        "limited": end.limited,
-        "interrupted": end.interrupted,
+        **{name: getattr(end, name) for name in ("repeated_ids", "limited", "interrupted")},
         "seconds": round(run.seconds, 3),
         "output": str(run.output.named),
         "output_written": run.with_file or run.output.file is None,

@@ -32,11 +32,8 @@ NOT_SENT = frozenset(
 )
 
 #: Settings that a model stores; parameters of the API are stored apart.
-STORED = tuple(
-    name
-    for name in StoredSettings.__annotations__
-    if name not in {"param", "dimensions", "max_tokens", *ANSWER_PARAMS}
-)
+_APART = {"param", "dimensions", "max_tokens", *ANSWER_PARAMS}
+STORED = tuple(name for name in StoredSettings.__annotations__ if name not in _APART)
 
 #: Names of settings in models that were saved before 0.1.0.
 EARLIER_NAMES = {"share": "quota_share", "concurrency": "max_concurrency", "retries": "max_retries"}

@@ -72,10 +72,7 @@ def folder_of(path: Path) -> Path | None:
 def read_saved(
     folder: Path, *, where: str | None = None, config: Mapping[str, Any] | None = None
 ) -> SavedModel:
-    """Read a model's folder; raises `SettingsError` if the model cannot be used.
-
-    `config` overrides the values that the model was saved with.
-    """
+    """Read a model's folder, with `config` over its saved values; raises `SettingsError` if that fails."""
     where = where or str(folder)
     mlmodel = read_yaml(folder / MLMODEL, where)
     flavors = mlmodel.get("flavors")
@@ -137,11 +134,8 @@ def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def parameters(data: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """Return the API parameters in a flat mapping as settings; null values are not sent."""
-    params = {
-        name: value
-        for name, value in data.items()
-        if is_sent(name) and value is not None and name not in ANSWERS
-    }
+    given = {name: value for name, value in data.items() if value is not None and name not in ANSWERS}
+    params = {name: value for name, value in given.items() if is_sent(name)}
     settings: dict[str, Any] = {}
     limits = ("max_tokens", *task.answer_limits[:1])
     names = {"dimensions": "dimensions", **dict.fromkeys(limits, "max_tokens")}

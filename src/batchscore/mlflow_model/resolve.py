@@ -45,10 +45,7 @@ SAME = {
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSettings:
-    """Checked settings. `sources` names the variable, file or model of each value; flags are left out.
-
-    `warnings` are sentences for the user.
-    """
+    """Checked settings. `sources` names each value's variable, file or model; `warnings` are for the user."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -66,22 +63,22 @@ def resolve_settings(
     file = config_file(None, environ) if config is None else config
     given, sources = gather(flags, environ=environ, file=file)
     model = given.get("model")
-    with_task = given.get("task") is not None
+    with_task, hint = given.get("task") is not None, ""
     saved = saved_model(model, may_be_name=with_task) if isinstance(model, str) else None
-    hint = folder_hint(model) if isinstance(model, str) and saved is None else ""
-    if saved is None and model and given.get("task") is None:
-        # Perhaps a folder of a saved model was meant, which has a task.
-        check_required(given, f" ({hint or f'{model} is not a folder of a saved model.'})")
     if saved is not None:
         del given["model"]
         from_model = settings_below(saved, given, environ)
         sources |= dict.fromkeys(from_model.keys() - given.keys(), saved.where)
         given = from_model | {name: value for name, value in given.items() if name != "param"}
-    if saved is None and is_saved_model(given.get("model", "")):
-        hint = f"{model} holds no MLflow model, so it is sent as the model's name."
-    warnings = (hint,) if hint else ()
+    elif isinstance(model, str):
+        hint = folder_hint(model)
+        if model and not with_task:
+            # Perhaps a folder of a saved model was meant, which has a task.
+            check_required(given, f" ({hint or f'{model} is not a folder of a saved model.'})")
+        if is_saved_model(model):
+            hint = f"{model} holds no MLflow model, so it is sent as the model's name."
     given["schema"] = schema_document(given.get("schema"))
-    return ResolvedSettings(Settings(**add_prices(given)), sources, warnings)
+    return ResolvedSettings(Settings(**add_prices(given)), sources, (hint,) if hint else ())
 
 
 def folder_hint(model: str) -> str:

@@ -221,10 +221,9 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
         outputs.insert(0, ColSpec(Array(DataType.float), task.name))
     else:
         outputs[:0] = [ColSpec(text, settings.task), ColSpec(text, "finish_reason")]
-    absent = {"seed"} if task.system_key else set()
-    specs = {
-        name: ParamSpec(name, kind, None) for name, kind in PARAMS[task.answer].items() if name not in absent
-    }
+    specs = {name: ParamSpec(name, kind, None) for name, kind in PARAMS[task.answer].items()}
+    if task.system_key:
+        del specs["seed"]
     stored = {"dimensions": settings.dimensions, "max_tokens": settings.max_tokens, **settings.params}
     if any(name in settings.param for name in task.answer_limits):
         specs.pop("max_tokens", None)
@@ -239,9 +238,8 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
         specs[name] = ParamSpec(name, "string", None)
     if config["returns"] == "values":
         outputs = outputs[:1]
-    return ModelSignature(
-        inputs=Schema(inputs), outputs=Schema(outputs), params=ParamSchema(list(specs.values()))
-    )
+    params = ParamSchema(list(specs.values()))
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=params)
 
 
 def type_of(value: Any) -> str | None:
@@ -265,18 +263,11 @@ def write_environment(folder: Path, requirements: list[str]) -> None:
     """Write the three files from which MLflow's hosts build an environment."""
     python = platform.python_version()
     (folder / "requirements.txt").write_text("\n".join([*requirements, ""]), "utf-8")
-    write_yaml(
-        folder / "conda.yaml",
-        {
-            "name": "mlflow-env",
-            "channels": ["conda-forge"],
-            "dependencies": [f"python={python}", "pip", {"pip": requirements}],
-        },
-    )
-    write_yaml(
-        folder / "python_env.yaml",
-        {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]},
-    )
+    packages = [f"python={python}", "pip", {"pip": requirements}]
+    conda = {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": packages}
+    write_yaml(folder / "conda.yaml", conda)
+    pip = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    write_yaml(folder / "python_env.yaml", pip)
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:

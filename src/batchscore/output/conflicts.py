@@ -39,7 +39,7 @@ def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
     layout, changes = spec.layout, "; ".join(differences(manifest.fingerprint, spec.fingerprint))
     if not changes:
         return
-    advice = f"Choose another folder, or {OVERWRITE}."
+    advice = f"Choose another output, or {OVERWRITE}."
     if spec.shared:
         advice = (
             f"Choose another output folder. Or, while no worker is running, delete {layout.task}/, "
@@ -53,7 +53,7 @@ def error_of_simulator(spec: OutputSpec, *, simulated: bool) -> OutputError:
     layout = spec.layout
     before, now = ("a service", "the simulator") if simulated else ("the simulator", "another service")
     return OutputError(
-        f"{layout.root} holds {layout.task} of {before}, and {now} answers this run. Choose another folder, "
+        f"{layout.root} holds {layout.task} of {before}, and {now} answers this run. Choose another output, "
         f"or {OVERWRITE}."
     )
 
@@ -88,14 +88,14 @@ def advice_on_change(spec: OutputSpec, file: str) -> str:
     layout, incremental = spec.layout, setting_name("incremental")
     if not spec.shared and spec.limited:
         limit = setting_name("limit")
-        return f"Score it into another folder, or {OVERWRITE} ({incremental} cannot be used with {limit})."
+        return f"Score it into another output, or {OVERWRITE} ({incremental} cannot be used with {limit})."
     if not spec.shared and isinstance(layout.root, Path):
         return (
-            f"Add {incremental} to score new or changed rows, score the file into another folder, or "
+            f"Add {incremental} to score new or changed rows, score the file into another output, or "
             f"{OVERWRITE}."
         )
     if not spec.shared:
-        return f"Score it into another folder, or {OVERWRITE} ({incremental} needs an output on a disk)."
+        return f"Score it into another output, or {OVERWRITE} ({incremental} needs an output on a disk)."
     namesake = ""
     if spec.place_of_namesake(file) is not None:
         namesake = f" If it is another file of that name, set {setting_name('base_dir')} to tell them apart."

@@ -7,25 +7,27 @@ named folder.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from batchscore.errors import InputError, setting_name
+from batchscore.errors import InputError, OutputError, setting_name
 from batchscore.output.incremental.switch import unfinished_stems
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
 from batchscore.output.manifest import Manifest, read_manifests
-from batchscore.output.missing import RecordedFiles, error_of_missing, recorded_files
-from batchscore.output.part_files import intact
-from batchscore.output.planted_links import refuse_links
+from batchscore.output.missing import error_of_missing, recorded_files
+from batchscore.output.part_files import StatedScores, intact, stated_in
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.output.run_records import run_records
-from batchscore.output.stated_scores import StatedScores, stated_in
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.this_machine import own_folder
 from batchscore.task import TASKS
+
+NO_OUTPUT = f"{{}} is not an output of batchscore: it has no scores of {', '.join(TASKS)}."
 
 _PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")
 
@@ -47,21 +49,18 @@ def output_folder(named: Place) -> Place:
 
     Raises `InputError` if there is none, and `OutputError` if it holds links in place of its folders.
     """
-    folder = _output_folder(named)
+    folder, beside = named, named.parent / f"{named.name}{MARKER}"
+    if not storage.is_folder(named):
+        if not storage.is_folder(beside):
+            raise InputError(f"{named}: there is no such output folder.")
+        folder = beside
+    elif not tasks_in(named):
+        folder = named.parent if named.name in TASKS else _only_output_below(named)
     refuse_links(folder)
     return folder
 
 
-def _output_folder(named: Place) -> Place:
-    beside = named.parent / f"{named.name}{MARKER}"
-    if not storage.is_folder(named) and storage.is_folder(beside):
-        return beside
-    if not storage.is_folder(named):
-        raise InputError(f"{named}: there is no such output folder.")
-    if tasks_in(named):
-        return named
-    if named.name in TASKS:
-        return named.parent
+def _only_output_below(named: Place) -> Place:
     folders = [named / name for name in storage.names(named)]
     below = [path for path in folders if storage.is_folder(path) and tasks_in(path)]
     if len(below) > 1:
@@ -69,7 +68,7 @@ def _output_folder(named: Place) -> Place:
             f"{named} holds several outputs, such as {below[0]} and {below[1]}. Name one of them."
         )
     if not below:
-        raise InputError(f"{named} is not an output of batchscore: it has no scores of {', '.join(TASKS)}.")
+        raise InputError(NO_OUTPUT.format(named))
     return below[0]
 
 
@@ -95,7 +94,7 @@ def task_of(folder: Place, named: Place, task: str | None) -> str:
     found = tasks_in(folder)
     if not found:
         # A run that was killed at once leaves an empty folder beside its one file.
-        raise InputError(f"{named} is not an output of batchscore: it has no scores of {', '.join(TASKS)}.")
+        raise InputError(NO_OUTPUT.format(named))
     if task is None and named.name in found and named.parent == folder:
         return named.name
     if task is None and len(found) > 1:
@@ -124,7 +123,12 @@ def score_parts(out: Place, task: str, *, may_be_empty: bool = False) -> dict[Pl
         manifests = sorted(read_manifests(layout), key=lambda each: each.file.split("/"))
         _refuse_torn(layout, manifests)
         _refuse_lost_manifests(layout, manifests, {match["name"] for match in found})
-        _refuse_contradicted(layout, manifests, recorded)
+        for manifest in manifests:
+            if (contradiction := recorded.contradiction(manifest)) is not None:
+                raise InputError(
+                    f"{layout.manifest(manifest.file)} {contradiction}. Run the same score command to score "
+                    "the missing rows again."
+                )
         parts = dict(score_files_of(layout, manifests))
     else:
         found.sort(key=lambda match: (match["name"], int(match["number"])))
@@ -167,16 +171,6 @@ def _refuse_torn(layout: Layout, manifests: Iterable[Manifest]) -> None:
         raise error_of_missing(str(layout.root), torn)
 
 
-def _refuse_contradicted(layout: Layout, manifests: Iterable[Manifest], recorded: RecordedFiles) -> None:
-    """Raise `InputError` if the record of the last run of a file contradicts its complete manifest."""
-    for manifest in manifests:
-        if (contradiction := recorded.contradiction(manifest)) is not None:
-            raise InputError(
-                f"{layout.manifest(manifest.file)} {contradiction}. Run the same score command to score the "
-                "missing rows again."
-            )
-
-
 def _refuse_lost_manifests(layout: Layout, manifests: Iterable[Manifest], stems: set[str]) -> None:
     """Raise `InputError` if there are parts of a file whose manifest was lost.
 
@@ -193,3 +187,31 @@ def _refuse_lost_manifests(layout: Layout, manifests: Iterable[Manifest], stems:
                 f"{layout.scores / stem}-…. Run the same score command to score that file again. To remove "
                 f"these parts, run: {verify_command(layout.root, layout.task, repair=True)}"
             )
+
+
+#: What is ours in an output folder, and the folders of which everything is.
+OURS = frozenset({*TASKS, "errors", "manifest", "runs", "changes", MARKER})
+
+FOLDERS = ("errors", "manifest", MARKER, *(f"{MARKER}/next-{task}" for task in TASKS))
+
+
+def refuse_links(output: Place) -> None:
+    """Raise `OutputError` if a folder of ours in this output is a link; lists a few small folders."""
+    if not isinstance(output, Path):
+        return
+    if output.name.endswith(MARKER):
+        # The folder beside a single file is ours, too.
+        _refuse(output)
+    for folder in ("", *FOLDERS):
+        with suppress(OSError), os.scandir(output / folder) as entries:
+            for entry in entries:
+                if folder or entry.name in OURS:
+                    _refuse(entry)
+
+
+def _refuse(found: Path | os.DirEntry[str]) -> None:
+    if found.is_symlink():
+        raise OutputError(
+            f"{os.fspath(found)} is a link. batchscore follows no links within an output, since what they "
+            "point to is not part of it. Remove the link, or put the real file or folder in its place."
+        )

@@ -258,10 +258,11 @@ def read_frames(file: Any, seed: int) -> Iterator[tuple[list[JournalEntry], Cost
         at = digests_bytes + rows_bytes
         try:
             rows = orjson.loads(body[digests_bytes:at])
-            entries = decode_rows(
-                rows[:n], body[:digests_bytes], np.frombuffer(body, np.float32, offset=at), length
-            )
-            spent = decode_cost(rows[n:])
+            block = np.frombuffer(body, np.float32, offset=at)
+            entries = decode_rows(rows[:n], body[:digests_bytes], block, length)
+            figures = rows[n] if len(rows) > n else ()
+            # A figure that no reader can hold counts as 0.
+            spent = Cost(*(each if is_count(each) else 0 for each in figures))
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
             return
         yield entries, spent, file.tell()
@@ -277,9 +278,3 @@ def decode_rows(rows: list[Any], digests: bytes, block: Any, length: int) -> lis
     if next(vectors, None) is not None or not np.isfinite(block).all():
         raise ValueError("there are other vectors than those of the rows")
     return entries
-
-
-def decode_cost(found: list[Any]) -> Cost:
-    """Return the cost behind a frame's rows; a figure that no reader can hold counts as 0."""
-    figures = found[0] if found else ()
-    return Cost(*(each if is_count(each) else 0 for each in figures))

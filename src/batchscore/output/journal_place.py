@@ -22,7 +22,7 @@ import xxhash
 
 from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
-from batchscore.output.locks.flock import SYSTEM, close_quietly, has_name, try_lock
+from batchscore.output.locks.system import SYSTEM, close_quietly, has_name, try_lock
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import TEMPORARY
 from batchscore.stores.links import open_own, refuse_link
@@ -31,17 +31,9 @@ from batchscore.task import TASKS
 
 #: The errors of a file system that can never do something, whatever process tries it.
 UNABLE = {
-    errno.EPERM,
-    errno.EACCES,
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-    errno.ENOSYS,
-    errno.EINVAL,
-    errno.ESPIPE,
-    errno.EXDEV,
-    errno.EIO,
+    *(errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS),
+    *(errno.EINVAL, errno.ESPIPE, errno.EXDEV, errno.EIO),
 }
-
 
 #: The suffixes of a folder's lock, and of a lock before it is held.
 SUFFIX = ".lock"
@@ -57,8 +49,7 @@ def journal_folder(layout: Layout, scratch: Path | None) -> Path:
 
 def local_folder(layout: Layout, scratch: Path | None, identity: str) -> Path:
     """Return the folder of an output's journals on a disk of this machine."""
-    root = layout.root
-    place = str(root.absolute() if isinstance(root, Path) else root)
+    place = layout.root.absolute() if isinstance(layout.root, Path) else layout.root
     text = f"{place}\n{layout.task}{identity}"
     name = xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogateescape"))
     return scratch_folder(scratch) / f"journal-{name}"

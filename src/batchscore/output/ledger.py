@@ -65,7 +65,7 @@ class Ledger(ABC):
     journals. `simulated`: the simulator answers this run, `None` before the first answer. `kept` are
     the manifests of another ledger whose answers this one takes over. `recorded` is what earlier runs'
     records say, and `complete_files` the counts that this run's record must keep. A run calls all methods
-    but `write_manifest`, which the functions here need.
+    but `write_manifest` and those of which the ledgers are made.
     """
 
     spec: OutputSpec
@@ -139,7 +139,7 @@ class Ledger(ABC):
                 self.saved_at[file] = float("-inf")
             self.journals.append(journal_name(file, number), entries, part.cost_not_in_journal.take())
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
-        spill(self)
+        self.spill()
         return complete
 
     def charge(self, prompts: Sequence[Prompt], tokens: int, *, kept: bool) -> None:
@@ -150,154 +150,156 @@ class Ledger(ABC):
             if part is not None:
                 part.charge(cost)
 
+    def read_output(self, visible: OutputSpec, *, overwrite: bool) -> int:
+        """Read what the output holds, or discard it; return the number of discarded scores.
+
+        The results of a run with other settings that scored nothing, because they were wrong, are discarded
+        without a question. Raises `OutputError` if the folder holds another run's results or foreign files,
+        or cannot be written. Messages name the `visible` output.
+        """
+        spec = self.spec
+        discarded = discard_scores(spec.layout, self.journals) if overwrite else 0
+        refuse_foreign_files(spec.layout)
+        sweep(spec.layout)
+        storage.write_whole(spec.layout.readme, README_TEXT)
+        manifests = read_manifests(spec.layout, restore=True)
+        self.journals, self.journals_moved_to = open_journals(spec.layout, spec.scratch, spec.identity)
+        if overwrite:
+            self.journals.clear()
+        if any(manifest.ok for manifest in manifests) or self.journals.present:
+            for manifest in manifests:
+                refuse_other_settings(visible, manifest)
+        elif any(manifest.fingerprint != spec.fingerprint for manifest in manifests):
+            discard_scores(spec.layout, self.journals)
+            manifests = []
+        refuse_other_length(spec.layout, manifests)
+        remove_uncommitted(spec.layout, manifests)
+        self.manifests = {manifest.file: manifest for manifest in manifests}
+        return discarded
+
+    def distrust_contradicted(self, *, counts_only: bool = False) -> None:
+        """Let a run complete the files whose manifests earlier runs' records contradict: parts are gone.
+
+        With `counts_only` the records are read as far as the complete files need it.
+        """
+        layout, manifests = self.spec.layout, self.manifests.values()
+        complete = {manifest.file for manifest in manifests if manifest.state == "complete"}
+        self.recorded = recorded_files(layout.root, layout.task, counts_of=complete if counts_only else None)
+        self.complete_files = self.recorded.counts_to_keep(manifests)
+        for manifest in manifests:
+            if self.recorded.contradiction(manifest) is not None:
+                manifest.state = "partial"
+
+    def begin_file(
+        self, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver
+    ) -> FileInParts | None:
+        """Begin with an input file; `None` if nothing is left to do.
+
+        `is_there` says whether the files of a published part are as its commit record says. Raises
+        `OutputError` if the input has changed since it was scored completely.
+        """
+        spec, retry_errors = self.spec, self.spec.retry_errors
+        manifest = self.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
+        if manifest.state == "complete" and manifest.input != digest:
+            raise error_of_change(spec, file)
+        committed = manifest.parts
+        manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
+        damaged = committed.keys() - manifest.parts.keys()
+        for number, commit in manifest.parts.items():
+            if commit.is_done(retry_errors=retry_errors):
+                # A run that was killed after publishing did not remove this.
+                self.journals.remove(journal_name(file, number))
+        if manifest.is_done(retry_errors=retry_errors) and not damaged:
+            return None
+        manifest.input, manifest.state, manifest.problem = digest, "partial", ""
+        if manifest.reported == "yes":
+            manifest.reported = "off"
+        self.open[file] = FileInParts(
+            file=file,
+            rows_per_part=spec.rows_per_part,
+            committed=committed,
+            take_over=take_over,
+            journals=self.journals,
+            damaged=frozenset(damaged),
+            retry_errors=retry_errors,
+            advice=advice_on_change(spec, file),
+        )
+        return self.open[file]
+
+    def settle_from(self, load: Callable[[Commit], Mapping[int, Settled]]) -> TakeOver:
+        """Return a function that settles the rows of a part whose published record is final."""
+
+        def take_over(part: Part, commit: Commit, rows: AbstractSet[int]) -> None:
+            for row, old in load(commit).items():
+                if row in rows and is_final(old, retry_errors=self.spec.retry_errors):
+                    part.settle(old)
+            part.cost = commit.cost_of(sum(isinstance(old.result, Score) for old in part.settled.values()))
+            part.in_journal = not part.settled
+
+        return take_over
+
+    def encode_part(self, part: Part) -> EncodedPart | None:
+        """Return the content of a part's files, with what only its journal holds; `None` if it is empty."""
+        if part.spilled:
+            part.recall(self.journals.replay(journal_name(part.file, part.number)))
+        return self.parts.encode(part)
+
+    def commit_part(self, encoded: EncodedPart) -> None:
+        """Write a part's files, and note its commit record in the manifest."""
+        part = encoded.part
+        if not part.in_journal:
+            # Until the manifest names the new files, only the journal holds what was in the old ones.
+            name = journal_name(part.file, part.number)
+            digests = part.prompt_digests
+            self.journals.replay(name)
+            self.journals.append(
+                name, [JournalEntry(row, digests[row.row]) for row in part.in_order() if row.row in digests]
+            )
+            part.in_journal = True
+        manifest = self.manifests[part.file]
+        manifest.dimensions = encoded.dimensions or manifest.dimensions
+        manifest.parts[part.number] = self.parts.write(encoded)
+
+    def publish_part(self, encoded: EncodedPart | None) -> None:
+        """Commit a part, and write the manifest unless that was done a moment ago."""
+        if encoded is None:
+            return
+        part = encoded.part
+        self.commit_part(encoded)
+        self.published.setdefault(part.file, []).append(journal_name(part.file, part.number))
+        if time.monotonic() - self.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
+            self.write_manifest(part.file)
+
+    def save_manifest(self, file: str, *, keep_journals: bool = False) -> None:
+        """Write a file's manifest; remove the journals of the parts that it names, unless `keep_journals`."""
+        manifest = self.manifests[file]
+        manifest.simulated = manifest.simulated if self.simulated is None else self.simulated
+        # Without parts it only says that the file is known, and is written while requests wait.
+        sync = self.spec.sync and bool(manifest.parts)
+        write_manifest(self.spec.layout.manifest(file), manifest, sync=sync)
+        self.saved_at[file] = time.monotonic()
+        if not keep_journals:
+            self.remove_published_journals(file)
+
+    def remove_published_journals(self, file: str) -> None:
+        """Remove the journals of parts that the manifest names."""
+        for name in self.published.pop(file, ()):
+            self.journals.remove(name)
+
+    def spill(self) -> None:
+        """Drop results that are in journals from memory, oldest parts first, if memory runs short."""
+        parts = [part for progress in self.open.values() for part in progress.open.values()]
+        held = sum(part.held_bytes for part in parts)
+        if held <= MAX_HELD_BYTES:
+            return
+        for part in parts:
+            if part.in_journal and held > MAX_HELD_BYTES / 2:
+                held -= part.held_bytes
+                part.spill()
+
     def close(self) -> None:
         """Close the journals; their content stays."""
         self.journals.close()
-
-
-def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
-    """Read what the output holds, or discard it; return the number of discarded scores.
-
-    The results of a run with other settings that scored nothing, because they were wrong, are discarded
-    without a question. Raises `OutputError` if the folder holds another run's results or foreign files,
-    or cannot be written. Messages name the `visible` output.
-    """
-    spec = ledger.spec
-    discarded = discard_scores(spec.layout, ledger.journals) if overwrite else 0
-    refuse_foreign_files(spec.layout)
-    sweep(spec.layout)
-    storage.write_whole(spec.layout.readme, README_TEXT)
-    manifests = read_manifests(spec.layout, restore=True)
-    ledger.journals, ledger.journals_moved_to = open_journals(spec.layout, spec.scratch, spec.identity)
-    if overwrite:
-        ledger.journals.clear()
-    if any(manifest.ok for manifest in manifests) or ledger.journals.present:
-        for manifest in manifests:
-            refuse_other_settings(visible, manifest)
-    elif any(manifest.fingerprint != spec.fingerprint for manifest in manifests):
-        discard_scores(spec.layout, ledger.journals)
-        manifests = []
-    refuse_other_length(spec.layout, manifests)
-    remove_uncommitted(spec.layout, manifests)
-    ledger.manifests = {manifest.file: manifest for manifest in manifests}
-    return discarded
-
-
-def distrust_contradicted(ledger: Ledger, *, counts_only: bool = False) -> None:
-    """Let a run complete the files whose manifests earlier runs' records contradict: parts are gone.
-
-    With `counts_only` the records are read as far as the complete files need it.
-    """
-    layout, manifests = ledger.spec.layout, ledger.manifests.values()
-    complete = {manifest.file for manifest in manifests if manifest.state == "complete"}
-    ledger.recorded = recorded_files(layout.root, layout.task, counts_of=complete if counts_only else None)
-    ledger.complete_files = ledger.recorded.counts_to_keep(manifests)
-    for manifest in manifests:
-        if ledger.recorded.contradiction(manifest) is not None:
-            manifest.state = "partial"
-
-
-def begin_file(
-    ledger: Ledger, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver
-) -> FileInParts | None:
-    """Begin with an input file; `None` if nothing is left to do.
-
-    `is_there` says whether the files of a published part are as its commit record says. Raises `OutputError`
-    if the input has changed since it was scored completely.
-    """
-    spec, retry_errors = ledger.spec, ledger.spec.retry_errors
-    manifest = ledger.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
-    if manifest.state == "complete" and manifest.input != digest:
-        raise error_of_change(spec, file)
-    committed = manifest.parts
-    manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
-    damaged = committed.keys() - manifest.parts.keys()
-    for number, commit in manifest.parts.items():
-        if commit.is_done(retry_errors=retry_errors):
-            # A run that was killed after publishing did not remove this.
-            ledger.journals.remove(journal_name(file, number))
-    if manifest.is_done(retry_errors=retry_errors) and not damaged:
-        return None
-    manifest.input, manifest.state, manifest.problem = digest, "partial", ""
-    if manifest.reported == "yes":
-        manifest.reported = "off"
-    ledger.open[file] = FileInParts(
-        file=file,
-        rows_per_part=spec.rows_per_part,
-        committed=committed,
-        take_over=take_over,
-        journals=ledger.journals,
-        damaged=frozenset(damaged),
-        retry_errors=retry_errors,
-        advice=advice_on_change(spec, file),
-    )
-    return ledger.open[file]
-
-
-def settle_from(ledger: Ledger, load: Callable[[Commit], Mapping[int, Settled]]) -> TakeOver:
-    """Return a function that settles the rows of a part whose published record is final."""
-
-    def take_over(part: Part, commit: Commit, rows: AbstractSet[int]) -> None:
-        for row, old in load(commit).items():
-            if row in rows and is_final(old, retry_errors=ledger.spec.retry_errors):
-                part.settle(old)
-        part.cost = commit.cost_of(sum(isinstance(old.result, Score) for old in part.settled.values()))
-        part.in_journal = not part.settled
-
-    return take_over
-
-
-def encode_part(ledger: Ledger, part: Part) -> EncodedPart | None:
-    """Return the content of a part's files, with what only its journal holds; `None` if it is empty."""
-    if part.spilled:
-        part.recall(ledger.journals.replay(journal_name(part.file, part.number)))
-    return ledger.parts.encode(part)
-
-
-def commit_part(ledger: Ledger, encoded: EncodedPart) -> None:
-    """Write a part's files, and note its commit record in the manifest."""
-    part = encoded.part
-    if not part.in_journal:
-        # Until the manifest names the new files, only the journal holds what was in the old ones.
-        name = journal_name(part.file, part.number)
-        digests = part.prompt_digests
-        ledger.journals.replay(name)
-        ledger.journals.append(
-            name, [JournalEntry(row, digests[row.row]) for row in part.in_order() if row.row in digests]
-        )
-        part.in_journal = True
-    manifest = ledger.manifests[part.file]
-    manifest.dimensions = encoded.dimensions or manifest.dimensions
-    manifest.parts[part.number] = ledger.parts.write(encoded)
-
-
-def publish_part(ledger: Ledger, encoded: EncodedPart | None) -> None:
-    """Commit a part, and write the manifest unless that was done a moment ago."""
-    if encoded is None:
-        return
-    part = encoded.part
-    commit_part(ledger, encoded)
-    ledger.published.setdefault(part.file, []).append(journal_name(part.file, part.number))
-    if time.monotonic() - ledger.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
-        ledger.write_manifest(part.file)
-
-
-def save_manifest(ledger: Ledger, file: str, *, keep_journals: bool = False) -> None:
-    """Write a file's manifest, and remove the journals of the parts that it names, unless `keep_journals`."""
-    manifest = ledger.manifests[file]
-    manifest.simulated = manifest.simulated if ledger.simulated is None else ledger.simulated
-    # Without parts it only says that the file is known, and is written while requests wait.
-    sync = ledger.spec.sync and bool(manifest.parts)
-    write_manifest(ledger.spec.layout.manifest(file), manifest, sync=sync)
-    ledger.saved_at[file] = time.monotonic()
-    if not keep_journals:
-        remove_published_journals(ledger, file)
-
-
-def remove_published_journals(ledger: Ledger, file: str) -> None:
-    """Remove the journals of parts that the manifest names."""
-    for name in ledger.published.pop(file, ()):
-        ledger.journals.remove(name)
 
 
 def removed_parts(
@@ -335,13 +337,26 @@ def removed_parts(
     return removed
 
 
-def spill(ledger: Ledger) -> None:
-    """Drop results that are in journals from memory, oldest parts first, if memory runs short."""
-    parts = [part for progress in ledger.open.values() for part in progress.open.values()]
-    held = sum(part.held_bytes for part in parts)
-    if held <= MAX_HELD_BYTES:
-        return
-    for part in parts:
-        if part.in_journal and held > MAX_HELD_BYTES / 2:
-            held -= part.held_bytes
-            part.spill()
+@dataclass(slots=True)
+class SingleLedger(Ledger):
+    """The ledger of a run that holds the output's lock."""
+
+    def start(self, file: str, digest: str) -> FileInParts | None:
+        """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
+        return self.begin_file(file, digest, self.parts.are_there, self.settle_from(self.parts.load))
+
+    def encode(self, part: Part) -> EncodedPart | None:
+        """Return the content of a part's files; `None` if the part is empty."""
+        return self.encode_part(part)
+
+    def publish(self, encoded: EncodedPart | None) -> None:
+        """Write a part's files, then its commit record into the manifest."""
+        self.publish_part(encoded)
+
+    def write_manifest(self, file: str) -> None:
+        """Write a file's manifest, and remove the journals of the parts that it names."""
+        self.save_manifest(file)
+
+    def finish(self, file: str) -> None:
+        """Write a file's last manifest."""
+        self.write_manifest(file)

@@ -77,10 +77,10 @@ class Commit:
 
     `rows` is the number of rows read, `ok` and `errors` are settled ones; `transient` errors are worth a
     retry, `empty` ones are rows without a text. `whole`: the input was read to the part's end. `inputs` is a
-    digest of the rows' prompts, in order. `row_digests` is the digest of the file of the rows' digests; it is
-    empty if there is none, or if an earlier version wrote it. `attempts` are the requests that were sent for
-    it, `tokens_billed` the tokens that the service reported for them, `tokens_kept` the share of these whose
-    answers are in records. A request with rows of several parts is split by rows.
+    digest of the rows' prompts, in order. `row_digests` is the digest of the file of the rows' digests, empty
+    if there is none. `attempts` are the requests that were sent for it, `tokens_billed` the tokens that the
+    service reported for them, `tokens_kept` the share of these whose answers are in records. A request with
+    rows of several parts is split by rows.
     """
 
     part: int

@@ -13,19 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchscore.errors import InputError, OutputError, OutputLocked, UsageError, message_of, setting_name
-from batchscore.output.find import (
-    folder_of_locks,
-    output_folder,
-    score_files_of,
-    score_parts,
-    task_of,
-)
+from batchscore.output.find import folder_of_locks, output_folder, score_files_of, score_parts, task_of
 from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import Manifest, list_files, read_manifests
 from batchscore.output.missing import error_of_missing, missing_files
+from batchscore.output.part_files import RecordCheck, StatedScores, checked_chunks, refuse_changed
 from batchscore.output.records.formats import (
     FILE_SUFFIXES,
     RECORD_SUFFIXES,
@@ -35,7 +30,6 @@ from batchscore.output.records.formats import (
 )
 from batchscore.output.records.jsonl import encode_scores
 from batchscore.output.records.schema import RecordSchema, damage_text, first_record, schema_of
-from batchscore.output.stated_scores import RecordCheck, StatedScores, checked_chunks, refuse_changed
 from batchscore.output.tables.sources import TableSource, sources_of
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.read.files import digest
@@ -218,9 +212,7 @@ def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync
     def count_rows() -> Iterator[bytes]:
         nonlocal rows
         for part, stated in parts.items():
-            for chunk in (
-                _copy(part, stated) if part.suffix.lower() == ".jsonl" else _convert(part, stated, schema)
-            ):
+            for chunk in _lines(part, stated, schema):
                 rows += chunk.count(b"\n")
                 yield chunk
 
@@ -228,13 +220,12 @@ def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync
     return rows
 
 
-def _convert(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[bytes]:
-    refuse_changed(part, stated)
-    for batch in _batches(part, stated, schema):
-        yield from encode_scores(batch, schema)
-
-
-def _copy(part: Place, stated: StatedScores | None) -> Iterator[bytes]:
+def _lines(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[bytes]:
+    if part.suffix.lower() != ".jsonl":
+        refuse_changed(part, stated)
+        for batch in _batches(part, stated, schema):
+            yield from encode_scores(batch, schema)
+        return
     chunk = b"\n"
     for chunk in checked_chunks(part, stated):
         yield chunk

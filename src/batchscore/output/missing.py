@@ -49,9 +49,8 @@ class RecordedFiles:
 
     `fingerprint`, `without_file` and `pruning` are those of the last one. `files` are those that it names, or
     the last ones of workers, and `killed` says whether one of these runs has not ended. `counts` are the last
-    known counts of each complete file; `None` if a later run may have changed them. `replaced` files have
-    complete scores that a run is about to replace. `damaged` says of damaged files what they hide; empty if
-    later records say all, so that nothing is lost.
+    known counts of each complete file. `replaced` files have complete scores that a run is about to replace.
+    `damaged` says of damaged files what they hide; empty if later records say all, so that nothing is lost.
     """
 
     has_record: bool = False
@@ -60,7 +59,7 @@ class RecordedFiles:
     without_file: bool = False
     pruning: bool = False
     files: dict[str, RecordedFile] = field(default_factory=dict)
-    counts: dict[str, RecordedCounts | None] = field(default_factory=dict)
+    counts: dict[str, RecordedCounts] = field(default_factory=dict)
     replaced: frozenset[str] = frozenset()
     damaged: dict[Place, str] = field(default_factory=dict)
 
@@ -111,9 +110,8 @@ class RecordedFiles:
         kept: dict[str, RecordedCounts] = {}
         for manifest in manifests:
             if manifest.state == "complete":
-                recorded = self.counts.get(manifest.file)
-                contradicted = recorded is not None and self.contradiction(manifest) is not None
-                kept[manifest.file] = recorded if recorded and contradicted else counts_in(manifest)
+                contradicted = self.contradiction(manifest) is not None
+                kept[manifest.file] = self.counts[manifest.file] if contradicted else counts_in(manifest)
         return kept
 
 
@@ -182,14 +180,11 @@ def _add_files(result: RecordedFiles, record: RunRecord) -> None:
             result.files[each.file] = replace(later, input=each.input)
 
 
-def _add_counts(counts: dict[str, RecordedCounts | None], record: RunRecord, named: set[str]) -> None:
+def _add_counts(counts: dict[str, RecordedCounts], record: RunRecord, named: set[str]) -> None:
     """Add the counts that no later record says; `named` files are those that later runs were to read."""
     for each in record.files:
         if each.counts is not None:
             counts.setdefault(each.file, replace(each.counts, final=each.file not in named))
-        elif not record.shared and record.complete_files is None:
-            # An earlier version of batchscore did not record what it had found.
-            counts.setdefault(each.file, None)
         named.add(each.file)
     for known in record.complete_files or ():
         counts.setdefault(known.file, replace(known, final=known.file not in named))

@@ -28,12 +28,11 @@ from batchscore.output.incremental.switch import (
 )
 from batchscore.output.journal import Journals
 from batchscore.output.journal_place import journal_folder
-from batchscore.output.ledger import Ledger, distrust_contradicted, read_output
-from batchscore.output.locks.flock import SYSTEM
+from batchscore.output.ledger import Ledger, SingleLedger
 from batchscore.output.locks.lock import Lock, hold_lock, refuse_locked
+from batchscore.output.locks.system import SYSTEM
 from batchscore.output.manifest import readable_manifests
 from batchscore.output.shared_ledger import SharedLedger
-from batchscore.output.single_ledger import SingleLedger
 from batchscore.output.spec import Output, OutputSpec
 from batchscore.rows import Listen, Notice
 from batchscore.settings.slices import OutputSettings
@@ -85,8 +84,8 @@ def open_ledger(
     else:
         if overwrite:
             discarded += drop_reported_scores(layout, run_name_after(layout, run))
-        discarded += read_output(single, spec, overwrite=overwrite)
-        distrust_contradicted(single)
+        discarded += single.read_output(spec, overwrite=overwrite)
+        single.distrust_contradicted()
         if output.file is not None and not overwrite:
             refuse_to_lose(ledger.manifests, output.file, spec.files)
         elif output.file is not None:

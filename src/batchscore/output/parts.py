@@ -21,7 +21,6 @@ from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
 from batchscore.output.records.jsonl import json_bytes
-from batchscore.output.row_digests import add_row
 from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
 #: The approximate memory of a result besides its value.
@@ -68,12 +67,15 @@ class Part:
         """Note a row that was read, and the digest of its prompt."""
         self.read += 1
         row = item.row
-        digest = self.prompt_digests[row] = digest_of_prompt(item)
-        kept = b""
+        prompt = self.prompt_digests[row] = digest_of_prompt(item)
+        if item.id is None:
+            self.digest.update(b"%d:%s" % (row, prompt))
+        else:
+            self.digest.update(b"%d:%s\0%s" % (row, prompt, item.id.encode("utf-8", "replace")))
         if item.kept:
             kept = xxhash.xxh3_128_digest(repr(item.kept).encode("utf-8", "replace"))
             self.kept_digests[row] = kept
-        add_row(self.digest, row, digest, item.id, kept)
+            self.digest.update(b"\0" + kept)
 
     @property
     def inputs(self) -> str:

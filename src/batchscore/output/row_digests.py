@@ -57,18 +57,6 @@ class Digests:
             return self.prompt_digests
         return halves([xxhash.xxh3_128_digest(json_bytes(each)) for each in self.ids])
 
-    def inputs(self) -> str:
-        """Return the digest of the rows' prompts, as a commit record has it if these are all of its rows."""
-        digest = xxhash.xxh3_128()
-        prompts = self.prompt_digests.astype("<u8").tobytes()
-        kept = b"" if self.kept_digests is None else self.kept_digests.astype("<u8").tobytes()
-        for at, row in enumerate(self.rows.tolist()):
-            identity = None if self.ids is None else self.ids[at]
-            place = slice(16 * at, 16 * at + 16)
-            own = kept[place]
-            add_row(digest, row, prompts[place], identity, b"" if own == UNKNOWN else own)
-        return digest.hexdigest()
-
     def prompts_by_row(self) -> dict[int, bytes]:
         """Return the digest of each row's prompt, by row number, if it is known."""
         data = self.prompt_digests.astype("<u8").tobytes()
@@ -114,46 +102,28 @@ def encode_digests(
     return body + CHECKSUM.pack(xxhash.xxh3_64_intdigest(body))
 
 
-def add_row(digest: Any, row: int, prompt: bytes, identity: str | None, kept: bytes) -> None:
-    """Add a row to the digest of a part's prompts, with the digest of its kept columns, if any."""
-    if identity is None:
-        digest.update(b"%d:%s" % (row, prompt))
-    else:
-        digest.update(b"%d:%s\0%s" % (row, prompt, identity.encode("utf-8", "replace")))
-    if kept:
-        digest.update(b"\0" + kept)
-
-
 def read_digests(place: Place, commit: Commit) -> Digests | None:
     """Return the digests of a part's rows; `None` if the file is missing, damaged or not that of the part."""
     try:
         data = b"".join(storage.chunks(place))
     except OutputError:
         return None
-    if commit.row_digests:
-        return decode_digests(data) if _digest(data) == commit.row_digests else None
-    digests = decode_digests(data)
-    return digests if digests is not None and digests.inputs() == commit.inputs else None
+    is_own = f"xxh3:{xxhash.xxh3_128_hexdigest(data)}" == commit.row_digests
+    return decode_digests(data) if is_own else None
 
 
 def damage_of_digests(place: Place, commit: Commit) -> str | None:
     """Return how a part's file of digests differs from its commit record; raises `OutputError`.
 
-    Earlier versions noted no digest of it. If it does not hold all rows that were read, nothing can be said,
-    and `read_digests` does not use the file.
+    A record without a digest of it says nothing, and `read_digests` does not use the file.
     """
+    if not commit.row_digests:
+        return None
     if storage.size_of(place) is None:
-        return "is missing" if commit.row_digests else None
-    if commit.row_digests:
-        same = storage.digest_file(place) == commit.row_digests
-        return None if same else "was changed, or is not that of its part: its digest is not the same"
-    digests = decode_digests(b"".join(storage.chunks(place)))
-    if digests is None:
-        return "was changed or cut"
-    all_known = digests.rows.size == commit.rows and digests.prompt_digests.any(axis=1).all()
-    if all_known and digests.inputs() != commit.inputs:
-        return "is not that of its part: the manifest has other inputs"
-    return None
+        return "is missing"
+    if storage.digest_file(place) == commit.row_digests:
+        return None
+    return "was changed, or is not that of its part: its digest is not the same"
 
 
 def decode_digests(data: bytes) -> Digests | None:
@@ -183,8 +153,3 @@ def decode_digests(data: bytes) -> Digests | None:
         kept_digests=halves([kept]) if with_kept else None,
         ids=ids,
     )
-
-
-def _digest(data: bytes) -> str:
-    """Return a digest in the form of those in manifests."""
-    return f"xxh3:{xxhash.xxh3_128_hexdigest(data)}"

@@ -1,7 +1,7 @@
 """What does the record of a run say of its files?
 
-Earlier versions of batchscore record less. What no run writes makes a record damaged. This module compares
-records with manifests, and joins no records of several runs.
+What no run writes makes a record damaged. This module compares records with manifests, and joins no records
+of several runs.
 """
 
 from __future__ import annotations
@@ -18,21 +18,19 @@ from batchscore.output.manifest_check import STATES, Fits, is_count, is_list_of_
 from batchscore.settings.declare import mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
-from batchscore.stores.regular_file import NO_FILE
+from batchscore.stores.links import NO_FILE
 from batchscore.task import TASKS
 
-#: The counts of a file.
+#: The counts of a file, and all that is recorded of a complete one.
 COUNTS = ("rows", "ok", "errors")
-
-#: The states of a file in a run's record.
-_STATES = (*STATES, "not_started")
+_COUNT_FIELDS = ("file", *COUNTS, "input", "records_digest")
 
 #: The fields of a run's record that are used here, and those that it may lack; the same of each file.
 _FIELDS: dict[str, Fits] = {
     "settings": lambda value: isinstance(value, dict) and value.get("task") in tuple(TASKS),
     "files": is_list_of_objects,
 }
-_NEWER: dict[str, Fits] = {
+_OPTIONAL: dict[str, Fits] = {
     "earlier": is_list_of_objects,
     "complete_files": is_list_of_objects,
     "exit_code": lambda value: value is None or is_count(value),
@@ -43,18 +41,20 @@ _NEWER: dict[str, Fits] = {
 }
 _FILE: dict[str, Fits] = {
     "file": lambda value: is_text(value) and value != "",
-    "state": lambda value: value in _STATES,
+    "state": lambda value: value in (*STATES, "not_started"),
 }
-_NEWER_OF_FILE: dict[str, Fits] = dict.fromkeys(("problem", "input", "inputs", "records_digest"), is_text)
-_NEWER_OF_FILE |= dict.fromkeys(COUNTS, is_count)
+_COUNTED: dict[str, Fits] = {"file": _FILE["file"]} | dict.fromkeys(COUNTS, is_count)
+_OPTIONAL_OF_FILE: dict[str, Fits] = dict.fromkeys(
+    ("problem", "input", "inputs", "records_digest"), is_text
+) | dict.fromkeys(COUNTS, is_count)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedCounts:
     """What a run's record says of a complete file: its counts, and the digests of its input and records.
 
-    `run` is the name of the record. Earlier versions of batchscore do not record the digests. `shared`: other
-    workers may have scored rows since. `final`: no later run was to read the file.
+    `run` is the name of the record. `shared`: other workers may have scored rows since. `final`: no later run
+    was to read the file.
     """
 
     file: str
@@ -69,7 +69,7 @@ class RecordedCounts:
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of a run's record."""
-        return {name: getattr(self, name) for name in ("file", *COUNTS, "input", "records_digest")}
+        return {name: getattr(self, name) for name in _COUNT_FIELDS}
 
     def contradiction(self, manifest: Manifest) -> str | None:
         """Return how a complete manifest contradicts these counts; `None` if it does not."""
@@ -117,7 +117,7 @@ class RunRecord:
 
     `without_file`: it was to write one file, and has not done so.
     `pruning`: it was to remove the scores of files that are gone, and was killed. `complete_files` are the
-    counts of all other complete files in the output, `None` in the records of workers and earlier versions.
+    counts of all other complete files in the output, `None` in the records of workers.
     """
 
     task: str
@@ -132,9 +132,7 @@ class RunRecord:
 
 def counts_in(manifest: Manifest) -> RecordedCounts:
     """Return the counts that a manifest states."""
-    return RecordedCounts(
-        *(manifest.file, manifest.rows, manifest.ok, manifest.errors, manifest.input, manifest.records_digest)
-    )
+    return RecordedCounts(**{name: getattr(manifest, name) for name in _COUNT_FIELDS})
 
 
 def run_records(folder: Place) -> Iterator[tuple[str, RunRecord | None]]:
@@ -161,65 +159,42 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
         if isinstance(cause, OSError) and cause.errno in NO_FILE:
             return None
         raise
-    if not isinstance(fields, dict) or odd_field(fields, _FIELDS, _NEWER):
+    if not isinstance(fields, dict) or odd_field(fields, _FIELDS, _OPTIONAL):
         return None
-    # The files of earlier runs may be below other folders.
-    base = fields.get("base", "")
-    named = [*((each, base) for each in fields["files"]), *((each, "") for each in fields.get("earlier", ()))]
-    complete = fields.get("complete_files")
-    settings = fields["settings"]
-    shared = settings.get("shared_output", settings.get("shared")) is True
+    files, earlier, complete = fields["files"], fields.get("earlier", []), fields.get("complete_files")
+    shared = fields["settings"].get("shared_output") is True
     ended = fields.get("exit_code") is not None
-    if any(odd_field(each, _FILE, _NEWER_OF_FILE) for each, _ in named):
-        return None
-    if any(
-        not _FILE["file"](each.get("file")) or odd_field(each, {}, _NEWER_OF_FILE) for each in complete or ()
+    if any(odd_field(each, _FILE, _OPTIONAL_OF_FILE) for each in (*files, *earlier)) or any(
+        odd_field(each, _COUNTED, _OPTIONAL_OF_FILE) or each["ok"] + each["errors"] > each["rows"]
+        for each in (*(files if ended else ()), *(complete or ()))
     ):
         return None
-    if any(_lacks_counts(each) for each in (*(fields["files"] if ended else ()), *(complete or ()))):
-        return None
-    files = [
-        RecordedFile(
-            file=each["file"],
-            state=each["state"],
-            problem=mark_flags(each.get("problem", "")),
-            input=each.get("input", ""),
-            counts=_counts(each, name, shared=shared) if ended and each["state"] == "complete" else None,
-            shared=shared,
-            inputs=each.get("inputs", fields.get("inputs", "")),
-            base=base,
-        )
-        for each, base in named
-    ]
+
+    def counts(file: Mapping[str, Any], *, shared: bool = False) -> RecordedCounts:
+        named = {field: file[field] for field in _COUNT_FIELDS if field in file}
+        return RecordedCounts(**named, run=name, shared=shared)
+
     return RunRecord(
-        task=settings["task"],
+        task=fields["settings"]["task"],
         shared=shared,
         ended=ended,
         fingerprint=fields.get("fingerprint", ""),
         without_file=fields.get("file_written") is False,
-        pruning=not ended and settings.get("prune") is True,
-        files=tuple(files),
-        complete_files=None
-        if shared or complete is None
-        else tuple(_counts(each, name) for each in complete),
+        pruning=not ended and fields["settings"].get("prune") is True,
+        files=tuple(
+            RecordedFile(
+                file=each["file"],
+                state=each["state"],
+                problem=mark_flags(each.get("problem", "")),
+                input=each.get("input", ""),
+                counts=counts(each, shared=shared) if ended and each["state"] == "complete" else None,
+                shared=shared,
+                inputs=each.get("inputs", fields.get("inputs", "")),
+                base=base,
+            )
+            # The files of earlier runs may be below other folders.
+            for of_runs, base in ((files, fields.get("base", "")), (earlier, ""))
+            for each in of_runs
+        ),
+        complete_files=None if shared or complete is None else tuple(map(counts, complete)),
     )
-
-
-def _counts(file: Mapping[str, Any], run: str, *, shared: bool = False) -> RecordedCounts:
-    return RecordedCounts(
-        file=file["file"],
-        rows=file["rows"],
-        ok=file["ok"],
-        errors=file["errors"],
-        input=file.get("input", ""),
-        records_digest=file.get("records_digest", ""),
-        run=run,
-        shared=shared,
-    )
-
-
-def _lacks_counts(file: Mapping[str, Any]) -> bool:
-    """Whether a file in the record of a run that has ended lacks its counts, or they cannot be true."""
-    if any(name not in file for name in COUNTS):
-        return True
-    return bool(file["ok"] + file["errors"] > file["rows"])

@@ -23,17 +23,7 @@ from batchscore.output.conflicts import (
 )
 from batchscore.output.journal_place import open_shared_journals
 from batchscore.output.layout import journal_name, stem_of
-from batchscore.output.ledger import (
-    README_TEXT,
-    Ledger,
-    begin_file,
-    distrust_contradicted,
-    encode_part,
-    publish_part,
-    remove_published_journals,
-    save_manifest,
-    settle_from,
-)
+from batchscore.output.ledger import README_TEXT, Ledger
 from batchscore.output.manifest import Commit, Cost, Manifest, copy_of, read_manifest, share
 from batchscore.output.part_files import EncodedPart, intact
 from batchscore.output.parts import FileInParts, Part
@@ -77,7 +67,7 @@ class SharedLedger(Ledger):
         refuse_other_length(layout, self.manifests.values())
         # A file that is not complete is read without a digest, so `start` takes what is on disk as partial.
         if any(manifest.state == "complete" for manifest in self.manifests.values()):
-            distrust_contradicted(self, counts_only=True)
+            self.distrust_contradicted(counts_only=True)
         self.journals = open_shared_journals(
             layout, self.spec.scratch, self.spec.identity, map(stem_of, self.spec.files)
         )
@@ -113,15 +103,16 @@ class SharedLedger(Ledger):
                 present.state = "partial"
             self.manifests[file] = present
         before = set(present.parts) if present is not None else set[int]()
-        progress = begin_file(self, file, digest, self.is_intact, settle_from(self, self.load))
+
+        def is_intact(commit: Commit) -> bool:
+            # To the byte: a worker may have been killed.
+            return commit in self.checked or intact(self.spec.layout, commit)
+
+        progress = self.begin_file(file, digest, is_intact, self.settle_from(self.load))
         self.manifests[file].place = self.spec.place_of_namesake(file) or ""
         self.begun[file] = dict(self.manifests[file].parts)
         self.own[file] = before - self.begun[file].keys()
         return progress
-
-    def is_intact(self, commit: Commit) -> bool:
-        """Whether the files of a commit record are as it says, to the byte: a worker may have been killed."""
-        return commit in self.checked or intact(self.spec.layout, commit)
 
     def load(self, commit: Commit) -> Mapping[int, Settled]:
         """Return the records of a published part by row; none if it is replaced meanwhile."""
@@ -141,7 +132,7 @@ class SharedLedger(Ledger):
             for manifest in (present, self.manifests[part.file]):
                 known = None if manifest is None else manifest.parts.get(part.number)
                 part.prompt_digests = self.prompt_digests_of(part.file, known) | part.prompt_digests
-        return encode_part(self, part)
+        return self.encode_part(part)
 
     def prompt_digests_of(self, file: str, commit: Commit | None) -> dict[int, bytes]:
         """Return the digests of the prompts of a published part by row; none if their file is of another."""
@@ -160,7 +151,9 @@ class SharedLedger(Ledger):
         known, wider = self.begun[part.file].get(part.number), None
         if present and theirs and theirs != known and intact(self.spec.layout, theirs):
             mine.dimensions = mine.dimensions or present.dimensions
-            self.refuse_other_rows(part, theirs)
+            digests = self.prompt_digests_of(part.file, theirs)
+            if any(digests.get(row, digest) != digest for row, digest in part.prompt_digests.items()):
+                raise error_of_other_rows(part.file)
             if not merge_published(part, theirs, self.load(theirs)):
                 cost = part.cost
                 mine.parts[part.number] = replace(
@@ -176,15 +169,9 @@ class SharedLedger(Ledger):
                 wider, part.read, part.fully_read = theirs, theirs.rows, theirs.whole
             encoded = self.encode(part)
         self.own[part.file].add(part.number)
-        publish_part(self, encoded)
+        self.publish_part(encoded)
         if wider is not None:
             mine.parts[part.number] = replace(mine.parts[part.number], inputs=wider.inputs)
-
-    def refuse_other_rows(self, part: Part, commit: Commit) -> None:
-        """Raise `OutputError` if another worker has published this part with other prompts."""
-        theirs = self.prompt_digests_of(part.file, commit)
-        if any(theirs.get(row, digest) != digest for row, digest in part.prompt_digests.items()):
-            raise error_of_other_rows(part.file)
 
     def write_manifest(self, file: str) -> None:
         """Write a file's manifest, with what others have published; journals stay until the file's end."""
@@ -202,7 +189,7 @@ class SharedLedger(Ledger):
         if state == "complete" and not has_all_records(mine):
             # Others are about to complete parts: until then the file is not complete, also for readers.
             mine.state = "partial"
-        save_manifest(self, file, keep_journals=True)
+        self.save_manifest(file, keep_journals=True)
         mine.state = state
 
     def finish(self, file: str) -> None:
@@ -227,7 +214,7 @@ class SharedLedger(Ledger):
                 f"{file}: other workers wrote the same parts at the same time, and some records are lost. "
                 "Run the same command again to score their rows."
             )
-        remove_published_journals(self, file)
+        self.remove_published_journals(file)
 
     def wrong_parts(self, file: str) -> list[int]:
         """Return the parts that are not as the present manifest says, or that it lacks."""
@@ -267,7 +254,7 @@ class SharedLedger(Ledger):
         if part.settled:
             part.cost = widest.cost_of(widest.ok)
             self.own[file].add(number)
-            publish_part(self, self.encode(part))
+            self.publish_part(self.encode(part))
             mine.parts[number] = replace(mine.parts[number], inputs=widest.inputs)
         elif give_up:
             lost = replace(widest, ok=0, errors=0, transient=0, empty=0, tokens_kept=0)

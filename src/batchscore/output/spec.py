@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
+from batchscore.output.find import refuse_links
 from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import MARKER, Layout
-from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import (
     FILE_SUFFIXES,
     Format,

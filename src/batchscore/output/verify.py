@@ -12,13 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from batchscore.errors import ExitCode, InputError, OutputError, count_text, name_settings
-from batchscore.output.find import (
-    folder_of_locks,
-    one_file_of,
-    output_folder,
-    task_of,
-    tasks_in,
-)
+from batchscore.output.find import folder_of_locks, one_file_of, output_folder, task_of, tasks_in
 from batchscore.output.incremental.switch import finish_killed_runs, unfinished_stems
 from batchscore.output.journal import SUFFIX
 from batchscore.output.layout import DIGESTS, Layout, verify_command

@@ -69,9 +69,8 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
     if output.file is not None:
         refuse_foreign_file(spec, output.file)
     refuse_foreign_files(spec.layout)
-    if ok:
-        for found in manifests.values():
-            refuse_other_settings(spec, found)
+    for found in manifests.values() if ok else ():
+        refuse_other_settings(spec, found)
     refuse_other_length(spec.layout, manifests.values())
     same = {name: found for name, found in manifests.items() if found.fingerprint == spec.fingerprint}
     if output.file is not None and not settings.incremental:

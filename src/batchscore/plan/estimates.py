@@ -21,16 +21,16 @@ DIMENSIONS: Mapping[str, int] = {
 }
 
 #: Maximum tokens of one input, by model (OpenAI's pages of models, seen 2026-09).
-MOST_INPUT_TOKENS: tuple[tuple[re.Pattern[str], int], ...] = (
-    (re.compile(r"text-embedding-3-(small|large)|text-embedding-ada-002"), 8192),
-    (re.compile(r"gpt-4\.1"), 1_047_576),
-    (re.compile(r"gpt-5"), 272_000),
-    (re.compile(r"(^|[/:])o[134]"), 200_000),
-    (re.compile(r"gpt-4o|gpt-4-turbo"), 128_000),
-    (re.compile(r"gpt-3\.?5-turbo"), 16_385),
-    (re.compile(r"gpt-4-32k"), 32_768),
-    (re.compile(r"gpt-4($|-0613)"), 8192),
-)
+MOST_INPUT_TOKENS: Mapping[str, int] = {
+    r"text-embedding-3-(small|large)|text-embedding-ada-002": 8192,
+    r"gpt-4\.1": 1_047_576,
+    r"gpt-5": 272_000,
+    r"(^|[/:])o[134]": 200_000,
+    r"gpt-4o|gpt-4-turbo": 128_000,
+    r"gpt-3\.?5-turbo": 16_385,
+    r"gpt-4-32k": 32_768,
+    r"gpt-4($|-0613)": 8192,
+}
 
 #: Bytes of a vector's number: the shortest text of a float32 and a comma, or a float32.
 NUMBER_BYTES = {"jsonl": 12.5, "parquet": 4.0}
@@ -67,11 +67,9 @@ class Pace(NamedTuple):
 def rate_limits_of(settings: Settings) -> tuple[RateLimits, ...]:
     """Return this worker's share of the limits of the settings' deployments."""
     tables = settings.deployments or ({"rpm": settings.rpm, "tpm": settings.tpm},)
+    limits = [[table.get(name) for name in ("rpm", "tpm")] for table in tables]
     part = settings.quota_share
-    return tuple(
-        RateLimits(*(None if table.get(name) is None else table[name] * part for name in ("rpm", "tpm")))
-        for table in tables
-    )
+    return tuple(RateLimits(*(None if each is None else each * part for each in pair)) for pair in limits)
 
 
 def pace(requests: float, charged: float, deployments: Sequence[RateLimits]) -> Pace | None:
@@ -103,13 +101,10 @@ def dimensions_of(settings: Settings) -> int | None:
 
 
 def most_input_tokens(settings: Settings) -> int | None:
-    """Return the maximum tokens of one prompt; `None` if the model is unknown.
-
-    The simulator's maximum depends on the task alone.
-    """
+    """Return the maximum tokens of one prompt; `None` if the model is unknown."""
     if settings.simulate:
         return TASKS[settings.task].simulated_input_tokens
-    return next((most for pattern, most in MOST_INPUT_TOKENS if pattern.search(settings.model)), None)
+    return next((most for words, most in MOST_INPUT_TOKENS.items() if re.search(words, settings.model)), None)
 
 
 def record_bytes(settings: Settings, kind: str, dimensions: int | None) -> float | None:

@@ -32,7 +32,7 @@ class Budget:
     whole_bytes: int
     sample_bytes: int
     least_bytes: int
-    seconds: float | None = None
+    seconds: float = inf
     counted_bytes: int = 256 * 2**10
     image_seconds: float = 10.0
 
@@ -142,9 +142,8 @@ def cut_file(file: InputFile, share: float) -> InputFile:
         middle = (file.size - third) // 2
         if third < middle:
             stretches = ((0, third), (middle, middle + third), (file.size - third, file.size))
-    same = {
-        name: getattr(file, name) for name in ("path", "name", "suffix", "compression", "size", "encoding")
-    }
+    names = ("path", "name", "suffix", "compression", "size", "encoding")
+    same = {name: getattr(file, name) for name in names}
     return CutFile(**same, stretches=stretches, at_lines=at_lines)
 
 

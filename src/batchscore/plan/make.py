@@ -100,15 +100,12 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     limits = rate_limits_of(settings)
     pace_at = partial(pace, totals.all_requests, totals.tokens + answers)
     own = pace_at(limits)
-    paces = (
-        [(sum_limits(limits), own)]
-        if own is not None
-        else [(usual, found) for usual in COMMON_LIMITS if (found := pace_at([usual])) is not None]
-    )
+    paces = [(usual, found) for usual in COMMON_LIMITS if (found := pace_at([usual])) is not None]
+    if own is not None:
+        paces = [(sum_limits(limits), own)]
     dimensions = dimensions_of(settings) or scored.dimensions
-    each_record = record_bytes(
-        settings, settings.format if output is None else part_format(settings.format, output), dimensions
-    )
+    kind = settings.format if output is None else part_format(settings.format, output)
+    each_record = record_bytes(settings, kind, dimensions)
     written = None if each_record is None else totals.prompts * each_record + totals.carried_bytes
     return Plan(
         settings=settings,

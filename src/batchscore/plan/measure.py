@@ -77,7 +77,7 @@ class Measurement:
         self.scored = scored
         self.clock = clock
         self.task = TASKS[settings.task]
-        self.counter = token_counter_of(settings)
+        self.counter = SIMULATED if settings.simulate else token_counter_for(settings.model, self.task)
         carried = dict(settings.param)
         if survey.answers is not None:
             carried[self.task.format_key] = survey.answers.document
@@ -102,8 +102,7 @@ class Measurement:
 
     def measure(self) -> PlanTotals:
         """Read all files, and pack their prompts into requests as the engine does."""
-        if self.budget.seconds is not None:
-            self.ends = self.clock() + self.budget.seconds
+        self.ends = self.clock() + self.budget.seconds
         self.images_end = self.clock() + self.budget.image_seconds
         rates = [tpm / 60 for tpm in self.rates if tpm is not None]
         # Each of several deployments has its own size of request; the larger ones take more of the work.
@@ -141,8 +140,7 @@ class Measurement:
             figures = FileFigures(each.file.name)
             self.totals.files.append(figures)
             if each.file.name in self.scored.finished:
-                figures.rows = self.scored.manifests[each.file.name].rows
-                figures.known = figures.rows
+                figures.known = figures.rows = self.scored.manifests[each.file.name].rows
                 self.rows_left -= figures.rows
             elif share <= 0 or self.over:
                 figures.read = 0.0
@@ -231,14 +229,10 @@ class Measurement:
     def take(self, figures: FileFigures, item: Prompt | Settled) -> bool:
         """Add a row that is left to score; return whether it will be sent."""
         if self.settings.id or self.settings.keep:
-            figures.record_bytes += (
-                len(item.id or "")
-                + 8
-                + sum(
-                    len(name) + 6 + len(value if isinstance(value, str) else orjson.dumps(value, default=str))
-                    for name, value in item.kept.items()
-                )
-            )
+            figures.record_bytes += len(item.id or "") + 8
+            for name, value in item.kept.items():
+                text = value if isinstance(value, str) else orjson.dumps(value, default=str)
+                figures.record_bytes += len(name) + 6 + len(text)
         if isinstance(item, Settled):
             assert isinstance(item.result, RowError)
             name = COUNTED_APART.get(item.result.code, "unreadable")
@@ -255,11 +249,8 @@ class Measurement:
                 return False
             figures.truncated += tokens > self.most_tokens
             tokens = min(tokens, float(self.most_tokens))
-        if (
-            self.quota_tokens is not None
-            and size * LEAST_TOKENS_PER_BYTE + self.answer_tokens > self.quota_tokens
-        ):
-            room = self.quota_tokens - self.answer_tokens
+        room = inf if self.quota_tokens is None else self.quota_tokens - self.answer_tokens
+        if size * LEAST_TOKENS_PER_BYTE > room:
             if not truncate or room <= 0:
                 figures.above_quota += 1
                 return False
@@ -273,9 +264,8 @@ class Measurement:
         elif self.task.takes_messages and NOT_TEXT.search(item.body):
             figures.with_pictures += 1
         counted = figures.counted_bytes
-        if tokens is None and (
-            counted < self.budget.counted_bytes or figures.prompt_bytes > counted * COUNTED_PART
-        ):
+        due = counted < self.budget.counted_bytes or figures.prompt_bytes > counted * COUNTED_PART
+        if tokens is None and due:
             tokens = self.tokens(item)
         if tokens is not None:
             figures.counted_bytes += size
@@ -294,13 +284,9 @@ class Measurement:
         else:
             given = part_given(file)
             figures.read = 1.0 if figures.read and given >= 1 else min(given, 0.999)
-        if self.totals.limited or (not figures.rows and not self.over):
-            figures.read = 1.0
-            return
-        if not figures.rows:
-            figures.read = 0.0
-            return
-        if figures.read < 1:
+        if self.totals.limited or not figures.rows:
+            figures.read = 1.0 if self.totals.limited or not self.over else 0.0
+        elif figures.read < 1:
             total = figures.rows_in_footer
             figures.scale = total / figures.rows if total else 1 / max(figures.read, 1e-9)
             manifest = self.scored.manifests.get(figures.file)
@@ -325,35 +311,24 @@ class Measurement:
         bytes_read = {kind: sum(sizes[one.file].size for one in group) for kind, group in read.items()}
         of_all = add_up([figures for group in read.values() for figures in group])
         for figures in self.totals.files:
-            if figures.read > 0:
-                continue
             file = sizes[figures.file]
             kind = f"{file.suffix} {file.compression}"
             seen = bytes_read.get(kind, sum(bytes_read.values()))
-            if not seen:
-                continue
-            for name, value in sums.get(kind, of_all).items():
-                setattr(figures, name, value)
-            figures.scale = file.size / seen
+            if figures.read <= 0 and seen:
+                for name, value in sums.get(kind, of_all).items():
+                    setattr(figures, name, value)
+                figures.scale = file.size / seen
 
 
 #: The figures of a file that are sums over its rows.
-ADDED = tuple(
-    declared.name
-    for declared in fields(FileFigures)
-    if declared.name not in {"file", "read", "scale", "rows", "rows_in_footer", "problem"}
-)
+_OTHERS = {"file", "read", "scale", "rows", "rows_in_footer", "problem"}
+ADDED = tuple(each.name for each in fields(FileFigures) if each.name not in _OTHERS)
 
 
 def add_up(group: Sequence[FileFigures]) -> dict[str, float]:
     """Return the sums of the figures of these files, each with all of its rows."""
     sums = {name: sum([getattr(one, name) * one.scale for one in group]) for name in ADDED}
     return {**sums, "rows": sum([one.all_rows for one in group])}
-
-
-def token_counter_of(settings: Settings) -> TokenCounter:
-    """Return how this run's tokens are counted."""
-    return SIMULATED if settings.simulate else token_counter_for(settings.model, TASKS[settings.task])
 
 
 def without_last(rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | UnreadableRow]:

@@ -10,37 +10,28 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from batchscore.errors import (
-    InputError,
-    UnreadableFile,
-    UsageError,
-    count_text,
-    name_settings,
-    setting_name,
-)
+from batchscore.errors import InputError, UnreadableFile, UsageError, count_text, name_settings, setting_name
 from batchscore.output.manifest import Manifest
 from batchscore.output.records.schema import RecordSchema
 from batchscore.output.spec import Output, fingerprint_of
 from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import check_table, is_table
-from batchscore.prompts.columns import path_of, resolve, shorten_names
+from batchscore.prompts.columns import path_of, resolve, shorten_name, shorten_names
 from batchscore.prompts.image_header import MOST_IMAGE_BYTES
 from batchscore.prompts.images import ReadFile
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
-from batchscore.read.encoding import with_encoding
 from batchscore.read.files import FollowedLink, digest, find_files
-from batchscore.read.formats import FORMATS
-from batchscore.read.input_file import STANDARD_INPUT_FOLDER, InputFile, with_images
+from batchscore.read.formats import FORMATS, open_table
+from batchscore.read.input_file import STANDARD_INPUT_FOLDER, InputFile, ReadOptions, with_images
 from batchscore.read.missing_inputs import SkippedFile, images_together
-from batchscore.read.open import open_table
-from batchscore.read.options import ReadOptions
+from batchscore.read.stream import with_encoding
 from batchscore.rows import Row, Table
 from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings
@@ -83,7 +74,8 @@ class ReadyFile:
         """How the file is read, and which columns are sent and why, for people."""
         choice, sent = self.builder.choice, self.builder.sent
         why = f": {choice.why}" if choice is not None and choice.why else ""
-        names = f"column {sent[0]!r}" if len(sent) == 1 else f"columns {shorten_names(sent)}"
+        names = f"column {shorten_name(sent[0])!r}" if len(sent) == 1 else f"columns {shorten_names(sent)}"
+        names = "a column" if choice is not None and choice.hidden else names
         return tuple(filter(None, (*self.notes, f"{names}{why}" if sent else "")))
 
 
@@ -106,27 +98,30 @@ class Survey:
 
     @property
     def said(self) -> list[tuple[str, str]]:
-        """What is said of the reading of files, and of which, in input order."""
+        """The files, and how they are read, in input order."""
         files: dict[str, list[str]] = {}
         for ready in self.ready:
             for text in ready.said:
                 files.setdefault(text, []).append(ready.file.name)
         return [
-            (text, names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more")
+            (names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more", text)
             for text, names in files.items()
         ]
 
-    def remarks(self, word: Callable[[str], str] = str) -> dict[str, Any]:
-        """Return as JSON what was skipped, which links were followed, and how files are read.
+    @property
+    def left_out(self) -> dict[str, list[tuple[str, str]]]:
+        """The files that were skipped and why, and the links that were followed and to where, for people."""
+        skipped = [(each.name, each.reason) for each in self.skipped]
+        return {"skipped": skipped, "link followed": [(each.name, each.target) for each in self.followed]}
 
-        `word` writes the names of settings.
-        """
+    def remarks(self, word: Callable[[str], str] = str) -> dict[str, Any]:
+        """Return as JSON what was skipped or followed and how files are read; `word` writes setting names."""
         return {
             "skipped": [
                 {"name": each.name, "reason": name_settings(each.reason, word)} for each in self.skipped
             ],
             "links_followed": [asdict(each) for each in self.followed],
-            "read_as": [{"files": name, "how": name_settings(text, word)} for text, name in self.said],
+            "read_as": [{"files": name, "how": name_settings(text, word)} for name, text in self.said],
         }
 
 
@@ -140,12 +135,8 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     options = read_options(settings)
     reserved = [name.lower() for name in RecordSchema(settings.task).own_names]
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
-    ready: list[ReadyFile] = []
-    problems: list[SkippedFile] = [*found.problems]
-    unfit: list[SkippedFile] = []
-    headed = 0
-    columns: dict[str, None] = {}
-    unsure: set[str] = set()
+    ready, problems, unfit = list[ReadyFile](), [*found.problems], list[SkippedFile]()
+    headed, columns, unsure = 0, dict[str, None](), set[str]()
     for listed in found.files:
         file = listed
         try:
@@ -155,7 +146,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
                 builder = builder_for(table, spec, reserved, read_file=image_reader(file, settings))
                 ready.append(ReadyFile(file, builder, table.notes))
                 columns.update(dict.fromkeys(table.columns))
-                unsure.update(table.columns if table.doubt else ())
+                unsure.update(table.columns if table.hidden else ())
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
@@ -170,22 +161,12 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
         if columns and any(has_late_column(each.file, options, name) for each in ready):
             columns[name] = None
     schema = schema_for(settings, tuple(columns), ready, answers, unsure)
-    return Survey(
-        tuple(ready),
-        tuple(problems),
-        images_together(found.skipped),
-        options,
-        schema,
-        found.followed,
-        answers,
-    )
+    skipped = images_together(found.skipped)
+    return Survey(tuple(ready), tuple(problems), skipped, options, schema, found.followed, answers)
 
 
 def image_reader(file: InputFile, settings: Settings) -> ReadFile | None:
-    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base.
-
-    Those that standard input names are below the current folder.
-    """
+    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base."""
     if not settings.image:
         return None
     folder, root = file.path.parent, file.root
@@ -199,18 +180,9 @@ def image_reader(file: InputFile, settings: Settings) -> ReadFile | None:
 
 def read_options(settings: Settings) -> ReadOptions:
     """Return how these settings read files."""
-    return ReadOptions(
-        txt=settings.txt,
-        max_row_bytes=settings.max_row_bytes,
-        encoding=settings.encoding,
-        delimiter=DELIMITERS.get(settings.delimiter, settings.delimiter),
-        quote=settings.quote,
-        escape=settings.escape,
-        no_header=settings.no_header,
-        skip_lines=settings.skip_lines,
-        records=settings.records,
-        sheet=settings.sheet,
-    )
+    names = [each.name for each in fields(ReadOptions) if each.name != "columns"]
+    options = ReadOptions(**{name: getattr(settings, name) for name in names})
+    return replace(options, delimiter=DELIMITERS.get(options.delimiter, options.delimiter))
 
 
 def has_late_column(file: InputFile, options: ReadOptions, name: str) -> bool:
@@ -238,10 +210,7 @@ def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
 def open_rows(
     file: InputFile, options: ReadOptions, columns: frozenset[str] | None = None
 ) -> Iterator[Table]:
-    """Open a file's table, and close it even if its rows were not all read.
-
-    Its rows have at least these `columns`, by default all.
-    """
+    """Open a file's table with at least these `columns`, by default all; close it even if rows are left."""
     table = open_table(file, replace(options, columns=columns))
     try:
         yield table
@@ -283,10 +252,9 @@ def schema_for(
     for name in settings.keep:
         if columns and name != "*" and name not in columns:
             sure = shorten_names([each for each in columns if each not in unsure])
-            raise InputError(
-                f"no file has a column {name!r} ({setting_name('keep')})"
-                f"{f'; the columns are {sure}' if sure else ''}."
-            )
+            there = f"; the columns are {sure}." if sure else "."
+            there += f" Give {setting_name('keep')} once for each column." if "," in name else ""
+            raise InputError(f"no file has a column {name!r} ({setting_name('keep')}){there}")
     return schema
 
 
@@ -311,9 +279,7 @@ def columns_to_keep(
     taken = RecordSchema(settings.task).own_names
     clashing = [name for name in columns if name in taken and (name, settings.id) not in OWN_ID]
     if clashing:
-        hint = ""
-        if clashing == ["id"]:
-            hint = f" for the column {settings.id!r} ({setting_name('id')})"
+        hint = f" for the column {settings.id!r} ({setting_name('id')})" if clashing == ["id"] else ""
         raise UsageError(
             f"{setting_name('keep')} '*' would keep the column {clashing[0]!r}, a name that records use "
             f"themselves{hint}. Name the columns to keep instead."

@@ -55,32 +55,21 @@ COSTS: Mapping[str, tuple[float, float]] = {
     "s": (2.05, 1.68),  # symbol
 }
 
-#: The scripts' blocks in Unicode: first and last code point, letter in a shape.
-BLOCKS = (
-    (0x0370, 0x03FF, "e"),
-    (0x0400, 0x052F, "c"),
-    (0x0590, 0x05FF, "w"),
-    (0x0600, 0x077F, "r"),
-    (0x08A0, 0x08FF, "r"),
-    (0x0900, 0x0DFF, "d"),
-    (0x0E00, 0x0EFF, "t"),
-    (0x1100, 0x11FF, "g"),
-    (0x1E00, 0x1EFF, "l"),
-    (0x1F00, 0x1FFF, "e"),
-    (0x2000, 0x206F, "."),
-    (0x2E80, 0x2FFF, "h"),
-    (0x3000, 0x303F, "."),
-    (0x3040, 0x30FF, "k"),
-    (0x3100, 0x4DBF, "h"),
-    (0x4E00, 0x9FFF, "h"),
-    (0xAC00, 0xD7AF, "g"),
-    (0xF900, 0xFAFF, "h"),
-    (0xFB1D, 0xFB4F, "w"),
-    (0xFB50, 0xFDFF, "r"),
-    (0xFE70, 0xFEFF, "r"),
-    (0xFF00, 0xFFEF, "f"),
-    (0x20000, 0x3FFFF, "h"),
-)
+#: The scripts' blocks in Unicode by their letter in a shape: first and last code points.
+BLOCKS: Mapping[str, tuple[tuple[int, int], ...]] = {
+    ".": ((0x2000, 0x206F), (0x3000, 0x303F)),
+    "c": ((0x0400, 0x052F),),
+    "d": ((0x0900, 0x0DFF),),
+    "e": ((0x0370, 0x03FF), (0x1F00, 0x1FFF)),
+    "f": ((0xFF00, 0xFFEF),),
+    "g": ((0x1100, 0x11FF), (0xAC00, 0xD7AF)),
+    "h": ((0x2E80, 0x2FFF), (0x3100, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF)),
+    "k": ((0x3040, 0x30FF),),
+    "l": ((0x1E00, 0x1EFF),),
+    "r": ((0x0600, 0x077F), (0x08A0, 0x08FF), (0xFB50, 0xFDFF), (0xFE70, 0xFEFF)),
+    "t": ((0x0E00, 0x0EFF),),
+    "w": ((0x0590, 0x05FF), (0xFB1D, 0xFB4F)),
+}
 
 #: Letters and digits that alternate at least three times: hex, ids, base64.
 MIXED = "0{0,40}(?:[aA]{1,40}0{1,40}){2,8}[aA]{0,40}"
@@ -115,8 +104,8 @@ def class_of(code: int) -> str:
         if char.isspace():
             return " " if char == " " else "\t"
         return "a" if char.islower() else "A" if char.isupper() else "0" if char.isdigit() else "."
-    for first, last, letter in BLOCKS:
-        if first <= code <= last:
+    for letter, blocks in BLOCKS.items():
+        if any(first <= code <= last for first, last in blocks):
             # Characters in daily use are those of GB 2312. Traditional forms are not, and cost more.
             return "z" if letter == "h" and not char.encode("gb2312", "ignore") else letter
     if char.isspace():

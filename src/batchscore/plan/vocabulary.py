@@ -24,11 +24,8 @@ from batchscore.task import Task
 
 #: Which vocabulary a model uses, by its name (tiktoken's table of models, version 0.14).
 BY_NAME = (
-    (re.compile(r"gpt-?4o|gpt-?4\.[15]|gpt-?5|gpt-oss|(^|[/:])o\d", re.IGNORECASE), "o200k_base"),
-    (
-        re.compile(r"text-embedding|ada-002|gpt-?3|gpt-?4|davinci-002|babbage-002", re.IGNORECASE),
-        "cl100k_base",
-    ),
+    (r"gpt-?4o|gpt-?4\.[15]|gpt-?5|gpt-oss|(^|[/:])o\d", "o200k_base"),
+    (r"text-embedding|ada-002|gpt-?3|gpt-?4|davinci-002|babbage-002", "cl100k_base"),
 )
 
 #: tiktoken stores a vocabulary under a digest of this address, and accepts only bytes with this digest.
@@ -62,7 +59,7 @@ class TokenCounter:
 
 def token_counter_for(model: str, task: Task) -> TokenCounter:
     """Return the best way to count a model's tokens without network access."""
-    vocabulary = next((name for pattern, name in BY_NAME if pattern.search(model)), None)
+    vocabulary = next((name for words, name in BY_NAME if re.search(words, model, re.IGNORECASE)), None)
     if vocabulary is None:
         # Embedding models tend to have smaller vocabularies.
         vocabulary = "cl100k_base" if task.answer == "vector" else "o200k_base"
@@ -104,12 +101,8 @@ def prompt_tokens(body: bytes, task: Task, count: Callable[[str], float]) -> flo
         content = prompt[task.input_key]
         messages = [{"content": content}] if isinstance(content, str) else content
         messages = [*messages, *({"content": text} for key, text in prompt.items() if key == task.system_key)]
-    texts = [text for message in messages for text in texts_of(message)]
-    return (
-        ANSWER_TOKENS
-        + MESSAGE_TOKENS * len(messages)
-        + sum(count_in_stretches(text, count) for text in texts)
-    )
+    texts = sum([count_in_stretches(text, count) for message in messages for text in texts_of(message)])
+    return ANSWER_TOKENS + MESSAGE_TOKENS * len(messages) + texts
 
 
 def count_in_stretches(text: str, count: Callable[[str], float]) -> float:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from batchscore.errors import InputError, count_text, setting_name
+from batchscore.errors import InputError, UnreadableFile, count_text, setting_name
 from batchscore.prompts.cells import is_blank
 from batchscore.prompts.messages import as_value, conversation_of
 from batchscore.rows import TEXT_COLUMN, Row, Table
+from batchscore.settings.secrets import mask_text
 from batchscore.task import TASKS, Task
 
 #: Rows from which a column is chosen.
@@ -37,10 +38,14 @@ _TEXT_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The column that holds the text, and why it was taken; `why` is empty if the user named it."""
+    """The column that holds the text, and why it was taken; `why` is empty if the user named it.
+
+    `hidden`: no message quotes its name.
+    """
 
     column: str
     why: str = ""
+    hidden: bool = False
 
 
 def named_row(values: Mapping[str, Any], names: Mapping[str, str]) -> Mapping[str, Any]:
@@ -137,9 +142,17 @@ def _no_column(table: Table, name: str, setting: str) -> InputError:
     )
 
 
-def first_rows(table: Table) -> tuple[list[Mapping[str, Any]], Iterator[Any]]:
-    """Return the values of the first rows, and all rows."""
-    first = [*islice(table.rows, SAMPLE_ROWS)]
+def first_rows(table: Table, *, whole: bool) -> tuple[list[Mapping[str, Any]], Iterator[Any]]:
+    """Return the values of the first rows, and all rows.
+
+    Raises `UnreadableFile` if the file breaks off among them, and it must be `whole`.
+    """
+    first: list[Any] = []
+    try:
+        first.extend(islice(table.rows, SAMPLE_ROWS))
+    except UnreadableFile:
+        if whole:
+            raise
     return [row.values for row in first if isinstance(row, Row)], chain(first, table.rows)
 
 
@@ -195,7 +208,7 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
         )
     doubt = f" {table.doubt}." if table.doubt else ""
     if len(table.text_columns) > 1:
-        named = "" if doubt else f": {shorten_names(table.text_columns)}"
+        named = "" if table.hidden else f": {shorten_names(table.text_columns)}"
         raise InputError(
             f"several columns hold text{named}. "
             f"Choose one with {column}, or combine them with {prompt}.{doubt}"
@@ -207,11 +220,13 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
     if len(table.columns) > 1:
         looks = "an id" if is_id(only, cells) else "mostly empty" if _mostly_empty(cells) else ""
         if looks:
+            named = "" if table.hidden else f", {shorten_name(only)!r},"
             raise InputError(
-                f"its only column of text, {shorten_name(only)!r}, is {looks}; its columns are "
-                f"{shorten_names(table.columns)}. Name the one to send with {column}."
+                f"its only column of text{named} is {looks}; {_columns_text(table, table.columns)}. "
+                f"Name the one to send with {column}."
             )
-    return Choice(only, "the only column of text")
+    why = "the only column of text"
+    return Choice(only, f"{why}, named by the first line" if table.hidden else why, table.hidden)
 
 
 def holds_conversations(cells: Sequence[Any], task: Task) -> bool:
@@ -239,8 +254,8 @@ def _mostly_empty(cells: Sequence[Any]) -> bool:
 
 def _columns_text(table: Table, names: Sequence[str]) -> str:
     """Return which columns a file has; how many, if their names may be the cells of a row."""
-    if table.doubt:
-        return f"it has {count_text(len(names), 'column')}"
+    if table.hidden:
+        return f"its first line names {count_text(len(names), 'column')}"
     return f"its columns are {shorten_names(names)}"
 
 
@@ -251,10 +266,11 @@ def shorten_names(names: Sequence[str], most: int = 20) -> str:
 
 
 def shorten_name(name: str, most: int = 40) -> str:
-    """Return a column's name without control characters, cut to a usual length.
+    """Return a column's name without secrets and control characters, cut to a usual length.
 
     It is quoted if it is empty or has spaces at an end.
     """
+    name = mask_text(name[:1000])
     printable = "".join(char if char.isprintable() else "\ufffd" for char in name[: most + 1])
     shown = printable if len(printable) <= most else printable[: most - 1] + "\u2026"
     return shown if shown and shown == shown.strip() else repr(shown)

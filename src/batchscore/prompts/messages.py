@@ -26,6 +26,13 @@ from batchscore.task import Task
 #: The role of answers.
 ASSISTANT = "assistant"
 
+#: The senders of ShareGPT's form of a conversation, `{"from": "human", "value": "Hi"}`, and their roles.
+SENDERS = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard"), ASSISTANT),
+    "system": "system",
+}
+
 #: The keys of a message whose texts are no templates.
 FIXED = frozenset({"role", "type"})
 
@@ -42,8 +49,33 @@ def prompt_json(task: Task, content: str | list[Any], system: str | None = None)
 
 def conversation_of(cell: Any, task: Task) -> list[Any] | None:
     """Return the messages of a cell, a list or its JSON; `None` if it holds none."""
-    messages = as_value(cell)
+    messages = with_roles(as_value(cell))
     return messages if not why_invalid(messages, task) else None
+
+
+def is_share_gpt(message: Any) -> bool:
+    """Whether a message has ShareGPT's form, whoever its sender is."""
+    return isinstance(message, dict) and message.keys() >= {"from", "value"} and message.get("role") is None
+
+
+def with_roles(messages: Any) -> Any:
+    """Return a conversation in ShareGPT's form in the API's; everything else unchanged."""
+    if not isinstance(messages, list) or not all(map(is_share_gpt, messages)):
+        return messages
+    roles = [SENDERS.get(str(one["from"])) for one in messages]
+    if None in roles:  # the call of a function, which has another form
+        return messages
+    return [{"role": role, "content": one["value"]} for role, one in zip(roles, messages, strict=True)]
+
+
+def looks_like_messages(cell: Any) -> bool:
+    """Whether a cell is a list in the form of messages, even if some are invalid."""
+    messages = as_value(cell)
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and all(is_share_gpt(one) or (isinstance(one, dict) and "role" in one) for one in messages)
+    )
 
 
 def as_value(cell: Any) -> Any:
@@ -101,6 +133,7 @@ def render_ready_messages(
                 return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column is not JSON.")
         else:
             messages = all_plain(cell)  # a frame holds arrays
+        messages = with_roles(messages)
         reason = why_invalid(messages, task)
         if reason or not isinstance(messages, list):
             return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column {reason}.")
@@ -149,6 +182,8 @@ def why_invalid(cell: Any, task: Task) -> str:
     if not isinstance(cell, list) or not cell:
         return "is not a list of messages"
     for number, one in enumerate(cell):
+        if is_share_gpt(one):
+            return f"has an unknown sender in message {number}; known are {', '.join(SENDERS)}"
         if not isinstance(one, dict) or not any(isinstance(one.get(key), str) for key in task.item_keys):
             return f"has no {' or '.join(task.item_keys)} in message {number}"
     return ""

@@ -29,6 +29,7 @@ from batchscore.prompts.images import ImageColumns, ReadFile, add_images
 from batchscore.prompts.messages import (
     columns_of,
     ends_with_answer,
+    looks_like_messages,
     read_messages,
     render_messages_file,
     render_ready_messages,
@@ -224,7 +225,8 @@ def builder_for(
     identity = own_id if spec.id is None else spec.id
     if not table.columns and not table.headerless:
         return PromptBuilder(render=lambda _: NO_TEXT, id=identity, keep=spec.keep)
-    sample, rows = first_rows(table) if needs_sample(table, spec) else ([], table.rows)
+    whole = spec.column is None or is_usual(spec.column, spec.task)
+    sample, rows = first_rows(table, whole=whole) if needs_sample(table, spec) else ([], table.rows)
     choice = choose(table, spec, sample)
     names: Mapping[str, str] = {}
     if spec.text_field is not None and choice is not None and not table.headerless:
@@ -273,7 +275,7 @@ def builder_for(
 def needs_sample(table: Table, spec: PromptSpec) -> bool:
     """Whether the first rows decide what is sent."""
     if spec.column is not None:
-        return spec.column.rpartition(".")[2] in spec.task.conversation_keys
+        return spec.task.takes_messages
     free = spec.prompt is None and spec.messages is None
     return not table.headerless and (free or (spec.text_field or "") not in ("", *table.columns))
 
@@ -318,14 +320,22 @@ def text_column(table: Table, spec: PromptSpec) -> str | None:
     return None if choice is None else choice.column
 
 
+def is_usual(column: str, task: Task) -> bool:
+    """Whether conversations are expected in a column, by its name."""
+    return column.rpartition(".")[2] in task.conversation_keys
+
+
 def is_ready(table: Table, spec: PromptSpec, column: str | None, sample: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a column holds whole conversations; raises `InputError` if they hold their answers, too."""
-    if column is None or spec.fields or table.headerless:
-        return False
-    if column.rpartition(".")[2] not in spec.task.conversation_keys:
+    if column is None or spec.fields or table.headerless or not spec.task.takes_messages:
         return False
     cells = [named_row(values, {column: column}).get(column) for values in sample]
-    if not holds_conversations(cells, spec.task):
+    if is_usual(column, spec.task):
+        ready = holds_conversations(cells, spec.task)
+    else:
+        filled = [cell for cell in cells if not is_blank(cell)]
+        ready = bool(filled) and all(map(looks_like_messages, filled))
+    if not ready:
         return False
     if spec.drop_last_assistant is None and any(ends_with_answer(cell, spec.task) for cell in cells):
         raise InputError(

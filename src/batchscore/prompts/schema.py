@@ -7,27 +7,21 @@ into its value. It knows JSON Schema, not tasks, replies or records. Without a s
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from batchscore.errors import UsageError, setting_name
 from batchscore.prompts.schema_check import check_document
 from batchscore.prompts.strict_rules import strict_violations
-from batchscore.prompts.sure_validation import (
-    MOST_INTEGER,
-    MOST_STEPS,
-    STEPS_OF_JSONSCHEMA,
-    Steps,
-    sure_validation,
-)
 from batchscore.rows import load_json
-from batchscore.settings.json_schema import parts, roots, short, source_of
+from batchscore.settings.json_schema import parts, source_of
 from batchscore.settings.slices import SchemaSettings
+
+if TYPE_CHECKING:
+    from batchscore.prompts.validation import Validation
 
 #: How a schema is sent; of these a run may use the first that the service accepts.
 STRICT, LOOSE, JSON, PROMPT = "strict", "json_schema", "json_object", "prompt"
@@ -51,8 +45,8 @@ NOT_A_NUMBER = re.compile(r"NaN|Infinity")
 
 LONGEST_NAME = 64
 MOST_COMPLAINT = 600
-#: Validation errors that are compared to find the one that says most.
-MOST_ERRORS = 50
+#: Characters of an answer in which the rule that it breaks is looked for: there may be one for each item.
+MOST_EXPLAINED = 200_000
 
 #: The maximum nesting of an answer; records of deeper ones could not be read by others.
 MOST_LEVELS = 100
@@ -79,19 +73,16 @@ class AnswerSchema:
     """A JSON Schema that all answers of a run must match.
 
     `forms` are the ways to tell the service, in the order in which they are tried; `violations` say why
-    strict mode is not among them. `is_sure` is the quick check, `validator` the complete one. `names` are the
-    properties that the schema names: only they may be in a message. `feedback`: a second request says what
-    was wrong with the first answer. `steps` bounds the work of both checks.
+    strict mode is not among them. `names` are the properties that the schema names: only they may be in a
+    message. `feedback`: a second request says what was wrong with the first answer.
     """
 
     document: Mapping[str, Any]
     forms: tuple[str, ...]
     violations: tuple[str, ...]
     feedback: bool
-    validator: Any = field(repr=False)
-    is_sure: Callable[[Any], bool] = field(repr=False)
+    validation: Validation = field(repr=False)
     names: frozenset[str] = field(repr=False)
-    steps: Steps = field(repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -139,22 +130,18 @@ class AnswerSchema:
         if text.count("{") + text.count("[") > MOST_LEVELS and is_deep(value):
             raise InvalidAnswer(TOO_DEEP, TOO_DEEP)
         try:
-            self.steps.left = MOST_STEPS
-            if self.is_sure(value):
+            if self.validation.is_valid(value):
                 return value
-            self.steps.left = MOST_STEPS
-            wrong = best_error(self.validator, value)
+            wrong = self.validation.broken(value) if len(text) <= MOST_EXPLAINED else None
         except Exception as error:
-            # jsonschema lets some values fail, such as `a{99999999999}` as a `format: regex`.
             raise InvalidAnswer(f"The answer cannot be validated: {type(error).__name__}.") from None
         if wrong is None:
-            return value
-        path = "".join(f"/{self.step(each)}" for each in wrong.absolute_path) or "the root"
-        full_path = "/".join(["", *map(str, wrong.absolute_path)]) or "the root"
-        # Of the schema false, jsonschema does not say the place.
-        rule = f"{wrong.validator} at {path}" if wrong.validator else "it has a value where none is allowed"
+            raise InvalidAnswer("The answer does not match the schema.", "It does not match the JSON Schema.")
+        path = "".join(f"/{self.step(each)}" for each in wrong.path) or "the root"
+        full_path = "/".join(["", *map(str, wrong.path)]) or "the root"
+        rule = "a value is not allowed" if wrong.rule == "falseSchema" else wrong.rule
         raise InvalidAnswer(
-            f"The answer does not match the schema: {rule}.",
+            f"The answer does not match the schema: {rule} at {path}.",
             f"It does not match the JSON Schema, at {full_path}: {wrong.message[:MOST_COMPLAINT]}",
         )
 
@@ -177,42 +164,10 @@ def usable_schema(document: Mapping[str, Any], settings: SchemaSettings) -> Answ
     """Return the schema of a document; raises `UsageError`."""
     where = source_of(document)
     check_document(document, where)
-    # jsonschema takes 0.1 s to load, and few runs need it.
-    import jsonschema  # noqa: PLC0415
-    from jsonschema import validators  # noqa: PLC0415
-    from referencing import Registry  # noqa: PLC0415
+    # It takes 0.05 s to load, and few runs need it.
+    from batchscore.prompts.validation import validation  # noqa: PLC0415
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an unknown $schema means the default
-        kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
-    if kind is jsonschema.Draft3Validator:
-        raise UsageError(
-            f"{where}: at #/$schema, draft 3 of JSON Schema is not supported: its type and "
-            "required have another meaning. Use draft 4 or later."
-        )
-    for pointer, root in roots(document):
-        try:
-            kind.check_schema(root)
-        except jsonschema.SchemaError as error:
-            at = short("/".join([pointer, *map(str, error.absolute_path)]))
-            raise UsageError(f"{where} is not a valid JSON Schema: at {at}: {error.message[:200]}.") from None
-    # An integer must fit into a column of 64 bits. The registry is empty: nothing is fetched.
-    whole = kind.TYPE_CHECKER.is_type
-    checker = kind.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: whole(value, "integer") and -MOST_INTEGER <= value < MOST_INTEGER
-    )
-    formats = kind.FORMAT_CHECKER
-    steps = Steps()
-    follow = kind.VALIDATORS["$ref"]
-
-    def follow_counted(*given: Any) -> Iterator[Any]:
-        steps.count(STEPS_OF_JSONSCHEMA)
-        yield from follow(*given) or ()
-
-    changed = {"uniqueItems": repeated_items, "$ref": follow_counted}
-    validator = validators.extend(kind, changed, type_checker=checker)(
-        document, format_checker=formats, registry=Registry()
-    )
+    checked = validation(document, where)
     violations = tuple(strict_violations(document))
     forms = {
         "auto": (*(() if violations else (STRICT,)), LOOSE, JSON, PROMPT),
@@ -225,12 +180,8 @@ def usable_schema(document: Mapping[str, Any], settings: SchemaSettings) -> Answ
         forms,
         violations if forms[0] in {STRICT, LOOSE} else (),
         settings.schema_feedback,
-        validator,
-        sure_validation(
-            document, lambda part: validator.evolve(schema=part).is_valid, formats.conforms, steps
-        ),
+        checked,
         frozenset(name for _, part in parts(document) for name in properties_of(part)),
-        steps,
     )
 
 
@@ -274,30 +225,6 @@ def is_deep(value: Any) -> bool:
             if isinstance(below, (dict, list))
         ]
     return bool(inside)
-
-
-def repeated_items(_: Any, unique: Any, value: Any, __: Any) -> Iterator[Any]:
-    """Yield the error of an array with equal items; jsonschema compares each pair of objects."""
-    from jsonschema import ValidationError  # noqa: PLC0415 - loaded with the validator
-
-    if unique and isinstance(value, list) and len(set(map(identity, value))) < len(value):
-        yield ValidationError("the array has equal items")
-
-
-def identity(value: Any) -> Any:
-    """Return something with a hash that is equal for values that JSON Schema counts as equal: 1 and 1.0."""
-    if isinstance(value, dict):
-        return "object", frozenset((name, identity(each)) for name, each in value.items())
-    if isinstance(value, list):
-        return "array", tuple(map(identity, value))
-    return (value,) if isinstance(value, bool) else value
-
-
-def best_error(validator: Any, value: Any) -> Any:
-    """Return the error of a value that says most; `None` if it is valid."""
-    from jsonschema.exceptions import best_match  # noqa: PLC0415 - loaded with the validator
-
-    return best_match(islice(validator.iter_errors(value), MOST_ERRORS))
 
 
 def with_instruction(messages: bytes, instruction: bytes, system_key: str = "") -> bytes:

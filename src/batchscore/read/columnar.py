@@ -7,14 +7,14 @@ are large, so a huge row group streams in constant memory. Only the columns that
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.arrow_cells import cells_of
 from batchscore.read.first_bytes import ARROW_STREAM, looks_like, page_in
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import Rows, too_large_row, unique_names, unreadable_row
 from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, Table
@@ -47,34 +47,19 @@ _COMPRESSED = (
 Batches = Generator["pa.RecordBatch", None, None]
 
 
-def parquet_table(file: InputFile, max_row_bytes: int, columns: Collection[str] | None = None) -> Table:
-    """Open a Parquet file by its footer. Cells are Python values, for any encoding.
-
-    The rows have these `columns` only, by default all.
-    """
+def parquet_table(file: InputFile, options: ReadOptions) -> Table:
+    """Open a Parquet file by its footer. Cells are Python values, for any encoding."""
     with _parquet(file) as parquet:
         schema = parquet.schema_arrow
         _refuse_unknown_codecs(file, parquet.metadata)
-    names = _chosen(schema, columns)
-    return _table(file, schema, _rows(file, _parquet_batches(file, names), max_row_bytes))
+    return _table(file, schema, options, _parquet_batches)
 
 
-def arrow_table(file: InputFile, max_row_bytes: int, columns: Collection[str] | None = None) -> Table:
-    """Open an Arrow file or stream, which the first bytes distinguish, by its schema.
-
-    The rows have these `columns` only, by default all.
-    """
+def arrow_table(file: InputFile, options: ReadOptions) -> Table:
+    """Open an Arrow file or stream, which the first bytes distinguish, by its schema."""
     with _arrow(file) as reader:
         schema = reader.schema
-    names = _chosen(schema, columns)
-    return _table(file, schema, _rows(file, _arrow_batches(file, names), max_row_bytes))
-
-
-def _chosen(schema: pa.Schema, columns: Collection[str] | None) -> list[str] | None:
-    """Return the columns to read, in the order of the file; `None` for all of them."""
-    chosen = None if columns is None else [name for name in schema.names if name in columns]
-    # Without a column to read there would be no rows, either.
-    return chosen if chosen is None or 0 < len(chosen) < len(schema.names) else None
+    return _table(file, schema, options, _arrow_batches)
 
 
 def rows_in_footer(file: InputFile) -> int | None:
@@ -91,9 +76,18 @@ def rows_in_footer(file: InputFile) -> int | None:
         return sum(int(reader.get_batch(place).num_rows) for place in range(reader.num_record_batches))
 
 
-def _table(file: InputFile, schema: pa.Schema, rows: Rows) -> Table:
-    columns = unique_names(file.name, schema.names)
+def _table(
+    file: InputFile,
+    schema: pa.Schema,
+    options: ReadOptions,
+    batches: Callable[[InputFile, list[str] | None], Batches],
+) -> Table:
+    columns, wanted = unique_names(file.name, schema.names), options.columns
+    chosen = [name for name in columns if wanted is None or name in wanted]
+    # Without a column to read there would be no rows, either.
+    names = chosen if 0 < len(chosen) < len(columns) else None
     texts = tuple(field.name for field in schema if _holds_text(field.type))
+    rows = _rows(file, batches(file, names), options.max_row_bytes)
     return Table(columns, texts, headerless=False, rows=rows)
 
 

@@ -61,30 +61,17 @@ def table_above(folder: str, names_in: Callable[[str], Collection[str]]) -> tupl
     return None
 
 
-class Tables:
-    """The tables that a walk has met, and which of their files are current."""
-
-    def __init__(self) -> None:
-        self._current: dict[str, frozenset[str]] = {}
-
-    def open(self, folder: str, kind: str, *, on_disk: bool) -> str:
-        """Find out which files of a table are current; return why that is not known, or an empty text."""
-        if folder in self._current:
-            return ""
-        live = live_files(folder, kind) if on_disk else IN_A_STORE.format(table_text(kind))
-        if isinstance(live, str):
-            return live
-        current = {folder}
-        for path in live:
-            while path not in current and is_below(path, folder):
-                current.add(path)
-                path = os.path.dirname(path)  # noqa: PLW2901
-        self._current[folder] = frozenset(current)
-        return ""
-
-    def current_in(self, folder: str) -> frozenset[str] | None:
-        """Return the paths that count in the table that holds a folder, `None` if it is in no table."""
-        return next((paths for table, paths in self._current.items() if is_below(folder, table)), None)
+def current_paths(folder: str, kind: str, *, on_disk: bool) -> frozenset[str] | str:
+    """Return the paths of a table's current files and of their folders, or why they are not known."""
+    live = live_files(folder, kind) if on_disk else IN_A_STORE.format(table_text(kind))
+    if isinstance(live, str):
+        return live
+    current = {folder}
+    for path in live:
+        while path not in current and is_below(path, folder):
+            current.add(path)
+            path = os.path.dirname(path)  # noqa: PLW2901
+    return frozenset(current)
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -21,13 +21,13 @@ from batchscore.read.dialect import (
     Dialect,
     find_dialect,
     header_doubt,
+    look_like_names,
     spans_rows,
     unnamed,
 )
 from batchscore.read.first_bytes import page_in, what_it_is
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.json_rows import DECODER
-from batchscore.read.options import ReadOptions
 from batchscore.read.problems import (
     Rows,
     iterate,
@@ -73,14 +73,16 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
         return Table((), (), headerless=False, rows=iterate())
     columns, repeated = header
     doubt = header_doubt(columns) if dialect.header else ""
+    hidden = dialect.header and not look_like_names(columns)
     return Table(
         columns,
         columns,
         headerless=False,
         rows=_rows(file, columns, dialect, limit),
-        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated, doubt)])),
+        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated, hidden=hidden)])),
         repeated=repeated,
         doubt=doubt,
+        hidden=hidden,
     )
 
 

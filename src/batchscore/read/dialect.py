@@ -14,7 +14,7 @@ from io import StringIO
 from typing import Any
 
 from batchscore.errors import UnreadableFile, count_text, setting_name
-from batchscore.read.options import AUTO, ReadOptions
+from batchscore.read.input_file import AUTO, ReadOptions
 
 #: Records of a file's beginning that are compared.
 _RECORDS = 200
@@ -26,6 +26,24 @@ _PREFACE = re.compile(r'(?i)"?sep=([^\w\s"]|\t)"?[,;|\t]*')
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r|$)")
 _E_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,:/-]*")
+
+#: The form of a column's name, and words of which such names are made and texts are not.
+_NAME = re.compile(r"[^\W\d][\w .\-/()#%:]{0,39}")
+_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_WORD = re.compile(
+    "id|ids|key|uuid|guid|index|idx|no|nr|num|number|row|rank|text|content|body|title|"
+    "subject|prompt|input|output|question|answer|message|messages|comment|comments|review|reviews|"
+    "description|abstract|summary|sentence|passage|document|doc|query|note|notes|name|names|"
+    "label|labels|category|class|type|kind|topic|tag|tags|language|lang|locale|date|day|month|"
+    "year|time|timestamp|created|updated|url|uri|link|source|author|user|username|customer|"
+    "product|item|order|sku|price|amount|total|count|score|rating|stars|status|state|country|"
+    "city|address|email|phone|group|target|value|values|first|last|column|field|remark|remarks|"
+    "said|split",
+    re.IGNORECASE,
+)
+
+#: So short cells say nothing.
+_SHORT = 2
 
 #: Stand-ins for what follows an escape, and a mark that a cell was quoted; no decoding produces them.
 _ESCAPE, _QUOTE, _QUOTED = "\udc01", "\udc02", "\udc03"
@@ -246,16 +264,15 @@ def _refine(plain: _Reading, text: str, options: ReadOptions, *, cut: bool) -> _
         reading = _read(other, text, cut=cut)
         wrong = len(reading.records) < len(plain.records) and plain.is_perfect
         if other.quote is None:
-            wrong = any(_is_enclosed(cell, dialect.quote) for cells in reading.records for cell in cells)
+            ends = (dialect.quote, dialect.quote)
+            wrong = any(
+                len(cell) > 1 and (cell[0], cell[-1]) == ends for cells in reading.records for cell in cells
+            )
         if reading.is_perfect and not wrong:
             return reading
         if (reading.fit, -reading.errors) > (plain.fit, -plain.errors) and other.quote == dialect.quote:
             plain = reading
     return plain
-
-
-def _is_enclosed(cell: str, quote: str) -> bool:
-    return len(cell) > 1 and cell.startswith(quote) and cell.endswith(quote)
 
 
 def _refuse_preamble(name: str, readings: Iterable[_Reading]) -> None:
@@ -312,6 +329,22 @@ def header_doubt(columns: Iterable[str]) -> str:
             "and the number of lines before it"
         )
     return ""
+
+
+def look_like_names(columns: Iterable[str]) -> bool:
+    """Whether a first line surely is a header: messages may quote its cells only then.
+
+    All cells have the form of a name, and one of them is made of words that are usual in names.
+    """
+    names = list(columns)
+    usual = any(_is_usual(name) for name in names) or all(len(name) <= _SHORT for name in names)
+    return usual and all(_NAME.fullmatch(name) or not name for name in names)
+
+
+def _is_usual(name: str) -> bool:
+    parts = [bool(_WORD.fullmatch(part)) for part in _PART.findall(name) if not part.isdecimal()]
+    # A text has spaces between its words: `customerId`, but not `Good product`.
+    return all(parts) and bool(parts) if " " in name else any(parts)
 
 
 def _is_cell(name: str) -> bool:

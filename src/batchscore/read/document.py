@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.json_rows import (
     BETWEEN,
     DECODER,
@@ -27,7 +27,6 @@ from batchscore.read.json_rows import (
     rows_table,
 )
 from batchscore.read.lines import json_line_rows
-from batchscore.read.options import ReadOptions
 from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unreadable_row
 from batchscore.read.records import AmbiguousObjectError, records_of
 from batchscore.read.stream import BLOCK, BlockKind, line_blocks, text_blocks

@@ -53,11 +53,7 @@ class FoundFiles:
 
 
 def find_files(
-    inputs: Sequence[str],
-    *,
-    output: Place | None = None,
-    root: str | None = None,
-    follow_links: bool = False,
+    inputs: Sequence[str], *, output: Place | None = None, root: str | None = None, follow_links: bool = False
 ) -> FoundFiles:
     """Find the files of INPUTs (files, folders, globs); a file that several INPUTs reach is found once.
 
@@ -180,7 +176,8 @@ class _Search:
         self.known_again = False  # the last INPUT reached a file of an earlier INPUT
         self._seen_folders: set[str] = set()
         self._seen_globs: set[tuple[str, tuple[str, ...]]] = set()
-        self._tables = foreign.Tables()
+        #: The tables that were met, each with the paths in it that count.
+        self._tables: dict[str, frozenset[str]] = {}
         self._output = tree.within(output)
         self._base = root  # of the INPUT that is searched
 
@@ -196,7 +193,7 @@ class _Search:
         try:
             table = foreign.table_above(source.base, self._names_in)
         except OSError as error:
-            self._report(source.base, foreign.UNLISTED.format(error.strerror), folder=True)
+            self._skip(source.base, foreign.UNLISTED.format(error.strerror), folder=True, lost=True)
             return
         if table is not None and not self._open_table(*table):
             return
@@ -225,7 +222,7 @@ class _Search:
             try:
                 size = self._tree.size(path)
             except OSError as error:
-                self._report(path, error.strerror or "cannot be read")
+                self._skip(path, error.strerror or "cannot be read", lost=True)
                 return
             self.seen_files.add(real)
             yield InputFile(
@@ -284,7 +281,7 @@ class _Search:
         try:
             found = self._tree.scan(folder)
         except OSError as error:
-            self._report(folder, f"folder cannot be listed: {error.strerror}", folder=True)
+            self._skip(folder, f"folder cannot be listed: {error.strerror}", folder=True, lost=True)
             return []
         names = {entry.name for entry in found}
         if OUTPUT_MARK in names:
@@ -293,12 +290,15 @@ class _Search:
         try:
             kind = foreign.table_kind(names, lambda below: self._names_in(os.path.join(folder, below)))
         except OSError as error:
-            self._report(folder, foreign.UNLISTED.format(error.strerror), folder=True)
+            self._skip(folder, foreign.UNLISTED.format(error.strerror), folder=True, lost=True)
             return []
         if kind is not None and not self._open_table(folder, kind):
             return []
-        current = self._tables.current_in(folder)
-        states = foreign.state_files(names, lambda below: self._exists(os.path.join(folder, below)))
+        tables = self._tables.items()
+        current = next((paths for table, paths in tables if foreign.is_below(folder, table)), None)
+        states = foreign.state_files(
+            names, lambda below: self._tree.kind(os.path.join(folder, below)) is not None
+        )
         entries = []
         for entry in found:
             if entry.name.startswith(".") and not pattern.startswith("."):
@@ -311,7 +311,7 @@ class _Search:
             try:
                 shown = self._judge(entry, real, names)
             except OSError as error:
-                self._report(entry.path, error.strerror or "cannot be read")
+                self._skip(entry.path, error.strerror or "cannot be read", lost=True)
                 continue
             if shown is None:
                 continue
@@ -326,10 +326,13 @@ class _Search:
 
     def _open_table(self, folder: str, kind: str) -> bool:
         """Find out which files of a table are current; report a table for which that is not known."""
-        reason = self._tables.open(folder, kind, on_disk=isinstance(self._tree, LocalTree))
-        if reason:
-            self._report(folder, reason, folder=True)
-        return not reason
+        if folder not in self._tables:
+            current = foreign.current_paths(folder, kind, on_disk=isinstance(self._tree, LocalTree))
+            if isinstance(current, str):
+                self._skip(folder, current, folder=True, lost=True)
+                return False
+            self._tables[folder] = current
+        return True
 
     def _judge(self, entry: FolderEntry, real_folder: str, names: set[str]) -> _WalkEntry | None:
         link = entry.is_symlink()
@@ -348,7 +351,7 @@ class _Search:
             _, suffix = os.path.splitext(entry.name)
             # What a broken link led to may have been a folder of data.
             lost = link and not folder and not entry.is_file() and (not suffix or suffix_of(entry.path))
-            (self._report if lost else self._skip)(entry.path, reason, folder=folder)
+            self._skip(entry.path, reason, folder=folder, lost=bool(lost))
             return None
         return _WalkEntry(entry.name, entry.path, real, folder, link)
 
@@ -356,13 +359,6 @@ class _Search:
         return self._within is None or any(
             f"{real}/".startswith(os.path.join(folder, "")) for folder in self._within
         )
-
-    def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
-        name = self._name(path) + ("/" if folder else "")
-        self.skipped.setdefault(name, SkippedFile(name, reason))
-
-    def _exists(self, path: str) -> bool:
-        return self._tree.kind(path) is not None
 
     def _names_in(self, folder: str) -> list[str]:
         """Return the names in a folder, none if there is no such folder; raises `OSError`."""
@@ -373,10 +369,10 @@ class _Search:
                 raise
             return []
 
-    def _report(self, path: str, reason: str, *, folder: bool = False) -> None:
-        """Report what may hold rows and cannot be read."""
+    def _skip(self, path: str, reason: str, *, folder: bool = False, lost: bool = False) -> None:
+        """Note a file or folder that is not read; a `lost` one may hold rows."""
         name = self._name(path) + ("/" if folder else "")
-        self.problems.setdefault(name, SkippedFile(name, reason))
+        (self.problems if lost else self.skipped).setdefault(name, SkippedFile(name, reason))
 
     def _name(self, path: str) -> str:
         return path_text(path[len(self._prefix) :] or ".")

@@ -1,4 +1,7 @@
-"""Which formats can be read? One table by suffix: to add a format, write its reader and add a line here."""
+"""Which formats can be read, and how is one file opened?
+
+There is one table by suffix: to add a format, write its reader and add a line here.
+"""
 
 # A folder may have a million files: paths are strings.
 # ruff: noqa: PTH119, PTH122
@@ -6,8 +9,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -15,11 +19,12 @@ from batchscore.errors import setting_name
 from batchscore.read.columnar import arrow_table, parquet_table, rows_in_footer
 from batchscore.read.delimited import delimited_table
 from batchscore.read.document import json_table
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import UTF_8, InputFile, ReadOptions
 from batchscore.read.lines import json_lines_table, text_table
-from batchscore.read.options import ReadOptions
+from batchscore.read.problems import Rows
+from batchscore.read.stream import with_encoding
 from batchscore.read.workbook import rows_of_sheet, workbook_table
-from batchscore.rows import Table
+from batchscore.rows import Row, Table, UnreadableRow
 from batchscore.stores.address import path_text
 
 RowLayout: TypeAlias = Literal["lines", "records", "document", "footer"]
@@ -58,18 +63,14 @@ class InputFormat:
         return self.layout != "footer"
 
 
-def _columnar(reader: Callable[..., Table]) -> Callable[[InputFile, ReadOptions], Table]:
-    return lambda file, options: reader(file, options.max_row_bytes, columns=options.columns)
-
-
 _CSV = InputFormat(partial(delimited_table, delimiter=","), "records", compressible=True, same_columns=True)
 _TSV = InputFormat(partial(delimited_table, delimiter="\t"), "records", compressible=True, same_columns=True)
 _JSON = InputFormat(json_table, "document", compressible=True, same_columns=False)
 _JSON_LINES = InputFormat(json_lines_table, "lines", compressible=True, same_columns=False)
 _TEXT = InputFormat(text_table, "lines", compressible=True, same_columns=True)
-_PARQUET = InputFormat(_columnar(parquet_table), "footer", compressible=False, same_columns=True)
+_PARQUET = InputFormat(parquet_table, "footer", compressible=False, same_columns=True)
 _XLSX = InputFormat(workbook_table, "footer", compressible=False, same_columns=True)
-_ARROW = InputFormat(_columnar(arrow_table), "footer", compressible=False, same_columns=True)
+_ARROW = InputFormat(arrow_table, "footer", compressible=False, same_columns=True)
 
 #: The formats, in the order of messages.
 FORMATS: dict[str, InputFormat] = {
@@ -122,3 +123,33 @@ def unknown_suffix(path: str) -> str:
     if suffix.lower() in COMPRESSIONS:
         suffix = os.path.splitext(stem)[1] + suffix
     return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
+
+
+def open_table(file: InputFile, options: ReadOptions) -> Table:
+    """Open one file and read only as much as its columns need; iterating its rows opens it again.
+
+    Raises `UnreadableFile` if nothing of it can be read. A table may be dropped unread: no file is open
+    before the first row is read, and it is closed after the last, or when `rows` is closed.
+    """
+    known, columns = FORMATS[file.suffix], options.columns
+    if known.is_text:
+        file = with_encoding(file, options)
+    table = known.reader(file, options)
+    if file.encoding not in {None, UTF_8}:
+        table = replace(table, notes=(f"encoding {file.encoding}", *table.notes))
+    # The columns that the file's folders stand for; its own of that name win.
+    cells = {name: text for name, text in file.partitions if name not in table.columns}
+    if not cells or table.headerless or not table.columns:
+        return table
+    wanted = {name: text for name, text in cells.items() if columns is None or name in columns}
+    rows = add_cells(table.rows, wanted) if wanted else table.rows
+    return replace(table, columns=(*table.columns, *cells), rows=rows)
+
+
+def add_cells(rows: Iterator[Row | UnreadableRow], cells: Mapping[str, str | None]) -> Rows:
+    """Yield the rows with these cells too; a row's own of that name win. Closing it closes `rows`."""
+    with closing(rows):  # type: ignore[type-var]
+        for row in rows:
+            if isinstance(row, Row):
+                row.values = {**cells, **row.values}
+            yield row

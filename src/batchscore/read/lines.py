@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.json_rows import (
     BETWEEN,
     DECODER,
@@ -23,7 +23,6 @@ from batchscore.read.json_rows import (
     peek_table,
     row_of,
 )
-from batchscore.read.options import ReadOptions
 from batchscore.read.problems import Rows, not_utf8_row, too_large_row, unreadable_row
 from batchscore.read.stream import BlockKind, line_blocks, text_blocks
 from batchscore.rows import TEXT_COLUMN, Row, Table, UnreadableRow

@@ -57,10 +57,10 @@ def number_repeated(columns: Iterable[str]) -> tuple[tuple[str, ...], tuple[str,
     return tuple(names), repeated
 
 
-def repeated_text(repeated: Iterable[str], doubt: str) -> str:
-    """Return what is said of columns with the same name; nothing if there are none, no name if in doubt."""
+def repeated_text(repeated: Iterable[str], *, hidden: bool) -> str:
+    """Return what is said of columns with the same name, nothing if there are none."""
     shown = ", ".join(repr(name[:40]) for name in [*repeated][:5])
-    named = "with the same name" if doubt else f"named {shown}"
+    named = "with the same name" if hidden else f"named {shown}"
     return f"several columns {named}, the later ones numbered" if shown else ""
 
 

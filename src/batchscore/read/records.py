@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 from batchscore.errors import setting_name
@@ -140,16 +139,13 @@ def _map(value: Mapping[str, Any]) -> Records | None:
         return Records(cells)
     if len(cells) == 1 or not set(keys).intersection(*cells):
         return None
-    if same and _is_uniform(cells) and not _is_uniform([*map(dict, zip_longest(*_pairs(cells)))]):
+    columns = [[cell[key] for cell in cells] for key in keys] if same else []
+    if same and _is_uniform(cells) and not _is_uniform([dict(enumerate(column)) for column in columns]):
         return _by_column(value)
     key = None if any(KEY_COLUMN in cell for cell in cells) else KEY_COLUMN
     rows = cells if key is None else [{key: name, **cell} for name, cell in value.items()]
     said = "" if key is None else f", whose keys are the column {key!r}"
     return Records(rows, f"an object of records{said}", key)
-
-
-def _pairs(cells: list[dict[str, Any]]) -> Iterator[list[tuple[int, Any]]]:
-    return ([(place, cell[key]) for key in cells[0]] for place, cell in enumerate(cells))
 
 
 def _by_column(value: Mapping[str, Any]) -> Records:
@@ -179,8 +175,13 @@ def _wrapped(value: dict[str, Any]) -> Records:
     only = [path for path, _ in tables if path.count(".") == shallow]
     if len(value) == len(only) == len(tables) == 1:
         return Records(tables[0][1], f"records in {only[0]!r}")
-    if not tables and not filled and _letters([*_lists_of(value)]) > _letters(value, lists=False):
-        filled = [(name, member) for name, member in value.items() if isinstance(member, list)]
+    members = [(name, member) for name, member in value.items() if isinstance(member, list)]
+    if (
+        not tables
+        and not filled
+        and _letters([each for _, each in members if len(each) > 1]) > (_letters(value, lists=False))
+    ):
+        filled = members
     if tables or filled:
         paths = ", ".join(path[:80] for path, _ in (tables or filled)[:5])
         raise AmbiguousObjectError(
@@ -203,10 +204,6 @@ def _lists(value: Mapping[str, Any], before: str, depth: int) -> Iterator[tuple[
             yield from _lists(member, f"{path}.", depth - 1)
         elif isinstance(member, list) and (_is_records(member) or (name in _WRAPPERS and _is_plain(member))):
             yield path, member
-
-
-def _lists_of(value: Mapping[str, Any]) -> Iterator[list[Any]]:
-    return (member for member in value.values() if isinstance(member, list) and len(member) > 1)
 
 
 def _letters(value: Any, *, lists: bool = True) -> int:

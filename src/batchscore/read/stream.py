@@ -1,7 +1,9 @@
-"""How are the bytes of a text file decompressed, checked to be text, and cut at line ends?
+"""How are the bytes of a text file decompressed, checked to be text, decoded, and cut at line ends?
 
-This module knows no rows or formats. Memory is bounded by the block and the longest allowed line, never by
-the file; nothing here seeks.
+UTF-8, UTF-16 and UTF-32 can be recognized. Other encodings differ only in the letters that their bytes mean,
+so a file in one of them is refused until its encoding is named: a guess would damage texts. This module knows
+no rows or formats. Memory is bounded by the block and the longest allowed line, never by the file; nothing
+here seeks.
 """
 
 from __future__ import annotations
@@ -12,19 +14,16 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from io import RawIOBase
-from typing import TYPE_CHECKING
+from typing import Any
 
-from batchscore.errors import UnreadableFile
-from batchscore.read.first_bytes import looks_like, page_in, pointer_in, what_it_is
-from batchscore.read.input_file import UTF_8, InputFile
+from batchscore.errors import UnreadableFile, setting_name
+from batchscore.read.first_bytes import UTF_16_TEXT, is_cut_utf8, looks_like, page_in, pointer_in, what_it_is
+from batchscore.read.input_file import AUTO, UTF_8, InputFile, ReadOptions
 from batchscore.stores.errors import StoreFailure
-
-if TYPE_CHECKING:
-    import bz2
-    import lzma
 
 #: Bytes of one read: enough for a network file system, small beside the largest row.
 BLOCK = 256 * 1024
@@ -45,9 +44,6 @@ def explain_read_errors(name: str) -> Iterator[None]:
         yield
     except EOFError as error:
         reason = "the compressed data breaks off: copy or compress the file again"
-        raise UnreadableFile(name, reason) from error
-    except zlib.error as error:
-        reason = "its name says gzip, but it is not, or is damaged: compress it again, or remove the .gz"
         raise UnreadableFile(name, reason) from error
     except OSError as error:
         reason = f"the system reports: {error.strerror}"
@@ -92,74 +88,61 @@ def _to_utf8(file: InputFile, encoding: str, blocks: Iterator[bytes]) -> Iterato
         raise UnreadableFile(file.name, f"it is not {encoding}, or breaks off") from error
 
 
-def _gunzip(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
-    """Decompress all members of a gzip file. `gzip.read` would drop the data before a failure."""
-    inflate = zlib.decompressobj(31)
-    data, started = b"", False
-    while data := data or raw.read(BLOCK):
-        if not started and (what := pointer_in(data) or page_in(data)):
-            raise UnreadableFile(file.name, f"it is {what}")
-        started = True
-        if block := inflate.decompress(data, BLOCK):
+class _Inflate:
+    """A decompressor of gzip that works as those of bzip2 and xz; `gzip` loses the data before a failure."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(31)
+        self.needs_input = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inflate, name)
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        block = self._inflate.decompress(self._inflate.unconsumed_tail + data, most)
+        self.needs_input = len(block) < most
+        return block
+
+
+def _new_stream(compression: str | None) -> Any:
+    # Some builds of Python lack these modules.
+    if compression == "bz2":
+        import bz2  # noqa: PLC0415
+
+        return bz2.BZ2Decompressor()
+    if compression == "xz":
+        import lzma  # noqa: PLC0415
+
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)
+    return _Inflate()
+
+
+def _decompress(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
+    """Decompress all streams of a gzip, bzip2 or xz file."""
+    kind = {"gz": "gzip", "bz2": "bzip2"}.get(file.compression or "", "xz")
+    stream, data = _new_stream(file.compression), raw.read(BLOCK) or b""
+    if what := pointer_in(data) or page_in(data):
+        raise UnreadableFile(file.name, f"it is {what}")
+    while data or not stream.needs_input:
+        try:
+            block = stream.decompress(data, BLOCK)
+        except Exception as error:  # each library has its own
+            reason = f"its name says {kind}, but it is not, or is damaged: compress it again"
+            if "limit" in str(error):
+                reason = f"its {kind} data needs too much memory: compress it again with a lower preset"
+            raise UnreadableFile(file.name, f"{reason}, or remove the .{file.compression}") from error
+        if block:
             yield block
-        data = inflate.unconsumed_tail
-        if inflate.eof:
-            data = inflate.unused_data.lstrip(b"\0")  # tapes and some tools pad with zeros
+        data = b""
+        if stream.eof:
+            data = stream.unused_data.lstrip(b"\0")  # xz, tapes and some tools pad with zeros
             while not data:
-                if not (data := raw.read(BLOCK)):
+                if not (data := raw.read(BLOCK) or b""):
                     return
                 data = data.lstrip(b"\0")
-            inflate = zlib.decompressobj(31)
-    if started:
-        if block := inflate.flush():
-            yield block
-        if not inflate.eof:
+            stream = _new_stream(file.compression)
+        elif stream.needs_input and not (data := raw.read(BLOCK) or b""):
             raise EOFError
-
-
-def _new_bz2() -> bz2.BZ2Decompressor:
-    import bz2  # noqa: PLC0415 - some builds of Python lack it
-
-    return bz2.BZ2Decompressor()
-
-
-def _new_xz() -> lzma.LZMADecompressor:
-    import lzma  # noqa: PLC0415 - as above
-
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)
-
-
-def _decompressor(
-    kind: str, suffix: str, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
-) -> Callable[[InputFile, RawIOBase], Iterator[bytes]]:
-    """Return a function that decompresses all streams of a bzip2 or xz file."""
-
-    def decompress(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
-        stream, data = new(), raw.read(BLOCK) or b""
-        if pointer := pointer_in(data):
-            raise UnreadableFile(file.name, f"it is {pointer}")
-        while data or not stream.needs_input:
-            try:
-                block = stream.decompress(data, BLOCK)
-            except Exception as error:  # each library has its own
-                reason = f"its name says {kind}, but it is not, or is damaged: compress it again"
-                if "limit" in str(error):
-                    reason = f"its {kind} data needs too much memory: compress it again with a lower preset"
-                raise UnreadableFile(file.name, f"{reason}, or remove the {suffix}") from error
-            if block:
-                yield block
-            data = b""
-            if stream.eof:
-                data = stream.unused_data.lstrip(b"\0")  # xz pads with zeros
-                while not data:
-                    if not (data := raw.read(BLOCK) or b""):
-                        return
-                    data = data.lstrip(b"\0")
-                stream = new()
-            elif stream.needs_input and not (data := raw.read(BLOCK) or b""):
-                raise EOFError
-
-    return decompress
 
 
 def _unzstd(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
@@ -198,10 +181,10 @@ def _zstd_blocks(raw: RawIOBase, sizes: Iterable[int]) -> Iterator[bytes]:
 
 _OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = {
     None: lambda _, raw: iter(partial(raw.read, BLOCK), b""),
-    "gz": _gunzip,
+    "gz": _decompress,
     "zst": _unzstd,
-    "bz2": _decompressor("bzip2", ".bz2", _new_bz2),
-    "xz": _decompressor("xz", ".xz", _new_xz),
+    "bz2": _decompress,
+    "xz": _decompress,
 }
 
 
@@ -230,7 +213,7 @@ def beginning(blocks: Iterator[bytes], size: int) -> tuple[bytes, bool]:
                 whole = True
                 break
             parts.append(block)
-    except (UnreadableFile, OSError, EOFError, zlib.error):
+    except (UnreadableFile, OSError, EOFError):
         if not parts:
             raise
     return b"".join(parts), whole
@@ -310,3 +293,66 @@ def _join_crlf(blocks: Iterable[bytes]) -> Iterator[bytes]:
             yield joined
     if waiting:
         yield waiting
+
+
+#: First bytes → encoding; UTF-32 before UTF-16, because it starts with the same mark.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+#: Bytes that mean nothing in Windows-1252, the usual encoding of Western Windows programs.
+_NOT_WINDOWS = frozenset(b"\x81\x8d\x8f\x90\x9d")
+
+
+def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
+    """Return a text file with its encoding, read from its beginning unless the options name it.
+
+    Raises `UnreadableFile` if the beginning is in none of the encodings that can be recognized.
+    """
+    if file.encoding is not None:
+        return file
+    if options.encoding != AUTO:
+        name = codecs.lookup(options.encoding).name
+        name = (
+            UTF_8 if name.startswith(UTF_8) else name if name.startswith("utf") else options.encoding.lower()
+        )
+        return replace(file, encoding=name)
+    with raw_blocks(file) as blocks:
+        head, whole = beginning(blocks, BLOCK)
+    mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    is_utf8 = is_cut_utf8(head, whole=whole)
+    is_other = looks_like(head) not in {None, UTF_16_TEXT} or (file.suffix != ".txt" and page_in(head))
+    if not mark and not is_utf8 and is_other:
+        return file  # reading it says what it is
+    found = mark or _wide(head[:4096]) or (UTF_8 if is_utf8 else None)
+    if found is None:
+        raise UnreadableFile(file.name, _finding(head))
+    return replace(file, encoding=found)
+
+
+def _wide(head: bytes) -> str | None:
+    """Return the UTF-16 encoding of a text without a mark: Latin letters have one zero byte each."""
+    if head.count(0) * 3 <= len(head) or len(head) < 4:
+        return None
+    name = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+    try:
+        text = codecs.getincrementaldecoder(name)().decode(head)
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else name
+
+
+def _finding(head: bytes) -> str:
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        line = head.count(b"\n", 0, error.start) + 1
+    example = "windows-1252" if _NOT_WINDOWS.isdisjoint(head) else "shift_jis"
+    option = setting_name("encoding")
+    return (
+        f"line {line} is not UTF-8: name the file's encoding, for example {option} {example}, or convert it. "
+        f"If only some lines are damaged, {option} {UTF_8} scores the others"
+    )

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.dialect import header_doubt, unnamed
+from batchscore.read.dialect import header_doubt, look_like_names, unnamed
 from batchscore.read.first_bytes import looks_like, page_in
-from batchscore.read.input_file import InputFile
-from batchscore.read.options import ReadOptions
+from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
     Rows,
     iterate,
@@ -97,12 +96,13 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
     sample = first if options.no_header else first[1:]
     texts = {place for cells in sample for place, cell in enumerate(cells) if isinstance(cell, str)}
     doubt = "" if options.no_header else header_doubt(names)
+    hidden = not (options.no_header or look_like_names(given))
     notes = (
         f"sheet {name!r}, the first one" if several else "",
         "formulas without a stored value are empty: open the file in a spreadsheet program and save it"
         if unvalued
         else "",
-        repeated_text(repeated, doubt),
+        repeated_text(repeated, hidden=hidden),
     )
     return Table(
         columns,
@@ -112,6 +112,7 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
         notes=tuple(filter(None, notes)),
         repeated=repeated,
         doubt=doubt,
+        hidden=hidden,
     )
 
 
@@ -211,8 +212,7 @@ def _workbook(file: InputFile, archive: ZipFile) -> Iterator[Workbook]:
     )
     if shared > _MOST_SHARED_BYTES:
         raise UnreadableFile(
-            file.name,
-            f"its texts take more than {_MOST_SHARED_BYTES >> 20} MB: save the sheet as csv",
+            file.name, f"its texts take more than {_MOST_SHARED_BYTES >> 20} MB: save the sheet as csv"
         )
     _refuse_bombs(file, archive)
     with open_seekable(file.path) as source:

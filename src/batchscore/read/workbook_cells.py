@@ -42,7 +42,7 @@ def shown_value(cell: Any) -> Any:
     value = cell.value
     kind = type(value)
     if kind is str:
-        return _ESCAPED.sub(_unescape, value) if "_x" in value else value or None
+        return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value) if "_x" in value else value or None
     if value is None or kind is bool:
         return value
     if kind is int:
@@ -65,10 +65,6 @@ def shown_value(cell: Any) -> Any:
     if kind is timedelta:
         return _duration(value, cell.number_format)
     return value
-
-
-def _unescape(found: re.Match[str]) -> str:
-    return chr(int(found[1], 16))
 
 
 def _code(value: int, form: str) -> int | str:

@@ -139,15 +139,11 @@ def next_step(state: RunState) -> NextStep:
 
 def read_code(output: str) -> str:
     """Return the Python code that shows the scores of a file."""
-    name = json.dumps(output)
-    tables = {
-        ".csv": f"read_csv({name})",
-        ".tsv": f"read_csv({name}, sep='\\t')",
-        ".xlsx": f"read_excel({name})",
-    }
-    for suffix, call in tables.items():
-        if output.lower().endswith(suffix):
-            return f"import pandas; print(pandas.{call})"
+    name, suffix = json.dumps(output), output.lower().rpartition(".")[2]
+    sep = ", sep='\\t'" if suffix == "tsv" else ""
+    readers = {"csv": "read_csv", "tsv": "read_csv", "xlsx": "read_excel"}
+    if suffix in readers:
+        return f"import pandas; print(pandas.{readers[suffix]}({name}{sep}))"
     return f"import batchscore; print(batchscore.read_scores({name}))"
 
 
@@ -194,8 +190,5 @@ def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -
 
 def without_flag(words: Sequence[str], flag: str) -> list[str]:
     """Return a command's words without a flag and its value."""
-    return [
-        word
-        for before, word in zip(["", *words], words, strict=False)
-        if flag not in {before, word} and not word.startswith(f"{flag}=")
-    ]
+    pairs = zip(["", *words], words, strict=False)
+    return [word for before, word in pairs if flag not in {before, word} and not word.startswith(f"{flag}=")]

@@ -61,11 +61,6 @@ class Sums:
     for_quota: float = 0.0
     in_flight: float = 0.0
 
-    def add(self, other: Sums) -> None:
-        """Add the figures of another time span."""
-        for name in SUMS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
 
 SUMS = tuple(each.name for each in fields(Sums))
 
@@ -79,7 +74,8 @@ class Bin(Sums):
 
     def merge(self, later: Bin) -> None:
         """Merge the following bin into this one."""
-        self.add(later)
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(later, name))
         for step, count in later.steps.items():
             self.steps[step] = self.steps.get(step, 0) + count
         self.limits = {**self.limits, **later.limits}
@@ -236,10 +232,8 @@ class Timeline:
     def noticed(self, event: Notice) -> None:
         """Store the first notices."""
         if len(self.notices) < MOST_NOTICES:
-            second = round(self.clock() - self.started, 1)
-            self.notices.append(
-                {"second": second, "text": json_safe(name_settings(event.text)[:LONGEST_TEXT])}
-            )
+            text = json_safe(name_settings(event.text)[:LONGEST_TEXT])
+            self.notices.append({"second": round(self.seconds, 1), "text": text})
         else:
             self.notices_left_out += 1
 
@@ -255,10 +249,8 @@ class Timeline:
     def advance(self, now: float) -> Bin:
         """Return the bin of this moment; merge pairs of bins if there are too many."""
         while self.place(now) >= MOST_BINS:
-            pairs = zip(self.bins[::2], [*self.bins[1::2], None], strict=False)
-            for first, later in pairs:
-                if later is not None:
-                    first.merge(later)
+            for first, later in zip(self.bins[::2], self.bins[1::2], strict=False):
+                first.merge(later)
             self.bins = self.bins[::2]
             self.width *= 2
         while len(self.bins) <= self.place(now):
@@ -268,24 +260,19 @@ class Timeline:
         return self.latest
 
     def record(self, after_seconds: float = 0.0) -> dict[str, Any]:
-        """Return the timeline for the run's record; each column has one figure per bin.
-
-        It starts `after_seconds` after the run.
-        """
+        """Return the timeline, which starts `after_seconds` after the run; columns have a figure per bin."""
         # After the last event, for example while one file is written, nothing is sent.
         self.watch(self.last)
         names = sorted({name for each in self.bins for name in each.limits})
+        limits = {name: [each.limits.get(name, (None, None)) for each in self.bins] for name in names}
         return {
             "version": VERSION,
             "after_seconds": rounded(after_seconds),
             "bin_seconds": self.width,
             "columns": {name: [rounded(getattr(each, name)) for each in self.bins] for name in SUMS},
             "limits": {
-                name: {
-                    kind: [each.limits.get(name, (None, None))[place] for each in self.bins]
-                    for place, kind in enumerate(("rpm", "tpm"))
-                }
-                for name in names
+                name: {"rpm": [rpm for rpm, _ in pairs], "tpm": [tpm for _, tpm in pairs]}
+                for name, pairs in limits.items()
             },
             "round_trips": [sorted(each.steps.items()) for each in self.bins],
             "retries": [

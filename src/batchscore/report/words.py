@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 from batchscore.errors import duration_text
@@ -85,7 +86,8 @@ def rate_text(amount: float) -> str:
 
 def money_text(amount: float) -> str:
     """Return a cost, with more digits if it is small."""
-    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.3g}"
+    # A Decimal never needs an exponent, as 2.74e-05 would.
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{Decimal(f'{amount:.3g}'):f}"
 
 
 def size_text(size: float) -> str:

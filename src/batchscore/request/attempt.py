@@ -18,12 +18,16 @@ from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome import (
     ANSWERED,
     CONTENT_STATUSES,
+    NEVER_ABOUT_ONE,
     Action,
     Outcome,
+    cause_of,
     classify,
     failure_outcome,
+    over_limit,
     refused_alone,
     refused_by_chance,
+    told_by_body,
     unusable_outcome,
 )
 from batchscore.request.quota.windows import Ticket
@@ -44,8 +48,6 @@ LONGEST_PAUSE_SECONDS = 600.0
 #: random.
 CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 
-#: Redirects and proxies do not look at the content of a request.
-NEVER_ABOUT_ONE = {*range(300, 400), 407}
 #: The header of the simulator's replies.
 SIMULATED = "x-simulator"
 
@@ -171,7 +173,10 @@ class Requester(Generic[T]):
         try:
             return await deployment.send(body, self.most_bytes(rows))
         except NoReply as lost:
-            return failure_outcome(lost.code, lost.detail, status=lost.status, needs_action=lost.needs_action)
+            status = None if lost.head is None else lost.head.status
+            if lost.head is not None and not told_by_body(lost.head.status):
+                return lost.head
+            return failure_outcome(lost.code, lost.detail, status=status, needs_action=lost.needs_action)
         except BatchscoreError as reason:
             # Signing in fails, and so will all other requests.
             return Outcome(Action.STOP, ErrorCode.CONNECTION_ERROR, reason.text, needs_action=True)
@@ -216,7 +221,11 @@ class Requester(Generic[T]):
         self.report(request, deployment, reply, cause_of(outcome))
         of_all = outcome.action is Action.RENEW_TOKEN and outcome.status in CONTENT_STATUSES
         if of_all or outcome.action is Action.STOP:
-            return Result(await self.judge_refusal_of_all(request, deployment, outcome))
+            return Result(await self.judge_stop(request, deployment, outcome))
+        if outcome.of_rows is not None:
+            if confirmed := await self.confirmed(request, deployment, outcome):
+                return Result(confirmed)
+            outcome = outcome.of_rows
         if outcome.action is not Action.RETRY:
             return Result(outcome)
         limited = outcome.code is ErrorCode.RATE_LIMITED
@@ -268,31 +277,36 @@ class Requester(Generic[T]):
             longest = self.deployments.most_outage_seconds
             deployment.note_rate_limit(ticket, seconds, longest)
 
-    async def judge_refusal_of_all(
-        self, request: Request, deployment: Deployment, outcome: Outcome
-    ) -> Outcome:
-        """Return what a refusal means that sounds like one of every request.
+    async def judge_stop(self, request: Request, deployment: Deployment, outcome: Outcome) -> Outcome:
+        """Return what a refusal of every request means; if others are answered, it is sent once more."""
+        first = request.budget.refused_at is None
+        if confirmed := await self.confirmed(request, deployment, outcome):
+            return confirmed
+        if first:
+            request.budget.note_failure(self.clock.monotonic(), 0.0, ErrorCode.SERVER_ERROR)
+        return refused_alone(outcome, first=first)
 
-        A firewall that reads requests, a message that quotes its row, or bad luck give the same. If others
-        are answered, the request is sent once more; then it is refused alone. If a probe is refused for
-        another reason, that is the reason.
+    async def confirmed(self, request: Request, deployment: Deployment, outcome: Outcome) -> Outcome | None:
+        """Return a refusal of every request if a probe confirms it, and `None` if others are answered.
+
+        A firewall that reads requests, a message that quotes its row, or bad luck give the same. If the probe
+        is refused for another reason, that is the reason.
         """
         budget, now = request.budget, self.clock.monotonic()
-        first = budget.refused_at is None
         if budget.refused_at is None:
             budget.refused_at = now
-        if not deployment.health.answered_one_sent_since(budget.refused_at):
-            if self.closed or self.stop.is_set() or outcome.status in NEVER_ABOUT_ONE:
-                return outcome
-            probe = await self.probe(deployment)
-            if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
-                return replace(outcome, words=probe.words)
-            if probe.action is not Action.KEEP:
-                budget.note_failure(now, 0.0, probe.code)
-                return replace(probe, words="")
-        if first:
-            budget.note_failure(now, 0.0, ErrorCode.SERVER_ERROR)
-        return refused_alone(outcome, first=first)
+        if deployment.health.answered_one_sent_since(budget.refused_at):
+            return None
+        if self.closed or self.stop.is_set() or outcome.status in NEVER_ABOUT_ONE:
+            return outcome
+        probe = await self.probe(deployment)
+        if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
+            return replace(probe if outcome.of_rows else outcome, words=probe.words)
+        if probe.action is Action.KEEP:
+            return None
+        if probe.action is not Action.ADAPT:
+            budget.note_failure(now, 0.0, probe.code)
+        return replace(probe, words="")
 
     async def confirm_refusal(
         self, request: Request, deployment: Deployment, refused: Result[T]
@@ -317,11 +331,7 @@ class Requester(Generic[T]):
         wait = duration_text(seconds)
         probe = await self.probe(deployment)
         if probe.action is not Action.RETRY:
-            text = (
-                f"The service asks to wait {wait} for this request alone: it is larger than the deployment's "
-                "limit ever allows."
-            )
-            return Result(Outcome(Action.SPLIT, ErrorCode.OVER_QUOTA, text, outcome.status, "never fits"))
+            return Result(over_limit(outcome, wait))
         longest = self.deployments.most_outage_seconds
         if seconds <= longest or self.deployments.others_up(deployment):
             deployment.pause(seconds)
@@ -386,14 +396,3 @@ class Requester(Generic[T]):
         for task in probes:
             task.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
-
-
-def cause_of(outcome: Outcome) -> str:
-    """Return why an attempt failed, for the report: refusals of every row have their own names."""
-    if outcome.action is Action.RENEW_TOKEN or (outcome.action is Action.STOP and outcome.status == 403):
-        return "access_denied"
-    if outcome.action is Action.STOP and outcome.status is not None and outcome.status < 400:
-        return "redirected"
-    if outcome.action is Action.STOP and outcome.status in {404, 405, 410, 501}:
-        return "not_found"
-    return outcome.code.value

@@ -39,7 +39,8 @@ class Outcome:
     `reason` is the message if the run stops; `detail` distinguishes one 400 from another, and is not shown,
     since it may hold a word of the service; `fitting` is the part of a too long request that would fit, if
     the service said so. `needs_action`: waiting does not help. `by_chance`: the service is well, and this
-    request was refused by bad luck. `words` is what the service says to our own probe.
+    request was refused by bad luck. `words` is what the service says to our own probe. `of_rows`: it is known
+    by words only, which may quote a row; this is what it means then.
     """
 
     action: Action
@@ -51,6 +52,7 @@ class Outcome:
     needs_action: bool = False
     by_chance: bool = False
     words: str = ""
+    of_rows: Outcome | None = None
 
     def error(self, attempts: int) -> RowError:
         """Return the row's error after this many attempts."""
@@ -98,6 +100,9 @@ ERROR_TEXTS = {
 
 #: Refusals that are about the content of the request.
 CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
+
+#: Redirects and proxies do not look at the content of a request.
+NEVER_ABOUT_ONE = {*range(300, 400), 407}
 
 #: 400s that the same request may not get again: the model's answer did not match the schema (Groq).
 BY_CHANCE_CODES = {"json_validate_failed", "tool_use_failed"}
@@ -169,14 +174,18 @@ def never_fits(refusal: Refusal) -> bool:
 
 
 def adaptable(refusal: Refusal) -> str:
-    """Return the parameter of which another form may be accepted, "" if there is none."""
+    """Return the parameter that is named and may be accepted in another form, "" if there is none."""
     name = refusal.param.partition(".")[0]  # `response_format.json_schema.schema`
     if refusal.param.startswith("text.format"):  # the Responses API's name of it
         return "response_format"
     if name in {"encoding_format", "response_format"}:
         return name
-    if refusal.code == "unsupported_parameter" and refusal.param in ADAPTABLE:
-        return refusal.param
+    known = refusal.code == "unsupported_parameter" and refusal.param in ADAPTABLE
+    return refusal.param if known else ""
+
+
+def adaptable_by_words(refusal: Refusal) -> str:
+    """Return the parameter that a message without `param` seems to be about, "" if there is none."""
     if refusal.param:
         return ""
     return next((name for name, words in ADAPTABLE.items() if words.search(refusal.message)), "")
@@ -229,6 +238,8 @@ RULES = (
          ErrorCode.INVALID_ANSWER, "The model's answer did not have the requested form ({})."),
     Rule({400, 422}, lambda refusal: account_words.is_about_the_key(refusal.codes, refusal.message),
          Action.RENEW_TOKEN, ErrorCode.INVALID_REQUEST, _CREDENTIALS),
+    Rule({400, 422, 500}, lambda refusal: bool(adaptable_by_words(refusal)), Action.ADAPT,
+         ErrorCode.INVALID_REQUEST, _INVALID),
     Rule(CONTENT_STATUSES, always, Action.SPLIT, ErrorCode.INVALID_REQUEST, _INVALID),
     Rule({500}, lambda refusal: refusal.code in PARAMETER_CODES, Action.SPLIT,
          ErrorCode.INVALID_REQUEST, _INVALID),
@@ -257,7 +268,15 @@ def classify(reply: Reply, sent: bytes = b"") -> Outcome:
     if 200 <= reply.status < 300:
         return ANSWERED
     refusal = read_refusal(reply)
-    rule = next(rule for rule in RULES if refusal.status in rule.statuses and rule.when(refusal))
+    rules = (rule for rule in RULES if refusal.status in rule.statuses and rule.when(refusal))
+    outcome = outcome_of(refusal, next(rules), reply, sent)
+    if outcome.action is Action.ADAPT and not adaptable(refusal):
+        return replace(outcome, of_rows=outcome_of(refusal, next(rules), reply, sent))
+    return outcome
+
+
+def outcome_of(refusal: Refusal, rule: Rule, reply: Reply, sent: bytes) -> Outcome:
+    """Return what a reply means by a rule."""
     code = rule.code
     if refusal.status < 400:
         shown = redirect_text(reply.headers.get("location", ""))
@@ -267,11 +286,16 @@ def classify(reply: Reply, sent: bytes = b"") -> Outcome:
     detail = " ".join(filter(None, (refusal.code, refusal.param))) or str(refusal.status)
     fitting = None
     if rule.action is Action.ADAPT:
-        detail = adaptable(refusal)
+        detail = adaptable(refusal) or adaptable_by_words(refusal)
     elif code in {ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
         detail, fitting = code.value, fitting_part(refusal)
     by_chance = code is ErrorCode.INVALID_ANSWER
     return Outcome(rule.action, code, reason, refusal.status, detail, fitting, by_chance=by_chance)
+
+
+def told_by_body(status: int) -> bool:
+    """Whether a status means little without its body: an answer, or a refusal of the content."""
+    return 200 <= status < 300 or status in CONTENT_STATUSES
 
 
 def read_refusal(reply: Reply) -> Refusal:
@@ -335,6 +359,15 @@ def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome
     return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
 
 
+def over_limit(outcome: Outcome, wait: str) -> Outcome:
+    """Return what a wait of hours means for a request if the service answers others."""
+    text = (
+        f"The service asks to wait {wait} for this request alone: it is larger than the deployment's "
+        "limit ever allows."
+    )
+    return Outcome(Action.SPLIT, ErrorCode.OVER_QUOTA, text, outcome.status, "never fits")
+
+
 def refused_alone(outcome: Outcome, *, first: bool) -> Outcome:
     """Return what a refusal of everything means if the service answers other requests.
 
@@ -353,3 +386,14 @@ def refused_by_chance(outcome: Outcome) -> Outcome:
         f"The service refused the credentials of this request ({outcome.status}), and accepts them in others."
     )
     return Outcome(Action.RETRY, ErrorCode.SERVER_ERROR, text, outcome.status, by_chance=True)
+
+
+def cause_of(outcome: Outcome) -> str:
+    """Return why an attempt failed, for the report: refusals of every row have their own names."""
+    if outcome.action is Action.RENEW_TOKEN or (outcome.action is Action.STOP and outcome.status == 403):
+        return "access_denied"
+    if outcome.action is Action.STOP and outcome.status is not None and outcome.status < 400:
+        return "redirected"
+    if outcome.action is Action.STOP and outcome.status in {404, 405, 410, 501}:
+        return "not_found"
+    return outcome.code.value

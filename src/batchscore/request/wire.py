@@ -11,9 +11,10 @@ import os
 import ssl
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -47,6 +48,9 @@ Send = Callable[[bytes, int], Awaitable[Reply]]
 #: A connection that takes longer counts as failed.
 CONNECT_SECONDS = 30.0
 
+#: The body of an error is a few words; some never end.
+ERROR_BODY_SECONDS = 10.0
+
 #: Azure closes idle connections after about a minute; one must not be used at the moment it closes.
 KEEP_ALIVE_SECONDS = 45.0
 
@@ -58,17 +62,17 @@ READ_BYTES = 2**17
 class NoReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
     """No reply that can be read arrived; `detail` is for people, without the input.
 
-    `code` is TIMEOUT, CONNECTION_ERROR or INVALID_RESPONSE; the last may have the `status` of the reply.
-    `needs_action`: waiting does not help.
+    `code` is TIMEOUT, CONNECTION_ERROR or INVALID_RESPONSE; the last may have the `head` of the reply, whose
+    body cannot be used. `needs_action`: waiting does not help.
     """
 
     def __init__(
-        self, code: ErrorCode, detail: str, *, status: int | None = None, needs_action: bool = False
+        self, code: ErrorCode, detail: str, *, head: Reply | None = None, needs_action: bool = False
     ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
-        self.status = status
+        self.head = head
         self.needs_action = needs_action
 
 
@@ -92,12 +96,15 @@ async def open_wire(
     sign: Sign,
     memory: ReplyMemory,
     identify: Identify | None = None,
+    *,
+    error_seconds: float = ERROR_BODY_SECONDS,
 ) -> AsyncIterator[Send]:
     """Yield a function that posts a JSON body to `url`; all deployments of a run share `memory`.
 
     It raises `NoReply(CONNECTION_ERROR)` if the exchange breaks, `NoReply(TIMEOUT)` if no connection is made
     within `CONNECT_SECONDS`, `NoReply(INVALID_RESPONSE)` if the reply is not HTTP or beyond all bounds, and
-    `ServiceRefused` if signing in has never worked. The caller limits the time for a reply, by cancelling.
+    `ServiceRefused` if signing in has never worked. The caller limits the time for a reply, by cancelling;
+    the body of an error has `error_seconds`.
     """
     # The engine bounds how many requests are in flight; a second bound here could only stall.
     connector = BoundedConnector(
@@ -140,13 +147,14 @@ async def open_wire(
                 response = await session.post(address, data=body, headers=signed, allow_redirects=False)
                 failed = not 200 <= response.status < 300
                 most = min(most_bytes, MOST_ERROR_BYTES) if failed else most_bytes
-                content = await BodyReader(most, memory).read(response)
+                reading = BodyReader(most, memory).read(response)
+                content = await (ended(reading, error_seconds) if failed else reading)
             except UnusableBody as reason:
-                status = response.status
-                detail = f"{reason} (status {status})"
+                head = Reply(response.status, response.headers, b"", time.perf_counter() - started)
+                detail = f"{reason} (status {head.status})"
                 # An error's body can be odd during an outage, too.
                 raise NoReply(
-                    ErrorCode.INVALID_RESPONSE, detail, status=status, needs_action=not failed
+                    ErrorCode.INVALID_RESPONSE, detail, head=head, needs_action=not failed
                 ) from None
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
@@ -158,6 +166,16 @@ async def open_wire(
             return Reply(response.status, response.headers, content, time.perf_counter() - started)
 
         yield send
+
+
+async def ended(reading: Coroutine[Any, Any, bytes], seconds: float) -> bytes:
+    """Return the body of an error; raises `UnusableBody` if it does not end in time, or breaks off."""
+    try:
+        return await asyncio.wait_for(reading, seconds)
+    except asyncio.TimeoutError:
+        raise UnusableBody(f"it does not end within {seconds:g} s") from None
+    except aiohttp.ClientPayloadError:
+        raise UnusableBody("it was cut off") from None
 
 
 def proxy_for(address: URL) -> str | None:

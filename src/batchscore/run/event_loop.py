@@ -147,6 +147,8 @@ def stop_on_signals(stop: Stop, listen: Listen) -> Iterator[None]:
         # Off the main thread, and on some hosts, a run may not handle signals.
         with suppress(ValueError, RuntimeError, NotImplementedError):
             handler = signal.getsignal(number)
+            if handler is signal.SIG_IGN:
+                continue  # as a shell has it for a command in the background
             loop.add_signal_handler(number, on_signal, act)
             before[number] = handler
             if isinstance(handler, KeptBack) and handler.first is not None:

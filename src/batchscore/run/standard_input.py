@@ -19,8 +19,7 @@ import orjson
 from batchscore.errors import InputError, OutputError, UnreadableFile
 from batchscore.read.dialect import find_dialect
 from batchscore.read.formats import COMPRESSIONS
-from batchscore.read.input_file import STANDARD_INPUT_FOLDER, InputFile
-from batchscore.read.options import AUTO, ReadOptions
+from batchscore.read.input_file import AUTO, STANDARD_INPUT_FOLDER, InputFile, ReadOptions
 from batchscore.read.stream import beginning, text_blocks
 
 #: The INPUT that means standard input.

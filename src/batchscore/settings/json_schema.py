@@ -21,7 +21,11 @@ ONE = (
     *("propertyNames", "unevaluatedItems", "unevaluatedProperties"),
 )
 SEVERAL = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
-NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+#: Keywords whose schemas judge the same value as the schema that has them.
+SAME_VALUE = frozenset(
+    {"not", "if", "then", "else", "anyOf", "oneOf", "allOf", "dependentSchemas", "dependencies"}
+)
 
 
 #: Maximum nesting of a schema as JSON: more than 30 objects within each other.
@@ -174,28 +178,37 @@ def parts_below(pointer: str, schema: Any) -> Iterator[tuple[str, Any]]:
         yield where, part
         if not isinstance(part, Mapping):
             continue
-        inner = [(f"{where}/{word}", part[word]) for word in ONE if isinstance(part.get(word), (dict, bool))]
-        for word in SEVERAL:
-            each = part.get(word)
-            if isinstance(each, list):
-                inner += [(f"{where}/{word}/{number}", one) for number, one in enumerate(each)]
-        for word in NAMED:
-            named = part.get(word)
-            if isinstance(named, dict):
-                inner += [(f"{where}/{word}/{escaped(name)}", one) for name, one in named.items()]
+        inner = [(f"{where}/{word}{step}", one) for word, step, one in children(part)]
         pending += reversed(inner)
 
 
-def same_value(part: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the schemas in a schema that judge the same value, besides its reference."""
-    for word in ("not", "if", "then", "else"):
-        yield part.get(word)
-    for word in ("anyOf", "oneOf", "allOf"):
-        several = part.get(word)
-        yield from several if isinstance(several, list) else ()
-    for word in ("dependentSchemas", "dependencies"):
-        dependent = part.get(word)
-        yield from dependent.values() if isinstance(dependent, dict) else ()
+def children(part: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield each schema directly within a schema: its keyword, the rest of its JSON pointer, and itself."""
+    for word in ONE:
+        if isinstance(part.get(word), (dict, bool)):
+            yield word, "", part[word]
+    for word in SEVERAL:
+        each = part.get(word)
+        if isinstance(each, list):
+            yield from ((word, f"/{number}", one) for number, one in enumerate(each))
+    for word in NAMED:
+        named = part.get(word)
+        if isinstance(named, dict):
+            yield from (
+                (word, f"/{escaped(name)}", one)
+                for name, one in named.items()
+                if isinstance(one, (dict, bool))
+            )
+
+
+def anchors(schema: Any) -> dict[str, Any]:
+    """Return the schemas within a schema that have an anchor, by the reference that names it."""
+    return {
+        f"#{part[word]}": part
+        for _, part in parts(schema)
+        for word in ("$anchor", "$dynamicAnchor")
+        if isinstance(part, Mapping) and word in part
+    }
 
 
 def escaped(name: str) -> str:

@@ -47,8 +47,10 @@ _ONLY_NAMES = re.compile(r"([A-Za-z-]+ )?(\$\w+|\$\{\w+\})")
 #: Texts that hold a secret, whatever they are called. The groups stay, the rest is hidden.
 _TEXTS = (
     re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?!\*\*\*).*?(?:-----END[^\n]*-----|\Z)()", re.DOTALL),
-    # A user and password before a host.
-    re.compile(r"(://)[^/\s@'\"]+(@)"),
+    # A user and password before a host. Before that of Azure's storage is the name of a container.
+    re.compile(
+        r"((?<!abfss)(?<!abfs)(?<!wasbs)(?<!wasb)://|://(?=[^/\s@'\"]*:))[^/\s@'\"]+(@)", re.IGNORECASE
+    ),
     re.compile(r"((?<![\w./:@+-])(?!mailto:)[\w.+-]+:)[^\s/:@'\"{}]+(@[\w-]+(?:\.[\w-]+|:\d))"),
     # The values of headers, in texts and as JSON.
     re.compile(

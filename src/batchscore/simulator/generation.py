@@ -234,6 +234,7 @@ def write_reply(
                 choice["content_filter_results"] = SAFE | filtered
             choices.append(choice)
     answer_tokens = sum(one.tokens for one in answers)
+    reasoning_tokens = sum(one.reasoning_tokens for one in answers)
     usage: dict[str, Any] = {
         "prompt_tokens": request.prompt_tokens,
         "completion_tokens": answer_tokens,
@@ -251,7 +252,7 @@ def write_reply(
         reply["system_fingerprint"] = "fp_simulator"
         usage["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0}
         usage["completion_tokens_details"] = {
-            "reasoning_tokens": sum(one.reasoning_tokens for one in answers),
+            "reasoning_tokens": reasoning_tokens,
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
@@ -265,5 +266,5 @@ def write_reply(
         orjson.dumps(reply),
         tokens=usage["total_tokens"],
         output_tokens=answer_tokens,
-        reasoning_tokens=sum(one.reasoning_tokens for one in answers),
+        reasoning_tokens=reasoning_tokens,
     )

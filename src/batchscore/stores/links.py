@@ -1,16 +1,17 @@
 """How is a file of ours opened without following a link, and without waiting, whatever was planted?
 
 What a link points to is outside our folders. A path that the user named is another matter: `through_link`.
+Anything may be in place of a file: a pipe keeps its reader waiting, and a device has no end.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 from batchscore.stores.address import Place
-from batchscore.stores.regular_file import require_file_mode
 
 #: Windows has no flag for it.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -46,3 +47,20 @@ def refuse_link(path: str | Path) -> None:
 def through_link(path: Place) -> Place:
     """Return what a path that the user named points to if it is a link: that is read or written."""
     return path.resolve() if isinstance(path, Path) and path.is_symlink() else path
+
+
+#: The errors of opening something else than a file: a folder, a pipe or a device, a link.
+NO_FILE = frozenset({errno.EISDIR, errno.ESPIPE, errno.ELOOP, errno.ENXIO})
+
+
+def require_file(path: Path) -> None:
+    """Raise `OSError` if the path is not that of a file, but for example of a pipe or a device."""
+    require_file_mode(path, path.stat().st_mode)
+
+
+def require_file_mode(path: str | Path, mode: int) -> None:
+    """Raise `OSError` if this mode is not that of a file."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.ESPIPE, "it is a pipe or a device, not a file", str(path))

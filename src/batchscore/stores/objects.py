@@ -25,8 +25,7 @@ from urllib.parse import urlsplit
 from batchscore.errors import SettingsError
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_store_errors
-from batchscore.stores.links import refuse_link
-from batchscore.stores.regular_file import require_file
+from batchscore.stores.links import refuse_link, require_file
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs

@@ -26,10 +26,10 @@ from batchscore.stores import objects
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import open_temporary
-from batchscore.stores.links import open_own, refuse_link
-from batchscore.stores.regular_file import require_file
+from batchscore.stores.links import open_own, refuse_link, require_file
 
 _READ_BYTES = 1 << 20
+_REPLACE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 #: Errors of a file system that cannot rename, and the devices that gave one: files are written in place.
 _NO_RENAME = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
@@ -134,7 +134,7 @@ def replace_file(path: Place, *, sync: bool = False) -> Iterator[Sink]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_in_place(path.parent):
             temporary, held = path, -1
-            descriptor = _open_to_write(path, os.O_TRUNC)
+            descriptor = open_own(path, _REPLACE)
         else:
             temporary, descriptor, held = open_temporary(path.parent)
     sink = Sink(descriptor, path)
@@ -180,10 +180,6 @@ def sync_folder(folder: Place) -> None:
             os.close(descriptor)
 
 
-def _open_to_write(path: Path, how: int) -> int:
-    return open_own(path, os.O_WRONLY | os.O_CREAT | how)
-
-
 def is_in_place(folder: Path) -> bool:
     """Whether files of a folder are written in place, because its file system is known not to rename."""
     return bool(_WITHOUT_RENAME) and folder.stat().st_dev in _WITHOUT_RENAME
@@ -198,7 +194,7 @@ def _rename(temporary: Path, path: Path, *, sync: bool) -> None:
             raise
         _WITHOUT_RENAME.add(path.parent.stat().st_dev)
         # If the target cannot be opened, what it holds stays.
-        with temporary.open("rb") as source, os.fdopen(_open_to_write(path, os.O_TRUNC), "wb") as target:
+        with temporary.open("rb") as source, os.fdopen(open_own(path, _REPLACE), "wb") as target:
             try:
                 shutil.copyfileobj(source, target)
                 target.flush()

@@ -45,10 +45,8 @@ _SCORING = {
         "set 3; the service's default is 3 for a deployment, 2 for a step.",
     ),
 }
-_NAME = (
-    "|[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]",
-    "a name has 3 to 32 letters, digits and dashes and begins with a letter.",
-)
+_LETTERS = "a name has 3 to 32 letters, digits and dashes and begins with a letter."
+_NAME = ("|[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]", _LETTERS)
 _NOT_HERE = ("", "it is not read here; write it below settings.")
 _TIMEOUT = "set the seconds for one file; the service's default is"
 
@@ -139,11 +137,9 @@ def check_files(named: Sequence[Path]) -> Checked:
         # If both name the same line, ours says what to do. A finding of the SDK without a line often follows
         # from something that is missing.
         has_ours = any(finding.file == document.path for finding in ours)
-        findings.update(
-            finding
-            for finding in sdk_findings(document)
-            if (finding.file, finding.line) not in known and (finding.line or not has_ours)
-        )
+        for finding in sdk_findings(document):
+            if (finding.file, finding.line) not in known and (finding.line or not has_ours):
+                findings.add(finding)
     in_order = sorted(findings | ours, key=lambda one: (one.file, one.line or 0, one.message))
     return Checked(tuple(document.path for document in documents), tuple(in_order))
 

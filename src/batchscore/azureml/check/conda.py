@@ -23,10 +23,8 @@ LAST_SETUPTOOLS = 81
 
 def conda_findings(document: Document, *, brings_package: bool) -> Iterator[Finding]:
     """Give what a conda file lacks; `brings_package`: the code folder holds batchscore itself."""
-    conda, pip = (
-        _packages(document, r"dependencies\.\d+"),
-        _packages(document, r"dependencies\.\d+\.pip\.\d+"),
-    )
+    conda = _packages(document, r"dependencies\.\d+")
+    pip = _packages(document, r"dependencies\.\d+\.pip\.\d+")
     packages, absent = {**conda, **pip}, ("", "dependencies")
     for name in ("azureml-core", "azureml-dataset-runtime", "pip"):
         if name not in packages:
@@ -49,9 +47,7 @@ def conda_findings(document: Document, *, brings_package: bool) -> Iterator[Find
         yield document.finding(message, key)
     text, key = conda.get("python", absent)
     if not re.search(r"=\s*3\.1[0-3]\b", text):
-        message = (
-            "name a Python from 3.10 to 3.13, such as python=3.11: batchscore and the host need one of these."
-        )
+        message = "name a Python from 3.10 to 3.13, such as python=3.11: batchscore and the host need one."
         yield document.finding(message, key)
     if brings_package:
         yield from _requirement_findings(document, packages)

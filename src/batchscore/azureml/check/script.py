@@ -20,16 +20,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from batchscore.azureml import host
 from batchscore.azureml.check.document import Finding, Section
-from batchscore.azureml.host import (
-    ARGUMENTS,
-    SAMPLES_COLUMN,
-    arguments_of,
-    column_of_samples,
-    deadline_seconds,
-    errors_name_variables,
-    name_variables,
-)
+from batchscore.azureml.host import ARGUMENTS, SAMPLES_COLUMN, errors_name_variables
 from batchscore.endpoint.target import endpoints_of
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.prompts.prompt import parse_spec
@@ -112,7 +105,7 @@ def script_findings(section: Section) -> Iterator[Finding]:
     if timeout and "BATCHSCORE_DEADLINE" not in variables and "deadline" not in in_file:
         message = f"BATCHSCORE_DEADLINE is not set: the host would kill the process after {timeout} s."
         yield section.finding(f"{message} Set a shorter one.", VARIABLES)
-    seconds = deadline_seconds(variables.get("BATCHSCORE_DEADLINE", in_file.get("deadline")))
+    seconds = host.deadline_seconds(variables.get("BATCHSCORE_DEADLINE", in_file.get("deadline")))
     if seconds is not None and seconds >= timeout > 0:
         message = f"the host kills the process after {timeout} s, before its own deadline of {seconds:g} s."
         yield section.finding(message, TIMEOUT)
@@ -207,7 +200,7 @@ def _argument_problems(text: object) -> Iterator[str]:
     except ValueError:
         yield "program_arguments: a quote is not closed."
         return
-    given = arguments_of(words)
+    given = host.arguments_of(words)
     for name, what in NEEDED.items():
         if not given.get(name):
             yield f"{name} is missing among program_arguments: {what}."
@@ -302,7 +295,8 @@ def _start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) 
     left_open = [VARIABLE_PREFIX + name.upper() for name in _OF_THE_MODEL]
     environ = {name: str(value) for name, value in variables.items() if name not in left_open}
     in_file = {name: value for name, value in in_file.items() if name not in _OF_THE_MODEL}
-    given = {"model": "any", "output": "/output", "shared_output": True, "column": column_of_samples(environ)}
+    column = host.column_of_samples(environ)
+    given = {"model": "any", "output": "/output", "shared_output": True, "column": column}
     file = ConfigFile(environ.get(CONFIG_VARIABLE, ""), in_file)
     reasons = []
     for task in TASKS:
@@ -328,5 +322,5 @@ def _setting_problem(name: str, value: str) -> str | None:
         if name == "BATCHSCORE_DEADLINE" and not isinstance(parse_deadline(value), timedelta):
             return f"{name} is a moment; since the host calls many times, set a duration, such as 5h."
     except UsageError as error:
-        return name_variables(error.text, {name: value})
+        return host.name_variables(error.text, {name: value})
     return None

@@ -24,7 +24,6 @@ import orjson
 from batchscore.errors import BatchscoreError, UnreadableFile
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.layout import Layout
-from batchscore.output.ledger import commit_part
 from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.part_files import read_part
 from batchscore.output.parts import Part, is_final
@@ -107,7 +106,7 @@ def carry_over_part(
     encoded = ledger.encode(part)
     if encoded is not None:
         # No journal holds any of it, so none may be removed for it.
-        commit_part(ledger, encoded)
+        ledger.commit_part(encoded)
 
 
 @dataclass(slots=True)

@@ -61,6 +61,21 @@ class Version:
                     yield row, identity
 
 
+def version_of(
+    manifest: Manifest, layout: Layout, over: tuple[Manifest | None, Layout] | None = None
+) -> Version:
+    """Return the score records of a manifest; parts that it shares with the one below (`over`) are there."""
+    before, beneath = over if over is not None else (None, layout)
+    same = before.parts if before is not None else {}
+    return Version(
+        manifest.file,
+        [
+            ((beneath if same.get(number) == commit else layout).digests(manifest.file, number), commit)
+            for number, commit in sorted(manifest.parts.items())
+        ],
+    )
+
+
 def differences(old: Version, new: Version, *, other_settings: bool = False) -> Iterator[bytes]:
     """Yield a line for each record that differs: first the deleted ones, then the rest in input order.
 
@@ -200,9 +215,8 @@ def places_of_ids(
     """Return the file and row of each of these ids that the output holds."""
     found: dict[str, tuple[str, int]] = {}
     for layout, manifest in manifests if ids else ():
-        parts = [(layout.digests(manifest.file, n), manifest.parts[n]) for n in sorted(manifest.parts)]
-        version = Version(manifest.file, parts)
-        found |= {str(each): (manifest.file, row) for row, each in version.records() if each in ids}
+        records = version_of(manifest, layout).records()
+        found |= {str(each): (manifest.file, row) for row, each in records if each in ids}
     return found
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
-from batchscore.errors import OutputError, OutputOverwritten, setting_name
+from batchscore.errors import OutputError, OutputOverwritten
 from batchscore.output.conflicts import (
     refuse_foreign_files,
     refuse_other_length,
@@ -22,7 +22,7 @@ from batchscore.output.conflicts import (
     remove_uncommitted,
     sweep,
 )
-from batchscore.output.incremental.changes import Version, differences
+from batchscore.output.incremental.changes import Version, differences, version_of
 from batchscore.output.incremental.switch import (
     SWITCH,
     copy_part,
@@ -33,33 +33,22 @@ from batchscore.output.incremental.switch import (
     remove_part,
     replaced_place,
     report_records,
-    version_of,
     write_changes,
 )
 from batchscore.output.layout import Layout, journal_name, stem_of
-from batchscore.output.ledger import (
-    README_TEXT,
-    Ledger,
-    begin_file,
-    distrust_contradicted,
-    encode_part,
-    publish_part,
-    read_output,
-    save_manifest,
-)
+from batchscore.output.ledger import README_TEXT, Ledger, SingleLedger
 from batchscore.output.manifest import (
     Commit,
     Manifest,
-    part_files_of,
     read_manifests,
     remove_manifest,
     visible_names,
     write_manifest,
 )
+from batchscore.output.missing import UNKNOWN_REPLACED
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, is_final
 from batchscore.output.row_digests import damage_of_digests, read_digests
-from batchscore.output.single_ledger import SingleLedger
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -88,14 +77,14 @@ class NextLedger(Ledger):
         sweep(layout)
         manifests = read_manifests(layout)
         visible.manifests = {manifest.file: manifest for manifest in manifests}
-        distrust_contradicted(visible)
+        visible.distrust_contradicted()
         visible.journals.find()
         if not overwrite:
             refuse_other_length(layout, manifests)
         remove_uncommitted(layout, manifests)
         if overwrite:
             remove_next_versions(layout)
-        read_output(self, visible.spec, overwrite=overwrite)
+        self.read_output(visible.spec, overwrite=overwrite)
         self.visible_commits = {
             part.name: commit
             for manifest in manifests
@@ -126,10 +115,7 @@ class NextLedger(Ledger):
             try:
                 fingerprint, files = read_replaced(self.replaced_path)
             except ValueError:
-                raise OutputError(
-                    f"{self.replaced_path} is damaged, so the files that an overwriting run has not replaced "
-                    f"yet are not known. Score again with {setting_name('overwrite')}."
-                ) from None
+                raise OutputError(f"{self.replaced_path} {UNKNOWN_REPLACED}.") from None
             if fingerprint == self.spec.fingerprint:
                 self.replaced = set(files) & set(manifests)
 
@@ -184,8 +170,7 @@ class NextLedger(Ledger):
         if not commit.is_done(retry_errors=self.spec.retry_errors) or not parts.are_there(commit):
             return False
         digests = layout.digests(file, commit.part)
-        known = parts.size_of(layout.manifests, digests.name) is not None
-        return known and damage_of_digests(digests, commit) is None
+        return bool(commit.row_digests) and damage_of_digests(digests, commit) is None
 
     def accounts(self) -> list[tuple[Layout, Manifest]]:
         """Return the manifests whose answers may be used for changed files, each with its places."""
@@ -215,7 +200,7 @@ class NextLedger(Ledger):
         """Begin with a file, on top of what was carried over; `None` if nothing is left to do."""
         if file in self.unchanged:
             return None
-        return begin_file(self, file, digest, self.is_there, self.take_over)
+        return self.begin_file(file, digest, self.is_there, self.take_over)
 
     def is_there(self, commit: Commit) -> bool:
         """Whether a part's files are there: its own, or those of the old version if they are the same."""
@@ -251,15 +236,15 @@ class NextLedger(Ledger):
                 if row in part.spilled and row not in part.settled:
                     part.settled[row] = settled
             part.spilled -= part.settled.keys()
-        return encode_part(self, part)
+        return self.encode_part(part)
 
     def publish(self, encoded: EncodedPart | None) -> None:
         """Write a part's files, then its commit record into the manifest."""
-        publish_part(self, encoded)
+        self.publish_part(encoded)
 
     def write_manifest(self, file: str) -> None:
         """Write a file's manifest, and remove the journals of the parts that it names."""
-        save_manifest(self, file)
+        self.save_manifest(file)
 
     def finish(self, file: str) -> None:
         """Write the manifest of a version, and put a complete one in place.
@@ -283,13 +268,10 @@ class NextLedger(Ledger):
 
     def has_all_parts(self, manifest: Manifest) -> bool:
         """Whether the files of a version's own parts are there: a decided switch needs all of them."""
-        layout, before = self.spec.layout, self.visible.manifests.get(manifest.file)
+        before, now = self.visible.manifests.get(manifest.file), replace(self.parts, sizes={})
         old = before.parts if before is not None else {}
         return all(
-            part is None or storage.size_of(folder / part.name) == part.bytes
-            for number, commit in manifest.parts.items()
-            if old.get(number) != commit
-            for folder, part in part_files_of(layout, commit)
+            old.get(number) == commit or now.are_there(commit) for number, commit in manifest.parts.items()
         )
 
     def switch(self, file: str) -> None:
@@ -332,20 +314,15 @@ class NextLedger(Ledger):
 
 def read_set_aside(layout: Layout) -> Iterator[tuple[Layout, Manifest]]:
     """Yield the manifests that were set aside, each with its places."""
-    for number in numbers_set_aside(layout):
+    for number in sorted(int(name) for name in visible_names(layout.root / "aside") if name.isdigit()):
         place = replace(layout, root=layout.root / "aside" / str(number))
         yield from ((place, manifest) for manifest in read_manifests(place))
 
 
-def numbers_set_aside(layout: Layout) -> list[int]:
-    """Return the numbers of the folders that were set aside, in order."""
-    return sorted(int(name) for name in visible_names(layout.root / "aside") if name.isdigit())
-
-
 def new_layout_set_aside(layout: Layout) -> Layout:
     """Return the places of a folder that is still empty."""
-    number = max(numbers_set_aside(layout), default=-1) + 1
-    return replace(layout, root=layout.root / "aside" / str(number))
+    numbers = (int(name) for name in visible_names(layout.root / "aside") if name.isdigit())
+    return replace(layout, root=layout.root / "aside" / str(max(numbers, default=-1) + 1))
 
 
 def set_version_aside(ledger: Ledger, file: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from batchscore.errors import OutputError
-from batchscore.output.incremental.changes import Version, combine_changes, differences
+from batchscore.output.incremental.changes import Version, combine_changes, differences, version_of
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import (
     Commit,
@@ -101,21 +101,6 @@ def name_after(names: Iterable[str], wanted: str) -> str:
     return f"{before}-{int(count) + 1:0{COUNT_DIGITS}}" if counted else f"{last}-{1:0{COUNT_DIGITS}}"
 
 
-def version_of(
-    manifest: Manifest, layout: Layout, over: tuple[Manifest | None, Layout] | None = None
-) -> Version:
-    """Return the score records of a manifest; parts that it shares with the one below (`over`) are there."""
-    before, beneath = over if over is not None else (None, layout)
-    same = before.parts if before is not None else {}
-    return Version(
-        manifest.file,
-        [
-            ((beneath if same.get(number) == commit else layout).digests(manifest.file, number), commit)
-            for number, commit in sorted(manifest.parts.items())
-        ],
-    )
-
-
 def decide(
     layout: Layout, run: str, file: str, decision: str, lines: Iterable[bytes], *, sync: bool = False
 ) -> None:
@@ -180,7 +165,7 @@ def put_in_place(layout: Layout, stem: str, *, sync: bool = False) -> None:
     if lost := [path for path in needed if not storage.exists(path)]:
         raise OutputError(
             f"{new.file}: its new scores were not put in place, since {lost[0]} is missing. "
-            "Restore that file, or score into another folder."
+            "Restore that file, or score into another output."
         )
     for commit in changed:
         copy_part(hidden, layout, new.file, commit)

@@ -18,18 +18,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchscore.errors import OutputLocked
-from batchscore.output.locks.flock import (
+from batchscore.output.locks.system import (
     SYSTEM,
     TRIES,
+    Holder,
     Locking,
     close_quietly,
     create_exclusively,
     has_name,
+    holder_from,
+    is_running,
     open_or_create,
     probe_locks,
+    this_process,
     try_lock,
 )
-from batchscore.output.locks.holder import Holder, holder_from, is_running, this_process
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.links import open_own, read_own
 from batchscore.stores.storage import write_whole

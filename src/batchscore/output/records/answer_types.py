@@ -1,8 +1,9 @@
 """Which Arrow type has a column of answers that match a JSON Schema?
 
 An object with known properties becomes a struct, an array a list, and so on. What a schema can say and Arrow
-cannot (a choice of types, free keys, a schema that contains itself) becomes JSON text. `to_cell` turns an
-answer into a cell of its type, `from_cell` turns it back.
+cannot (a choice of types, free keys, a schema that contains itself) becomes JSON text. So does an object that
+has more than the fields of its struct, in a field of its own. `to_cell` turns an answer into a cell of its
+type, `from_cell` turns it back.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from batchscore.output.answer_columns import free_names
 from batchscore.output.records.jsonl import json_text
 from batchscore.settings.json_schema import resolve
 
@@ -53,6 +55,9 @@ MOST_PARTS = 30_000
 #: Levels of these parts within each other, references included.
 MOST_LEVELS = 100
 
+#: The field of a struct with the whole object as JSON text, where the other fields do not hold it.
+WHOLE = "json"
+
 TYPES = {"string": TEXT, "boolean": BOOLEAN, "integer": INTEGER, "number": NUMBER}
 
 
@@ -69,13 +74,14 @@ def kind_of(value: Any) -> str:
     return names.get(type(value), "other")
 
 
-def answer_type(schema: Any, root: Any = None) -> AnswerType:
+def answer_type(schema: Any, root: Any = None, *, lossless: bool = True) -> AnswerType:
     """Return the type of answers that match a schema, whose references name parts of `root`.
 
-    If it is too large or too deep to be a type of columns, it is JSON text.
+    If it is too large or too deep to be a type of columns, it is JSON text. Without `lossless` structs hold
+    only the fields that the schema names, as in frames and in the parts of earlier versions.
     """
     try:
-        return _Types(schema if root is None else root).type_of(schema, ())
+        return _Types(schema if root is None else root, lossless).type_of(schema, ())
     except _TooLarge:
         return JSON_TEXT
 
@@ -89,6 +95,7 @@ class _Types:
     """Makes the types of the parts of one schema; `within` are the references that led to a part."""
 
     root: Any
+    lossless: bool
     parts: int = 0
     level: int = 0
 
@@ -175,15 +182,25 @@ class _Types:
             name for name, each in fields.items() if name not in required and not each.has_null
         )
 
+        is_open = "additionalProperties" not in schema
+        loses = is_open or any(name not in required and each.has_null for name, each in fields.items())
+        whole = free_names([WHOLE], properties) if self.lossless and loses else []
+
         def to_cell(value: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: each.to_cell(value.get(name)) for name, each in fields.items()}
+            cell = {name: each.to_cell(value.get(name)) for name, each in fields.items()}
+            return cell | {name: None if from_cell(cell) == value else json_text(value) for name in whole}
 
         def from_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
+            for name in whole:
+                if cell.get(name) is not None:
+                    found: dict[str, Any] = orjson.loads(cell[name])
+                    return found
             return {
                 name: each.from_cell(cell[name])
                 for name, each in fields.items()
                 if cell[name] is not None or name not in missing
             }
 
-        arrow = pa.struct([(name, each.arrow) for name, each in fields.items()])
+        texts = [(name, pa.string()) for name in whole]
+        arrow = pa.struct([*((name, each.arrow) for name, each in fields.items()), *texts])
         return AnswerType(arrow, or_none(to_cell), or_none(from_cell))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -53,14 +54,14 @@ def arrow_error_schema(schema: RecordSchema) -> pa.Schema:
     return pa.schema([column[:2] for column in _error_columns(schema)])
 
 
-def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
-    """Return a Parquet file of the score records of the rows with a score."""
+def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[bytes]:
+    """Yield a Parquet file of the score records of the rows with a score."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, Score)]
     return _parquet_file(rows, _score_columns(schema), schema)
 
 
-def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
-    """Return a Parquet file of the error records of the rows with an error."""
+def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[bytes]:
+    """Yield a Parquet file of the error records of the rows with an error."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, RowError)]
     return _parquet_file(rows, _error_columns(schema), schema)
 
@@ -72,13 +73,13 @@ def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     `OutputError` if the file is damaged or has other columns.
     """
     for table in score_tables(source, schema):
-        yield from _rows(table, schema, _scores_of)
+        yield from _rows(table, schema, _scores_of(table, schema))
 
 
 def decode_errors(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet error file; raises `OutputError` like `decode_scores`."""
     for table in _read_tables(source, lambda _: arrow_error_schema(schema)):
-        yield from _rows(table, schema, _errors_of)
+        yield from _rows(table, schema, map(error_from, table["error"].to_pylist()))
 
 
 def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
@@ -89,13 +90,21 @@ def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
 
 def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
     """Yield a Parquet score file as tables of some thousand rows; raises like `decode_scores`."""
+    arrow = None if schema.is_vector and schema.dimensions is None else arrow_schema(schema)
 
     def expected(found: pa.Schema) -> pa.Schema:
-        if schema.is_vector and schema.dimensions is None:
+        if arrow is None:
             return arrow_schema(replace(schema, dimensions=found.field(schema.task).type.list_size))
-        return arrow_schema(schema)
+        place = arrow.get_field_index(schema.task)
+        if schema.answer is not None and found.field(schema.task).type != arrow.field(place).type:
+            older = _answer_type(schema.answer, many=schema.many, lossless=False)
+            return arrow.set(place, arrow.field(place).with_type(older.arrow))
+        return arrow
 
-    return _read_tables(source, expected)
+    for table in _read_tables(source, expected):
+        is_older = arrow is not None and not table.schema.equals(arrow)
+        rows = _rows(table, schema, _scores_of(table, schema)) if is_older else ()
+        yield score_table(list(rows), schema) if is_older else table
 
 
 @contextmanager
@@ -174,7 +183,13 @@ def _head_columns(schema: RecordSchema) -> list[_Column]:
     columns: list[_Column] = [
         (name, _ROW_TYPES[ROW_FIELDS[name][0]], partial(_row_value, name)) for name in schema.row_fields
     ]
-    return columns + [(name, pa.string(), partial(_kept_text, name)) for name in schema.keep]
+    return columns + [
+        (name, pa.string(), lambda row, _, name=name: kept_text(row.kept.get(name))) for name in schema.keep
+    ]
+
+
+def _row_value(name: str, row: Settled, _: Any) -> Any:
+    return _clean(getattr(row, name))
 
 
 def _table(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> pa.Table:
@@ -194,9 +209,9 @@ def _arrow_schema(columns: list[_Column], schema: RecordSchema) -> pa.Schema:
     )
 
 
-def _answer_type(answer: Mapping[str, Any], *, many: bool) -> AnswerType:
+def _answer_type(answer: Mapping[str, Any], *, many: bool, lossless: bool = True) -> AnswerType:
     """Return the type of the answers' column; several answers a row are a list."""
-    return answer_type({"type": "array", "items": answer}, answer) if many else answer_type(answer)
+    return answer_type({"type": "array", "items": answer} if many else answer, answer, lossless=lossless)
 
 
 def answers_from(cells: Iterable[Any], answer: Mapping[str, Any], *, many: bool) -> list[Any]:
@@ -215,14 +230,6 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     if block.dtype != np.float32 or block.shape[1:] != (schema.dimensions,) or not np.isfinite(block).all():
         block = np.stack([check_vector(score.value, row, schema.dimensions) for row, score in rows])
     return pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), type=kind)
-
-
-def _row_value(name: str, row: Settled, _: Any) -> Any:
-    return _clean(getattr(row, name))
-
-
-def _kept_text(name: str, row: Settled, _: Any) -> str | None:
-    return kept_text(row.kept.get(name))
 
 
 def _clean(value: Any) -> Any:
@@ -252,17 +259,35 @@ def _usage(usage: Any, counts: Mapping[str, Any]) -> dict[str, Any] | None:
     return cell
 
 
-def _parquet_file(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> bytes:
+class _Pieces(BytesIO):
+    """A file in memory that gives away what was written; Arrow only asks where it is."""
+
+    taken = 0
+
+    def tell(self) -> int:
+        return self.taken + super().tell()
+
+    def take(self) -> bytes:
+        piece = self.getvalue()
+        self.taken += len(piece)
+        self.seek(0)
+        self.truncate()
+        return piece
+
+
+def _parquet_file(
+    rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema
+) -> Iterator[bytes]:
+    """Yield a Parquet file by row groups: only one of them is in memory."""
     arrow = _arrow_schema(columns, schema)
     at_once = _group_rows(arrow)
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, arrow, **_options(arrow)) as writer:
-        for start in range(0, len(rows), at_once):
-            writer.write_table(_table(rows[start : start + at_once], columns, schema))
-    data: bytes = sink.getvalue().to_pybytes()
-    # Else the pool keeps what this part needed.
-    pa.default_memory_pool().release_unused()
-    return data
+    sink = _Pieces()
+    writer = pq.ParquetWriter(sink, arrow, **_options(arrow))
+    for start in range(0, len(rows), at_once):
+        writer.write_table(_table(rows[start : start + at_once], columns, schema))
+        yield sink.take()
+    writer.close()
+    yield sink.take()
 
 
 def _group_rows(arrow: pa.Schema) -> int:
@@ -304,25 +329,19 @@ def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> I
         raise OutputError(f"{source}: cannot be read as Parquet ({error}); {damage_text(source)}") from error
 
 
-def _rows(
-    table: pa.Table, schema: RecordSchema, results: Callable[[pa.Table, RecordSchema], Iterator[Any]]
-) -> Iterator[Settled]:
+def _rows(table: pa.Table, schema: RecordSchema, results: Iterable[Any]) -> Iterator[Settled]:
     nothing = [None] * table.num_rows
     heads = zip(*(table[name].to_pylist() for name in schema.row_fields), strict=True)
     names = schema.keep or ()
     kept = zip(*(table[name].to_pylist() for name in names), strict=True) if names else nothing
     cut = table["truncated"].to_pylist() if "truncated" in table.column_names else [False] * table.num_rows
-    for head, result, cells, truncated in zip(heads, results(table, schema), kept, cut, strict=True):
+    for head, result, cells, truncated in zip(heads, results, kept, cut, strict=True):
         yield Settled(
             **dict(zip(schema.row_fields, head, strict=True)),
             result=result,
             kept=dict(zip(names, cells, strict=True)) if cells else {},
             truncated=truncated,
         )
-
-
-def _errors_of(table: pa.Table, _: RecordSchema) -> Iterator[RowError]:
-    return map(error_from, table["error"].to_pylist())
 
 
 def _scores_of(table: pa.Table, schema: RecordSchema) -> Iterator[Score]:

@@ -15,16 +15,13 @@ from itertools import islice
 from batchscore.errors import InputChanged, InputError, UnreadableFile, setting_name
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, part_files_of
-from batchscore.output.part_files import read_part, refuse_damaged
+from batchscore.output.part_files import RecordCheck, read_part, refuse_damaged, stated_in
 from batchscore.output.run_records import run_records
-from batchscore.output.stated_scores import RecordCheck, stated_in
 from batchscore.read.dataset_folders import partitions_of
-from batchscore.read.encoding import with_encoding
 from batchscore.read.files import digest
-from batchscore.read.formats import FORMATS, suffix_of
-from batchscore.read.input_file import UTF_8, InputFile, without_images
-from batchscore.read.open import open_table
-from batchscore.read.options import ReadOptions
+from batchscore.read.formats import FORMATS, open_table, suffix_of
+from batchscore.read.input_file import UTF_8, InputFile, ReadOptions, without_images
+from batchscore.read.stream import with_encoding
 from batchscore.rows import Row, Score, Settled, UnreadableRow
 from batchscore.settings.checks import DELIMITERS
 from batchscore.stores import storage

@@ -18,35 +18,31 @@ from batchscore.errors import duration_text
 from batchscore.report.page.answers import Histogram
 from batchscore.report.page.markup import Html, element, visible
 from batchscore.report.page.time_axis import TimeAxis
-from batchscore.report.page.vectors import VectorMap, points_by_file
+from batchscore.report.page.vectors import Origin, VectorMap, points_by_file
 from batchscore.report.timeline import percentile
-from batchscore.report.words import large_count_text, percent_text
+from batchscore.report.words import large_count_text, percent_text, short_name
 
 #: With fewer requests a chart shows nothing useful.
 FEWEST_REQUESTS = 3
 
-#: Colours of a map by file; all other files are grey.
-MOST_FILES = 10
-REST = "c8"
-COLOURS = ("c1", "c2", "c3", "c4", "c5", "c6", "c7", "c9", "c10", REST)
+#: Colours of a map by file, most points first; if there are more files, the last is that of all others.
+COLOURS = ("c1", "c2", "c3", "c4", "c5", "c6", "c7", "c9", "c10", "c8")
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart: `spec` is what is drawn, `says` describes it in a sentence."""
+    """One chart: `spec` is what is drawn, `says` describes it in a sentence, `shape` is `wide` or `tall`."""
 
     title: str
     says: str
     spec: dict[str, Any]
-    wide: bool = False
-    tall: bool = False
+    shape: str = ""
 
     def figure(self, number: str) -> Html:
         """Return the element in which it is drawn."""
-        kinds = " ".join(kind for kind, wanted in (("wide", self.wide), ("tall", self.tall)) if wanted)
         canvas = element("canvas", "", id=number, role="img", aria_label=f"{self.title}. {self.says}")
         caption = element("figcaption", self.title, element("small", self.says))
-        return element("figure", caption, element("div", canvas, class_="canvas"), class_=kinds)
+        return element("figure", caption, element("div", canvas, class_="canvas"), class_=self.shape)
 
 
 def over_time(axis: TimeAxis) -> list[Chart]:
@@ -88,18 +84,8 @@ def over_axis(
 ) -> Chart:
     """Return a chart over time."""
     x = "time since the start" if axis.clock == "elapsed" else "time (UTC)"
-    kind = shown[0].get("type", "bar")
-    ticks = list(axis.ticks)
-    spec = {
-        "labels": list(axis.labels),
-        "ticks": ticks,
-        "x": x,
-        "type": kind,
-        "series": shown,
-        "y": y,
-        **more,
-    }
-    return Chart(title, says, spec)
+    spec = {"labels": list(axis.labels), "ticks": list(axis.ticks), "x": x, "series": shown, "y": y}
+    return Chart(title, says, {"type": shown[0].get("type", "bar"), **spec, **more})
 
 
 def rows(axis: TimeAxis) -> Chart | None:
@@ -179,18 +165,16 @@ def in_flight(axis: TimeAxis) -> Chart | None:
 
 def vector_map(vectors: VectorMap) -> Chart:
     """Return the map of vectors, by file."""
-    groups = points_by_file(vectors, MOST_FILES)
-    others = len({origin.file for origin in vectors.origins}) > MOST_FILES
     shown = [
         {
-            "label": visible(file),
-            "colour": REST if others and number == len(groups) - 1 else COLOURS[number],
+            "label": short_name(visible(file)),
+            "colour": colour,
             "data": [[rounded(value) for value in vectors.places[index]] for index in indexes],
-            "tips": [tip(vectors, index) for index in indexes],
+            "tips": [tip(vectors.origins[index]) for index in indexes],
             # A higher order is drawn below: large groups must not hide small ones.
-            "order": len(groups) + (number if others and number == len(groups) - 1 else -number),
+            "order": len(indexes),
         }
-        for number, (file, indexes) in enumerate(groups)
+        for colour, (file, indexes) in zip(COLOURS, points_by_file(vectors, len(COLOURS)), strict=False)
     ]
     shares = [percent_text(share, decimals=1) for share in vectors.explained]
     says = (
@@ -198,19 +182,14 @@ def vector_map(vectors: VectorMap) -> Chart:
         f"which show {shares[0]} and {shares[1]} of the variance. Texts of close points are similar; "
         "those of distant points may be similar in dimensions that are not shown."
     )
-    return Chart(
-        "Map of the vectors, by file",
-        says,
-        {
-            "type": "scatter",
-            "series": shown,
-            "points": len(vectors.origins),
-            "x": f"first component ({shares[0]})",
-            "y": {"title": f"second component ({shares[1]})"},
-        },
-        wide=True,
-        tall=True,
-    )
+    spec = {
+        "type": "scatter",
+        "series": shown,
+        "points": len(vectors.origins),
+        "x": f"first component ({shares[0]})",
+        "y": {"title": f"second component ({shares[1]})"},
+    }
+    return Chart("Map of the vectors, by file", says, spec, shape="wide tall")
 
 
 def rounded(value: float) -> float:
@@ -218,9 +197,8 @@ def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def tip(vectors: VectorMap, index: int) -> Sequence[Any]:
+def tip(origin: Origin) -> Sequence[Any]:
     """Return the row of a point, for its tooltip."""
-    origin = vectors.origins[index]
     return [visible(origin.file), origin.row, None if origin.id is None else visible(origin.id)]
 
 
@@ -228,19 +206,16 @@ def lengths(histogram: Histogram) -> Chart:
     """Return the chart of answer lengths."""
     last = len(histogram.starts) - 1
     step = histogram.starts[1] if last else histogram.longest + 1
-    labels = [
-        f"{start:,}+" if number == last and histogram.longest >= start + step else f"{start:,}"
-        for number, start in enumerate(histogram.starts)
-    ]
-    return Chart(
-        f"Length of the answers in {histogram.unit}",
-        f"Median {histogram.median:,} {histogram.unit}, longest {histogram.longest:,}.",
-        {
-            "type": "bar",
-            "labels": labels,
-            "series": [{"label": "answers", "data": list(histogram.counts), "colour": "c1"}],
-            "apart": 0.9,
-            "x": f"{histogram.unit}, from",
-            "y": {"title": "answers", "unit": "answers", "whole": True},
-        },
-    )
+    labels = [f"{start:,}" for start in histogram.starts]
+    if histogram.longest >= histogram.starts[last] + step:
+        labels[last] += "+"
+    says = f"Median {histogram.median:,} {histogram.unit}, longest {histogram.longest:,}."
+    spec = {
+        "type": "bar",
+        "labels": labels,
+        "series": [series("answers", histogram.counts, "c1")],
+        "apart": 0.9,
+        "x": f"{histogram.unit}, from",
+        "y": {"title": "answers", "unit": "answers", "whole": True},
+    }
+    return Chart(f"Length of the answers in {histogram.unit}", says, spec)

@@ -17,17 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError, OutputError
-from batchscore.output.find import output_folder, tasks_in
+from batchscore.output.find import output_folder, refuse_links, tasks_in
 from batchscore.output.layout import MARKER, Layout
-from batchscore.output.manifest import (
-    Manifest,
-    PartFile,
-    manifest_paths,
-    read_manifest,
-    visible_names,
-)
+from batchscore.output.manifest import Manifest, PartFile, manifest_paths, read_manifest, visible_names
 from batchscore.output.missing import RecordedFiles, recorded_files
-from batchscore.output.planted_links import refuse_links
 from batchscore.output.submitted import open_chunks, submitted_text
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
@@ -136,9 +129,8 @@ def gather_task(
         submitted = submitted_text(chunks) if chunks else ""
     except OutputError as error:
         problems.append(error.text)
-    return TaskData(
-        task, runs, files, unknown, failures, vectors, answers, no_sample, bool(problems), submitted
-    ), problems
+    shown = (vectors, answers, no_sample, bool(problems), submitted)
+    return TaskData(task, runs, files, unknown, failures, *shown), problems
 
 
 def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]]:
@@ -154,17 +146,16 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
     read = 0
     # Thousands of runs may each name thousands of files; `files_of_last_run` needs the latest only.
     through: set[str] = set()
+    without_files: dict[str, object] = {name: [] for name in ("files", "earlier", "complete_files")}
     for place, found in each_of(places, read_run, until):
         read += 1
+        problem = found
         if isinstance(found, RecordedRun):
-            seen = found.task in through
-            without_files: dict[str, object] = {name: [] for name in ("files", "earlier", "complete_files")}
+            seen, problem = found.task in through, found.problem
             runs.append(replace(found, record={**found.record, **without_files}) if seen else found)
             if not found.shared:
                 through.add(found.task)
-            problems += [f"runs/{place.name} {problem}." for problem in found.problems]
-        else:
-            problems.append(f"runs/{place.name} {found}.")
+        problems += [f"runs/{place.name} {problem}."] if problem else []
     if read < len(places):
         problems.append(f"{len(places) - read:,} earlier runs were left out for lack of time.")
     return sorted(runs, key=lambda run: (run.started, run.name)), problems
@@ -215,12 +206,12 @@ def read_account(place: Place, recorded: RecordedFiles) -> FileAccount | str:
 def account_of(manifest: Manifest) -> FileAccount:
     """Return what a page shows of a manifest."""
     commits = [manifest.parts[number] for number in sorted(manifest.parts)]
+    scores = [(commit.scores, commit.ok) for commit in commits]
+    errors = [(commit.error_records, commit.errors) for commit in commits]
     return FileAccount(
         **manifest.totals(),
-        scores=stored_parts(manifest.task, [(commit.scores, commit.ok) for commit in commits]),
-        error_parts=stored_parts(
-            f"errors/{manifest.task}", [(commit.error_records, commit.errors) for commit in commits]
-        ),
+        scores=stored_parts(manifest.task, scores),
+        error_parts=stored_parts(f"errors/{manifest.task}", errors),
     )
 
 
@@ -270,18 +261,13 @@ def account_in_record(name: str, fields: Mapping[str, Any]) -> FileAccount:
 
 def each_of(places: Sequence[Place], read: Callable[[Place], T], until: float) -> Iterator[tuple[Place, T]]:
     """Yield what is read at each place, in order, several at a time in a store, until time is up."""
-    if not places or not isinstance(places[0], StoredPath):
-        for place in places:
+    at_once = _AT_ONCE if places and isinstance(places[0], StoredPath) else 1
+    with ThreadPoolExecutor(at_once, "batchscore-report") as pool:
+        for start in range(0, len(places), at_once):
             if time.monotonic() >= until:
                 return
-            yield place, read(place)
-        return
-    with ThreadPoolExecutor(_AT_ONCE, "batchscore-report") as pool:
-        for start in range(0, len(places), _AT_ONCE):
-            if time.monotonic() >= until:
-                return
-            some = places[start : start + _AT_ONCE]
-            yield from zip(some, pool.map(read, some), strict=True)
+            some = places[start : start + at_once]
+            yield from zip(some, map(read, some) if at_once == 1 else pool.map(read, some), strict=True)
 
 
 def damaged_parts(folder: Place, files: Sequence[FileAccount], until: float) -> list[str]:

@@ -38,9 +38,8 @@ def visible(text: str) -> str:
     """Return a text in which invisible characters are shown by their number, as in JSON."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        f"\\u{ord(letter):04x}" if unicodedata.category(letter) in INVISIBLE else letter for letter in text
-    )
+    hidden = {letter for letter in text if unicodedata.category(letter) in INVISIBLE}
+    return "".join(f"\\u{ord(letter):04x}" if letter in hidden else letter for letter in text)
 
 
 def html(value: Any) -> str:
@@ -65,9 +64,8 @@ def data(value: Any) -> str:
 
 def element(tag: str, *content: Any, **attributes: str) -> Html:
     """Return an element; `class_` loses its last `_`, other `_` become `-`."""
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html(value)}"' for key, value in attributes.items()
-    )
+    names = {key: key.rstrip("_").replace("_", "-") for key in attributes}
+    written = "".join(f' {names[key]}="{html(value)}"' for key, value in attributes.items())
     return Html(f"<{tag}{written}>{concat(content)}</{tag}>")
 
 
@@ -83,17 +81,14 @@ def table(caption: str, columns: str, rows: Sequence[Sequence[Any]]) -> Html:
     """
     if not rows:
         return Html("")
-    heads = [(head, kind) for head, _, kind in (each.partition(":") for each in columns.split(", "))]
-    head = (
-        element("th", text, scope="col", class_="figure" if kind == "n" else "words") for text, kind in heads
-    )
-    body = (
-        element("tr", *(cell(value, kind) for value, (_, kind) in zip(row, heads, strict=True)))
-        for row in rows
-    )
-    inner = element(
-        "table", element("thead", element("tr", *head)), element("tbody", *body), aria_label=caption
-    )
+    head, kinds = [], []
+    for each in columns.split(", "):
+        text, _, kind = each.partition(":")
+        kinds.append(kind)
+        head.append(element("th", text, scope="col", class_="figure" if kind == "n" else "words"))
+    body = (element("tr", *(cell(*each) for each in zip(row, kinds, strict=True))) for row in rows)
+    lines = (element("thead", element("tr", *head)), element("tbody", *body))
+    inner = element("table", *lines, aria_label=caption)
     scroll = element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
     # The caption is outside of what scrolls: in it, a wide table would cut the caption on a narrow screen.
     return element("div", element("p", caption, class_="caption"), scroll, class_="card")
@@ -120,6 +115,5 @@ def bar(share: float) -> Html:
 
 def details(title: str, content: Any, *, is_open: bool = False) -> Html:
     """Return content that the reader can unfold."""
-    return Html(
-        f"<details{' open' if is_open else ''}><summary>{html(title)}</summary>{html(content)}</details>"
-    )
+    start = "<details open>" if is_open else "<details>"
+    return Html(f"{start}<summary>{html(title)}</summary>{html(content)}</details>")

@@ -33,10 +33,6 @@
     };
   }
 
-  function empty(value) {
-    return value === null || value === undefined;
-  }
-
   function dataset(spec, series) {
     var tint = colour(series.colour);
     var found = {
@@ -69,7 +65,7 @@
       // A point without neighbours has no line, so it gets a dot.
       found.pointRadius = function (context) {
         var at = context.dataIndex, data = series.data;
-        return empty(data[at - 1]) && empty(data[at + 1]) && !series.dashed ? 2.5 : 0;
+        return data[at - 1] == null && data[at + 1] == null && !series.dashed ? 2.5 : 0;
       };
       found.pointHitRadius = 8;
       found.fill = Boolean(series.fill);
@@ -88,7 +84,7 @@
       suggestedMin: kind.least,
       suggestedMax: kind.most,
       stacked: Boolean(kind.stacked),
-      title: { display: true, text: kind.title, color: colour("soft") },
+      title: { display: true, text: kind.title },
       grid: {
         drawTicks: false,
         color: function (context) {
@@ -98,7 +94,7 @@
         }
       },
       border: { display: false },
-      ticks: { color: colour("soft"), callback: tick(kind), precision: kind.whole ? 0 : undefined, autoSkip: !kind.log, maxTicksLimit: kind.log ? 60 : 7, padding: 6 }
+      ticks: { callback: tick(kind), precision: kind.whole ? 0 : undefined, autoSkip: !kind.log, maxTicksLimit: kind.log ? 60 : 7, padding: 6 }
     };
   }
 
@@ -114,11 +110,11 @@
     var scales = {
       x: {
         type: scatter ? "linear" : "category",
-        title: { display: Boolean(spec.x), text: spec.x, color: colour("soft") },
+        title: { display: Boolean(spec.x), text: spec.x },
         grid: { color: scatter ? colour("grid") : "transparent", drawTicks: false },
         border: { color: colour("line") },
         stacked: Boolean(spec.y.stacked),
-        ticks: { color: colour("soft"), maxRotation: 0, autoSkip: !spec.ticks, autoSkipPadding: 18, maxTicksLimit: 9, padding: 6,
+        ticks: { maxRotation: 0, autoSkip: !spec.ticks, autoSkipPadding: 18, maxTicksLimit: 9, padding: 6,
                  callback: scatter ? short : timeTick }
       },
       y: axis(spec.y, "left")
@@ -141,13 +137,7 @@
             display: scatter || spec.series.length > 1,
             labels: { color: colour("ink"), boxHeight: 7, padding: 12, usePointStyle: true,
               pointStyleWidth: scatter ? 9 : 22,
-              sort: scatter ? undefined : function (one, other) { return one.datasetIndex - other.datasetIndex; },
-              generateLabels: function (chart) {
-                return Chart.defaults.plugins.legend.labels.generateLabels(chart).map(function (each) {
-                  if (each.text.length > 34) each.text = each.text.slice(0, 15) + "…" + each.text.slice(-16);
-                  return each;
-                });
-              } }
+              sort: scatter ? undefined : function (one, other) { return one.datasetIndex - other.datasetIndex; } }
           },
           tooltip: {
             callbacks: {
@@ -171,6 +161,7 @@
     drawn.forEach(function (chart) { chart.destroy(); });
     Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
     Chart.defaults.font.size = 12;
+    Chart.defaults.color = colour("soft");
     drawn = specs.map(draw);
   }
 

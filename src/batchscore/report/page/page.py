@@ -15,8 +15,9 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files as resources
 from string import Template
+from typing import Any
 
-from batchscore.errors import ErrorCode, count_text, duration_text, name_settings, setting_name
+from batchscore.errors import ErrorCode, count_text, duration_text, name_settings
 from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
@@ -25,13 +26,7 @@ from batchscore.report.page.runs import counts, number
 from batchscore.report.page.time_axis import TimeAxis, merge_spans, time_axis
 from batchscore.report.page.verdict import missing, quota_used, total_of, verdict
 from batchscore.report.timeline import percentile
-from batchscore.report.words import (
-    code_text,
-    large_count_text,
-    moment_text,
-    money_text,
-    percent_text,
-)
+from batchscore.report.words import code_text, large_count_text, moment_text, money_text, percent_text
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import command_word
 from batchscore.task import EMBEDDINGS
@@ -42,34 +37,29 @@ MOST_PROBLEMS = 20
 
 def page(content: PageData) -> bytes:
     """Return the page, UTF-8."""
-    charts: list[Chart] = []
+    charts: list[dict[str, Any]] = []
     sections = [section(task, content, charts) for task in content.tasks]
     style, library, script = source("page.css"), source("vendor/chart.umd.min.js"), source("page.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(library)} "
         f"{digest(script)}; base-uri 'none'; form-action 'none'"
     )
-    drawn = [{**chart.spec, "id": f"chart-{number}"} for number, chart in enumerate(charts)]
-    return (
-        Template(source("page.html"))
-        .substitute(
-            policy=policy,
-            generator=html(f"batchscore {VERSION}"),
-            title=html(f"{content.output}: batchscore report"),
-            style=style,
-            where=name(content.output),
-            navigation=navigation(content.tasks),
-            tasks=concat(sections),
-            problems=problems(content.problems),
-            footer=html(
-                f"Written {moment_text(content.made)} by batchscore {VERSION}. Contains no text of the input."
-            ),
-            charts=data(drawn),
-            library=library,
-            script=script,
-        )
-        .encode()
+    footer = f"Written {moment_text(content.made)} by batchscore {VERSION}. Contains no text of the input."
+    made = Template(source("page.html")).substitute(
+        policy=policy,
+        generator=html(f"batchscore {VERSION}"),
+        title=html(f"{content.output}: batchscore report"),
+        style=style,
+        where=name(content.output),
+        navigation=navigation(content.tasks),
+        tasks=concat(sections),
+        problems=problems(content.problems),
+        footer=html(footer),
+        charts=data(charts),
+        library=library,
+        script=script,
     )
+    return made.encode()
 
 
 @cache
@@ -97,21 +87,18 @@ def problems(messages: Sequence[str]) -> Html:
     if not messages:
         return Html("")
     more = [f"and {len(messages) - MOST_PROBLEMS:,} more"] if len(messages) > MOST_PROBLEMS else []
-    listed = (element("li", each) for each in [*messages[:MOST_PROBLEMS], *more])
-    return concat(
-        [element("h2", "Damaged, or left out of this page"), element("ul", *listed, class_="notes")]
+    listed = element(
+        "ul", *(element("li", each) for each in [*messages[:MOST_PROBLEMS], *more]), class_="notes"
     )
+    return concat([element("h2", "Damaged, or left out of this page"), listed])
 
 
-def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
+def section(task: TaskData, content: PageData, charts: list[dict[str, Any]]) -> Html:
     """Return all of one task."""
     axis = time_axis(task.runs)
     drawn = [] if axis is None else over_time(axis)
-    if axis is None:
-        note = "No run has a timeline."
-    elif not drawn:
-        note = "There are too few requests for charts."
-    else:
+    note = "No run has a timeline." if axis is None else "There are too few requests for charts."
+    if axis is not None and drawn:
         note = "Times without a run are left out of the axis." if axis.gaps else ""
     parts = [
         first_screen(task, content.output, axis),
@@ -136,15 +123,16 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
     return element("section", *parts, id=task.task, class_="task")
 
 
-def place_charts(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
-    """Return the elements of some charts, and add them to all charts."""
+def place_charts(wanted: Sequence[Chart], charts: list[dict[str, Any]]) -> Html:
+    """Return the elements of some charts, and add what is drawn in them to that of all charts."""
     shown = []
-    if len(wanted) % 2 and not wanted[-1].wide:
+    if len(wanted) % 2 and not wanted[-1].shape:
         # Nothing would be next to the last one.
-        wanted = [*wanted[:-1], replace(wanted[-1], wide=True)]
+        wanted = [*wanted[:-1], replace(wanted[-1], shape="wide")]
     for chart in wanted:
-        shown.append(chart.figure(f"chart-{len(charts)}"))
-        charts.append(chart)
+        number = f"chart-{len(charts)}"
+        shown.append(chart.figure(number))
+        charts.append({**chart.spec, "id": number})
     return element("div", *shown, class_="charts")
 
 
@@ -167,13 +155,9 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
         words = "Parts of this output are damaged, or a run is writing to it; see the end of the page."
         findings.insert(0, ("look", f"{words} To check all parts, run: {check}"))
     listed = [element("li", name_settings(words, as_flag), class_=kind) for kind, words in findings]
-    return concat(
-        [
-            element("div", *block, class_=f"verdict {result.kind}"),
-            element("ul", *listed, class_="findings") if listed else Html(""),
-            figures(task, axis),
-        ]
-    )
+    shown = element("div", *block, class_=f"verdict {result.kind}")
+    below = element("ul", *listed, class_="findings") if listed else Html("")
+    return concat([shown, below, figures(task, axis)])
 
 
 def findings_of(task: TaskData) -> list[tuple[str, str]]:
@@ -231,21 +215,19 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     shown.append(("Tokens billed", large_count_text(billed), share or "the service reported none"))
     costs = [cost for run in runs if (cost := run.cost) is not None]
     if not costs:
-        prices = f"{setting_name('price_in')} and {setting_name('price_out')}"
-        shown.append(("Cost", "unknown", name_settings(f"set {prices}", as_flag)))
+        shown.append(("Cost", "unknown", f"set {as_flag('price_in')} and {as_flag('price_out')}"))
     else:
         each = f"{money_text(sum(costs) / ok * 1000)} per 1,000 rows" if ok else "no row scored"
         without = len(runs) - len(costs)
         unpriced = f"; {count_text(without, 'run')} without prices" if without else ""
         shown.append(("Cost at the given prices", money_text(sum(costs)), each + unpriced))
     shown.append(("Quota used", *quota_used(axis)))
-    if axis is None:
-        return cells([*shown, ("Requests", large_count_text(requests), "")])
-    refused = int(axis.total("refused"))
-    failed = refused + int(axis.total("failed_requests"))
-    counted = f"{failed:,} retried or failed, {refused:,} with 429"
+    counted = ""
+    if axis is not None:
+        refused, failed = int(axis.total("refused")), int(axis.total("refused", "failed_requests"))
+        counted = f"{failed:,} retried or failed, {refused:,} with 429"
     shown.append(("Requests", large_count_text(requests), counted))
-    latencies = sum(axis.steps, Counter[int]())
+    latencies = Counter[int]() if axis is None else sum(axis.steps, Counter[int]())
     if latencies:
         p50, p95, p99 = (duration_text(percentile(latencies, share) or 0.0) for share in (0.5, 0.95, 0.99))
         shown.append(("Latency", p50, f"median; p95 {p95}, p99 {p99}"))
@@ -261,7 +243,7 @@ def cells(shown: Sequence[tuple[str, str, str]]) -> Html:
     return element("dl", *(element("div", *each) for each in pieces), class_="figures")
 
 
-def sample(task: TaskData, charts: list[Chart]) -> Html:
+def sample(task: TaskData, charts: list[dict[str, Any]]) -> Html:
     """Return what a sample of scores shows."""
     what = "vectors" if task.task == EMBEDDINGS.name else "answers"
     head = element("h2", f"Sample of the {what}")
@@ -269,14 +251,11 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
     if task.map is not None:
         mapped = task.map
         low, median, high = mapped.lengths or (0.0, 0.0, 0.0)
-        there = count_text(scored, "vector")
+        there, pairs = count_text(scored, "vector"), count_text(mapped.near, "pair")
         rows = [
             ("read", f"{mapped.sampled:,} of {there} with {mapped.dimensions:,} dimensions"),
             ("zero, or not finite", f"{mapped.zero:,} and {mapped.odd:,}"),
-            (
-                "near duplicates",
-                f"{count_text(mapped.near, 'pair')} above cosine {vectors.NEAR}; {mapped.rows_in_pairs} rows",
-            ),
+            ("near duplicates", f"{pairs} above cosine {vectors.NEAR}; {mapped.rows_in_pairs} rows"),
             ("vector length", f"{low:.4g} to {high:.4g}, median {median:.4g}"),
             ("mean cosine", NOTHING if mapped.alike is None else f"{mapped.alike:.3f}"),
         ]
@@ -294,17 +273,15 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
 def reasons(task: TaskData) -> Html:
     """Return the finish reasons: of all runs if recorded, otherwise of the sample."""
     assert task.answers is not None
-    of_runs: dict[str, int] = {}
+    of_runs, seen = Counter[str](), task.answers
     for run in task.runs:
-        for reason, count in counts(run.this_run.get("finish_reasons")).items():
-            of_runs[reason] = of_runs.get(reason, 0) + count
-    found = of_runs or task.answers.finish_reasons
-    whole = sum(found.values()) or 1
+        of_runs.update(counts(run.this_run.get("finish_reasons")))
+    found = of_runs or Counter(seen.finish_reasons)
+    whole = found.total() or 1
     rows = [
         (code_text(reason), count, percent_text(count, whole, decimals=1), bar(count / whole))
-        for reason, count in sorted(found.items(), key=lambda item: -item[1])[:20]
+        for reason, count in found.most_common(20)
     ]
-    seen = task.answers
     caption = (
         f"Finish reasons of {'all runs' if of_runs else 'the sample'}; "
         f"of {count_text(seen.sampled, 'answer')} read, {seen.empty:,} empty and {seen.different:,} different"

@@ -50,7 +50,7 @@ class RunTimeline:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """One run: `started` is in seconds since 1970; `problems` say what of its record cannot be used."""
+    """One run: `started` is in seconds since 1970; `problem` says what of its record cannot be used."""
 
     name: str
     task: str
@@ -59,7 +59,7 @@ class RecordedRun:
     host: str
     record: Mapping[str, Any]
     timeline: RunTimeline | None = None
-    problems: tuple[str, ...] = ()
+    problem: str = ""
     this_run: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -70,7 +70,7 @@ class RecordedRun:
     @property
     def shared(self) -> bool:
         """Whether it was one of several workers."""
-        return self.settings.get("shared_output", self.settings.get("shared")) is True
+        return self.settings.get("shared_output") is True
 
     @property
     def ended(self) -> bool:
@@ -107,8 +107,6 @@ def run_from(name: str, data: bytes) -> RecordedRun | str:
     if started.tzinfo is None:
         started = started.replace(tzinfo=timezone.utc)
     timeline, problem = timeline_from(record.get("timeline"))
-    if record.get("exit_code", 0) is None:
-        problem = ""  # a run writes its timeline at its end
     return RecordedRun(
         name=name,
         task=task,
@@ -117,7 +115,8 @@ def run_from(name: str, data: bytes) -> RecordedRun | str:
         host=text(record.get("host")) or text(record.get("worker")),
         record=record,
         timeline=timeline,
-        problems=(problem,) if problem else (),
+        # A run writes its timeline at its end.
+        problem="" if record.get("exit_code", 0) is None else problem,
         this_run=mapping(record.get("this_run")),
     )
 

@@ -22,11 +22,17 @@ import numpy as np
 import orjson
 
 from batchscore.errors import ErrorCode
-from batchscore.report.page.answers import Answer, AnswerStats, answer_of, answer_stats, answers_of
-from batchscore.report.page.enums import enum_counts
+from batchscore.report.page.answers import (
+    Answer,
+    AnswerStats,
+    answer_of,
+    answer_stats,
+    answers_of,
+    enum_counts,
+)
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, StoredPart
 from batchscore.report.page.runs import is_number, mapping, text
-from batchscore.report.page.vectors import Origin, VectorMap, map_of
+from batchscore.report.page.vectors import Floats, Origin, VectorMap, map_of
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.objects import StoredFile
@@ -63,10 +69,8 @@ WITHOUT_SAMPLE = Effort(records=0)
 
 
 def quickly(rows: int) -> Effort:
-    """Return the effort at the end of a run with this many scores.
-
-    The user should not wait then, and reading a score costs as much as making two or three.
-    """
+    """Return the effort at the end of a run with this many scores, when the user should not wait."""
+    # Reading a score costs as much as making two or three.
     return Effort(seconds=1.0, records=max(150, min(rows // 150, 1000)), parts=24, bytes=48 * 2**20)
 
 
@@ -102,7 +106,10 @@ def read_sample(
     columns = ("file", "row", "id", task, *(() if task == EMBEDDINGS.name else ("finish_reason", "usage")))
     read = 0
     for part, wanted in parts_to_read(files, effort):
-        size = bytes_for(part, wanted)
+        in_stripes = part.bytes > SMALL_BYTES and part.name.lower().endswith(".jsonl")
+        size = part.bytes
+        if in_stripes and wanted < part.rows:
+            size = min(size, (wanted + 2 * STRIPES) * (size // part.rows + 1))
         read += size
         if time.monotonic() >= until or (read > effort.bytes and read > size):
             return
@@ -111,8 +118,7 @@ def read_sample(
 
 def map_of_sample(records: Iterator[Mapping[str, Any]]) -> VectorMap | None:
     """Return the map of some vectors; `None` if there are none."""
-    vectors: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-    origins: list[Origin] = []
+    vectors, origins = list[Floats](), list[Origin]()
     for record in records:
         vector = vector_of(record.get(EMBEDDINGS.name))
         if vector is None or (vectors and len(vector) != len(vectors[0])):
@@ -122,7 +128,7 @@ def map_of_sample(records: Iterator[Mapping[str, Any]]) -> VectorMap | None:
     return map_of(np.stack(vectors), origins) if vectors else None
 
 
-def vector_of(value: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+def vector_of(value: Any) -> Floats | None:
     """Return a vector `(d,)` float32; `None` if it is not a vector."""
     try:
         vector = np.asarray(value, dtype=np.float32)
@@ -135,22 +141,13 @@ def answers_of_sample(
     records: Iterator[Mapping[str, Any]], task: str, schema: Any = None
 ) -> AnswerStats | None:
     """Return the statistics of some answers, which may match a schema; `None` if there are none."""
-    found: list[Answer] = []
-    values: list[Any] = []
+    found, values = list[Answer](), list[Any]()
     for record in records:
         value, reason = record.get(task), record.get("finish_reason")
         found.append(answer_of(value, reason, record.get("usage")))
         if schema is not None:
             values += [each for each in answers_of(value, reason) if each is not None]
     return answer_stats(found, enum_counts(values, schema)) if found else None
-
-
-def current_code(name: str) -> str:
-    """Return an error code by its name of today; records of earlier versions have others."""
-    try:
-        return ErrorCode(name).value
-    except ValueError:
-        return name or "unknown"
 
 
 def read_failures(folder: Place, files: Sequence[FileAccount], until: float) -> Failures:
@@ -166,7 +163,9 @@ def read_failures(folder: Place, files: Sequence[FileAccount], until: float) -> 
             break
         for record in records_of(folder, part, part.rows, ("file", "row", "id", "error")):
             error = mapping(record.get("error"))
-            code = current_code(text(error.get("code")))
+            code = text(error.get("code")) or "unknown"
+            with suppress(ValueError):
+                code = ErrorCode(code).value  # records of earlier versions have other names
             by_code[code] += 1
             shown = examples.setdefault(code, [])
             if len(shown) < MOST_EXAMPLES:
@@ -210,13 +209,6 @@ def records_of(
             yield from (record for record in records if isinstance(record, dict))
 
 
-def bytes_for(part: StoredPart, wanted: int) -> int:
-    """Return about how many bytes `records_of` reads."""
-    if part.bytes <= SMALL_BYTES or part.name.lower().endswith(".parquet") or wanted >= part.rows:
-        return part.bytes
-    return min(part.bytes, (wanted + 2 * STRIPES) * (part.bytes // part.rows + 1))
-
-
 def some_lines(place: Place, part: StoredPart, wanted: int) -> list[bytes]:
     """Return about `wanted` complete lines of a file, spread over it."""
     size = part.bytes
@@ -250,8 +242,16 @@ def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterat
         having = [name for name in columns if name in file.schema_arrow.names]
         rows = file.metadata.num_rows
         step = max(rows / max(wanted, 1), 1.0)
-        table = file.read(columns=having).take([int(number * step) for number in range(min(wanted, rows))])
-        cells = [
-            vectors_of(table[name]) if name == EMBEDDINGS.name else table[name].to_pylist() for name in having
-        ]
-        yield from (dict(zip(having, values, strict=True)) for values in zip(*cells, strict=True))
+        places = [int(number * step) for number in range(min(wanted, rows))]
+        start = 0
+        for group in range(file.num_row_groups):  # one at a time is in memory
+            end = start + file.metadata.row_group(group).num_rows
+            within = [place - start for place in places if start <= place < end]
+            start = end
+            if not within:
+                continue
+            table = file.read_row_group(group, columns=having).take(within)
+            cells = {name: table[name].to_pylist() for name in having if name != EMBEDDINGS.name}
+            if EMBEDDINGS.name in having:
+                cells[EMBEDDINGS.name] = vectors_of(table[EMBEDDINGS.name])
+            yield from (dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True))

@@ -8,22 +8,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from batchscore.errors import EXIT_MEANINGS, ExitCode, count_text, duration_text, name_settings
 from batchscore.report.advice import advice
-from batchscore.report.page.enums import EnumCounts
-from batchscore.report.page.markup import Html, bar, concat, details, element, name, table, visible
+from batchscore.report.page.answers import EnumCounts
+from batchscore.report.page.markup import Html, bar, concat, details, element, html, name, table, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import VectorMap
-from batchscore.report.words import (
-    code_text,
-    large_count_text,
-    moment_text,
-    money_text,
-    percent_text,
-)
+from batchscore.report.words import code_text, large_count_text, moment_text, money_text, percent_text
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_settings
 
@@ -42,56 +37,40 @@ UNITS = {
     "quota_share": "of the quota",
     "batch_size": "rows per request",
     "max_concurrency": "requests",
-    "timeout": "seconds",
-    "max_outage": "seconds",
+    **dict.fromkeys(("timeout", "max_outage"), "seconds"),
     "max_row_bytes": "bytes",
     "max_tokens": "tokens per answer",
-    "price_in": "per million tokens",
-    "price_out": "per million tokens",
+    **dict.fromkeys(("price_in", "price_out"), "per million tokens"),
 }
 
 #: A code with more rows is folded at first.
 MOST_UNFOLDED = 10
 
-STATES = {
-    "complete": "complete",
-    "partial": "not read completely",
-    "unreadable": "cannot be read",
-    "not_started": "not started",
-}
+#: States of files whose names do not say enough.
+STATES = {"partial": "not read completely", "unreadable": "cannot be read"}
 
 
 def failures(failed: Failures) -> Html:
     """Return the failed rows by error code, with advice and examples for each."""
     if not failed.total:
         return element("p", "No row failed.", class_="note")
-    bounded = (
-        ""
-        if failed.read >= failed.total
-        else f" The first {failed.read:,} of {failed.total:,} error records were read."
-    )
-    blocks = [
-        details(
-            f"{code_text(code)}: {count_text(count, 'row')}",
-            concat(
-                [
-                    element("p", name_settings(advice(code, in_full=True), as_flag)),
-                    rows_failed(code, failed.examples.get(code, []), count),
-                ]
-            ),
-            is_open=place == 0 and count <= MOST_UNFOLDED,
-        )
-        for place, (code, count) in enumerate(sorted(failed.by_code.items(), key=lambda item: -item[1]))
-    ]
-    note = element("p", f"Messages are from batchscore and quote no input.{bounded}", class_="note")
-    return concat([note, *blocks])
+    note = "Messages are from batchscore and quote no input."
+    if failed.read < failed.total:
+        note += f" The first {failed.read:,} of {failed.total:,} error records were read."
+    blocks = [element("p", note, class_="note")]
+    for code, count in Counter(failed.by_code).most_common():
+        what = element("p", name_settings(advice(code, in_full=True), as_flag))
+        listed = rows_failed(code, failed.examples.get(code, []), count)
+        is_open = len(blocks) == 1 and count <= MOST_UNFOLDED
+        title = f"{code_text(code)}: {count_text(count, 'row')}"
+        blocks.append(details(title, concat([what, listed]), is_open=is_open))
+    return concat(blocks)
 
 
 def rows_failed(code: str, examples: Sequence[FailedRow], count: int) -> Html:
     """Return some rows with one error code."""
     rows = [
-        (name(each.file), each.row, name(each.id), each.message, each.status, each.attempts)
-        for each in examples
+        (name(one.file), one.row, name(one.id), one.message, one.status, one.attempts) for one in examples
     ]
     caption = f"{code_text(code).capitalize()}: {len(rows):,} of {count_text(count, 'row')}"
     return table(caption, "file, row:n, id, message:l, HTTP status:n, attempts:n", rows)
@@ -105,27 +84,26 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     rows = [
         (
             name(each.file),
-            f"{state_of(each)}: {visible(name_settings(each.problem, as_flag))}"
-            if each.problem
-            else element("span", state_of(each), class_="once"),
+            state_of(each),
             *(each.rows, each.ok, each.failed, each.empty, each.not_reached, each.tokens_billed),
             percent_text(each.tokens_kept, each.tokens_billed, decimals=1) if each.tokens_billed else None,
         )
         for each in ordered[:MOST_FILES]
     ]
-    columns = (
-        "file, state, rows:n, scored:n, failed:n, empty:n, remaining:n, tokens billed:n, kept in records:n"
-    )
+    counted = "rows:n, scored:n, failed:n, empty:n, remaining:n, tokens billed:n, kept in records:n"
     left_out = len(accounts) - MOST_FILES
     caption = f"{count_text(len(accounts), 'file')}, those with problems first"
     caption += f"; {left_out:,} more files are in manifest/" if left_out > 0 else ""
     caption += f"; {count_text(unread, 'file')} left out for lack of time" if unread else ""
-    return table(caption, columns, rows)
+    return table(caption, f"file, state, {counted}", rows)
 
 
-def state_of(file: FileAccount) -> str:
-    """Return a file's state in words."""
-    return STATES.get(file.state, code_text(file.state))
+def state_of(file: FileAccount) -> Html:
+    """Return a file's state in words, and its problem if it has one."""
+    state = STATES.get(file.state, code_text(file.state))
+    if file.problem:
+        return Html(html(f"{state}: {name_settings(file.problem, as_flag)}"))
+    return element("span", state, class_="once")
 
 
 def runs_table(runs: Sequence[RecordedRun]) -> Html:
@@ -166,11 +144,8 @@ def result_text(run: RecordedRun) -> str | None:
 
 def readings(runs: Sequence[RecordedRun]) -> Html:
     """Return how the last run read its files, and which columns it sent."""
-    rows = [
-        (name(text(each.get("files"))), name(text(each.get("how"))))
-        for run in runs[-1:]
-        for each in items(run.record.get("read_as"))
-    ][:MOST_READINGS]
+    read = items(runs[-1].record.get("read_as")) if runs else []
+    rows = [(name(text(each.get("files"))), name(text(each.get("how")))) for each in read[:MOST_READINGS]]
     return table("How the last run read its files, and which columns it sent", "files, how:l", rows)
 
 
@@ -184,18 +159,12 @@ def settings(task: TaskData) -> Html:
         for key, value in shown_settings(run.settings).items()
         if value not in (None, "", [], {}, False)
     ]
-    endpoints = [
-        (
-            name(text(each.get("name"))),
-            name(str(each.get("url", ""))),
-            text(each.get("auth")),
-            *(
-                large_count_text(number(each, kind)) if is_number(each.get(kind)) else "not set"
-                for kind in ("rpm", "tpm")
-            ),
-        )
-        for each in items(run.record.get("endpoints"))
-    ]
+    endpoints = []
+    for each in items(run.record.get("endpoints")):
+        limits = (each.get(kind) for kind in ("rpm", "tpm"))
+        shown = [large_count_text(limit) if is_number(limit) else "not set" for limit in limits]
+        label, url = name(text(each.get("name"))), name(str(each.get("url", "")))
+        endpoints.append((label, url, text(each.get("auth")), *shown))
     versions = [(key, text(value)) for key, value in mapping(run.record.get("versions")).items()]
     columns = "endpoint, URL, authentication, requests per minute:n, tokens per minute:n"
     parts = [
@@ -228,16 +197,14 @@ def notices(runs: Sequence[RecordedRun]) -> Html:
     return details(f"{count_text(len(rows), 'notice')} during the runs", shown) if rows else shown
 
 
-def enums(found: Sequence[EnumCounts]) -> Html:
+def enums(found: EnumCounts) -> Html:
     """Return the values of the answers' enum fields, and how often they occur."""
     rows: list[Any] = []
-    for each in found:
-        whole = sum(each.counts.values()) or 1
-        shown = each.field
-        for value, count in each.counts.items():
+    for shown, counted in found.items():
+        whole, heads = sum(counted.values()) or 1, chain([shown], repeat(""))
+        for head, (value, count) in zip(heads, counted.items(), strict=False):
             share = percent_text(count, whole, decimals=1)
-            rows.append((name(shown), name(value), count, share, bar(count / whole)))
-            shown = ""
+            rows.append((name(head), name(value), count, share, bar(count / whole)))
     if not rows:
         return Html("")
     caption = "Values of the enum fields in the answers read"
@@ -276,11 +243,8 @@ def deployments(runs: Sequence[RecordedRun]) -> Html:
         )
         for label, sums in totals.items()
     ]
-    columns = (
-        "deployment, requests:n, tokens:n, mean latency:n, 429s:n, other failures:n, paused:n, down:n, "
-        "at the end:o"
-    )
-    return table("Deployments, in all runs", columns, rows)
+    counted = "requests:n, tokens:n, mean latency:n, 429s:n, other failures:n, paused:n, down:n"
+    return table("Deployments, in all runs", f"deployment, {counted}, at the end:o", rows)
 
 
 def state_text(deployment: Mapping[str, Any]) -> str:
@@ -307,11 +271,8 @@ def retries(runs: Sequence[RecordedRun]) -> Html:
     if not causes:
         words = "No request failed." if runs else "No record of a run could be read."
         return element("p", words, class_="note")
-    most = max(causes.values())
-    rows = [
-        (code_text(cause), status, count, bar(count / most))
-        for (cause, status), count in causes.most_common(MOST_CAUSES)
-    ]
+    listed = causes.most_common(MOST_CAUSES)
+    rows = [(code_text(cause), status, n, bar(n / listed[0][1])) for (cause, status), n in listed]
     columns = "cause, HTTP status:n, requests:n, "
     return table("Requests that were retried or failed, by cause", columns, rows)
 

@@ -123,13 +123,14 @@ def time_axis(runs: Sequence[RecordedRun]) -> TimeAxis | None:
     of_all = np.array(list(limits.values())).reshape(-1, len(LIMITS), len(starts))
     totals = np.where(np.isnan(of_all).all(axis=0), np.nan, np.nansum(of_all, axis=0))
     clock = "elapsed" if len(timed) == 1 else "UTC"
+    times = starts - starts[0] if clock == "elapsed" else starts
     return TimeAxis(
         seconds=seconds,
         sums=dict(zip(SUMS, sums, strict=True)),
         limits=dict(zip(LIMITS, totals, strict=True)),
         steps=steps,
-        labels=labels_of(starts - starts[0] if clock == "elapsed" else starts, clock),
-        ticks=ticks_of(starts - starts[0] if clock == "elapsed" else starts, seconds, clock),
+        labels=labels_of(times, clock),
+        ticks=ticks_of(times, seconds, clock),
         clock=clock,
         gaps=len(busy) - 1,
     )

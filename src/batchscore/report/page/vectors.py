@@ -82,7 +82,6 @@ def map_of(vectors: Floats, origins: Sequence[Origin]) -> VectorMap:
     unit = (kept / norms[:, None]).astype(np.float32)
     near, involved, examples = near_pairs(unit, rows)
     places, explained = principal(kept)
-    equal = len(kept) > 1 and bool((kept == kept[0]).all())
     return VectorMap(
         origins=rows,
         places=places,
@@ -96,7 +95,7 @@ def map_of(vectors: Floats, origins: Sequence[Origin]) -> VectorMap:
         examples=examples,
         lengths=(float(norms.min()), float(np.median(norms)), float(norms.max())) if len(kept) else None,
         alike=mean_cosine(unit),
-        all_equal=equal,
+        all_equal=len(kept) > 1 and bool((kept == kept[0]).all()),
     )
 
 
@@ -142,16 +141,12 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     basis = np.random.default_rng(0).standard_normal((centred.shape[1], width)).astype(np.float32)
     for _ in range(_ROUNDS):
         basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
-    scores = (centred @ basis).astype(np.float64)
-    # With so few columns the products give the same as a full decomposition.
-    variances, turn = np.linalg.eigh(scores.T @ scores)
-    order = np.argsort(-variances)[:2]
-    places = scores @ turn[:, order]
+    left, sizes, _ = np.linalg.svd((centred @ basis).astype(np.float64), full_matrices=False)
+    # One component has no second one.
+    places = np.pad(left * sizes, ((0, 0), (0, 1)))[:, :2]
     # The sign of an axis is arbitrary; the largest score is made positive, so that it is the same everywhere.
-    places *= np.sign(places[np.abs(places).argmax(axis=0), np.arange(places.shape[1])])
-    if places.shape[1] < 2:
-        places = np.column_stack([places[:, 0], np.zeros(len(places))])
-    shares = [max(float(variances[place]), 0.0) / total for place in order] + [0.0]
+    places *= np.where(places[np.abs(places).argmax(axis=0), [0, 1]] < 0, -1, 1)
+    shares = [*(float(size) ** 2 / total for size in sizes), 0.0]
     most = float(np.finfo(np.float32).max)
     return np.clip(places * scale, -most, most).astype(np.float32), (shares[0], shares[1])
 
@@ -179,14 +174,13 @@ def findings(vectors: VectorMap) -> list[tuple[str, str]]:
         problems.append(f"{vectors.odd:,} {of} have numbers that are not finite.")
     if vectors.zero:
         problems.append(f"{vectors.zero:,} {of} are zero: their similarity to others is undefined.")
+    mapped, alike = len(vectors.origins), vectors.alike or 0.0
     if vectors.all_equal:
         problems.append("All vectors are the same. Check which text was sent.")
-    elif vectors.alike is not None and vectors.alike > COLLAPSED and len(vectors.origins) > 20:
-        problems.append(
-            f"The vectors hardly differ (mean cosine {vectors.alike:.3f}). Check which text was sent."
-        )
-    if not vectors.all_equal and vectors.rows_in_pairs > 0.2 * max(len(vectors.origins), 5):
-        share = percent_text(vectors.rows_in_pairs, len(vectors.origins), decimals=1)
+    elif alike > COLLAPSED and mapped > 20:
+        problems.append(f"The vectors hardly differ (mean cosine {alike:.3f}). Check which text was sent.")
+    if not vectors.all_equal and vectors.rows_in_pairs > 0.2 * max(mapped, 5):
+        share = percent_text(vectors.rows_in_pairs, mapped, decimals=1)
         problems.append(f"{share} {of} have a near duplicate (cosine above {NEAR}).")
     if problems:
         return [("look", problem) for problem in problems]

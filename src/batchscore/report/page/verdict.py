@@ -69,9 +69,8 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     )
     step = next_step(state)
     failed = f"{count_text(rows.failed, 'row')} failed"
-    scored = scored_text(rows)
-    if not task.files and not task.runs:
-        return TaskVerdict("bad", "There is nothing here yet", "", None)
+    scored = f"{rows.ok:,} of {count_text(rows.rows, 'row')} scored"
+    scored += f"; {rows.empty:,} empty" if rows.empty else ""
     if state.stopped:
         title = f"Incomplete: {count_text(rows.ok, 'row')} scored so far" if rows.ok else "No row was scored"
         title = title if unfinished or ended else f"The last run did not end; {scored}"
@@ -95,14 +94,6 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         title = f"Nothing to score: {count_text(rows.rows, 'row')}, none with text"
         return TaskVerdict("look", title, "", step)
     return TaskVerdict("good", f"Complete: {scored}", "", step)
-
-
-def scored_text(rows: FileTotals) -> str:
-    """Return how many rows have a score."""
-    if rows.rows == rows.ok:
-        return f"{rows.rows:,} of {count_text(rows.rows, 'row')} scored"
-    empty = f"; {rows.empty:,} empty" if rows.empty else ""
-    return f"{rows.ok:,} of {count_text(rows.rows, 'row')} scored{empty}"
 
 
 def words_of(command: object) -> list[str]:

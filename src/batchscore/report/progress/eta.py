@@ -79,11 +79,9 @@ def remaining_work(expected: Expected, done: WorkDone) -> Remaining | None:
         bytes_left = expected.prompt_bytes * (1 - done.known / expected.rows) - done.prompt_bytes
         if expected.prompt_bytes and done.prompt_bytes and bytes_left >= 0:
             prompt_tokens = bytes_left * done.prompt_tokens / done.prompt_bytes
-    answers = (
-        rows * (done.tokens - done.prompt_tokens) / max(done.rows, 1)
-        if done.answer_tokens is None
-        else requests * done.answer_tokens
-    )
+    answers = rows * (done.tokens - done.prompt_tokens) / max(done.rows, 1)
+    if done.answer_tokens is not None:
+        answers = requests * done.answer_tokens
     return Remaining(rows, requests, prompt_tokens + answers)
 
 
@@ -92,11 +90,9 @@ def seconds_at_limits(left: Remaining, deployments: Sequence[DeploymentState]) -
     tokens = left.tokens / left.requests if left.requests else 0.0
     requests_a_minute = 0.0
     for each in deployments:
-        if each.state != "up":
-            continue
-        by_tokens = math.inf if each.tpm is None or not tokens else each.tpm / tokens
-        by_requests = math.inf if each.rpm is None else each.rpm
-        requests_a_minute += min(by_tokens, by_requests)
+        if each.state == "up":
+            by_tokens = math.inf if each.tpm is None or not tokens else each.tpm / tokens
+            requests_a_minute += min(by_tokens, math.inf if each.rpm is None else each.rpm)
     if not requests_a_minute or requests_a_minute == math.inf:
         return None
     return left.requests / requests_a_minute * 60
@@ -104,8 +100,8 @@ def seconds_at_limits(left: Remaining, deployments: Sequence[DeploymentState]) -
 
 def tokens_bind(left: Remaining, deployments: Sequence[DeploymentState]) -> bool:
     """Whether the token limits are tighter than the request limits."""
-    tpm = sum(each.tpm or 0.0 for each in deployments if each.state == "up")
-    rpm = sum(each.rpm or 0.0 for each in deployments if each.state == "up")
+    usable = [each for each in deployments if each.state == "up"]
+    tpm, rpm = sum(each.tpm or 0.0 for each in usable), sum(each.rpm or 0.0 for each in usable)
     return tpm > 0 and (not rpm or left.tokens / tpm > left.requests / rpm)
 
 
@@ -136,7 +132,10 @@ class Forecast:
         decay = math.exp(-passed / memory)
         self.rows = self.rows * decay + done.rows - before.rows
         self.tokens = self.tokens * decay + done.tokens - before.tokens
-        stalled = is_stalled(deployments)
+        # No request can be sent at the moment because of the service.
+        stalled = bool(deployments) and all(
+            each.state != "up" or each.paused_seconds > SHORT_PAUSE_SECONDS for each in deployments
+        )
         self.stalls += stalled and not self.stalled
         self.stalled = stalled
         self.seconds = self.seconds * decay + (0.0 if stalled else passed)
@@ -164,10 +163,8 @@ class Forecast:
         trust = limited * TRUSTED_AFTER_SECONDS / (TRUSTED_AFTER_SECONDS + self.seconds)
         likely = trust * (by_limits + paused) + (1 - trust) * observed
         # The less is known, the wider the range.
-        return Eta(
-            likely - trust * max(0.0, likely - by_limits - paused),
-            likely + trust * max(0.0, observed - likely),
-        )
+        low = likely - trust * max(0.0, likely - by_limits - paused)
+        return Eta(low, likely + trust * max(0.0, observed - likely))
 
     def observed(self, left: Remaining, deployments: Sequence[DeploymentState]) -> float | None:
         """Return how long the rest takes at the observed throughput; `None` if there is none yet."""
@@ -179,10 +176,3 @@ class Forecast:
             return None
         again = (self.stalls - 1) / self.stalls if self.stalls else 0.0
         return work / speed * (self.seconds + again * self.stalled_seconds)
-
-
-def is_stalled(deployments: Sequence[DeploymentState]) -> bool:
-    """Whether no request can be sent at the moment because of the service."""
-    return bool(deployments) and all(
-        each.state != "up" or each.paused_seconds > SHORT_PAUSE_SECONDS for each in deployments
-    )

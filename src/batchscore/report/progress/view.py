@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
 from batchscore.report.progress.eta import Eta, Forecast, WorkDone, remaining_work
 from batchscore.report.tally import Statistics, Tally
@@ -65,17 +65,11 @@ class RateWindow:
 
     def per_minute(self, now: float) -> Totals | None:
         """Return the rates per minute in the window up to `now`; `None` if it is too short."""
-        if not self.stored:
-            return None
-        since, then = self.stored[0]
+        since, then = self.stored[0] if self.stored else (now, self.latest)
         if now - since < LEAST_SECONDS:
             return None
-        scale = 60 / (now - since)
-        return Totals(
-            (self.latest.rows - then.rows) * scale,
-            (self.latest.requests - then.requests) * scale,
-            (self.latest.tokens - then.tokens) * scale,
-        )
+        pairs = zip(astuple(self.latest), astuple(then), strict=True)
+        return Totals(*((latest - first) * 60 / (now - since) for latest, first in pairs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +98,9 @@ class View:
 
     def later(self, now: float) -> View:
         """Return the same facts for a later moment, without those of a stale pulse."""
+        later = replace(self, at=now, seconds=self.seconds + now - self.at)
         stale = self.pulse is not None and now - self.pulsed_at >= STALE_SECONDS
-        seconds = self.seconds + now - self.at
-        if stale:
-            return replace(self, at=now, seconds=seconds, pulse=None, eta=None, per_minute=None)
-        return replace(self, at=now, seconds=seconds)
+        return replace(later, pulse=None, eta=None, per_minute=None) if stale else later
 
     @property
     def rows(self) -> int:
@@ -168,19 +160,15 @@ class Watch:
                 )
         elif isinstance(event, Heartbeat):
             self.pulse, self.pulsed_at = event, time.monotonic()
-            self.observe(self.pulsed_at, event)
+            done = self.done()
+            self.rates.add(self.pulsed_at, Totals(done.rows, self.tally.requests, done.tokens))
+            self.forecast.observe(self.pulsed_at, done, event.deployments)
         elif isinstance(event, FileOpened):
             self.open_files.add(event.file)
         elif isinstance(event, FileFinished):
             self.open_files.discard(event.file)
         elif isinstance(event, Expected):
             self.expected = event
-
-    def observe(self, now: float, pulse: Heartbeat) -> None:
-        """Add the totals at the time of a pulse to rates and forecast."""
-        done = self.done()
-        self.rates.add(now, Totals(done.rows, self.tally.requests, done.tokens))
-        self.forecast.observe(now, done, pulse.deployments)
 
     def done(self) -> WorkDone:
         """Return what is done so far, with tokens counted as a service counts them against its limits."""
@@ -202,14 +190,14 @@ class Watch:
         statistics, expected = self.tally.statistics(), self.expected
         pulse = self.pulse if now - self.pulsed_at < STALE_SECONDS else None
         deployments = () if pulse is None else pulse.deployments
-        rows = statistics.rows + statistics.known
-        known_total = expected is not None and expected.rows >= rows
-        left = remaining_work(expected, self.done()) if expected is not None and known_total else None
+        if expected is not None and expected.rows < statistics.rows + statistics.known:
+            expected = None
+        left = None if expected is None else remaining_work(expected, self.done())
         return View(
             at=now,
             seconds=now - self.started,
             statistics=statistics,
-            total=expected.rows if expected is not None and known_total else None,
+            total=None if expected is None else expected.rows,
             exact=expected is not None and expected.exact,
             per_minute=self.rates.per_minute(now),
             rpm=total_limit([each.rpm for each in deployments]),

@@ -33,14 +33,11 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
-_DATABASE = (
-    "sqlalchemy",
-    "a database store needs all of MLflow (pip install mlflow), and only mlflow-skinny is installed",
-)
 #: For each kind of store, a module that it needs, and what to say without it.
+_DATABASE = "a database store needs all of MLflow (pip install mlflow), and only mlflow-skinny is installed"
 NEEDED = {
     "azureml": ("azureml.mlflow", "Azure ML needs the package azureml-mlflow, which is not installed"),
-    **dict.fromkeys(("sqlite", "postgresql", "mysql", "mssql"), _DATABASE),
+    **dict.fromkeys(("sqlite", "postgresql", "mysql", "mssql"), ("sqlalchemy", _DATABASE)),
 }
 
 #: Points stored while the server cannot be reached, and how many are sent per call (Azure ML's limit is 250).
@@ -218,10 +215,9 @@ def is_local(uri: str) -> bool:
 
 def is_installed(module: str) -> bool:
     """Whether a module can be imported."""
-    try:
+    with suppress(ModuleNotFoundError):
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+    return False
 
 
 def error_text(error: BaseException) -> str:

@@ -62,16 +62,12 @@ def text_of(value: Any, longest: int = LONGEST_PARAM) -> str:
 
 def totals(now: Statistics, cost: float | None) -> dict[str, float]:
     """Return the totals of a run so far."""
-    found = {
-        "rows_ok": now.ok,
-        "rows_failed": now.failed,
-        "rows_empty": now.empty,
-        "requests": now.requests,
-        "requests_retried": sum(now.retried.values()),
-        "requests_rate_limited": now.retried.get("rate_limited", 0),
-        "prompt_tokens": now.prompt_tokens,
-        "completion_tokens": now.completion_tokens,
-        "tokens_kept": now.tokens_kept,
+    names = ("requests", "prompt_tokens", "completion_tokens", "tokens_kept")
+    found: dict[str, float] = {name: getattr(now, name) for name in names}
+    found |= {f"rows_{name}": getattr(now, name) for name in ("ok", "failed", "empty")}
+    found |= {
+        "requests_retried": now.retried.total(),
+        "requests_rate_limited": now.retried["rate_limited"],
     }
     return found | ({} if cost is None else {"cost": cost})
 
@@ -111,7 +107,6 @@ def growth(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, f
 
 def counts_by_code(now: Statistics) -> dict[str, float]:
     """Return the failed rows by error code, and the answers by finish reason."""
-    found = {f"errors.{code}": float(count) for code, count in now.errors.items()}
-    return found | {
-        fit_name(f"finish_reason.{reason}"): float(count) for reason, count in now.finish_reasons.items()
-    }
+    errors = {f"errors.{code}": float(count) for code, count in now.errors.items()}
+    reasons = now.finish_reasons.items()
+    return errors | {fit_name(f"finish_reason.{reason}"): float(count) for reason, count in reasons}

@@ -99,7 +99,7 @@ class TrackingRun:
 
     @property
     def listener(self) -> Listen:
-        """The listener for a run; without tracking it is the original one."""
+        """The listener for a run, which passes events on; without tracking it is the original one."""
         return self.listen if self.target is None and self.process is None else self.pass_on
 
     def pass_on(self, event: Event) -> None:
@@ -133,8 +133,8 @@ class TrackingRun:
             if target is None:
                 return
             process = TrackingProcess(self.environ)
-            settings = {each.name: getattr(self.settings, each.name) for each in fields(self.settings)}
-            del settings["track"]
+            names = [each.name for each in fields(self.settings) if each.name != "track"]
+            settings = {name: getattr(self.settings, name) for name in names}
             tags = {
                 "batchscore.version": VERSION,
                 "batchscore.task": self.settings.task,
@@ -153,15 +153,14 @@ class TrackingRun:
         """
         now = time.monotonic()
         age, since = now - self.started, now - self.last
-        statistics = self.tally.statistics()
-        found = totals(statistics, self.settings.cost(statistics.prompt_tokens, statistics.completion_tokens))
+        tally = self.tally
+        found = totals(tally, self.settings.cost(tally.prompt_tokens, tally.completion_tokens))
         if self.settings.shared_output:
             figures = growth(found, self.before)
         else:
-            figures = found | {"rows_known": statistics.known, "files_finished": statistics.files_finished}
+            figures = found | {"rows_known": tally.known, "files_finished": tally.files_finished}
             figures |= rates(found, self.before, since, self.deployments)
-            if more is not None:
-                figures |= {**more, **counts_by_code(statistics)}
+            figures |= {} if more is None else {**more, **counts_by_code(tally)}
         self.before, self.last, self.next = found, now, now + seconds_to_next(age)
         return [(name, float(value), int(time.time() * 1000), int(age)) for name, value in figures.items()]
 
@@ -215,10 +214,9 @@ class TrackingRun:
         if len(outcome.files) <= MOST_MANIFESTS:
             below = f"batchscore/manifest/{layout.task}"
             places += [(layout.manifest(file.file), below) for file in outcome.files]
+        temporary = tempfile.TemporaryDirectory(prefix="batchscore-tracking-", ignore_cleanup_errors=True)
         try:
-            with tempfile.TemporaryDirectory(
-                prefix="batchscore-tracking-", ignore_cleanup_errors=True
-            ) as folder:
+            with temporary as folder:
                 self.end(*end, self.local_files(outcome.files, places, Path(folder)))
         except (Exception, KeyboardInterrupt) as error:
             self.report_failure(error)

@@ -45,7 +45,7 @@ async def receive_upload(request: web.Request, folder: Path, surface: Surface) -
             if not isinstance(part, BodyPartReader):
                 return refused(surface, "Nested multipart bodies are not supported.")
             if part.name != "file":
-                text = (await part.read(decode=True)).decode("utf-8", "replace")[:_LONGEST_FIELD]
+                text = (await part.read_chunk(_LONGEST_FIELD)).decode("utf-8", "replace")
                 fields[part.name or ""] = shown[part.name or ""] = text
                 continue
             name, part_type = part.filename or "", part.headers.get("content-type")
