@@ -35,5 +35,5 @@ def kill_at(moment: int) -> None:
 if __name__ == "__main__":
     endpoint, key, moment = sys.argv[1:]
     kill_at(int(moment))
-    result = BatchRun(endpoint, key)(rows_per_part=10, batch_tokens=2400)
+    result = BatchRun(endpoint, key)(rows_per_part=30, batch_tokens=2400)
     sys.exit(int(result.exit_code))

@@ -20,6 +20,9 @@ from simulated import Project
 pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.crash, pytest.mark.timeout(1200)]
 
 ROWS = 45
+
+#: Each test kills at every so many changes, so that several can share the work.
+EVERY = 6
 HERE = Path(__file__).parent
 SCRIPT = HERE / "killed_run.py"
 
@@ -39,11 +42,12 @@ def check_whole(project: Project, moment: object) -> None:
     assert not list(Path("out/.batchscore/batches").rglob("*.json")), moment
 
 
-def test_a_kill_at_any_change_of_the_output_costs_nothing(simulator: Running) -> None:
+@pytest.mark.parametrize("first", range(1, EVERY + 1))
+def test_a_kill_at_any_change_of_the_output_costs_nothing(simulator: Running, first: int) -> None:
     write_rows(ROWS)
-    moment, killed = 0, True
+    moment, killed = first - EVERY, True
     while killed:
-        moment += 1
+        moment += EVERY
         project = Project(simulator.endpoint, simulator.key, f"kill-{moment}")
         project.end_at_once()
         with start_run(simulator, project.key, moment) as process:
@@ -53,7 +57,7 @@ def test_a_kill_at_any_change_of_the_output_costs_nothing(simulator: Running) ->
         check_whole(project, moment)
         project.reset()
         shutil.rmtree("out")
-    assert moment > 30
+    assert moment > 20
 
 
 CALLS: list[tuple[str, int, dict[str, Any]]] = [

@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchscore.batch.custom_id import custom_id, new_key, probe_id
-from batchscore.batch.cut import Size, is_full, too_large
+from batchscore.batch.cut import CANARY_ROWS, Size, is_full, too_large
 from batchscore.batch.scratch import PromptFile, Scratch
 from batchscore.output.submitted import Chunk, Chunks
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt, RowError
-
-#: Rows of the first chunk of an output, which shows whether the service takes such requests.
-CANARY_ROWS = 20
 
 #: Our estimate of tokens may be low, and the service counts what it adds.
 TOKENS_MARGIN = 1.1

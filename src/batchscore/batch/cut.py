@@ -1,18 +1,62 @@
-"""Where does one chunk end and the next begin?
+"""Where does one chunk end and the next begin, and how many are there?
 
-A chunk is cut by the first limit that its next row would exceed. It knows sizes, not rows or services.
+A chunk is cut by the first limit that its next row would exceed. It knows sizes, not rows or calls.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import ceil, inf
+from typing import Any, Protocol
 
 from batchscore.errors import ErrorCode
+from batchscore.provider.traits import Traits
 from batchscore.rows import RowError
+from batchscore.task import Task
 
 #: Bytes of results in one file: services close the connection of larger downloads (openai-python 2959, seen
 #: 2026-11).
 MOST_OUTPUT_BYTES = 100_000_000
+
+
+#: Part of the token budget that one chunk may use, so that several run at once.
+PART_OF_BUDGET = 4
+
+#: Predicted bytes of an answer: around it, of a vector of unknown length, and of a text without a limit.
+AROUND_BYTES, VECTOR_BYTES, TEXT_BYTES = 1500, 16_400, 4000
+
+#: Bytes of a line besides the prompt and the parameters.
+LINE_BYTES = 150
+
+#: Rows of the first chunk of an output, which shows whether the service takes such requests.
+CANARY_ROWS = 20
+
+
+class AnswerSettings(Protocol):
+    """What the settings say of the size of answers."""
+
+    @property
+    def api_params(self) -> Mapping[str, Any]:
+        """The parameters of each request."""
+
+    @property
+    def answer_tokens(self) -> float | None:
+        """The most tokens of an answer, `None` without a limit."""
+
+    @property
+    def answers_per_row(self) -> int:
+        """The number of answers per row."""
+
+
+def predicted_bytes(settings: AnswerSettings, task: Task) -> int:
+    """Return about how many bytes of results a row has."""
+    if task.answer == "vector":
+        length = settings.api_params.get("dimensions")
+        return AROUND_BYTES + (length * 16 // 3 if isinstance(length, int) else VECTOR_BYTES)
+    tokens = settings.answer_tokens
+    text = TEXT_BYTES if tokens is None else min(TEXT_BYTES, round(tokens * 8))
+    return AROUND_BYTES + text * settings.answers_per_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +105,15 @@ def too_large(row: Size, limits: Size) -> RowError | None:
         return None
     text = f"The row has {row.bytes:,} bytes, and a file of batch requests at most {limits.bytes:,}."
     return RowError(ErrorCode.INPUT_TOO_LONG, text)
+
+
+def limits_of(traits: Traits, batch_tokens: int | None) -> Size:
+    """Return the limits of one chunk; `batch_tokens` may be in all chunks at once."""
+    tokens = inf if batch_tokens is None else batch_tokens / PART_OF_BUDGET
+    return Size(traits.most_lines, traits.most_bytes, tokens, traits.most_inputs, MOST_OUTPUT_BYTES)
+
+
+def chunks_of(rows: Size, limits: Size) -> int:
+    """Return about how many chunks rows of this total size fill."""
+    parts = [getattr(rows, each.name) / getattr(limits, each.name) for each in fields(rows)]
+    return ceil(max(parts)) if rows.lines else 0

@@ -50,7 +50,6 @@ class BatchEngine:
     stop: asyncio.Event
     drain_seconds: float
     note_service: Callable[[bool], None] = lambda _: None
-    works: dict[str, ChunkWork] = field(default_factory=dict)
     tasks: dict[asyncio.Task[Ended | None], ChunkWork] = field(default_factory=dict)
     taken_over: list[ChunkWork] = field(default_factory=list)
     rows_open: OpenRows = field(default_factory=lambda: OpenRows.of([]))

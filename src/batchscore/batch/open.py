@@ -16,7 +16,7 @@ import orjson
 from batchscore.batch.budget import Purse, TokenBudget
 from batchscore.batch.build import Builder
 from batchscore.batch.custom_id import identity_of
-from batchscore.batch.cut import MOST_OUTPUT_BYTES, Size
+from batchscore.batch.cut import limits_of, predicted_bytes
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
@@ -40,12 +40,8 @@ DRAIN_SECONDS = 20.0
 #: Seconds after which a file is not removed at the service: it expires there.
 PATIENCE_SECONDS = 30.0
 
-#: Part of the token budget that one chunk may use, so that several run at once.
-PART_OF_BUDGET = 4
-
-#: Predicted bytes of an answer: around it, of a vector of unknown length, and of a text without a limit.
+#: What is reserved for an answer without a limit.
 LONG_ANSWER_TOKENS = 1000
-AROUND_BYTES, VECTOR_BYTES, TEXT_BYTES = 1500, 16_400, 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +70,6 @@ def check_batch(settings: BatchSettings, endpoints: Sequence[Endpoint]) -> Trait
             f"out to score {task.name} live."
         )
     return traits
-
-
-def predicted_bytes(settings: BatchSettings) -> int:
-    """Return about how many bytes of results a row has."""
-    if settings.task.answer == "vector":
-        length = settings.api_params.get("dimensions")
-        return AROUND_BYTES + (length * 16 // 3 if isinstance(length, int) else VECTOR_BYTES)
-    tokens = settings.answer_tokens
-    text = TEXT_BYTES if tokens is None else min(TEXT_BYTES, round(tokens * 8))
-    return AROUND_BYTES + text * settings.answers_per_row
 
 
 def answer_tokens_of(settings: BatchSettings) -> float:
@@ -186,15 +172,9 @@ async def open_batch_engine(
             form=form,
             probe=task.probe,
             url=f"{traits.line_path}/{task.path}",
-            limits=Size(
-                traits.most_lines,
-                traits.most_bytes,
-                limit / PART_OF_BUDGET,
-                traits.most_inputs,
-                MOST_OUTPUT_BYTES,
-            ),
+            limits=limits_of(traits, settings.batch_tokens),
             estimator=Estimator(),
-            output_bytes=predicted_bytes(settings),
+            output_bytes=predicted_bytes(settings, task),
             needs_canary=not proven.is_set(),
         )
         yield BatchEngine(
