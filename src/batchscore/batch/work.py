@@ -160,20 +160,14 @@ def reserve(desk: Desk, work: ChunkWork) -> None:
 
 
 async def upload(desk: Desk, work: ChunkWork) -> None:
-    """Upload a chunk's file. One that is lost costs nothing."""
+    """Upload a chunk's file."""
     assert work.upload is not None
     expiry = desk.traits.expiry_seconds
     seconds = None if expiry is None else expiry[1]
     name = f"batchscore-{work.chunk.key}.jsonl"
-    while True:
-        try:
-            file = await files.upload(
-                desk.plane, work.upload, name, purpose=desk.traits.purpose, expires_seconds=seconds
-            )
-            break
-        except Unknown:
-            # It may be there, and is not needed: nothing finds it before it expires.
-            await desk.sleep(desk.waits.file)
+    file = await files.upload(
+        desk.plane, work.upload, name, purpose=desk.traits.purpose, expires_seconds=seconds
+    )
     change(desk, work, step=Step.UPLOADED, input_file=file.id)
     usable = await files.wait_until_usable(desk.plane, file)
     if usable.status in files.BROKEN:

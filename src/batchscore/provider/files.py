@@ -27,8 +27,9 @@ PIECE_BYTES = 2**20
 
 #: Seconds between two looks at a file that is not processed yet.
 LOOK_SECONDS = 2.0
-#: A file may be unknown for a moment after its upload.
+#: A file may be unknown for a moment after its upload, and takes minutes to be processed.
 UNKNOWN_LOOKS = 10
+MOST_LOOKS = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,18 @@ def uploaded_file(found: Any) -> UploadedFile:
 async def upload(
     plane: ControlPlane, path: Path, name: str, *, purpose: str, expires_seconds: int | None
 ) -> UploadedFile:
-    """Upload a file once; `name` must end in .jsonl. Raises `CallFailed`."""
+    """Upload a file; `name` must end in .jsonl, and be of this file alone. Raises `CallFailed`.
+
+    If replies are lost, it is uploaded again, and the copies are removed.
+    """
+    calls = 0
     expiry: Any = openai.omit
     if expires_seconds is not None:
         expiry = {"anchor": "created_at", "seconds": expires_seconds}
 
     async def call(headers: Mapping[str, str]) -> UploadedFile:
+        nonlocal calls
+        calls += 1
         # As a path, the SDK would read all of it into memory.
         with path.open("rb") as content:
             found = await plane.client.files.create(
@@ -72,7 +79,12 @@ async def upload(
             )
         return uploaded_file(found)
 
-    return await plane.once("the upload", call)
+    file = await plane.repeat("the upload", call)
+    if calls > 1:
+        for copy in await find_uploads(plane, name, purpose=purpose):
+            if copy.id != file.id:
+                await delete(plane, copy.id)
+    return file
 
 
 async def find_uploads(plane: ControlPlane, name: str, *, purpose: str) -> list[UploadedFile]:
@@ -90,8 +102,11 @@ async def find_uploads(plane: ControlPlane, name: str, *, purpose: str) -> list[
 
 async def wait_until_usable(plane: ControlPlane, file: UploadedFile) -> UploadedFile:
     """Wait until a batch may be made of a file; the returned one may be broken. Raises `CallFailed`."""
-    unknown = 0
+    looks = unknown = 0
     while file.status not in USABLE | BROKEN:
+        looks += 1
+        if looks > MOST_LOOKS:
+            raise Unknown("the processing of the file")
         await plane.sleep(LOOK_SECONDS)
         try:
             file = await look(plane, file.id)
