@@ -292,6 +292,7 @@ def test_other_parameters_do_not_mix_with_open_batches(score: BatchRun, project:
     write_rows(30)
     score.stops_when_submitted = True
     assert score().exit_code is ExitCode.CONTINUE_LATER
+    score.stops_when_submitted = False
     result = score(temperature=0.5)
     assert "with other parameters" in str(result.outcome.stopped_by)
     assert project.books().calls["create"] == 1

@@ -56,7 +56,7 @@ class Builder:
     """Builds chunks, one for each round at a time.
 
     `url` is that of each line; `output_bytes` predicts those of a row's answer. `needs_canary`: the next
-    chunk is small, and has a line of our own.
+    chunk is small, and has a line of our own. `simulated`: the service is a simulator of this run.
     """
 
     chunks: Chunks
@@ -69,6 +69,7 @@ class Builder:
     estimator: Estimator
     output_bytes: int
     needs_canary: bool
+    simulated: bool = False
     now: Callable[[], float] = time.time
     building: dict[int, Building] = field(default_factory=dict)
 
@@ -137,6 +138,7 @@ class Builder:
             probes=probes,
             files=dict(building.files),
             planned_at=self.now(),
+            simulated=self.simulated,
         )
         digests = bytes(building.digests)
         self.chunks.plan(chunk, digests)

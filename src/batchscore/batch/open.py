@@ -176,6 +176,7 @@ async def open_batch_engine(
             estimator=Estimator(),
             output_bytes=predicted_bytes(settings, task),
             needs_canary=not proven.is_set(),
+            simulated=settings.simulate,
         )
         yield BatchEngine(
             name=around.endpoint.name,

@@ -219,7 +219,7 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
 
 async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
     """Send one creation, and return the next move."""
-    change(desk, work, step=Step.CREATING, creating_at=desk.now(), simulated=desk.plane.simulated)
+    change(desk, work, step=Step.CREATING, creating_at=desk.now())
     metadata = {"chunk": work.chunk.key} if desk.traits.takes_metadata else None
     try:
         batch = await batches.create(

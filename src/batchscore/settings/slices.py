@@ -97,6 +97,7 @@ class BatchSettings(RequestSettings):
     """What rows are sent as through the Batch API, and how many at once."""
 
     via: str
+    simulate: bool
     max_spend: float | None
     cost: Callable[[int, int], float | None]
     batch_tokens: int | None
