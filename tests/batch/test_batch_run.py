@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from batchscore.simulator.batch.faults import LINE_FAULTS
 from simulated import Project
 
 ROWS = 47
+
+#: Of whole runs, which take a second each, only some are in the default suite.
+SLOW = partial(pytest.param, marks=pytest.mark.slow)
+QUICK_FAULTS = {"missing", "cut_off", "different_duplicate"}
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def check_whole(project: Project, rows: int = ROWS, task: str = "chat") -> dict[
     return found
 
 
-@pytest.mark.parametrize("task", ["chat", "completions", "embeddings", "responses"])
+@pytest.mark.parametrize("task", ["chat", "embeddings", SLOW("completions"), SLOW("responses")])
 def test_records_are_those_of_live_requests(score: BatchRun, project: Project, task: str) -> None:
     write_rows(ROWS)
     given = {"task": task, "model": "text-embedding-3-small"} if task == "embeddings" else {"task": task}
@@ -55,6 +60,7 @@ def test_records_are_those_of_live_requests(score: BatchRun, project: Project, t
     assert result.statistics.prompt_tokens > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api_version", [None, "2024-10-21"])
 def test_both_surfaces_of_azure_take_chat_and_not_embeddings(
     score: BatchRun, project: Project, api_version: str | None
@@ -70,8 +76,8 @@ def test_both_surfaces_of_azure_take_chat_and_not_embeddings(
 
 
 @pytest.mark.parametrize("happened", [True, False])
-@pytest.mark.parametrize("lost", [{"drop": True}, {"status": 500}, {"status": 429}])
-@pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize("lost", [{"drop": True}, SLOW({"status": 500}), SLOW({"status": 429})])
+@pytest.mark.parametrize("skip", [SLOW(0), 1])
 def test_a_creation_whose_reply_is_lost_is_not_made_twice(
     score: BatchRun, project: Project, lost: dict[str, Any], skip: int, *, happened: bool
 ) -> None:
@@ -84,6 +90,7 @@ def test_a_creation_whose_reply_is_lost_is_not_made_twice(
     assert project.books().calls["create"] == 2 + (not happened)
 
 
+@pytest.mark.slow
 def test_a_batch_that_surfaces_late_is_noticed_and_cancelled(score: BatchRun, project: Project) -> None:
     project.set_rules(batch_hidden=0.6, in_progress=1.5)
     project.will("create", drop=True, happened=True)
@@ -96,6 +103,7 @@ def test_a_batch_that_surfaces_late_is_noticed_and_cancelled(score: BatchRun, pr
     assert states == {"completed": 1, "cancelled": 1} or states["completed"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("happened", [True, False])
 def test_an_upload_whose_reply_is_lost_is_repeated(
     score: BatchRun, project: Project, *, happened: bool
@@ -107,7 +115,7 @@ def test_an_upload_whose_reply_is_lost_is_repeated(
     assert executed(project) == {1: 10}
 
 
-@pytest.mark.parametrize("fault", LINE_FAULTS)
+@pytest.mark.parametrize("fault", [each if each in QUICK_FAULTS else SLOW(each) for each in LINE_FAULTS])
 def test_each_odd_line_costs_at_most_its_row(score: BatchRun, project: Project, fault: str) -> None:
     project.will_spoil(line=fault, share=0.3, times=9, size=20_000)
     write_rows(ROWS)
@@ -131,6 +139,7 @@ def test_each_odd_line_costs_at_most_its_row(score: BatchRun, project: Project, 
     assert "parcel" not in score.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "code"), [(429, "rate_limited"), (500, "server_error")])
 def test_rows_are_sent_again_until_the_last_round(
     score: BatchRun, project: Project, status: int, code: str
@@ -148,6 +157,7 @@ def test_rows_are_sent_again_until_the_last_round(
     assert score().exit_code is ExitCode.DONE, "the same command sends it again"
 
 
+@pytest.mark.slow
 def test_what_an_expired_batch_leaves_is_sent_again(score: BatchRun, project: Project) -> None:
     project.set_rules(done_at_most=0.6, window=0)
     write_rows(ROWS)
@@ -159,6 +169,7 @@ def test_what_an_expired_batch_leaves_is_sent_again(score: BatchRun, project: Pr
     assert set(errors) == {"server_error"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_create", [True, False])
 def test_the_limit_of_tokens_is_waited_for(score: BatchRun, project: Project, *, at_create: bool) -> None:
     project.set_rules(enqueued_tokens=300, quota_at_create=at_create, in_progress=0.6)
@@ -169,6 +180,7 @@ def test_the_limit_of_tokens_is_waited_for(score: BatchRun, project: Project, *,
     assert "limit of tokens" in score.said
 
 
+@pytest.mark.slow
 def test_a_chunk_that_is_always_too_large_is_halved(score: BatchRun, project: Project) -> None:
     project.set_rules(enqueued_tokens=900)
     write_rows(60)
@@ -177,6 +189,7 @@ def test_a_chunk_that_is_always_too_large_is_halved(score: BatchRun, project: Pr
     assert executed(project) == {1: 60}
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_batch_is_reserved_before_it_is_sent(score: BatchRun, project: Project) -> None:
     write_rows(200)
     prices = {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 20}
@@ -205,6 +218,7 @@ def test_a_wrong_parameter_costs_a_canary_and_no_more(score: BatchRun, project: 
     assert sorted(records()) == list(range(500))
 
 
+@pytest.mark.slow
 def test_a_parameter_that_needs_another_name_is_renamed(score: BatchRun, project: Project) -> None:
     write_rows(30)
     result = score(model="my-o3-deployment", max_tokens=50)
@@ -220,6 +234,7 @@ def stop_at(words: str) -> Any:
     return on_notice
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_batches_running_and_the_same_command_continues(
     score: BatchRun, project: Project
 ) -> None:
@@ -249,6 +264,7 @@ def test_a_stopped_run_leaves_batches_running_and_the_same_command_continues(
     assert executed(project) == {1: 200}
 
 
+@pytest.mark.slow
 def test_without_waiting_each_start_goes_one_step(score: BatchRun, project: Project) -> None:
     project.stop_clock()
     project.set_rules(validating=10, in_progress=600, finalizing=10)
@@ -262,6 +278,7 @@ def test_without_waiting_each_start_goes_one_step(score: BatchRun, project: Proj
     assert executed(project) == {1: 100}
 
 
+@pytest.mark.slow
 def test_reads_that_fail_and_cut_downloads_cost_nothing(score: BatchRun, project: Project) -> None:
     for kind in ("list_batches", "get_batch", "get_file", "list_files", "delete_file"):
         project.will(kind, times=1, status=503)
@@ -274,6 +291,7 @@ def test_reads_that_fail_and_cut_downloads_cost_nothing(score: BatchRun, project
     assert executed(project) == {1: ROWS}
 
 
+@pytest.mark.slow
 def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun, project: Project) -> None:
     project.set_rules(in_progress=None)
     write_rows(30)
@@ -287,6 +305,7 @@ def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun,
     assert executed(project) == {1: 31}
 
 
+@pytest.mark.slow
 def test_other_parameters_do_not_mix_with_open_batches(score: BatchRun, project: Project) -> None:
     project.set_rules(in_progress=None)
     write_rows(30)
@@ -298,6 +317,7 @@ def test_other_parameters_do_not_mix_with_open_batches(score: BatchRun, project:
     assert project.books().calls["create"] == 1
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_gone_is_said_and_not_paid_for_again(score: BatchRun, project: Project) -> None:
     project.set_rules(in_progress=None)
     write_rows(30)
@@ -310,6 +330,7 @@ def test_a_batch_that_is_gone_is_said_and_not_paid_for_again(score: BatchRun, pr
     assert project.books().calls["create"] == 1
 
 
+@pytest.mark.slow
 def test_a_service_without_a_list_is_refused(score: BatchRun, project: Project) -> None:
     project.set_rules(listing=False)
     write_rows(3)
@@ -324,6 +345,7 @@ def test_what_batches_do_not_take_is_refused(score: BatchRun, flags: dict[str, A
         score(**flags)
 
 
+@pytest.mark.slow
 def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
     write_rows(30)
     score.stops_when_submitted = True
@@ -333,6 +355,7 @@ def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
     assert sorted(records()) == list(range(30))
 
 
+@pytest.mark.slow
 def test_files_can_be_kept(score: BatchRun, project: Project) -> None:
     write_rows(5)
     assert score(keep_batch_files=True).exit_code is ExitCode.DONE

@@ -97,6 +97,7 @@ class BatchEngine:
     async def take_over(self) -> None:
         """Take over the chunks of earlier runs; those of which no batch can exist are dropped."""
         chunks = self.desk.chunks
+        await asyncio.to_thread(chunks.sweep)
         for chunk in await asyncio.to_thread(chunks.read_all):
             if not chunk.step.may_cost:
                 await self.drop(chunk)

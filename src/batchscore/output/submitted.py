@@ -162,6 +162,14 @@ class Chunks:
         place = self.folder / PROVEN
         return storage.exists(place) and b"".join(storage.chunks(place)) == identity.hex().encode()
 
+    def sweep(self) -> None:
+        """Remove what a kill has left of chunks that were being planned or removed."""
+        with explain_errors(self.folder, "list"):
+            names = set(storage.names(self.folder))
+        for name in names:
+            if name.endswith(ROWS) and f"{name.removesuffix(ROWS)}{STATE}" not in names:
+                storage.remove(self.folder / name)
+
     def remove(self, chunk: Chunk) -> None:
         """Forget a chunk: nothing of it is at the service, or all of it is published."""
         storage.remove(self.folder / f"{chunk.key}{STATE}")
