@@ -227,6 +227,7 @@ def test_standard_input_and_standard_output(monkeypatch: pytest.MonkeyPatch, tmp
     assert code == 0, said
     assert [json.loads(line)["row"] for line in out.splitlines()] == [0, 1]
     assert "2 scored, 0 failed" in said
+    assert "read: stdin.csv: format csv, by its content" in said
     assert "read: stdin.csv: column 'text'" in said
     # Nothing of the input or the scores stays.
     remaining = [path.name for path in (tmp_path / "temporary").rglob("*") if path.suffix != ".quota"]
@@ -251,7 +252,7 @@ def test_a_killed_run_of_standard_input_pays_for_no_answer_twice(
     with rows.open() as stream:
         process = batchscore.start(*score, env=environ, stdin=stream)
         with process:
-            deployment.wait_for(12)
+            deployment.wait_for(12, 60)
             process.interrupt(signal.SIGKILL)
     asked = deployment.statistics().count
     with rows.open() as stream:
@@ -261,6 +262,59 @@ def test_a_killed_run_of_standard_input_pays_for_no_answer_twice(
     assert deployment.statistics().count - asked <= 60 - asked + 2
     assert asked >= 12
     assert not [*tmp_path.glob("batchscore-*/stdout-*")]
+
+
+@pytest.mark.slow
+def test_answers_on_standard_output_are_kept_while_a_limit_leaves_rows(
+    batchscore: Cli, files: Files, deployment: Deployment, tmp_path: Path
+) -> None:
+    piped = files.csv("rows.csv", [{"text": "one"}, {"text": "two"}])
+    environ = {"TMPDIR": str(tmp_path)}
+    for words, rows, sent in ((("--limit", "1"), [0], 1), ((), [0, 1], 2)):
+        with piped.open() as stream:
+            run = batchscore(*command(deployment, "-", "-o", "-"), *words, env=environ, stdin=stream)
+        assert ([json.loads(line)["row"] for line in run.stdout.splitlines()], run.exit_code) == (rows, 0)
+        assert deployment.statistics().count == sent
+    assert not [*tmp_path.glob("batchscore-*/stdout-*")]
+
+
+@pytest.mark.slow
+def test_what_is_advised_for_standard_output_works(
+    batchscore: Cli, files: Files, deployment: Deployment, tmp_path: Path
+) -> None:
+    environ = {"TMPDIR": str(tmp_path)}
+    score = command(deployment, "in.csv", "-o", "-")
+    files.text("in.csv", "id,text\n1,one\n2,two,three\n")
+    run = batchscore(*score, env=environ)
+    assert (run.exit_code, "--incremental" in run.stderr) == (3, False), run
+    assert "name a new output, or replace this one with --overwrite" in run.stderr
+    page = next(tmp_path.glob("batchscore-*/stdout-*/*/report.html")).read_text()
+    assert "name a new output, or replace this one" in page
+    files.text("in.csv", "id,text\n1,one\n2,two\n")
+    run = batchscore(*score, env=environ)
+    assert "Give --output the name of a file, or discard the old scores with --overwrite." in run.stderr
+    assert (run.exit_code, "--incremental" in run.stderr) == (1, False), run
+    assert batchscore(*score, "--overwrite", env=environ).exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_table_of_standard_input_is_made_from_the_same_data_as_a_file(
+    batchscore: Cli, files: Files, deployment: Deployment, tmp_path: Path
+) -> None:
+    piped = files.text("rows.csv", "id,text\n1,one\n")
+    with piped.open() as stream:
+        assert batchscore(*command(deployment, "-", "-o", "out"), stdin=stream).exit_code == 0
+    run = batchscore("merge", "out", "all.csv")
+    assert (
+        run.exit_code,
+        "If it was standard input, first save the same data as stdin.csv" in run.stderr,
+    ) == (
+        1,
+        True,
+    )
+    piped.rename(tmp_path / "stdin.csv")
+    assert batchscore("merge", "out", "all.csv", "--base-dir", str(tmp_path)).exit_code == 0
+    assert table(Path("all.csv"))[1][:2] == ["1", "one"]
 
 
 @pytest.mark.slow

@@ -31,8 +31,10 @@ from batchscore.output.tables.files import (
     write_delimited,
     write_workbook,
 )
-from batchscore.output.tables.sources import sources_of
-from batchscore.output.tables.write import columns_of
+from batchscore.output.tables.sources import TableSource, sources_of
+from batchscore.output.tables.write import check_table, columns_of
+from batchscore.read.files import find_files
+from batchscore.read.input_file import ReadOptions
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import replace_file
 from tickets import closed
@@ -185,6 +187,28 @@ def test_the_latest_run_that_was_to_read_a_file_says_where_it_is(tmp_path: Path)
     (tmp_path / "out" / "runs" / "20260105T103000Z-0003.json").write_text("{")
     (source,) = sources_of(Layout(tmp_path / "out", "chat", ""), [Manifest("a.jsonl", "chat", {})], None)
     assert source.file.path == tmp_path / "second" / "a.jsonl"
+
+
+def test_only_the_rows_that_are_written_must_fit(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"id,text\n1,short\n2,{'x' * 32_768}\n")
+    file, options = find_files([str(path)]).files[0], ReadOptions()
+    source = TableSource(file, options, Manifest("a.csv", "chat", {}))
+    check_table(tmp_path / "out.xlsx", [source], 1)
+    for limit in (2, None):
+        with pytest.raises(InputError, match="row 1: its cell in column 'text'"):
+            check_table(tmp_path / "out.xlsx", [source], limit)
+
+
+def test_a_machine_without_a_temporary_folder_is_an_error_of_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", missing)
+    with pytest.raises(OutputError, match="no folder for temporary files: set TMPDIR"):
+        written_xlsx(tmp_path / "a.xlsx", [["a"]])
 
 
 @pytest.mark.slow

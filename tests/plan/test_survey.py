@@ -13,6 +13,7 @@ import pytest
 
 from batchscore.errors import InputError, UsageError, name_settings
 from batchscore.plan.survey import Survey, open_rows, survey
+from batchscore.read.input_file import StandardInput
 from batchscore.rows import Prompt, RowError
 from batchscore.settings.fields import Settings
 
@@ -356,3 +357,57 @@ def test_settings_of_reading_that_cannot_be_used_are_refused(more: dict[str, Any
 @pytest.mark.parametrize("tab", ["tab", "\\t", "\t"])
 def test_a_tab_may_be_written_in_several_ways(tab: str) -> None:
     assert sent(surveyed({"a.csv": "id\ttext\n1\ta\n"}, column="text", delimiter=tab)) == ["a"]
+
+
+def piped(name: str, content: str, **more: Any) -> Survey:
+    """Survey a copy of standard input."""
+    Path(name).write_text(content)
+    return survey([StandardInput(name)], Settings(task="chat", model="m", output="out", **more), output=None)
+
+
+def test_the_format_of_standard_input_is_said_also_of_bare_texts() -> None:
+    by_content = "(--stdin_format names another)"
+    for name, content in (("stdin.txt", "one\n"), ("stdin.csv", "text\none\n")):
+        ((of, said), *_) = piped(name, content).said
+        found = name_settings(said, lambda name: f"--{name}")
+        assert (found, of) == (f"format {name[-3:]}, by its content {by_content}", name)
+    ((_, said),) = piped("stdin.txt", "one\n", stdin_format="txt", column="text").said
+    assert name_settings(said) == "format txt, as stdin_format says"
+    # A file that the user named is no standard input, whatever its folder is called.
+    assert surveyed({"batchscore-stdin-1/stdin.txt": "one\n"}).said == []
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"column": "text"},
+        {"prompt": "S: {text}"},
+        {"system": "S: {text}"},
+        {"messages": '[{"role": "user", "content": "{text}"}]'},
+        {"image": ("photo",)},
+        {"keep": ("label",)},
+        {"id": "number"},
+    ],
+)
+def test_bare_texts_of_standard_input_are_no_column_that_a_setting_names(named: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"it has no header with \w+\. .* stdin_format txt"):
+        piped("stdin.txt", "one\ntwo\n", **named)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("stdin.json", "{'text': 1}", "not valid JSON at line 1"),
+        ("stdin.csv", "Hi, you\nHi, all\n", "several columns hold text"),
+        ("stdin.csv", "id,text\n1,a\n", "several columns hold text"),
+    ],
+)
+def test_a_wrong_format_of_standard_input_can_be_named(name: str, content: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        piped(name, content)
+    said = name_settings(caught.value.text, lambda name: f"--{name}")
+    assert words in said
+    assert said.endswith(f"taken for {name[6:]}: if that is wrong, name its format with --stdin_format.")
+    with pytest.raises(InputError, match=words) as caught:
+        piped(name, content, stdin_format=name[6:])
+    assert "taken for" not in caught.value.text

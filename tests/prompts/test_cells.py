@@ -42,6 +42,8 @@ DEEP = orjson.loads("[" * 400 + "]" * 400)
         (Decimal("1.50"), "1.50"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (timedelta(hours=1), "1:00:00"),
+        (timedelta(days=1, hours=6, minutes=5), "30:05:00"),
+        (timedelta(seconds=-90, microseconds=5), "-0:01:29.999995"),
         (date(2024, 2, 29), "2024-02-29"),
         (time(1, 2, 3), "01:02:03"),
         (datetime(2024, 2, 29, 1, 2, tzinfo=timezone.utc), "2024-02-29T01:02:00+00:00"),

@@ -15,10 +15,13 @@ from typing import Any
 
 import openpyxl
 import pytest
+import xlsxwriter
 from read_samples import input_file, outcome, written
 
+from batchscore.output.tables.files import write_workbook
 from batchscore.read.formats import stated_rows
 from batchscore.read.input_file import ReadOptions
+from batchscore.stores import storage
 
 
 def workbook(path: Path, rows: Sequence[Sequence[Any]], *, merged: str = "", formats: Any = ()) -> Path:
@@ -79,7 +82,12 @@ def test_dates_numbers_and_texts_are_as_people_see_them(tmp_path: Path) -> None:
         (1.25, "h:mm", dt.time(6)),
         (1, "yyyy-mm-dd", dt.date(1900, 1, 1)),
         (59, "yyyy-mm-dd", dt.date(1900, 2, 28)),
+        (60, "yyyy-mm-dd", "1900-02-29"),
+        (60.5, "yyyy-mm-dd hh:mm", "1900-02-29T12:00:00"),
+        (60.5, "hh:mm", dt.time(12)),
+        (59.999999, "yyyy-mm-dd hh:mm:ss", "1900-02-29T00:00:00"),
         (61, "yyyy-mm-dd", dt.date(1900, 3, 1)),
+        (dt.datetime(9999, 12, 31, 23, 59, 59, 900_000), "yyyy-mm-dd", dt.date(9999, 12, 31)),
         (1e9, "yyyy-mm-dd", "#VALUE!"),
         (12345678, r"000\-00\-0000", "012-34-5678"),
         (1234567890, '00000"-"0000', "123456-7890"),
@@ -99,10 +107,10 @@ def test_a_format_says_what_people_see(tmp_path: Path, value: Any, form: str, sh
 def test_dates_that_are_counted_from_1904(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     book.epoch = openpyxl.utils.datetime.MAC_EPOCH
-    for row, value in enumerate(("a", 0, 0.5, 366), 1):
+    for row, value in enumerate(("a", 0, 0.5, 60, 366), 1):
         book.active.cell(row, 1, value).number_format = "yyyy-mm-dd"
     book.save(tmp_path / "a.xlsx")
-    days = [dt.date(1904, 1, 1), dt.date(1904, 1, 1), dt.date(1905, 1, 1)]
+    days = [dt.date(1904, 1, 1), dt.date(1904, 1, 1), dt.date(1904, 3, 1), dt.date(1905, 1, 1)]
     assert [row["a"] for row in outcome(tmp_path / "a.xlsx").cells] == days
 
 
@@ -115,6 +123,94 @@ def test_errors_and_texts_in_several_fonts_are_as_people_see_them(tmp_path: Path
     sheet = re.sub(rb'<c r="C2".*?</c>', formula, sheet)
     path.write_bytes(broken(path.read_bytes(), sheet1=sheet))
     assert outcome(path).cells == [{"a": "#N/A", "b": "two fonts", "c": "saved"}]
+
+
+@pytest.mark.parametrize(
+    ("written", "form", "shown"),
+    [
+        (b"501.0", "00000", "00501"),
+        (b"5.02E2", "00000", "00502"),
+        (b"-7.0", "000", "-007"),
+        (b"123456789.0", r"000\-00\-0000", "123-45-6789"),
+        (b"501.5", "00000", 501.5),
+        (b"501.0", "0.00", 501),
+        (b"45000.0", "yyyy-mm-dd", dt.date(2023, 3, 15)),
+        (b"1.0", "0%", 1),
+    ],
+)
+def test_a_number_is_the_same_whether_it_is_written_whole_or_not(
+    tmp_path: Path, written: bytes, form: str, shown: Any
+) -> None:
+    path = workbook(tmp_path / "a.xlsx", [["a"], [8]], formats=[("A2", form)])
+    sheet = zipfile.ZipFile(path).read("xl/worksheets/sheet1.xml")
+    path.write_bytes(broken(path.read_bytes(), sheet1=sheet.replace(b"<v>8</v>", b"<v>%s</v>" % written)))
+    (found,) = outcome(path).cells
+    assert (type(found["a"]), found["a"]) == (type(shown), shown)
+
+
+def shared(path: Path, texts: Sequence[str], *, raw: bytes = b"") -> Path:
+    """Write a column of texts that cells share; `raw` is the XML of one more, in the last cell."""
+    book = xlsxwriter.Workbook(path)
+    sheet = book.add_worksheet()
+    for row, text in enumerate(["text", *texts, *(["RAW"] if raw else [])]):
+        sheet.write_string(row, 0, text)
+    book.close()
+    part = zipfile.ZipFile(path).read("xl/sharedStrings.xml").replace(b"<si><t>RAW</t></si>", raw)
+    path.write_bytes(broken(path.read_bytes(), sharedStrings=part))
+    return path
+
+
+ODD_TEXTS = ["_x0041_bc", "a\x0bb", "file_x005F_y", "x005F_ literal", "_", " a ", "🚋"]
+
+
+def test_texts_are_unescaped_once(tmp_path: Path) -> None:
+    path = shared(tmp_path / "a.xlsx", ODD_TEXTS, raw=b"<si><t>_x0041_bc_xD83D__xDE8B_</t></si>")
+    assert [row["text"] for row in outcome(path).cells] == [*ODD_TEXTS, "Abc🚋"]
+
+
+def test_each_text_of_a_table_is_read_back(tmp_path: Path) -> None:
+    texts = [
+        *ODD_TEXTS,
+        "_x005F_x005F_",
+        "_x0041_x0042_",
+        "<r>a & b</r>",
+        "<r><t>a</t></r>",
+        "<r>\x01</r>",
+        "\ufffe",
+    ]
+    with storage.replace_file(tmp_path / "b.xlsx") as sink:
+        write_workbook(sink, [[text] for text in ["text", *texts]], tmp_path / "b.xlsx")
+    assert [row["text"] for row in outcome(tmp_path / "b.xlsx").cells] == texts
+
+
+def test_a_shared_text_in_several_fonts_has_no_reading_aid(tmp_path: Path) -> None:
+    raw = b"<si><r><t>two </t></r><r><rPr><b/></rPr><t>fonts</t></r><rPh sb='0' eb='1'><t>aid</t></rPh></si>"
+    assert outcome(shared(tmp_path / "a.xlsx", ["a"], raw=raw)).cells == [
+        {"text": "a"},
+        {"text": "two fonts"},
+    ]
+
+
+def moved(path: Path, old: str, new: str) -> Path:
+    """Give a part of a workbook another name, wherever that is."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith(".rels") or name == "[Content_Types].xml":
+                content = content.replace(old.encode(), new.encode())
+            target.writestr(name.replace(old, new), content)
+    path.write_bytes(out.getvalue())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("workbook", "workbook22"), ("worksheets/", "ws/"), ("sharedStrings.xml", "texts.xml")],
+)
+def test_parts_may_have_any_name(tmp_path: Path, old: str, new: str) -> None:
+    path = moved(shared(tmp_path / "a.xlsx", ["one"]), old, new)
+    assert outcome(path).cells == [{"text": "one"}]
 
 
 def test_empty_rows_are_none_and_a_merged_cell_counts_in_each_of_its_rows(tmp_path: Path) -> None:
@@ -237,10 +333,42 @@ def inflated(path: Path, unit: bytes, megabytes: int) -> Path:
         pytest.param(b"<row/>", 8, marks=pytest.mark.slow),
         (b'<row r="99999999999"/>', 1),
         pytest.param(b" ", 100, marks=pytest.mark.slow),
-        pytest.param(b"<!-- <row>", 100, marks=pytest.mark.slow),
+        pytest.param(b"<!--" + b" <row>" * 174_762, 100, marks=pytest.mark.slow),
     ],
     ids=["cells", "rows", "far row", "blanks", "comment"],
 )
 def test_a_sheet_that_would_fill_memory_is_refused(tmp_path: Path, unit: bytes, megabytes: int) -> None:
-    found = outcome(inflated(tmp_path / "a.xlsx", unit, megabytes))
-    assert "than a spreadsheet program can hold" in (found.problem or "")
+    path = moved(inflated(tmp_path / "a.xlsx", unit, megabytes), "worksheets/", "ws/")
+    assert "than a spreadsheet program can hold" in (outcome(path).problem or "")
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "problem"),
+    [
+        ("styles", b"<a>" + b"<b/>" * 600_000 + b"</a>", "damaged"),
+        ("theme1", b"<a " + b'b=""' * 2_100_000 + b"/>", "damaged"),
+        ("workbook", b'<!DOCTYPE a [<!ENTITY b "b">]><a/>', "damaged"),
+        ("sharedStrings", '<!DOCTYPE a [<!ENTITY b "b">]><a/>'.encode("utf-16"), "damaged"),
+        (
+            "sharedStrings",
+            b"<sst><si>" + b"<r/>" * 900_000 + b"</si></sst>",
+            "its texts take more than 512 MB",
+        ),
+    ],
+    ids=["tags", "attributes", "entities", "entities in UTF-16", "runs"],
+)
+def test_a_part_that_would_fill_memory_is_refused(
+    tmp_path: Path, part: str, content: bytes, problem: str
+) -> None:
+    path = shared(tmp_path / "a.xlsx", ["one"])
+    path.write_bytes(broken(path.read_bytes(), **{part: content}))
+    assert problem in (outcome(moved(path, "sharedStrings.xml", "texts.xml")).problem or "")
+
+
+def test_a_part_is_not_larger_than_the_archive_states(tmp_path: Path) -> None:
+    path = shared(tmp_path / "a.xlsx", ["one"])
+    archive = bytearray(broken(path.read_bytes(), theme1=b"<a>" + b" " * 2**20 + b"</a>"))
+    entry = archive.rfind(b"PK\x01\x02", 0, archive.rfind(b"theme1.xml"))
+    archive[entry + 24 : entry + 28] = (100).to_bytes(4, "little")
+    path.write_bytes(archive)
+    assert "damaged" in (outcome(path).problem or "")

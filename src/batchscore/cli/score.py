@@ -84,13 +84,15 @@ def score(
     with input_files(inputs, chosen.settings) as files:
         if printed:
             from batchscore.cli.standard_output import file_for, print_scores  # noqa: PLC0415 - few runs
+            from batchscore.output.spec import StandardOutput  # noqa: PLC0415
 
             content = f"{Path(files[0]).name} {digest_of(Path(files[0]))}" if "-" in inputs else ""
             file = file_for(chosen.settings, files, content=content, as_json=as_json)
-            chosen = replace(chosen, settings=replace(chosen.settings, output=str(file)))
+            chosen = replace(chosen, settings=replace(chosen.settings, output=StandardOutput(file)))
         finished = score_and_show(files, chosen, events, quiet=quiet, verbose=verbose, printed=printed)
         if printed and finished.file_written:
-            is_complete = finished.exit_code is ExitCode.DONE and not finished.outcome.failed
+            end = finished.outcome
+            is_complete = finished.exit_code is ExitCode.DONE and not (end.failed or end.limited)
             print_scores(file, is_complete=is_complete)
     sys.exit(int(finished.exit_code))
 

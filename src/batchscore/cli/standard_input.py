@@ -17,11 +17,11 @@ def input_files(inputs: Sequence[str], settings: Settings) -> Iterator[Sequence[
     if "-" not in inputs:
         yield inputs
         return
-    from batchscore.plan.survey import read_options  # noqa: PLC0415 - loads the readers
+    from batchscore.plan.survey import named_columns, read_options  # noqa: PLC0415 - loads the readers
     from batchscore.run.standard_input import with_standard_input  # noqa: PLC0415
 
     options = read_options(settings)
-    chosen = settings.stdin_format
+    chosen, named = settings.stdin_format, named_columns(settings)
     stream = sys.stdin.buffer if sys.stdin is not None else None  # as after <&-
-    with with_standard_input(inputs, stream, chosen, settings.column, options) as files:
+    with with_standard_input(inputs, stream, chosen, named, options) as files:
         yield files

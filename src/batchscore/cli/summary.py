@@ -21,6 +21,7 @@ from batchscore.errors import (
     name_settings,
     setting_name,
 )
+from batchscore.output.spec import StandardOutput
 from batchscore.report.advice import RunState, advice, next_step
 from batchscore.report.words import code_text, counts_text, money_text
 from batchscore.rows import Expected
@@ -186,6 +187,7 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
             isinstance(run.output.folder, Path)
             and run.settings.limit is None
             and not run.settings.shared_output
+            and not isinstance(run.settings.output, StandardOutput)
         ),
         ok=end.ok,
         one_file=run.output.file is not None,

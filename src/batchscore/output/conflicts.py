@@ -86,6 +86,8 @@ def error_of_change(spec: OutputSpec, file: str) -> InputChanged:
 def advice_on_change(spec: OutputSpec, file: str) -> str:
     """Return what the user can do if an input file has changed since it was scored."""
     layout, incremental = spec.layout, setting_name("incremental")
+    if spec.printed:
+        return f"Give {setting_name('output')} the name of a file, or {OVERWRITE}."
     if not spec.shared and spec.limited:
         limit = setting_name("limit")
         return f"Score it into another output, or {OVERWRITE} ({incremental} cannot be used with {limit})."

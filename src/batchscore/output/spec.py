@@ -39,6 +39,12 @@ OTHER_FILES = (
 )
 
 
+class StandardOutput(str):
+    """The path of the file whose scores are printed; the type distinguishes it from a named output."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where scores go: always a `folder` of parts, and one `file` made of them if the user named a file."""
@@ -104,7 +110,7 @@ class OutputSpec:
     what is published is on the device before anything that it replaces is removed. `files`
     are the places of the input files by their names in records, in input order; with `base_dir` these names
     alone tell two files apart. `inputs_change`: a file that was scored may have new or changed rows.
-    `limited`: the run scores some rows only.
+    `limited`: the run scores some rows only. `printed`: standard output is what the user named.
     """
 
     layout: Layout
@@ -118,6 +124,7 @@ class OutputSpec:
     sync: bool = False
     inputs_change: bool = False
     limited: bool = False
+    printed: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     base_dir: bool = True
 
@@ -157,6 +164,7 @@ def output_spec(
         sync=settings.sync,
         inputs_change=settings.incremental,
         limited=settings.limit is not None,
+        printed=isinstance(settings.output, StandardOutput),
         files=files,
         base_dir=settings.base_dir is not None,
     )

@@ -29,7 +29,7 @@ from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.files import FollowedLink, digest, find_files
 from batchscore.read.formats import FORMATS, open_table
-from batchscore.read.input_file import STANDARD_INPUT_FOLDER, InputFile, ReadOptions, with_images
+from batchscore.read.input_file import AUTO, InputFile, ReadOptions, is_standard_input, with_images
 from batchscore.read.missing_inputs import SkippedFile, images_together
 from batchscore.read.stream import with_encoding
 from batchscore.rows import Row, Table
@@ -137,22 +137,25 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
     ready, problems, unfit = list[ReadyFile](), [*found.problems], list[SkippedFile]()
     headed, columns, unsure = 0, dict[str, None](), set[str]()
+    piped = is_standard_input(inputs)
     for listed in found.files:
         file = listed
         try:
             if FORMATS[file.suffix].is_text:
                 file = with_encoding(file, options)
             with open_rows(file, options) as table:
-                builder = builder_for(table, spec, reserved, read_file=image_reader(file, settings))
-                ready.append(ReadyFile(file, builder, table.notes))
+                notes = (standard_input_note(file, settings, table), *table.notes) if piped else table.notes
+                read_file = image_reader(file, settings, piped=piped)
+                builder = builder_for(table, spec, reserved, read_file=read_file)
+                ready.append(ReadyFile(file, builder, notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.columns if table.hidden else ())
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
-            problems.append(SkippedFile(error.name, error.reason))
+            problems.append(SkippedFile(error.name, with_hint(error.reason, file, settings, piped=piped)))
         except InputError as error:
-            problems.append(SkippedFile(file.name, error.text))
+            problems.append(SkippedFile(file.name, with_hint(error.text, file, settings, piped=piped)))
             unfit.append(problems[-1])
     # Bare texts fit any column name, so they do not show that the name is right.
     if not ready or (unfit and not headed):
@@ -165,12 +168,46 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     return Survey(tuple(ready), tuple(problems), skipped, options, schema, found.followed, answers)
 
 
-def image_reader(file: InputFile, settings: Settings) -> ReadFile | None:
-    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base."""
+def named_columns(settings: Settings) -> tuple[str, ...]:
+    """Return the columns that the settings name, each once; raises `UsageError`."""
+    spec = parse_spec(cut(PromptSettings, settings))
+    fields = [name for name in (*spec.fields, *spec.of_system) if name != spec.text_field]
+    named = [spec.column, *fields, *spec.image, spec.id, *(name for name in spec.keep if name != "*")]
+    return tuple(dict.fromkeys(filter(None, named)))
+
+
+def standard_input_note(file: InputFile, settings: Settings, table: Table) -> str:
+    """Return which format standard input has; raises `InputError` for bare texts if settings name columns."""
+    how, named = file.suffix[1:], named_columns(settings)
+    if settings.stdin_format != AUTO:
+        return f"format {how}, as {setting_name('stdin_format')} says"
+    if named and table.headerless and how == "txt":
+        raise InputError(
+            f"it has no header with {shorten_names(named)}. If each line is a text to send, give "
+            f"{setting_name('stdin_format')} txt."
+        )
+    return f"format {how}, by its content ({setting_name('stdin_format')} names another)"
+
+
+def with_hint(reason: str, file: InputFile, settings: Settings, *, piped: bool) -> str:
+    """Return why a file cannot be scored; of standard input also what to do if its format was not found."""
+    if not piped or settings.stdin_format != AUTO:
+        return reason
+    return (
+        f"{reason.rstrip('.')}. Standard input was taken for {file.suffix[1:]}: if that is wrong, name its "
+        f"format with {setting_name('stdin_format')}."
+    )
+
+
+def image_reader(file: InputFile, settings: Settings, *, piped: bool) -> ReadFile | None:
+    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base.
+
+    Those that standard input names (`piped`) are below the current folder.
+    """
     if not settings.image:
         return None
     folder, root = file.path.parent, file.root
-    if folder.name.startswith(STANDARD_INPUT_FOLDER):
+    if piped:
         folder = root = Path.cwd()
     elif settings.base_dir is not None:
         root = place_of(settings.base_dir)
@@ -304,4 +341,4 @@ def check_output(settings: Settings, surveyed: Survey, output: Output) -> None:
         TableSource(each.file, surveyed.options, Manifest(each.file.name, settings.task, fingerprint))
         for each in surveyed.ready
     ]
-    check_table(output.file, sources)
+    check_table(output.file, sources, settings.limit)

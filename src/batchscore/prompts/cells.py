@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -121,6 +122,8 @@ def plain(value: Any) -> Any:
     if getattr(dtype, "kind", "") in {"m", "M"} and hasattr(value, "astype"):
         # Nanoseconds would become whole numbers.
         return value.astype(f"{dtype.kind}8[us]").tolist() if value.ndim else str(value)  # type: ignore[union-attr]
+    if isinstance(value, timedelta):
+        return _duration(value)
     if callable(getattr(value, "isoformat", None)):
         return str(value.isoformat())
     for name in TO_PYTHON:
@@ -132,6 +135,14 @@ def plain(value: Any) -> Any:
     if text.startswith("<") and " at 0x" in text:
         raise UnreadableCellError("an object that has no text")
     return text
+
+
+def _duration(value: timedelta) -> str:
+    """Return a duration in hours, minutes and seconds, as a sheet shows it: 30:05:00."""
+    seconds, part = divmod(abs(value), timedelta(seconds=1))
+    hours, seconds = divmod(seconds, 3600)
+    sign, parts = "-" if value < timedelta() else "", f".{part.microseconds:06}" if part else ""
+    return f"{sign}{hours}:{seconds // 60:02}:{seconds % 60:02}{parts}"
 
 
 def shortest_floats(value: Any) -> Any:

@@ -25,9 +25,8 @@ from batchscore.read.dialect import (
     spans_rows,
     unnamed,
 )
-from batchscore.read.first_bytes import page_in, what_it_is
+from batchscore.read.first_bytes import other_than_cells, what_it_is
 from batchscore.read.input_file import InputFile, ReadOptions
-from batchscore.read.json_rows import DECODER
 from batchscore.read.problems import (
     Rows,
     iterate,
@@ -49,25 +48,14 @@ _ESCAPED = re.compile("[\udc80-\udcff]")
 # `csv` of Python 3.10 refuses zero bytes; this replaces them, and no decoding produces it.
 _ZERO = "\udc00"
 
-#: How JSON begins that holds records, and no header does.
-_JSON = re.compile(r'\s*(?P<array>\[\s*)?\{\s*"(?:[^"\\]|\\.)*"\s*:')
-
-#: Lines of a file that begins as a page, which may be cells.
-_PAGE_LINES = 100
-
 #: Bytes of a file from which its dialect is found.
-_SAMPLE = 64 * 1024
+SAMPLE = 64 * 1024
 
 
 def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) -> Table:
     """Open a csv (`,`) or tsv (tab) file: find its dialect and read its header now, its rows on demand."""
     limit = options.max_row_bytes
-    with text_blocks(file, size=_SAMPLE) as blocks:
-        sample, whole = beginning(blocks, _SAMPLE)
-    text = _decode(sample)[0]
-    if not (options.no_header or options.skip_lines) and (what := _other_format(sample, text, delimiter)):
-        raise UnreadableFile(file.name, what_it_is(what, file.compression))
-    dialect = find_dialect(file.name, text, options, own=delimiter, cut=not whole)
+    dialect = dialect_of(file, options, own=delimiter)
     header = _header(file, dialect, limit)
     if header is None:
         return Table((), (), headerless=False, rows=iterate())
@@ -86,24 +74,14 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
     )
 
 
-def _other_format(sample: bytes, text: str, own: str) -> str | None:
-    """Return what a file is that begins as JSON or a page and is not one of cells, `None` for any other."""
-    if page := page_in(sample):
-        lines = list(filter(None, text.splitlines()))[:_PAGE_LINES]
-        counts = [{line.count(delimiter) for line in lines} for delimiter in {own, "\t", ",", ";"}]
-        alike = len(lines) > 1 and any(len(count) == 1 and 0 not in count for count in counts)
-        return None if alike else page
-    json = _JSON.match(text)
-    if json is None:
-        return None
-    what = f"JSON: give it the suffix {'.json' if json['array'] else '.jsonl'}"
-    try:
-        _, end = DECODER.raw_decode(text, len(text) - len(text.lstrip()))
-    except (ValueError, RecursionError):
-        return what
-    # What follows an object on its line is another one, or a cell.
-    rest = text[end:].split("\n", 1)[0].strip(" ,\r\x1e")
-    return None if rest and rest[0] != "{" else what
+def dialect_of(file: InputFile, options: ReadOptions, *, own: str) -> Dialect:
+    """Return the dialect of a file by its beginning; `own` is the delimiter that its suffix promises."""
+    with text_blocks(file, size=SAMPLE) as blocks:
+        sample, whole = beginning(blocks, SAMPLE)
+    text = _decode(sample)[0]
+    if not (options.no_header or options.skip_lines) and (what := other_than_cells(sample, text, own)):
+        raise UnreadableFile(file.name, what_it_is(what, file.compression))
+    return find_dialect(file.name, text, options, own=own, cut=not whole)
 
 
 def _header(file: InputFile, dialect: Dialect, limit: int) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

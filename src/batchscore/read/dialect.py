@@ -19,7 +19,7 @@ from batchscore.read.input_file import AUTO, ReadOptions
 #: Records of a file's beginning that are compared.
 _RECORDS = 200
 
-_DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "\t", "|")
 
 #: A line before the header that gives Excel the delimiter; programs that save it again add delimiters.
 _PREFACE = re.compile(r'(?i)"?sep=([^\w\s"]|\t)"?[,;|\t]*')
@@ -163,7 +163,7 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
     if options.escape not in (AUTO, "none", found.quote):
         found = replace(found, escape=options.escape)
     lines = [line[1] for line in _LINE.finditer(sample)]
-    delimiters = list(dict.fromkeys((own, *_DELIMITERS))) if options.delimiter == AUTO else [found.delimiter]
+    delimiters = list(dict.fromkeys((own, *DELIMITERS))) if options.delimiter == AUTO else [found.delimiter]
     first = next((place for place, line in enumerate(lines) if place >= found.skipped and line), None)
     preface = _PREFACE.fullmatch(lines[first]) if first is not None else None
     if preface and first is not None:

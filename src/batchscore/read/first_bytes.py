@@ -9,6 +9,8 @@ from __future__ import annotations
 import codecs
 import re
 
+from batchscore.read.json_rows import DECODER
+
 #: The first bytes of an Arrow stream.
 ARROW_STREAM = b"\xff\xff\xff\xff"
 
@@ -67,6 +69,12 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", "a program"),
 )
 
+#: How JSON begins that holds records, and no header does.
+_JSON = re.compile(r'\s*(?P<array>\[\s*)?\{\s*"(?:[^"\\]|\\.)*"\s*:')
+
+#: Lines of a file that begins as a page, which may be cells.
+_PAGE_LINES = 100
+
 #: Characters that binary data has and texts in no encoding of single bytes have.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
@@ -122,6 +130,26 @@ def page_in(head: bytes) -> str | None:
     if page is None:
         return None
     return f"{'an HTML page' if page['html'] else 'an XML document'}, {_DOWNLOAD}"
+
+
+def other_than_cells(sample: bytes, text: str, own: str) -> str | None:
+    """Return what a file is that begins as JSON or a page and is not one of cells, `None` for any other."""
+    if page := page_in(sample):
+        lines = list(filter(None, text.splitlines()))[:_PAGE_LINES]
+        counts = [{line.count(delimiter) for line in lines} for delimiter in {own, "\t", ",", ";"}]
+        alike = len(lines) > 1 and any(len(count) == 1 and 0 not in count for count in counts)
+        return None if alike else page
+    json = _JSON.match(text)
+    if json is None:
+        return None
+    what = f"JSON: give it the suffix {'.json' if json['array'] else '.jsonl'}"
+    try:
+        _, end = DECODER.raw_decode(text, len(text) - len(text.lstrip()))
+    except (ValueError, RecursionError):
+        return what
+    # What follows an object on its line is another one, or a cell.
+    rest = text[end:].split("\n", 1)[0].strip(" ,\r\x1e")
+    return None if rest and rest[0] != "{" else what
 
 
 def is_cut_utf8(sample: bytes, *, whole: bool = False) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from batchscore.stores.address import Place
@@ -10,8 +11,16 @@ from batchscore.stores.storage import open_raw
 
 UTF_8 = "utf-8"
 
-#: How the name of the folder begins that holds a copy of standard input.
-STANDARD_INPUT_FOLDER = "batchscore-stdin-"
+
+class StandardInput(str):
+    """The path of the copy of standard input; the type distinguishes it from an INPUT that the user named."""
+
+    __slots__ = ()
+
+
+def is_standard_input(inputs: Iterable[str]) -> bool:
+    """Whether a run's INPUT is standard input, which has no other INPUT beside it."""
+    return any(isinstance(each, StandardInput) for each in inputs)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from batchscore.rows import TEXT_COLUMN, Row, Table, UnreadableRow
 _PEEKED_LINES = 20
 
 #: The start of an array of objects, texts or arrays.
-_ARRAY = re.compile(rb"\[\s*(?:[\[{\"]|\Z)")
+ARRAY = re.compile(rb"\[\s*(?:[\[{\"]|\Z)")
 
 _BETWEEN_BYTES = BETWEEN.encode()
 _BIG_INTEGER = re.compile(rb"(?<![0-9.])[0-9]{19,}(?![0-9.eE])")
@@ -172,7 +172,7 @@ def _refuse_document(file: InputFile, limit: int) -> None:
     if (
         first == b"["
         or (first == b"{" and not _is_json(second))
-        or (_ARRAY.match(first) and not (second and _is_json(first)))
+        or (ARRAY.match(first) and not (second and _is_json(first)))
     ):
         raise UnreadableFile(
             file.name,

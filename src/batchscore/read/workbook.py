@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.dialect import header_doubt, look_like_names, unnamed
@@ -35,36 +34,18 @@ from batchscore.stores.storage import open_seekable
 if TYPE_CHECKING:
     from openpyxl.workbook import Workbook
 
+    from batchscore.read.workbook_parts import Parts
+
 #: Rows from which the columns are found, and rows that are read at a time.
 _SAMPLE = 100
 _BATCH = 64
 
-#: All texts that cells share are in memory while the file is read.
-_MOST_SHARED_BYTES = 512 * 2**20
-
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
-
-_DAMAGED = (
-    "it is damaged or not complete as an Excel workbook: open it in a spreadsheet program and save it again"
-)
-
-_TOO_MUCH = (
-    "its sheet has more rows, or more in one row, than a spreadsheet program can hold: open it in one and "
-    "save it again"
-)
 
 #: In a sheet's XML: the range of merged cells, and a formula without a stored value.
 _MERGED = re.compile(rb"<(?:\w+:)?mergeCell [^<>]*?ref=\"([A-Z]+)(\d+):([A-Z]+)(\d+)\"")
 _NO_VALUE = re.compile(rb"(?:</(?:\w+:)?f>|<(?:\w+:)?f(?: [^<>]*)?/>)(?:<v\s*/>|<v></v>)?</(?:\w+:)?c>")
-_SHEET = re.compile(rb"<(?:\w+:)?sheet ")
 _DIMENSION = re.compile(rb"<(?:\w+:)?dimension [^<>]*?ref=\"[A-Z]+(\d+):[A-Z]+(\d+)\"")
-_ROW = re.compile(rb"<(?:\w+:)?(?:row|sheetData)[\s/>]")
-_SECTIONS = ((b"<!--", b"-->"), (b"<![CDATA[", b"]]>"))
-
-#: Most rows of a sheet, and most bytes and tags of one row, which is in memory while it is read.
-_MOST_ROWS = 1_048_576
-_MOST_ROW_BYTES = 64 * 2**20
-_MOST_ROW_TAGS = 500_000
 _BLOCK = 2**20
 
 
@@ -72,7 +53,6 @@ _BLOCK = 2**20
 class _Sheet:
     """One sheet of an open workbook; `merged` are the vertical merges by their first row: column and end."""
 
-    file: str
     name: str
     path: str
     rows: Iterator[Any]
@@ -118,11 +98,7 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
 
 def rows_of_sheet(file: InputFile, options: ReadOptions) -> int | None:
     """Return about how many rows a sheet has, from its stated size; `None` if it states none."""
-    with (
-        _zip(file) as archive,
-        _workbook(file, archive) as book,
-        archive.open(_chosen(file, options, book)[0]) as xml,
-    ):
+    with _workbook(file) as (parts, book), parts.open(_chosen(file, options, book)[0]) as xml:
         found = _DIMENSION.search(xml.read(4096))
     return None if found is None else int(found[2]) - int(found[1]) + int(options.no_header)
 
@@ -156,8 +132,6 @@ def _filled_rows(sheet: _Sheet, skipped: int) -> Iterator[list[Any]]:
     merged: list[tuple[int, int, Any]] = []
     is_header = True
     for number, raw in enumerate(sheet.rows, 1):
-        if number > _MOST_ROWS:
-            raise UnreadableFile(sheet.file, _TOO_MUCH)
         if number <= skipped:
             continue
         cells = [shown_value(cell) for cell in raw]
@@ -183,7 +157,10 @@ def _header_text(cell: Any) -> str:
 
 
 @contextmanager
-def _zip(file: InputFile) -> Iterator[ZipFile]:
+def _workbook(file: InputFile) -> Iterator[tuple[Parts, Workbook]]:
+    """Give the workbook and its parts; any error of openpyxl means that it is damaged."""
+    from batchscore.read.workbook_parts import DAMAGED, Parts, load_book  # noqa: PLC0415 - imports openpyxl
+
     with explain_read_errors(file.name):
         with file.open() as raw:
             head = raw.read(4096) or b""
@@ -196,91 +173,24 @@ def _zip(file: InputFile) -> Iterator[ZipFile]:
             )
         with open_seekable(file.path) as source:
             try:
-                with ZipFile(source) as archive:
-                    yield archive
-            except BadZipFile as error:
-                raise UnreadableFile(file.name, _DAMAGED) from error
-
-
-@contextmanager
-def _workbook(file: InputFile, archive: ZipFile) -> Iterator[Workbook]:
-    """Give the workbook; any error of openpyxl means that it is damaged."""
-    import openpyxl  # noqa: PLC0415 - other formats do not need it
-
-    shared = sum(
-        each.file_size for each in archive.infolist() if each.filename.lower().endswith("sharedstrings.xml")
-    )
-    if shared > _MOST_SHARED_BYTES:
-        raise UnreadableFile(
-            file.name, f"its texts take more than {_MOST_SHARED_BYTES >> 20} MB: save the sheet as csv"
-        )
-    _refuse_bombs(file, archive)
-    with open_seekable(file.path) as source:
-        try:
-            with _no_warnings():
-                book = openpyxl.load_workbook(source, read_only=True, data_only=True, keep_links=False)
-            try:
-                if len(_SHEET.findall(archive.read("xl/workbook.xml"))) != len(book.sheetnames):
-                    raise UnreadableFile(file.name, _DAMAGED)  # openpyxl leaves out a sheet that is missing
-                yield book
-            finally:
-                book.close()
-        except (UnreadableFile, OSError):
-            raise
-        except Exception as error:  # each kind of damage has its own
-            raise UnreadableFile(file.name, _DAMAGED) from error
-
-
-def _refuse_bombs(file: InputFile, archive: ZipFile) -> None:
-    """Raise `UnreadableFile` for what openpyxl would hold in memory, however small it is when compressed."""
-    for each in archive.infolist():
-        name = each.filename.lower()
-        is_whole = name.rpartition("/")[2] in _WHOLE_PARTS or name.endswith(".rels")
-        if is_whole and each.file_size > _MOST_ROW_BYTES:
-            raise UnreadableFile(file.name, _DAMAGED)
-        if "worksheets/" in name and name.endswith(".xml") and each.file_size > 4 * _BLOCK:
-            since = _SinceRow()
-            with archive.open(each) as xml:
-                while block := xml.read(_BLOCK):
-                    if since.is_too_much(block):
-                        raise UnreadableFile(file.name, _TOO_MUCH)
-
-
-#: Parts of a workbook that are in memory as a whole.
-_WHOLE_PARTS = {"workbook.xml", "styles.xml", "theme1.xml", "core.xml", "custom.xml", "[content_types].xml"}
-
-
-@dataclass(slots=True)
-class _SinceRow:
-    """How much of a sheet's XML came since its last row began; `end` is that of a comment that is open."""
-
-    rows: int = 0
-    size: int = 0
-    tags: int = 0
-    end: bytes = b""
-
-    def is_too_much(self, block: bytes) -> bool:
-        endless = bool(self.end) and self.end not in block
-        self.end = next((end for start, end in _SECTIONS if block.rfind(start) > block.rfind(end)), b"")
-        rows = sum(1 for _ in _ROW.finditer(block))
-        self.rows += rows
-        if rows:
-            self.size = self.tags = 0
-        else:
-            self.size, self.tags = self.size + len(block), self.tags + block.count(b"<")
-        return (
-            endless or self.rows > _MOST_ROWS + 1 or self.size > _MOST_ROW_BYTES or self.tags > _MOST_ROW_TAGS
-        )
+                with Parts(source, file.name) as parts:
+                    with _no_warnings():
+                        book = load_book(parts)
+                    yield parts, book
+            except (UnreadableFile, OSError):
+                raise
+            except Exception as error:  # each kind of damage has its own
+                raise UnreadableFile(file.name, DAMAGED) from error
 
 
 @contextmanager
 def _open(file: InputFile, options: ReadOptions) -> Iterator[_Sheet]:
-    with _zip(file) as archive, _workbook(file, archive) as book:
+    with _workbook(file) as (parts, book):
         path, name, count = _chosen(file, options, book)
         sheet = book[name]
         sheet.reset_dimensions()  # some programs state a wrong size
-        opened = _Sheet(file.name, name, path, _quietly(sheet.iter_rows()), count)
-        _look_through(archive, opened)
+        opened = _Sheet(name, path, _quietly(parts.within_bounds(sheet.iter_rows())), count)
+        _look_through(parts, opened)
         yield opened
 
 
@@ -319,12 +229,12 @@ def _chosen(file: InputFile, options: ReadOptions, book: Workbook) -> tuple[str,
     return found[0]._worksheet_path, found[0].title, len(visible)  # noqa: SLF001 - it has no public name
 
 
-def _look_through(archive: ZipFile, sheet: _Sheet) -> None:
+def _look_through(parts: Parts, sheet: _Sheet) -> None:
     """Find what openpyxl does not tell while it streams: merged cells, and formulas without a value."""
     from openpyxl.utils import column_index_from_string  # noqa: PLC0415
 
     rest = b""
-    with archive.open(sheet.path) as xml:
+    with parts.open(sheet.path) as xml:
         while block := xml.read(_BLOCK):
             text = rest + block
             sheet.unvalued = sheet.unvalued or _NO_VALUE.search(text) is not None

@@ -7,10 +7,13 @@ workbook.
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
+
+from batchscore.rows import replace_surrogates
 
 #: Numbers have 15 digits in a cell, as Excel computes and shows them.
 _EXACT = 10**15
@@ -31,9 +34,14 @@ _PARTS_OF_SECONDS = re.compile(r"s\]?\.(0+)")
 _DURATION = re.compile(
     r'\[(?P<all>h+|m+|s+)\]|(?P<some>h+|m+|s+)|(?P<part>\.0+)|"(?P<text>[^"]*)"|\\(?P<escaped>.)|\[[^]]*\]|[_*].'
 )
-#: Programs write "never" as the end of 9999.
-_LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001 - cells have no time zone
+#: Days are counted to the end of 9999, from two days before 1900 or, in some workbooks, from 1904.
+_FIRST_DAY, _FIRST_DAY_OF_1904 = date(1899, 12, 30), date(1904, 1, 1)
+_MOST_DAYS = (date.max - _FIRST_DAY).days
 
+#: Excel has these days before March of 1900, by their number.
+_NO_DAYS = {0: "1900-01-00", 60: "1900-02-29"}
+
+_DAY_SECONDS = 86_400
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -42,36 +50,39 @@ def shown_value(cell: Any) -> Any:
     value = cell.value
     kind = type(value)
     if kind is str:
-        return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value) if "_x" in value else value or None
+        if "_x" in value:
+            value = replace_surrogates(_ESCAPED.sub(lambda found: chr(int(found[1], 16)), value))
+        return value or None
     if value is None or kind is bool:
         return value
-    if kind is int:
+    if kind is float or kind is int:
         form = cell.number_format
-        return _code(value, form) if form.startswith("0") and len(form) > 1 else value
-    if kind is float:
-        shown = float(f"{value:.15g}")
-        return int(shown) if shown.is_integer() and abs(shown) < _EXACT else shown
+        shows = _shows(form)
+        if shows in {"number", "code"}:
+            if kind is float:
+                value = float(f"{value:.15g}")
+                if not value.is_integer() or abs(value) >= _EXACT:
+                    return value
+                value = int(value)
+            return _code(value, form) if shows == "code" else value
+        try:
+            if shows == "duration":
+                return _duration(timedelta(days=value), form)
+            return _point(value, form, shows, since_1904=cell.parent.parent.epoch.year == 1904)
+        except (OverflowError, ValueError):
+            return "#VALUE!"
+    # Some programs write points in time as texts of ISO 8601.
     if kind is datetime:
-        form = cell.number_format
-        shows, value = _shows(form), _rounded(value, form) if value.microsecond else value
+        shows = _shows(cell.number_format)
         return value.date() if shows == "date" else value.time() if shows == "time" else value
-    if kind is time:
-        form = cell.number_format
-        if value.microsecond:
-            value = _rounded(datetime.combine(date.min, value), form).time()
-        return (
-            value if (shows := _shows(form)) == "time" else _first_day(cell, value, with_time=shows != "date")
-        )
     if kind is timedelta:
         return _duration(value, cell.number_format)
     return value
 
 
-def _code(value: int, form: str) -> int | str:
+def _code(value: int, form: str) -> str:
     """Return a number that is shown with zeros before it, such as a postal code, as a text."""
     places = _places(form)
-    if not places:
-        return value
     count = places.count("0")
     digits = str(abs(value)).zfill(count)
     last = iter(digits[-count:])
@@ -88,28 +99,37 @@ def _places(form: str) -> str:
 
 @lru_cache(maxsize=256)
 def _shows(form: str) -> str:
-    """Return which part of a point in time a format shows: "date", "time" or "datetime"."""
+    """Return what a format shows: "number", "code", "duration", "date", "time" or "datetime"."""
+    from openpyxl.styles.numbers import is_date_format, is_timedelta_format  # noqa: PLC0415 - as in `workbook`
+
+    if not is_date_format(form):
+        return "code" if len(form) > 1 and _places(form) else "number"
+    if is_timedelta_format(form):
+        return "duration"
     letters = set(_NO_LETTERS.sub("", form.partition(";")[0].lower()))
     has_time = bool(letters & {"h", "s"})
     has_date = bool(letters & {"d", "y"}) or ("m" in letters and not has_time)
     return "datetime" if has_time == has_date else "date" if has_date else "time"
 
 
-def _rounded(point: datetime, form: str) -> datetime:
-    """Return a point in time to the second, as Excel shows it, unless its format shows parts of seconds."""
-    if ".0" in form:
-        return point
-    whole = point.replace(microsecond=0)
-    is_last = whole == _LAST_SECOND
-    return whole if point.microsecond < 500_000 or is_last else whole + timedelta(seconds=1)
+def _point(serial: float, form: str, shows: str, *, since_1904: bool) -> Any:
+    """Return the point in time of a number of days, to the second unless the format shows parts of seconds.
 
-
-def _first_day(cell: Any, value: time, *, with_time: bool) -> Any:
-    """Return the point in time of a number below 1, as that of an empty cell: Excel shows a day 0 of 1900."""
-    if cell.parent.parent.epoch.year == 1904:
-        day = datetime.combine(date(1904, 1, 1), value)
-        return day if with_time else day.date()
-    return f"1900-01-00T{value.isoformat()}" if with_time else "1900-01-00"
+    As in Excel, a day that no calendar has is a text. Raises `OverflowError` after 9999.
+    """
+    scale = 1000 if ".0" in form else 1
+    day, part = divmod(math.floor(serial * _DAY_SECONDS * scale + 0.5), _DAY_SECONDS * scale)
+    most = _MOST_DAYS - (_FIRST_DAY_OF_1904 - _FIRST_DAY).days * since_1904
+    if serial < most + 1 <= day:  # programs write "never" as the end of 9999
+        day, part = most, _DAY_SECONDS * scale - 1
+    at = (datetime.combine(_FIRST_DAY, time()) + timedelta(milliseconds=part * 1000 // scale)).time()
+    if shows == "time":
+        return at
+    if not since_1904 and day in _NO_DAYS:
+        return _NO_DAYS[day] if shows == "date" else f"{_NO_DAYS[day]}T{at.isoformat()}"
+    first = _FIRST_DAY_OF_1904 if since_1904 else _FIRST_DAY
+    found = first + timedelta(days=day + (not since_1904 and 0 < day < 60))
+    return found if shows == "date" else datetime.combine(found, at)
 
 
 def _duration(value: timedelta, form: str) -> str:

@@ -29,8 +29,9 @@ from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit
 from batchscore.output.manifest_check import COSTS
 from batchscore.output.run_records import RecordedCounts, RecordedFile
-from batchscore.output.spec import Output
+from batchscore.output.spec import Output, StandardOutput
 from batchscore.plan.survey import Survey
+from batchscore.read.input_file import is_standard_input
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Statistics
 from batchscore.report.timeline import Timeline
@@ -114,6 +115,8 @@ class RunStart:
             [each.to_json() for file, each in complete.items() if file not in completed] if complete else []
         )
         settings = {each.name: getattr(self.settings, each.name) for each in fields(self.settings)}
+        if isinstance(self.settings.output, StandardOutput):
+            settings["output"] = "-"
         return {
             "version": VERSION,
             "started": datetime.fromtimestamp(self.started, timezone.utc).isoformat(timespec="seconds"),
@@ -143,8 +146,13 @@ def checksum_of_inputs(inputs: Iterable[str]) -> str:
     return checksum(*sorted({each if is_uri(each) else str(Path(each).resolve()) for each in inputs}))
 
 
-def base_of(survey: Survey) -> str:
-    """Return the folder that the names of files in records are relative to, with a slash at its end."""
+def base_of(survey: Survey, inputs: Iterable[str]) -> str:
+    """Return the folder that the names of files in records are relative to, with a slash at its end.
+
+    It is empty for standard input: no copy of it stays.
+    """
+    if is_standard_input(inputs):
+        return ""
     name, place = next(iter(survey.places.items()), ("", ""))
     return path_text(place.removesuffix(name)) if place.endswith(name) else ""
 
@@ -272,7 +280,7 @@ def run_name(started: float, *, shared_output: bool) -> str:
         # Machines of a cluster may share a name and a process number.
         worker += f"-{secrets.token_hex(4)}"
     elif (number := next(_runs)) > 1:
-        worker += f"-{number}"
+        worker += f"-{number:05}"  # records are read in the order of their names
     return f"{datetime.fromtimestamp(started, timezone.utc):%Y%m%dT%H%M%SZ}-{worker}"
 
 

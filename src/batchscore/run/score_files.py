@@ -259,7 +259,7 @@ class Run:
             fingerprint=fingerprint,
             earlier=tuple(earlier),
             complete_files=None if settings.shared_output else ledger.complete_files,
-            base=base_of(self.survey),
+            base=base_of(self.survey, self.call.inputs),
             versions=versions,
         )
         write_start(self.start, files, one_file=self.output.file is not None)

@@ -175,7 +175,7 @@ class Settings:
     )
 
     stdin_format: str = of_input(
-        "Format of standard input (INPUT -). auto: found from its first bytes.",
+        "Format of standard input (INPUT -). auto: found from its content.",
         choices=("auto", "csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "xlsx"),
         default="auto",
         only="flag",

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import xxhash
 
-from batchscore.errors import BrokenInvariant
+from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.stores import objects
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
@@ -206,9 +206,20 @@ def _rename(temporary: Path, path: Path, *, sync: bool) -> None:
         temporary.unlink()
 
 
+def temporary_folder() -> Path:
+    """Return the folder of temporary files; raises `OutputError` if the machine has none."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        raise OutputError(
+            "this machine has no folder for temporary files: set TMPDIR to one that can be written, then run "
+            "the same command again to continue"
+        ) from error
+
+
 @contextmanager
 def _upload(place: StoredPath) -> Iterator[Sink]:
-    folder = Path(tempfile.gettempdir())
+    folder = temporary_folder()
     with ExitStack() as stack:
         with explain_errors(folder, "write to"):
             waiting = stack.enter_context(tempfile.TemporaryFile(buffering=0))

@@ -16,15 +16,15 @@ from contextlib import ExitStack
 from datetime import date, datetime, time
 from decimal import Decimal
 from io import StringIO
-from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from batchscore.errors import InputError, OutputError
 from batchscore.output.records.jsonl import kept_text
 from batchscore.rows import replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import Sink
+from batchscore.stores.storage import Sink, temporary_folder
 
 #: Excel's limits (support.microsoft.com, Excel specifications and limits, seen 2026-11). Characters are
 #: UTF-16 units.
@@ -40,6 +40,10 @@ _FIRST_DAY = datetime(1900, 3, 1)  # noqa: DTZ001 - cells have no time zone
 
 _FORMATS = {"date": "yyyy-mm-dd", "datetime": "yyyy-mm-dd hh:mm:ss", "time": "hh:mm:ss"}
 
+#: Characters that XML cannot hold, and the start of a text that looks like the escape of one.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]")
+_LIKE_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
+
 _OTHERS = "Write .csv, .parquet or .jsonl instead"
 
 
@@ -51,13 +55,14 @@ def write_workbook(sink: Sink, rows: Iterable[Sequence[Any]], destination: Place
     import xlsxwriter  # noqa: PLC0415 - few runs need it
 
     with (
-        explain_errors(Path(tempfile.gettempdir()), "write to"),
+        explain_errors(temporary_folder(), "write to"),
         tempfile.TemporaryDirectory(prefix="batchscore-xlsx-") as folder,
         ExitStack() as unfinished,
     ):
         book = xlsxwriter.Workbook(sink, {"constant_memory": True, "use_zip64": True, "tmpdir": folder})
         formats = {name: book.add_format({"num_format": text}) for name, text in _FORMATS.items()}
         sheet = book.add_worksheet("scores")
+        sheet._escape_control_characters = _escaped  # noqa: SLF001 - its own is wrong for some texts
         # Only `close` of the workbook closes it.
         unfinished.callback(sheet.row_data_fh.close)
         sheet.freeze_panes(1, 0)
@@ -96,6 +101,19 @@ def _write(sheet: Any, row: int, column: int, cell: Any, formats: Mapping[str, A
     if text:
         sheet.write_string(row, column, text)
     return True
+
+
+def _escaped(text: Any) -> Any:
+    """Return a text with escapes for control characters, and for each place that looks like an escape.
+
+    XlsxWriter takes a text from `<r>` to `</r>` for XML, so such a text becomes XML. A truth value stays.
+    """
+    if not isinstance(text, str):
+        return text
+    text = _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", _LIKE_ESCAPE.sub("_x005F_", text))
+    if text.startswith("<r>") and text.endswith("</r>"):
+        return f'<r><t xml:space="preserve">{escape(text)}</t></r>'
+    return text
 
 
 def _with_line_feeds(text: str) -> str:

@@ -79,7 +79,7 @@ def _input_file(manifest: Manifest, options: ReadOptions, base: Place | None) ->
     if base is None:
         raise InputError(
             f"{name}: the output does not say where this input is. Name the folder that it is below with "
-            f"{where}."
+            f"{where}. If it was standard input, first save the same data as {name} in a folder."
         )
     place = base / name
     size, kind = storage.size_of(place), suffix_of(name)

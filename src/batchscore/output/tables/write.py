@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from batchscore.errors import UnreadableFile
@@ -82,8 +82,11 @@ def write_table(
     return count
 
 
-def check_table(file: Place, sources: Sequence[TableSource]) -> None:
-    """Raise `InputError` if a table cannot hold these inputs; only xlsx has limits, and it reads them."""
+def check_table(file: Place, sources: Sequence[TableSource], limit: int | None) -> None:
+    """Raise `InputError` if a table cannot hold the first `limit` rows of these inputs.
+
+    Only xlsx has limits of its own, and then the rows are read.
+    """
     if file.suffix.lower() != ".xlsx":
         return
     fingerprint = sources[0].manifest.fingerprint if sources else {}
@@ -92,7 +95,7 @@ def check_table(file: Place, sources: Sequence[TableSource]) -> None:
     fits_already = (
         len(sources) == 1 and sources[0].file.suffix == ".xlsx" and not sources[0].options.no_header
     )
-    check_fits(file, columns.header, () if fits_already else _cells(sources))
+    check_fits(file, columns.header, () if fits_already else islice(_cells(sources), limit))
 
 
 def _cells(sources: Iterable[TableSource]) -> Iterator[tuple[str, int, dict[str, Any]]]:

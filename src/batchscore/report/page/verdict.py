@@ -63,7 +63,12 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         transient=sum(task.failures.by_code.get(code.value, 0) for code in TRANSIENT),
         codes=[code for code in task.failures.by_code if code != ErrorCode.EMPTY_INPUT.value],
         all_codes=task.failures.read >= task.failures.total,
-        takes_incremental=not (is_uri(output) or settings.get("limit") or settings.get("shared_output")),
+        takes_incremental=not (
+            is_uri(output)
+            or settings.get("output") == "-"
+            or settings.get("limit")
+            or settings.get("shared_output")
+        ),
         ok=rows.ok,
         one_file=output.endswith(FILE_SUFFIXES),
     )
