@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": {"endpoint", "engine", "output", "prompts", "provider", "request", "settings"},
     "mlflow_model": {"prompts", "settings"},
     "api": {"endpoint", "engine", "mlflow_model", "output", "prompts", "run", "settings", "stores"},
-    "plan": {"batch", "output", "prompts", "read", "request", "settings", "simulator", "stores"},
+    "plan": {"batch", "output", "prompts", "provider", "read", "request", "settings", "simulator", "stores"},
     "report": {"output", "settings", "stores"},
     "run": {"batch", "endpoint", "engine", "output", "plan", "read", "report", "settings", "stores"},
     "azureml": {"endpoint", "mlflow_model", "prompts", "read", "report", "run", "settings"},
