@@ -219,6 +219,16 @@ def test_a_wrong_parameter_costs_a_canary_and_no_more(score: BatchRun, project: 
 
 
 @pytest.mark.slow
+def test_a_canary_of_bad_rows_alone_does_not_stop_the_others(score: BatchRun, project: Project) -> None:
+    project.will_spoil(when_contains='"ping"', status=500)
+    write_rows(45, dict.fromkeys(range(20), "simulate-content-filter"))
+    assert score().exit_code is ExitCode.ROWS_FAILED
+    found = check_whole(project, 45)
+    assert sum("error" in record for record in found.values()) == 20
+    assert project.books().calls["create"] == 2
+
+
+@pytest.mark.slow
 def test_a_parameter_that_needs_another_name_is_renamed(score: BatchRun, project: Project) -> None:
     write_rows(30)
     result = score(model="my-o3-deployment", max_tokens=50)
