@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.batch.budget import TokenBudget
+from batchscore.batch.build import ChunkWork
 from batchscore.batch.custom_id import custom_id, identity_of, read_id, row_digest
 from batchscore.batch.cut import Size, is_full, too_large
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.results import judge, lines_of, read_line
 from batchscore.batch.scratch import Scratch
+from batchscore.batch.settle import Settling
 from batchscore.batch.submit import MOST_LOOKS, Decision, Move, after_end, after_failure, after_looking
 from batchscore.batch.waits import HOUR, Waits
-from batchscore.errors import ErrorCode, OutputError, SettingsError
+from batchscore.batch.work import Ended
+from batchscore.errors import ErrorCode, OutputError, ServiceRefused, SettingsError
 from batchscore.output.layout import Layout
 from batchscore.output.submitted import (
     Chunk,
@@ -30,11 +34,12 @@ from batchscore.output.submitted import (
     refuse_submitted,
     submitted_text,
 )
+from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, ReplyScores
 from batchscore.provider.batch_object import BatchState, FileProblem, batch_state
 from batchscore.provider.client import CallFailed, NotThere, Refused, Unknown
 from batchscore.request.outcome import Action, Outcome
-from batchscore.rows import Prompt
+from batchscore.rows import Prompt, RowError
 from batchscore.stores import storage
 from batchscore.task import CHAT
 
@@ -361,3 +366,88 @@ def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
 
 def test_rows_are_bound_from_the_creation_of_a_batch_on() -> None:
     assert [step.value for step in Step if not step.may_cost] == ["planned", "uploaded"]
+
+
+SentAgain = list[tuple[int, bool]]
+
+
+@pytest.fixture
+def settling(tmp_path: Path) -> Iterator[Callable[..., tuple[Settling, SentAgain]]]:
+    """Give how three rows are settled whose batch has ended, and which of them are sent again."""
+    scratch = Scratch(tmp_path / "scratch")
+
+    def make(decision: Decision, lines: list[bytes], **fields: Any) -> tuple[Settling, SentAgain]:
+        prompts = scratch.prompts("k")
+        for row in range(3):
+            prompts.put(row, Prompt("a.csv", row, b'"x"'))
+        path = tmp_path / "results"
+        path.write_bytes(b"\n".join(lines))
+        again: SentAgain = []
+        found = Settling(
+            ended=Ended(ChunkWork(replace(CHUNK, **fields), prompts, None, DIGEST * 3), decision, (path,)),
+            reader=ReplyReader(CHAT),
+            form=BodyFormat(CHAT, "m", {"max_tokens": 5}, may_rename=True),
+            listen=lambda _: None,
+            pay=lambda *_: None,
+            name="m",
+            rounds=2,
+            again=lambda index, _, counts: again.append((index, counts)),
+            adapt=lambda parameter: parameter == "max_tokens",
+        )
+        return found, again
+
+    yield make
+    scratch.close()
+
+
+def own(index: int, status: int = 200, body: object = BODY) -> bytes:
+    return answer(status, body, custom_id=custom_id("abcdefgh", index, DIGEST))
+
+
+PARAMETER = {"error": {"code": "unsupported_parameter", "param": "max_tokens", "message": "x"}}
+INVALID = {"error": {"code": "invalid_value", "param": "temperature", "message": "x"}}
+LINES = Decision(Move.DROP_LINES, lines={1: "invalid_request"})
+
+
+@pytest.mark.parametrize(
+    ("decision", "lines", "fields", "settled", "again"),
+    [
+        (Decision(Move.READ_RESULTS), [own(2), own(0)], {}, {0: "", 2: ""}, [(1, True)]),
+        (Decision(Move.READ_RESULTS), [own(0)], {"round": 2},
+         {0: "", 1: "server_error", 2: "server_error"}, []),
+        (LINES, [], {}, {1: "invalid_request"}, [(0, False), (2, False)]),
+        (Decision(Move.HALVE), [], {}, {}, [(0, False), (1, False), (2, False)]),
+        (Decision(Move.READ_RESULTS), [own(row, 400, PARAMETER) for row in range(3)], {}, {},
+         [(0, False), (1, False), (2, False)]),
+        (Decision(Move.READ_RESULTS), [own(0), own(1, 400, PARAMETER), own(2)], {"adapted": ("max_tokens",)},
+         {0: "", 1: "invalid_request", 2: ""}, []),
+        (Decision(Move.READ_RESULTS), [own(0), own(1, 401, INVALID), own(2)], {},
+         {0: "", 2: ""}, [(1, True)]),
+        (Decision(Move.READ_RESULTS), [own(0), own(1, 401, INVALID), own(2)], {"round": 2},
+         {0: "", 1: "server_error", 2: ""}, []),
+    ],
+)  # fmt: skip
+def test_each_row_is_settled_or_sent_again(
+    settling: Callable[..., tuple[Settling, SentAgain]],
+    decision: Decision,
+    lines: list[bytes],
+    fields: dict[str, Any],
+    settled: dict[int, str],
+    again: SentAgain,
+) -> None:
+    found, sent_again = settling(decision, lines, **fields)
+    rows = {
+        each.row: each.result.code.value if isinstance(each.result, RowError) else ""
+        for given in found.rows()
+        for each in given
+    }
+    assert (rows, sent_again) == (settled, again)
+
+
+@pytest.mark.parametrize("body", [INVALID, {"error": {"code": "invalid_api_key"}}])
+def test_what_refuses_every_row_ends_the_run(
+    settling: Callable[..., tuple[Settling, SentAgain]], body: object
+) -> None:
+    found, _ = settling(Decision(Move.READ_RESULTS), [own(row, 400, body) for row in range(3)])
+    with pytest.raises(ServiceRefused):
+        list(found.rows())
