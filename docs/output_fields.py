@@ -129,6 +129,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "`file`, `state`, `inputs` and `problem`.",
             "exit_code": "See [exit codes](codes.md#exit-codes). Null until the run has ended, and if it was "
             "killed; then only the fields above, `settings` and `files` are there.",
+            "simulated": "True if the simulator answered, also one at a URL, in this run or an earlier one.",
             "reason": "Why the run ended, in words.",
             "settings": "All settings, by long name, without keys and secrets.",
             "endpoints[].name": "The deployment's name in this run.",

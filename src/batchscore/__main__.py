@@ -10,6 +10,7 @@ import atexit
 import gc
 import os
 import signal
+import sys
 import time
 from types import FrameType
 from typing import NoReturn
@@ -82,8 +83,17 @@ def quit_now(code: int) -> NoReturn:
     os._exit(code)
 
 
+def open_standard_error() -> None:
+    """Open a standard error that was closed (`2>&-`) to nothing: else the next file would get its number."""
+    while sys.stderr is None:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor >= 2:
+            sys.stderr = open(descriptor, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the process's life
+
+
 def main() -> None:
     """Load the command line and run it."""
+    open_standard_error()
     signals = EarlySignals()
     # The loaded modules stay: the garbage collector would scan them repeatedly, a tenth of the time.
     gc.disable()

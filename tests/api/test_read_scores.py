@@ -146,6 +146,9 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not an output of batchscore"):
         read_scores(tmp_path)
     (tmp_path / "chat").mkdir()
+    with pytest.raises(InputError, match=r"no scores in it\. No row has .* yet\. Run the same score command"):
+        read_scores(tmp_path)
+    (tmp_path / "errors" / "chat").mkdir(parents=True)
     with pytest.raises(InputError, match=r"errors/chat says why rows failed"):
         read_scores(tmp_path)
     (tmp_path / "m.csv").touch()

@@ -88,7 +88,8 @@ def test_a_budget_that_cannot_be_counted(batchscore: Cli, files: Files, deployme
     run = batchscore(*score("out", deployment, "--max-total-tokens", "1000"))
     assert run.exit_code == 1
     assert "Stopped: the service does not report billed tokens" in run.said
-    assert "Fix this. To resume, run: batchscore score" in run.stdout.splitlines()[-1]
+    fix = "Fix this. If a setting is wrong, change it in this command. To resume, run: batchscore score"
+    assert run.stdout.splitlines()[-1].startswith(fix)
     assert len(records(Path("out/chat"))) == deployment.statistics().count < ROWS
 
 
@@ -104,7 +105,7 @@ def test_too_many_errors_stop_the_run_early(
     looked_at, resumed = batchscore.together(strict, tolerant)
     assert (looked_at.exit_code, resumed.exit_code) == (3, 4)
     for run, out, act in (
-        (looked_at, "strict", "Fix this. To resume"),
+        (looked_at, "strict", "Fix this. If a setting is wrong, change it in this command. To resume"),
         (resumed, "tolerant", "To resume"),
     ):
         assert "rows of this run have failed, and --max-errors is 2." in run.said

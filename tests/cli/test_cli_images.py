@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_records import codes, whole
 
+from measured import MEASURE
 from pictures import KINDS, png
 from simulated import Deployment
 
@@ -93,12 +96,67 @@ def test_a_changed_picture_is_a_changed_row(batchscore: Cli, files: Files, deplo
     for verb in ("score", "plan"):
         refused = batchscore(*[verb, *command(deployment)[1:]])
         assert refused.exit_code == 1
-        assert "has changed since it was scored" in refused.said
+        assert "data.csv: an image of the column photo has changed since it was scored" in refused.said
     assert sent(deployment) == []
     assert batchscore(*command(deployment, "--incremental")).exit_code == 0
     assert sent(deployment) == sorted([as_url(new, "png"), as_url(added, "png")])
     assert batchscore(*command(deployment, "--incremental")).exit_code == 0
     assert sent(deployment) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replaced", ["not sent yet", "sent already"])
+def test_an_output_is_of_the_pictures_that_were_sent(
+    replaced: str, batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """A picture may be replaced while the run lasts."""
+    files.csv("in/data.csv", [{"photo": f"{number}.png"} for number in range(20)])
+    for number in range(20):
+        files.bytes(f"in/{number}.png", png(10 + number))
+    deployment.will_be_slow(0.2, times=1000)
+    with batchscore.start(*command(deployment, "--max-concurrency", "1")) as running:
+        while deployment.statistics().count < 3:
+            time.sleep(0.02)
+        files.bytes("in/19.png" if replaced == "not sent yet" else "in/0.png", new := png(7))
+        assert running.finish().exit_code == 0
+    assert (as_url(new, "png") in sent(deployment)) == (replaced == "not sent yet")
+    again = batchscore(*command(deployment))
+    if replaced == "not sent yet":
+        assert (again.exit_code, sent(deployment)) == (0, [])
+    else:
+        assert "data.csv: an image of the column photo has changed since it was scored" in again.said
+        assert batchscore(*command(deployment, "--incremental")).exit_code == 0
+        assert sent(deployment) == [as_url(new, "png")]
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.timeout(240)
+def test_large_pictures_after_small_ones_take_as_much_memory_as_the_docs_say(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Docs: requests in flight hold at most about 160 MB; all of these would hold 500 MB."""
+    small = [{"photo": "a.png", "text": f"row {row}"} for row in range(200)]
+    more = [{"photo": "b.png", "text": f"large {row}"} for row in range(40)]
+    for folder, rows in (("few", small), ("many", small + more)):
+        files.csv(f"{folder}/data.csv", rows)
+        files.bytes(f"{folder}/a.png", PNG)
+        files.bytes(f"{folder}/b.png", png(more=5_000_000))
+    deployment.will_be_slow(0.5, times=1000)
+    peaks = []
+    for folder in ("few", "many"):
+        words = ["score", folder, "-o", f"out-{folder}", "--task", "chat", "-m", deployment.name, "--quiet"]
+        command = [sys.executable, "-m", "batchscore", *words, "--image", "photo", "--column", "text"]
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, *command],
+            env={**os.environ, **batchscore.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.split()[-1]) / 1000)
+    assert peaks[1] - peaks[0] < 200, peaks
 
 
 @pytest.mark.slow

@@ -91,6 +91,10 @@ def test_a_running_output_can_be_merged_but_not_verified(
         *("score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"),
         *("--rows-per-part", "2"),
     ) as process:
+        deployment.wait_for(1)
+        early = batchscore("merge", "out", "all.csv")
+        assert early.exit_code == 5, early
+        assert f"process {process.popen.pid}" in early.stderr
         deployment.wait_for(6)
         while not any(
             b'"scores": {' in path.read_bytes() for path in Path().glob("out/manifest/chat/*.json")

@@ -50,6 +50,8 @@ def test_a_run_writes_its_page_and_the_command_writes_it_again(
         *score, "--task", "chat", "--limit", "12", "--json", "--price-in", "1", "--price-out", "2"
     )
     assert chat.report["report"] == str(page)
+    # The simulator has answered, at a URL.
+    assert (chat.report["simulated"], "These scores are simulated" in first) == (True, True)
 
     Path("out/runs/old.json").write_text('{"started": "2020-01-01T00:00:00", "settings": {"task": "chat"}}')
     Path("out/runs/cut.json").write_text('{"started": "2026-')

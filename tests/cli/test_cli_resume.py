@@ -48,7 +48,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     settings_changed = batchscore(*command, "--system", "Be short.", "--id", "id", "--max-tokens", "9")
     input_changed = batchscore(*command, "--max-concurrency", "2", "--max-retries", "1")
     assert (settings_changed.exit_code, input_changed.exit_code) == (1, 1)
-    for change in ("id was not set, is now 'id'", "params was {}, is now {'max_tokens': 9}", "--overwrite"):
+    for change in ("id was not set, is now 'id'", "max_tokens was not set, is now 9", "--overwrite"):
         assert change in settings_changed.said
     assert "b.csv has changed since it was scored" in input_changed.said
     for way in ("--incremental", "another output", "--overwrite"):

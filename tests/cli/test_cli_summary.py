@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
 from simulated import Deployment
 
@@ -143,6 +145,30 @@ def test_what_remains_is_counted_also_in_files_that_were_not_read(
         *("--column", "text", "--max-total-tokens", "1", "--max-concurrency", "1"),
     )
     assert run.stdout.splitlines()[0].startswith("chat: 1 row done, 0 failed, 4 remaining")
+
+
+def test_the_table_of_an_earlier_run_is_not_named_as_the_scores(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["one", "two", "three", "four"])
+    command = ["score", "a.csv", "-o", "st.csv", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    limited = batchscore(*command, "--limit", "1")
+    assert "  scores: st.csv\n" in limited.stdout
+    stopped = batchscore(*command, "--max-total-tokens", "1", "--max-concurrency", "1")
+    assert stopped.exit_code == 4, stopped
+    named = "  scores: st.csv.batchscore/chat\n          st.csv still holds the scores of an earlier run\n"
+    assert named in stopped.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_closed_standard_error_changes_nothing(files: Files) -> None:
+    files.texts("a.csv", ["one", "two"])
+    score = f"{sys.executable} -m batchscore score a.csv -o out.csv --task chat -m m --column text --simulate"
+    run = subprocess.run(["bash", "-c", f"{score} 2>&-"], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "2 scored" in run.stdout
+    assert len(Path("out.csv").read_text().splitlines()) == 3
 
 
 def test_a_shell_that_left_a_backslash_is_noticed(

@@ -18,6 +18,7 @@ from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
 from scripted import (
     Service,
     collected,
+    deployment_of,
     engine_over,
     has_its_own_vector,
     prompts,
@@ -40,6 +41,47 @@ def run(engine_of: object) -> tuple[list[Settled], float]:
         return await collected(engine_of())  # type: ignore[operator]
 
     return run_virtual(main())
+
+
+def text_of(row: int, size: int) -> Prompt:
+    return Prompt("file.csv", row, b'"' + b"x" * (size - 9) + b":%06d" % row + b'"')
+
+
+@pytest.mark.parametrize(("rpm", "fails"), [(None, 0.0), (60_000.0, 0.2)])
+def test_the_bytes_in_flight_are_bounded_also_if_large_prompts_follow_small_ones(
+    rpm: float | None, fails: float
+) -> None:
+    """At most the bound and one request; a request that is larger than the bound goes, too."""
+    chance = random.Random(1)
+    most, large, huge = 1_000_000, 300_000, 2_500_000
+    sizes = [100] * 300 + [large] * 30 + [100] * 5 + [huge, huge, large]
+    held: list[int] = []
+    sums: list[tuple[int, int]] = []
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        size = sum(map(len, texts))
+        held.append(size)
+        sums.append((sum(held), max(held)))
+        await asyncio.sleep(1.0)
+        held.remove(size)
+        return refusal(500) if number > 250 and chance.random() < fails else vectors(texts)
+
+    service = Service(answer)
+
+    def engine() -> Engine:
+        rows = iter([text_of(row, size) for row, size in enumerate(sizes)])
+        member = deployment_of(service, concurrency=100, rpm=rpm)
+        made = engine_over([member], rows, rows_a_request=1, retries=50)
+        made.in_flight.most = most
+        return made
+
+    settled, seconds = run(engine)
+    assert sorted(row.row for row in settled) == list(range(len(sizes)))
+    assert all(has_its_own_vector(row) for row in settled)
+    assert service.most_in_flight == 100
+    assert max(total for total, _ in sums) >= most
+    assert all(total < most + largest for total, largest in sums)
+    assert seconds < 120
 
 
 def errors_of(settled: list[Settled]) -> dict[int, ErrorCode]:

@@ -21,6 +21,8 @@ from batchscore.output.manifest import (
     read_manifest,
     write_manifest,
 )
+from batchscore.output.missing import RecordedFiles, error_of_missing
+from batchscore.output.run_records import RecordedFile
 
 NAME = "part-a-5e56e378-00000.jsonl"
 COMMIT = Commit(
@@ -50,6 +52,32 @@ def test_it_comes_back(tmp_path: Path) -> None:
     path = Layout(tmp_path, "chat", ".jsonl").manifest("a.csv")
     write_manifest(path, MANIFEST)
     assert read_manifest(path) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("rows", "whole", "read_all", "missing"),
+    [
+        (9, True, False, "1 row read but not scored, not read completely"),
+        (9, True, True, "1 row read but not scored"),
+        (8, False, False, "not read completely"),
+    ],
+)
+def test_rows_without_a_record_do_not_hide_that_a_file_was_not_read_completely(
+    rows: int, missing: str, *, whole: bool, read_all: bool
+) -> None:
+    """A part that is full may be the file's last one: only the run's record knows."""
+    part = replace(COMMIT, rows=rows, ok=7, whole=whole)
+    manifest = replace(MANIFEST, state="partial", parts={0: part})
+    recorded = RecordedFiles(files={"a.csv": RecordedFile("a.csv", "partial", read_all=read_all)})
+    assert str(recorded.missing(manifest)) == missing
+    known = RecordedFiles().missing(replace(manifest, parts={0: replace(part, rows=8, ok=6, whole=True)}))
+    assert str(known) == "1 row read but not scored"
+
+
+def test_an_error_names_the_files_that_are_missing() -> None:
+    files = [f"{name}.csv: not started" for name in "abcdefg"]
+    assert "complete: a.csv: not started; b.csv: not started. Run" in str(error_of_missing("out", files[:2]))
+    assert "; e.csv: not started; and 2 more. Run" in str(error_of_missing("out", files))
 
 
 @pytest.mark.parametrize(("value", "word"), [(True, "yes"), (False, "no"), (None, "off"), ("yes", "yes")])
@@ -120,6 +148,41 @@ def test_a_secret_parameter_may_change_and_other_fingerprints_are_as_they_were()
         assert shown_fingerprint({"params": {"note": f"AccountKey={key};"}}) == shown
     plain = {"prompt": "See https://h/v1: {text}", "params": {"seed": 7, "stop": ["a"]}, "keep": ["token"]}
     assert shown_fingerprint(plain) == plain
+
+
+SAME = "Please summarise the following text of a customer in one sentence"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "change"),
+    [
+        (
+            "prompt",
+            f"{SAME}.",
+            f"{SAME}, in English.",
+            "omer in one sentence.', is now …omer in one sentence, in English.'",
+        ),
+        ("prompt", f"{SAME} A" + "x" * 99, f"{SAME} B" + "x" * 99, "in one sentence Bxxxx"),
+        ("prompt", f"{SAME}.", "short", f"was '{SAME[:59]}…, is now 'short'"),
+        ("keep", ["*"], [], "keep was *, is now not set"),
+        ("keep", ["id", "a b"], None, "keep was id, a b, is now not set"),
+        ("usage", False, True, "usage was false, is now true"),
+        (
+            "params",
+            {},
+            {"max_tokens": 9, "seed": 1},
+            "max_tokens was not set, is now 9; seed was not set, is",
+        ),
+        ("params", {"stop": ["a"], "seed": 1}, {"seed": 1}, "stop was a, is now not set"),
+        ("schema", {"type": "object"}, None, 'schema was {"type": "object"}, is now not set'),
+    ],
+)
+def test_a_difference_shows_where_values_differ(name: str, old: object, new: object, change: str) -> None:
+    text = "; ".join(differences({name: old}, {name: new}))
+    assert change in text
+    was, _, now = text.partition(f"{name} was ")[2].partition(", is now ")
+    assert was != now or name == "params"
+    assert len(text) < 170
 
 
 @pytest.mark.parametrize("hidden", [["prompt"], {"prompt": 1}])

@@ -490,8 +490,8 @@ def test_a_stopped_run_is_correct_but_incomplete(scored: Path, command_line: Cli
     assert done.exit_code == 0, done.stderr
     plain = command_line("verify", "out", cwd=tmp_path)
     assert plain.exit_code == 4
-    assert "incomplete: f01.csv: not read to its end\n" in plain.stdout
-    assert "Correct but incomplete. Run the same score command again to continue." in plain.stdout
+    assert "incomplete: f01.csv: not read completely\n" in plain.stdout
+    assert "; 1 file not read completely. Correct but incomplete. Run the same score" in plain.stdout
     before = tree(tmp_path / "out")
     assert command_line("verify", "out", "--repair", cwd=tmp_path).exit_code == 4
     assert tree(tmp_path / "out") == before
@@ -776,7 +776,7 @@ def test_parts_that_a_killed_run_was_writing_are_not_damage(out: Path) -> None:
     journal.with_name(f"{name}.journal").write_bytes(b"")
     verdict = verdict_of(out)
     assert (verdict.exit_code, verdict.problems) == (ExitCode.CONTINUE_LATER, [])
-    assert verdict.missing == ["f03.csv: not read to its end"]
+    assert verdict.missing == ["f03.csv: not read completely"]
 
 
 @whatever_the_form

@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from batchscore.errors import InputError, UsageError, name_settings
-from batchscore.plan.survey import Survey, open_rows, survey
+from batchscore.plan.survey import Survey, survey
+from batchscore.read.formats import open_rows
 from batchscore.read.input_file import StandardInput
 from batchscore.rows import Prompt, RowError
 from batchscore.settings.fields import Settings
@@ -126,7 +127,9 @@ def test_a_name_with_dots_means_a_value_within_a_cell() -> None:
 def test_columns_with_the_same_name_are_refused_only_if_they_are_asked_for() -> None:
     file = {"a.csv": "id,text,note,note\n1,a,x,y\n"}
     assert sent(surveyed(file, column="text")) == ["a"]
-    assert "several columns have the name 'note'" in refused(file, column="note")
+    said = refused(file, column="note")
+    assert "several columns have the name 'note'" in said
+    assert "choose a later one by its number: note_1." in said
     assert sent(surveyed(file, column="note_1")) == ["y"]
 
 
@@ -265,6 +268,13 @@ def test_a_first_line_that_may_be_a_row_is_not_quoted(line: str, settings: dict[
     assert "SECRET" not in told
     doubt = "looks like a row" if any(map(str.isdecimal, line)) or "@" in line else "column"
     assert ("a column 'text'" if "keep" in settings else doubt) in told
+
+
+@pytest.mark.parametrize("settings", [{}, {"column": "ID"}])
+def test_a_first_line_that_is_not_quoted_says_how_to_choose_a_column(settings: dict[str, Any]) -> None:
+    told = refused({"a.csv": "SECRET,Berlin\nAnn,Paris\n"}, **settings)
+    assert "its first line names 2 columns, not shown because they may be cells of a row: give a name" in told
+    assert "as in that line, or --no_header if it is a row" in told
 
 
 def test_the_names_of_a_header_are_quoted_and_one_short_word_alone_is_not() -> None:

@@ -15,7 +15,7 @@ from batchscore.errors import ErrorCode, InputError, UsageError
 from batchscore.prompts import images as prompt_images
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.image_header import InvalidImage, image_header, image_tokens
+from batchscore.prompts.image_header import MOST_IMAGE_BYTES, InvalidImage, image_header, image_tokens
 from batchscore.prompts.prompt import builder_for, parse_spec
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
@@ -25,6 +25,7 @@ from batchscore.settings.slices import PromptSettings, cut
 from pictures import ANIMATED, KINDS, png
 
 PNG = KINDS["png"]
+GIF = b"GIF89a\1\0\1\0\0\0\0," + bytes(9) + b"\2"
 URL = "https://a.blob.core.windows.net/c/a.png?sig=SECRET"
 
 
@@ -36,6 +37,18 @@ def as_url(data: bytes, kind: str = "png") -> str:
 def test_the_header_of_each_kind_is_read(kind: str) -> None:
     found = image_header(KINDS[kind])
     assert (found.kind, found.width, found.height) == (kind.partition(",")[0], 6, 4)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GIF + (b"\xff" + bytes(255)) * 78_000 + b"\0;",
+        PNG[:33] + (b"\0\0\x03\xe8IDAT" + bytes(1004)) * 19_700 + PNG[-12:],
+    ],
+)
+def test_the_largest_images_are_read_in_the_smallest_pieces_that_encoders_write(data: bytes) -> None:
+    assert len(data) > 0.99 * MOST_IMAGE_BYTES
+    assert image_header(data)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,6 +63,14 @@ def test_a_cut_image_is_never_taken_for_a_whole_one(kind: str) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
+        (
+            PNG[:33] + b"\0\0\0\0teXt\0\0\0\0" * 20_000 + PNG[33:],
+            "it is divided into more than 20,000 pieces",
+        ),
+        (b"\xff\xd8\xff" + b"\xff" * 20_000, "it is divided into more than 20,000 pieces"),
+        (b"\xff\xd8" + b"\xff\xe0\0\2" * 20_001, "it is divided into more than 20,000 pieces"),
+        (GIF + b"\1x" * 100_000, "it is divided into more than 100,000 pieces"),
+        (GIF[:13] + b"!\xfe\0" * 100_001, "it is divided into more than 100,000 pieces"),
         (b"", "it is empty"),
         (b"hello", "it is no PNG, JPEG, WebP or GIF"),
         (b"%PDF-1.7", "it is a PDF file, no PNG, JPEG, WebP or GIF"),
@@ -205,6 +226,7 @@ def missing(name: Any) -> bytes:
         ([], ErrorCode.EMPTY_INPUT, "no image"),
         (float("nan"), ErrorCode.EMPTY_INPUT, "no image"),
         ("secret.png", ErrorCode.UNREADABLE_IMAGE, "there is no such file"),
+        ('["a.png",', ErrorCode.UNREADABLE_IMAGE, "neither a file nor a list in valid JSON"),
         (b"secret", ErrorCode.UNREADABLE_IMAGE, "it is no PNG"),
         (PNG[:40], ErrorCode.UNREADABLE_IMAGE, "it is cut off"),
         (png(more=20_000_000), ErrorCode.UNREADABLE_IMAGE, "it is larger than 20 MB"),
@@ -245,6 +267,18 @@ def test_rows_that_may_not_name_files_never_open_one(tmp_path: Path) -> None:
     file.write_bytes(PNG)
     for cell in (str(file), file):
         assert "may not name files here" in error({"photo": cell}).message
+
+
+@pytest.mark.parametrize("text", ["a", "", None])
+@pytest.mark.parametrize("photo", [PNG, [PNG, URL], b"", "a.png", b"hello", object()], ids=range(6))
+def test_the_digest_of_what_is_sent_is_that_of_what_a_later_run_finds(text: object, photo: object) -> None:
+    values = {"photo": photo, "text": text}
+    table = Table(tuple(values), ("text",), headerless=False, rows=iter(()))
+    settings = Settings(task="chat", model="m", output="o", image=("photo",), column="text")
+    builder = builder_for(table, parse_spec(cut(PromptSettings, settings)), read_file=missing)
+    found: list[bytes] = []
+    builder.build(Row("f", 0, values), found.append)
+    assert b"".join(found) == builder.digest_of_images(Row("f", 0, values))
 
 
 def test_an_empty_text_is_an_empty_row_also_with_an_image() -> None:

@@ -18,8 +18,10 @@ from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.merge import merge_output
-from batchscore.rows import Event, FileOpened, Notice
-from batchscore.run.expected import expected
+from batchscore.report.progress.view import Watch
+from batchscore.report.run_end import RunEnd
+from batchscore.rows import Event, Expected, FileFinished, FileOpened, Notice, RowsSettled
+from batchscore.run.expected import announce_table, expected
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.simulator import Running
@@ -174,3 +176,25 @@ def test_a_failed_estimate_does_not_fail_the_run() -> None:
             raise RuntimeError("unexpected")
 
     assert expected(cast("Measurement", Failing())) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "state", "announced"),
+    [
+        (99_999, "complete", [Expected(99_999, 0, 0, exact=True)]),
+        (100_000, "complete", [Expected(100_000, 0, 0, exact=True), Notice("Writing the table st.csv.")]),
+        (100_000, "partial", [Notice("Writing the table st.csv.")]),
+    ],
+)
+def test_a_large_table_is_announced_with_the_exact_number_of_rows(
+    rows: int, state: str, announced: list[Event]
+) -> None:
+    events: list[Event] = []
+    end = RunEnd((FileFinished("a.csv", state, rows, rows, 0, 0),))
+    announce_table(Path("st.csv"), end, events.append)
+    assert events == announced
+    watch = Watch()
+    for event in (RowsSettled(rows, {}), *events):
+        watch(event)
+    view = watch.view(watch.started + 1)
+    assert (view.total, view.exact) == ((rows, True) if state == "complete" else (None, False))

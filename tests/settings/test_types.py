@@ -49,6 +49,7 @@ def test_common_parameters_are_settings_and_are_sent_as_the_parameter_would_be()
         ),
         ({"top_p": 1.5}, "top_p is 1.5; it must be at most 1"),
         ({"temperature": -1.0}, "temperature is -1.0; it must be at least 0"),
+        ({"temperature": 9.0}, "temperature is 9.0; it must be at most 2"),
     ):
         with pytest.raises(UsageError) as refused:
             Settings(**{**VALID, **wrong})

@@ -95,7 +95,8 @@ class Progress:
         if isinstance(event, Attempt):
             return  # an event about its rows follows
         now = time.monotonic()
-        if now - self.viewed_at >= DRAWN_SECONDS:
+        # No event may follow a notice for long, such as the one that a table is written.
+        if now - self.viewed_at >= DRAWN_SECONDS or isinstance(event, Notice):
             # Made in the thread that changes the figures, so that they are consistent.
             self.viewed_at = now
             self.view = self.watch.view(now)

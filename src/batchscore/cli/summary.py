@@ -131,10 +131,12 @@ def requests_and_cost(run: RunResult) -> list[str]:
 def places(run: RunResult) -> list[str]:
     """Return where the results are."""
     end, lines = run.outcome, []
-    if run.with_file:
+    if run.file_written and run.with_file:
         lines.append(f"  scores: {run.output.file}")
     elif end.ok:
         lines.append(f"  scores: {run.layout.scores}")
+        if run.with_file:
+            lines.append(f"          {run.output.file} still holds the scores of an earlier run")
     elif run.output.file is not None and not end.unfinished:
         why = "no row was scored, so the vector length is unknown"
         lines.append(f"  {run.output.file} was not written: {why}")
@@ -202,7 +204,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "exit_code": int(run.exit_code),
         "reason": end.reason and name_settings(end.reason, as_flag),
         "task": run.settings.task,
-        "simulated": run.settings.simulate,
+        "simulated": end.simulated,
         **{name: getattr(end, name) for name in ("rows", "ok", "errors", "failed", "not_reached")},
         "known": sum(file.known for file in end.files),
         "files": len(end.files),

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from batchscore.engine import end_task
+from batchscore.engine.in_flight import Batch, BytesInFlight
 from batchscore.engine.result_queue import ResultQueue
 from batchscore.engine.suspects import NOT_SURELY_THE_ROW, Suspect, Suspects
 from batchscore.errors import BrokenInvariant, ErrorCode
@@ -30,15 +31,6 @@ from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
 #: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
 FEWEST_FOR_QUARTERS = 16
-
-
-@dataclass(slots=True)
-class Batch:
-    """The prompts of one request, and when it may be sent."""
-
-    prompts: list[Prompt]
-    request: Request
-    ticket: Ticket
 
 
 @dataclass(slots=True)
@@ -62,6 +54,7 @@ class Engine:
     fixed_bytes: int = 0
     truncate: Callable[[Prompt, float | None], Prompt | None] | None = None
     results: ResultQueue = field(default_factory=ResultQueue)
+    in_flight: BytesInFlight = field(default_factory=BytesInFlight)
     workers: set[asyncio.Task[None]] = field(default_factory=set)
     working: dict[Deployment, int] = field(default_factory=dict)
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -187,6 +180,8 @@ class Engine:
             while not self.over and deployment.wants_more_than(self.working[deployment] - 1):
                 if not self.results.emptied.is_set():
                     await self.results.emptied.wait()
+                if not self.in_flight.room.is_set():
+                    await self.in_flight.room.wait()
                 if deployment.free:
                     batch = self.take(deployment)
                     if batch is not None and batch.ticket.start > batch.ticket.admitted:
@@ -197,6 +192,7 @@ class Engine:
                     await self.resolved.wait()
                     continue
                 await self.settle(batch.prompts, batch.request, deployment, batch.ticket)
+                self.in_flight.remove(batch.size)
                 if deployment.wants_more_than(self.working[deployment]) and not self.ended:
                     self.hire(deployment)
         finally:
@@ -226,7 +222,9 @@ class Engine:
             deployment.queued -= 1
 
     def take(self, deployment: Deployment) -> Batch | None:
-        """Take the next request's prompts and charge the quota; `None` if no row needs a request."""
+        """Take the next request's prompts and charge the quota; `None` if there are none, or no room."""
+        if not self.in_flight.room.is_set():
+            return None
         pack = self.packer.take(deployment.target_tokens)
         if pack.settled:
             self.results.put(pack.settled)
@@ -241,14 +239,15 @@ class Engine:
             if pack.ended and not pack.settled:
                 self.end()
             return None
-        prompts = pack.prompts
-        request = self.request(prompts, pack.size, RetryBudget(self.max_retries))
+        prompts, size = pack.prompts, pack.size
+        request = self.request(prompts, size, RetryBudget(self.max_retries))
         if len(prompts) == 1 and not deployment.fits(request.tokens):
             fitting = self.fitted(prompts[0])
             if fitting is None:
                 return None
             prompts, request = [fitting], self.request([fitting], len(fitting.body), request.budget)
-        return Batch(prompts, request, deployment.reserve(request.tokens))
+        self.in_flight.add(size)
+        return Batch(prompts, request, deployment.reserve(request.tokens), size)
 
     def end(self) -> None:
         """Note the end of the stream, and cancel the workers that wait for a turn to take from it."""

@@ -21,8 +21,9 @@ NOT_SURELY_THE_ROW = frozenset({ErrorCode.INVALID_REQUEST, ErrorCode.INPUT_TOO_L
 #: The same refusal of this many rows, with no answer in between, may be a fault of every request.
 SAME_REFUSALS = 20
 
-#: Maximum number of refused rows whose errors are held back.
+#: Maximum number of refused rows whose errors are held back, and of their bytes.
 MOST_SUSPECTS = 256
+MOST_SUSPECT_BYTES = 40 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,9 @@ class Suspects:
             return
         self.held.append(refused)
         alike = sum([refused.outcome.is_like(each.outcome) for each in self.held])
-        if not self.judging and (alike >= self.judge_at or len(self.held) >= MOST_SUSPECTS):
+        size = sum([len(each.prompt.body) for each in self.held])
+        many = alike >= self.judge_at or len(self.held) >= MOST_SUSPECTS or size >= MOST_SUSPECT_BYTES
+        if many and not self.judging:
             await self.judge()
 
     def end_series(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from batchscore.errors import BatchscoreError, InputChanged, OutputError, setting_name
 from batchscore.output.find import score_files_of
 from batchscore.output.fingerprint import differences
+from batchscore.output.input_digest import without_images
 from batchscore.output.journal import Journals
 from batchscore.output.layout import DIGESTS, Layout, stem_of, verify_command
 from batchscore.output.manifest import (
@@ -28,6 +29,7 @@ from batchscore.output.manifest import (
 )
 from batchscore.output.records.schema import schema_of
 from batchscore.output.spec import OutputSpec
+from batchscore.prompts.columns import shorten_names
 from batchscore.stores import half_written, storage
 from batchscore.stores.address import Place
 
@@ -78,9 +80,20 @@ def refuse_other_length(layout: Layout, manifests: Iterable[Manifest]) -> None:
             )
 
 
-def error_of_change(spec: OutputSpec, file: str) -> InputChanged:
-    """Return the error for an input file that has changed since it was scored."""
-    return InputChanged(f"{file} has changed since it was scored. {advice_on_change(spec, file)}")
+def error_of_change(spec: OutputSpec, file: str, before: str, now: str) -> InputChanged:
+    """Return the error for an input whose digest has changed since it was scored."""
+    same_file = without_images(before) == without_images(now)
+    what = f"{file}: {images_text(spec)}" if same_file else file
+    return InputChanged(f"{what} has changed since it was scored. {advice_on_change(spec, file)}")
+
+
+def images_text(spec: OutputSpec) -> str:
+    """Return what people call an image of a row; empty if rows have none."""
+    names = spec.fingerprint.get("image", ())
+    if not names:
+        return ""
+    columns = "column" if len(names) == 1 else "columns"
+    return f"an image of the {columns} {shorten_names(names)}"
 
 
 def advice_on_change(spec: OutputSpec, file: str) -> str:

@@ -27,6 +27,7 @@ from batchscore.stores.errors import explain_errors
 from batchscore.stores.this_machine import own_folder
 from batchscore.task import TASKS
 
+NO_ROW_DONE = "No row has been scored or has failed yet. Run the same score command to score them"
 NO_OUTPUT = f"{{}} is not an output of batchscore: it has no scores of {', '.join(TASKS)}."
 
 _PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")
@@ -140,9 +141,9 @@ def score_parts(out: Place, task: str, *, may_be_empty: bool = False) -> dict[Pl
             "command to score these rows again."
         )
     if not parts and not may_be_empty:
-        raise InputError(
-            f"{folder}: there are no scores in it. {out / 'errors' / task} says why rows failed."
-        )
+        errors = out / "errors" / task
+        why = f"{errors} says why rows failed" if storage.is_folder(errors) else NO_ROW_DONE
+        raise InputError(f"{folder}: there are no scores in it. {why}.")
     return parts
 
 

@@ -17,6 +17,9 @@ from batchscore.settings.secrets import HIDDEN, without_secrets
 #: The field with the digests of values of which a part is hidden.
 _HIDDEN = "hidden"
 
+#: The number of characters of a value that a message shows.
+_MOST_SHOWN = 60
+
 
 def shown_fingerprint(stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return a fingerprint as runs write and compare it: without secrets. Earlier versions hid fewer."""
@@ -65,13 +68,37 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     found = []
     for name in sorted({*old, *new} - {_HIDDEN}):
         if old.get(name) != new.get(name):
-            found.append(f"{name} was {_shorten(old.get(name))}, is now {_shorten(new.get(name))}")
+            found += _changes(name, old.get(name), new.get(name))
         elif was.get(name) != now.get(name):
             found.append(f"the part of {name} that is hidden as *** has changed, or was not recorded")
     return found
 
 
-def _shorten(value: Any) -> str:
-    """Return a setting's value for a message, cut if it is long."""
-    text = "not set" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _changes(name: str, old: Any, new: Any) -> list[str]:
+    """Return in words how a setting has changed; each parameter of the model is a setting."""
+    if name == "params" and isinstance(old or {}, Mapping) and isinstance(new or {}, Mapping):
+        was, now = old or {}, new or {}
+        changed = [each for each in sorted({*was, *now}) if was.get(each) != now.get(each)]
+        return [change for each in changed for change in _changes(each, was.get(each), now.get(each))]
+    was, now = _text(old), _text(new)
+    pairs = zip(was, now, strict=False)
+    same = next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(was), len(now)))
+    return [f"{name} was {_cut(was, same)}, is now {_cut(now, same)}"]
+
+
+def _text(value: Any) -> str:
+    """Return a setting's value as people write it."""
+    if value is None or value in ([], {}, ()):
+        return "not set"
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
+    return repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _cut(text: str, same: int) -> str:
+    """Return a long text from shortly before the place where it differs from another one."""
+    if len(text) <= _MOST_SHOWN:
+        return text
+    first = max(0, same - _MOST_SHOWN // 3)
+    last = first + _MOST_SHOWN
+    return f"{'…' if first else ''}{text[first:last]}{'…' if last < len(text) else ''}"

@@ -19,6 +19,7 @@ from batchscore.output.conflicts import (
     discard_scores,
     error_of_change,
     error_of_simulator,
+    images_text,
     refuse_foreign_files,
     refuse_other_length,
     refuse_other_settings,
@@ -201,7 +202,7 @@ class Ledger(ABC):
         spec, retry_errors = self.spec, self.spec.retry_errors
         manifest = self.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
         if manifest.state == "complete" and manifest.input != digest:
-            raise error_of_change(spec, file)
+            raise error_of_change(spec, file, manifest.input, digest)
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
         damaged = committed.keys() - manifest.parts.keys()
@@ -222,6 +223,7 @@ class Ledger(ABC):
             journals=self.journals,
             damaged=frozenset(damaged),
             retry_errors=retry_errors,
+            images=images_text(spec),
             advice=advice_on_change(spec, file),
         )
         return self.open[file]

@@ -176,6 +176,13 @@ class Manifest:
         names = ("file", "state", "rows", "ok", "errors", "empty", "problem")
         return {name: getattr(self, name) for name in names} | self.costs
 
+    @property
+    def is_read(self) -> bool:
+        """Whether its parts show that the input was read to its end: the last one is whole, but not full."""
+        last = self.parts.get(max(self.parts, default=0))
+        size = self.fingerprint.get("rows_per_part", 0)
+        return last is not None and last.whole and last.rows < size
+
     def final_rows(self, *, retry_errors: bool) -> int:
         """Return the number of rows whose record is final, so that no run scores them again."""
         retried = sum(commit.retried(retry_errors=retry_errors) for commit in self.parts.values())

@@ -12,9 +12,18 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchscore.errors import InputError, OutputError, OutputLocked, UsageError, message_of, setting_name
+from batchscore.errors import (
+    InputChanged,
+    InputError,
+    OutputError,
+    OutputLocked,
+    UsageError,
+    message_of,
+    setting_name,
+)
 from batchscore.output.find import folder_of_locks, output_folder, score_files_of, score_parts, task_of
 from batchscore.output.fingerprint import recorded_schema
+from batchscore.output.input_digest import without_images
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
@@ -33,7 +42,6 @@ from batchscore.output.records.schema import RecordSchema, damage_text, first_re
 from batchscore.output.tables.sources import TableSource, sources_of
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.read.files import digest
-from batchscore.read.input_file import without_images
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
@@ -77,8 +85,9 @@ def merge_output(
     A table (csv, tsv, xlsx, in this `style`) also has the input's columns, so the inputs are read again; they
     are below `base_dir` if they were moved. With `sync` the file is on the device afterwards.
 
-    Raises `UsageError` if the file's suffix is not a format, and `InputError` if there are no scores. Raises
-    `OutputError` if the file may not be written there, or if a part is not as its manifest says.
+    Raises `UsageError` if the file's suffix is not a format, and `InputError` if there are no scores, or
+    `OutputLocked` if the first run is still working. Raises `OutputError` if the file may not be written
+    there, or if a part is not as its manifest says.
     """
     refuse_other_suffix(file)
     sweep_abandoned(through_link(file).parent)
@@ -89,12 +98,21 @@ def merge_output(
     schemas = (recorded_schema(each.fingerprint) for each in manifests)
     answer = next((schema for schema in schemas if schema is not None), None)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
-    if is_table(file):
-        sources = _table_sources(Layout(folder, task, ""), manifests, file, base_dir)
-        rows = write_table(Layout(folder, task, ""), sources, file, style or TableStyle(), sync=sync)
-        return MergeResult(task, rows, errors, missing)
-    if missing and not list_files(folder / task):
+    nothing = missing and not list_files(folder / task)
+    if nothing:
+        refuse_locked(folder_of_locks(folder), task, what=f"{named} ({task})")
+    if nothing and not (is_table(file) and manifests):
         raise error_of_missing(str(named), missing)
+    if is_table(file):
+        layout = Layout(folder, task, "")
+        try:
+            sources = _table_sources(layout, manifests, file, base_dir)
+            rows = write_table(layout, sources, file, style or TableStyle(), sync=sync)
+        except (InputChanged, InputError):
+            # A run that is working does not say yet which version of an input it reads.
+            refuse_locked(folder_of_locks(folder), task, what=f"{named} ({task})")
+            raise
+        return MergeResult(task, rows, errors, missing)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.

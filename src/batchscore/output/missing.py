@@ -21,6 +21,9 @@ from batchscore.output.run_records import RecordedCounts, RecordedFile, RunRecor
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
+#: The number of incomplete files that an error names.
+_MOST_NAMED = 5
+
 #: What is lost with the latest record, and with the list of replaced files.
 UNKNOWN_FILES = "is damaged, so the files that its run was to read are not known; run the same command again"
 UNKNOWN_REPLACED = (
@@ -31,15 +34,20 @@ UNKNOWN_REPLACED = (
 
 @dataclass(frozen=True, slots=True)
 class Incomplete:
-    """A file that is not fully scored: `why` in words; `unreadable`: the user must fix it first."""
+    """A file that is not fully scored: `why` in words.
+
+    `unreadable`: the user must fix it first. `unread`: it has more rows than were read.
+    """
 
     why: str
     unreadable: bool = False
+    unread: bool = False
 
     def __str__(self) -> str:
         return self.why
 
 
+NOT_READ = "not read completely"
 REPLACING = Incomplete("a killed run was replacing its scores")
 
 
@@ -65,13 +73,14 @@ class RecordedFiles:
 
     def missing(self, manifest: Manifest) -> Incomplete | None:
         """Return what is missing of a file that has a manifest; `None` if nothing is."""
-        without = manifest.rows - manifest.ok - manifest.errors
-        if without:
-            return Incomplete(f"{count_text(without, 'row')} read, but without a record")
-        if manifest.state != "complete":
-            unreadable = manifest.state == "unreadable"
-            return Incomplete(manifest.problem or "not read to its end", unreadable)
         recorded = self.files.get(manifest.file)
+        without = manifest.rows - manifest.ok - manifest.errors
+        read_all = manifest.is_read or (recorded is not None and recorded.read_all)
+        unread = manifest.state != "complete" and not (without and read_all)
+        if without or unread:
+            pieces = [f"{count_text(without, 'row')} read but not scored"] if without else []
+            pieces += [manifest.problem or NOT_READ] if unread else []
+            return Incomplete(", ".join(pieces), manifest.state == "unreadable", unread)
         if recorded is None and self.pruning:
             return Incomplete("its scores were to be removed")
         if recorded is not None and recorded.problem and not recorded.shared:
@@ -159,9 +168,10 @@ def missing_files(folder: Place, task: str, manifests: Iterable[Manifest]) -> li
 
 def error_of_missing(output: str, missing: Sequence[str]) -> OutputIncomplete:
     """Return the error for an output that is needed whole and is not complete."""
-    more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+    listed = [*missing[:_MOST_NAMED]]
+    listed += [f"and {len(missing) - _MOST_NAMED:,} more"] if len(missing) > _MOST_NAMED else []
     return OutputIncomplete(
-        f"{output} is not complete: {missing[0]}{more}. Run the same score command again to resume."
+        f"{output} is not complete: {'; '.join(listed)}. Run the same score command again to resume."
     )
 
 

@@ -147,7 +147,8 @@ class FileInParts:
     """One input file on its way into parts, on top of the parts that an earlier run `committed`.
 
     A file of a `damaged` part is missing or cut; the rest of the part is used. With `retry_errors` no error
-    is final. `advice` says what the user can do if the input has changed.
+    is final. `images` is what people call an image of a row, if rows have any. `advice` says what the
+    user can do if the input has changed.
     """
 
     file: str
@@ -157,6 +158,7 @@ class FileInParts:
     journals: Journals
     damaged: frozenset[int] = frozenset()
     retry_errors: bool = False
+    images: str = ""
     advice: str = ""
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
@@ -198,8 +200,10 @@ class FileInParts:
             return
         if part.inputs != commit.inputs or (commit.whole and len(items) > commit.rows):
             first = commit.part * self.rows_per_part
+            or_image = f", or {self.images}," if self.images else ""
             raise InputChanged(
-                f"{self.file} has changed since it was scored (at row {first} or soon after). {self.advice}"
+                f"{self.file}{or_image} has changed since it was scored (at row {first} or soon after). "
+                f"{self.advice}"
             )
         if commit.is_done(retry_errors=self.retry_errors) and commit.part not in self.damaged:
             return

@@ -97,8 +97,9 @@ class RecordedFile:
     """A file as the record of a run names it; `state` is that of its manifest, or `not_started`.
 
     `input` is the digest of the version that the run set out to score, or found scored. `counts` are those at
-    the end of a run that found the file complete. `inputs` is the checksum of the INPUTs of the run that set
-    out to read it. `base` is the folder that the name is relative to, if this run was to read the file.
+    the end of a run that found the file complete; `read_all`: one that ended has read it to its end. `inputs`
+    is the checksum of the INPUTs of the run that set out to read it. `base` is the folder that the name is
+    relative to, if this run was to read the file.
     """
 
     file: str
@@ -109,6 +110,7 @@ class RecordedFile:
     shared: bool = False
     inputs: str = ""
     base: str = ""
+    read_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,7 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
                 shared=shared,
                 inputs=each.get("inputs", fields.get("inputs", "")),
                 base=base,
+                read_all=ended and each.get("complete") is True,
             )
             # The files of earlier runs may be below other folders.
             for of_runs, base in ((files, fields.get("base", "")), (earlier, ""))

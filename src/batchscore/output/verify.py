@@ -25,7 +25,7 @@ from batchscore.output.manifest import (
     named_files,
     read_manifest,
 )
-from batchscore.output.missing import REPLACING, Incomplete, RecordedFiles, recorded_files
+from batchscore.output.missing import NOT_READ, REPLACING, Incomplete, RecordedFiles, recorded_files
 from batchscore.output.submitted import open_chunks, submitted_text
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
@@ -71,10 +71,10 @@ class Unfinished:
 class Verification:
     """The result of a check. `missing` says in words what a score command would still score.
 
-    `unreadable` counts the files that must be fixed first. `lost` rows had a record that is damaged; the rows
-    of `unknown` files are not known, since their manifests cannot be read. `submitted` rows are at a
-    service's Batch API. `repair` is the command for a repair. After it: the `removed` files, and the
-    `unrepaired` problems.
+    `unreadable` counts the files that must be fixed first, `unread` those with rows that were not read.
+    `lost` rows had a record that is damaged; the rows of `unknown` files are not known, since their manifests
+    cannot be read. `submitted` rows are at a service's Batch API. `repair` is the command for a repair. After
+    it: the `removed` files, and the `unrepaired` problems.
     """
 
     output: str
@@ -84,6 +84,7 @@ class Verification:
     problems: list[OutputProblem] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unreadable: int = 0
+    unread: int = 0
     lost: int = 0
     unknown: int = 0
     submitted: int = 0
@@ -113,9 +114,11 @@ class Verification:
         lines += _first_lines([f"incomplete: {what}" for what in self.missing])
         rows, ok, errors, empty, not_reached = map(self.total, _TOTALS)
         files = count_text(len(self.files), "file")
+        unread = f"; {count_text(self.unread, 'file')} {NOT_READ}" if self.unread else ""
         lines.append(
             f"{self.task}: {count_text(rows, 'row')} of {files} = {ok:,} scored + "
-            f"{errors - empty:,} failed + {empty:,} empty + {not_reached:,} not reached. {self.conclusion()}"
+            f"{errors - empty:,} failed + {empty:,} empty + {not_reached:,} not reached{unread}. "
+            f"{self.conclusion()}"
         )
         return "\n".join(lines)
 
@@ -166,6 +169,7 @@ class Verification:
             ],
             "missing": [name_settings(what, word) for what in self.missing],
             "unreadable": self.unreadable,
+            "unread": self.unread,
             "removed": self.removed,
             "files": [
                 {name: getattr(totals, name) for name in ("file", "state", *_TOTALS)} for totals in self.files
@@ -253,6 +257,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     result.missing += [f"{file}: {incomplete[file]}" for file in sorted(incomplete)]
     _add_submitted(layout, result)
     result.unreadable = sum(each.unreadable for each in incomplete.values())
+    result.unread = sum(each.unread and not each.unreadable for each in incomplete.values())
     return result
 
 

@@ -17,6 +17,7 @@ from batchscore.output.conflicts import (
     refuse_other_settings,
     refuse_to_lose,
 )
+from batchscore.output.input_digest import digest_input
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.part_files import PartFiles
 from batchscore.output.parts import damage_text
@@ -88,11 +89,12 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
         if manifest is None or (manifest.state != "complete" and not settings.incremental):
             continue
         try:
-            unchanged = ready.digest(survey.options) == manifest.input
+            now = digest_input(ready.file, ready.builder, survey.options)
         except UnreadableFile:
-            unchanged = True  # reading the file reports what is wrong with it
+            now = manifest.input  # reading the file reports what is wrong with it
+        unchanged = now == manifest.input
         if not unchanged and not settings.incremental:
-            raise error_of_change(spec, name)
+            raise error_of_change(spec, name, manifest.input, now)
         if not unchanged:
             scored.changed.add(name)
             del same[name]

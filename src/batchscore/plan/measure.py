@@ -20,7 +20,7 @@ from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.estimates import most_input_tokens, rate_limits_of
 from batchscore.plan.extent import EVERYTHING, Budget, cut_file, part_given, shares
 from batchscore.plan.figures import FileFigures, PlanTotals
-from batchscore.plan.survey import ReadyFile, Survey, open_rows
+from batchscore.plan.survey import ReadyFile, Survey
 from batchscore.plan.vocabulary import (
     NOT_TEXT,
     TokenCounter,
@@ -31,7 +31,7 @@ from batchscore.plan.vocabulary import (
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE, Estimator
-from batchscore.read.formats import FORMATS, stated_rows
+from batchscore.read.formats import FORMATS, open_rows, stated_rows
 from batchscore.read.input_file import InputFile
 from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.request.quota.windows import SMOOTHING_SECONDS

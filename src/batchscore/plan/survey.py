@@ -6,15 +6,11 @@ left out; only if no file remains is that an error of the run.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-
-import xxhash
 
 from batchscore.errors import InputError, UnreadableFile, UsageError, count_text, name_settings, setting_name
 from batchscore.output.manifest import Manifest
@@ -24,20 +20,19 @@ from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import check_table, is_table
 from batchscore.prompts.columns import path_of, resolve, shorten_name, shorten_names
 from batchscore.prompts.image_header import MOST_IMAGE_BYTES
-from batchscore.prompts.images import ReadFile
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
-from batchscore.read.files import FollowedLink, digest, find_files
-from batchscore.read.formats import FORMATS, open_table
-from batchscore.read.input_file import AUTO, InputFile, ReadOptions, is_standard_input, with_images
+from batchscore.read.files import FollowedLink, find_files
+from batchscore.read.formats import FORMATS, open_rows
+from batchscore.read.input_file import AUTO, InputFile, ReadOptions, is_standard_input
 from batchscore.read.missing_inputs import SkippedFile, images_together
+from batchscore.read.named_files import reader_below
 from batchscore.read.stream import with_encoding
-from batchscore.rows import Row, Table
+from batchscore.rows import Table
 from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, RecordSettings, cut
 from batchscore.stores.address import Place, place_of
-from batchscore.stores.below import FolderReader
 
 #: `--keep '*'` with these columns and ids: the column is in the record's `id`.
 OWN_ID = (("id", "id"), ("id", None))
@@ -50,24 +45,6 @@ class ReadyFile:
     file: InputFile
     builder: PromptBuilder
     notes: tuple[str, ...] = ()
-
-    def digest(self, options: ReadOptions, is_over: Callable[[], bool] = lambda: False) -> str:
-        """Return the digest of the file, with that of images that its rows name; raises `UnreadableFile`.
-
-        `is_over` says whether the images are not needed any more.
-        """
-        own = digest(self.file.path)
-        images = self.builder.images
-        if images is None or images.read_file is None:
-            return own
-        named = xxhash.xxh3_128()
-        with open_rows(self.file, options, self.builder.columns) as table:
-            for row in table.rows:
-                if is_over():
-                    return own
-                if isinstance(row, Row):
-                    named.update(self.builder.digest_of_images(row))
-        return with_images(own, named.hexdigest())
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -143,9 +120,13 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
         try:
             if FORMATS[file.suffix].is_text:
                 file = with_encoding(file, options)
+            read_file = None
+            if settings.image:
+                base = None if settings.base_dir is None else place_of(settings.base_dir)
+                folder = (Path.cwd(), Path.cwd()) if piped else (file.path.parent, base or file.root)
+                read_file = reader_below(*folder, MOST_IMAGE_BYTES, follow_links=settings.follow_links)
             with open_rows(file, options) as table:
                 notes = (standard_input_note(file, settings, table), *table.notes) if piped else table.notes
-                read_file = image_reader(file, settings, piped=piped)
                 builder = builder_for(table, spec, reserved, read_file=read_file)
                 ready.append(ReadyFile(file, builder, notes))
                 columns.update(dict.fromkeys(table.columns))
@@ -199,22 +180,6 @@ def with_hint(reason: str, file: InputFile, settings: Settings, *, piped: bool) 
     )
 
 
-def image_reader(file: InputFile, settings: Settings, *, piped: bool) -> ReadFile | None:
-    """Return what reads the images that a file's rows name: beside it, or below its INPUT or the base.
-
-    Those that standard input names (`piped`) are below the current folder.
-    """
-    if not settings.image:
-        return None
-    folder, root = file.path.parent, file.root
-    if piped:
-        folder = root = Path.cwd()
-    elif settings.base_dir is not None:
-        root = place_of(settings.base_dir)
-    reader = FolderReader(folder, root or folder, MOST_IMAGE_BYTES, settings.follow_links)
-    return lambda name: reader.read(os.fspath(name))
-
-
 def read_options(settings: Settings) -> ReadOptions:
     """Return how these settings read files."""
     names = [each.name for each in fields(ReadOptions) if each.name != "columns"]
@@ -241,20 +206,6 @@ def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
         others += " The others hold bare texts, which fit any column name, so the name may be misspelt."
     end = "" if not others or first.reason.endswith((".", "?")) else "."
     return InputError(f"{first.name}: {first.reason}{end}{others}")
-
-
-@contextmanager
-def open_rows(
-    file: InputFile, options: ReadOptions, columns: frozenset[str] | None = None
-) -> Iterator[Table]:
-    """Open a file's table with at least these `columns`, by default all; close it even if rows are left."""
-    table = open_table(file, replace(options, columns=columns))
-    try:
-        yield table
-    finally:
-        close = getattr(table.rows, "close", None)
-        if close is not None:
-            close()
 
 
 def schema_for(

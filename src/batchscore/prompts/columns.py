@@ -82,9 +82,10 @@ def resolve(table: Table, wanted: Sequence[tuple[str, str]], rows: Iterable[Any]
     known = [name for name, _ in wanted]
     for name, setting in wanted:
         if name in table.repeated:
+            numbered = [own for own in table.columns if re.fullmatch(rf"{re.escape(name)}_[0-9]+", own)]
             raise InputError(
-                f"several columns have the name {shorten_name(name)!r} ({setting_name(setting)}). "
-                "Name each differently."
+                f"several columns have the name {shorten_name(name)!r} ({setting_name(setting)}). Name each "
+                f"differently, or choose a later one by its number: {shorten_names(numbered)}."
             )
     found = {name: path for name in known if (path := path_of(table, name)) is not None}
     late = {name for name in known if name not in found}
@@ -208,9 +209,9 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
         )
     doubt = f" {table.doubt}." if table.doubt else ""
     if len(table.text_columns) > 1:
-        named = "" if table.hidden else f": {shorten_names(table.text_columns)}"
+        named = _columns_text(table, table.columns) if table.hidden else shorten_names(table.text_columns)
         raise InputError(
-            f"several columns hold text{named}. "
+            f"several columns hold text{'; ' if table.hidden else ': '}{named}. "
             f"Choose one with {column}, or combine them with {prompt}.{doubt}"
         )
     if doubt:
@@ -255,7 +256,10 @@ def _mostly_empty(cells: Sequence[Any]) -> bool:
 def _columns_text(table: Table, names: Sequence[str]) -> str:
     """Return which columns a file has; how many, if their names may be the cells of a row."""
     if table.hidden:
-        return f"its first line names {count_text(len(names), 'column')}"
+        # The doubt says what to do, too.
+        choose = f": give a name as in that line, or {setting_name('no_header')} if it is a row"
+        names_of = f"its first line names {count_text(len(names), 'column')}"
+        return f"{names_of}, not shown because they may be cells of a row{'' if table.doubt else choose}"
     return f"its columns are {shorten_names(names)}"
 
 

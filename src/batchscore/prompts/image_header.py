@@ -7,8 +7,9 @@ requests. Formats: PNG (RFC 2083), JPEG (ITU-T T.81), GIF89a, WebP (RFC 9649).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from math import ceil, floor, sqrt
 
 #: The largest image (Azure OpenAI, "Use vision-enabled chat models", seen 2026-09). A request may have 50 MB
@@ -16,6 +17,11 @@ from math import ceil, floor, sqrt
 MOST_IMAGE_BYTES = 20 * 10**6
 MOST_REQUEST_BYTES = 50 * 10**6
 MOST_IMAGES = 500
+
+#: Crafted files have millions of pieces, and requests wait while they are read. The largest image has fewer,
+#: as encoders write it: chunks of a kilobyte and more, or a GIF's blocks of 255 bytes.
+MOST_PIECES = 20_000
+MOST_BLOCKS = 100_000
 
 KINDS_TEXT = "PNG, JPEG, WebP or GIF"
 
@@ -65,11 +71,18 @@ def _number(data: bytes, start: int, size: int, order: str = "big") -> int:
     return int.from_bytes(data[start : start + size], order)  # type: ignore[arg-type]
 
 
+def _pieces(most: int) -> Iterator[None]:
+    """Count the pieces of a file; raises `InvalidImage` after this many."""
+    yield from repeat(None, most)
+    raise InvalidImage(f"it is divided into more than {most:,} pieces")
+
+
 def _png(data: bytes) -> tuple[int, int]:
     if data[12:16] != b"IHDR":
         raise ValueError
-    at, has_pixels = 8, False
+    at, has_pixels, pieces = 8, False, _pieces(MOST_PIECES)
     while True:
+        next(pieces)
         length, kind = _number(data, at, 4), data[at + 4 : at + 8]
         _number(data, at + 8 + length, 4)  # the checksum, so the chunk is there
         has_pixels = has_pixels or kind == b"IDAT"
@@ -79,8 +92,9 @@ def _png(data: bytes) -> tuple[int, int]:
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
-    at, size = 2, (0, 0)
+    at, size, pieces = 2, (0, 0), _pieces(MOST_PIECES)
     while True:
+        next(pieces)
         if data[at] != 0xFF:
             raise ValueError
         marker = data[at + 1]
@@ -98,7 +112,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
 
 
 def _gif(data: bytes) -> tuple[int, int]:
-    at, frames = 13, 0
+    at, frames, pieces = 13, 0, _pieces(MOST_BLOCKS)
     flags = data[10]
     at += 3 << (flags & 7) + 1 if flags & 0x80 else 0
     while (block := data[at]) != 0x3B:
@@ -112,8 +126,10 @@ def _gif(data: bytes) -> tuple[int, int]:
             at += 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
         else:
             raise ValueError
+        next(pieces)
         while size := data[at]:
             at += size + 1
+            next(pieces)
         at += 1
     if not frames:
         raise ValueError

@@ -92,13 +92,6 @@ class ImageColumns:
                     return unreadable(f"The row's images are larger than {most} MB together, as base64.")
         return images or NO_IMAGE
 
-    def digest(self, values: Mapping[str, Any]) -> bytes:
-        """Return a digest of the files that a row names."""
-        found = self.read(values)
-        if isinstance(found, RowError):
-            return found.message.encode()
-        return b"".join(xxhash.xxh3_128_digest(image.data) for image in found)
-
     def image(self, cell: Any) -> Image:
         """Return the image that a cell means; raises `InvalidImage`."""
         if isinstance(cell, str) and _HTTP.match(cell):
@@ -123,12 +116,20 @@ class ImageColumns:
         scheme = _SCHEME.match(cell) if isinstance(cell, str) else None
         if scheme is not None and ("://" in str(cell) or scheme[1].lower() == "file"):
             raise InvalidImage("its address is not one of http, https or data")
+        not_json = "it is neither a file nor a list in valid JSON" if str(cell).startswith("[") else ""
         if self.read_file is None:
-            raise InvalidImage("rows in memory may not name files here; give bytes or a data URL")
+            raise InvalidImage(not_json or "rows in memory may not name files here; give bytes or a data URL")
         try:
             return self.read_file(cell)
         except OSError as error:
-            raise InvalidImage(error.strerror or "it cannot be read") from None
+            raise InvalidImage(not_json or error.strerror or "it cannot be read") from None
+
+
+def digest_of(images: Sequence[Image] | RowError) -> bytes:
+    """Return a digest of what was read of a row's images."""
+    if isinstance(images, RowError):
+        return images.message.encode()
+    return b"".join(xxhash.xxh3_128_digest(image.data) for image in images)
 
 
 def unreadable(message: str) -> RowError:

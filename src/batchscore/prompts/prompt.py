@@ -6,7 +6,7 @@ any row is read. A row without a valid prompt gets its error here, and no reques
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,7 @@ from batchscore.prompts.columns import (
     resolve,
     shorten_names,
 )
-from batchscore.prompts.images import ImageColumns, ReadFile, add_images
+from batchscore.prompts.images import ImageColumns, ReadFile, add_images, digest_of
 from batchscore.prompts.messages import (
     columns_of,
     ends_with_answer,
@@ -153,8 +153,10 @@ class PromptBuilder:
     sent: tuple[str, ...] = ()
     images: ImageColumns | None = None
 
-    def build(self, row: Row | UnreadableRow) -> Prompt | Settled:
-        """Return the row's prompt, or its error if it has none."""
+    def build(
+        self, row: Row | UnreadableRow, note_images: Callable[[bytes], None] | None = None
+    ) -> Prompt | Settled:
+        """Return the row's prompt, or its error if it has none; `note_images` gets a digest of its images."""
         if isinstance(row, UnreadableRow):
             return Settled(row.file, row.number, row.error)
         values = row.values
@@ -169,17 +171,18 @@ class PromptBuilder:
             if self.reserved and not kept.keys() <= self.free:
                 clash = self.clash(kept)
         try:
+            images = None if self.images is None else self.images.read(values)
+            if images is not None and note_images is not None:
+                note_images(digest_of(images))
             if self.id is not None:
                 cell = values.get(self.id)
                 identity = cell if cell is None or type(cell) is str else id_text(cell)
             body = self.render(values)
-            if self.images is not None and not isinstance(body, RowError):
-                found = self.images.read(values)
-                if isinstance(found, RowError):
-                    body = found
-                else:
-                    body, image_bytes = add_images(body, found, self.images)
-                    image_tokens = sum(image.tokens for image in found)
+            if isinstance(images, RowError):
+                body = body if isinstance(body, RowError) else images
+            elif self.images is not None and images is not None and not isinstance(body, RowError):
+                body, image_bytes = add_images(body, images, self.images)
+                image_tokens = sum(image.tokens for image in images)
         except RecursionError:  # JSON cells may be nested a thousand levels deep
             body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be sent.")
         except UnreadableCellError as error:
@@ -201,7 +204,7 @@ class PromptBuilder:
         """Return a digest of what the row's images are now."""
         assert self.images is not None
         try:
-            return self.images.digest(named_row(row.values, self.paths))
+            return digest_of(self.images.read(named_row(row.values, self.paths)))
         except Exception:  # the row gets its error when its prompt is built
             return b""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
@@ -144,6 +144,20 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     wanted = {name: text for name, text in cells.items() if columns is None or name in columns}
     rows = add_cells(table.rows, wanted) if wanted else table.rows
     return replace(table, columns=(*table.columns, *cells), rows=rows)
+
+
+@contextmanager
+def open_rows(
+    file: InputFile, options: ReadOptions, columns: frozenset[str] | None = None
+) -> Iterator[Table]:
+    """Open a file's table with at least these `columns`, by default all; close it even if rows are left."""
+    table = open_table(file, replace(options, columns=columns))
+    try:
+        yield table
+    finally:
+        close = getattr(table.rows, "close", None)
+        if close is not None:
+            close()
 
 
 def add_cells(rows: Iterator[Row | UnreadableRow], cells: Mapping[str, str | None]) -> Rows:

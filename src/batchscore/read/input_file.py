@@ -48,16 +48,6 @@ class InputFile:
         return open_raw(self.path)
 
 
-def with_images(digest: str, images: str) -> str:
-    """Return a file's digest with that of the images that its rows name."""
-    return f"{digest}+{images}"
-
-
-def without_images(digest: str) -> str:
-    """Return the digest of a file alone."""
-    return digest.partition("+")[0]
-
-
 #: The value of a setting that is found from the beginning of each file.
 AUTO = "auto"
 

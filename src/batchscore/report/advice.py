@@ -120,7 +120,9 @@ def next_step(state: RunState) -> NextStep:
     if state.stopped and state.changed:
         return after_edit(state, "To score new or changed rows", command)
     if state.stopped:
-        return run_again("Fix this. To resume" if state.must_act else "To resume", command)
+        # The cause may be the service or the command itself; then the same command would fail again.
+        fix = "Fix this. If a setting is wrong, change it in this command. "
+        return run_again(f"{fix if state.must_act else ''}To resume", command)
     if state.unreadable:
         purpose = "Fix or remove these files. To resume"
         return after_edit(state, purpose, command) if any(state.unreadable) else run_again(purpose, command)

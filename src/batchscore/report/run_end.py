@@ -13,6 +13,7 @@ class RunEnd:
     """How a run ended: the result of each file, and what stopped it, if anything did.
 
     `limited`: the setting `limit` left rows out. `stopped`: a signal or `stopped_by` stopped the run.
+    `simulated`: the simulator has answered, also one at a URL.
     """
 
     files: tuple[FileFinished, ...]
@@ -20,6 +21,7 @@ class RunEnd:
     stopped: bool = False
     stopped_by: BatchscoreError | None = None
     repeated_ids: int = 0
+    simulated: bool = False
 
     @property
     def interrupted(self) -> bool:

@@ -140,9 +140,7 @@ class Requester(Generic[T]):
         charged = billed[0] + request.extra_tokens if billed[0] else request.tokens
         self.timeouts.note_answer(flight, reply.seconds)
         deployment.read_headers(reply.headers, charged)
-        # The request is in memory twice, as prompts and as a body.
-        held = 2 * len(body) + len(reply.body)
-        deployment.note_answer(ticket, charged, rows, reply.seconds, held)
+        deployment.note_answer(ticket, charged, rows, reply.seconds, len(reply.body))
         if invalid is not None:
             self.report(request, deployment, reply, invalid.code.value, billed)
             budget.note_failure(self.clock.monotonic(), reply.seconds, invalid.code, unusable=invalid)

@@ -40,13 +40,11 @@ MOST_ROUNDS_TO_HOLD = 64
 #: Round trips vary; fewer of them prove nothing.
 FEWEST_TO_JUDGE = 8
 
-#: Requests and replies in flight may hold about this many bytes and rows in memory.
+#: The replies of requests in flight may hold about this many bytes, and the requests this many rows. What
+#: the next reply holds is not known; the engine counts the bytes of the requests themselves.
 MOST_BYTES = 24 * 2**20
 MOST_ROWS = 16_384
 FEWEST_BY_MEMORY = 4
-#: A request of one row is only so large with images, which take long to answer. This many may hold more.
-FEW_OF_ONE_ROW = 16
-MOST_BYTES_OF_FEW = 160 * 2**20
 
 
 def thread_load(clock: Clock) -> Callable[[], float]:
@@ -137,8 +135,7 @@ class Concurrency:
     def adjust(self, seconds: float, row_bytes: float) -> None:
         """Grow while it helps and memory allows."""
         rows = min(MOST_ROWS, MOST_BYTES / max(row_bytes, 1.0))
-        few = min(FEW_OF_ONE_ROW, MOST_BYTES_OF_FEW / max(row_bytes, 1.0)) if self.rows == 1 else 0
-        bound = min(self.most, max(FEWEST_BY_MEMORY, int(few), int(rows / self.rows)))
+        bound = min(self.most, max(FEWEST_BY_MEMORY, int(rows / self.rows)))
         if self.round_requests >= FEWEST_TO_JUDGE:
             self.best_seconds = min(self.best_seconds, seconds)
         if self.busy() > BUSY and self.limit > 1:

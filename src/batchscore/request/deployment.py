@@ -279,7 +279,7 @@ class Deployment:
         self.notice(f"{self.name} waits {duration_text(seconds)} {reason} and resumes at {moment}.")
 
     def note_answer(self, ticket: Ticket, tokens: float, rows: int, seconds: float, size: int) -> None:
-        """Note an answer: its real charge, its rows, its round trip, and how many bytes it held."""
+        """Note an answer: its real charge, its rows, its round trip, and its bytes."""
         now = self.clock.monotonic()
         self.health.note_success(now, seconds)
         self.blind_pauses = 0

@@ -54,6 +54,10 @@ ERROR_BODY_SECONDS = 10.0
 #: Azure closes idle connections after about a minute; one must not be used at the moment it closes.
 KEEP_ALIVE_SECONDS = 45.0
 
+#: A larger body is sent in pieces of this size: of one that is given whole, all that the socket does not take
+#: at once is copied.
+PIECE_BYTES = 2**18
+
 #: A reply with vectors has megabytes, so a small buffer pauses and resumes reading many times; but each of
 #: several hundred connections may fill a large one.
 READ_BYTES = 2**17
@@ -87,6 +91,12 @@ PERMANENT = (
 
 #: The connection was made, and closed before a reply.
 CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
+
+async def pieces(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body in pieces."""
+    for start in range(0, len(body), PIECE_BYTES):
+        yield body[start : start + PIECE_BYTES]
 
 
 @asynccontextmanager
@@ -144,7 +154,10 @@ async def open_wire(
             started = time.perf_counter()
             try:
                 # A complete reply frees its connection for the next request; a broken one closes it.
-                response = await session.post(address, data=body, headers=signed, allow_redirects=False)
+                data: bytes | AsyncIterator[bytes] = body
+                if len(body) > PIECE_BYTES:
+                    data, signed = pieces(body), {**signed, "Content-Length": str(len(body))}
+                response = await session.post(address, data=data, headers=signed, allow_redirects=False)
                 failed = not 200 <= response.status < 300
                 most = min(most_bytes, MOST_ERROR_BYTES) if failed else most_bytes
                 reading = BodyReader(most, memory).read(response)

@@ -18,14 +18,19 @@ from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.extent import FOR_A_RUN, bytes_to_read
 from batchscore.plan.measure import Measurement
 from batchscore.plan.survey import Survey
-from batchscore.rows import Expected, Listen
+from batchscore.report.run_end import RunEnd
+from batchscore.rows import Expected, Listen, Notice
 from batchscore.settings.fields import Settings
+from batchscore.stores.address import Place
 
 #: Inputs up to this size are looked at before the run starts.
 SMALL_BYTES = 256 * 2**10
 
 #: A run shorter than this needs no forecast; the look would take a tenth of its time.
 LOOK_AFTER_SECONDS = 2.0
+
+#: A table with this many rows takes a second or more to write, while no request is in flight.
+LARGE_TABLE = 100_000
 
 
 @asynccontextmanager
@@ -58,6 +63,14 @@ async def announce_expected(settings: Settings, survey: Survey, listen: Listen) 
     finally:
         measurement.stop.set()
         await end_task.end(looking)
+
+
+def announce_table(file: Place, end: RunEnd, listen: Listen) -> None:
+    """Say that a large table is being written; the number of all rows is known by now."""
+    if not end.unfinished:
+        listen(Expected(end.rows, 0, 0, exact=True))
+    if end.rows >= LARGE_TABLE:
+        listen(Notice(f"Writing the table {file}."))
 
 
 def expected(measurement: Measurement) -> Expected | None:

@@ -13,7 +13,9 @@ from batchscore.errors import UnreadableFile, count_text, setting_name
 from batchscore.output.incremental.carry_over import carry_over_file, index_answers
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
-from batchscore.plan.survey import Survey, open_rows
+from batchscore.output.input_digest import digest_input
+from batchscore.plan.survey import Survey
+from batchscore.read.formats import open_rows
 from batchscore.rows import Listen, Notice
 from batchscore.stores.address import Place
 
@@ -53,7 +55,7 @@ def compare_inputs(survey: Survey, ledger: NextLedger) -> dict[str, str]:
     inputs: dict[str, str] = {}
     for ready in survey.ready:
         try:
-            inputs[ready.file.name] = ready.digest(survey.options)
+            inputs[ready.file.name] = digest_input(ready.file, ready.builder, survey.options)
         except UnreadableFile:
             continue  # the run meets it, too, and reports it
     ledger.compare(inputs)

@@ -196,7 +196,6 @@ class Job:
         source = self.source
         progress = self.ledger.open.get(name)
         problem = source.problems.get(name, "")
-        digesting = source.digests.pop(name, None)
         if progress is None and problem:  # it was not opened, so its records stay as they are
             self.finish(replace(self.figures(name, "unreadable", complete=False), problem=problem))
             return
@@ -215,7 +214,7 @@ class Job:
                 if part.number not in manifest.parts:  # none of its rows is settled, or it cannot be written
                     unscored += part.read
             try:
-                manifest.input = await digesting if digesting is not None else ""
+                manifest.input = await source.end_digest(name, whole=progress.ended)
             except UnreadableFile as error:  # it was removed after it was opened
                 problem = problem or error.reason
             manifest.problem = problem

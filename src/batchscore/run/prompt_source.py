@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 
 from batchscore.errors import UnreadableFile
 from batchscore.output.incremental.next_ledger import NextLedger
+from batchscore.output.input_digest import ImagesDigest, digest_input, images_digest
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import FileInParts, damage_text
-from batchscore.plan.survey import ReadyFile, Survey, open_rows
+from batchscore.plan.survey import ReadyFile, Survey
+from batchscore.read.files import digest
+from batchscore.read.formats import open_rows
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.settings.fields import Settings
 
@@ -47,6 +50,7 @@ class PromptSource:
 
     `through` are files that were read and may have unsettled rows; `problems` say why a file could not be
     read to its end. `known` counts the rows of a file that need no request. `limited`: `--limit` left rows.
+    `digests` are those of the files, and `images` of the images that were read for their prompts.
     `is_stopping` says whether the run ends before all is scored.
     """
 
@@ -58,6 +62,7 @@ class PromptSource:
     through: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     digests: dict[str, asyncio.Future[str]] = field(default_factory=dict)
+    images: dict[str, ImagesDigest] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
     files_opened: int = 0
     limited: bool = False
@@ -66,14 +71,24 @@ class PromptSource:
     is_stopping: Callable[[], bool] = lambda: False
 
     def start_digest(self, ready: ReadyFile) -> None:
-        """Digest a file in a thread; its images only as long as the file may still be read to its end."""
-        name = ready.file.name
+        """Digest a file in a thread; if that decides whether the file has changed, also its images."""
+        name, run_in_thread = ready.file.name, asyncio.get_running_loop().run_in_executor
+        if self.ledger.needs_digest(name):
+            options = self.survey.options
+            self.digests[name] = run_in_thread(
+                None, digest_input, ready.file, ready.builder, options, self.is_stopping
+            )
+        else:
+            self.digests[name] = run_in_thread(None, digest, ready.file.path)
 
-        def is_over() -> bool:
-            return self.is_stopping() and name not in self.through
+    async def end_digest(self, name: str, *, whole: bool) -> str:
+        """Return a file's digest; if the `whole` file was read, with that of the images as they were sent.
 
-        loop = asyncio.get_running_loop()
-        self.digests[name] = loop.run_in_executor(None, ready.digest, self.survey.options, is_over)
+        Raises `UnreadableFile`.
+        """
+        digests, images = self.digests.pop(name, None), self.images.pop(name, None)
+        found = "" if digests is None else await digests
+        return images.with_file(found) if found and whole and images is not None else found
 
     async def digest_complete_files(self) -> None:
         """Digest the files that were scored completely: if one has changed, the run ends before it sends."""
@@ -121,6 +136,11 @@ class PromptSource:
     def prompts_of(self, ready: ReadyFile, progress: FileInParts) -> Iterator[Prompt | Settled]:
         """Give the prompt of each row of one file, up to the limit."""
         ids = self.ids
+        images = images_digest(ready.builder)
+        note_images = None
+        if images is not None:
+            self.images[ready.file.name] = images
+            note_images = images.add
         with open_rows(ready.file, self.survey.options, ready.builder.columns) as table:
             for row in table.rows:
                 if self.rows_left is not None:
@@ -128,7 +148,7 @@ class PromptSource:
                         progress.limited = self.limited = True
                         return
                     self.rows_left -= 1
-                item = ready.builder.build(row)
+                item = ready.builder.build(row, note_images)
                 if item.id is not None:
                     # Repeated ids are counted as far as memory allows.
                     key = hash(item.id)

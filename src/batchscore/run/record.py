@@ -200,6 +200,7 @@ def write_record(
     record = start.to_json({file.file for file in outcome.files if file.state == "complete"}) | {
         "seconds": round(result.seconds, 3),
         "exit_code": int(result.exit_code),
+        "simulated": outcome.simulated,
         **({"file_written": result.file_written} if result.output.file is not None else {}),
         "reason": outcome.reason and mask_text(name_settings(outcome.reason)),
         "endpoints": called,

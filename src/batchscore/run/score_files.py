@@ -51,7 +51,7 @@ from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
 from batchscore.rows import Attempt, Event, Listen, Notice, Prompt, RowError
 from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
-from batchscore.run.expected import announce_expected
+from batchscore.run.expected import announce_expected, announce_table
 from batchscore.run.incremental import (
     Changes,
     carry_over_files,
@@ -229,6 +229,7 @@ class Run:
         if not is_table(file):
             write_one_file(ledger, file, names, settings.dimensions)
             return
+        announce_table(file, self.outcome, self.listen)
         style = TableStyle(settings.csv_bom, settings.allow_formulas, limited=settings.limit is not None)
         sources = table_sources(self.survey, ledger.manifests)
         write_table(ledger.spec.layout, sources, file, style, sync=settings.sync)
@@ -290,7 +291,9 @@ class Run:
                 files = await job.run()
                 if settings.via == "batch" and not stop.failed:  # then what is in journals is published
                     await batches.remove_published(self.hear)
-        end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids)
+        answered = (ledger.simulated, *(each.simulated for each in ledger.manifests.values()))
+        simulated = settings.simulate or any(answered)
+        end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids, simulated)
         # A condition that was met by the very last rows has stopped nothing.
         return end if stop.failed or end.unfinished else replace(end, stopped_by=None)
 

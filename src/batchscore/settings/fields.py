@@ -121,7 +121,7 @@ class Settings:
         "Maximum tokens per answer. Sent under the name that the API and the model require.", lowest=1
     )
     temperature: float | None = of_prompt(
-        "Sampling temperature: 0 for the most likely answer, more for varied ones.", lowest=0
+        "Sampling temperature: 0 for the most likely answer, more for varied ones.", lowest=0, highest=2
     )
     top_p: float | None = of_prompt(
         "Sample only from the most likely tokens with this total probability.", lowest=0, highest=1

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from batchscore.errors import InputChanged, InputError, UnreadableFile, setting_name
+from batchscore.output.input_digest import without_images
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, part_files_of
 from batchscore.output.part_files import RecordCheck, read_part, refuse_damaged, stated_in
@@ -20,7 +21,7 @@ from batchscore.output.run_records import run_records
 from batchscore.read.dataset_folders import partitions_of
 from batchscore.read.files import digest
 from batchscore.read.formats import FORMATS, open_table, suffix_of
-from batchscore.read.input_file import UTF_8, InputFile, ReadOptions, without_images
+from batchscore.read.input_file import UTF_8, InputFile, ReadOptions
 from batchscore.read.stream import with_encoding
 from batchscore.rows import Row, Score, Settled, UnreadableRow
 from batchscore.settings.checks import DELIMITERS

@@ -80,7 +80,7 @@ class RecordedRun:
     @property
     def simulated(self) -> bool:
         """Whether the simulator answered."""
-        return self.settings.get("simulate") is True
+        return True in {self.settings.get("simulate"), self.record.get("simulated")}
 
     @property
     def cost(self) -> float | None:
