@@ -256,8 +256,10 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         incomplete[str(file)] = Incomplete("not written from the parts yet")
     result.missing += [f"{file}: {incomplete[file]}" for file in sorted(incomplete)]
     _add_submitted(layout, result)
-    result.unreadable = sum(each.unreadable for each in incomplete.values())
-    result.unread = sum(each.unread and not each.unreadable for each in incomplete.values())
+    result.unreadable, result.unread = (
+        sum(each.unreadable for each in incomplete.values()),
+        sum(each.unread and not each.unreadable for each in incomplete.values()),
+    )
     return result
 
 

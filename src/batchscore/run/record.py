@@ -26,10 +26,11 @@ import orjson
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import ExitCode, OutputOverwritten, count_text, name_settings
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import Commit
+from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.manifest_check import COSTS
 from batchscore.output.run_records import RecordedCounts, RecordedFile
 from batchscore.output.spec import Output, StandardOutput
+from batchscore.output.tables.sources import TableSource
 from batchscore.plan.survey import Survey
 from batchscore.read.input_file import is_standard_input
 from batchscore.report.run_end import RunEnd
@@ -297,3 +298,14 @@ def versions() -> dict[str, str]:
             # Finding the metadata of a package takes milliseconds, and most of these are loaded.
             found[name] = getattr(sys.modules.get(name), "__version__", None) or version(name)
     return found
+
+
+def table_sources(survey: Survey, manifests: Mapping[str, Manifest]) -> list[TableSource]:
+    """Return the inputs of a table with their results, in input order."""
+    return [
+        TableSource(ready.file, survey.options, manifests[ready.file.name])
+        for ready in survey.ready
+        if ready.file.name in manifests
+        # Of a file that was gone at the end of the run, no row can be read again.
+        and (manifests[ready.file.name].state != "unreadable" or manifests[ready.file.name].input)
+    ]

@@ -32,7 +32,7 @@ from batchscore.output.incremental.switch import name_after
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger, removed_parts
 from batchscore.output.locks.lock import Lock
-from batchscore.output.manifest import Manifest, visible_names
+from batchscore.output.manifest import visible_names
 from batchscore.output.merge import write_one_file
 from batchscore.output.missing import still_missing
 from batchscore.output.open import lock_output, open_ledger
@@ -40,7 +40,6 @@ from batchscore.output.run_records import RecordedFile
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
 from batchscore.output.submitted import refuse_submitted
-from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.plan.survey import Survey, check_output, survey
 from batchscore.report.page.make import write_report
@@ -71,6 +70,7 @@ from batchscore.run.record import (
     checksum_of_inputs,
     files_at_start,
     run_name,
+    table_sources,
     without_removed,
     write_record,
     write_start,
@@ -149,17 +149,6 @@ def prepare(
     name = run_name(conditions.started, shared_output=settings.shared_output)
     call = RunCall(name, tuple(inputs), command)
     return Run(call, settings, environ, listen, output, surveyed, endpoints, conditions)
-
-
-def table_sources(survey: Survey, manifests: Mapping[str, Manifest]) -> list[TableSource]:
-    """Return the inputs of a table with their results, in input order."""
-    return [
-        TableSource(ready.file, survey.options, manifests[ready.file.name])
-        for ready in survey.ready
-        if ready.file.name in manifests
-        # Of a file that was gone at the end of the run, no row can be read again.
-        and (manifests[ready.file.name].state != "unreadable" or manifests[ready.file.name].input)
-    ]
 
 
 @dataclass(slots=True)
@@ -281,7 +270,7 @@ class Run:
         listen = conditions.before(self.hear)
         source = PromptSource(self.survey, ledger, listen, settings.retry_errors, settings.limit)
         batches = ViaBatch(settings, self.endpoints[0], self.environ, self.layout, waits)
-        opens = batches.open_engine if settings.via == "batch" else self.open_engine
+        opens = batches.opener(self.open_engine)
         job = Job(TASKS[settings.task], source, ledger, opens, listen, stop, conditions.drain_seconds)
         with stop_on_signals(stop, self.hear):
             async with (
@@ -289,7 +278,7 @@ class Run:
                 announce_expected(settings, self.survey, listen),
             ):
                 files = await job.run()
-                if settings.via == "batch" and not stop.failed:  # then what is in journals is published
+                if not stop.failed:  # then what is in journals is published
                     await batches.remove_published(self.hear)
         answered = (ledger.simulated, *(each.simulated for each in ledger.manifests.values()))
         simulated = settings.simulate or any(answered)

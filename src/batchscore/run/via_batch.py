@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batchscore.batch.waits import Waits
 from batchscore.endpoint.target import Endpoint
 from batchscore.output.layout import Layout
 from batchscore.output.submitted import Chunks, chunk_folder, scratch_of
 from batchscore.rows import Listen
+from batchscore.run.job import RunningEngine
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import BatchSettings, cut
+
+#: A function that opens an engine over a source of prompts.
+OpenEngine: TypeAlias = Callable[..., AbstractAsyncContextManager[RunningEngine]]
 
 if TYPE_CHECKING:
     from batchscore.batch.engine import BatchEngine
@@ -54,8 +58,14 @@ class ViaBatch:
 
         return open_batch_engine(cut(BatchSettings, self.settings), self.around, source, **given)
 
+    def opener(self, live: OpenEngine) -> OpenEngine:
+        """Return what opens the engine of this run; `live` opens that of live requests."""
+        return self.open_engine if self.settings.via == "batch" else live
+
     async def remove_published(self, listen: Listen) -> None:
         """Remove what the service holds of batches whose rows are published."""
+        if self.settings.via != "batch":
+            return
         from batchscore.batch.open import remove_published  # noqa: PLC0415
 
         await remove_published(cut(BatchSettings, self.settings), self.around, listen)
