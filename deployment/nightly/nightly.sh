@@ -4,14 +4,15 @@
 set -u
 cd "${NIGHTLY_FOLDER:-$(dirname "$0")}" || exit 1
 
+# cron and systemd do not know your virtual environment: then BATCHSCORE is the path of the command.
 report=$(mktemp) || exit 1
 "${BATCHSCORE:-batchscore}" score "${NIGHTLY_INPUT:-data}" --config batchscore.toml --json > "$report"
 code=$?
 
 notify() {
     echo "nightly: $1" >&2
-    # NIGHTLY_TELL is a command that notifies you: mail, a chat webhook, ...
-    if [ -n "${NIGHTLY_TELL:-}" ]; then "$NIGHTLY_TELL" "$1"; fi
+    # NIGHTLY_TELL is a command that notifies you: mail, a chat webhook, ... The text is its last argument.
+    if [ -n "${NIGHTLY_TELL:-}" ]; then sh -c "$NIGHTLY_TELL \"\$1\"" nightly "$1"; fi
 }
 
 if [ "$code" -eq 5 ]; then
@@ -30,7 +31,8 @@ case $code in
 esac
 
 # Do this after a stopped run, too: its changed files are complete, and their changes are listed.
+# NIGHTLY_INDEX is a command, such as: /opt/venv/bin/python update_index.py
 if [ -n "${NIGHTLY_INDEX:-}" ]; then
-    "$NIGHTLY_INDEX" || { notify "the index could not be updated"; exit 1; }
+    sh -c "$NIGHTLY_INDEX" || { notify "the index could not be updated"; exit 1; }
 fi
 exit "$code"

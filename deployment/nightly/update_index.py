@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Update a search index from the changes of runs. Here the index is a JSON file of vectors by id."""
 
 from __future__ import annotations

@@ -334,13 +334,16 @@ class FileFinished(FileTotals):
 
     Earlier runs have scored `known` of its `rows`. `complete`: the file was read to its end, so `rows` counts
     all of its rows; those without a record were not answered. `input` is the digest of the version that was
-    read, if it is known, and `records_digest` that of the records.
+    read, if it is known, and `records_digest` that of the records. `in_journal` and `not_saved` count scores
+    whose records could not be written: the next run writes the first without a request, the others are lost.
     """
 
     known: int = 0
     complete: bool = True
     input: str = ""
     records_digest: str = ""
+    in_journal: int = 0
+    not_saved: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import shutil
 import signal
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from cli_records import codes, lines, whole
 
@@ -38,6 +42,22 @@ def changes(out: str = "out", task: str = "chat") -> list[list[tuple[str, str]]]
     runs = sorted((Path(out) / "changes").iterdir())
     texts = [(run / f"{task}.jsonl").read_text("utf-8").splitlines() for run in runs]
     return [[(line["change"], line["id"]) for line in map(json.loads, text)] for text in texts]
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Return a table as the bytes of a Parquet file."""
+    pq.write_table(table, file := io.BytesIO())
+    return file.getvalue()
+
+
+def xlsx_bytes(*rows: list[str]) -> bytes:
+    """Return rows as the bytes of a workbook."""
+    book, file = openpyxl.Workbook(write_only=True), io.BytesIO()
+    sheet = book.create_sheet()
+    for row in rows:
+        sheet.append(row)
+    book.save(file)
+    return file.getvalue()
 
 
 def asked(deployment: Deployment) -> list[str]:
@@ -294,6 +314,54 @@ def test_files_that_may_still_exist_are_not_pruned(
     files.texts("in/c.csv", ["four"])
     assert batchscore(*command(deployment, "--prune", "--follow-links")).exit_code == 0
     assert whole("out", "chat")[0].keys() == {("c.csv", 0)}
+
+
+def test_a_file_of_any_format_without_rows_keeps_its_scores_until_it_is_pruned(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """A failed export often leaves a header."""
+    table, texts = pa.table({"id": ["1", "2"], "text": ["one", "two"]}), "id,text\n1,one\n2,two\n"
+    emptied: dict[str, tuple[bytes, bytes]] = {
+        "a.csv": (texts.encode(), b"id,text\n"),
+        "b.csv": (texts.encode(), b"\n\n"),
+        "c.csv.gz": (gzip.compress(texts.encode()), gzip.compress(b"")),
+        "d.json": (json.dumps(table.to_pylist()).encode(), b"[]"),
+        "e.jsonl": (b'{"id": "1", "text": "one"}\n', b"\n \n"),
+        "f.parquet": (parquet_bytes(table), parquet_bytes(table.slice(0, 0))),
+        "g.xlsx": (xlsx_bytes(["id", "text"], ["1", "one"]), xlsx_bytes(["id", "text"])),
+        "h.csv": (texts.encode(), b""),
+    }
+    for name, (full, _) in emptied.items():
+        files.bytes(f"in/{name}", full)
+    assert batchscore(*command(deployment)).exit_code == 0
+    before = whole("out", "chat")
+    assert len({file for file, _ in before[0]}) == len(emptied)
+    for name, (_, empty) in emptied.items():
+        Path("in", name).write_bytes(empty)
+    run = batchscore(*command(deployment))
+    assert run.exit_code == 0
+    assert "a.csv (and 7 more) was scored and is empty now; it is treated as deleted." in run.said
+    assert "scores kept (use --prune to remove): a.csv, b.csv" in run.stdout
+    assert whole("out", "chat") == before
+    assert changes()[1] == []
+    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    assert {kind for kind, _ in changes()[2]} == {"deleted"}
+    assert len(changes()[2]) == len(before[0])
+
+
+def test_new_rows_without_a_prompt_are_results_of_this_run(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.text("in/a.csv", "id,text\n1,one\n2,\n")
+    assert batchscore(*command(deployment)).exit_code == 0
+    files.text("in/a.csv", "id,text\n1,one\n2,\n3,too,many\n4,\n5,two,many\n")
+    run = batchscore(*command(deployment))
+    assert run.exit_code == 3
+    assert "1 of 1 file new or changed; 1 of their rows reused" in run.said
+    assert "5 rows of 1 file: 1 scored, 2 failed, 2 empty, 1 done by earlier runs" in run.stdout
+    assert "failed: 2 unreadable row" in run.stdout
+    assert asked(deployment) == ["one"]
+    assert batchscore("verify", "out").exit_code == 0
 
 
 def test_another_format_replaces_the_old_one_completely(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import socket
 import sys
@@ -211,6 +212,8 @@ def test_a_disk_that_is_full(
     assert run.exit_code == 1
     assert "Stopped: cannot write out/embeddings/part-a-" in run.said
     assert "the file is larger than this system allows" in run.said
+    counts = re.findall(r"^  (?:saved|lost): +(\d+) scored row", run.stdout, re.MULTILINE)
+    assert sum(map(int, counts)) == 30, run.stdout
     assert not any(path.stat().st_size > limit[0] for path in Path("out").rglob("*"))
     for manifest in manifests("out", "embeddings").values():
         assert (manifest["ok"] in {0, 10}, manifest["state"]) == (True, "partial")

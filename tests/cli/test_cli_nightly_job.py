@@ -29,7 +29,6 @@ def job(tmp_path: Path, simulator: Running, deployment: Deployment) -> dict[str,
         shutil.copy(path, tmp_path)
     commands = {
         "batchscore": [sys.executable, "-m", "batchscore"],
-        "index": [sys.executable, str(tmp_path / "update_index.py")],
         "telling": ["sh", "-c", 'echo "$1" >> told.txt', "telling"],
     }
     for name, words in commands.items():
@@ -42,7 +41,7 @@ def job(tmp_path: Path, simulator: Running, deployment: Deployment) -> dict[str,
         "OPENAI_API_KEY": "k3y-that-must-show-nowhere",
         "BATCHSCORE_MODEL": deployment.name,
         "BATCHSCORE": str(tmp_path / "batchscore"),
-        "NIGHTLY_INDEX": str(tmp_path / "index"),
+        "NIGHTLY_INDEX": f"{shlex.quote(sys.executable)} update_index.py",
         "NIGHTLY_TELL": str(tmp_path / "telling"),
     }
 
@@ -83,7 +82,7 @@ def test_consecutive_nights_and_an_overlapping_one(
 
     files.texts("data/a.csv", ["one", "two again", "four"])
     deployment.reset()
-    deployment.will_be_slow(3.0, times=None)
+    deployment.will_be_slow(10.0, times=None)
     with start(job) as first:
         deployment.wait_for(1)
         assert night(job) == 5
@@ -102,11 +101,19 @@ def test_consecutive_nights_and_an_overlapping_one(
 def test_rows_without_an_id_are_not_in_the_index(
     job: dict[str, str], files: Files, deployment: Deployment
 ) -> None:
+    job["NIGHTLY_INDEX"] = "./update_index.py"  # it is executable as shipped
+    job["PATH"] = f"{Path(sys.executable).parent}:{job['PATH']}"
     files.lines("data/a.jsonl", [{"id": None, "text": "one"}, {"id": "b", "text": "two"}])
     assert night(job) == 0
     files.lines("data/a.jsonl", [{"id": "b", "text": "two again"}])
     assert night(job) == 0
     assert json.loads(Path("index.json").read_text("utf-8"))["vectors"].keys() == {"b"}
+
+
+def test_the_scripts_can_be_started() -> None:
+    for name in ("nightly.sh", "update_index.py"):
+        assert os.access(SHOWN / name, os.X_OK)
+        assert (SHOWN / name).read_bytes().startswith(b"#!/")
 
 
 @pytest.mark.process

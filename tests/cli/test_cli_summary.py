@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def test_the_last_line_is_the_next_command_and_it_works(
     assert "the row" not in limited.said + whole.said + again.said
 
     fine = batchscore(*command, "--error-threshold", "1")
-    assert next_command(fine.stdout)[-2:] == ["--retry-errors", "--incremental"]
+    assert next_command(fine.stdout)[-2:] == ["1", "--retry-errors"]
 
 
 def test_the_next_command_works_after_the_input_is_fixed(
@@ -121,12 +122,16 @@ def test_a_rehearsal_in_which_all_rows_fail_does_not_propose_the_whole_run(
 def test_errors_of_earlier_runs_are_fixed_by_the_command_that_fits_all(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """The second run does not know why rows failed in the first one."""
+    """The second run reads why rows failed in the first one, and says so."""
     Path("a.jsonl").write_text('{"text": "one"}\n{broken\n')
     command = ["score", "a.jsonl", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     batchscore(*command)
     again = batchscore(*command)
-    assert next_command(again.stdout) == ["batchscore", *command, "--retry-errors", "--incremental"]
+    assert "  failed: 1 unreadable row: fix the rows listed in errors/" in again.stdout
+    assert json.loads(batchscore(*command, "--json").stdout.splitlines()[-1])["errors_by_code"] == {
+        "unreadable_row": 1
+    }
+    assert next_command(again.stdout) == ["batchscore", *command, "--incremental"]
     Path("a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
     fixed = batchscore(*next_command(again.stdout)[1:])
     assert (fixed.exit_code, fixed.stdout.splitlines()[0]) == (

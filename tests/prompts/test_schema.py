@@ -28,7 +28,7 @@ from batchscore.prompts.schema import (
     with_instruction,
 )
 from batchscore.prompts.strict_rules import strict_violations
-from batchscore.report.page.enums import enum_fields
+from batchscore.report.page.answers import enum_fields
 from batchscore.settings.slices import SchemaSettings
 from tickets import ANSWER, SCHEMA, closed
 

@@ -11,6 +11,7 @@ from batchscore.errors import SettingsError, UsageError
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.config_file import ConfigFile
 from batchscore.settings.fields import Settings
+from batchscore.settings.prices import token_cost
 
 TEXT = '[prices."gpt-4o-mini"]\nin = 0.15\nout = 0.6\n[prices.mine]\nin = 1\nout = 2\n'
 
@@ -42,6 +43,12 @@ def test_an_explicit_price_beats_the_file_and_a_deployment_may_have_its_own() ->
     assert settings(prices="p.toml", max_spend=1.0).max_spend == 1.0
     with pytest.raises(UsageError, match="max_spend needs price_in and price_out: the price of a million"):
         settings(prices="p.toml", model="another", max_spend=1.0)
+
+
+def test_a_cost_has_no_noise_in_its_last_digits() -> None:
+    assert token_cost("embeddings", 0.1, None, 56, 0) == 5.6e-06
+    assert token_cost("chat", 0.15, 0.6, 1, 2) == 1.35e-06
+    assert token_cost("chat", 0.15, 0.6, 123_456_789, 0) == 18.51851835
 
 
 @pytest.mark.parametrize(

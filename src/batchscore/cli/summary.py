@@ -5,6 +5,7 @@ Pure. It shows no cell of the input and no secret.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +32,8 @@ from batchscore.settings.declare import as_flag
 #: How many files or problems are listed before "and N more".
 MOST_LISTED = 5
 
-#: The counts of this run in JSON.
+#: The counts of rows in JSON, and those of this run.
+ROWS = ("rows", "ok", "errors", "failed", "not_reached", "in_journal", "not_saved")
 COUNTS = ("without_text", "requests", "prompt_tokens", "completion_tokens", "tokens_kept")
 
 
@@ -46,7 +48,7 @@ def summary(
     end, now = run.outcome, run.statistics
     others = f"all are listed in {run.record}"
     readings = [f"  {line}" for line in limited_lists({"read": run.survey.said}, others)]
-    lines = [headline(run, expected), *readings, *failures(run)]
+    lines = [headline(run, expected), *readings, *failures(run), *unwritten(run)]
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
     if now.without_text:
@@ -84,16 +86,17 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     if not end.unfinished:
         rows = f"{count_text(end.rows, 'row')} of {count_text(len(end.files), 'file')}"
         return f"{task}: {rows}: {', '.join([f'{end.ok:,} scored', *counts])}"
-    done = end.ok + end.errors
+    done = end.ok + end.in_journal + end.errors
+    not_reached = end.not_reached - end.in_journal
     unread = sum(file.state == "partial" and not file.complete for file in end.files)
     unstarted = sum(file.state == "not_started" for file in end.files)
     if not unread and not unstarted:
         done_of = f"{done:,} of {count_text(end.rows, 'row')} done"
-        return f"{task}: {', '.join([done_of, *counts, f'{end.not_reached:,} remaining'])}"
+        return f"{task}: {', '.join([done_of, *counts, f'{not_reached:,} remaining'])}"
     if expected is not None and expected.rows > done:
         counts.append(f"{'' if expected.exact else 'about '}{expected.rows - done:,} remaining")
-    elif end.not_reached:
-        counts.append(f"{end.not_reached:,} read but not scored")
+    elif not_reached:
+        counts.append(f"{not_reached:,} read but not scored")
     if unread:
         counts.append(f"{count_text(unread, 'file')} not read completely")
     if unstarted:
@@ -102,13 +105,28 @@ def headline(run: RunResult, expected: Expected | None) -> str:
 
 
 def failures(run: RunResult) -> list[str]:
-    """Return this run's failed rows by code, and what to do about each."""
+    """Return the failed rows by code, and what to do about each."""
     empty = ErrorCode.EMPTY_INPUT.value
-    found = [(code, count) for code, count in run.statistics.errors.most_common() if code != empty]
+    by_code = Counter(run.outcome.errors_by_code)
+    found = [(code, count) for code, count in by_code.most_common() if code != empty]
     lines = [f"{count:,} {code_text(code)}: {advice(code)}" for code, count in found[:MOST_LISTED]]
     if len(found) > MOST_LISTED:
         lines.append(f"and {counts_text(dict(found[MOST_LISTED:]))}")
+    if found and (more := run.outcome.failed - sum(count for _, count in found)) > 0:
+        lines.append(f"and {more:,} more of earlier runs")
     return [f"  {'failed:' if not place else '':<7} {line}" for place, line in enumerate(lines)]
+
+
+def unwritten(run: RunResult) -> list[str]:
+    """Return what is known of scores whose records could not be written."""
+    saved, lost = run.outcome.in_journal, run.outcome.not_saved
+    lines = []
+    if saved:
+        rows = count_text(saved, "scored row")
+        lines.append(f"  saved:  {rows} without a record: the next run writes them without a request")
+    if lost:
+        lines.append(f"  lost:   {count_text(lost, 'scored row')}: the next run sends them again")
+    return lines
 
 
 def requests_and_cost(run: RunResult) -> list[str]:
@@ -170,7 +188,7 @@ def some(files: Sequence[str]) -> str:
 def state_of(run: RunResult, command: Sequence[str]) -> RunState:
     """Return the facts that decide the next step."""
     end = run.outcome
-    failed = {code for code in run.statistics.errors if code != ErrorCode.EMPTY_INPUT.value}
+    failed = {code: n for code, n in end.errors_by_code.items() if code != ErrorCode.EMPTY_INPUT.value}
     return RunState(
         task=run.settings.task,
         output=str(run.output.named),
@@ -182,9 +200,9 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
         unreadable=[bool(each.ok or each.errors) for each in end.unreadable],
         failed=end.failed,
         # Rows that failed in earlier runs and were not retried have permanent errors.
-        transient=sum(run.statistics.errors[code] for code in failed if ErrorCode(code) in TRANSIENT),
+        transient=sum(failed.get(code.value, 0) for code in TRANSIENT),
         codes=failed,
-        all_codes=sum(run.statistics.errors[code] for code in failed) >= end.failed,
+        all_codes=sum(failed.values()) >= end.failed,
         takes_incremental=(
             isinstance(run.output.folder, Path)
             and run.settings.limit is None
@@ -205,7 +223,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "reason": end.reason and name_settings(end.reason, as_flag),
         "task": run.settings.task,
         "simulated": end.simulated,
-        **{name: getattr(end, name) for name in ("rows", "ok", "errors", "failed", "not_reached")},
+        **{name: getattr(end, name) for name in ROWS},
         "known": sum(file.known for file in end.files),
         "files": len(end.files),
         "files_not_read_to_their_end": [
@@ -216,7 +234,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
             {"file": file.file, "problem": name_settings(file.problem, as_flag)} for file in end.unreadable
         ],
         **run.survey.remarks(as_flag),
-        "errors_by_code": dict(now.errors),
+        "errors_by_code": dict(end.errors_by_code),
         "finish_reasons": dict(now.finish_reasons),
         "retried": dict(now.retried),
         **{name: getattr(now, name) for name in COUNTS},

@@ -13,6 +13,7 @@ from typing import Any
 from batchscore.endpoint.credentials import credentials_for
 from batchscore.endpoint.target import Endpoint, Target
 from batchscore.engine.engine import Engine
+from batchscore.engine.in_flight import MOST_BYTES_IN_FLIGHT, MOST_PACKED_BYTES, BytesInFlight
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.replies import ReplyReader, ReplyScores, answer_size
@@ -112,6 +113,7 @@ async def open_engine(
             ),
             forms=forms,
             attempt_loop=AttemptLoop(requester, stop),
+            in_flight=BytesInFlight(MOST_PACKED_BYTES if settings.task.packs_many else MOST_BYTES_IN_FLIGHT),
             max_retries=settings.max_retries,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,

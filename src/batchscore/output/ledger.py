@@ -299,6 +299,17 @@ class Ledger(ABC):
                 held -= part.held_bytes
                 part.spill()
 
+    def scores_in_journal(self, part: Part) -> tuple[int, int]:
+        """Return how many new scores of an unpublished part are in its journal, and how many are not."""
+        commit = self.manifests[part.file].parts.get(part.number)
+        published = commit.ok if commit is not None else 0
+        entries = self.journals.replay(journal_name(part.file, part.number)).values()
+        saved = sum(isinstance(entry.settled.result, Score) for entry in entries)
+        if part.in_journal:  # with what is published
+            saved = max(saved - published, 0)
+        held = sum(isinstance(each.result, Score) for each in part.settled.values()) + len(part.spilled)
+        return saved, max(held - published - saved, 0)
+
     def close(self) -> None:
         """Close the journals; their content stays."""
         self.journals.close()

@@ -50,6 +50,8 @@ def suffix_of_text(file: InputFile, named: Collection[str], options: ReadOptions
     lines = list(filter(None, map(str.strip, _LINE_END.split(text))))
     if not whole and len(lines) > 1:
         lines.pop()
+    if not lines:
+        return ".csv"  # has no rows, whichever columns the settings name
     return _json_suffix(text, lines[:_LINES], whole=whole) or _table_suffix(file, lines, named, options)
 
 

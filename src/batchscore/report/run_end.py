@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from batchscore.errors import BatchscoreError, ExitCode, TooManyErrors, setting_name
 from batchscore.rows import FileFinished
@@ -14,6 +15,7 @@ class RunEnd:
 
     `limited`: the setting `limit` left rows out. `stopped`: a signal or `stopped_by` stopped the run.
     `simulated`: the simulator has answered, also one at a URL.
+    `errors_by_code` counts the error records, also those of earlier runs, of which maybe not all were read.
     """
 
     files: tuple[FileFinished, ...]
@@ -22,6 +24,7 @@ class RunEnd:
     stopped_by: BatchscoreError | None = None
     repeated_ids: int = 0
     simulated: bool = False
+    errors_by_code: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -61,6 +64,16 @@ class RunEnd:
     def rows(self) -> int:
         """Rows read, by this run and earlier ones."""
         return sum(file.rows for file in self.files)
+
+    @property
+    def in_journal(self) -> int:
+        """Scores without a record that the next run takes from a journal."""
+        return sum(file.in_journal for file in self.files)
+
+    @property
+    def not_saved(self) -> int:
+        """Scores that could not be saved anywhere."""
+        return sum(file.not_saved for file in self.files)
 
     @property
     def not_reached(self) -> int:

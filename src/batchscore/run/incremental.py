@@ -14,8 +14,9 @@ from batchscore.output.incremental.carry_over import carry_over_file, index_answ
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.output.input_digest import digest_input
-from batchscore.plan.survey import Survey
+from batchscore.plan.survey import ReadyFile, Survey
 from batchscore.read.formats import open_rows
+from batchscore.read.input_file import ReadOptions
 from batchscore.rows import Listen, Notice
 from batchscore.stores.address import Place
 
@@ -36,30 +37,49 @@ class Changes:
     dropped: tuple[str, ...] = ()
 
 
-def drop_empty_files(survey: Survey, ledger: NextLedger, listen: Listen) -> Survey:
-    """Return the survey without files that had rows and are empty now: they count as deleted.
-
-    A failed export leaves such a file, and its scores are paid for.
-    """
-    scored = {file for file, manifest in ledger.visible.manifests.items() if manifest.rows}
-    empty = [ready.file.name for ready in survey.ready if not ready.file.size and ready.file.name in scored]
-    if not empty:
-        return survey
-    more = f" (and {len(empty) - 1:,} more)" if len(empty) > 1 else ""
-    listen(Notice(f"{empty[0]}{more} was scored and is empty now; it is treated as deleted."))
-    return replace(survey, ready=tuple(one for one in survey.ready if one.file.name not in empty))
-
-
-def compare_inputs(survey: Survey, ledger: NextLedger) -> dict[str, str]:
-    """Find the changed files; return the digests of all that can be read."""
+def compare_inputs(survey: Survey, ledger: NextLedger, listen: Listen) -> tuple[Survey, dict[str, str]]:
+    """Find the changed files; return the survey without emptied ones, and the digests of all others."""
     inputs: dict[str, str] = {}
     for ready in survey.ready:
         try:
             inputs[ready.file.name] = digest_input(ready.file, ready.builder, survey.options)
         except UnreadableFile:
             continue  # the run meets it, too, and reports it
+    survey = drop_emptied_files(survey, ledger, inputs, listen)
+    inputs = {ready.file.name: inputs[ready.file.name] for ready in survey.ready if ready.file.name in inputs}
     ledger.compare(inputs)
-    return inputs
+    return survey, inputs
+
+
+def drop_emptied_files(
+    survey: Survey, ledger: NextLedger, inputs: Mapping[str, str], listen: Listen
+) -> Survey:
+    """Return the survey without files that had rows and have none now: they count as deleted.
+
+    A failed export leaves such a file, and its scores are paid for.
+    """
+    scored = {file: each.input for file, each in ledger.visible.manifests.items() if each.rows}
+    emptied = [
+        name
+        for ready in survey.ready
+        if inputs.get(name := ready.file.name) not in {None, scored.get(name)}
+        and name in scored
+        and not has_rows(ready, survey.options)
+    ]
+    if not emptied:
+        return survey
+    more = f" (and {len(emptied) - 1:,} more)" if len(emptied) > 1 else ""
+    listen(Notice(f"{emptied[0]}{more} was scored and is empty now; it is treated as deleted."))
+    return replace(survey, ready=tuple(one for one in survey.ready if one.file.name not in emptied))
+
+
+def has_rows(ready: ReadyFile, options: ReadOptions) -> bool:
+    """Whether a file has a row; a file that cannot be read may have some."""
+    try:
+        with open_rows(ready.file, options, ready.builder.columns) as table:
+            return any(True for _ in table.rows)
+    except UnreadableFile:
+        return True
 
 
 def carry_over_files(survey: Survey, ledger: NextLedger, inputs: Mapping[str, str], listen: Listen) -> None:

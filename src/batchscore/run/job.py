@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -200,7 +200,7 @@ class Job:
             self.finish(replace(self.figures(name, "unreadable", complete=False), problem=problem))
             return
         manifest = self.ledger.manifests[name]
-        unscored = 0
+        unscored = in_journal = not_saved = 0
         failure: OutputError | None = None
         if progress is not None:
             source.known[name] += progress.replayed
@@ -211,6 +211,9 @@ class Job:
                     await self.publish(part)
                 except OutputError as error:
                     failure = error
+                    with suppress(OutputError):
+                        saved, lost = self.ledger.scores_in_journal(part)
+                        in_journal, not_saved = in_journal + saved, not_saved + lost
                 if part.number not in manifest.parts:  # none of its rows is settled, or it cannot be written
                     unscored += part.read
             try:
@@ -220,9 +223,13 @@ class Job:
             manifest.problem = problem
             complete = progress.ended and not progress.waiting and failure is None
             manifest.state = "unreadable" if manifest.problem else "complete" if complete else "partial"
-            await asyncio.to_thread(self.ledger.finish, name)
+            try:
+                await asyncio.to_thread(self.ledger.finish, name)
+            except OutputError as error:
+                failure, manifest.state = failure or error, "partial"
         ended = manifest.state == "complete" or (progress is not None and progress.ended)
-        self.finish(self.figures(name, manifest.state, unscored, complete=ended))
+        figures = self.figures(name, manifest.state, unscored, complete=ended)
+        self.finish(replace(figures, in_journal=in_journal, not_saved=not_saved))
         if failure is not None:
             raise failure
 

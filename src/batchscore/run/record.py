@@ -12,6 +12,7 @@ import os
 import platform
 import secrets
 import sys
+from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -26,6 +27,7 @@ import orjson
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import ExitCode, OutputOverwritten, count_text, name_settings
 from batchscore.output.layout import Layout
+from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.manifest_check import COSTS
 from batchscore.output.run_records import RecordedCounts, RecordedFile
@@ -33,6 +35,7 @@ from batchscore.output.spec import Output, StandardOutput
 from batchscore.output.tables.sources import TableSource
 from batchscore.plan.survey import Survey
 from batchscore.read.input_file import is_standard_input
+from batchscore.report.page.make import count_errors
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Statistics
 from batchscore.report.timeline import Timeline
@@ -273,6 +276,15 @@ def without_removed(
         "to score these rows; they are paid for again."
     )
     return replace(end, files=files, stopped_by=reason)
+
+
+def errors_by_code(end: RunEnd, now: Statistics, ledger: Ledger) -> Mapping[str, int]:
+    """Return the error records of a run's files by code; those of earlier runs are read from the output."""
+    if end.errors <= now.errors.total():
+        return now.errors
+    manifests = [ledger.manifests[each.file] for each in end.files if each.file in ledger.manifests]
+    # Not all may be read; this run's are known.
+    return now.errors | Counter(count_errors(ledger.spec.layout.root, manifests))
 
 
 def run_name(started: float, *, shared_output: bool) -> str:

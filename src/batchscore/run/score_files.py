@@ -55,7 +55,6 @@ from batchscore.run.incremental import (
     Changes,
     carry_over_files,
     compare_inputs,
-    drop_empty_files,
     end_changes,
     hidden_input,
 )
@@ -68,6 +67,7 @@ from batchscore.run.record import (
     base_of,
     checksum,
     checksum_of_inputs,
+    errors_by_code,
     files_at_start,
     run_name,
     table_sources,
@@ -186,8 +186,7 @@ class Run:
             self.listen(Notice(text))
         announce_lost(ledger, survey, settings, self.listen)
         if isinstance(ledger, NextLedger):
-            self.survey = drop_empty_files(survey, ledger, self.listen)
-            digests = compare_inputs(self.survey, ledger)
+            self.survey, digests = compare_inputs(survey, ledger, self.listen)
             self.begin(ledger.visible, digests, ledger.unchanged)
             carry_over_files(self.survey, ledger, digests, self.listen)
         else:
@@ -207,6 +206,8 @@ class Run:
         if isinstance(ledger, NextLedger):
             self.finish_changes(ledger)
             names += self.changes.vanished if self.changes is not None else ()
+        by_code = errors_by_code(self.outcome, self.tally.statistics(), visible)
+        self.outcome = replace(self.outcome, errors_by_code=by_code)
         if self.output.file is not None and self.outcome.stopped_by is None and not self.outcome.interrupted:
             self.write_file(visible, names)
             self.file_written = True

@@ -50,8 +50,6 @@ def with_standard_input(
             with copied.open("wb") as file:
                 for block in _blocks(stream):
                     file.write(block)
-        if not copied.stat().st_size:
-            raise InputError("standard input is empty, so there are no rows to score.")
         suffix = suffix_of_content(copied, chosen, named, options)
         yield [StandardInput(copied.rename(copied.with_name(f"stdin{suffix}")))]
 

@@ -75,4 +75,6 @@ def token_cost(
         price_out = 0.0
     if price_in is None or price_out is None:
         return None
-    return (prompt_tokens * price_in + completion_tokens * price_out) / PRICED_TOKENS
+    cost = (prompt_tokens * price_in + completion_tokens * price_out) / PRICED_TOKENS
+    # Without the last digits, which are noise: 5.6e-06 and not 5.600000000000001e-06.
+    return float(f"{cost:.12g}")

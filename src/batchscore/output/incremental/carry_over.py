@@ -95,11 +95,11 @@ def carry_over_part(
     for commit, source in ((old, ledger.visible), (begun, ledger)):
         records |= source.parts.load(commit) if commit is not None else {}
     for item in items:
-        if isinstance(item, Settled):
-            part.settle(item)
-            continue
-        known: Settled | None = records.get(item.row)
-        if known is None or not is_final(known, retry_errors=retry_errors):
+        known = records.get(item.row)
+        if known is not None and not is_final(known, retry_errors=retry_errors):
+            known = None
+        # A row without a prompt is left to the run, so that it counts as a result of this run.
+        if known is None and isinstance(item, Prompt):
             known = answers.find(part.prompt_digests[item.row], retry_errors=retry_errors)
         if known is not None:
             part.settle(copy_answer(item, known))

@@ -203,6 +203,12 @@ def read_account(place: Place, recorded: RecordedFiles) -> FileAccount | str:
         return f"cannot be used: {reason}"
 
 
+def count_errors(folder: Place, manifests: Iterable[Manifest]) -> dict[str, int]:
+    """Return the error records of files by code, as many as can be read in a second."""
+    files = [account_of(each) for each in manifests if each.errors]
+    return read_failures(folder, files, time.monotonic() + 1.0).by_code
+
+
 def account_of(manifest: Manifest) -> FileAccount:
     """Return what a page shows of a manifest."""
     commits = [manifest.parts[number] for number in sorted(manifest.parts)]

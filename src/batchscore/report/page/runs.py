@@ -80,7 +80,7 @@ class RecordedRun:
     @property
     def simulated(self) -> bool:
         """Whether the simulator answered."""
-        return True in {self.settings.get("simulate"), self.record.get("simulated")}
+        return self.settings.get("simulate") is True or self.record.get("simulated") is True
 
     @property
     def cost(self) -> float | None:

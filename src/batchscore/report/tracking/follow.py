@@ -214,9 +214,10 @@ class TrackingRun:
         if len(outcome.files) <= MOST_MANIFESTS:
             below = f"batchscore/manifest/{layout.task}"
             places += [(layout.manifest(file.file), below) for file in outcome.files]
-        temporary = tempfile.TemporaryDirectory(prefix="batchscore-tracking-", ignore_cleanup_errors=True)
+        prefix = "batchscore-tracking-"
         try:
-            with temporary as folder:
+            # To make the folder may fail, too.
+            with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
                 self.end(*end, self.local_files(outcome.files, places, Path(folder)))
         except (Exception, KeyboardInterrupt) as error:
             self.report_failure(error)
