@@ -34,7 +34,7 @@ from batchscore.errors import (
     count_text,
     setting_name,
 )
-from batchscore.output.submitted import Chunks, Step
+from batchscore.output.submitted import Chunks, Step, batches_command
 from batchscore.provider import batches, files
 from batchscore.provider.batch_object import FAILED, BatchState
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Unknown
@@ -249,8 +249,9 @@ async def listed(desk: Desk, work: ChunkWork) -> list[BatchState]:
             raise
         raise Outage(
             f"it is not known whether a batch was made of file {work.chunk.input_file}, and the service does "
-            "not list its batches. Look for it in the service's own pages before you run the same command "
-            "again, which looks for it, too."
+            "not list its batches now. The same command looks again. If the service's own pages show the "
+            f"batch, run {batches_command(desk.chunks, 'adopt', work.chunk.key, 'BATCH_ID')} If they show "
+            f"none, run {batches_command(desk.chunks, 'forget', work.chunk.key)}"
         ) from None
 
 
@@ -294,8 +295,8 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
         except NotThere:
             raise SettingsError(
                 f"the batch {work.chunk.batch} of this output is not there (404). Use the key of the project "
-                "that submitted it. If it was removed, its rows must be paid for again: to do so, remove "
-                f"{desk.chunks.folder / (work.chunk.key + '.json')}."
+                "that submitted it. If it was removed, its rows must be paid for again: to do so, run "
+                f"{batches_command(desk.chunks, 'forget', work.chunk.key)}"
             ) from None
         if batch.ended:
             break
@@ -330,8 +331,8 @@ async def fetch(desk: Desk, work: ChunkWork) -> list[Path]:
                 if is_last:
                     raise SettingsError(
                         f"the results {file} of batch {chunk.batch} are not there (404), so the rows of this "
-                        "batch must be paid for again. To do so, remove "
-                        f"{desk.chunks.folder / (chunk.key + '.json')}."
+                        "batch must be paid for again. To do so, run "
+                        f"{batches_command(desk.chunks, 'forget', chunk.key)}"
                     ) from None
                 await desk.sleep(desk.waits.file)
             else:

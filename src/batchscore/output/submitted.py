@@ -19,7 +19,7 @@ from batchscore.errors import OutputError, SettingsError, count_text, setting_na
 from batchscore.output.journal_place import local_folder
 from batchscore.output.layout import Layout
 from batchscore.stores import storage
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, command_word, shell_command
 from batchscore.stores.errors import explain_errors
 
 #: The suffixes of a chunk's files, and the bytes of a digest.
@@ -176,6 +176,12 @@ class Chunks:
         storage.remove(self.folder / f"{chunk.key}{ROWS}")
 
 
+def batches_command(chunks: Chunks, *words: str) -> str:
+    """Return the command that lists or changes the batches of an output."""
+    output = chunks.folder.parent.parent.parent
+    return shell_command(["batchscore", "batches", command_word(output), *words])
+
+
 def chunk_of(given: Mapping[str, Any]) -> Chunk:
     """Return the chunk of a record; fields of later versions are ignored."""
     names = {each.name for each in fields(Chunk)}
@@ -201,12 +207,13 @@ def refuse_submitted(layout: Layout, *, overwrite: bool, by_batch: bool) -> None
     if not found or (by_batch and not overwrite):
         return
     what = f"{submitted_text(found)} of this output wait at the service's Batch API"
+    to_see = f"To see them, run: {batches_command(Chunks(chunk_folder(layout)))}"
     if overwrite:
         raise SettingsError(
             f"{what}, so {setting_name('overwrite')} would lose what they cost. Run the same command without "
-            "it until the batches have ended, or score to a new output."
+            f"it until the batches have ended, or score to a new output. {to_see}"
         )
     raise SettingsError(
         f"{what}, and would be paid for again. Run the same command with {setting_name('via')} batch until "
-        "the batches have ended."
+        f"the batches have ended. {to_see}"
     )
