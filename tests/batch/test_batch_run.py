@@ -236,6 +236,112 @@ def test_a_parameter_that_needs_another_name_is_renamed(score: BatchRun, project
     assert sorted(records()) == list(range(30))
 
 
+def errors_of(found: dict[int, dict[str, Any]]) -> Counter[str]:
+    return Counter(record["error"]["code"] for record in found.values() if "error" in record)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("azure", [False, True])
+def test_what_no_batch_answers_is_sent_live_at_the_full_price(
+    score: BatchRun, project: Project, *, azure: bool
+) -> None:
+    write_rows(ROWS, {7: "poison seven", 30: "poison thirty"})
+    project.will_spoil(when_contains="poison", status=500)
+    flags: dict[str, Any] = {"finish_live": True, "batch_rounds": 2, "price_in": 1000.0, "price_out": 1000.0}
+    if azure:
+        flags |= {"endpoint": f"{score.endpoint}/openai/v1"}
+        with pytest.raises(SettingsError, match="Name another one of the same model"):
+            score(**flags)
+        flags |= {"live_deployment": "gpt-4o-mini-live"}
+    result = score(**flags)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project)
+    assert not errors_of(found)
+    assert executed(project).total() == ROWS - 2 + 2 * 2, "both rounds are tried first"
+    now = result.statistics
+    assert 0 < now.full_price_prompt_tokens < now.prompt_tokens / 2
+    tokens = now.prompt_tokens + now.completion_tokens
+    expected = 0.5 * (tokens - sum(now.full_price)) + sum(now.full_price)
+    assert result.settings.cost(now.prompt_tokens, now.completion_tokens, now.full_price) == pytest.approx(
+        expected / 1000
+    )
+    assert "No batch has answered 2 rows" in score.said
+
+
+@pytest.mark.slow
+def test_live_requests_after_batches_stop_at_the_budget_and_continue(
+    score: BatchRun, project: Project
+) -> None:
+    write_rows(100)
+    project.set_rules(done_at_most=0.0, window=0)
+    flags: dict[str, Any] = {"finish_live": True, "batch_rounds": 1, "no_canary": True, "max_concurrency": 1}
+    prices = {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 10}
+    result = score(max_spend=1.0, batch_price_factor=0.1, **flags, **prices)
+    assert result.exit_code is ExitCode.CONTINUE_LATER
+    assert "max_spend" in str(result.outcome.stopped_by)
+    answered = len(records())
+    assert 0 < answered < 100
+    result = score(**flags, **prices)
+    assert result.exit_code is ExitCode.DONE
+    check_whole(project, 100)
+    assert project.books().calls["create"] == 1, "what was left stays left, it goes into no batch again"
+    assert result.statistics.ok == 100 - answered
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("then", ["round", "live", "error"])
+def test_a_batch_that_never_ends_is_cancelled_and_its_answers_are_kept(
+    score: BatchRun, project: Project, then: str
+) -> None:
+    project.set_rules(in_progress=0.3, done_at_most=0.5)
+    write_rows(ROWS)
+    flags: dict[str, Any] = {"endpoint": f"{score.endpoint}/openai/v1", "no_canary": True}
+    flags |= {"batch_patience": "0.8s", "batch_rounds": 2 if then == "round" else 1}
+    if then == "live":
+        flags |= {"finish_live": True, "live_deployment": "live"}
+    result = score(error_threshold=float(ROWS), **flags)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project)
+    failed = errors_of(found)
+    assert failed.total() == {"round": ROWS // 4 + 1, "live": 0, "error": ROWS // 2 + 1}[then]
+    assert set(failed) <= {"server_error"}
+    assert project.books().calls["cancel"] == (2 if then == "round" else 1)
+    assert "is cancelled. The answers that it has are kept." in score.said
+
+
+@pytest.mark.slow
+def test_patience_counts_from_the_start_of_the_batch_also_without_waiting(
+    score: BatchRun, project: Project
+) -> None:
+    project.set_rules(in_progress=None, done_at_most=0.0, cancelling=0)
+    write_rows(10)
+    flags: dict[str, Any] = {"endpoint": f"{score.endpoint}/openai/v1", "no_canary": True, "no_wait": True}
+    assert score(batch_patience="1h", **flags).exit_code is ExitCode.CONTINUE_LATER
+    assert "cancel" not in project.books().calls
+    result = score(batch_patience="0.01s", batch_rounds=1, **flags)
+    assert result.exit_code is ExitCode.ROWS_FAILED
+    assert project.books().calls["cancel"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"via": "live", "finish_live": True}, "is for batches"),
+        ({"via": "live", "batch_patience": "2h"}, "is for batches"),
+        ({"batch_patience": "soon"}, "cannot be read"),
+        ({"batch_patience": "0s"}, "cannot be read"),
+        ({"live_deployment": "x"}, "is for .*finish_live"),
+        ({"finish_live": True, "live_deployment": "gpt-4o-mini"}, "names the deployment of the batches"),
+        ({"finish_live": True, "live_deployment": "x", "simulate": True, "endpoint": None}, "only one"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    score: BatchRun, flags: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        score(**flags)
+
+
 def stop_at(words: str) -> Any:
     def on_notice(text: str, run: Any) -> None:
         if words in text:
@@ -254,7 +360,7 @@ def test_a_stopped_run_leaves_batches_running_and_the_same_command_continues(
     project.set_rules(in_progress=None)
     score.on_notice, score.stops_when_submitted = lambda *_: None, True
     assert score(rows_per_part=30).exit_code is ExitCode.CONTINUE_LATER
-    assert "180 rows in 1 batch keep running at the service. Run the same command again" in score.said
+    assert re.search(r"180 rows in 1 batch keep running at the service. .* again before 20", score.said)
     write_report(Path("out"))
     verified = verify_output(Path("out"))
     assert (verified.exit_code, verified.submitted) == (ExitCode.CONTINUE_LATER, 180)

@@ -47,7 +47,14 @@ PLURALS = {
 ARGUMENTS = {"requirement", "config"}
 
 #: What words flags: the command line, the simulator's own, help, advice with commands, recorded commands.
-OF_THE_COMMAND_LINE = ("cli/", "simulator/", "settings/fields.py", "settings/secrets.py", "report/advice.py")
+OF_THE_COMMAND_LINE = (
+    "cli/",
+    "simulator/",
+    "settings/fields.py",
+    "settings/service_fields.py",
+    "settings/secrets.py",
+    "report/advice.py",
+)
 
 
 def test_functions_take_few_parameters() -> None:

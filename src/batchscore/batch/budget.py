@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
+from batchscore.settings.prices import Live
+
 
 @dataclass(slots=True)
 class TokenBudget:
@@ -57,7 +59,7 @@ class Purse:
     """
 
     most: float | None
-    cost: Callable[[int, int], float | None]
+    cost: Callable[[int, int, Live], float | None]
     answer_tokens: float
     prompts: int = 0
     answers: int = 0
@@ -69,7 +71,7 @@ class Purse:
             return True
         prompts = self.prompts + tokens + sum(each[0] for each in self.reserved.values())
         answers = self.answers + self.answers_of(rows) + sum(each[1] for each in self.reserved.values())
-        cost = self.cost(prompts, answers)
+        cost = self.cost(prompts, answers, (0, 0))
         return cost is None or cost <= self.most
 
     def reserve(self, key: str, tokens: int, rows: int) -> None:

@@ -30,12 +30,17 @@ LINE_END_BYTES = tuple((character.encode(), escape.encode()) for character, esca
 
 @dataclass(slots=True)
 class ChunkWork:
-    """A chunk that is worked on: its durable record, its prompts, and the file to upload if there is one."""
+    """A chunk that is worked on: its durable record, its prompts, and the file to upload if there is one.
+
+    `sending`: its turn has come, and its batch is not made yet. `rows_done` is what the service says.
+    """
 
     chunk: Chunk
     prompts: PromptFile
     upload: Path | None = None
     digests: bytes = b""
+    sending: bool = False
+    rows_done: int = 0
 
 
 @dataclass(slots=True)

@@ -10,10 +10,13 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 
 from batchscore.batch.build import Builder, ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, row_digest
+from batchscore.batch.leftover import Leftover
 from batchscore.batch.open_rows import OpenRows
+from batchscore.batch.progress import Phase, left_text
 from batchscore.batch.settle import Settling, settled_row
 from batchscore.batch.submit import Move
 from batchscore.batch.work import Desk, Ended, Left, bring_to_end, reserve
@@ -25,11 +28,16 @@ from batchscore.provider import files
 from batchscore.provider.client import CallFailed
 from batchscore.rows import DeploymentState, Heartbeat, Listen, Notice, Prompt, Settled
 
-#: OpenAI keeps results that long after a batch has ended; Azure keeps them until they are removed.
-TO_CONTINUE = "Run the same command again within 30 days to fetch their results."
-
 #: Rows that are read between two moments in which other tasks may work.
 ROWS_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class SentAgain:
+    """The rows of a chunk that are sent again: how many, and those of them that no chunk can hold."""
+
+    rows: int = 0
+    failed: list[Settled] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -50,6 +58,8 @@ class BatchEngine:
     stop: asyncio.Event
     drain_seconds: float
     note_service: Callable[[bool], None] = lambda _: None
+    leftover: Leftover | None = None
+    phase: Phase = field(default_factory=Phase)
     tasks: dict[asyncio.Task[Ended | None], ChunkWork] = field(default_factory=dict)
     taken_over: list[ChunkWork] = field(default_factory=list)
     rows_open: OpenRows = field(default_factory=lambda: OpenRows.of([]))
@@ -60,21 +70,21 @@ class BatchEngine:
 
     def heartbeat(self, unwritten: int) -> Heartbeat:
         """Return the state of the batches: those at the service are in flight, the others wait."""
-        chunks = [work.chunk for work in self.tasks.values()]
-        submitted = [chunk for chunk in chunks if chunk.step.may_cost]
-        oldest = min([chunk.created_at or self.desk.now() for chunk in submitted], default=self.desk.now())
+        if self.leftover is not None and self.leftover.engine is not None:
+            return self.leftover.engine.heartbeat(unwritten)
+        found = self.phase.state([*self.tasks.values()], self.desk.now())
         state = DeploymentState(
             deployment=self.name,
             state="up",
-            in_flight=len(submitted),
-            waiting=len(chunks) - len(submitted),
+            in_flight=found.running,
+            waiting=found.unsent,
             backing_off=0,
             rpm=None,
             tpm=None,
             paused_seconds=0.0,
             for_quota=False,
         )
-        return Heartbeat((state,), unwritten, max(0.0, self.desk.now() - oldest), self.stop.is_set())
+        return Heartbeat((state,), unwritten, found.oldest_seconds, self.stop.is_set(), found)
 
     async def settled(self) -> AsyncGenerator[list[Settled], None]:
         """Give lists of settled rows, each row once; what is given is recorded when the next list is taken.
@@ -85,11 +95,18 @@ class BatchEngine:
             await self.take_over()
             async for rows in self.read_source():
                 yield rows
+            self.phase.reading = False
             self.start_retries()
             while (ended := await self.next_ended()) is not None:
+                self.phase.collecting = True
                 async for rows in self.settle(ended):
                     yield rows
+                self.phase.collecting = False
+                self.phase.settled += 1
                 self.start_retries()
+            if self.leftover is not None and not self.stop.is_set():
+                async for rows in self.leftover.settled(self.drain_seconds, self.note_service):
+                    yield rows
         finally:
             await self.leave()
         self.raise_if_open()
@@ -231,7 +248,7 @@ class BatchEngine:
         """Give the settled rows of an ended chunk; the others go into the chunk of the next round."""
         work = ended.work
         self.note_service(self.desk.plane.simulated)
-        failed: list[Settled] = []
+        sent = SentAgain()
         if ended.decision.move is Move.HALVE:
             self.builder.limits = replace(self.builder.limits, tokens=work.chunk.tokens / 2)
         settling = Settling(
@@ -241,8 +258,8 @@ class BatchEngine:
             listen=self.listen,
             pay=self.desk.purse.pay,
             name=self.name,
-            rounds=self.rounds,
-            again=partial(self.send_again, work, failed),
+            rounds=self.rounds if self.leftover is None else inf,
+            again=partial(self.send_again, work, sent),
             adapt=self.builder.form.adapt,
             accepted=self.desk.proven.is_set(),
         )
@@ -256,12 +273,12 @@ class BatchEngine:
                 await self.remove_files(work)
                 self.desk.chunks.remove(work.chunk)
             raise
-        if failed:
-            yield failed
+        if sent.failed:
+            yield sent.failed
         if settling.proven and not self.desk.proven.is_set():
             self.desk.proven.set()
             self.desk.chunks.note_proven(self.builder.identity)
-        work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED)
+        work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED, left=sent.rows)
         self.desk.unsettled.discard(work.chunk.key)
         self.desk.purse.reserved.pop(work.chunk.key, None)
         self.builder.scratch.remove(work.prompts)
@@ -272,16 +289,21 @@ class BatchEngine:
     def send_again(
         self,
         work: ChunkWork,
-        failed: list[Settled],
+        sent: SentAgain,
         index: int,
         prompt: Prompt,
         counts: bool,  # noqa: FBT001 - given by position
     ) -> None:
-        """Put a row into the chunk of the next round, or of the same one."""
+        """Put a row into the chunk of the next round, or of the same one; after the last, it goes live."""
+        sent.rows += 1
+        number = work.chunk.round + counts
+        if self.leftover is not None and number > self.rounds:
+            self.leftover.add(prompt)
+            return
         digest = work.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
-        settled = self.add(prompt, digest, work.chunk.round + counts)
+        settled = self.add(prompt, digest, number)
         if settled is not None:
-            failed.append(settled)
+            sent.failed.append(settled)
 
     def say_ended(self, work: ChunkWork, settling: Settling) -> None:
         """Say how a batch ended."""
@@ -313,7 +335,7 @@ class BatchEngine:
             await end_task.end(task)
         left = [chunk for chunk in self.desk.chunks.read_all() if chunk.is_open]
         if left and waits:
-            self.say(f"{submitted_text(left)} keep running at the service. {TO_CONTINUE}")
+            self.say(left_text(left))
 
     def raise_if_open(self) -> None:
         """Raise `BoundReached` if the run does not wait for batches."""
@@ -323,5 +345,5 @@ class BatchEngine:
         left = [chunk for chunk in chunks if chunk.is_open]
         waiting = [chunk.rows for chunk in chunks if not chunk.step.may_cost]
         if left or waiting:
-            more = f" {count_text(sum(waiting), 'row')} more are not submitted yet." if waiting else ""
-            raise BoundReached(f"{submitted_text(left)} keep running at the service.{more} {TO_CONTINUE}")
+            more = f"{count_text(sum(waiting), 'row')} are not submitted yet." if waiting else ""
+            raise BoundReached(" ".join(filter(None, (more, left_text(left) if left else ""))))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from batchscore.batch.build import Builder
 from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import limits_of, predicted_bytes
 from batchscore.batch.engine import BatchEngine
+from batchscore.batch.leftover import Leftover, LiveEngine
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
 from batchscore.batch.work import Desk, Left
@@ -32,6 +34,7 @@ from batchscore.provider import batches, files
 from batchscore.provider.client import CallFailed, ControlPlane, open_control_plane
 from batchscore.provider.traits import Traits, traits_of
 from batchscore.rows import Listen, Notice, Prompt, Settled
+from batchscore.settings.deadline import seconds_of
 from batchscore.settings.slices import BatchSettings
 
 #: Seconds that a call which makes a batch has to finish after the run is stopped.
@@ -69,7 +72,23 @@ def check_batch(settings: BatchSettings, endpoints: Sequence[Endpoint]) -> Trait
             f"The Batch API of {traits.name} takes {offered}, not {task.name}. Leave {setting_name('via')} "
             f"out to score {task.name} live."
         )
+    if settings.finish_live and not traits.takes_live and not settings.live_deployment:
+        raise SettingsError(
+            f"{setting_name('finish_live')}: a deployment of {traits.name} for batches answers no live "
+            f"requests. Name another one of the same model with {setting_name('live_deployment')}."
+        )
+    if settings.live_deployment and not endpoints[0].target.surface.startswith("azure"):
+        raise SettingsError(
+            f"{setting_name('live_deployment')} is for Azure; {traits.name} answers live requests for the "
+            "model."
+        )
     return traits
+
+
+def patience_of(settings: BatchSettings) -> float:
+    """Return the seconds after which a batch is cancelled."""
+    given = settings.batch_patience
+    return inf if given is None else seconds_of("batch_patience", given)
 
 
 def answer_tokens_of(settings: BatchSettings) -> float:
@@ -87,8 +106,12 @@ async def open_batch_engine(
     listen: Listen,
     stop: asyncio.Event,
     dimensions: int | None = None,
+    live: Callable[..., AbstractAsyncContextManager[LiveEngine]] | None = None,
 ) -> AsyncIterator[BatchEngine]:
-    """Give an engine over `source` whose connections are open while the block runs."""
+    """Give an engine over `source` whose connections are open while the block runs.
+
+    `live` opens the engine of live requests.
+    """
     traits, task = check_batch(settings, [around.endpoint]), settings.task
     target = around.endpoint.target
 
@@ -163,6 +186,7 @@ async def open_batch_engine(
             now=time.time,
             notice=notice,
             waits=around.waits,
+            patience=patience_of(settings),
             no_wait=settings.no_wait,
         )
         builder = Builder(
@@ -178,6 +202,12 @@ async def open_batch_engine(
             needs_canary=not proven.is_set(),
             simulated=settings.simulate,
         )
+        leftover = None
+        if settings.finish_live and live is not None:
+            opener = partial(live, stop=stop, dimensions=dimensions)
+            leftover = Leftover(
+                scratch.prompts("live"), lambda found, hear: opener(found, listen=hear), listen
+            )
         yield BatchEngine(
             name=around.endpoint.name,
             source=source,
@@ -188,6 +218,7 @@ async def open_batch_engine(
             listen=listen,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,
+            leftover=leftover,
         )
 
 
@@ -206,9 +237,15 @@ async def require_batches(plane: ControlPlane, traits: Traits) -> None:
         )
 
 
-async def remove_published(settings: BatchSettings, around: Surroundings, listen: Listen) -> None:
-    """Forget the chunks whose rows are all published, and remove their files at the service."""
+async def remove_published(
+    settings: BatchSettings, around: Surroundings, listen: Listen, *, stopped: bool
+) -> None:
+    """Forget the chunks whose rows are all published, and remove their files at the service.
+
+    `stopped`: the run has ended early, so rows that were to be sent again may have no result.
+    """
     settled = [chunk for chunk in around.chunks.read_all() if chunk.step is Step.SETTLED]
+    settled = [chunk for chunk in settled if not (stopped and chunk.left)]
     if not settled:
         return
     if not settings.keep_batch_files:

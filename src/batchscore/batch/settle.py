@@ -64,7 +64,7 @@ class Settling:
     listen: Listen
     pay: Callable[[int, int], None]
     name: str
-    rounds: int
+    rounds: float
     again: Callable[[int, Prompt, bool], None]
     adapt: Callable[[str], bool]
     accepted: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ from batchscore.errors import (
 )
 from batchscore.output.submitted import Chunks, Step, batches_command
 from batchscore.provider import batches, files
-from batchscore.provider.batch_object import FAILED, BatchState
-from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Unknown
+from batchscore.provider.batch_object import CANCELLED, FAILED, BatchState
+from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, Unknown
 from batchscore.provider.traits import Traits
 
 
@@ -54,8 +55,8 @@ class Desk:
     """What all chunks of a run share.
 
     `proven`: the service has answered such a request. `sleep` raises `Left` if the run stops. With `no_wait`,
-    nothing is waited for. `unsettled` are the keys of chunks whose turn has come and whose rows are not
-    settled.
+    nothing is waited for. A batch that has not ended after `patience` seconds is cancelled. `unsettled` are
+    the keys of chunks whose turn has come and whose rows are not settled.
     """
 
     plane: ControlPlane
@@ -70,6 +71,7 @@ class Desk:
     now: Callable[[], float]
     notice: Callable[[str], None]
     waits: Waits
+    patience: float = inf
     no_wait: bool = False
     unsettled: set[str] = field(default_factory=set)
 
@@ -149,6 +151,7 @@ async def wait_for_turn(desk: Desk, work: ChunkWork) -> None:
             raise Left
         await desk.sleep(desk.waits.turn)
     desk.unsettled.add(chunk.key)
+    work.sending = True
     reserve(desk, work)
 
 
@@ -214,6 +217,7 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
     created = batch.created or desk.now()
     expires = batch.expires or 0.0
     change(desk, work, step=Step.CREATED, batch=batch.id, created_at=created, expires_at=expires)
+    work.sending = False
     await cancel_others(desk, decision.others)
 
 
@@ -288,7 +292,9 @@ async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
 async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
     """Look at a batch until it has ended, and write down its files."""
     desk.budget.add(work.chunk.key, work.chunk.tokens)
-    seconds = desk.waits.first_look
+    seconds, cancelled = desk.waits.first_look, False
+    # By our own clock: services round their times.
+    last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.patience
     while True:
         try:
             batch = await batches.look(desk.plane, work.chunk.batch)
@@ -298,12 +304,17 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
                 "that submitted it. If it was removed, its rows must be paid for again: to do so, run "
                 f"{batches_command(desk.chunks, 'forget', work.chunk.key)}"
             ) from None
+        work.rows_done = min(batch.completed + batch.failed, work.chunk.rows)
+        if not batch.ended and not cancelled and desk.now() >= last_moment:
+            cancelled = True
+            batch = await cancel_slow(desk, batch)
         if batch.ended:
             break
         if desk.no_wait:
             raise Left
-        await desk.sleep(seconds)
-        seconds = desk.waits.next_look(seconds, desk.now() - work.chunk.created_at)
+        await desk.sleep(seconds if cancelled else min(seconds, max(0.0, last_moment - desk.now())))
+        age = 0.0 if cancelled else desk.now() - work.chunk.created_at
+        seconds = desk.waits.next_look(seconds, age)
     found = {"output_file": batch.output_file, "error_file": batch.error_file, "status": batch.status}
     if work.chunk.step is not Step.SETTLED:
         found["step"] = Step.ENDED
@@ -313,6 +324,25 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
         ours = own_batches(work.chunk, await listed(desk, work))
         await cancel_others(desk, tuple(each for each in ours if each.id != batch.id))
     return batch
+
+
+async def cancel_slow(desk: Desk, batch: BatchState) -> BatchState:
+    """Cancel a batch that takes too long, and return it; one that cannot be cancelled goes on."""
+    if batch.status == "cancelling":
+        return batch
+    try:
+        found = await batches.cancel(desk.plane, batch.id)
+    except Refused:
+        desk.notice(
+            f"Batch {batch.id} is older than {setting_name('batch_patience')}, but was not cancelled."
+        )
+        return batch
+    if not found.ended or found.status == CANCELLED:
+        desk.notice(
+            f"Batch {batch.id} has not ended within {setting_name('batch_patience')} and is cancelled. The "
+            "answers that it has are kept."
+        )
+    return found
 
 
 async def fetch(desk: Desk, work: ChunkWork) -> list[Path]:

@@ -54,7 +54,7 @@ class Chunk:
     its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
     has a line that belongs to no row. `files` counts the rows of each input file. `ambiguous`: a creation had
     no usable reply. `refused` are batches that failed for want of quota. `simulated`: the
-    simulator has it, which ends with its run.
+    simulator has it, which ends with its run. `left` counts the rows of a settled chunk that are sent again.
     """
 
     key: str
@@ -80,6 +80,7 @@ class Chunk:
     status: str = ""
     output_file: str = ""
     error_file: str = ""
+    left: int = 0
 
     @property
     def is_open(self) -> bool:

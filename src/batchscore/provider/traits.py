@@ -27,6 +27,7 @@ class Traits:
     `endpoint_path` in the request that makes a batch. `most_inputs` counts the texts of embeddings.
     `expiry_seconds` are the shortest and the longest life of a file that may be asked for. `expires`: a batch
     ends by itself after its window. `takes_metadata`: a batch keeps texts of ours.
+    `takes_live`: what takes batches answers live requests, too.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Traits:
     expiry_seconds: tuple[int, int] | None = (3600, 30 * DAY)
     expires: bool = True
     takes_metadata: bool = True
+    takes_live: bool = True
 
     def takes(self, task: Task) -> bool:
         """Whether rows of this task can be sent."""
@@ -54,6 +56,7 @@ AZURE_V1 = Traits(
     endpoint_path="",
     expiry_seconds=(14 * DAY, 30 * DAY),
     expires=False,
+    takes_live=False,
 )
 AZURE_DATED = replace(AZURE_V1, tasks=("chat",), line_path="")
 

@@ -53,7 +53,7 @@ from batchscore.version import VERSION
 FILE_FIELDS = ("file", "state", "complete", "rows", "ok", "errors", "empty", *COSTS)
 RUN_FIELDS = (
     *("ok", "errors", "finish_reasons", "without_text", "requests", "retried"),
-    *("prompt_tokens", "completion_tokens"),
+    *("prompt_tokens", "completion_tokens", "full_price_prompt_tokens", "full_price_completion_tokens"),
 )
 
 #: Runs of this process so far; runs that begin within the same second must not share a name.

@@ -76,7 +76,7 @@ from batchscore.run.record import (
     write_start,
 )
 from batchscore.run.stop import Stop, StopConditions, stop_conditions
-from batchscore.run.via_batch import ViaBatch, check_via
+from batchscore.run.via_batch import ViaBatch, check_via, live_endpoints
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import (
     EndpointSettings,
@@ -145,7 +145,7 @@ def prepare(
     surveyed = survey(inputs, settings, output=output.named)
     check_output(settings, surveyed, output)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
-    check_via(settings, endpoints)
+    check_via(settings, endpoints, environ)
     name = run_name(conditions.started, shared_output=settings.shared_output)
     call = RunCall(name, tuple(inputs), command)
     return Run(call, settings, environ, listen, output, surveyed, endpoints, conditions)
@@ -280,7 +280,7 @@ class Run:
             ):
                 files = await job.run()
                 if not stop.failed:  # then what is in journals is published
-                    await batches.remove_published(self.hear)
+                    await batches.remove_published(self.hear, stopped=stop.requested)
         answered = (ledger.simulated, *(each.simulated for each in ledger.manifests.values()))
         simulated = settings.simulate or any(answered)
         end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids, simulated)
@@ -290,7 +290,8 @@ class Run:
     @property
     def open_engine(self) -> Callable[..., AbstractAsyncContextManager[Engine]]:
         """The function that opens this run's engine over a source of prompts."""
-        return partial(open_engine, cut(RequestSettings, self.settings), self.endpoints, environ=self.environ)
+        endpoints = live_endpoints(self.settings, self.environ, self.endpoints)
+        return partial(open_engine, cut(RequestSettings, self.settings), endpoints, environ=self.environ)
 
     def require_answer(self) -> None:
         """Send one short text with the run's own parameters before paid scores are discarded for new ones.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batchscore.batch.waits import Waits
-from batchscore.endpoint.target import Endpoint
+from batchscore.endpoint.target import Endpoint, endpoints_of
 from batchscore.output.layout import Layout
 from batchscore.output.submitted import Chunks, chunk_folder, scratch_of
 from batchscore.rows import Listen
 from batchscore.run.job import RunningEngine
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import BatchSettings, cut
+from batchscore.settings.slices import BatchSettings, EndpointSettings, cut
 
 #: A function that opens an engine over a source of prompts.
 OpenEngine: TypeAlias = Callable[..., AbstractAsyncContextManager[RunningEngine]]
@@ -24,13 +25,24 @@ if TYPE_CHECKING:
     from batchscore.batch.open import Surroundings
 
 
-def check_via(settings: Settings, endpoints: Sequence[Endpoint]) -> None:
+def live_endpoints(
+    settings: Settings, environ: Mapping[str, str], endpoints: Sequence[Endpoint]
+) -> Sequence[Endpoint]:
+    """Return the endpoints of live requests; `endpoints` are those of the run."""
+    if settings.live_deployment is None:
+        return endpoints
+    where = replace(cut(EndpointSettings, settings), deployment=settings.live_deployment)
+    return endpoints_of(where, environ, None)
+
+
+def check_via(settings: Settings, endpoints: Sequence[Endpoint], environ: Mapping[str, str]) -> None:
     """Raise `SettingsError` if rows go in batches, and the service does not take such ones."""
     if settings.via != "batch" or settings.simulate:
         return
     from batchscore.batch.open import check_batch  # noqa: PLC0415 - the SDK takes half a second to load
 
     check_batch(cut(BatchSettings, settings), endpoints)
+    live_endpoints(settings, environ, endpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +72,12 @@ class ViaBatch:
 
     def opener(self, live: OpenEngine) -> OpenEngine:
         """Return what opens the engine of this run; `live` opens that of live requests."""
-        return self.open_engine if self.settings.via == "batch" else live
+        return partial(self.open_engine, live=live) if self.settings.via == "batch" else live
 
-    async def remove_published(self, listen: Listen) -> None:
-        """Remove what the service holds of batches whose rows are published."""
+    async def remove_published(self, listen: Listen, *, stopped: bool) -> None:
+        """Remove what the service holds of batches whose rows are published; see `open.remove_published`."""
         if self.settings.via != "batch":
             return
         from batchscore.batch.open import remove_published  # noqa: PLC0415
 
-        await remove_published(cut(BatchSettings, self.settings), self.around, listen)
+        await remove_published(cut(BatchSettings, self.settings), self.around, listen, stopped=stopped)

@@ -115,6 +115,9 @@ class FileSettings(RowSettings, total=False):
     batch_tokens: int | None
     batch_rounds: int
     batch_price_factor: float
+    batch_patience: str | None
+    finish_live: bool
+    live_deployment: str | None
     no_canary: bool
     no_wait: bool
     keep_batch_files: bool

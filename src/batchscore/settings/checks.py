@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from batchscore.errors import UsageError, setting_name
+from batchscore.settings.batch_checks import check_batch
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import CONFIG_FILE, REQUIRED, VARIABLE_PREFIX, kind_of
+from batchscore.settings.refuse import refuse
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
@@ -59,19 +61,6 @@ TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "message
 
 #: Names of a delimiter that is hard to write.
 DELIMITERS = {"tab": "\t", "\\t": "\t"}
-
-
-def refuse(wrong: Any, message: str, **values: Any) -> None:
-    """Raise `UsageError` if something is wrong; in the message, `{name}` is a value or a setting's name."""
-    if wrong:
-        raise UsageError(message.format_map(_Names(values)))
-
-
-class _Names(dict[str, Any]):
-    """The values of a message; any other name is that of a setting, marked for the doors."""
-
-    def __missing__(self, name: str) -> str:
-        return setting_name(name)
 
 
 def is_names(value: Any) -> bool:
@@ -312,23 +301,6 @@ def check_output(chosen: Settings) -> None:
         "rows, leave out {incremental} and choose another output."
     )
     refuse(chosen.incremental and chosen.limit is not None, message)
-
-
-#: Settings that batches do not take yet, and those that only they have.
-NOT_IN_BATCHES = ("dedup", "incremental", "shared_output", "schema_feedback")
-ONLY_IN_BATCHES = ("batch_tokens", "no_canary", "no_wait", "keep_batch_files")
-
-
-def check_batch(chosen: Settings) -> None:
-    """Raise `UsageError` if settings of batches and of live requests are mixed."""
-    if chosen.via != "batch":
-        for field in ONLY_IN_BATCHES:
-            refuse(getattr(chosen, field), f"{{{field}}} is for batches; give it with {{via}} batch.")
-        return
-    for field in NOT_IN_BATCHES:
-        refuse(getattr(chosen, field), f"{{via}} batch does not take {{{field}}} yet; omit one of them.")
-    truncates = chosen.on_long_input == "truncate"
-    refuse(truncates, "{via} batch does not take {on_long_input} truncate yet; omit one of them.")
 
 
 def check_bounds(chosen: Settings) -> None:

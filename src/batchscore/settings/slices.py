@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from batchscore.settings.fields import Settings
+from batchscore.settings.prices import Live
 from batchscore.task import TASKS, Task
 
 Slice = TypeVar("Slice")
@@ -99,9 +100,12 @@ class BatchSettings(RequestSettings):
     via: str
     simulate: bool
     max_spend: float | None
-    cost: Callable[[int, int], float | None]
+    cost: Callable[[int, int, Live], float | None]
     batch_tokens: int | None
     batch_rounds: int
+    batch_patience: str | None
+    finish_live: bool
+    live_deployment: str | None
     no_canary: bool
     no_wait: bool
     keep_batch_files: bool
@@ -152,7 +156,7 @@ class StopSettings:
     max_total_tokens: int | None
     max_spend: float | None
     deadline: str | None
-    cost: Callable[[int, int], float | None]
+    cost: Callable[[int, int, Live], float | None]
 
 
 def cut(kind: type[Slice], settings: Settings) -> Slice:
