@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from batch_files import PlainClient
 from batch_runs import BatchRun, records, write_rows
 from batchscore.errors import ExitCode, SettingsError, UsageError
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
 from batchscore.simulator import Running
 from batchscore.simulator.batch.faults import LINE_FAULTS
+from openai_schemas import check_object
 from simulated import Project
 
 ROWS = 47
@@ -73,6 +76,38 @@ def test_both_surfaces_of_azure_take_chat_and_not_embeddings(
     with pytest.raises(SettingsError, match=r"takes chat.* not embeddings"):
         score(task="embeddings", output="other", **azure)
     assert project.books().calls["upload"] == 2
+
+
+@pytest.mark.parametrize("surface", ["openai", "azure_v1", SLOW("azure")])
+def test_all_that_is_sent_matches_the_public_description(
+    score: BatchRun, project: Project, simulator: Running, surface: str
+) -> None:
+    """But Azure's own pages name the path without a version where OpenAI's description has it."""
+    write_rows(5)
+    azure = {
+        "azure_v1": {"endpoint": f"{score.endpoint}/openai/v1"},
+        "azure": {"endpoint": score.endpoint, "api_version": "2024-10-21"},
+    }
+    given = azure.get(surface, {})
+    assert score(no_canary=True, keep_batch_files=True, **given).exit_code is ExitCode.DONE
+    (upload,), (create,) = project.requests("upload"), project.requests("create")
+    fields = dict(upload.body)
+    assert fields.pop("filename").endswith(".jsonl")
+    assert fields.pop("content_type") == "application/jsonl"
+    lives = {"seconds": int(fields.pop("expires_after[seconds]", 86400))}
+    lives["anchor"] = fields.pop("expires_after[anchor]", "created_at")
+    check_object("CreateFileRequest", fields | {"file": "", "expires_after": lives})
+    endpoint = create.body["endpoint"]
+    versioned = endpoint if surface == "openai" else f"/v1{endpoint}"
+    check_object("CreateBatchRequest", create.body | {"endpoint": versioned})
+    content = PlainClient(simulator, project, surface).get(f"/files/{create.body['input_file_id']}/content")
+    lines = [json.loads(line) for line in content.body.split(b"\n")[:-1]]
+    assert len(lines) == len({line["custom_id"] for line in lines}) >= 5
+    for line in lines:
+        assert line.keys() == {"custom_id", "method", "url", "body"}
+        assert re.fullmatch(r"[a-z][A-Za-z0-9_-]{0,63}", line["custom_id"])
+        url = "/chat/completions" if surface == "azure" else "/v1/chat/completions"
+        assert (line["method"], line["url"]) == ("POST", url)
 
 
 @pytest.mark.parametrize("happened", [True, False])
