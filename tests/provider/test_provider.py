@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from batch_files import chat_line
+from batchscore.batch.looks import FRESH, Looks
 from batchscore.endpoint.target import Target, resolve_target
 from batchscore.errors import SettingsError
 from batchscore.provider import batches, files
@@ -122,6 +123,70 @@ def test_a_file_goes_up_and_its_results_come_down(
     assert (sent.body["filename"], sent.body["content_type"]) == ("bs-1.jsonl", "application/jsonl")
     assert sent.authentication == ("key" if surface == "azure-deployments" else "bearer")
     assert all("batchscore" in each.headers["user-agent"] for each in project.requests())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "listing"), [(100, True), (12, False)])
+def test_a_hundred_batches_are_looked_at_with_few_calls(
+    plane: OpenPlane, project: Project, tmp_path: Path, count: int, *, listing: bool
+) -> None:
+    project.set_rules(in_progress=None, foreign_batches=30)
+    rounds, wait = 3, 1.0
+
+    async def look_often(looks: Looks, batch: BatchState) -> BatchState:
+        for _ in range(rounds):
+            state = await looks.look(batch.id, batch.created or 0.0, wait)
+            assert state.id == batch.id
+            await asyncio.sleep(wait)
+        project_ends.set()
+        await asyncio.sleep(wait)
+        return await looks.look(batch.id, batch.created or 0.0, wait)
+
+    project_ends = asyncio.Event()
+
+    async def work(plane: ControlPlane) -> tuple[list[BatchState], float]:
+        first = await make(plane, write_lines(tmp_path / "in", 2))
+        made = [first] + [
+            await batches.create(
+                plane,
+                input_file=first.input_file,
+                endpoint="/v1/chat/completions",
+                window="24h",
+                metadata=None,
+            )
+            for _ in range(count - 1)
+        ]
+        project.set_rules(listing=listing)
+        looks = Looks(plane, time.time)
+        started = time.monotonic()
+        every = asyncio.gather(*[look_often(looks, batch) for batch in made])
+        await project_ends.wait()
+        project.set_rules(in_progress=0, finalizing=0)
+        return await every, time.monotonic() - started
+
+    found, seconds = on_plane(plane, work)
+    assert {batch.status for batch in found} == {"completed"}
+    calls = project.books().calls
+    if not listing:
+        assert calls["list_batches"] == 1
+        assert calls["get_batch"] >= rounds * count
+        return
+    assert calls["list_batches"] <= 2 * (1 + seconds / (wait * FRESH)), "two pages each time"
+    assert calls["get_batch"] <= 9 + count, "a few before there were many, and each one's end"
+
+
+def test_the_pace_of_calls_is_kept(
+    simulator: Running, project: Project, target: Callable[[str], Target]
+) -> None:
+    async def main() -> float:
+        given: Any = {"patience_seconds": 5.0, "sleep": asyncio.sleep, "calls_per_second": 20.0}
+        async with open_control_plane(target("openai"), CHAT, {}, **given) as plane:
+            started = time.monotonic()
+            await asyncio.gather(*[batches.offers_batches(plane) for _ in range(26)])
+            return time.monotonic() - started
+
+    assert asyncio.run(main()) > 0.25, "20 at once, and the others as the bucket fills"
+    assert project.books().calls["list_batches"] == 26
 
 
 @pytest.mark.parametrize("happened", [True, False])

@@ -20,6 +20,7 @@ from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import limits_of, predicted_bytes
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.leftover import Leftover, LiveEngine
+from batchscore.batch.looks import Looks
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
 from batchscore.batch.work import Desk, Left
@@ -175,6 +176,7 @@ async def open_batch_engine(
             proven.set()
         desk = Desk(
             plane=plane,
+            looks=Looks(plane, time.time),
             chunks=around.chunks,
             traits=traits,
             endpoint=f"{traits.endpoint_path}/{task.path}",

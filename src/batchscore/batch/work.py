@@ -14,6 +14,7 @@ from typing import Any
 
 from batchscore.batch.budget import Purse, TokenBudget
 from batchscore.batch.build import ChunkWork
+from batchscore.batch.looks import Looks
 from batchscore.batch.submit import (
     CLOCK_SECONDS,
     MOST_LOOKS,
@@ -60,6 +61,7 @@ class Desk:
     """
 
     plane: ControlPlane
+    looks: Looks
     chunks: Chunks
     traits: Traits
     endpoint: str
@@ -292,12 +294,12 @@ async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
 async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
     """Look at a batch until it has ended, and write down its files."""
     desk.budget.add(work.chunk.key, work.chunk.tokens)
-    seconds, cancelled = desk.waits.first_look, False
+    seconds, waited, cancelled = desk.waits.first_look, desk.waits.first_look, False
     # By our own clock: services round their times.
     last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.patience
     while True:
         try:
-            batch = await batches.look(desk.plane, work.chunk.batch)
+            batch = await desk.looks.look(work.chunk.batch, work.chunk.created_at, waited)
         except NotThere:
             raise SettingsError(
                 f"the batch {work.chunk.batch} of this output is not there (404). Use the key of the project "
@@ -312,7 +314,8 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
             break
         if desk.no_wait:
             raise Left
-        await desk.sleep(seconds if cancelled else min(seconds, max(0.0, last_moment - desk.now())))
+        waited = seconds if cancelled else min(seconds, max(0.0, last_moment - desk.now()))
+        await desk.sleep(waited)
         age = 0.0 if cancelled else desk.now() - work.chunk.created_at
         seconds = desk.waits.next_look(seconds, age)
     found = {"output_file": batch.output_file, "error_file": batch.error_file, "status": batch.status}
