@@ -491,6 +491,17 @@ def test_a_service_without_a_list_is_refused(score: BatchRun, project: Project) 
     assert project.books().calls.get("upload", 0) == 0
 
 
+def test_a_list_that_fails_is_an_outage_before_anything_is_sent(score: BatchRun, project: Project) -> None:
+    project.will("list_batches", status=500, times=9)
+    write_rows(3)
+    result = score(max_outage=0.001)
+    assert result.exit_code is ExitCode.CONTINUE_LATER
+    assert "Nothing was sent. If this stays so, the service may have no Batch API" in str(
+        result.outcome.stopped_by
+    )
+    assert project.books().calls.get("upload", 0) == 0
+
+
 @pytest.mark.parametrize("flags", [{"dedup": True}, {"incremental": True}, {"on_long_input": "truncate"}])
 def test_what_batches_do_not_take_is_refused(score: BatchRun, flags: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=re.escape("via batch does not take")):

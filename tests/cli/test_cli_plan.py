@@ -176,3 +176,7 @@ def test_a_plan_shows_the_batches_and_their_price(command_line: Cli, files: File
     assert "within 24 hours of each batch" in said
     assert "times 0.5 in batches" in said
     assert "common limits" not in said
+    vectors = ("plan", "a.csv", "--task", "embeddings", "-m", "any", "--column", "text", "--via", "batch")
+    said = " ".join(command_line(*vectors).stdout.split())
+    assert "requests 60 batches about 2, the first one small" in said
+    assert "(Azure OpenAI takes no embeddings in batches)" in said

@@ -25,14 +25,14 @@ from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
 from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
-from batchscore.errors import ServiceRefused, SettingsError, setting_name
+from batchscore.errors import Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.output.submitted import Chunks, Step
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, answer_size
 from batchscore.prompts.schema import answer_schema
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.provider import batches, files
-from batchscore.provider.client import CallFailed, ControlPlane, open_control_plane
+from batchscore.provider.client import CallFailed, ControlPlane, Unknown, open_control_plane
 from batchscore.provider.traits import Traits, traits_of
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.deadline import seconds_of
@@ -230,6 +230,11 @@ async def require_batches(plane: ControlPlane, traits: Traits) -> None:
         offered = await batches.offers_batches(plane)
     except Left:
         return
+    except Unknown as failure:
+        raise Outage(
+            f"{failure}. Nothing was sent. If this stays so, the service may have no Batch API: leave "
+            f"{setting_name('via')} out to score live."
+        ) from None
     except CallFailed as failure:
         raise ServiceRefused(f"{failure}: check the key or the sign-in, and the endpoint.") from None
     if not offered:

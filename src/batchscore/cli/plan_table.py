@@ -15,7 +15,7 @@ from rich.text import Text
 
 from batchscore.cli.say import limited_lists
 from batchscore.errors import count_text, duration_text, name_settings, setting_name
-from batchscore.plan.batches import tokens_at_once
+from batchscore.plan.batches import ON_AZURE, tokens_at_once
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
 from batchscore.report.words import money_text, short_name, size_text
@@ -99,7 +99,7 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "answer tokens", answer_tokens_text(plan)
     if plan.survey.answers is not None:
         yield "answer schema", plan.survey.answers.summary
-    yield "requests", f"{found.all_requests:,}"
+    yield "requests", f"{plan.requests:,}"
     if plan.batches is not None:
         yield "batches", batches_text(plan)
         yield "duration", "within 24 hours of each batch; Azure OpenAI may take longer"
@@ -126,9 +126,11 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def batches_text(plan: Plan) -> str:
     """Return how many batches the rows fill, and how many tokens these have at once."""
-    first = "" if plan.settings.no_canary else ", the first one small"
+    first = ", the first one small" if (plan.batches or 0) > 1 and not plan.settings.no_canary else ""
     tokens = tokens_at_once(plan.settings, plan.totals)
-    return f"about {plan.batches:,}{first}; up to {tokens:,} prompt tokens at once"
+    text = f"about {plan.batches:,}{first}; up to {tokens:,} prompt tokens at once"
+    task = plan.settings.task
+    return text if task in ON_AZURE else f"{text}\n(Azure OpenAI takes no {task} in batches)"
 
 
 def enumeration(words: Sequence[str]) -> str:
@@ -261,7 +263,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "answer_tokens": plan.answer_tokens,
         "answer_tokens_bounded": settings.answer_tokens is not None,
         "answer_schema": answers and {"sent": answers.forms[0], "not_strict": answers.violations},
-        "requests": found.all_requests,
+        "requests": plan.requests,
         "limits_given": plan.given,
         "times": [
             {"tpm": limits.tpm, "rpm": limits.rpm, "seconds": round(pace.minutes * 60, 3)}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from batchscore.batch.cut import CANARY_ROWS, LINE_BYTES, Size, chunks_of, limits_of, predicted_bytes
 from batchscore.plan.figures import PlanTotals
-from batchscore.provider.traits import COMPATIBLE
+from batchscore.provider.traits import AZURE_V1, COMPATIBLE
 from batchscore.settings.fields import Settings
 from batchscore.task import TASKS
+
+#: The tasks that batches of Azure OpenAI take.
+ON_AZURE = AZURE_V1.tasks
 
 
 def batches_of(settings: Settings, totals: PlanTotals) -> int:

@@ -65,6 +65,11 @@ class Plan:
     seconds: float
 
     @property
+    def requests(self) -> int:
+        """The requests of live rows, or the lines of batches: each has one row."""
+        return self.totals.all_requests if self.batches is None else round(self.totals.prompts)
+
+    @property
     def unreadable(self) -> list[tuple[str, str]]:
         """The files that cannot be scored, or not completely, and why."""
         found = [(one.file, one.problem) for one in self.totals.files if one.problem]
