@@ -92,7 +92,8 @@ class Table:
 
     `notes` say how the file is read if that is not plain. `varies`: rows may have more columns than
     `columns`. `repeated` are names that several columns of the file have. `doubt` says why the first line may
-    not be the header, and what to do. `hidden`: the names may be cells of a row, so no message quotes them.
+    not be the header, and what to do. `hidden` names may be cells of a row, so no message quotes them.
+    `binary` are columns whose cells may hold bytes, which may be text.
     """
 
     columns: tuple[str, ...]
@@ -103,7 +104,8 @@ class Table:
     varies: bool = False
     repeated: tuple[str, ...] = ()
     doubt: str = ""
-    hidden: bool = False
+    hidden: tuple[str, ...] = ()
+    binary: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -137,7 +137,8 @@ def test_all_doors_show_whole_answers_that_have_more_than_their_fields(
     assert cells["answer"].tolist() == texts_of
     flat = read_scores(tmp_path / "out.csv", flatten=True)
     assert list(flat.columns) == ["file", "row", "a", "answer", "finish_reason"]
-    assert flat["a"].tolist() == [1, 2, None, None, None, None]
+    assert flat["a"].dtype == frame["a_1"].dtype == "Int64"
+    assert flat["a"].fillna(0).tolist() == [1, 2, 0, 0, 0, 0]
     assert flat["answer"].tolist() == whole
 
 

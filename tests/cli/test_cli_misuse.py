@@ -48,7 +48,7 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
         "body, lang. The others hold bare texts, which fit any column name, so the name may be misspelt.",
         "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); the columns are body",
     }
-    command = ["score", "-o", "out", "--task", "chat", "-m", "m", "--simulate"]
+    command = ["score", "-o", "out", "--task", "chat", "-m", "m"]
     runs = batchscore.together(*([*command, *more.split()] for more in expected))
     for run, words in zip(runs, expected.values(), strict=True):
         assert run.exit_code == 1
@@ -165,7 +165,7 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
     files.text("mine.jsonl", "my own\n")
     files.text("a.txt", "my own\n")
     files.text("foreign/chat/notes.txt", "my own\n")
-    command = ["score", "a.csv", "--task", "chat", "--column", "text", "-m", "m", "--simulate", "-o"]
+    command = ["score", "a.csv", "--task", "chat", "--column", "text", "-m", "m", "-o"]
     expected = {
         "a.csv/out": "cannot write a.csv/out/.batchscore: a part of the path is a file",
         "a.csv": "a.csv is also the output: choose another output",
@@ -267,12 +267,12 @@ def test_files_without_rows_and_files_that_cannot_be_read(
 
 def test_with_json_a_failure_is_an_object_too(batchscore: Cli, files: Files) -> None:
     files.texts("a.csv", ["one"])
-    asked = ["--task", "chat", "-m", "m", "--simulate", "--json"]
+    asked = ["--task", "chat", "-m", "m", "--json"]
     expected = {
         ("verify", "nothere", "--json"): (1, "nothere"),
         ("verify", "--json"): (2, "OUT"),
         ("verify", "nothere", "--json", "--tusk"): (2, "--tusk"),
-        ("plan", "nothere", *asked[:-2], "--json"): (1, "nothere"),
+        ("plan", "nothere", *asked): (1, "nothere"),
         ("plan", "a.csv", "--json", "--max-tokens", "many"): (2, "many"),
         ("check", "nothere", "--json"): (1, "nothere"),
         ("score", "--json"): (2, "INPUT"),

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ODD = ROOT / "tests" / "odd"
 
-EMBEDDINGS = ("--task", "embeddings", "-m", "any", "--column", "text", "--simulate")
-CHAT = ("--task", "chat", "-m", "any", "--system", "Be brief.", "--prompt", "Sum up: {text}", "--simulate")
+EMBEDDINGS = ("--task", "embeddings", "-m", "any", "--column", "text")
+CHAT = ("--task", "chat", "-m", "any", "--system", "Be brief.", "--prompt", "Sum up: {text}")
 
 
 def everything_below(folder: Path) -> dict[Path, bytes]:
@@ -39,11 +39,11 @@ def test_a_plan_matches_the_run(command_line: Cli, tmp_path: Path, flags: tuple[
     shutil.copytree(ROOT / "data", "in/good")
     shutil.copytree(ODD, "in/odd", ignore=shutil.ignore_patterns("*.expected.json", "*.py"))
     before = everything_below(tmp_path)
-    planned = command_line("plan", "in", "-o", "out", *flags, "--json")
+    planned = command_line("plan", "in", "-o", "out", *flags, "--simulate", "--json")
     assert (planned.exit_code, planned.stderr) == (1, ""), "some files cannot be scored"
     assert everything_below(tmp_path) == before
     plan = planned.report
-    run = command_line("score", "in", "-o", "out", *flags, "--json").report
+    run = command_line("score", "in", "-o", "out", *flags, "--simulate", "--json").report
     assert (plan["rows"], plan["rows_exact"], plan["sampled"]) == (run["rows"], True, False)
     scored = rows_by_file(run["record"])
     assert {one["file"]: one["rows"] for one in plan["files"]} == {
@@ -57,7 +57,7 @@ def test_a_plan_matches_the_run(command_line: Cli, tmp_path: Path, flags: tuple[
     assert plan["unreadable"] + plan["oversized"] == run["failed"]
     assert plan["prompt_tokens"] == pytest.approx(run["prompt_tokens"], rel=0.01)
     assert plan["requests"] == pytest.approx(run["requests"], abs=2)
-    again = command_line("plan", "in", "-o", "out", *flags, "--json").report
+    again = command_line("plan", "in", "-o", "out", *flags, "--simulate", "--json").report
     assert (again["rows"], again["known"], again["to_ask"], again["requests"]) == (
         run["rows"],
         run["rows"],
@@ -66,24 +66,24 @@ def test_a_plan_matches_the_run(command_line: Cli, tmp_path: Path, flags: tuple[
     )
 
 
-def test_the_remaining_rows_of_an_output_are_planned(command_line: Cli, files: Files) -> None:
+def test_the_remaining_rows_of_an_output_are_planned(batchscore: Cli, files: Files) -> None:
     """After a limited run, and after a file has changed: as score itself resumes, or refuses to."""
     files.texts("in/a.csv", ["a text"] * 60)
     files.texts("in/b.csv", ["a text"] * 40)
     command = ("in", "-o", "out", *EMBEDDINGS, "--rows-per-part", "20")
-    assert command_line("score", *command, "--limit", "50").exit_code == 0
-    left = command_line("plan", *command, "--json").report
+    assert batchscore("score", *command, "--limit", "50").exit_code == 0
+    left = batchscore("plan", *command, "--json").report
     assert (left["rows"], left["known"], left["to_ask"]) == (100, 50, 50)
-    limited = command_line("plan", *command, "--limit", "70", "--json").report
+    limited = batchscore("plan", *command, "--limit", "70", "--json").report
     assert (limited["rows"], limited["known"], limited["to_ask"], limited["limited"]) == (70, 50, 20, True)
-    anew = command_line("plan", *command, "--overwrite")
+    anew = batchscore("plan", *command, "--overwrite")
     assert "--overwrite would discard 50 scores" in anew.stdout
-    assert command_line("score", *command).exit_code == 0
+    assert batchscore("score", *command).exit_code == 0
     files.texts("in/b.csv", ["another text"] * 45)
-    refused = [command_line(verb, *command) for verb in ("plan", "score")]
+    refused = [batchscore(verb, *command) for verb in ("plan", "score")]
     assert refused[0].exit_code == refused[1].exit_code == 1
     assert refused[0].stderr.removeprefix("batchscore: ").strip() in refused[1].said
-    changed = command_line("plan", *command, "--incremental")
+    changed = batchscore("plan", *command, "--incremental")
     assert "1 file changed since scored" in changed.stdout
 
 
@@ -101,11 +101,11 @@ def test_the_remaining_rows_of_an_output_are_planned(command_line: Cli, files: F
     ],
 )
 def test_wrong_settings_are_refused_as_score_does(
-    command_line: Cli, files: Files, wrong: tuple[str, ...]
+    batchscore: Cli, files: Files, wrong: tuple[str, ...]
 ) -> None:
     files.texts("in/a.csv", ["a text"])
     output = ("-o", "out") if wrong else ()
-    plan, score = command_line.together(
+    plan, score = batchscore.together(
         ("plan", *wrong, *output), ("score", *wrong, *output, "--endpoint", "x")
     )
     assert plan.exit_code == score.exit_code
@@ -113,7 +113,7 @@ def test_wrong_settings_are_refused_as_score_does(
     assert plan.stderr.splitlines()[-1] == score.stderr.splitlines()[-1]
 
 
-def test_a_plan_fits_the_terminal(command_line: Cli, files: Files) -> None:
+def test_a_plan_fits_the_terminal(batchscore: Cli, files: Files) -> None:
     """At 80 columns with long names, several deployments, prices and many files."""
     for number in range(30):
         files.texts(f"in/a-folder-of-reports/the-annual-report-of-{number:03}.csv", ["some text", " "] * 700)
@@ -124,7 +124,7 @@ def test_a_plan_fits_the_terminal(command_line: Cli, files: Files) -> None:
         '[[deployments]]\nname = "west"\ntpm = 30000\nrpm = 180\n'
         '[prices."gpt-4o"]\nin = 2.5\nout = 10\n',
     )
-    shown = command_line(
+    shown = batchscore(
         *("plan", "in", "--task", "chat", "-m", "gpt-4o", "--column", "text", "--max-tokens", "50"),
         *("--config", "own.toml"),
         env={"COLUMNS": "80"},

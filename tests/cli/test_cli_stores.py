@@ -16,7 +16,7 @@ from batchscore import read_scores
 from buckets import ACCOUNT_KEY, SECRET, Bucket
 from conftest import Cli
 
-SCORE = ["score", "--simulate", "--task", "embeddings", "-m", "m", "--dimensions", "4", "--column", "text"]
+SCORE = ["score", "--task", "embeddings", "-m", "m", "--dimensions", "4", "--column", "text"]
 TEXT = "text\nthe tide turns\na loaf of bread\n"
 
 
@@ -231,7 +231,7 @@ def test_a_workbook_in_a_store_comes_back_as_tables_there(batchscore: Cli, bucke
     data = io.BytesIO()
     book.save(data)
     bucket.put("in/a.xlsx", data.getvalue())
-    chat = ["score", "--simulate", "--task", "chat", "-m", "m", "--column", "text"]
+    chat = ["score", "--task", "chat", "-m", "m", "--column", "text"]
     done = batchscore(*chat, f"{bucket.uri}/in", "-o", f"{bucket.uri}/out.csv")
     assert done.exit_code == 0, done.said
     lines = bucket.get("out.csv").decode().split("\r\n")

@@ -7,10 +7,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batchscore.cli.summary import headline
+from batchscore.report.run_end import RunEnd
+from batchscore.rows import FileFinished
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
 from simulated import Deployment
 
@@ -163,6 +167,17 @@ def test_the_table_of_an_earlier_run_is_not_named_as_the_scores(
     assert stopped.exit_code == 4, stopped
     named = "  scores: st.csv.batchscore/chat\n          st.csv still holds the scores of an earlier run\n"
     assert named in stopped.stdout
+    again = batchscore(*command, "--max-total-tokens", "1", "--max-concurrency", "1", "--json")
+    assert (again.exit_code, again.report["output_written"]) == (4, False)
+
+
+def test_rows_below_a_limit_remain_and_nothing_is_wrong() -> None:
+    read = FileFinished("a.csv", "partial", 60, 3, 0, 0, complete=False)
+    for limited, words in ((True, "57 remaining"), (False, "57 read but not scored")):
+        run: Any = SimpleNamespace(
+            outcome=RunEnd((read,), limited=limited), settings=SimpleNamespace(task="chat", simulate=False)
+        )
+        assert f"0 failed, {words}, 1 file not read completely" in headline(run, None)
 
 
 @pytest.mark.slow

@@ -110,17 +110,20 @@ def test_a_table_is_only_made_of_the_input_that_was_scored(
 ) -> None:
     files.texts("in/a.csv", ["one", "two"])
     files.lines("in/b.jsonl", [{"text": "three"}, {"text": "four", "late": {"x": 1}}])
+    assert batchscore(*command(deployment, "in", "-o", "out", "--limit", "1")).exit_code == 0
+    assert batchscore("merge", "out", "first.csv").exit_code == 4
+    assert [row[0] for row in table(Path("first.csv"))] == ["file", "a.csv", "a.csv"]
     assert batchscore(*command(deployment, "in", "-o", "out", "--limit", "3")).exit_code == 0
     part = batchscore("merge", "out", "part.csv")
     assert part.exit_code == 4
     assert part.stdout == "chat: 4 rows in part.csv\n"
     found = table(Path("part.csv"))
-    assert found[0] == ["id", "text", "late", *ANSWER]
-    assert [(row[0], row[1], row[2], bool(row[3])) for row in found[1:]] == [
-        ("000", "one", "", True),
-        ("001", "two", "", True),
-        ("", "three", "", True),
-        ("", "four", '{"x":1}', False),
+    assert found[0] == ["file", "id", "text", "late", *ANSWER]
+    assert [(*row[:4], bool(row[4])) for row in found[1:]] == [
+        ("a.csv", "000", "one", "", True),
+        ("a.csv", "001", "two", "", True),
+        ("b.jsonl", "", "three", "", True),
+        ("b.jsonl", "", "four", '{"x":1}', False),
     ]
     assert batchscore(*command(deployment, "in", "-o", "out")).exit_code == 0
     shutil.copytree("in", "moved")
@@ -134,7 +137,7 @@ def test_a_table_is_only_made_of_the_input_that_was_scored(
     assert not Path("all.csv").exists()
     moved = batchscore("merge", "out", "all.csv", "--base-dir", "moved")
     assert (moved.exit_code, moved.stdout) == (0, "chat: 4 rows in all.csv\n")
-    assert [bool(row[3]) for row in table(Path("all.csv"))[1:]] == [True] * 4
+    assert [bool(row[4]) for row in table(Path("all.csv"))[1:]] == [True] * 4
 
 
 def test_excel_in_and_excel_out(batchscore: Cli, deployment: Deployment) -> None:
@@ -177,13 +180,16 @@ def test_the_rows_before_damage_are_in_the_table(
     files.bytes("in/b.csv.gz", whole[:-40])
     files.text("in/c.csv", "id,text\n1\n2,five\n")
     run = batchscore(*command(deployment, "in", "-o", "out.csv"), "--limit", "4")
-    assert [row[1] for row in table(Path("out.csv"))[1:]] == ["one", "two", "three", "four"]
+    assert [row[2] for row in table(Path("out.csv"))[1:]] == ["one", "two", "three", "four"]
     run = batchscore(*command(deployment, "in", "-o", "out.csv"), "--max-errors", "9000", "--dedup")
     assert run.exit_code == 1, run
     assert "b.csv.gz: the compressed data breaks off" in run.stdout
     found = table(Path("out.csv"))
-    assert [row[1] for row in found[1:4]] == ["one", "two", "three"]
-    assert [row[:2] + row[4:5] for row in found[-2:]] == [["", "", "unreadable_row"], ["2", "five", ""]]
+    assert [row[:3] for row in found[1:3]] == [["a.csv", "000", "one"], ["b.csv.gz", "1", "two"]]
+    assert [row[:3] + row[5:6] for row in found[-2:]] == [
+        ["c.csv", "", "", "unreadable_row"],
+        ["c.csv", "2", "five", ""],
+    ]
 
 
 @pytest.mark.slow
@@ -238,6 +244,7 @@ def test_standard_input_and_standard_output(monkeypatch: pytest.MonkeyPatch, tmp
     assert (code, "the only INPUT" in said) == (1, True)
     code, out, said = run_piped(score, b"")
     assert (code, out, "0 rows of 1 file: 0 scored, 0 failed" in said) == (0, b"", True)
+    assert ("read: stdin.csv: it is empty" in said, "by its content" in said) == (True, False)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,9 @@ from batchscore.cli.main import cli
 from batchscore.errors import ERROR_MEANINGS, EXIT_MEANINGS, TRANSIENT, ErrorCode, ExitCode
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.config_file import ConfigFile
+from batchscore.simulator.batch.faults import CALLS, CUTS, LINE_FAULTS, CallFault, LineFault
+from batchscore.simulator.batch.rules import BatchRules
+from batchscore.simulator.script import REPLY_WAYS, VECTOR_FAULTS, Behaviour
 
 EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column", "text")
 
@@ -214,6 +218,31 @@ def test_every_python_example_of_the_docs_runs(
         said, problems = forked.communicate(50)
     assert forked.returncode == 0, problems
     assert said
+
+
+@pytest.mark.slow
+def test_the_examples_of_a_page_run_in_their_order_in_one_folder(
+    batchscore: Cli, imported: prefork.Server, data: Path, tmp_path: Path
+) -> None:
+    page = DOCS / "how-to" / "structured-output.md"
+    (command,) = [line for block in blocks_of(page, "sh") for line in block.lines]
+    done = batchscore(*rehearsal(command), cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    examples = [(name_of(page), [block.code for block in blocks_of(page, "python")])]
+    (tmp_path / "examples.json").write_text(json.dumps(examples), "utf-8")
+    variables = {**os.environ, **batchscore.environ}
+    forked = imported.start(["examples.json"], variables, tmp_path, Path(__file__).with_name("run_blocks.py"))
+    with forked.stdout, forked.stderr:
+        said, problems = forked.communicate(50)
+    assert forked.returncode == 0, problems
+    assert "summary" in said
+
+
+def test_the_page_of_the_simulator_names_all_that_a_script_may_hold() -> None:
+    page = (DOCS / "how-to" / "simulator.md").read_text("utf-8")
+    names = [each.name for kind in (Behaviour, BatchRules, CallFault, LineFault) for each in fields(kind)]
+    names += [*CALLS, *LINE_FAULTS, *CUTS, *REPLY_WAYS, *VECTOR_FAULTS]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("text", blocks("toml"))

@@ -7,14 +7,15 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchscore.engine.engine import Engine
 from batchscore.engine.result_queue import MOST_ROWS_WAITING
 from batchscore.errors import ErrorCode, InputError, Outage, ServiceRefused
-from batchscore.request.wire import NoReply
+from batchscore.request.send import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
+from hypothesis_profiles import examples
 from scripted import (
     Service,
     collected,
@@ -158,6 +159,7 @@ def test_no_request_is_sent_before_the_reader_has_the_answer_of_the_one_before()
     assert max(unseen) == 16 * 8
 
 
+@settings(max_examples=examples(40))
 @given(bad=st.sets(st.integers(0, 59), max_size=12), size=st.integers(1, 16), seed=st.integers(0, 1000))
 def test_a_refused_request_is_halved_down_to_exactly_the_bad_rows(
     bad: set[int], size: int, seed: int
@@ -176,6 +178,7 @@ def test_a_refused_request_is_halved_down_to_exactly_the_bad_rows(
     assert all(has_its_own_vector(row) for row in settled if row.row not in bad)
 
 
+@settings(max_examples=examples(40))
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 16), concurrency=st.integers(1, 9))
 @example(seed=654, size=1, concurrency=1)
 @example(seed=2, size=7, concurrency=2)

@@ -10,7 +10,7 @@ import pytest
 
 from batchscore.engine.engine import Engine
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, ServiceRefused
-from batchscore.request.wire import NoReply
+from batchscore.request.send import NoReply
 from batchscore.rows import Reply, RowError, Settled
 from sampled import mostly_slow
 from scripted import (

@@ -14,7 +14,7 @@ from batchscore.engine.engine import Engine
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, ServiceRefused
 from batchscore.prompts.duplicates import MOST_WAITING
 from batchscore.request.deployment import Deployment, State
-from batchscore.request.wire import NoReply
+from batchscore.request.send import NoReply
 from batchscore.rows import Prompt, Reply, RowError, Settled
 from sampled import mostly_slow
 from scripted import (

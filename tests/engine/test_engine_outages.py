@@ -10,7 +10,7 @@ import pytest
 
 from batchscore.errors import ErrorCode, Outage, ServiceRefused
 from batchscore.request.deployment import Deployment
-from batchscore.request.wire import NoReply
+from batchscore.request.send import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
 from scripted import (
     Answer,

@@ -7,12 +7,13 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
 from batchscore.request.quota.windows import WINDOW_SECONDS
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
+from hypothesis_profiles import examples
 from scripted import Service, collected, deployment_of, engine_over, has_its_own_vector, prompts, reply
 from scripted import vectors as vectors_of
 from virtual_time import loop_time, run_virtual
@@ -104,6 +105,7 @@ def test_an_unknown_quota_is_found() -> None:
     assert service.refused < 0.1 * len(service.charged)
 
 
+@settings(max_examples=examples(30))
 @given(
     seed=st.integers(0, 10_000),
     rpm=st.none() | st.floats(60, 6000),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from batchscore.simulator import Running
 from import_table import MAY_IMPORT, NOUNS, TOP
 from source_trees import SOURCE, nodes_of, trees
 
@@ -97,3 +100,25 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str, absent: str
     code = f"import sys; {statement}; print(*(name for name in {absent.split()!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+#: What a run without a terminal that writes JSON Lines has no use for.
+NOT_IN_A_PLAIN_RUN = "azure httpx importlib.metadata mlflow openai openpyxl pandas pyarrow pydantic rich yaml"
+PLAIN_RUN = """
+import atexit, sys
+from batchscore.__main__ import main
+atexit.register(lambda: print(*(name for name in {absent!r}.split() if name in sys.modules), file=sys.stderr))
+main()
+"""
+
+
+def test_a_plain_run_loads_no_more_than_it_needs(simulator: Running, tmp_path: Path) -> None:
+    """And a finished output, looked at again, not even the HTTP library."""
+    (tmp_path / "one.jsonl").write_text('{"text": "x"}')
+    flags = ["--task", "embeddings", "--model", "ada", "--quiet", "--endpoint", simulator.endpoint]
+    environ = {**os.environ, "BATCHSCORE_API_KEY": simulator.key}
+    for absent in (NOT_IN_A_PLAIN_RUN, f"{NOT_IN_A_PLAIN_RUN} aiohttp"):
+        code = PLAIN_RUN.format(absent=absent)
+        words = [sys.executable, "-c", code, "score", "one.jsonl", "-o", "out/", *flags]
+        done = subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.strip()) == (0, "")

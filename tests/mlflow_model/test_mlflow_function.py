@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import warnings
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from batchscore import (
 from batchscore.errors import OutputError, RowFailed
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.version import VERSION
+from pictures import KINDS
 from simulated import Deployment
 from tickets import SCHEMA
 
@@ -215,6 +217,41 @@ def test_a_model_keeps_its_schema_and_gives_json(deployment: Deployment) -> None
     form = {"param": {"response_format": {"type": "json_object"}}}
     replaced = resolve_settings({"model": "./m", "output": "out", **form}, environ={}).settings
     assert replaced.schema is None
+
+
+def test_a_model_keeps_its_images_and_reads_no_file_of_its_host(deployment: Deployment) -> None:
+    picture = KINDS["png"]
+    Path("a.png").write_bytes(picture)
+    chosen: dict[str, Any] = {"task": "chat", "model": deployment.name, "image": "photo"}
+    with pytest.raises(UsageError, match="image: say with prompt what to do with images"):
+        save_model("m", **chosen)
+    save_model("m", **chosen, prompt="Describe {title}", image_detail="low")
+    url = "https://pictures.example/b.png"
+    cells = [picture, url, as_url(picture), [picture, url], "a.png", None]
+    frame = pd.DataFrame({"title": [f"t{row}" for row in range(6)], "photo": cells})
+    found = loaded("m").predict(frame)
+    assert list(found["error"]) == ["", "", "", "", "unreadable_image", "empty_input"]
+    sent = {}
+    for one in deployment.requests():
+        text, *parts = one.body["messages"][-1]["content"]
+        assert {part["image_url"]["detail"] for part in parts} == {"low"}
+        sent[text["text"]] = [part["image_url"]["url"] for part in parts]
+    own = as_url(picture)
+    assert sent == {
+        "Describe t0": [own],
+        "Describe t1": [url],
+        "Describe t2": [own],
+        "Describe t3": [own, url],
+    }
+    settings = resolve_settings({"model": "./m", "output": "out"}, environ={}).settings
+    assert (settings.image, settings.image_detail) == (("photo",), "low")
+    save_model("n", **chosen, system="Describe the picture.")
+    (described,) = loaded("n").predict(frame[["photo"]].iloc[:1])["error"]
+    assert described == ""
+
+
+def as_url(picture: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(picture).decode()}"
 
 
 @pytest.mark.parametrize(

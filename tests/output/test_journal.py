@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, OutputError
@@ -18,6 +18,7 @@ from batchscore.output.manifest_check import MOST
 from batchscore.output.parts import OBJECT_FACTOR, ROW_BYTES, memory_of
 from batchscore.rows import RowError, Score, Settled
 from full_disk import largest_file
+from hypothesis_profiles import examples
 
 LENGTH = 3
 VECTORS = st.lists(
@@ -83,6 +84,7 @@ def numbered(row: int) -> JournalEntry:
     return JournalEntry(Settled("a.csv", row, Score(np.float32([row, 1, 2]))), bytes(DIGEST_BYTES))
 
 
+@settings(max_examples=examples(50))
 @given(BATCHES)
 def test_everything_comes_back(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]]
@@ -92,6 +94,7 @@ def test_everything_comes_back(
     assert replayed(folder) == expected(batches)
 
 
+@settings(max_examples=examples(50))
 @given(BATCHES.filter(bool), st.data())
 def test_a_cut_costs_one_frame_and_the_journal_can_be_continued(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject
@@ -115,6 +118,7 @@ def test_a_cut_costs_one_frame_and_the_journal_can_be_continued(
     assert replayed(folder) == expected([*whole, [numbered(99)]])
 
 
+@settings(max_examples=examples(50))
 @given(BATCHES.filter(bool), st.data())
 def test_a_changed_byte_never_becomes_an_answer(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -94,19 +95,26 @@ def records_of(out: Path) -> list[dict[str, Any]]:
     return [{**record, TASK: record[TASK].tobytes()} for record in records]
 
 
+@pytest.fixture(scope="module")
+def outputs(command_line: Cli, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Damaged]:
+    """Score once in each format: pytest makes `output` again whenever the next test has the other format."""
+    return cache(lambda form: scored(command_line, tmp_path_factory.mktemp(form), form))
+
+
 @pytest.fixture(scope="module", params=["jsonl", "parquet"])
-def output(
-    command_line: Cli, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Damaged:
-    root = tmp_path_factory.mktemp(request.param)
+def output(outputs: Callable[[str], Damaged], request: pytest.FixtureRequest) -> Damaged:
+    return outputs(request.param)
+
+
+def scored(command_line: Cli, root: Path, form: str) -> Damaged:
     (root / "in").mkdir()
     for name in ("a.csv", "b.csv"):
         rows = [f"{name}{row},{'' if row == 4 else f'{name} {row}'},n{row}\n" for row in range(7)]
         (root / "in" / name).write_text("id,text,note\n" + "".join(rows))
-    done = command_line(*COMMAND, "--format", request.param, cwd=root)
+    done = command_line(*COMMAND, "--format", form, cwd=root)
     assert done.exit_code == 0, done.stderr
     merge_output(root / "out", root / "m.jsonl")
-    layout = Layout(root / "out", TASK, f".{request.param}")
+    layout = Layout(root / "out", TASK, f".{form}")
     damaged = Damaged(root, layout, records_of(root / "out"), (root / "m.jsonl").read_bytes())
     for reader in (verify, merge, pandas, report, plan):
         damaged.read(reader)

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, InputError, OutputError
-from batchscore.output.answer_columns import answer_columns
+from batchscore.output.answer_columns import STATUS, answer_columns
 from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest
@@ -31,9 +33,10 @@ from batchscore.output.tables.files import (
     write_delimited,
     write_workbook,
 )
-from batchscore.output.tables.sources import TableSource, sources_of
+from batchscore.output.tables.sources import TableSource, sources_of, table_inputs
 from batchscore.output.tables.write import check_table, columns_of
 from batchscore.read.files import find_files
+from batchscore.read.formats import open_table
 from batchscore.read.input_file import ReadOptions
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import replace_file
@@ -228,9 +231,9 @@ def test_the_answer_is_one_column_or_one_for_each_field_of_the_schema() -> None:
     failed = Settled("a", 1, RowError(ErrorCode.EMPTY_INPUT, "why"))
     plain = columns_of(["id", "text"], {"on_long_input": "error"})
     assert plain.header == ["id", "text", "answer", "finish_reason", "error_code", "error_message"]
-    assert plain.cells({"id": "1", "text": "a"}, scored) == ["1", "a", "yes", "stop", None, None]
-    assert plain.cells({"id": "2"}, failed) == ["2", None, None, None, "empty_input", "why"]
-    assert plain.cells({"id": "3"}, None) == ["3", None, None, None, None, None]
+    assert plain.cells("a.csv", {"id": "1", "text": "a"}, scored) == ["1", "a", "yes", "stop", None, None]
+    assert plain.cells("a.csv", {"id": "2"}, failed) == ["2", None, None, None, "empty_input", "why"]
+    assert plain.cells("a.csv", {"id": "3"}, None) == ["3", None, None, None, None, None]
     schema = closed(topic={}, id={})
     typed = columns_of(["id"], {"schema": schema, "usage": True, "on_long_input": "truncate"})
     assert typed.header == [
@@ -239,12 +242,21 @@ def test_the_answer_is_one_column_or_one_for_each_field_of_the_schema() -> None:
     answered = Settled(
         "a", 0, Score({"topic": "x", "id": 5}, "stop", usage={"total_tokens": 3}), truncated=True
     )
-    assert typed.cells({"id": "1"}, answered) == ["1", "x", 5, "stop", None, None, True, {"total_tokens": 3}]
-    assert typed.cells({"id": "1"}, failed)[1:5] == [None, None, None, "empty_input"]
+    assert typed.cells("a.csv", {"id": "1"}, answered) == [
+        "1",
+        "x",
+        5,
+        "stop",
+        None,
+        None,
+        True,
+        {"total_tokens": 3},
+    ]
+    assert typed.cells("a.csv", {"id": "1"}, failed)[1:5] == [None, None, None, "empty_input"]
     several = columns_of(["id"], {"schema": schema, "params": {"n": 2}})
     assert several.header[1] == "answer"
     refused = Settled("a", 0, Score(None, "refusal"))
-    assert typed.cells({"id": "1"}, refused)[1:4] == [None, None, "refusal"]
+    assert typed.cells("a.csv", {"id": "1"}, refused)[1:4] == [None, None, "refusal"]
 
 
 CLOSED = closed(a={}, b={})
@@ -300,6 +312,32 @@ def test_a_column_of_the_input_keeps_its_name_then_the_status_then_the_fields() 
         *("text", "finish_reason_1", "answer", "Usage_1", "a", "A_1", "text_1", "text_2", "answer_1"),
         *("finish_reason", "error_code", "error_message", "usage"),
     ]
+
+
+def test_the_first_column_names_the_file_of_each_row_if_there_are_several() -> None:
+    columns = columns_of(("id",), {}, name_files=True)
+    assert columns.header == ["file", "id", "answer", *STATUS]
+    assert columns.cells("in/a.csv", {"id": "1"}, None) == ["in/a.csv", "1", None, None, None, None]
+    schema = closed(file={}, x={})
+    taken = columns_of(("File", "file_1"), {"schema": schema}, name_files=True)
+    assert taken.header == ["file_2", "File", "file_1", "file_3", "x", *STATUS]
+
+
+def test_columns_of_bytes_are_left_out_unless_they_are_text(tmp_path: Path) -> None:
+    picture = b"\x89PNG\r\n"
+    rows = [
+        {"id": b"first", "photo": None, "nested": {"bytes": None}, "late": None, "list": [b"a"]},
+        {"id": b"second", "photo": picture, "nested": {"bytes": picture}, "late": b"x", "list": [picture]},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (tmp_path / "b.csv").write_text("id,photo\n3,c.png\n")
+    files = find_files([str(tmp_path)]).files
+    sources = [TableSource(each, ReadOptions(), Manifest(each.name, "chat", {})) for each in files]
+    both, alone = table_inputs(sources), table_inputs(sources[:1])
+    assert (alone.columns, alone.left_out) == (("id", "late"), ("photo", "nested", "list"))
+    assert (both.columns, both.left_out) == (("id", "late", "photo"), ("nested", "list"))
+    found = [row.values for row in open_table(both.sources[0].file, both.sources[0].options).rows]
+    assert found == [{"id": b"first", "late": None}, {"id": b"second", "late": b"x"}]
 
 
 def test_answers_are_found_if_a_record_of_the_settings_hides_the_name_of_a_field() -> None:

@@ -277,6 +277,12 @@ def test_a_first_line_that_is_not_quoted_says_how_to_choose_a_column(settings: d
     assert "as in that line, or --no_header if it is a row" in told
 
 
+def test_usual_names_are_listed_beside_those_that_may_be_cells() -> None:
+    told = refused({"a.csv": "id,reviewText,SECRET (5 \u20ac),SECRET 4711\n1,a,b,c\n"}, column="review")
+    assert "no column 'review' (--column); its first line names 4 columns: reviewText, id, and 2 more" in told
+    assert "SECRET" not in told
+
+
 def test_the_names_of_a_header_are_quoted_and_one_short_word_alone_is_not() -> None:
     headers = ["id,txt", "customerId;Text", "Customer Name,Review Title", "q,a", "review_text,x"]
     for header in headers:

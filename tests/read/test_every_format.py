@@ -87,7 +87,7 @@ def test_a_table_is_the_same_in_every_format(
                 assert found.text_columns == tuple(names), path.name
 
 
-@settings(max_examples=examples(15))
+@settings(max_examples=examples(8))
 @given(table=tables(), newline=NEWLINES, limit=st.sampled_from([40, 2**24]))
 def test_a_file_cut_at_any_byte_gives_a_prefix_of_its_rows(
     table: tuple[list[str], list[list[str]]], newline: str, limit: int
@@ -133,7 +133,7 @@ def as_reference(data: bytes) -> list[list[str]]:
             found += [cells] if cells else []
 
 
-@settings(max_examples=examples(400))
+@settings(max_examples=examples(200))
 @given(
     body=st.text(st.sampled_from('ab,,"""\n\r\né'), max_size=40),
     limit=st.sampled_from([3, 6, 17]),
@@ -164,7 +164,7 @@ def test_any_csv_has_the_same_rows_for_every_limit_and_block_size(body: str, lim
     } - too_large
 
 
-@settings(max_examples=examples(400))
+@settings(max_examples=examples(200))
 @given(
     parts=st.lists(
         st.one_of(
@@ -197,7 +197,7 @@ def test_a_json_array_has_one_row_per_element_for_every_limit(
     assert small.rows == [row for row in whole.rows if sizes[row[0]] <= limit]
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(200))
 @given(
     data=st.one_of(st.binary(max_size=60), JSON_BYTES.map(str.encode), CELLS.map(str.encode)),
     name=st.sampled_from(

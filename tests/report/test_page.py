@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ExitCode
@@ -31,6 +31,7 @@ from batchscore.report.page.vectors import Origin, map_of
 from batchscore.report.page.verdict import verdict
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Attempt, DeploymentState, Heartbeat, Prompt, RowsSettled
+from hypothesis_profiles import examples
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -150,6 +151,7 @@ def plain_page() -> Tags:
     return parsed(material("plain"))
 
 
+@settings(max_examples=examples(30))
 @given(words)
 @example(HOSTILE[0])
 @example(HOSTILE[6])

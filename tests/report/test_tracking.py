@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.azureml import driver as azureml
-from batchscore.errors import ErrorCode
+from batchscore.errors import ErrorCode, ExitCode
+from batchscore.output.layout import Layout
+from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.tracking.child import is_local
 from batchscore.report.tracking.client import TrackingTarget, find_target
@@ -47,7 +49,7 @@ FOREIGN = Path(__file__).resolve().parents[1] / "mlflow_model" / "foreign"
 #: What MLflow takes as a name (mlflow.utils.validation, 2.19 and 3.17).
 TAKEN = re.compile(r"[/\w.\- ]+")
 
-SCORE = ("score", "in.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text", "--simulate")
+SCORE = ("score", "in.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text")
 
 
 @pytest.fixture
@@ -182,11 +184,11 @@ def test_a_run_that_is_active_in_this_process_is_found(tmp_path: Path) -> None:
 
 
 def test_track_starts_a_run_and_ends_it_with_the_status_of_the_exit_code(
-    server: TrackingServer, command_line: Cli
+    server: TrackingServer, batchscore: Cli
 ) -> None:
     with (server.artifacts.parent / "in.csv").open("a") as file:
         file.write(",k\n")
-    done = command_line(*SCORE, "--track", "--system", "Say yes.", env=server.environ)
+    done = batchscore(*SCORE, "--simulate", "--track", "--system", "Say yes.", env=server.environ)
     assert done.exit_code == 0, done.stderr
     (run,) = server.runs.values()
     assert run.status == "FINISHED"
@@ -213,12 +215,12 @@ def test_track_starts_a_run_and_ends_it_with_the_status_of_the_exit_code(
 
 
 def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
-    server: TrackingServer, command_line: Cli
+    server: TrackingServer, batchscore: Cli
 ) -> None:
     run = server.begin("mine")
     run.params["model"] = "another"
     environ = {**server.environ, "MLFLOW_RUN_ID": "mine", "AZURE_OPENAI_API_KEY": KEY}
-    done = command_line(*SCORE, "--error-threshold", "0", "--max-errors", "1", "--limit", "7", env=environ)
+    done = batchscore(*SCORE, "--error-threshold", "0", "--max-errors", "1", "--limit", "7", env=environ)
     assert done.exit_code == 0, done.stderr
     assert "MLflow" not in done.stderr
     assert run.status == "RUNNING"
@@ -234,10 +236,10 @@ def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
 
 @pytest.mark.slow  # one that answers with an error is in the test below
 @pytest.mark.parametrize("fault", ["500", "close", "hang", "no such server"])
-def test_a_bad_tracking_server_is_one_notice(fault: str, server: TrackingServer, command_line: Cli) -> None:
+def test_a_bad_tracking_server_is_one_notice(fault: str, server: TrackingServer, batchscore: Cli) -> None:
     server.fault = fault
     environ = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"} if " " in fault else {}
-    done = command_line(*SCORE, "--track", env={**server.environ, **environ})
+    done = batchscore(*SCORE, "--track", env={**server.environ, **environ})
     assert done.exit_code == 0, done.stderr
     assert done.stderr.count("MLflow tracking failed; the run continues without it") == 1
     assert "pass-that-shows" not in done.stderr
@@ -320,6 +322,15 @@ def test_the_driver_logs_the_figures_of_all_its_calls_to_the_job(
     assert run.params["task"] == "embeddings"
 
 
+def test_a_simulator_at_a_url_is_named_as_one(server: TrackingServer) -> None:
+    tracking = tracked_run(server.environ, print)
+    tracking.follow(RowsSettled(ok=1))
+    end = RunEnd((), limited=False, stopped=False, simulated=True)
+    tracking.finished(end, ExitCode.DONE, 1.0, Layout(Path("out"), "chat", ""), Path("no-record"), None)
+    (run,) = server.runs.values()
+    assert run.tags["batchscore.simulated"] == "true"
+
+
 @pytest.mark.parametrize(
     ("uri", "local"),
     [
@@ -344,7 +355,7 @@ def test_which_addresses_of_files_are_on_this_machine(uri: str, local: bool) -> 
 def test_files_go_to_another_host_only_if_the_store_is_named(
     named: bool,  # noqa: FBT001
     server: TrackingServer,
-    command_line: Cli,
+    batchscore: Cli,
 ) -> None:
     """A store in the working folder may be from somebody else."""
     uri = "sqlite:///mlflow.db"
@@ -352,7 +363,7 @@ def test_files_go_to_another_host_only_if_the_store_is_named(
     make = f"mlflow.MlflowClient({uri!r}).create_experiment('theirs', {f'{server.uri}/artifacts'!r})"
     subprocess.run([sys.executable, "-W", "ignore", "-c", f"import mlflow; {make}"], check=True)
     environ = {**QUIET, "MLFLOW_EXPERIMENT_NAME": "theirs", "MLFLOW_TRACKING_URI": uri if named else None}
-    done = command_line(*SCORE, "--track", env=environ)
+    done = batchscore(*SCORE, "--track", env=environ)
     assert done.exit_code == 0, done
     assert ("names another host for files, so they are not sent" in done.stderr) == (not named)
     assert (server.asked > 0) == named

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, name_settings
@@ -18,6 +18,7 @@ from batchscore.request.outcome import Action, Outcome, classify, failure_outcom
 from batchscore.request.rate_headers import wait_seconds
 from batchscore.rows import Reply
 from batchscore.simulator.too_long import WORDINGS, too_long
+from hypothesis_profiles import examples
 
 RETRY, SPLIT, STOP = Action.RETRY, Action.SPLIT, Action.STOP
 INVALID, FILTER, LONG = ErrorCode.INVALID_REQUEST, ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG
@@ -412,6 +413,7 @@ def test_of_two_quotas_the_one_that_is_used_up_counts() -> None:
     assert wait_seconds(said, limited=True, now=NOW.timestamp()) == 6
 
 
+@settings(max_examples=examples(50))
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES))
 @example({"retry-after-ms": "1e-323"})
 @example({"x-ratelimit-reset-tokens": "9" * 400 + "h"})

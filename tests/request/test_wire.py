@@ -15,7 +15,8 @@ import pytest
 
 from batchscore.errors import ErrorCode
 from batchscore.request.reply_body import MOST_HELD_BYTES, ReplyMemory
-from batchscore.request.wire import NoReply, open_wire
+from batchscore.request.send import NoReply
+from batchscore.request.wire import open_wire
 from batchscore.rows import Reply
 from sampled import mostly_slow
 

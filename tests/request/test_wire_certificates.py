@@ -16,7 +16,8 @@ import pytest
 from batchscore.endpoint.gateway import ClientCertificate
 from batchscore.errors import SettingsError
 from batchscore.request.reply_body import ReplyMemory
-from batchscore.request.wire import Identify, NoReply, open_wire
+from batchscore.request.send import NoReply
+from batchscore.request.wire import Identify, open_wire
 from batchscore.rows import Reply
 from certificates import write_certificate
 

@@ -107,7 +107,7 @@ WRONG: Mapping[str, st.SearchStrategy[Any]] = {
 
 # Settings of one kind share their code: together they have hundreds of examples.
 @pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
-@settings(max_examples=examples(20))
+@settings(max_examples=examples(6))
 @given(data=st.data())
 def test_a_value_of_another_type_is_refused_for_every_setting(
     declared: Field[Any], data: st.DataObject
@@ -187,6 +187,24 @@ def test_what_responses_cannot_take_is_refused_with_what_to_do(more: dict[str, A
     with pytest.raises(UsageError) as caught:
         Settings(**{**VALID, "task": "responses", **more})
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [("lo", "low"), ("Low", "low"), ("lwo", "low"), ("hi", "high"), ("med", "medium"), ("medum", "medium"),
+     ("mini", "minimal"), ("xhi", "xhigh"), ("non", "none"),
+     *((value, "") for value in ("low", "none", "xlow", "ultra", "maximum", "extra_high", "auto", "off"))],
+)  # fmt: skip
+def test_an_effort_that_is_nearly_a_known_one_is_refused_and_a_new_one_is_sent(
+    value: str, meant: str
+) -> None:
+    if not meant:
+        assert Settings(**VALID, reasoning_effort=value).params == {"reasoning_effort": value}
+        return
+    with pytest.raises(UsageError) as caught:
+        Settings(**VALID, reasoning_effort=value)
+    assert f"reasoning_effort is {value!r}; did you mean {meant}? (param sends any" in str(caught.value)
+    assert Settings(**VALID, param={"reasoning_effort": value}).params == {"reasoning_effort": value}
 
 
 def test_each_api_has_its_own_place_for_the_form_of_answers() -> None:

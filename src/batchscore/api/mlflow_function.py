@@ -102,7 +102,8 @@ def results_in_order(frame: pd.DataFrame, settings: Settings, *, stop_at_failure
     if not len(frame):
         return []
     results: list[Scored] = []
-    with closing(results_of(cells_by_row(frame), settings)) as settled:
+    # The caller of a model that is served must not read files of its host.
+    with closing(results_of(cells_by_row(frame), settings, files=False)) as settled:
         for scored in settled:
             error = scored.error
             if stop_at_failure and error is not None and error.code is not ErrorCode.EMPTY_INPUT:

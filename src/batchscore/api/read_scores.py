@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from batchscore.api.column_types import PANDAS_TYPES, pandas_type, typed
 from batchscore.errors import InputError, OutputError, OutputIncomplete, UsageError, message_of
 from batchscore.output.answer_columns import STATUS, answer_columns, columns_seen, free_names
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
@@ -50,15 +51,16 @@ def read_scores(
 ) -> pd.DataFrame:
     """Return the score records of an output folder, or of one merged file, in input order.
 
-    `row` is int64. All other columns hold objects as written, without type inference: `file`, `id` and
-    answers are text ("007" stays "007") or `None`, and embeddings are `(d,)` float32 arrays, so
+    `row` is int64. The other columns of records hold objects as written, without type inference: `file`, `id`
+    and answers are text ("007" stays "007") or `None`, and embeddings are `(d,)` float32 arrays, so
     `np.stack(df["embeddings"])` works. In Parquet and Arrow, kept columns are text. `task` may be left out if
     the folder has only one. With `strict` an output that is not complete raises `OutputIncomplete`: files
     that a run set out to score and has not completed, also if it was killed, and rows without any record.
     Answers that match a schema are values, mostly mappings; with `flatten` each field of the schema is a
-    column instead, and `answer` holds whole answers that have more than these fields. If the schema is not
-    known, as in a merged JSON Lines file, or names no fields, the columns are those of all answers. A column
-    whose name another one has gets a number (`row_1`).
+    column instead, with the types of `score_frame`: whole numbers are `Int64` and truth values `boolean` if
+    some are missing. `answer` holds whole answers that have more than these fields. If the schema is not
+    known, as in a merged JSON Lines file, or names no fields, the columns are those of all answers, as
+    objects. A column whose name another one has gets a number (`row_1`).
 
     All scores are read into memory: 4 bytes per dimension and about 300 per row, plus the text of one file
     (of a merged Parquet file, all of it twice). Raises `InputError` if there are no scores, or if a part is
@@ -87,7 +89,7 @@ def _input_errors(out: object) -> Iterator[None]:
         raise InputError(f"{out}: {error.strerror}") from error
 
 
-def _frame(columns: Mapping[str, Sequence[Any]], numbers: Mapping[str, str]) -> pd.DataFrame:
+def _frame(columns: Mapping[str, Sequence[Any]], numbers: Mapping[str, Any]) -> pd.DataFrame:
     """Return columns as a frame: `numbers` have these types, all else is as it is in the records."""
     import pandas as pd  # noqa: PLC0415 - it takes half a second
 
@@ -123,14 +125,18 @@ def _scores(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd
         _extend(columns, more)
     if task not in columns:
         raise InputError(f"{path}: no scores{f' of {task}' if task else ''} in it")
+    types: dict[str, Any] = {"row": "int64"}
     if flatten:
         schema = next((each for each in schemas if each is not None), None)
-        columns = flattened(columns, str(task), schema)
-    return _frame(columns, {"row": "int64"})
+        columns, more_types = flattened(columns, str(task), schema)
+        types |= more_types
+    return _frame(columns, types)
 
 
-def flattened(columns: _Columns, task: str, schema: Mapping[str, Any] | None) -> _Columns:
-    """Return the columns with those of the answers' fields in place of the answers.
+def flattened(
+    columns: _Columns, task: str, schema: Mapping[str, Any] | None
+) -> tuple[_Columns, dict[str, Any]]:
+    """Return the columns with those of the answers' fields in place of the answers, and the types of these.
 
     A field that an answer does not have is `None`. `schema` is that of the answers, if it is known. Raises
     `UsageError` if answers have no fields.
@@ -145,10 +151,15 @@ def flattened(columns: _Columns, task: str, schema: Mapping[str, Any] | None) ->
     names = free_names(shown.names, columns.keys() - {task})
     cells = zip(*map(shown.cells, answers), strict=True) if answers else [()] * len(names)
     own = dict(zip(names, map(list, cells), strict=True))
+    types = dict[str, Any]()
+    for name, part in zip(names, shown.fields.values(), strict=False):
+        converted, kind = typed(own[name], part, schema)
+        if str(kind) in PANDAS_TYPES:
+            own[name], types[name] = list(converted), pandas_type(converted, kind)
     found: _Columns = {}
     for column, values in columns.items():
         found |= own if column == task else {column: values}
-    return found
+    return found, types
 
 
 def _refuse_incomplete(path: Place, task: str | None) -> None:

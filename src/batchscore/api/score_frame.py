@@ -6,12 +6,12 @@ is loaded only if its frame is given.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from batchscore.api.column_types import Cells, pandas_type, typed
 from batchscore.api.progress_text import shown
 from batchscore.api.score_rows import FOR_ROWS, Scored, results_of, with_text_column
 from batchscore.errors import BatchscoreError, UsageError
@@ -37,18 +37,7 @@ MOST_LOOKED_AT = 1000
 #: Rows of a pyarrow table that are Python objects at a time.
 BATCH_ROWS = 1000
 
-#: The types in pandas of columns without and with missing cells, by their type in Arrow.
-PANDAS_TYPES: Mapping[str, tuple[Any, Any]] = {
-    "int64": ("int64", "Int64"),
-    "double": ("float64", "float64"),
-    "bool": ("bool", "boolean"),
-}
-
 GIVE = "give a DataFrame of pandas or polars, or a pyarrow Table."
-
-
-#: The cells of a column in row order, and their type in Arrow.
-Cells: TypeAlias = tuple[Sequence[Any], Any]
 
 
 @show_settings(RowSettings)
@@ -127,34 +116,6 @@ def new_columns(
     return dict(zip(all_names, [*answers, *status], strict=True))
 
 
-def typed(values: Sequence[Any], schema: Any, root: Any) -> Cells:
-    """Return cells with the type in Arrow of a part of a JSON Schema; JSON text if it cannot hold them."""
-    import pyarrow as pa  # noqa: PLC0415 - as above
-
-    from batchscore.output.records.answer_types import answer_type  # noqa: PLC0415 - loads pyarrow
-
-    kind = answer_type(schema, root, lossless=False)
-    with suppress(ArithmeticError, TypeError, ValueError):
-        cells = [kind.to_cell(value) for value in values]
-        pa.array(cells, type=kind.arrow)
-        # An object in an answer may have more fields than its schema names.
-        if not pa.types.is_nested(kind.arrow) or all(
-            without_nulls(kind.from_cell(cell)) == without_nulls(value)
-            for cell, value in zip(cells, values, strict=True)
-        ):
-            return cells, kind.arrow
-    return [None if value is None else json.dumps(value) for value in values], pa.string()
-
-
-def without_nulls(value: Any) -> Any:
-    """Return a value of JSON without fields that are null: in a struct, a missing field is null."""
-    if isinstance(value, list):
-        return [without_nulls(each) for each in value]
-    if isinstance(value, dict):
-        return {name: without_nulls(each) for name, each in value.items() if each is not None}
-    return value
-
-
 def code_of(result: Scored | None) -> str | None:
     """Return the error code of a row; `None` if it was scored."""
     if result is None:
@@ -225,9 +186,7 @@ def with_columns(frame: Any, columns: Mapping[str, Cells]) -> Any:
 
         more = {}
         for name, (cells, kind) in columns.items():
-            full, nullable = PANDAS_TYPES.get(str(kind), (object, object))
-            dtype = nullable if any(cell is None for cell in cells) else full
-            more[name] = pd.Series(list(cells), index=frame.index, dtype=dtype)
+            more[name] = pd.Series(list(cells), index=frame.index, dtype=pandas_type(cells, kind))
         return pd.concat([frame, pd.DataFrame(more, index=frame.index)], axis="columns")
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
 

@@ -102,8 +102,13 @@ def score_rows(
     return results_of(rows, settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS))
 
 
-def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Generator[Scored, None, None]:
-    """Yield the result of each row as `score_rows` does, with checked settings."""
+def results_of(
+    rows: Iterable[str | Mapping[str, Any]], settings: Settings, *, files: bool = True
+) -> Generator[Scored, None, None]:
+    """Yield the result of each row as `score_rows` does, with checked settings.
+
+    `files`: rows may name files of images.
+    """
     waiting: queue.Queue[list[Scored] | BaseException | None] = queue.Queue(MOST_LISTS_WAITING)
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
     abandoned = threading.Event()
@@ -124,7 +129,7 @@ def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> G
         running.append((asyncio.get_running_loop(), task))
         if abandoned.is_set():
             return
-        async with aclosing(lists_of_results(rows, settings)) as lists:
+        async with aclosing(lists_of_results(rows, settings, files=files)) as lists:
             async for results in lists:
                 if not await asyncio.to_thread(hand_over, results):
                     return
@@ -162,7 +167,7 @@ def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> G
 
 
 async def lists_of_results(
-    rows: Iterable[str | Mapping[str, Any]], settings: Settings
+    rows: Iterable[str | Mapping[str, Any]], settings: Settings, *, files: bool = True
 ) -> AsyncGenerator[list[Scored], None]:
     """Run an engine over the rows and yield its results."""
     service = cut(EndpointSettings, settings)
@@ -171,7 +176,7 @@ async def lists_of_results(
         engine = open_engine(
             cut(RequestSettings, settings),
             endpoints,
-            prompts_of(rows, settings),
+            prompts_of(rows, settings, files=files),
             environ=os.environ,
             listen=lambda _event: None,
             stop=asyncio.Event(),
@@ -194,7 +199,9 @@ def refuse_non_rows(rows: Any) -> None:
         raise UsageError(f"rows is {kind}, which cannot be iterated; give an iterable of rows.")
 
 
-def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Iterator[Prompt | Settled]:
+def prompts_of(
+    rows: Iterable[str | Mapping[str, Any]], settings: Settings, *, files: bool = True
+) -> Iterator[Prompt | Settled]:
     """Yield the prompt of each row; a row that is `None` or NaN, as in pandas, is empty.
 
     Raises `UsageError` if `rows` is not an iterable of rows, `InputError` if the first row lacks a column.
@@ -206,7 +213,7 @@ def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> I
             yield Settled("", number, NO_TEXT)
             continue
         if builder is None:
-            builder = builder_like(row, settings)
+            builder = builder_like(row, settings, files=files)
         values = {TEXT_COLUMN: row} if isinstance(row, str) else row
         if not isinstance(values, Mapping):
             kind = type(row).__name__
@@ -214,13 +221,13 @@ def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> I
         yield builder.build(Row("", number, values))
 
 
-def builder_like(first: Any, settings: Settings) -> PromptBuilder:
-    """Return the builder for rows like the first."""
+def builder_like(first: Any, settings: Settings, *, files: bool) -> PromptBuilder:
+    """Return the builder for rows like the first, which may name `files` of images."""
     table = Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=iter(()))
     if isinstance(first, Mapping):
         texts = tuple(name for name, cell in first.items() if isinstance(cell, str))
         table = Table(tuple(first), texts, headerless=False, rows=iter(()))
-    read_file = read_image if settings.image else None
+    read_file = read_image if settings.image and files else None
     return builder_for(table, parse_spec(cut(PromptSettings, settings)), read_file=read_file)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -187,8 +187,7 @@ async def open_batch_engine(
             sleep=sleep,
             now=time.time,
             notice=notice,
-            waits=around.waits,
-            patience=patience_of(settings),
+            waits=replace(around.waits, patience=patience_of(settings)),
             no_wait=settings.no_wait,
         )
         builder = Builder(

@@ -14,7 +14,8 @@ from batchscore.errors import ExitCode, count_text
 CHECK_HELP = """Check files for Azure ML (endpoints, deployments, pipelines, schedules), offline.
 
 PATH is a file, or a folder whose YAML files are checked. They are validated with azure-ai-ml, and
-for errors that azure-ai-ml does not detect. Nothing is sent.
+for errors that azure-ai-ml does not detect. Nothing is sent. To check an output, use
+"batchscore verify"; to check settings and inputs before a run, "batchscore plan".
 
 \b
   batchscore check deployment/

@@ -71,7 +71,8 @@ def merge(
     what, errors = "score", f"; {count_text(merged.errors, 'row')} with an error record instead"
     if is_table(place_of(file)):
         what, errors = "row", f", {merged.errors:,} of them with an error"
-    say(f"{merged.task}: {count_text(merged.rows, what)} in {file}{errors if merged.errors else ''}")
+    note = f", {merged.note}" if merged.note else ""
+    say(f"{merged.task}: {count_text(merged.rows, what)} in {file}{errors if merged.errors else ''}{note}")
     if merged.missing:
         say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))

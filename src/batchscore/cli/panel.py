@@ -156,6 +156,11 @@ class Canvas:
     console: Console
     widths: list[int] = field(default_factory=list)
 
+    def draw_view(self, view: View, *, above: Sequence[str], verbose: bool) -> None:
+        """Replace the last drawing with that of a run's state. Raises `OSError`."""
+        width, height = self.console.size
+        self.draw(panel(view, width - 1, height - 1, verbose=verbose), width, above=above)
+
     def draw(self, lines: Sequence[Text], width: int, *, above: Sequence[str] = ()) -> None:
         """Replace the last drawing with these lines, below any text that stays. Raises `OSError`."""
         # A terminal that has become narrower has wrapped its lines.

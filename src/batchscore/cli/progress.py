@@ -15,16 +15,16 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from textwrap import wrap
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-
-from batchscore.cli.panel import Canvas, panel
 from batchscore.errors import name_settings, with_reply
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import View, Watch
 from batchscore.rows import Attempt, Event, Notice
 from batchscore.settings.declare import as_flag
+
+if TYPE_CHECKING:
+    from batchscore.cli.panel import Canvas
 
 #: Seconds between two drawings.
 DRAWN_SECONDS = 0.5
@@ -59,8 +59,14 @@ class Progress:
         self.stream = sys.stderr if stream is None else stream
         self.verbose = verbose
         self.watch = Watch(answer_tokens, cost)
-        self.console = Console(file=self.stream)
-        self.canvas = Canvas(self.console) if in_place and is_terminal(self.stream) else None
+        self.canvas: Canvas | None = None
+        if in_place and is_terminal(self.stream):
+            # Slow to load.
+            from rich.console import Console  # noqa: PLC0415
+
+            from batchscore.cli.panel import Canvas  # noqa: PLC0415
+
+            self.canvas = Canvas(Console(file=self.stream))
         self.notices: deque[str] = deque(maxlen=MOST_NOTICES)
         self.view: View | None = None
         self.viewed_at = 0.0
@@ -128,18 +134,17 @@ class Progress:
         if self.canvas is None:
             self.write_lines(notices, None if last else view, now)
             return
-        size = self.console.size
+        width = self.canvas.console.width
         if self.continued:
             self.continued = False
             self.canvas.widths = []
         # A terminal would break lines within words.
-        notices = [line for text in notices for line in wrap(text, max(20, size.width - 1))]
+        notices = [line for text in notices for line in wrap(text, max(20, width - 1))]
         if view is None or last:
             if notices or self.canvas.widths:
-                self.canvas.draw((), size.width, above=notices)
+                self.canvas.draw((), width, above=notices)
             return
-        lines = panel(view.later(now), size.width - 1, size.height - 1, verbose=self.verbose)
-        self.canvas.draw(lines, size.width, above=notices)
+        self.canvas.draw_view(view.later(now), verbose=self.verbose, above=notices)
 
     def write_lines(self, notices: list[str], view: View | None, now: float) -> None:
         """Write plain lines: notices at once, the state from time to time."""

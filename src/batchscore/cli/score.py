@@ -110,21 +110,25 @@ def score_and_show(
 
     `printed`: standard output is for the scores, so the summary goes to standard error.
     """
-    from batchscore.cli.progress import Progress  # noqa: PLC0415 - rich is slow to load
+    from batchscore.cli.progress import Progress  # noqa: PLC0415 - not needed for --help
     from batchscore.cli.summary import summary, to_json  # noqa: PLC0415
     from batchscore.run.score_files import score_files  # noqa: PLC0415
 
     settings = chosen.settings
     facts = {"simulated": settings.simulate, "inputs": list(inputs), "output": settings.output}
     events.write_line("started", task=settings.task, model=settings.model, **facts)
-    progress = Progress(
-        in_place=not (events.enabled and sys.stdout.isatty()),
-        verbose=verbose,
-        answer_tokens=settings.charged_answer_tokens,
-        cost=settings.cost,
+    progress = (
+        None
+        if quiet
+        else Progress(
+            in_place=not (events.enabled and sys.stdout.isatty()),
+            verbose=verbose,
+            answer_tokens=settings.charged_answer_tokens,
+            cost=settings.cost,
+        )
     )
-    with nullcontext() if quiet else progress:
-        listeners: list[Listen] = [*([] if quiet else [progress]), *([events] if events.enabled else [])]
+    with progress or nullcontext():
+        listeners: list[Listen] = [*([progress] if progress else []), *([events] if events.enabled else [])]
 
         expected: Expected | None = None
 

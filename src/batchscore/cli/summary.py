@@ -96,7 +96,8 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     if expected is not None and expected.rows > done:
         counts.append(f"{'' if expected.exact else 'about '}{expected.rows - done:,} remaining")
     elif not_reached:
-        counts.append(f"{not_reached:,} read but not scored")
+        # With a limit nothing is wrong.
+        counts.append(f"{not_reached:,} {'remaining' if end.limited else 'read but not scored'}")
     if unread:
         counts.append(f"{count_text(unread, 'file')} not read completely")
     if unstarted:
@@ -242,7 +243,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         **{name: getattr(end, name) for name in ("repeated_ids", "limited", "interrupted")},
         "seconds": round(run.seconds, 3),
         "output": str(run.output.named),
-        "output_written": run.with_file or run.output.file is None,
+        "output_written": run.output.file is None or (run.file_written and run.with_file),
         "scores": str(run.layout.scores),
         "error_records": str(run.layout.errors),
         "record": str(run.record),

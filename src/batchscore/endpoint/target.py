@@ -1,11 +1,9 @@
 """Which deployments does a run use, where do their requests go, and with which headers?
 
-It sends nothing and knows no rows. It is pure except for the `openai` SDK, which builds the base address, the
-query and the headers. All of the SDK's arguments are given, so that it reads nothing else. For a rehearsal it
-starts the simulator.
+It sends nothing and knows no rows. For a rehearsal it starts the simulator.
 
 Facts of the field (learn.microsoft.com, Azure OpenAI "API version lifecycle", seen 2026-11; the SDK's own
-requests, compared in tests/endpoint/test_target.py):
+requests, compared in tests/endpoint/test_official_client.py):
 
 - Azure serves two surfaces: `/openai/deployments/{deployment}/{task}?api-version=<date>` with the key in an
   `api-key` header (`/openai/{task}` for responses, with the deployment as the body's `model`), and
@@ -20,16 +18,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from batchscore import simulator
 from batchscore.endpoint.gateway import ClientCertificate, client_certificate, custom_headers, filled
 from batchscore.endpoint.key_vault import VaultSecret, vault_secret
+from batchscore.endpoint.official_client import headers_of, request_address
 from batchscore.endpoint.sign_in import sign_in, unused_keys_text, withheld_keys
 from batchscore.endpoint.url import (
     TABLE_ARGUMENT,
     UNREADABLE,
-    EndpointUrl,
     Values,
     check_plain_http,
     parse_endpoint,
@@ -37,7 +35,6 @@ from batchscore.endpoint.url import (
 from batchscore.errors import SettingsError, name_settings, setting_name
 from batchscore.settings.secrets import shown_address
 from batchscore.settings.slices import EndpointSettings
-from batchscore.version import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,26 +115,18 @@ def resolve_target(
         check_plain_http(url, environ)
 
     custom, ignored = custom_headers(environ)
-    is_whole = bool(url.whole) and url.deployment in {None, name}
     try:
-        below = "" if settings.task.azure_since else name
-        base, parameters, headers = _parts_from_sdk(url, None if is_whole else below, environ)
-    except ImportError:
-        raise
-    except Exception:
-        # Its HTTP library is stricter than `urllib`, and the exception's name differs between versions.
+        address = request_address(url, name, settings.task)
+    except ValueError:
         raise SettingsError(f"{url.source} is {UNREADABLE}") from None
+    headers = headers_of(environ)
     for more in (custom, own):
         replaced = {name.lower() for name in more}
         headers = {name: value for name, value in headers.items() if name.lower() not in replaced} | more
-    address = base + settings.task.path
-    if is_whole:
-        address = f"{url.split.scheme}://{url.split.netloc}{url.whole}"
-        parameters = {"api-version": url.api_version} if url.api_version else {}
     withheld = withheld_keys(values, url)
     sources = {"endpoint": url.source, "api_version": url.version_source, "deployment": name_source}
     return Target(
-        url=address + ("?" + urlencode(parameters) if parameters else ""),
+        url=address,
         headers=headers,
         body_model=name,
         surface=surface,
@@ -156,52 +145,6 @@ def resolve_target(
             if source and (value_name != "api_version" or url.api_version)
         },
     )
-
-
-def _parts_from_sdk(
-    url: EndpointUrl, deployment: str | None, environ: Mapping[str, str]
-) -> tuple[str, dict[str, str], dict[str, str]]:
-    """Let the official SDK build the base address, query and headers (its public properties).
-
-    The path of a dated version is below a deployment with a name. Without a deployment, only the headers are
-    wanted.
-    """
-    # Half a second of imports, so not at the top of a module.
-    from openai import AzureOpenAI, DefaultHttpxClient, OpenAI  # noqa: PLC0415
-
-    root = f"{url.split.scheme}://{url.split.netloc}{url.path}"
-    # It sends nothing, so proxies and certificates, which are slow to load, are not needed.
-    with DefaultHttpxClient(trust_env=False, verify=False) as unused:
-        client: OpenAI
-        if url.surface == "azure-deployments" and deployment is not None:
-            client = AzureOpenAI(
-                azure_endpoint=root,
-                azure_deployment=quote(deployment, safe="") or None,
-                api_version=url.api_version,
-                api_key="-",
-                http_client=unused,
-            )
-        else:
-            query = {"api-version": url.api_version} if url.api_version not in {None, "v1"} else None
-            client = OpenAI(
-                base_url=root + ("/openai/v1" if url.surface == "azure-v1" else ""),
-                default_query=query,
-                api_key="-",
-                http_client=unused,
-            )
-        # Set afterwards, so that they come from `environ` and not from the process's own variables.
-        client.organization = environ.get("OPENAI_ORG_ID", "").strip() or None
-        client.project = environ.get("OPENAI_PROJECT_ID", "").strip() or None
-        built: dict[str, object] = {name.lower(): value for name, value in client.default_headers.items()}
-        headers = {
-            name: str(built[name.lower()])
-            for name in ("Accept", "Content-Type", "OpenAI-Organization", "OpenAI-Project")
-            if isinstance(built.get(name.lower()), str)
-        }
-        headers["User-Agent"] = f"batchscore/{VERSION} {built['user-agent']}"
-        base = str(client.base_url)
-        parameters = {name: str(value) for name, value in client.default_query.items()}
-    return base, parameters, headers
 
 
 #: The settings that sign requests, and all that a table of `[[deployments]]` may replace; its own limits

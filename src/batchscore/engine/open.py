@@ -30,7 +30,6 @@ from batchscore.request.quota.windows import Quota
 from batchscore.request.reply_body import ReplyMemory
 from batchscore.request.retry import AttemptLoop
 from batchscore.request.timeouts import REAL_CLOCK, Timeouts
-from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.secrets import keys_in_path, without_secrets
 from batchscore.settings.slices import RequestSettings
@@ -140,6 +139,9 @@ async def open_deployment(
     listen: Listen,
 ) -> Deployment:
     """Open the connection to one deployment, and the file that shares its quota."""
+    # aiohttp takes a fifth of a short run, and a finished output needs no connection.
+    from batchscore.request.wire import open_wire  # noqa: PLC0415
+
     target = endpoint.target
     credentials = credentials_for(target, environ)
     identify = target.certificate.load if target.certificate else None

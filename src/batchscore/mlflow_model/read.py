@@ -129,6 +129,8 @@ def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = {name: config[name] for name in STORED if config.get(name) is not None}
     if isinstance(settings.get("messages"), (list, tuple)):
         settings["messages"] = json.dumps(settings["messages"], ensure_ascii=False)
+    if isinstance(settings.get("image"), list):
+        settings["image"] = tuple(settings["image"])
     return settings
 
 

@@ -137,9 +137,20 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
             "environment where the model runs."
         )
     prompt = cut(PromptSettings, settings)
-    parse_spec(prompt)  # raises if the template is invalid
+    spec = parse_spec(prompt)  # raises if the template is invalid
+    if images_alone(settings) and spec.system is None:
+        raise UsageError(
+            f"{setting_name('image')}: say with {setting_name('prompt')} what to do with images, or name the "
+            f"column of the text with {setting_name('column')}."
+        )
     answer_schema(prompt)
     return settings
+
+
+def images_alone(settings: Settings) -> bool:
+    """Whether rows have images and no text."""
+    texts = (settings.column, settings.prompt, settings.messages)
+    return bool(settings.image) and all(each is None for each in texts)
 
 
 def write_files(
@@ -161,7 +172,7 @@ def write_files(
     config = {name: getattr(settings, name) for name in STORED} | dict(answers)
     # As text, because YAML would sort the properties, and a model writes them in their order.
     schema = None if settings.schema is None else orjson.dumps(settings.schema).decode()
-    config |= {"messages": messages, "schema": schema, "simulate": False}
+    config |= {"messages": messages, "schema": schema, "image": [*settings.image], "simulate": False}
     # A column that only the system message uses is not the text's.
     if settings.text_field is None and spec.fields and len(template) == 1:
         config["text_field"] = template[0]
@@ -210,11 +221,12 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
     names = [renamed.get(name) or name for name in template]
     task = TASKS[settings.task]
     kinds: dict[str, Any] = {}
-    if settings.prompt is None and settings.messages is None:
+    if settings.prompt is None and settings.messages is None and not images_alone(settings):
         names = [column or TEXT_COLUMN, *names]
         # A column of conversations holds lists, or their JSON.
         kinds = {task.input_key: AnyType()} if task.takes_messages else {}
-    inputs = [ColSpec(kinds.get(name, "string"), name) for name in dict.fromkeys(names)]
+    kinds |= dict.fromkeys(settings.image, AnyType())  # bytes or addresses
+    inputs = [ColSpec(kinds.get(name, "string"), name) for name in dict.fromkeys([*names, *settings.image])]
     text: Any = Array(DataType.string) if settings.answers_per_row > 1 else DataType.string
     outputs = [ColSpec(DataType.string, "error"), ColSpec(DataType.string, "error_message")]
     if task.answer == "vector":

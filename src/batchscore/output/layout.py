@@ -11,7 +11,7 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
 from batchscore.settings.declare import as_flag
@@ -28,7 +28,7 @@ _COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=2**15)
 def stem_of(file: str) -> str:
     """Return an input file's name in ours: its stem in safe ASCII and eight hex digits of its path."""
     path = PurePosixPath(file)
@@ -53,25 +53,28 @@ def verify_command(output: Place, task: str = "", *, repair: bool = False) -> st
     return shell_command([*words, "--repair"] if repair else words)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
-    """The places of one task in one output folder; `suffix` is that of its parts, with the dot."""
+    """The places of one task in one output folder; `suffix` is that of its parts, with the dot.
+
+    The folders are made once: an output of many files asks for them several times a file.
+    """
 
     root: Place
     task: str
     suffix: str
 
-    @property
+    @cached_property
     def scores(self) -> Place:
         """The flat folder of score records, which other tools read."""
         return self.root / self.task
 
-    @property
+    @cached_property
     def errors(self) -> Place:
         """The flat folder of error records."""
         return self.root / "errors" / self.task
 
-    @property
+    @cached_property
     def manifests(self) -> Place:
         """The folder with one manifest per input file."""
         return self.root / "manifest" / self.task

@@ -28,7 +28,7 @@ from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import Manifest, list_files, read_manifests
-from batchscore.output.missing import error_of_missing, missing_files
+from batchscore.output.missing import error_of_missing, missing_files, recorded_files
 from batchscore.output.part_files import RecordCheck, StatedScores, checked_chunks, refuse_changed
 from batchscore.output.records.formats import (
     FILE_SUFFIXES,
@@ -61,13 +61,15 @@ _BATCH_ROWS = 1024
 class MergeResult:
     """The merged file: `rows` score records; `errors` rows have an error record instead.
 
-    `missing` says in words what the output lacks; empty if it is complete or has no manifests.
+    `missing` says in words what the output lacks; empty if it is complete or has no manifests. `note` says
+    which columns a table does not have; empty if it has all.
     """
 
     task: str
     rows: int
     errors: int
     missing: tuple[str, ...]
+    note: str = ""
 
 
 def merge_output(
@@ -107,12 +109,14 @@ def merge_output(
         layout = Layout(folder, task, "")
         try:
             sources = _table_sources(layout, manifests, file, base_dir)
-            rows = write_table(layout, sources, file, style or TableStyle(), sync=sync)
+            named_files = {each.file for each in manifests} | recorded_files(folder, task).files.keys()
+            style = replace(style or TableStyle(), name_files=len(named_files) > 1)
+            table = write_table(layout, sources, file, style, sync=sync)
         except (InputChanged, InputError):
             # A run that is working does not say yet which version of an input it reads.
             refuse_locked(folder_of_locks(folder), task, what=f"{named} ({task})")
             raise
-        return MergeResult(task, rows, errors, missing)
+        return MergeResult(task, table.rows, errors, missing, table.note)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.

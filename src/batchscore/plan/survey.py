@@ -74,6 +74,11 @@ class Survey:
         return {ready.file.name: str(ready.file.path) for ready in self.ready}
 
     @property
+    def of_several_files(self) -> bool:
+        """Whether the input is more than one file, also if not all can be scored."""
+        return len(self.ready) + len(self.problems) > 1
+
+    @property
     def said(self) -> list[tuple[str, str]]:
         """The files, and how they are read, in input order."""
         files: dict[str, list[str]] = {}
@@ -130,7 +135,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
                 builder = builder_for(table, spec, reserved, read_file=read_file)
                 ready.append(ReadyFile(file, builder, notes))
                 columns.update(dict.fromkeys(table.columns))
-                unsure.update(table.columns if table.hidden else ())
+                unsure.update(table.hidden)
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
@@ -160,6 +165,8 @@ def named_columns(settings: Settings) -> tuple[str, ...]:
 def standard_input_note(file: InputFile, settings: Settings, table: Table) -> str:
     """Return which format standard input has; raises `InputError` for bare texts if settings name columns."""
     how, named = file.suffix[1:], named_columns(settings)
+    if not file.size or (how in {"csv", "tsv"} and not table.columns):
+        return "it is empty"
     if settings.stdin_format != AUTO:
         return f"format {how}, as {setting_name('stdin_format')} says"
     if named and table.headerless and how == "txt":
@@ -292,4 +299,4 @@ def check_output(settings: Settings, surveyed: Survey, output: Output) -> None:
         TableSource(each.file, surveyed.options, Manifest(each.file.name, settings.task, fingerprint))
         for each in surveyed.ready
     ]
-    check_table(output.file, sources, settings.limit)
+    check_table(output.file, sources, settings.limit, name_files=surveyed.of_several_files)

@@ -121,7 +121,9 @@ def plain(value: Any) -> Any:
         return shortest_floats(value)
     if getattr(dtype, "kind", "") in {"m", "M"} and hasattr(value, "astype"):
         # Nanoseconds would become whole numbers.
-        return value.astype(f"{dtype.kind}8[us]").tolist() if value.ndim else str(value)  # type: ignore[union-attr]
+        if value.ndim:
+            return value.astype(f"{dtype.kind}8[us]").tolist()  # type: ignore[union-attr]
+        value = _time_of(value)
     if isinstance(value, timedelta):
         return _duration(value)
     if callable(getattr(value, "isoformat", None)):
@@ -135,6 +137,17 @@ def plain(value: Any) -> Any:
     if text.startswith("<") and " at 0x" in text:
         raise UnreadableCellError("an object that has no text")
     return text
+
+
+def _time_of(value: Any) -> Any:
+    """Return a time or duration of numpy as Python's, as pandas does; as text if Python has none."""
+    kind, unit = value.dtype.kind, value.dtype.name.rpartition("[")[2].rstrip("]")
+    if unit not in {"h", "m", "s", "ms", "us", "ns", *(["D"] if kind == "m" else [])}:
+        return str(value)
+    found = value.astype(f"{kind}8[us]")
+    exact = found.astype(value.dtype) == value or (unit == "ns" and kind == "m")
+    found = found.tolist()
+    return found if exact and not isinstance(found, int) else str(value)
 
 
 def _duration(value: timedelta) -> str:

@@ -221,13 +221,14 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
     if len(table.columns) > 1:
         looks = "an id" if is_id(only, cells) else "mostly empty" if _mostly_empty(cells) else ""
         if looks:
-            named = "" if table.hidden else f", {shorten_name(only)!r},"
+            named = "" if only in table.hidden else f", {shorten_name(only)!r},"
             raise InputError(
                 f"its only column of text{named} is {looks}; {_columns_text(table, table.columns)}. "
                 f"Name the one to send with {column}."
             )
     why = "the only column of text"
-    return Choice(only, f"{why}, named by the first line" if table.hidden else why, table.hidden)
+    hidden = only in table.hidden
+    return Choice(only, f"{why}, named by the first line" if hidden else why, hidden)
 
 
 def holds_conversations(cells: Sequence[Any], task: Task) -> bool:
@@ -259,6 +260,9 @@ def _columns_text(table: Table, names: Sequence[str]) -> str:
         # The doubt says what to do, too.
         choose = f": give a name as in that line, or {setting_name('no_header')} if it is a row"
         names_of = f"its first line names {count_text(len(names), 'column')}"
+        sure = [name for name in names if name not in table.hidden]
+        if sure:
+            names_of += f": {shorten_names(sure)}, and {len(names) - len(sure):,} more"
         return f"{names_of}, not shown because they may be cells of a row{'' if table.doubt else choose}"
     return f"its columns are {shorten_names(names)}"
 

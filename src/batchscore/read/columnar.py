@@ -87,8 +87,9 @@ def _table(
     # Without a column to read there would be no rows, either.
     names = chosen if 0 < len(chosen) < len(columns) else None
     texts = tuple(field.name for field in schema if _holds_text(field.type))
+    binary = tuple(field.name for field in schema if "binary" in str(field.type))
     rows = _rows(file, batches(file, names), options.max_row_bytes)
-    return Table(columns, texts, headerless=False, rows=rows)
+    return Table(columns, texts, headerless=False, rows=rows, binary=binary)
 
 
 def _holds_text(kind: pa.DataType) -> bool:

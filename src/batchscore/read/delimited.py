@@ -21,7 +21,7 @@ from batchscore.read.dialect import (
     Dialect,
     find_dialect,
     header_doubt,
-    look_like_names,
+    hidden_names,
     spans_rows,
     unnamed,
 )
@@ -61,13 +61,13 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
         return Table((), (), headerless=False, rows=iterate())
     columns, repeated = header
     doubt = header_doubt(columns) if dialect.header else ""
-    hidden = dialect.header and not look_like_names(columns)
+    hidden = hidden_names(columns, columns) if dialect.header else ()
     return Table(
         columns,
         columns,
         headerless=False,
         rows=_rows(file, columns, dialect, limit),
-        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated, hidden=hidden)])),
+        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated, hidden=bool(hidden))])),
         repeated=repeated,
         doubt=doubt,
         hidden=hidden,

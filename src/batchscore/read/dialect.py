@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any
@@ -29,6 +29,7 @@ _NUMBER = re.compile(r"[-+]?[0-9][0-9.,:/-]*")
 
 #: The form of a column's name, and words of which such names are made and texts are not.
 _NAME = re.compile(r"[^\W\d][\w .\-/()#%:]{0,39}")
+_NO_LETTER = re.compile(r"[\W_]+")
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _WORD = re.compile(
     "id|ids|key|uuid|guid|index|idx|no|nr|num|number|row|rank|text|content|body|title|"
@@ -339,6 +340,18 @@ def look_like_names(columns: Iterable[str]) -> bool:
     names = list(columns)
     usual = any(_is_usual(name) for name in names) or all(len(name) <= _SHORT for name in names)
     return usual and all(_NAME.fullmatch(name) or not name for name in names)
+
+
+def hidden_names(given: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the names that may be cells of a row: all but usual words, if the line is no header."""
+    if look_like_names(given):
+        return ()
+    return tuple(name for name in names if not _is_made_of_words(name))
+
+
+def _is_made_of_words(name: str) -> bool:
+    parts = _PART.findall(name)
+    return bool(parts) and "".join(parts) == _NO_LETTER.sub("", name) and all(map(_WORD.fullmatch, parts))
 
 
 def _is_usual(name: str) -> bool:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.dialect import header_doubt, look_like_names, unnamed
+from batchscore.read.dialect import header_doubt, hidden_names, unnamed
 from batchscore.read.first_bytes import looks_like, page_in
 from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
@@ -76,13 +76,13 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
     sample = first if options.no_header else first[1:]
     texts = {place for cells in sample for place, cell in enumerate(cells) if isinstance(cell, str)}
     doubt = "" if options.no_header else header_doubt(names)
-    hidden = not (options.no_header or look_like_names(given))
+    hidden = () if options.no_header else hidden_names(given, columns)
     notes = (
         f"sheet {name!r}, the first one" if several else "",
         "formulas without a stored value are empty: open the file in a spreadsheet program and save it"
         if unvalued
         else "",
-        repeated_text(repeated, hidden=hidden),
+        repeated_text(repeated, hidden=bool(hidden)),
     )
     return Table(
         columns,

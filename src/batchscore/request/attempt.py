@@ -33,9 +33,9 @@ from batchscore.request.outcome import (
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.rate_headers import wait_seconds
 from batchscore.request.retry_budget import RetryBudget
+from batchscore.request.send import NoReply
 from batchscore.request.service_words import probe_words
 from batchscore.request.timeouts import Clock, Flight, Timeouts
-from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, InvalidReply, Prompt, Reply
 
 T = TypeVar("T")

@@ -21,8 +21,8 @@ from batchscore.request.outcome import Outcome
 from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
 from batchscore.request.rate_headers import RequestWindow, limit_headers
+from batchscore.request.send import Send
 from batchscore.request.timeouts import Clock
-from batchscore.request.wire import Send
 from batchscore.rows import DeploymentState
 
 #: After this many failures in a row, the deployment gets probes instead of requests.

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import aiohttp
 import numpy as np
+
+if TYPE_CHECKING:
+    import aiohttp
 
 #: What a request offers in `Accept-Encoding`: what is decompressed here.
 ACCEPTED_ENCODINGS = "gzip, deflate"

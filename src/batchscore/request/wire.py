@@ -34,6 +34,7 @@ from batchscore.request.reply_head import (
     MOST_INTERIM,
     BoundedConnector,
 )
+from batchscore.request.send import NoReply, Send
 from batchscore.rows import Reply
 
 #: Returns the headers that authenticate a request.
@@ -41,9 +42,6 @@ Sign = Callable[[], Awaitable[Mapping[str, str]]]
 
 #: Lets a TLS connection show the client's certificate.
 Identify = Callable[[ssl.SSLContext], None]
-
-#: Sends one body and returns a reply of at most this many bytes; raises `NoReply`.
-Send = Callable[[bytes, int], Awaitable[Reply]]
 
 #: A connection that takes longer counts as failed.
 CONNECT_SECONDS = 30.0
@@ -61,23 +59,6 @@ PIECE_BYTES = 2**18
 #: A reply with vectors has megabytes, so a small buffer pauses and resumes reading many times; but each of
 #: several hundred connections may fill a large one.
 READ_BYTES = 2**17
-
-
-class NoReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
-    """No reply that can be read arrived; `detail` is for people, without the input.
-
-    `code` is TIMEOUT, CONNECTION_ERROR or INVALID_RESPONSE; the last may have the `head` of the reply, whose
-    body cannot be used. `needs_action`: waiting does not help.
-    """
-
-    def __init__(
-        self, code: ErrorCode, detail: str, *, head: Reply | None = None, needs_action: bool = False
-    ) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-        self.head = head
-        self.needs_action = needs_action
 
 
 #: A wrong name, certificate or proxy stays wrong.

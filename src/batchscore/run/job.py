@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Protocol
 
 from batchscore.engine import end_task
@@ -100,8 +101,12 @@ class Job:
         prompts = self.source.prompts()
         try:
             await self.source.digest_complete_files()
+            # A finished output needs no engine, whose imports and connections are a third of a short run.
+            first = next(prompts, None)
+            if first is None:
+                return
             engine = self.open_engine(
-                prompts,
+                chain([first], prompts),
                 listen=self.charge_and_listen,
                 stop=self.stop.event,
                 dimensions=self.ledger.dimensions,

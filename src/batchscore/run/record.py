@@ -14,10 +14,8 @@ import secrets
 import sys
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -299,16 +297,17 @@ def run_name(started: float, *, shared_output: bool) -> str:
 
 
 #: Packages that send, read and write; their versions are recorded.
-PACKAGES = ("aiohttp", "numpy", "openai", "orjson", "pyarrow", "uvloop")
+PACKAGES = ("aiohttp", "numpy", "orjson", "pyarrow", "uvloop")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of batchscore, Python, the system and the packages that matter."""
+    """Return the versions of batchscore, Python, the system and the loaded packages that matter."""
     found = {"batchscore": VERSION, "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            # Finding the metadata of a package takes milliseconds, and most of these are loaded.
-            found[name] = getattr(sys.modules.get(name), "__version__", None) or version(name)
+        # One that is not loaded did nothing in this run.
+        package = getattr(sys.modules.get(name), "__version__", None)
+        if package is not None:
+            found[name] = package
     return found
 
 

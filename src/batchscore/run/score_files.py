@@ -220,9 +220,12 @@ class Run:
             write_one_file(ledger, file, names, settings.dimensions)
             return
         announce_table(file, self.outcome, self.listen)
-        style = TableStyle(settings.csv_bom, settings.allow_formulas, limited=settings.limit is not None)
+        limited, several = settings.limit is not None, self.survey.of_several_files
+        style = TableStyle(settings.csv_bom, settings.allow_formulas, limited, several)
         sources = table_sources(self.survey, ledger.manifests)
-        write_table(ledger.spec.layout, sources, file, style, sync=settings.sync)
+        table = write_table(ledger.spec.layout, sources, file, style, sync=settings.sync)
+        if table.note:
+            self.listen(Notice(f"The table {file} is {table.note}."))
 
     def begin(self, ledger: Ledger, versions: Mapping[str, str], done: Collection[str]) -> None:
         """Write down which files the run is going to read; raises `OutputError`."""

@@ -28,6 +28,8 @@ class StoredSettings(TypedDict, total=False):
     system: str | None
     messages: str | os.PathLike[str] | None
     text_field: str | None
+    image: str | Sequence[str]
+    image_detail: str
     drop_last_assistant: bool | None
     schema: type | str | os.PathLike[str] | Mapping[str, Any] | None
     schema_mode: str
@@ -66,8 +68,6 @@ class RowSettings(StoredSettings, total=False):
     client_cert: str | os.PathLike[str] | None
     client_key_file: str | os.PathLike[str] | None
     simulate: bool
-    image: str | Sequence[str]
-    image_detail: str
     usage: bool
     raw: bool
     max_row_bytes: int

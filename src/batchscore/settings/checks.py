@@ -20,6 +20,7 @@ from batchscore.errors import UsageError, setting_name
 from batchscore.settings.batch_checks import check_batch
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import CONFIG_FILE, REQUIRED, VARIABLE_PREFIX, kind_of
+from batchscore.settings.known_values import EFFORTS, near_miss
 from batchscore.settings.refuse import refuse
 from batchscore.task import TASKS
 
@@ -215,6 +216,10 @@ def check_parameters(chosen: Settings) -> None:
         is_given = getattr(chosen, field) not in (None, ())
         twice = [name for name in names if is_given and name in chosen.param]
         refuse(twice, f"{{param}} {''.join(twice[:1])} and {{{field}}} set the same; give one of them.")
+    effort = chosen.reasoning_effort or ""
+    meant = near_miss(effort, EFFORTS)
+    message = "{reasoning_effort} is {effort}; did you mean {meant}? ({param} sends any value unchanged.)"
+    refuse(meant, message, effort=repr(effort), meant=meant)
 
 
 def check_prompt(chosen: Settings) -> None:

@@ -5,7 +5,6 @@ It must not import aiohttp: the process that starts a simulator stays light.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -32,6 +31,8 @@ def run(settings: SimulatorSettings) -> None:
 
     The first line on stdout is JSON with `endpoint` and `key`; hints for people go to stderr.
     """
+    import asyncio  # noqa: PLC0415 - slow to load, needed only here
+
     # The vectors are small, so BLAS threads would only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from batchscore.simulator.server import serve  # noqa: PLC0415 - imports aiohttp and numpy, needed only here

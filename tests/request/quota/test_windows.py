@@ -15,6 +15,7 @@ from batchscore.request.quota.windows import (
     Quota,
     QuotaRates,
 )
+from hypothesis_profiles import examples
 
 START = 1000.0
 
@@ -33,7 +34,7 @@ def sent_requests(
     return sent
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(50))
 @given(
     rate=st.floats(10, 1e6),
     requests=st.none() | st.floats(0.5, 1000),

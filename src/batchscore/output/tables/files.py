@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime, time
 from decimal import Decimal
+from html import escape
 from io import StringIO
 from typing import Any
-from xml.sax.saxutils import escape
 
 from batchscore.errors import InputError, OutputError
 from batchscore.output.records.jsonl import kept_text
@@ -112,7 +112,7 @@ def _escaped(text: Any) -> Any:
         return text
     text = _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", _LIKE_ESCAPE.sub("_x005F_", text))
     if text.startswith("<r>") and text.endswith("</r>"):
-        return f'<r><t xml:space="preserve">{escape(text)}</t></r>'
+        return f'<r><t xml:space="preserve">{escape(text, quote=False)}</t></r>'
     return text
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from batchscore.errors import InputChanged, InputError, UnreadableFile, setting_name
 from batchscore.output.input_digest import without_images
@@ -20,16 +21,19 @@ from batchscore.output.part_files import RecordCheck, read_part, refuse_damaged,
 from batchscore.output.run_records import run_records
 from batchscore.read.dataset_folders import partitions_of
 from batchscore.read.files import digest
-from batchscore.read.formats import FORMATS, open_table, suffix_of
+from batchscore.read.formats import FORMATS, open_rows, open_table, suffix_of
 from batchscore.read.input_file import UTF_8, InputFile, ReadOptions
 from batchscore.read.stream import with_encoding
-from batchscore.rows import Row, Score, Settled, UnreadableRow
+from batchscore.rows import Row, Score, Settled, Table, UnreadableRow
 from batchscore.settings.checks import DELIMITERS
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
 
 #: The fields of `ReadOptions` that a fingerprint has, if they are not the defaults.
 _READING = ("txt", "encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet")
+
+#: A column is left out if one of this many rows has bytes in it that are not text.
+_ROWS_TO_CHECK = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,18 @@ class TableSource:
     file: InputFile
     options: ReadOptions
     manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class TableInputs:
+    """The inputs of a table, with their columns in order; no input is read for a column that is `left_out`.
+
+    Such a column holds bytes that are not text, as images: no program would read them back.
+    """
+
+    sources: tuple[TableSource, ...]
+    columns: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def sources_of(layout: Layout, manifests: Sequence[Manifest], base_dir: Place | None) -> list[TableSource]:
@@ -100,17 +116,51 @@ def _input_file(manifest: Manifest, options: ReadOptions, base: Place | None) ->
         return replace(file, encoding=UTF_8)
 
 
-def input_columns(sources: Sequence[TableSource]) -> list[str]:
-    """Return the columns of all inputs, in their order; of a file whose rows vary, those of every row."""
+def table_inputs(sources: Sequence[TableSource]) -> TableInputs:
+    """Return the inputs with the columns of all; of a file whose rows vary, those of every row."""
     columns: dict[str, None] = {}
+    left_out: dict[str, None] = {}
+    chosen = []
     for source in sources:
-        with suppress(UnreadableFile):  # reading its rows says so, unless the run did
+        try:
             table = open_table(source.file, source.options)
-            columns.update(dict.fromkeys(table.columns))
-            for row in table.rows if table.varies else ():
-                if isinstance(row, Row) and not columns.keys() >= row.values.keys():
-                    columns.update(dict.fromkeys(row.values))
-    return [*columns]
+        except UnreadableFile:  # reading its rows says so, unless the run did
+            chosen.append(source)
+            continue
+        no_text = _columns_of_bytes(source, table) if table.binary else set[str]()
+        texts = [name for name in table.columns if name not in no_text]
+        columns.update(dict.fromkeys(texts))
+        left_out.update(dict.fromkeys(name for name in table.columns if name in no_text))
+        for row in table.rows if table.varies else ():
+            if isinstance(row, Row) and not columns.keys() >= row.values.keys():
+                columns.update(dict.fromkeys(row.values))
+        options = replace(source.options, columns=frozenset(texts)) if no_text else source.options
+        chosen.append(replace(source, options=options))
+    return TableInputs(tuple(chosen), tuple(columns), tuple(name for name in left_out if name not in columns))
+
+
+def _columns_of_bytes(source: TableSource, table: Table) -> set[str]:
+    """Return the columns of which one of the first rows holds bytes that are not text."""
+    found: set[str] = set()
+    with open_rows(source.file, source.options, frozenset(table.binary)) as opened:
+        for row in islice(opened.rows, _ROWS_TO_CHECK):
+            cells = row.values if isinstance(row, Row) else {}
+            found.update(name for name in table.binary if name not in found and _has_bytes(cells.get(name)))
+            if len(found) == len(table.binary):
+                break
+    return found
+
+
+def _has_bytes(cell: Any) -> bool:
+    """Whether a cell is bytes that are not UTF-8, or holds such bytes."""
+    if isinstance(cell, bytes):
+        try:
+            cell.decode()
+        except UnicodeDecodeError:
+            return True
+        return False
+    items = cell.values() if isinstance(cell, dict) else cell if isinstance(cell, list) else ()
+    return any(map(_has_bytes, items))
 
 
 def joined_rows(

@@ -17,7 +17,8 @@ from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import Layout
 from batchscore.output.records.formats import TABLE_SUFFIXES
 from batchscore.output.tables.files import check_fits, write_delimited, write_workbook
-from batchscore.output.tables.sources import TableSource, input_columns, joined_rows
+from batchscore.output.tables.sources import TableSource, joined_rows, table_inputs
+from batchscore.prompts.columns import shorten_names
 from batchscore.read.formats import open_table
 from batchscore.rows import Row, RowError, Settled
 from batchscore.stores import storage
@@ -29,12 +30,29 @@ from batchscore.stores.links import through_link
 class TableStyle:
     """How csv and tsv are written: with a byte order mark, with texts that begin like a formula as they are.
 
-    `limited`: only the rows that the run has read, since the user wanted no others.
+    `limited`: only the rows that the run has read, since the user wanted no others. `name_files`: a column
+    says which file a row is from.
     """
 
     csv_bom: bool = False
     allow_formulas: bool = False
     limited: bool = False
+    name_files: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTable:
+    """A table that was written: its number of rows, and the columns of bytes that it could not hold."""
+
+    rows: int
+    left_out: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """What is said of the columns that are not there; empty if there are none."""
+        if not self.left_out:
+            return ""
+        return f"without {shorten_names(self.left_out)} (bytes that are not text)"
 
 
 def is_table(file: Place | None) -> bool:
@@ -49,22 +67,23 @@ def write_table(
     style: TableStyle,
     *,
     sync: bool = False,
-) -> int:
-    """Write the inputs with their results to one file, completely or not at all; return the number of rows.
+) -> WrittenTable:
+    """Write the inputs with their results to one file, completely or not at all.
 
     Raises `OutputError` if a part is damaged or the file cannot be written, `InputError` if an input is not
     as it was scored.
     """
     fingerprint = next((source.manifest.fingerprint for source in sources), {})
-    columns = columns_of(input_columns(sources), fingerprint)
+    inputs = table_inputs(sources)
+    columns = columns_of(inputs.columns, fingerprint, name_files=style.name_files)
     count = 0
 
     def rows() -> Iterator[list[Any]]:
         nonlocal count
-        for source in sources:
+        for source in inputs.sources:
             for row, settled in joined_rows(layout, source, limited=style.limited):
                 count += 1
-                yield columns.cells(row.values if isinstance(row, Row) else {}, settled)
+                yield columns.cells(row.file, row.values if isinstance(row, Row) else {}, settled)
 
     table: Iterable[list[Any]] = chain([columns.header], rows())
     suffix = destination.suffix.lower()
@@ -79,10 +98,12 @@ def write_table(
                 bom=style.csv_bom,
                 allow_formulas=style.allow_formulas,
             )
-    return count
+    return WrittenTable(count, inputs.left_out)
 
 
-def check_table(file: Place, sources: Sequence[TableSource], limit: int | None) -> None:
+def check_table(
+    file: Place, sources: Sequence[TableSource], limit: int | None, *, name_files: bool = False
+) -> None:
     """Raise `InputError` if a table cannot hold the first `limit` rows of these inputs.
 
     Only xlsx has limits of its own, and then the rows are read.
@@ -90,12 +111,13 @@ def check_table(file: Place, sources: Sequence[TableSource], limit: int | None) 
     if file.suffix.lower() != ".xlsx":
         return
     fingerprint = sources[0].manifest.fingerprint if sources else {}
-    columns = columns_of(input_columns(sources), fingerprint)
+    inputs = table_inputs(sources)
+    columns = columns_of(inputs.columns, fingerprint, name_files=name_files)
     # A sheet with a header fits into a sheet.
     fits_already = (
         len(sources) == 1 and sources[0].file.suffix == ".xlsx" and not sources[0].options.no_header
     )
-    check_fits(file, columns.header, () if fits_already else islice(_cells(sources), limit))
+    check_fits(file, columns.header, () if fits_already else islice(_cells(inputs.sources), limit))
 
 
 def _cells(sources: Iterable[TableSource]) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -109,23 +131,27 @@ def _cells(sources: Iterable[TableSource]) -> Iterator[tuple[str, int, dict[str,
 class TableColumns:
     """The columns of the input in its order, those of the answer, its status, and what else was recorded.
 
-    `more` are fields of records that only some settings ask for.
+    `more` are fields of records that only some settings ask for. With `name_files` the first column names the
+    file of each row.
     """
 
     inputs: tuple[str, ...]
     answer: AnswerColumns
     more: tuple[str, ...] = ()
+    name_files: bool = False
 
     @property
     def header(self) -> list[str]:
         """The names, each different in any case: the input's stay, then those of the status."""
         inputs = free_names(self.inputs, ())
-        status = free_names((*STATUS, *self.more), inputs)
-        return [*inputs, *free_names(self.answer.names, (*inputs, *status)), *status]
+        first = ["file"] * self.name_files
+        status = free_names((*first, *STATUS, *self.more), inputs)
+        file, status = status[: len(first)], status[len(first) :]
+        return [*file, *inputs, *free_names(self.answer.names, (*file, *inputs, *status)), *status]
 
-    def cells(self, values: Mapping[str, Any], settled: Settled | None) -> list[Any]:
+    def cells(self, file: str, values: Mapping[str, Any], settled: Settled | None) -> list[Any]:
         """Return a row's cells: those of the input, and those of its result; without one they are empty."""
-        cells = [values.get(name) for name in self.inputs]
+        cells = [file] * self.name_files + [values.get(name) for name in self.inputs]
         if settled is None:
             return [*cells, *self.answer.cells(None), None, None, None, *([None] * len(self.more))]
         result = settled.result
@@ -139,7 +165,9 @@ class TableColumns:
         return [*cells, *own, *more]
 
 
-def columns_of(inputs: Iterable[str], fingerprint: Mapping[str, Any]) -> TableColumns:
+def columns_of(
+    inputs: Iterable[str], fingerprint: Mapping[str, Any], *, name_files: bool = False
+) -> TableColumns:
     """Return the columns of a table whose records were made with these settings."""
     many = fingerprint.get("params", {}).get("n", 1) != 1
     asked = {
@@ -151,4 +179,5 @@ def columns_of(inputs: Iterable[str], fingerprint: Mapping[str, Any]) -> TableCo
         tuple(dict.fromkeys(inputs)),
         answer_columns(recorded_schema(fingerprint), many=many),
         tuple(name for name, wanted in asked.items() if wanted),
+        name_files,
     )

@@ -81,7 +81,8 @@ def gather(folder: Place, named: str, task: str | None, effort: Effort) -> PageD
     # The scores get at least half of the time.
     until = time.monotonic() + effort.seconds / 2
     runs, problems = read_runs(folder, until)
-    there = [each for each in TASKS if each in tasks_in(folder) or any(run.task == each for run in runs)]
+    known = {*tasks_in(folder), *(run.task for run in runs)}
+    there = [each for each in TASKS if each in known]
     if task is not None and task not in there:
         raise InputError(f"{named} has no {task}, only {' and '.join(there) or 'nothing'}.")
     if not there:

@@ -114,7 +114,7 @@ def missing(task: TaskData) -> str:
     unread = sum(each.state == "partial" for each in task.files)
     unstarted = sum(each.state == "not_started" for each in task.files)
     rows = sum(each.not_reached for each in task.files)
-    pieces = [f"{count_text(rows, 'row')} read but not scored"] if rows else []
+    pieces = [f"{count_text(rows, 'row')} not scored yet"] if rows else []
     pieces += [f"{count_text(unread, 'file')} not read completely"] if unread else []
     pieces += [f"{count_text(unstarted, 'file')} not started"] if unstarted else []
     pieces += [f"{task.submitted} at the service's Batch API"] if task.submitted else []

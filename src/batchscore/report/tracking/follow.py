@@ -207,6 +207,8 @@ class TrackingRun:
         if self.process is None:
             return
         tags = {} if self.settings.shared_output else {"batchscore.exit_code": str(int(exit_code))}
+        if outcome.simulated:  # also if the simulator was reached at a URL
+            tags["batchscore.simulated"] = "true"
         if outcome.reason is not None:
             tags["batchscore.reason"] = text_of(mask_text(name_settings(outcome.reason)), LONGEST_TAG)
         figures = {"seconds": seconds, "rows_not_reached": outcome.not_reached, "rows": outcome.rows}
