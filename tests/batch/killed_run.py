@@ -1,10 +1,11 @@
-"""Run a score in this process, and kill it at a moment: `python killed_run.py ENDPOINT KEY MOMENT`.
+"""Run a score in this process, and kill it at a moment: `killed_run.py ENDPOINT KEY MOMENT`.
 
 The moment is the number of a change in the output folder: a file is renamed, removed or opened. 0: never.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -33,7 +34,17 @@ def kill_at(moment: int) -> None:
 
 
 if __name__ == "__main__":
-    endpoint, key, moment = sys.argv[1:]
-    kill_at(int(moment))
-    result = BatchRun(endpoint, key)(rows_per_part=30, batch_tokens=2400)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("endpoint")
+    parser.add_argument("key")
+    parser.add_argument("moment", type=int)
+    parser.add_argument("--rows", type=int, default=0, help="the number of rows, to get seven chunks")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    kill_at(given.moment)
+    # A row has about 37 tokens with what is sent around it; a chunk has a quarter of the budget.
+    tokens = given.rows * 37 * 4 // 6 or 2400
+    run = BatchRun(given.endpoint, given.key)
+    result = run(rows_per_part=given.rows // 10 or 30, batch_tokens=tokens, batch_rounds=given.rounds)
+    print(run.said, result.outcome.stopped_by or "")
     sys.exit(int(result.exit_code))

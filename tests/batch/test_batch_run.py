@@ -14,6 +14,7 @@ import pytest
 
 from batch_files import PlainClient
 from batch_runs import BatchRun, records, write_rows
+from batchscore import read_scores
 from batchscore.errors import ExitCode, SettingsError, UsageError
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
@@ -523,3 +524,74 @@ def test_files_can_be_kept(score: BatchRun, project: Project) -> None:
     write_rows(5)
     assert score(keep_batch_files=True).exit_code is ExitCode.DONE
     assert project.books().files == 2
+
+
+@pytest.mark.slow
+def test_another_machine_continues_when_the_scratch_of_the_first_is_lost(
+    score: BatchRun,
+    project: Project,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = str(Path("out").resolve())
+    project.set_rules(in_progress=None)
+    write_rows(ROWS)
+    score.stops_when_submitted = True
+    flags: dict[str, Any] = {"output": output, "no_canary": True, "scratch_dir": "scratch-1"}
+    Path("scratch-1").mkdir()
+    assert score(**flags).exit_code is ExitCode.CONTINUE_LATER
+    assert "47 rows in 1 batch keep running" in score.said
+    other = tmp_path_factory.mktemp("other")
+    monkeypatch.chdir(other)
+    Path("scratch-2").mkdir()
+    write_rows(ROWS)
+    project.set_rules(in_progress=0)
+    second = replace(score, stops_when_submitted=False)
+    result = second(**flags | {"scratch_dir": "scratch-2"})
+    assert result.exit_code is ExitCode.DONE, result.outcome.stopped_by
+    assert result.statistics.ok == ROWS
+    assert executed(project) == {1: ROWS}
+    assert project.books().calls["create"] == 1
+    assert project.books().files == 0
+    scores = read_scores(output)
+    assert sorted(scores["row"]) == list(range(ROWS))
+    assert not list(Path("scratch-2").rglob("*.prompts"))
+
+
+@pytest.mark.slow
+def test_answers_to_rows_that_the_input_has_no_more_settle_nothing(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(30)
+    score.stops_when_submitted = True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    write_rows(20, {3: "Something else."})
+    project.set_rules(in_progress=0)
+    score.stops_when_submitted = False
+    result = score(no_canary=True)
+    assert result.exit_code is ExitCode.DONE
+    check_whole(project, 20)
+    assert executed(project) == {1: 31}
+    assert "19 of 30 rows answered. 11 rows of it are not in the input that was read" in score.said
+    assert result.statistics.ok == 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("less", ["limit", "inputs"])
+def test_answers_to_rows_that_a_run_does_not_read_wait_for_one_that_does(
+    score: BatchRun, project: Project, less: str
+) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(20)
+    write_rows(10, path="in2.csv")
+    score.inputs, score.stops_when_submitted = ("in.csv", "in2.csv"), True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    project.set_rules(in_progress=0)
+    fewer = replace(
+        score, stops_when_submitted=False, inputs=score.inputs if less == "limit" else ("in.csv",)
+    )
+    fewer(no_canary=True, **({"limit": 5} if less == "limit" else {}))
+    score.stops_when_submitted = False
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert executed(project) == {1: 30}, "nothing is paid for again"
+    assert project.books().calls["create"] == 1
+    assert project.books().files == 0

@@ -248,7 +248,8 @@ class BatchEngine:
         """Give the settled rows of an ended chunk; the others go into the chunk of the next round."""
         work = ended.work
         self.note_service(self.desk.plane.simulated)
-        sent = SentAgain()
+        sent, unread = SentAgain(), self.unread_rows(work)
+        work.chunk = self.desk.chunks.change(work.chunk, settling=True)
         if ended.decision.move is Move.HALVE:
             self.builder.limits = replace(self.builder.limits, tokens=work.chunk.tokens / 2)
         settling = Settling(
@@ -278,7 +279,7 @@ class BatchEngine:
         if settling.proven and not self.desk.proven.is_set():
             self.desk.proven.set()
             self.desk.chunks.note_proven(self.builder.identity)
-        work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED, left=sent.rows)
+        work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED, left=sent.rows, unread=unread)
         self.desk.unsettled.discard(work.chunk.key)
         self.desk.purse.reserved.pop(work.chunk.key, None)
         self.builder.scratch.remove(work.prompts)
@@ -305,12 +306,22 @@ class BatchEngine:
         if settled is not None:
             sent.failed.append(settled)
 
+    def unread_rows(self, work: ChunkWork) -> int:
+        """Return how many rows of a chunk have no record and were not read, as far as that is known."""
+        chunk, found = work.chunk, work.prompts.prompts
+        if chunk.step is Step.SETTLED:
+            return max(0, chunk.unread - found)
+        return 0 if chunk.settling else chunk.rows - found
+
     def say_ended(self, work: ChunkWork, settling: Settling) -> None:
         """Say how a batch ended."""
         chunk = work.chunk
         text = f"Batch {chunk.batch}: {chunk.status}, {settling.answered:,} of {chunk.rows:,} rows answered."
         if anomalies := str(settling.anomalies):
             text += f" Lines of results that count for no row: {anomalies}."
+        if chunk.unread:
+            rows = count_text(chunk.unread, "row")
+            text += f" {rows} of it are not in the input that was read, so their answers count for nothing."
         self.say(text)
 
     async def remove_files(self, work: ChunkWork) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -187,8 +187,7 @@ async def open_batch_engine(
             sleep=sleep,
             now=time.time,
             notice=notice,
-            waits=around.waits,
-            patience=patience_of(settings),
+            waits=replace(around.waits, patience=patience_of(settings)),
             no_wait=settings.no_wait,
         )
         builder = Builder(
@@ -245,14 +244,20 @@ async def require_batches(plane: ControlPlane, traits: Traits) -> None:
 
 
 async def remove_published(
-    settings: BatchSettings, around: Surroundings, listen: Listen, *, stopped: bool
+    settings: BatchSettings, around: Surroundings, listen: Listen, *, read: Collection[str], stopped: bool
 ) -> None:
     """Forget the chunks whose rows are all published, and remove their files at the service.
 
-    `stopped`: the run has ended early, so rows that were to be sent again may have no result.
+    `read` are the names of the files that were read. `stopped`: that was not to their ends, so rows that were
+    to be sent again may have no result, and others may have one that a later run can use.
     """
-    settled = [chunk for chunk in around.chunks.read_all() if chunk.step is Step.SETTLED]
-    settled = [chunk for chunk in settled if not (stopped and chunk.left)]
+    settled = [
+        chunk
+        for chunk in around.chunks.read_all()
+        if chunk.step is Step.SETTLED
+        and not (stopped and chunk.left)
+        and not (chunk.unread and (stopped or not chunk.files.keys() <= set(read)))
+    ]
     if not settled:
         return
     if not settings.keep_batch_files:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from math import inf
 
 #: Calls a second to the files and batches of one resource: with hundreds of batches, below what any service
 #: allows.
@@ -23,6 +24,7 @@ class Waits:
     for a list may lag. `file`: until a file is looked for again that the service does not find yet. `quota`
     and `longest_quota`: until a batch is made again that was refused for its tokens; the service frees tokens
     late. `turn`: between two looks at whether a chunk may be sent. No more than `calls_per_second` are sent.
+    `patience`: until a batch that has not ended is cancelled.
     """
 
     first_look: float = 2.0
@@ -35,6 +37,7 @@ class Waits:
     longest_quota: float = 600.0
     turn: float = 0.2
     calls_per_second: float = CALLS_PER_SECOND
+    patience: float = inf
 
     def next_look(self, seconds: float, age: float) -> float:
         """Return the wait after one of `seconds`, for a batch of this age."""

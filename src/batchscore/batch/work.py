@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +55,8 @@ class Desk:
     """What all chunks of a run share.
 
     `proven`: the service has answered such a request. `sleep` raises `Left` if the run stops. With `no_wait`,
-    nothing is waited for. A batch that has not ended after `patience` seconds is cancelled. `unsettled` are
-    the keys of chunks whose turn has come and whose rows are not settled.
+    nothing is waited for. `unsettled` are the keys of chunks whose turn has come and whose rows are not
+    settled.
     """
 
     plane: ControlPlane
@@ -73,7 +72,6 @@ class Desk:
     now: Callable[[], float]
     notice: Callable[[str], None]
     waits: Waits
-    patience: float = inf
     no_wait: bool = False
     unsettled: set[str] = field(default_factory=set)
 
@@ -296,7 +294,7 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
     desk.budget.add(work.chunk.key, work.chunk.tokens)
     seconds, waited, cancelled = desk.waits.first_look, desk.waits.first_look, False
     # By our own clock: services round their times.
-    last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.patience
+    last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.waits.patience
     while True:
         try:
             batch = await desk.looks.look(work.chunk.batch, work.chunk.created_at, waited)

@@ -54,7 +54,9 @@ class Chunk:
     its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
     has a line that belongs to no row. `files` counts the rows of each input file. `ambiguous`: a creation had
     no usable reply. `refused` are batches that failed for want of quota. `simulated`: the
-    simulator has it, which ends with its run. `left` counts the rows of a settled chunk that are sent again.
+    simulator has it, which ends with its run. `left` counts the rows of a settled chunk that are sent again,
+    `unread` those not read when it was settled, whose results may be fetched later. `settling`: some
+    of its rows may have records.
     """
 
     key: str
@@ -81,6 +83,8 @@ class Chunk:
     output_file: str = ""
     error_file: str = ""
     left: int = 0
+    unread: int = 0
+    settling: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -282,8 +282,9 @@ class Run:
                 announce_expected(settings, self.survey, listen),
             ):
                 files = await job.run()
+                names = {each.file.name for each in self.survey.ready}
                 if not stop.failed:  # then what is in journals is published
-                    await batches.remove_published(self.hear, stopped=stop.requested)
+                    await batches.remove_published(self.hear, names, stopped=stop.requested or source.limited)
         answered = (ledger.simulated, *(each.simulated for each in ledger.manifests.values()))
         simulated = settings.simulate or any(answered)
         end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids, simulated)

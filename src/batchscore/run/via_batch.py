@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -74,10 +74,12 @@ class ViaBatch:
         """Return what opens the engine of this run; `live` opens that of live requests."""
         return partial(self.open_engine, live=live) if self.settings.via == "batch" else live
 
-    async def remove_published(self, listen: Listen, *, stopped: bool) -> None:
+    async def remove_published(self, listen: Listen, read: Collection[str], *, stopped: bool) -> None:
         """Remove what the service holds of batches whose rows are published; see `open.remove_published`."""
         if self.settings.via != "batch":
             return
         from batchscore.batch.open import remove_published  # noqa: PLC0415
 
-        await remove_published(cut(BatchSettings, self.settings), self.around, listen, stopped=stopped)
+        await remove_published(
+            cut(BatchSettings, self.settings), self.around, listen, read=read, stopped=stopped
+        )
