@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Protocol
 
 from batchscore.engine import end_task
@@ -76,6 +76,8 @@ class Job:
     listen: Listen
     stop: Stop
     drain_seconds: float
+    #: Whether the engine has work of its own, beside the prompts: batches that earlier runs have sent.
+    opens_without_prompts: bool = False
     finished: list[FileFinished] = field(default_factory=list)
     unwritten: list[Part] = field(default_factory=list)
     writer: asyncio.Task[None] | None = None
@@ -102,11 +104,11 @@ class Job:
         try:
             await self.source.digest_complete_files()
             # A finished output needs no engine, whose imports and connections are a third of a short run.
-            first = next(prompts, None)
-            if first is None:
+            first = list(islice(prompts, 1))
+            if not first and not self.opens_without_prompts:
                 return
             engine = self.open_engine(
-                chain([first], prompts),
+                chain(first, prompts),
                 listen=self.charge_and_listen,
                 stop=self.stop.event,
                 dimensions=self.ledger.dimensions,

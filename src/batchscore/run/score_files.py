@@ -275,7 +275,9 @@ class Run:
         source = PromptSource(self.survey, ledger, listen, settings.retry_errors, settings.limit)
         batches = ViaBatch(settings, self.endpoints[0], self.environ, self.layout, waits)
         opens = batches.opener(self.open_engine)
-        job = Job(TASKS[settings.task], source, ledger, opens, listen, stop, conditions.drain_seconds)
+        job = Job(
+            TASKS[settings.task], source, ledger, opens, listen, stop, conditions.drain_seconds, batches.used
+        )
         with stop_on_signals(stop, self.hear):
             async with (
                 conditions.watch_deadline(self.hear),

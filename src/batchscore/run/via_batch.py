@@ -56,6 +56,11 @@ class ViaBatch:
     waits: Waits
 
     @property
+    def used(self) -> bool:
+        """Whether the rows go in batches."""
+        return self.settings.via == "batch"
+
+    @property
     def around(self) -> Surroundings:
         """What the batches work with."""
         from batchscore.batch.open import Surroundings  # noqa: PLC0415
@@ -72,11 +77,11 @@ class ViaBatch:
 
     def opener(self, live: OpenEngine) -> OpenEngine:
         """Return what opens the engine of this run; `live` opens that of live requests."""
-        return partial(self.open_engine, live=live) if self.settings.via == "batch" else live
+        return partial(self.open_engine, live=live) if self.used else live
 
     async def remove_published(self, listen: Listen, read: Collection[str], *, stopped: bool) -> None:
         """Remove what the service holds of batches whose rows are published; see `open.remove_published`."""
-        if self.settings.via != "batch":
+        if not self.used:
             return
         from batchscore.batch.open import remove_published  # noqa: PLC0415
 
