@@ -154,6 +154,8 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "this_run.retried": "Of these, requests that failed, by cause.",
             "this_run.prompt_tokens": "Billed prompt tokens.",
             "this_run.completion_tokens": "Billed answer tokens.",
+            "this_run.full_price_prompt_tokens": "Of these, tokens that `--finish-live` has sent.",
+            "this_run.full_price_completion_tokens": "Of these, tokens that answered it.",
             "this_run.tokens_billed": "Billed prompt and answer tokens.",
             "this_run.tokens_kept": "Of these, tokens whose answers are in records.",
             "files[].file": "The path of an input file, as in records.",

@@ -31,7 +31,7 @@ import hypothesis_profiles  # noqa: F401 - selects the number of examples before
 import prefork
 from batchscore.endpoint.token_cache import forget_tokens
 from batchscore.simulator import Running, start
-from simulated import Deployment
+from simulated import Deployment, Project
 
 #: More fixtures, which only some tests need.
 pytest_plugins = ["buckets", "cloud"]
@@ -196,6 +196,16 @@ def deployment(simulator: Running, request: pytest.FixtureRequest) -> Deployment
     digest = hashlib.blake2b(request.node.nodeid.encode(), digest_size=4).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:48].strip("-")
     return Deployment(simulator.endpoint, f"{readable}-{digest}")
+
+
+@pytest.fixture
+def project(simulator: Running, request: pytest.FixtureRequest) -> Iterator[Project]:
+    """One project of files and batches per test; its batches end by the first poll."""
+    digest = hashlib.blake2b(request.node.nodeid.encode(), digest_size=4).hexdigest()
+    project = Project(simulator.endpoint, simulator.key, digest)
+    project.end_at_once()
+    yield project
+    project.reset()
 
 
 @dataclass

@@ -209,6 +209,7 @@ class Attempt:
 
     `status` is `None` if no response came. `cause` is the code of the failure, `""` for success. Token counts
     are the service's, 0 if it reported none. `deployment` is the name of the deployment that was called.
+    `full_price`: a run through batches has sent it live.
     """
 
     rows: int
@@ -219,6 +220,7 @@ class Attempt:
     completion_tokens: int = 0
     prompts: Sequence[Prompt] = ()
     deployment: str = ""
+    full_price: bool = False
 
 
 @dataclass(slots=True)
@@ -286,17 +288,39 @@ class DeploymentState:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchesState:
+    """The state of a run's batches at one moment.
+
+    `phase` is `planning` (rows are read), `uploading`, `waiting` (for the service) or `collecting` (results
+    are read). `unsent`, `running` and `ended` count batches. `rows` are those of running ones; of these, the
+    service says that `rows_done` are done. `latest_end` is when the last one ends at the latest, in seconds
+    since 1970; `None` if the service does not say.
+    """
+
+    phase: str
+    unsent: int
+    running: int
+    ended: int
+    rows: int
+    rows_done: int
+    oldest_seconds: float
+    latest_end: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """Event, once a second while requests are sent: the state of the deployments.
 
     `unwritten` counts the parts that wait to be written; while there are any, no new requests may be sent.
     `oldest_seconds` is the age of the oldest request in flight. `stopping`: no new requests are sent.
+    `batches` are those of the Batch API, `None` while requests are sent live.
     """
 
     deployments: tuple[DeploymentState, ...]
     unwritten: int = 0
     oldest_seconds: float = 0.0
     stopping: bool = False
+    batches: BatchesState | None = None
 
 
 @dataclass(frozen=True, slots=True)

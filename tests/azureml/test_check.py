@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,14 +15,17 @@ import pytest
 from click.testing import CliRunner
 
 from azureml_tree import copy_of_the_tree
+from batch_runs import records, write_rows
 from batchscore.azureml.check.check_files import check_files, own_findings
 from batchscore.azureml.check.document import KINDS, Document, Finding, read_document
 from batchscore.azureml.check.script import script_problem
 from batchscore.azureml.check.sdk import LOADERS
 from batchscore.cli.main import cli
 from batchscore.errors import InputError
+from batchscore.simulator import Running
 from batchscore.task import TASKS
 from conftest import Cli
+from simulated import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +65,36 @@ def test_our_own_files_are_right() -> None:
     assert {"deployment-chat.yml", "endpoint.yml", "pipeline.yml", "schedule.yml"} <= {
         file.name for file in files
     }
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_command_of_the_batch_api_pipeline_submits_and_collects(
+    simulator: Running, project: Project, tmp_path: Path
+) -> None:
+    step = read_document(ROOT / "deployment" / "batch-api.yml").values["jobs.submit_and_collect"]  # type: ignore[union-attr]
+    Path("data").mkdir()
+    write_rows(30, path="data/in.csv")
+    places = {"inputs.data": "data", "outputs.score": "out"}
+    command = re.sub(r"\$\{\{(.+?)\}\}", lambda found: places[found[1]], step["command"])
+    changed = {"BATCHSCORE_AUTH": "key", "OPENAI_API_KEY": project.key, "BATCHSCORE_DEPLOYMENT": "my-batch"}
+    changed |= {"AZURE_OPENAI_ENDPOINT": "", "OPENAI_BASE_URL": f"{simulator.endpoint}/openai/v1"}
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    environ = os.environ | step["environment_variables"] | changed
+    environ["PATH"] = f"{python.parent}:{environ['PATH']}"
+    project.set_rules(in_progress=None)
+    for _ in range(2):
+        subprocess.run(["sh", "-c", command], env=environ, check=True, timeout=60, capture_output=True)
+        assert not records()
+    project.set_rules(in_progress=0)
+    for _ in range(2):
+        subprocess.run(["sh", "-c", command], env=environ, check=True, timeout=60, capture_output=True)
+    assert sorted(records()) == list(range(30))
+    wrong = command.replace("data", "none")
+    assert subprocess.run(["sh", "-c", wrong], env=environ, check=False, timeout=60).returncode == 1
 
 
 def test_our_own_scoring_script_has_what_the_host_calls() -> None:
@@ -242,6 +276,12 @@ OURS = [
         "https://my-res",
         "my-res",
         r"chat.yml:\d+: .*end at once: AZURE_OPENAI_ENDPOINT has no scheme",
+    ),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        "BATCHSCORE_VIA: batch",
+        r"chat.yml:\d+: .*end at once: BATCHSCORE_VIA batch is not for mini-batches.*batch-api.yml",
     ),
     (DEPLOYMENT, "https://my.*", "", r"chat.yml:\d+: AZURE_OPENAI_ENDPOINT has no value"),
     (DEPLOYMENT, "https://my.*", "https://west.api.cognitive.microsoft.com", r"chat.yml:\d+: .* of a region"),
@@ -521,7 +561,7 @@ def test_nothing_to_check_is_an_error(tmp_path: Path) -> None:
 def test_the_command_says_it_and_ends_with_its_code(batchscore: Cli, tree: Path) -> None:
     # In this process, which has loaded the SDK: that takes seconds.
     right = CliRunner().invoke(cli, ["check", str(tree / "deployment")])
-    assert (right.exit_code, right.output) == (0, "No errors in 8 files.\n")
+    assert (right.exit_code, right.output) == (0, "No errors in 10 files.\n")
     path = tree / "deployment" / "endpoint.yml"
     path.write_text(path.read_text().replace("aad_token", "key"))
     wrong = batchscore("check", path, "--json")

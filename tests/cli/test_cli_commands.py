@@ -40,6 +40,7 @@ def test_help_is_as_reviewed(batchscore: Cli, golden: Callable[[str, str], None]
         (["simulate", "-h"], wide),
         (["merge", "--help"], wide),
         (["plan", "--help"], wide),
+        (["batches", "--help"], wide),
         (["verify", "--help"], wide),
         (["report", "--help"], wide),
         (["evaluate", "--help"], wide),

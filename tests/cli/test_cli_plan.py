@@ -159,3 +159,24 @@ def test_a_run_reports_its_expected_size(files: Files, deployment: Deployment, s
         (expected,) = [event for event in heard if isinstance(event, Expected)]
         assert (expected.rows, expected.requests, expected.exact) == (50, 5, True)
         assert 90 <= expected.prompt_tokens <= 200
+
+
+def test_a_plan_shows_the_batches_and_their_price(command_line: Cli, files: Files) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    flags = ("plan", "a.csv", "--task", "chat", "-m", "any", "--column", "text", "--max-tokens", "10")
+    flags += ("--price-in", "1000", "--price-out", "1000")
+    live = command_line(*flags, "--json").report
+    plan = command_line(*flags, "--via", "batch", "--json").report
+    assert (live["batches"], plan["batches"], plan["batch_price_factor"]) == (None, 2, 0.5)
+    assert plan["cost"] == pytest.approx(live["cost"] / 2)
+    limited = ("--via", "batch", "--batch-tokens", "400", "--no-canary")
+    assert command_line(*flags, *limited, "--json").report["batches"] > 2
+    said = " ".join(command_line(*flags, *limited).stdout.split())
+    assert "up to 400 prompt tokens at once" in said
+    assert "within 24 hours of each batch" in said
+    assert "times 0.5 in batches" in said
+    assert "common limits" not in said
+    vectors = ("plan", "a.csv", "--task", "embeddings", "-m", "any", "--column", "text", "--via", "batch")
+    said = " ".join(command_line(*vectors).stdout.split())
+    assert "requests 60 batches about 2, the first one small" in said
+    assert "(Azure OpenAI takes no embeddings in batches)" in said

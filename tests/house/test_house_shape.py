@@ -20,6 +20,8 @@ MORE_PARAMETERS = {
 MOST_FIELDS = 15
 WIDER = {
     "Settings": "every setting is a field; stages get slices of it",
+    "Chunk": "it is the record of one batch, of which each step adds to what is known",
+    "Desk": "it holds what all chunks of a run share: the service, budgets, clock and waits",
     "Engine": "half of its fields are the state of the running engine, which no one sets",
     "FileFigures": "each field is one count of what was read",
     "Deployment": "it joins quota, health, concurrency and the queue of workers",
@@ -46,7 +48,14 @@ PLURALS = {
 ARGUMENTS = {"requirement", "config"}
 
 #: What words flags: the command line, the simulator's own, help, advice with commands, recorded commands.
-OF_THE_COMMAND_LINE = ("cli/", "simulator/", "settings/fields.py", "settings/secrets.py", "report/advice.py")
+OF_THE_COMMAND_LINE = (
+    "cli/",
+    "simulator/",
+    "settings/fields.py",
+    "settings/service_fields.py",
+    "settings/secrets.py",
+    "report/advice.py",
+)
 
 
 def test_functions_take_few_parameters() -> None:

@@ -420,6 +420,13 @@ def test_variables_of_other_runs_do_not_matter(
     assert list(loaded("m").predict(pd.DataFrame({"text": ["one"]}))["error"]) == [""]
 
 
+def test_the_batch_api_is_refused_for_frames(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHSCORE_VIA", "batch")
+    save_model("m", task="embeddings", model=deployment.name)
+    with pytest.raises(UsageError, match="via batch is for files"):
+        loaded("m").predict(pd.DataFrame({"text": ["one"]}))
+
+
 def test_a_model_of_mlflow_can_be_saved_again(deployment: Deployment) -> None:
     mlflow.openai.save_model(
         model=deployment.name,

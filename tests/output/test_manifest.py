@@ -7,6 +7,8 @@ from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchscore.errors import OutputError
 from batchscore.output.fingerprint import differences, shown_fingerprint
@@ -22,6 +24,7 @@ from batchscore.output.manifest import (
     write_manifest,
 )
 from batchscore.output.missing import RecordedFiles, error_of_missing
+from batchscore.output.row_digests import DigestsByRow
 from batchscore.output.run_records import RecordedFile
 
 NAME = "part-a-5e56e378-00000.jsonl"
@@ -200,3 +203,17 @@ def test_a_fingerprint_of_a_version_that_hid_fewer_parameters_is_the_same(tmp_pa
     search_now = search | {"connection_string": "***"}
     found = manifest_from_json(orjson.loads(manifest.to_json()))
     assert found.fingerprint == {"params": {"data_sources": [search_now], "seed": 7}}
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.binary(min_size=16, max_size=16)), max_size=40))
+def test_digests_by_row_are_those_of_a_dictionary(given_rows: list[tuple[int, bytes]]) -> None:
+    expected, found = {}, DigestsByRow()
+    for row, digest in given_rows:
+        if digest != bytes(16):
+            expected[1000 + row] = found[1000 + row] = digest
+    assert dict(found) == expected
+    assert (len(found), bool(found)) == (len(expected), bool(expected))
+    assert [found.get(row) for row in (0, 999, 1061)] == [None, None, None]
+    for row in list(expected)[:3]:
+        del found[row]
+        assert row not in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from batchscore.report.progress.line import eta_text, status_line, waiting_for
 from batchscore.report.progress.view import Totals, View
 from batchscore.report.tally import Tally
 from batchscore.report.words import percent_text, rough_duration_text, short_name
-from batchscore.rows import Attempt, DeploymentState, Heartbeat, RowsSettled
+from batchscore.rows import Attempt, BatchesState, DeploymentState, Heartbeat, RowsSettled
 
 EAST = DeploymentState("east", "up", 8, 3, 0, 600.0, 60_000.0, 0.0, for_quota=True)
 PAUSED = replace(EAST, deployment="west", in_flight=0, paused_seconds=12.0, for_quota=False)
@@ -135,6 +136,28 @@ def test_of_hundreds_of_deployments_the_unhealthy_ones_are_named() -> None:
     assert "and 294 more deployments: 294 up" in lines
     assert len(lines) == 15
     assert status_line(view_of(*many, *[DOWN] * 9)).count("north down") == 3
+
+
+def test_batches_have_phases_counts_and_an_age() -> None:
+    ends = datetime(2026, 12, 1, 14, 30).astimezone().timestamp()
+    batches = BatchesState("waiting", 3, 2, 4, 90_000, 1_200, 7200.0, ends)
+    view = view_of(EAST, pulse=Heartbeat((EAST,), batches=batches))
+    words = (
+        "waiting for batches · 3 to send · 2 running with 90,000 rows, 1,200 done · 4 ended"
+        " · the oldest for 2 h · the last ends by Tue 14:30"
+    )
+    assert words in status_line(view)
+    assert "requests" not in status_line(view)
+    assert "left" not in status_line(view), "nobody knows when batches end"
+    assert words in lines_of(view, 200)
+    assert "waiting for the service" in status_line(view, verbose=True)
+    first = view_of(
+        EAST, pulse=Heartbeat((EAST,), batches=BatchesState("planning", 1, 0, 0, 0, 0, 0.0, None))
+    )
+    assert "planning batches · 1 to send" in status_line(first)
+    assert "reading rows" in status_line(first, verbose=True)
+    stopping = view_of(EAST, pulse=Heartbeat((EAST,), stopping=True, batches=batches))
+    assert lines_of(stopping, 80, 1) == ["Stopping: batches that are submitted keep running"]
 
 
 def test_a_short_terminal_shows_the_most_important_lines() -> None:

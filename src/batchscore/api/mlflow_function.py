@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from batchscore.api.score_rows import FOR_ROWS, Scored, results_of, with_text_column
+from batchscore.api.score_rows import FOR_ROWS, Scored, refuse_batches, results_of, with_text_column
 from batchscore.errors import ErrorCode, RowFailed, UsageError
 from batchscore.mlflow_model.folder import ANSWERS, check_answers
 from batchscore.mlflow_model.read import SavedModel, own_settings, parameters, read_saved
@@ -92,6 +92,7 @@ class ScoringModel:
             {**self.given, **parameters(params, TASKS[self.saved.task]), "output": "unused"},
             environ=without_settings(os.environ, NOT_FOR_FRAMES),
         )
+        refuse_batches(given)
         stored = settings_below(self.saved, given, os.environ)
         chosen = stored | {name: value for name, value in given.items() if name != "param"}
         return Settings(**chosen | {"schema": schema_document(chosen.get("schema"))})

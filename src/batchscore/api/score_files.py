@@ -101,7 +101,7 @@ def score_files(
         seconds=result.seconds,
         prompt_tokens=now.prompt_tokens,
         completion_tokens=now.completion_tokens,
-        cost=resolved.settings.cost(now.prompt_tokens, now.completion_tokens),
+        cost=resolved.settings.cost(now.prompt_tokens, now.completion_tokens, now.full_price),
         unreadable={file.file: name_settings(file.problem) for file in end.unreadable},
         output=resolved.settings.output,
         record=str(result.record),

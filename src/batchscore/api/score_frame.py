@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.api.column_types import Cells, pandas_type, typed
 from batchscore.api.progress_text import shown
-from batchscore.api.score_rows import FOR_ROWS, Scored, results_of, with_text_column
+from batchscore.api.score_rows import Scored, results_of, settings_of_rows, with_text_column
 from batchscore.errors import BatchscoreError, UsageError
-from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.output.answer_columns import STATUS, answer_columns, free_names
 from batchscore.rows import Table
 from batchscore.settings.arguments import RowSettings, show_settings
@@ -58,7 +57,7 @@ def score_frame(
     and the others with the error code `not_reached`. For work that must survive a crash, use `score_files`.
     """
     library_of(frame)
-    chosen = settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS)
+    chosen = settings_of_rows({**settings, "task": task, "model": model})
     table = table_of(frame)
     results: list[Scored | None] = [None] * length_of(frame)
     if results:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.endpoint.target import endpoints_of, start_simulator
 from batchscore.engine.open import open_engine
-from batchscore.errors import UsageError
+from batchscore.errors import UsageError, setting_name
 from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.cells import is_blank
 from batchscore.prompts.image_header import MOST_IMAGE_BYTES
@@ -79,7 +79,7 @@ async def stream_rows(
     Closing the generator ends the work; requests that were already sent are billed. If you leave an
     `async for` early, call `aclose()` (`contextlib.aclosing`), since Python closes it only some time later.
     """
-    chosen = settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS)
+    chosen = settings_of_rows({**settings, "task": task, "model": model})
     async with aclosing(lists_of_results(rows, chosen)) as lists:
         async for results in lists:
             for result in results:
@@ -99,7 +99,26 @@ def score_rows(
     The work happens in a thread with its own event loop, so it does not matter if a loop is already running,
     as in a notebook. `rows` is iterated in that thread.
     """
-    return results_of(rows, settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS))
+    return results_of(rows, settings_of_rows({**settings, "task": task, "model": model}))
+
+
+def settings_of_rows(given: Mapping[str, Any]) -> Settings:
+    """Return checked settings for rows in memory; raises `UsageError`."""
+    refuse_batches(given)
+    chosen = settings_without_output(given, FOR_ROWS)
+    refuse_batches({"via": chosen.via})
+    return chosen
+
+
+def refuse_batches(given: Mapping[str, Any]) -> None:
+    """Raise `UsageError` if rows in memory should go through the Batch API, also if a variable says so."""
+    variable = os.environ.get("BATCHSCORE_VIA", "").strip()
+    if "batch" in {given.get("via"), variable}:
+        raise UsageError(
+            f"{setting_name('via')} batch is for files, not for rows in memory: batches take up to a day, "
+            "and only an output on disk holds what is known of them. Write the rows to a file and call "
+            "score_files, or leave it out to score them live, at the full price."
+        )
 
 
 def results_of(

@@ -22,7 +22,14 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, UsageError, name_settings
+from batchscore.errors import (
+    BatchscoreError,
+    SettingsError,
+    UnreadableFile,
+    UsageError,
+    name_settings,
+    setting_name,
+)
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.settings.config_file import config_file
 from batchscore.settings.deadline import parse_deadline
@@ -118,7 +125,18 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> ResolvedSettings:
     if unset("DEADLINE") and "deadline" not in file.settings and host.timeout_seconds is not None:
         flags["deadline"] = call_deadline(host.timeout_seconds)
     with errors_name_variables(environ):
+        refuse_batches(environ, file.settings)
         return resolve_settings(flags, environ=environ, config=file)
+
+
+def refuse_batches(environ: Mapping[str, str], in_file: Mapping[str, Any]) -> None:
+    """Raise `UsageError` if the rows of mini-batches should go through the Batch API."""
+    if (environ.get("BATCHSCORE_VIA", "").strip() or in_file.get("via")) == "batch":
+        raise UsageError(
+            f"{setting_name('via')} batch is not for mini-batches: a node would wait for hours, and each "
+            "file would be a batch of its own. Start deployment/batch-api.yml on a schedule instead "
+            "(docs/how-to/azure-ml.md), or leave it out to score live."
+        )
 
 
 def column_of_samples(environ: Mapping[str, str]) -> str | None:

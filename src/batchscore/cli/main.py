@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 import orjson
 
+from batchscore.cli.batches import batches
 from batchscore.cli.check import check
 from batchscore.cli.evaluate import evaluate
 from batchscore.cli.model import model
@@ -45,7 +46,7 @@ def cli() -> None:
     """Score every row of a folder of files with a model for embeddings or text."""
 
 
-for command in (score, plan, merge, verify, report, evaluate, check, model, simulate):
+for command in (score, plan, batches, merge, verify, report, evaluate, check, model, simulate):
     cli.add_command(command)
 
 

@@ -92,7 +92,7 @@ def bar(view: View, width: int) -> Text:
 def speeds(view: View) -> list[Line]:
     """Return a line for tokens and one for requests per minute, in columns."""
     now = view.per_minute
-    if now is None:
+    if now is None or view.batches is not None:
         return []
     rows = (("tokens/min", now.tokens, view.tpm, 7), ("requests/min", now.requests, view.rpm, 4))
     amounts = max(len(rate_text(amount)) for _, amount, _, _ in rows)
@@ -131,6 +131,8 @@ def deployments(view: View, width: int, height: int) -> list[Text]:
 
 def stopping(view: View) -> str:
     """Return what a run that is stopping is still waiting for."""
+    if view.batches is not None and view.batches.running:
+        return "Stopping: batches that are submitted keep running"
     if not view.in_flight or view.pulse is None:
         return "Stopping: saving completed rows"
     oldest = duration_text(view.pulse.oldest_seconds)

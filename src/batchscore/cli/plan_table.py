@@ -15,6 +15,7 @@ from rich.text import Text
 
 from batchscore.cli.say import limited_lists
 from batchscore.errors import count_text, duration_text, name_settings, setting_name
+from batchscore.plan.batches import ON_AZURE, tokens_at_once
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
 from batchscore.report.words import money_text, short_name, size_text
@@ -66,7 +67,7 @@ def show(plan: Plan, console: Console) -> None:
     for name, value in facts_of(plan):
         facts.add_row(Text(name, style="bold"), Text(name_settings(value, as_flag)))
     console.print(facts)
-    if not plan.given and plan.totals.all_requests:
+    if not plan.given and plan.totals.all_requests and plan.batches is None:
         console.print(Text("\nDuration at common limits (neither --tpm nor --rpm is set)\n"))
         console.print(paces_table(plan))
         console.print()
@@ -98,8 +99,11 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "answer tokens", answer_tokens_text(plan)
     if plan.survey.answers is not None:
         yield "answer schema", plan.survey.answers.summary
-    yield "requests", f"{found.all_requests:,}"
-    if plan.given and found.all_requests:
+    yield "requests", f"{plan.requests:,}"
+    if plan.batches is not None:
+        yield "batches", batches_text(plan)
+        yield "duration", "within 24 hours of each batch; Azure OpenAI may take longer"
+    elif plan.given and found.all_requests:
         ((limits, pace),) = plan.paces
         pairs = ((limits.tpm, "tokens/min"), (limits.rpm, "requests/min"))
         known = " and ".join([f"{limit:,.10g} {what}" for limit, what in pairs if limit is not None])
@@ -111,12 +115,22 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.cost is not None:
         most = "" if vectors else "at most " if settings.answer_tokens is not None else "with that estimate "
         prices = f"input {settings.price_in:g}" + ("" if vectors else f", output {settings.price_out:g}")
-        yield "estimated cost", f"{most}{money_text(plan.cost)} ({prices} per 1M tokens)"
+        factor = f", times {settings.batch_price_factor:g} in batches" if plan.batches is not None else ""
+        yield "estimated cost", f"{most}{money_text(plan.cost)} ({prices} per 1M tokens{factor})"
     elif settings.prices is not None:
         yield "estimated cost", f"unknown: the prices have no table for {settings.model}"
     elif settings.price_in is not None or settings.price_out is not None:
         missing = "price_in" if settings.price_in is None else "price_out"
         yield "estimated cost", f"unknown without {setting_name(missing)}"
+
+
+def batches_text(plan: Plan) -> str:
+    """Return how many batches the rows fill, and how many tokens these have at once."""
+    first = ", the first one small" if (plan.batches or 0) > 1 and not plan.settings.no_canary else ""
+    tokens = tokens_at_once(plan.settings, plan.totals)
+    text = f"about {plan.batches:,}{first}; up to {tokens:,} prompt tokens at once"
+    task = plan.settings.task
+    return text if task in ON_AZURE else f"{text}\n(Azure OpenAI takes no {task} in batches)"
 
 
 def enumeration(words: Sequence[str]) -> str:
@@ -249,7 +263,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "answer_tokens": plan.answer_tokens,
         "answer_tokens_bounded": settings.answer_tokens is not None,
         "answer_schema": answers and {"sent": answers.forms[0], "not_strict": answers.violations},
-        "requests": found.all_requests,
+        "requests": plan.requests,
         "limits_given": plan.given,
         "times": [
             {"tpm": limits.tpm, "rpm": limits.rpm, "seconds": round(pace.minutes * 60, 3)}
@@ -261,6 +275,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "price_in": settings.price_in,
         "price_out": settings.price_out,
         "cost": plan.cost,
+        "batches": plan.batches,
+        "batch_price_factor": None if plan.batches is None else settings.batch_price_factor,
         "sampled": found.sampled,
         "limited": found.limited,
         "discarded": plan.scored.discarded,

@@ -54,7 +54,7 @@ class Progress:
         in_place: bool = True,
         verbose: bool = False,
         answer_tokens: float | None = 0.0,
-        cost: Callable[[int, int], float | None] = lambda _prompt, _completion: None,
+        cost: Callable[[int, int, tuple[float, float]], float | None] = lambda *_: None,
     ) -> None:
         self.stream = sys.stderr if stream is None else stream
         self.verbose = verbose

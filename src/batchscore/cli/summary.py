@@ -141,7 +141,7 @@ def requests_and_cost(run: RunResult) -> list[str]:
     if now.completion_tokens:
         tokens += f": {now.prompt_tokens:,} in prompts, {now.completion_tokens:,} in answers"
     lines.append(f"  used:   {tokens}")
-    cost = run.settings.cost(now.prompt_tokens, now.completion_tokens)
+    cost = run.settings.cost(now.prompt_tokens, now.completion_tokens, now.full_price)
     if cost is not None:
         lines.append(f"  cost:   {money_text(cost)} at the given prices")
     return lines
@@ -239,7 +239,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "finish_reasons": dict(now.finish_reasons),
         "retried": dict(now.retried),
         **{name: getattr(now, name) for name in COUNTS},
-        "cost": run.settings.cost(now.prompt_tokens, now.completion_tokens),
+        "cost": run.settings.cost(now.prompt_tokens, now.completion_tokens, now.full_price),
         **{name: getattr(end, name) for name in ("repeated_ids", "limited", "interrupted")},
         "seconds": round(run.seconds, 3),
         "output": str(run.output.named),

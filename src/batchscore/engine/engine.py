@@ -23,7 +23,7 @@ from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.replies import ReplyScores
 from batchscore.request.attempt import Request
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Action, Outcome
+from batchscore.request.outcome import Action, Outcome, over_quota
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry import AttemptLoop
 from batchscore.request.retry_budget import RetryBudget
@@ -40,8 +40,7 @@ class Engine:
     `forms` holds each deployment's JSON around the prompts. `answer_tokens` is the maximum per answer, `None`
     without a limit; `fixed_bytes` is what a schema adds to each request. Setting `stop` ends the engine
     early: no more prompts are taken, requests in flight have `drain_seconds` to finish, and rows that were
-    not answered are not settled. The fields from `results` on are the state of the running engine, which no
-    one sets.
+    not answered are not settled. The fields from `results` on are the state of the running engine.
     """
 
     packer: Packer
@@ -80,6 +79,11 @@ class Engine:
     def over(self) -> bool:
         """Whether no more prompts may be taken from the stream."""
         return self.ended or self.stop.is_set()
+
+    def keep_each_row(self, drain_seconds: float, note_service: Callable[[bool], None]) -> None:
+        """Give each result at once: a killed process loses what is in no journal yet."""
+        self.drain_seconds, self.attempt_loop.requester.note_service = drain_seconds, note_service
+        self.results.most = 1
 
     async def settled(self) -> AsyncGenerator[list[Settled], None]:
         """Give lists of settled rows in the order in which they settle, each row once.
@@ -277,11 +281,7 @@ class Engine:
             if shorter is None:
                 break
             prompt = shorter
-        needs = f"about {request.tokens:,.0f} tokens"
-        if request.extra_tokens:
-            needs += f", {request.extra_tokens:,.0f} of them for the answer"
-        message = f"The row needs {needs}, and the quota is {most:,.0f} tokens a minute."
-        self.give([prompt], [RowError(ErrorCode.OVER_QUOTA, message, None, 0)])
+        self.give([prompt], [over_quota(request.tokens, request.extra_tokens, most)])
         return None
 
     async def settle(

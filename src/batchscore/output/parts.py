@@ -21,6 +21,7 @@ from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
 from batchscore.output.records.jsonl import json_bytes
+from batchscore.output.row_digests import DigestsByRow
 from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
 #: The approximate memory of a result besides its value.
@@ -44,8 +45,8 @@ class Part:
     read: int = 0
     fully_read: bool = False
     settled: dict[int, Settled] = field(default_factory=dict)
-    prompt_digests: dict[int, bytes] = field(default_factory=dict)
-    kept_digests: dict[int, bytes] = field(default_factory=dict)
+    prompt_digests: DigestsByRow = field(default_factory=DigestsByRow)
+    kept_digests: DigestsByRow = field(default_factory=DigestsByRow)
     digest: Any = field(default_factory=xxhash.xxh3_128)
     held_bytes: int = 0
     in_journal: bool = True

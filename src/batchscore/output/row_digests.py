@@ -11,7 +11,7 @@ its digest: another file, such as an older one, would give rows the answers of o
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
@@ -33,6 +33,59 @@ CHECKSUM = struct.Struct("<Q")
 
 #: The digest of a row that another worker has read; no prompt has it.
 UNKNOWN = bytes(16)
+
+
+class DigestsByRow(MutableMapping[int, bytes]):
+    """Digests of rows that are next to each other, 16 bytes each: a dictionary takes 120 bytes a row.
+
+    A run through batches has read all rows before the first one is settled. `UNKNOWN` is no digest.
+    """
+
+    __slots__ = ("data", "first")
+
+    def __init__(self) -> None:
+        """Begin without rows."""
+        self.first, self.data = 0, bytearray()
+
+    def __setitem__(self, row: int, digest: bytes) -> None:
+        """Set the digest of a row; O(1) in the order of rows."""
+        at = (row - self.first) * 16
+        if at == len(self.data) and at:
+            self.data += digest
+        elif not self.data:
+            self.first, self.data = row, bytearray(digest)
+        elif at < 0:
+            self.first, self.data = row, bytearray(digest).ljust(-at, b"\0") + self.data
+        else:
+            self.data += bytes(max(0, at - len(self.data)))
+            self.data[at : at + 16] = digest
+
+    def __getitem__(self, row: int) -> bytes:
+        """Return the digest of a row; raises `KeyError`."""
+        at = (row - self.first) * 16
+        digest = bytes(self.data[at : at + 16]) if at >= 0 else b""
+        if not digest or digest == UNKNOWN:
+            raise KeyError(row)
+        return digest
+
+    def __delitem__(self, row: int) -> None:
+        """Forget a row; raises `KeyError`."""
+        self[row]
+        self[row] = UNKNOWN
+
+    def __iter__(self) -> Iterator[int]:
+        """Give the rows, in order."""
+        rows = range(self.first, self.first + len(self.data) // 16)
+        return (row for row in rows if self.data[(at := (row - self.first) * 16) : at + 16] != UNKNOWN)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        """Whether there may be rows."""
+        return bool(self.data)
+
 
 #: Digests of n rows, `(n, 2)` of 64 bits each.
 Halves: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"

@@ -131,7 +131,8 @@ class SharedLedger(Ledger):
             present = self.on_disk(part.file)
             for manifest in (present, self.manifests[part.file]):
                 known = None if manifest is None else manifest.parts.get(part.number)
-                part.prompt_digests = self.prompt_digests_of(part.file, known) | part.prompt_digests
+                own = dict(part.prompt_digests)
+                part.prompt_digests.update(self.prompt_digests_of(part.file, known) | own)
         return self.encode_part(part)
 
     def prompt_digests_of(self, file: str, commit: Commit | None) -> dict[int, bytes]:

@@ -26,6 +26,7 @@ from batchscore.output.manifest import (
     read_manifest,
 )
 from batchscore.output.missing import NOT_READ, REPLACING, Incomplete, RecordedFiles, recorded_files
+from batchscore.output.submitted import open_chunks, submitted_text
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -72,8 +73,8 @@ class Verification:
 
     `unreadable` counts the files that must be fixed first, `unread` those with rows that were not read.
     `lost` rows had a record that is damaged; the rows of `unknown` files are not known, since their manifests
-    cannot be read. `repair` is the command for a repair. After it: the `removed` files, and the `unrepaired`
-    problems.
+    cannot be read. `submitted` rows are at a service's Batch API. `repair` is the command for a repair. After
+    it: the `removed` files, and the `unrepaired` problems.
     """
 
     output: str
@@ -86,6 +87,7 @@ class Verification:
     unread: int = 0
     lost: int = 0
     unknown: int = 0
+    submitted: int = 0
     repair: str = ""
     removed: list[str] = field(default_factory=list)
     unrepaired: list[OutputProblem] = field(default_factory=list)
@@ -160,6 +162,7 @@ class Verification:
             "task": self.task,
             **{name: self.total(name) for name in _TOTALS},
             "lost": self.lost,
+            "submitted": self.submitted,
             "repaired": self.repaired,
             "problems": [
                 asdict(problem) | {"what": name_settings(problem.what, word)} for problem in self.problems
@@ -252,9 +255,20 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     if file is not None and not incomplete and (gone or recorded.without_file):
         incomplete[str(file)] = Incomplete("not written from the parts yet")
     result.missing += [f"{file}: {incomplete[file]}" for file in sorted(incomplete)]
-    result.unreadable = sum(each.unreadable for each in incomplete.values())
-    result.unread = sum(each.unread and not each.unreadable for each in incomplete.values())
+    _add_submitted(layout, result)
+    result.unreadable, result.unread = (
+        sum(each.unreadable for each in incomplete.values()),
+        sum(each.unread and not each.unreadable for each in incomplete.values()),
+    )
     return result
+
+
+def _add_submitted(layout: Layout, result: Verification) -> None:
+    """Add the rows that are at a service's Batch API: they are neither done nor free."""
+    chunks = open_chunks(layout)
+    result.submitted = sum(chunk.rows for chunk in chunks)
+    if chunks:
+        result.missing.append(f"{submitted_text(chunks)} wait for results of the service's Batch API")
 
 
 def _find_unfinished(layout: Layout, recorded: RecordedFiles) -> Unfinished:

@@ -15,6 +15,7 @@ from functools import partial
 from batchscore.errors import ExitCode
 from batchscore.output.spec import output_of, part_format
 from batchscore.plan.already_scored import AlreadyScored, find_already_scored
+from batchscore.plan.batches import batches_of
 from batchscore.plan.estimates import (
     COMMON_LIMITS,
     TOKEN_BYTES,
@@ -44,8 +45,9 @@ class Plan:
     """What a run would do; figures that cannot be known are `None`.
 
     `answer_tokens` are those of all answers: the maximum if there is one, else a guess. `paces` holds
-    the duration at each of some rate limits; `given`: these limits are the settings' own. `cost` is in the
-    currency of the prices, `seconds` is what planning took.
+    the duration at each of some rate limits; `given`: these limits are the settings' own. `batches` are those
+    of the Batch API, `None` for live requests. `cost` is in the currency of the prices, `seconds` is what
+    planning took.
     """
 
     settings: Settings
@@ -59,7 +61,13 @@ class Plan:
     dimensions: int | None
     bytes: int | None
     cost: float | None
+    batches: int | None
     seconds: float
+
+    @property
+    def requests(self) -> int:
+        """The requests of live rows, or the lines of batches: each has one row."""
+        return self.totals.all_requests if self.batches is None else round(self.totals.prompts)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -119,6 +127,7 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
         dimensions=dimensions,
         bytes=None if written is None else round(written + answers * TOKEN_BYTES),
         cost=settings.cost(totals.tokens, answers),
+        batches=batches_of(settings, totals) if settings.via == "batch" else None,
         seconds=time.monotonic() - started,
     )
 

@@ -19,7 +19,8 @@ class Statistics:
 
     `ok` and `errors` are rows settled by this run, `known` rows settled by earlier runs. `requests` counts
     all attempts, `retried` the failed ones by cause. Tokens are those that the service reported;
-    `tokens_kept` are those of answers that were kept.
+    `tokens_kept` are those of answers that were kept, `full_price_…` those of requests that a run through
+    batches has sent live.
     """
 
     ok: int = 0
@@ -31,6 +32,8 @@ class Statistics:
     retried: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    full_price_prompt_tokens: int = 0
+    full_price_completion_tokens: int = 0
     tokens_kept: int = 0
     files_finished: int = 0
     slowest_seconds: float = 0.0
@@ -44,6 +47,11 @@ class Statistics:
     def empty(self) -> int:
         """Rows without text."""
         return self.errors[ErrorCode.EMPTY_INPUT.value]
+
+    @property
+    def full_price(self) -> tuple[int, int]:
+        """Tokens of prompts and answers at the full price, in a run through batches."""
+        return self.full_price_prompt_tokens, self.full_price_completion_tokens
 
     @property
     def rows(self) -> int:
@@ -63,6 +71,9 @@ class Tally(Statistics):
             self.requests += 1
             self.prompt_tokens += event.prompt_tokens
             self.completion_tokens += event.completion_tokens
+            if event.full_price:
+                self.full_price_prompt_tokens += event.prompt_tokens
+                self.full_price_completion_tokens += event.completion_tokens
             self.slowest_seconds = max(self.slowest_seconds, event.seconds)
             if event.cause:
                 self.retried[event.cause] += 1

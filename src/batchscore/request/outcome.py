@@ -325,6 +325,15 @@ def redirect_text(location: str) -> str:
     return f"to {found[1]}" if found else "on the same host" if location.startswith("/") else ""
 
 
+def over_quota(tokens: float, answer_tokens: float, most: float) -> RowError:
+    """Return the error of a row that needs more than a minute's quota, so that nothing is sent."""
+    needs = f"about {tokens:,.0f} tokens"
+    if answer_tokens:
+        needs += f", {answer_tokens:,.0f} of them for the answer"
+    message = f"The row needs {needs}, and the quota is {most:,.0f} tokens a minute."
+    return RowError(ErrorCode.OVER_QUOTA, message, None, 0)
+
+
 def failure_outcome(
     code: ErrorCode, detail: str = "", *, status: int | None = None, needs_action: bool = False
 ) -> Outcome:

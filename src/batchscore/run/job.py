@@ -8,18 +8,28 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
+from typing import Protocol
 
 from batchscore.engine import end_task
-from batchscore.engine.engine import Engine
 from batchscore.errors import OutputError, UnreadableFile
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import Part
-from batchscore.rows import Attempt, Event, FileFinished, Listen, RowError, RowsSettled, Score, Settled
+from batchscore.rows import (
+    Attempt,
+    Event,
+    FileFinished,
+    Heartbeat,
+    Listen,
+    RowError,
+    RowsSettled,
+    Score,
+    Settled,
+)
 from batchscore.run.prompt_source import PromptSource
 from batchscore.run.stop import Stop
 from batchscore.task import Task
@@ -34,6 +44,27 @@ MOST_UNWRITTEN = 1
 PULSE_SECONDS = 1.0
 
 
+class RunningEngine(Protocol):
+    """What answers the prompts of a run: live requests, or the service's Batch API.
+
+    It takes an iterator of prompts and of rows that need none. It gives each row once, and stops on the run's
+    stop event.
+    """
+
+    def keep_each_row(self, drain_seconds: float, note_service: Callable[[bool], None]) -> None:
+        """Serve a run that records each row, before the first one is taken.
+
+        `note_service` gets with the first answer, and with a change, whether the simulator answers. After a
+        stop, calls in flight have `drain_seconds`.
+        """
+
+    def settled(self) -> AsyncGenerator[list[Settled], None]:
+        """Give lists of settled rows. When the next list is taken, the last one is in the journal."""
+
+    def heartbeat(self, unwritten: int) -> Heartbeat:
+        """Return the state of the deployments."""
+
+
 @dataclass(slots=True)
 class Job:
     """One run's loop over its files."""
@@ -41,10 +72,12 @@ class Job:
     task: Task
     source: PromptSource
     ledger: Ledger
-    open_engine: Callable[..., AbstractAsyncContextManager[Engine]]
+    open_engine: Callable[..., AbstractAsyncContextManager[RunningEngine]]
     listen: Listen
     stop: Stop
     drain_seconds: float
+    #: Whether the engine has work of its own, beside the prompts: batches that earlier runs have sent.
+    opens_without_prompts: bool = False
     finished: list[FileFinished] = field(default_factory=list)
     unwritten: list[Part] = field(default_factory=list)
     writer: asyncio.Task[None] | None = None
@@ -71,21 +104,18 @@ class Job:
         try:
             await self.source.digest_complete_files()
             # A finished output needs no engine, whose imports and connections are a third of a short run.
-            first = next(prompts, None)
-            if first is None:
+            first = list(islice(prompts, 1))
+            if not first and not self.opens_without_prompts:
                 return
             engine = self.open_engine(
-                chain([first], prompts),
+                chain(first, prompts),
                 listen=self.charge_and_listen,
                 stop=self.stop.event,
                 dimensions=self.ledger.dimensions,
             )
             # Closed here, so that an output that fails ends the requests at once and not some time later.
             async with engine as running, aclosing(running.settled()) as settled:
-                running.drain_seconds = self.drain_seconds
-                running.attempt_loop.requester.note_service = self.ledger.note_service
-                # A killed process loses what is in no journal yet: at most what was in flight.
-                running.results.most = 1
+                running.keep_each_row(self.drain_seconds, self.ledger.note_service)
                 pulse = asyncio.create_task(self.pulse(running))
                 try:
                     async for rows in settled:
@@ -109,7 +139,7 @@ class Job:
             self.ledger.charge(event.prompts, tokens, kept=not event.cause)
         self.listen(event)
 
-    async def pulse(self, engine: Engine) -> None:
+    async def pulse(self, engine: RunningEngine) -> None:
         """Report the deployments' state regularly."""
         while True:
             self.listen(engine.heartbeat(len(self.unwritten)))

@@ -26,10 +26,11 @@ from batchscore.endpoint.target import Endpoint
 from batchscore.errors import ExitCode, OutputOverwritten, count_text, name_settings
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
-from batchscore.output.manifest import Commit
+from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.manifest_check import COSTS
 from batchscore.output.run_records import RecordedCounts, RecordedFile
 from batchscore.output.spec import Output, StandardOutput
+from batchscore.output.tables.sources import TableSource
 from batchscore.plan.survey import Survey
 from batchscore.read.input_file import is_standard_input
 from batchscore.report.page.make import count_errors
@@ -50,7 +51,7 @@ from batchscore.version import VERSION
 FILE_FIELDS = ("file", "state", "complete", "rows", "ok", "errors", "empty", *COSTS)
 RUN_FIELDS = (
     *("ok", "errors", "finish_reasons", "without_text", "requests", "retried"),
-    *("prompt_tokens", "completion_tokens"),
+    *("prompt_tokens", "completion_tokens", "full_price_prompt_tokens", "full_price_completion_tokens"),
 )
 
 #: Runs of this process so far; runs that begin within the same second must not share a name.
@@ -308,3 +309,14 @@ def versions() -> dict[str, str]:
         if package is not None:
             found[name] = package
     return found
+
+
+def table_sources(survey: Survey, manifests: Mapping[str, Manifest]) -> list[TableSource]:
+    """Return the inputs of a table with their results, in input order."""
+    return [
+        TableSource(ready.file, survey.options, manifests[ready.file.name])
+        for ready in survey.ready
+        if ready.file.name in manifests
+        # Of a file that was gone at the end of the run, no row can be read again.
+        and (manifests[ready.file.name].state != "unreadable" or manifests[ready.file.name].input)
+    ]

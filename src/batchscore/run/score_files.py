@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from batchscore.batch.waits import PATIENT, Waits
 from batchscore.endpoint.describe import destination_text
 from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
@@ -31,14 +32,14 @@ from batchscore.output.incremental.switch import name_after
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger, removed_parts
 from batchscore.output.locks.lock import Lock
-from batchscore.output.manifest import Manifest, visible_names
+from batchscore.output.manifest import visible_names
 from batchscore.output.merge import write_one_file
 from batchscore.output.missing import still_missing
 from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.run_records import RecordedFile
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
-from batchscore.output.tables.sources import TableSource
+from batchscore.output.submitted import refuse_submitted
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.plan.survey import Survey, check_output, survey
 from batchscore.report.page.make import write_report
@@ -69,11 +70,13 @@ from batchscore.run.record import (
     errors_by_code,
     files_at_start,
     run_name,
+    table_sources,
     without_removed,
     write_record,
     write_start,
 )
 from batchscore.run.stop import Stop, StopConditions, stop_conditions
+from batchscore.run.via_batch import ViaBatch, check_via, live_endpoints
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import (
     EndpointSettings,
@@ -142,20 +145,10 @@ def prepare(
     surveyed = survey(inputs, settings, output=output.named)
     check_output(settings, surveyed, output)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
+    check_via(settings, endpoints, environ)
     name = run_name(conditions.started, shared_output=settings.shared_output)
     call = RunCall(name, tuple(inputs), command)
     return Run(call, settings, environ, listen, output, surveyed, endpoints, conditions)
-
-
-def table_sources(survey: Survey, manifests: Mapping[str, Manifest]) -> list[TableSource]:
-    """Return the inputs of a table with their results, in input order."""
-    return [
-        TableSource(ready.file, survey.options, manifests[ready.file.name])
-        for ready in survey.ready
-        if ready.file.name in manifests
-        # Of a file that was gone at the end of the run, no row can be read again.
-        and (manifests[ready.file.name].state != "unreadable" or manifests[ready.file.name].input)
-    ]
 
 
 @dataclass(slots=True)
@@ -178,13 +171,14 @@ class Run:
     changes: Changes | None = None
     file_written: bool = False
 
-    def score(self, lock: Lock) -> None:
-        """Score the files into the locked output."""
+    def score(self, lock: Lock, waits: Waits = PATIENT) -> None:
+        """Score the files into the locked output; `waits` are those of batches."""
         settings, survey = self.settings, self.survey
         for_output = cut(OutputSettings, settings)
         fingerprint = fingerprint_of(cut(RecordSettings, settings), self.output)
         spec = output_spec(for_output, self.output, fingerprint, survey.schema, survey.places)
         self.layout = spec.layout
+        refuse_submitted(self.layout, overwrite=settings.overwrite, by_batch=settings.via == "batch")
         ledger = open_ledger(spec, for_output, self.output, self.listen, self.call.name, self.require_answer)
         if survey.problems:
             total = len(survey.problems) + len(survey.ready)
@@ -203,7 +197,7 @@ class Run:
         with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as simulator:
             if simulator is not None:
                 self.endpoints = [simulator]
-            self.outcome = run_on_fast_loop(self.work(ledger, lock))
+            self.outcome = run_on_fast_loop(self.work(ledger, lock, waits))
         visible, names = ledger, list(self.survey.places)
         if isinstance(ledger, NextLedger):
             visible = ledger.visible
@@ -264,7 +258,7 @@ class Run:
         )
         write_start(self.start, files, one_file=self.output.file is not None)
 
-    async def work(self, ledger: Ledger, lock: Lock) -> RunEnd:
+    async def work(self, ledger: Ledger, lock: Lock, waits: Waits) -> RunEnd:
         """Run the job on this loop, with everything that may stop it."""
         conditions, stop, settings = self.conditions, self.conditions.stop, self.settings
         loop = asyncio.get_running_loop()
@@ -279,14 +273,20 @@ class Run:
         lock.when_lost = on_lost_lock
         listen = conditions.before(self.hear)
         source = PromptSource(self.survey, ledger, listen, settings.retry_errors, settings.limit)
-        task, seconds = TASKS[settings.task], conditions.drain_seconds
-        job = Job(task, source, ledger, self.open_engine, listen, stop, seconds)
+        batches = ViaBatch(settings, self.endpoints[0], self.environ, self.layout, waits)
+        opens = batches.opener(self.open_engine)
+        job = Job(
+            TASKS[settings.task], source, ledger, opens, listen, stop, conditions.drain_seconds, batches.used
+        )
         with stop_on_signals(stop, self.hear):
             async with (
                 conditions.watch_deadline(self.hear),
                 announce_expected(settings, self.survey, listen),
             ):
                 files = await job.run()
+                names = {each.file.name for each in self.survey.ready}
+                if not stop.failed:  # then what is in journals is published
+                    await batches.remove_published(self.hear, names, stopped=stop.requested or source.limited)
         answered = (ledger.simulated, *(each.simulated for each in ledger.manifests.values()))
         simulated = settings.simulate or any(answered)
         end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids, simulated)
@@ -296,14 +296,15 @@ class Run:
     @property
     def open_engine(self) -> Callable[..., AbstractAsyncContextManager[Engine]]:
         """The function that opens this run's engine over a source of prompts."""
-        return partial(open_engine, cut(RequestSettings, self.settings), self.endpoints, environ=self.environ)
+        endpoints = live_endpoints(self.settings, self.environ, self.endpoints)
+        return partial(open_engine, cut(RequestSettings, self.settings), endpoints, environ=self.environ)
 
     def require_answer(self) -> None:
         """Send one short text with the run's own parameters before paid scores are discarded for new ones.
 
         Raises a `BatchscoreError` if it is not answered, and `KeyboardInterrupt` if a signal came first.
         """
-        if not self.endpoints:
+        if not self.endpoints or self.settings.via == "batch":
             return
         try:
             reason = run_on_fast_loop(self.refusal())

@@ -28,6 +28,7 @@ from batchscore.errors import (
 from batchscore.report.words import money_text
 from batchscore.rows import Attempt, Event, FileOpened, Listen, Notice, RowsSettled
 from batchscore.settings.deadline import moment_of, parse_deadline
+from batchscore.settings.prices import Live
 from batchscore.settings.slices import StopSettings
 
 #: Seconds before a deadline that are kept for writing parts and manifests after the last response.
@@ -90,6 +91,7 @@ class StopConditions:
     known: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    full_price: Live = (0, 0)
 
     @property
     def tokens(self) -> int:
@@ -121,6 +123,9 @@ class StopConditions:
         if isinstance(event, Attempt):
             self.prompt_tokens += event.prompt_tokens
             self.completion_tokens += event.completion_tokens
+            if event.full_price:
+                prompts, answers = self.full_price
+                self.full_price = prompts + event.prompt_tokens, answers + event.completion_tokens
             # A probe has no rows.
             answered = event.rows > 0 and not event.cause
             return self.no_usage() if answered and not self.tokens else self.budget_used_up()
@@ -160,7 +165,7 @@ class StopConditions:
             )
         if most_spent is None:
             return None
-        spent = self.settings.cost(self.prompt_tokens, self.completion_tokens)
+        spent = self.settings.cost(self.prompt_tokens, self.completion_tokens, self.full_price)
         if spent is None or spent < most_spent:
             return None
         return BoundReached(

@@ -111,6 +111,16 @@ class FileSettings(RowSettings, total=False):
     deadline: str | None
     sync: bool
     track: bool | None
+    via: str
+    batch_tokens: int | None
+    batch_rounds: int
+    batch_price_factor: float
+    batch_patience: str | None
+    finish_live: bool
+    live_deployment: str | None
+    no_canary: bool
+    no_wait: bool
+    keep_batch_files: bool
 
 
 def show_settings(kind: type) -> Callable[[Function], Function]:

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from batchscore.errors import UsageError, setting_name
+from batchscore.settings.batch_checks import check_batch
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import CONFIG_FILE, REQUIRED, VARIABLE_PREFIX, kind_of
 from batchscore.settings.known_values import EFFORTS, near_miss
+from batchscore.settings.refuse import refuse
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
@@ -60,19 +62,6 @@ TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "message
 
 #: Names of a delimiter that is hard to write.
 DELIMITERS = {"tab": "\t", "\\t": "\t"}
-
-
-def refuse(wrong: Any, message: str, **values: Any) -> None:
-    """Raise `UsageError` if something is wrong; in the message, `{name}` is a value or a setting's name."""
-    if wrong:
-        raise UsageError(message.format_map(_Names(values)))
-
-
-class _Names(dict[str, Any]):
-    """The values of a message; any other name is that of a setting, marked for the doors."""
-
-    def __missing__(self, name: str) -> str:
-        return setting_name(name)
 
 
 def is_names(value: Any) -> bool:
@@ -198,6 +187,7 @@ def check_together(chosen: Settings) -> None:
     for field in PAIRS:
         check_pairs(setting_name(field), field, getattr(chosen, field))
     check_bounds(chosen)
+    check_batch(chosen)
     check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
     check_parameters(chosen)
 

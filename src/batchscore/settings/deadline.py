@@ -23,6 +23,27 @@ CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d)?", re.ASCII)
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{3}(\d{3})?)?)?([+-]\d\d:\d\d|Z)?", re.ASCII)
 
 
+def duration_of(word: str) -> timedelta | None:
+    """Return a duration; `None` if it is none, or 0. Raises `OverflowError`."""
+    match = DURATION.fullmatch(word)
+    parts = {} if match is None else match.groupdict()
+    duration = timedelta(**{name: float(number) for name, number in parts.items() if number})
+    return duration if duration > timedelta(0) else None
+
+
+def seconds_of(setting: str, text: str) -> float:
+    """Return the seconds of a setting that is a duration; raises `UsageError` if it cannot be read."""
+    try:
+        duration = duration_of(text.strip())
+    except OverflowError:
+        duration = None
+    if duration is None:
+        raise UsageError(
+            f"{setting_name(setting)} cannot be read; give a duration such as 24h, 90m, 45s or 1h30m."
+        )
+    return duration.total_seconds()
+
+
 def parse_deadline(text: str) -> timedelta | time | datetime:
     """Return the meaning of a deadline; raises `UsageError` if the text cannot be read."""
     word = text.strip()
@@ -31,12 +52,9 @@ def parse_deadline(text: str) -> timedelta | time | datetime:
             return time.fromisoformat(word.zfill(5 if word.count(":") == 1 else 8))
         if DATE_TIME.fullmatch(word):
             return datetime.fromisoformat(word.replace("Z", "+00:00"))
-        match = DURATION.fullmatch(word)
-        if match is not None:
-            parts = {name: float(number) for name, number in match.groupdict().items() if number}
-            duration = timedelta(**parts)
-            if duration > timedelta(0):
-                return duration
+        duration = duration_of(word)
+        if duration is not None:
+            return duration
     except (ValueError, OverflowError):
         # Such as 25:00, February 30th, or a million years.
         pass

@@ -6,92 +6,27 @@ settings; `endpoint.credentials` finds them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from batchscore.settings.checks import ANSWER_PARAMS, check, check_required, check_together
+from batchscore.settings.checks import check, check_required, check_together
 from batchscore.settings.declare import REQUIRED, setting
-from batchscore.settings.prices import token_cost
+from batchscore.settings.derived import all_params, limit_of_answers, named_params, reading_settings
+from batchscore.settings.prices import Live, run_cost
+from batchscore.settings.service_fields import ServiceFields, of_endpoint
 from batchscore.task import TASKS
 
-#: Names of models that refuse `max_tokens` (Azure's page on reasoning models, seen 2026-09).
-COMPLETION_TOKEN_MODELS = re.compile(r"(^|[/:])(o\d|gpt-5)", re.IGNORECASE)
-
 #: Declare a setting that help and docs show under this heading.
-of_work, of_endpoint, of_prompt, of_input, of_records, of_pace, of_bounds = (
-    partial(setting, group) for group in ("Work", "Endpoint", "Prompt", "Input", "Records", "Pace", "Bounds")
+of_prompt, of_input, of_records, of_pace, of_batch, of_bounds = (
+    partial(setting, group) for group in ("Prompt", "Input", "Records", "Pace", "Batch API", "Bounds")
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
+class Settings(ServiceFields):
     """All settings of a run. Construction checks them and raises `UsageError`."""
-
-    task: str = of_work(
-        "What the model does: return vectors, complete texts, or answer. chat uses the Chat Completions API, "
-        "responses the Responses API.",
-        choices=tuple(TASKS),
-    )
-    model: str = of_work(
-        "The model's name at the service. Or an MLflow model: ./FOLDER, models:/… or runs:/….", flag="-m"
-    )
-    output: str = of_work(
-        "Where to write the scores: a folder, one file ending in .jsonl, .parquet or .arrow, or a table of "
-        "the input with its answers: .csv, .tsv or .xlsx. - prints JSON Lines.",
-        flag="-o",
-        metavar="OUT",
-    )
-
-    endpoint: str | None = of_endpoint("URL of the service.", metavar="URL", needs_trust=True)
-    deployment: str | None = of_endpoint("Name of the Azure deployment. Default: the model's name.")
-    api_version: str | None = of_endpoint(
-        "Azure api-version. Default: none, which uses the v1 API.", metavar="V", needs_trust=True
-    )
-    auth: str | None = of_endpoint(
-        "How to sign in: with a key from the environment, with Entra ID, with user:password instead of a key "
-        "(basic), or not at all.",
-        choices=("key", "entra", "basic", "none"),
-        needs_trust=True,
-    )
-    api_key_from: str | None = of_endpoint(
-        "Key Vault secret that holds the API key: https://VAULT.vault.azure.net/secrets/NAME. Read with "
-        "Entra ID.",
-        metavar="URL",
-        needs_trust=True,
-    )
-    key_header: str | None = of_endpoint(
-        "Header that carries the key. Default: api-key if the API has a dated version, else authorization.",
-        choices=("api-key", "authorization", "both"),
-        needs_trust=True,
-    )
-    header: Mapping[str, str] = of_endpoint(
-        "Header of every request, for gateways. $BATCHSCORE_…_KEY in the value is replaced by that variable. "
-        "Repeatable.",
-        default={},
-        metavar="NAME=VALUE",
-        needs_trust=True,
-    )
-    query: Mapping[str, str] = of_endpoint(
-        "Query parameter of every request, for gateways; written like --header. Repeatable.",
-        default={},
-        metavar="NAME=VALUE",
-        needs_trust=True,
-    )
-    client_cert: str | None = of_endpoint(
-        "Client certificate for gateways with mutual TLS: a PEM file. A password is read from "
-        "BATCHSCORE_CLIENT_CERT_PASSWORD.",
-        metavar="FILE",
-        needs_trust=True,
-    )
-    client_key_file: str | None = of_endpoint(
-        "Private key of the client certificate. Default: in the same file.", metavar="FILE", needs_trust=True
-    )
-    simulate: bool = of_endpoint(
-        "Use the built-in simulator instead of a service: a free rehearsal.", default=False, only="flag"
-    )
 
     column: str | None = of_prompt("Column that holds the text.")
     prompt: str | None = of_prompt(
@@ -293,6 +228,45 @@ class Settings:
     max_row_bytes: int = of_pace(
         "Maximum size of a row in bytes, to bound memory; a larger row fails.", default=16 * 2**20, lowest=1
     )
+    via: str = of_batch(
+        "How rows are sent: as live requests, or in files of the service's Batch API, which takes up to a "
+        "day and costs half.",
+        choices=("live", "batch"),
+        default="live",
+    )
+    batch_tokens: int | None = of_batch(
+        "Maximum prompt tokens in batches that have not ended. Default: found from refusals.", lowest=1
+    )
+    batch_rounds: int = of_batch(
+        "Maximum number of batches that a row is sent in, if they do not answer it.", default=3, lowest=1
+    )
+    batch_price_factor: float = of_batch(
+        "Price of a token in a batch, as a fraction of the live price.", default=0.5, lowest=0, highest=1
+    )
+    batch_patience: str | None = of_batch(
+        "Cancel a batch that has not ended after this time, such as 24h. Its answers are kept, and its other "
+        "rows are sent again. Default: wait until the service ends it.",
+        metavar="DURATION",
+    )
+    finish_live: bool = of_batch(
+        "Send the rows that no batch has answered as live requests, at the full price.", default=False
+    )
+    live_deployment: str | None = of_batch(
+        "Azure deployment for --finish-live; one for batches answers no live requests.", metavar="NAME"
+    )
+    no_canary: bool = of_batch(
+        "Send all batches at once. Default: first one of 20 rows, and the others when it is answered.",
+        default=False,
+    )
+    no_wait: bool = of_batch(
+        "Fetch the results of batches that have ended, submit what is left, and stop. Run the same command "
+        "again until the exit code is 0.",
+        default=False,
+    )
+    keep_batch_files: bool = of_batch(
+        "Keep the files of batches at the service. Default: they are removed when their rows are published.",
+        default=False,
+    )
     limit: int | None = of_bounds(
         "Stop after the first N rows. A later run without it scores the rest.", lowest=1, only="flag"
     )
@@ -339,41 +313,17 @@ class Settings:
     @property
     def api_params(self) -> dict[str, Any]:
         """The API parameters of every request: those with a setting of their own, and those of `param`."""
-        task = TASKS[self.task]
-        chosen = dict(task.default_params)
-        if self.dimensions is not None:
-            chosen["dimensions"] = self.dimensions
-        if self.max_tokens is not None:
-            renamed = COMPLETION_TOKEN_MODELS.search(self.model)
-            chosen[task.answer_limits[-1 if renamed else 0]] = self.max_tokens
-        chosen |= self.params
-        # Null leaves out what is sent by default, for services that do not know it.
-        omitted = [name for name in task.default_params if chosen[name] is None]
-        return {name: value for name, value in chosen.items() if name not in omitted}
+        return all_params(self)
 
     @property
     def params(self) -> dict[str, Any]:
         """The API parameters that are sent under the names they were set by."""
-        chosen: dict[str, Any] = {name: getattr(self, name) for name in ANSWER_PARAMS}
-        # As in JSON: a whole number has no fraction, and one text needs no list.
-        chosen = {
-            name: int(value) if isinstance(value, float) and value.is_integer() else value
-            for name, value in chosen.items()
-            if value not in (None, ())
-        }
-        if "stop" in chosen:
-            chosen["stop"] = self.stop[0] if len(self.stop) == 1 else list(self.stop)
-        if TASKS[self.task].system_key and "reasoning_effort" in chosen:
-            chosen["reasoning"] = {"effort": chosen.pop("reasoning_effort")}
-        return {**chosen, **self.param}
+        return named_params(self)
 
     @property
     def reading(self) -> dict[str, Any]:
         """The settings of reading that determine rows, if they are not the defaults."""
-        names = ("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet")
-        chosen = {name: getattr(self, name) for name in names if getattr(self, name) not in ("auto", None)}
-        plain = (("encoding", "utf-8"), ("no_header", False))
-        return {name: value for name, value in chosen.items() if (name, value) not in plain}
+        return reading_settings(self)
 
     @property
     def answers_per_row(self) -> int:
@@ -384,17 +334,18 @@ class Settings:
     @property
     def answer_tokens(self) -> float | None:
         """Maximum tokens per answer, `None` if no setting limits them."""
-        task = TASKS[self.task]
-        if task.answer == "vector":
-            return 0.0
-        bounds = [self.api_params.get(name) for name in reversed(task.answer_limits)]
-        return next((float(bound) for bound in bounds if isinstance(bound, int)), None)
+        return limit_of_answers(self)
 
     @property
     def charged_answer_tokens(self) -> float | None:
         """Tokens that the quota is charged for a row's answers, `None` if no setting limits them."""
         return None if self.answer_tokens is None else self.answer_tokens * self.answers_per_row
 
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """Return what tokens cost, in the currency of the prices; `None` if a price is not set."""
-        return token_cost(self.task, self.price_in, self.price_out, prompt_tokens, completion_tokens)
+    def cost(self, prompt_tokens: int, completion_tokens: int, full_price: Live = (0, 0)) -> float | None:
+        """Return what tokens cost, in the currency of the prices; `None` if a price is not set.
+
+        In a run through batches, some of the tokens may be of live requests, at the full price.
+        """
+        tokens, factor = (prompt_tokens, completion_tokens), self.batch_price_factor
+        factor = factor if self.via == "batch" else 1.0
+        return run_cost(self.task, (self.price_in, self.price_out), tokens, full_price, factor)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from batchscore.errors import UsageError, setting_name
 from batchscore.settings.config_file import read_toml
@@ -67,6 +67,10 @@ def prices_of(table: Any, where: str) -> dict[str, float]:
     return {KEYS[key]: float(price) for key, price in table.items()}
 
 
+#: Tokens of prompts and of answers that a run through batches has sent live.
+Live: TypeAlias = tuple[float, float]
+
+
 def token_cost(
     task: str, price_in: float | None, price_out: float | None, prompt_tokens: float, completion_tokens: float
 ) -> float | None:
@@ -78,3 +82,19 @@ def token_cost(
     cost = (prompt_tokens * price_in + completion_tokens * price_out) / PRICED_TOKENS
     # Without the last digits, which are noise: 5.6e-06 and not 5.600000000000001e-06.
     return float(f"{cost:.12g}")
+
+
+def run_cost(
+    task: str,
+    prices: tuple[float | None, float | None],
+    tokens: tuple[float, float],
+    full_price: Live = (0, 0),
+    factor: float = 1.0,
+) -> float | None:
+    """Return what the tokens of a run cost: all but those at the full price cost `factor` times as much.
+
+    Prices and tokens are those of prompts and of answers.
+    """
+    reduced = token_cost(task, *prices, tokens[0] - full_price[0], tokens[1] - full_price[1])
+    full = token_cost(task, *prices, *full_price)
+    return None if reduced is None or full is None else reduced * factor + full

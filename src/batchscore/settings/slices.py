@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from batchscore.settings.fields import Settings
+from batchscore.settings.prices import Live
 from batchscore.task import TASKS, Task
 
 Slice = TypeVar("Slice")
@@ -93,6 +94,24 @@ class RequestSettings(SchemaSettings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BatchSettings(RequestSettings):
+    """What rows are sent as through the Batch API, and how many at once."""
+
+    via: str
+    simulate: bool
+    max_spend: float | None
+    cost: Callable[[int, int, Live], float | None]
+    batch_tokens: int | None
+    batch_rounds: int
+    batch_patience: str | None
+    finish_live: bool
+    live_deployment: str | None
+    no_canary: bool
+    no_wait: bool
+    keep_batch_files: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OutputSettings:
     """Where scores go, in which form, and what may happen to earlier ones."""
 
@@ -137,7 +156,7 @@ class StopSettings:
     max_total_tokens: int | None
     max_spend: float | None
     deadline: str | None
-    cost: Callable[[int, int], float | None]
+    cost: Callable[[int, int, Live], float | None]
 
 
 def cut(kind: type[Slice], settings: Settings) -> Slice:

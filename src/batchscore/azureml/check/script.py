@@ -302,6 +302,7 @@ def _start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) 
     for task in TASKS:
         try:
             with errors_name_variables(environ):
+                host.refuse_batches(environ, in_file)
                 values, sources = gather({**given, "task": task}, environ=environ, file=file)
                 settings = Settings(**values)
                 parse_spec(cut(PromptSettings, settings))

@@ -21,6 +21,7 @@ from batchscore.output.find import output_folder, refuse_links, tasks_in
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import Manifest, PartFile, manifest_paths, read_manifest, visible_names
 from batchscore.output.missing import RecordedFiles, recorded_files
+from batchscore.output.submitted import open_chunks, submitted_text
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
@@ -123,7 +124,13 @@ def gather_task(
     # For a file whose manifest was left out, the run's record has the same facts.
     unknown = max(unread - len(more), 0)
     problems += damaged_parts(folder, files, until)
-    shown = (vectors, answers, no_sample, bool(problems))
+    submitted = ""
+    try:
+        chunks = open_chunks(Layout(folder, task, ""))
+        submitted = submitted_text(chunks) if chunks else ""
+    except OutputError as error:
+        problems.append(error.text)
+    shown = (vectors, answers, no_sample, bool(problems), submitted)
     return TaskData(task, runs, files, unknown, failures, *shown), problems
 
 

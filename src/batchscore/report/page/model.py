@@ -55,7 +55,8 @@ class TaskData:
     """Everything that a page shows of one task; `runs` are in order of their start.
 
     `unread` files were left out for lack of time. `no_sample` says why no scores were read. `damage`: a
-    manifest cannot be used, or a part differs from its manifest.
+    manifest cannot be used, or a part differs from its manifest. `submitted` says which rows are at a
+    service's Batch API.
     """
 
     task: str
@@ -67,6 +68,7 @@ class TaskData:
     answers: AnswerStats | None = None
     no_sample: str = ""
     damage: bool = False
+    submitted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,8 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     if open_files:
         shown.append(("Remaining", "unknown", missing(task)))
     elif rows.not_reached:
-        shown.append(("Remaining", count_text(rows.not_reached, "row"), "not scored yet"))
+        where = f"{task.submitted} at the service's Batch API" if task.submitted else "not scored yet"
+        shown.append(("Remaining", count_text(rows.not_reached, "row"), where))
     if not runs:
         return cells([*shown, ("Duration, tokens, requests", "unknown", "no run record could be read")])
     ok, requests, kept, *tokens = (

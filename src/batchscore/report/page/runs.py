@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from batchscore.report.timeline import MOST_BINS, MOST_STEP, SUMS
 from batchscore.report.timeline import VERSION as TIMELINE_VERSION
-from batchscore.settings.prices import token_cost
+from batchscore.settings.prices import run_cost
 from batchscore.task import TASKS
 
 #: Longer names of deployments and causes are cut.
@@ -87,8 +87,16 @@ class RecordedRun:
         """The cost of its tokens at its prices, `None` without prices."""
         prices = (self.settings.get(name) for name in ("price_in", "price_out"))
         price_in, price_out = (price if is_number(price) else None for price in prices)
-        tokens = (number(self.this_run, f"{kind}_tokens") for kind in ("prompt", "completion"))
-        return token_cost(self.task, price_in, price_out, *tokens)
+        tokens, full_price = (
+            (
+                number(self.this_run, f"{which}prompt_tokens"),
+                number(self.this_run, f"{which}completion_tokens"),
+            )
+            for which in ("", "full_price_")
+        )
+        factor = self.settings.get("batch_price_factor") if self.settings.get("via") == "batch" else 1.0
+        factor = factor if is_number(factor) else 1.0
+        return run_cost(self.task, (price_in, price_out), tokens, full_price, factor)
 
 
 def run_from(name: str, data: bytes) -> RecordedRun | str:

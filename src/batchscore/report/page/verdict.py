@@ -117,6 +117,7 @@ def missing(task: TaskData) -> str:
     pieces = [f"{count_text(rows, 'row')} not scored yet"] if rows else []
     pieces += [f"{count_text(unread, 'file')} not read completely"] if unread else []
     pieces += [f"{count_text(unstarted, 'file')} not started"] if unstarted else []
+    pieces += [f"{task.submitted} at the service's Batch API"] if task.submitted else []
     return ", ".join(pieces) + "." if pieces else ""
 
 

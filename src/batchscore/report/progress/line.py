@@ -20,7 +20,7 @@ from batchscore.report.words import (
     rough_duration_text,
     short_name,
 )
-from batchscore.rows import DeploymentState
+from batchscore.rows import BatchesState, DeploymentState
 
 #: An ETA is also given as a time of day if it is at least this many seconds away.
 TIME_OF_DAY_SECONDS = 1200.0
@@ -64,7 +64,7 @@ def row_counts(view: View, *, share: bool = True) -> list[str]:
 def speeds(view: View) -> list[str]:
     """Return the recent rates per minute, with their limits."""
     now = view.per_minute
-    if now is None:
+    if now is None or view.batches is not None:
         return []
     return [
         f"{rate_text(now.rows)} rows/min",
@@ -81,11 +81,29 @@ def rate_and_limit(amount: float, limit: float | None, unit: str) -> str:
 
 
 def request_counts(view: View) -> list[str]:
-    """Return how many requests were sent, are in flight, and were refused by the rate limit."""
+    """Return how many requests were sent, are in flight, and were rate-limited; or how many batches are."""
     now = view.statistics
+    if view.batches is not None:
+        return batch_counts(view.batches)
     pieces = [count_text(now.requests, "request"), f"{view.in_flight:,} in flight"]
     limited = now.retried.get("rate_limited", 0)
     return [*pieces, f"{limited:,} rate-limited"] if limited else pieces
+
+
+def batch_counts(now: BatchesState) -> list[str]:
+    """Return what is done for the batches, how many are where, and when the last one ends at the latest."""
+    pieces = [f"{now.phase} batches" if now.phase != "waiting" else "waiting for batches"]
+    if now.unsent:
+        pieces.append(f"{now.unsent:,} to send")
+    if now.running:
+        pieces.append(f"{now.running:,} running with {count_text(now.rows, 'row')}, {now.rows_done:,} done")
+    if now.ended:
+        pieces.append(f"{now.ended:,} ended")
+    if now.running:
+        pieces.append(f"the oldest for {duration_text(now.oldest_seconds)}")
+    if now.latest_end is not None:
+        pieces.append(f"the last ends by {datetime.fromtimestamp(now.latest_end).astimezone():%a %H:%M}")
+    return pieces
 
 
 def failed_requests(view: View) -> list[str]:
@@ -105,7 +123,7 @@ def unhealthy_deployments(view: View) -> list[str]:
 
 def eta_parts(view: View) -> list[str]:
     """Return the ETA if it is known, or why it is not."""
-    if view.pulse is None or view.pulse.stopping:
+    if view.pulse is None or view.pulse.stopping or view.batches is not None:
         return []
     if view.eta is None:
         up = any(each.state == "up" for each in view.deployments)
@@ -150,6 +168,10 @@ def waiting_for(view: View) -> str:
         return "reading rows" if view.reading else "saving completed rows"
     if pulse.unwritten and not view.in_flight:
         return f"waiting for the disk: {count_text(pulse.unwritten, 'part')} to write"
+    if view.batches is not None:
+        return {"planning": "reading rows", "collecting": "reading results"}.get(
+            view.batches.phase, f"waiting for the service: {view.batches.phase}"
+        )
     only_one = len(pulse.deployments) == 1
     reasons = []
     for each in worst_first(pulse.deployments):

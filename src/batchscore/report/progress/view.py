@@ -15,6 +15,7 @@ from batchscore.report.progress.eta import Eta, Forecast, WorkDone, remaining_wo
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import (
     Attempt,
+    BatchesState,
     DeploymentState,
     Event,
     Expected,
@@ -113,6 +114,11 @@ class View:
         return () if self.pulse is None else self.pulse.deployments
 
     @property
+    def batches(self) -> BatchesState | None:
+        """The batches, `None` while requests are sent live."""
+        return None if self.pulse is None else self.pulse.batches
+
+    @property
     def in_flight(self) -> int:
         """Requests in flight."""
         return sum(each.in_flight for each in self.deployments)
@@ -131,11 +137,11 @@ class Watch:
     """A listener that gives a view of a run. O(1) per event and row.
 
     `answer_tokens` is what one request is charged for its answers; `None` if they have no limit: then the
-    actual answers are counted. `cost` returns what tokens cost, or `None`.
+    actual answers are counted. `cost` returns what tokens cost, some at the full price, or `None`.
     """
 
     answer_tokens: float | None = 0.0
-    cost: Callable[[int, int], float | None] = lambda _prompt, _completion: None
+    cost: Callable[[int, int, tuple[float, float]], float | None] = lambda *_: None
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.monotonic)
     expected: Expected | None = None
@@ -206,7 +212,7 @@ class Watch:
             pulsed_at=self.pulsed_at,
             reading=bool(self.open_files),
             eta=None if left is None or pulse is None else self.forecast.eta(left, pulse.deployments),
-            cost=self.cost(statistics.prompt_tokens, statistics.completion_tokens),
+            cost=self.cost(statistics.prompt_tokens, statistics.completion_tokens, statistics.full_price),
         )
 
 

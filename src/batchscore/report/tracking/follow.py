@@ -154,7 +154,8 @@ class TrackingRun:
         now = time.monotonic()
         age, since = now - self.started, now - self.last
         tally = self.tally
-        found = totals(tally, self.settings.cost(tally.prompt_tokens, tally.completion_tokens))
+        cost = self.settings.cost(tally.prompt_tokens, tally.completion_tokens, tally.full_price)
+        found = totals(tally, cost)
         if self.settings.shared_output:
             figures = growth(found, self.before)
         else:

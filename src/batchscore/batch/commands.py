@@ -1,0 +1,263 @@
+"""How do the batches of an output look at their service, and how does a user cancel, adopt or forget one?
+
+It sends no rows and reads no results: the same score command does. Each function that acts says what it did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
+from batchscore.batch.results import lines_of
+from batchscore.batch.submit import CLOCK_SECONDS, own_batches
+from batchscore.batch.waits import CALLS_PER_SECOND
+from batchscore.endpoint.target import Endpoint
+from batchscore.errors import Outage, ServiceRefused, SettingsError, UsageError, count_text
+from batchscore.output.submitted import Chunk, Chunks, Step, batches_command
+from batchscore.provider import batches, files
+from batchscore.provider.batch_object import BatchState
+from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, open_control_plane
+from batchscore.rows import load_json
+from batchscore.task import Task
+
+#: Seconds for which a call is repeated: a person waits.
+PATIENCE_SECONDS = 5.0
+
+#: From this many batches on, the service's list is read instead of each of them.
+MANY = 10
+
+#: Steps in which a batch of a chunk may exist that no reply named.
+UNNAMED = frozenset({Step.UPLOADED, Step.CREATING})
+
+#: Why a batch may not be there, and what to do.
+NOT_THERE = (
+    "is not there (404): another key or service may have submitted it, or it was removed. Use the endpoint "
+    "and the key of that project"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A chunk of an output. `now` is its batch as the service says, `problem` why it does not."""
+
+    task: str
+    chunks: Chunks
+    chunk: Chunk
+    now: BatchState | None = None
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its batch and its rows, as people call it."""
+        chunk = self.chunk
+        what = f"Batch {chunk.batch}" if chunk.batch else f"Chunk {chunk.key}"
+        return f"{what} ({count_text(chunk.rows, 'row')})"
+
+
+@asynccontextmanager
+async def calls_to(endpoint: Endpoint, task: Task, environ: Mapping[str, str]) -> AsyncIterator[ControlPlane]:
+    """Give the control plane of a service for a few calls, while the block runs.
+
+    A call that fails in the block is raised as the error that ends the command.
+    """
+    plane = open_control_plane(
+        endpoint.target,
+        task,
+        environ,
+        patience_seconds=PATIENCE_SECONDS,
+        sleep=asyncio.sleep,
+        calls_per_second=CALLS_PER_SECOND,
+    )
+    try:
+        async with plane as opened:
+            yield opened
+    except CallFailed as failure:
+        raise failed_call(failure) from None
+
+
+def failed_call(failure: CallFailed) -> ServiceRefused | Outage:
+    """Return the error of a command whose call failed."""
+    if not isinstance(failure, Refused):
+        return Outage(f"{failure}. Run the same command again.")
+    why = "the key or the sign-in" if failure.status in {401, 403} else "the endpoint and the key"
+    return ServiceRefused(f"{failure}: check {why}.")
+
+
+def select(found: Sequence[Found], words: Collection[str]) -> list[Found]:
+    """Return the chunks with these keys or batches, all for no words; raises `UsageError` for others."""
+    if not words:
+        return list(found)
+    known = {each.chunk.key: each for each in found} | {
+        each.chunk.batch: each for each in found if each.chunk.batch
+    }
+    for word in words:
+        if word not in known:
+            there = ", ".join([each.chunk.key for each in found][:5]) or "none"
+            raise UsageError(f"{word!a} is neither a KEY nor a batch ID of this output. Its keys: {there}.")
+    chosen = [known[word] for word in words]
+    return [each for each in found if each in chosen]
+
+
+async def look_at_all(plane: ControlPlane, found: Sequence[Found]) -> list[Found]:
+    """Return the chunks with the present state of their batches; raises `CallFailed` if none is known."""
+    ids = [each.chunk.batch for each in found if each.chunk.batch and not each.chunk.simulated]
+    listed: dict[str, BatchState] = {}
+    if len(ids) > MANY:
+        since = min(each.chunk.created_at for each in found if each.chunk.batch) - CLOCK_SECONDS
+        listed = {each.id: each async for each in batches.newest(plane, since)}
+
+    async def look(each: Found) -> Found:
+        if each.chunk.batch not in ids:
+            return each
+        try:
+            state = listed.get(each.chunk.batch) or await batches.look(plane, each.chunk.batch)
+        except NotThere:
+            return replace(each, problem=NOT_THERE)
+        return replace(each, now=state)
+
+    return [*await asyncio.gather(*map(look, found))]
+
+
+async def cancel(plane: ControlPlane, found: Found) -> str:
+    """Cancel what runs of a chunk at the service; raises `CallFailed`."""
+    chunk = found.chunk
+    if chunk.simulated:
+        return f"{found.name} is of a rehearsal with the simulator, so nothing runs."
+    if chunk.step is Step.SETTLED:
+        return f"{found.name}: all of its rows are recorded, so nothing runs."
+    if not chunk.step.may_cost:
+        return f"{found.name}: no batch was made of it, so nothing runs."
+    ids = [chunk.batch]
+    if not chunk.batch:
+        since = chunk.creating_at - CLOCK_SECONDS
+        ours = own_batches(chunk, [each async for each in batches.newest(plane, since)])
+        if not ours:
+            return f"{found.name}: the service lists no batch of it. The same score command looks again."
+        ids = [each.id for each in ours]
+    said = []
+    for batch in ids:
+        try:
+            state = await batches.cancel(plane, batch)
+        except NotThere:
+            said.append(f"Batch {batch} {NOT_THERE}.")
+            continue
+        counts = f"{state.completed + state.failed:,} of {chunk.rows:,} rows answered"
+        if not state.ended:
+            said.append(f"Batch {batch} is being cancelled, {counts} so far.")
+        elif state.status == "cancelled":
+            said.append(f"Batch {batch} is cancelled, {counts}.")
+        else:
+            said.append(f"Batch {batch} had ended before ({state.status}), {counts}.")
+    return "\n".join(said)
+
+
+async def adopt(plane: ControlPlane, found: Sequence[Found], key: str | None, batch: str) -> str:
+    """Take a batch as that of a chunk, if it is; raises `UsageError`, `SettingsError` and `CallFailed`."""
+    for each in found:
+        if each.chunk.batch == batch:
+            return f"Batch {batch} is known already: it has the {each.chunk.rows:,} rows of {each.chunk.key}."
+    waiting = [each for each in found if each.chunk.step in UNNAMED and not each.chunk.batch]
+    if key is not None:
+        chosen = [each for each in found if each.chunk.key == key]
+        if not chosen:
+            select(found, [key])
+        if chosen and chosen[0] not in waiting:
+            why = f"it has batch {chosen[0].chunk.batch}" if chosen[0].chunk.batch else "it was not uploaded"
+            raise UsageError(f"{key} takes no batch: {why}.")
+        waiting = chosen
+    if not waiting:
+        raise UsageError("Each chunk of this output has its batch, so there is none to adopt.")
+    try:
+        state = await batches.look(plane, batch)
+    except NotThere:
+        raise SettingsError(f"Batch {batch} {NOT_THERE}.") from None
+    with tempfile.TemporaryDirectory(prefix="batchscore-adopt-") as folder:
+        ours = await find_own(plane, waiting, state, Path(folder))
+    if ours is None:
+        raise SettingsError(
+            f"Batch {batch} is not of this output: neither its input file nor the ids of its lines are those "
+            "of a chunk here."
+        )
+    ours.chunks.change(
+        ours.chunk,
+        step=Step.CREATED,
+        batch=state.id,
+        input_file=ours.chunk.input_file or state.input_file,
+        created_at=state.created or time.time(),
+        expires_at=state.expires or 0.0,
+    )
+    rows = count_text(ours.chunk.rows, "row")
+    return f"Batch {batch} is that of {ours.chunk.key} ({rows}). The same score command fetches its results."
+
+
+async def find_own(
+    plane: ControlPlane, waiting: Iterable[Found], state: BatchState, folder: Path
+) -> Found | None:
+    """Return the chunk whose lines a batch has: by the file that was uploaded, else by all ids of lines."""
+    for each in waiting:
+        if state.input_file and state.input_file == each.chunk.input_file:
+            return each
+    # Gateways give files other ids. What was sent proves it best, what came back does too.
+    for number, file in enumerate(filter(None, (state.input_file, *state.files))):
+        path = folder / str(number)
+        try:
+            await files.download(plane, file, path)
+        except Refused:  # services may not give input files back
+            continue
+        for each in waiting:
+            if await asyncio.to_thread(
+                has_only_ids_of, path, each.chunk, each.chunks.read_digests(each.chunk)
+            ):
+                return each
+    return None
+
+
+def has_only_ids_of(path: Path, chunk: Chunk, digests: bytes) -> bool:
+    """Whether a file has lines, and each is of a row of this chunk or its probe."""
+    proven = False
+    for raw in lines_of(path):
+        try:
+            line = load_json(raw)
+        except ValueError:
+            return False
+        name = line.get("custom_id") if isinstance(line, dict) else None
+        if name == probe_id(chunk.key):
+            continue
+        row = read_id(name)
+        if row is None or row.key != chunk.key or row.index >= chunk.rows:
+            return False
+        if digests[row.index * DIGEST_BYTES : (row.index + 1) * DIGEST_BYTES] != row.digest:
+            return False
+        proven = True
+    return proven
+
+
+async def forget(plane: ControlPlane | None, found: Found) -> str:
+    """Forget a chunk, so that its rows are sent again; raises `UsageError` if its batch still runs.
+
+    Without `plane` the service is not asked.
+    """
+    chunk, now = found.chunk, None
+    if plane is not None and chunk.batch and not chunk.simulated:
+        try:
+            now = await batches.look(plane, chunk.batch)
+        except CallFailed:
+            now = None
+    if now is not None and not now.ended and now.status != "cancelling":
+        raise UsageError(
+            f"{found.name} still runs ({now.status}), and its answers will be billed. Cancel it first: "
+            f"{batches_command(found.chunks, 'cancel', chunk.key)}"
+        )
+    found.chunks.remove(chunk)
+    said = f"{found.name} is forgotten. The same score command sends its rows again."
+    if chunk.is_open and not chunk.simulated:
+        said += " What the service has answered of them is billed, and will be paid for a second time."
+    if chunk.provider_files and not chunk.simulated:
+        said += f" Its files stay at the service: {', '.join(chunk.provider_files)}."
+    return said

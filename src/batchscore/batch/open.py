@@ -1,0 +1,283 @@
+"""How do settings and an endpoint become a running batch engine, and how is cleaned up after it?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+
+from batchscore.batch.budget import Purse, TokenBudget
+from batchscore.batch.build import Builder
+from batchscore.batch.custom_id import identity_of
+from batchscore.batch.cut import limits_of, predicted_bytes
+from batchscore.batch.engine import BatchEngine
+from batchscore.batch.leftover import Leftover, LiveEngine
+from batchscore.batch.looks import Looks
+from batchscore.batch.scratch import Scratch
+from batchscore.batch.waits import Waits
+from batchscore.batch.work import Desk, Left
+from batchscore.endpoint.target import Endpoint
+from batchscore.errors import Outage, ServiceRefused, SettingsError, setting_name
+from batchscore.output.submitted import Chunks, Step
+from batchscore.prompts.batches import BodyFormat
+from batchscore.prompts.replies import ReplyReader, answer_size
+from batchscore.prompts.schema import answer_schema
+from batchscore.prompts.token_estimate import Estimator
+from batchscore.provider import batches, files
+from batchscore.provider.client import CallFailed, ControlPlane, Unknown, open_control_plane
+from batchscore.provider.traits import Traits, traits_of
+from batchscore.rows import Listen, Notice, Prompt, Settled
+from batchscore.settings.deadline import seconds_of
+from batchscore.settings.slices import BatchSettings
+
+#: Seconds that a call which makes a batch has to finish after the run is stopped.
+DRAIN_SECONDS = 20.0
+
+#: Seconds after which a file is not removed at the service: it expires there.
+PATIENCE_SECONDS = 30.0
+
+#: What is reserved for an answer without a limit.
+LONG_ANSWER_TOKENS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a batch engine works with: a service, durable records, bulky files in `scratch`, and time."""
+
+    endpoint: Endpoint
+    environ: Mapping[str, str]
+    chunks: Chunks
+    scratch: Path
+    waits: Waits
+
+
+def check_batch(settings: BatchSettings, endpoints: Sequence[Endpoint]) -> Traits:
+    """Return what the service takes; raises `SettingsError` before anything is sent."""
+    if len(endpoints) != 1:
+        raise SettingsError(
+            f"{setting_name('via')} batch has one deployment, and [[deployments]] names {len(endpoints)}. "
+            "Name one; a batch has a quota of its own, far above that of live requests."
+        )
+    traits, task = traits_of(endpoints[0].target), settings.task
+    if not traits.takes(task):
+        offered = " and ".join(traits.tasks)
+        raise SettingsError(
+            f"The Batch API of {traits.name} takes {offered}, not {task.name}. Leave {setting_name('via')} "
+            f"out to score {task.name} live."
+        )
+    if settings.finish_live and not traits.takes_live and not settings.live_deployment:
+        raise SettingsError(
+            f"{setting_name('finish_live')}: a deployment of {traits.name} for batches answers no live "
+            f"requests. Name another one of the same model with {setting_name('live_deployment')}."
+        )
+    if settings.live_deployment and not endpoints[0].target.surface.startswith("azure"):
+        raise SettingsError(
+            f"{setting_name('live_deployment')} is for Azure; {traits.name} answers live requests for the "
+            "model."
+        )
+    return traits
+
+
+def patience_of(settings: BatchSettings) -> float:
+    """Return the seconds after which a batch is cancelled."""
+    given = settings.batch_patience
+    return inf if given is None else seconds_of("batch_patience", given)
+
+
+def answer_tokens_of(settings: BatchSettings) -> float:
+    """Return the most tokens of a row's answers; without a limit, about what long answers have."""
+    tokens = LONG_ANSWER_TOKENS if settings.answer_tokens is None else settings.answer_tokens
+    return tokens * settings.answers_per_row
+
+
+@asynccontextmanager
+async def open_batch_engine(
+    settings: BatchSettings,
+    around: Surroundings,
+    source: Iterator[Prompt | Settled],
+    *,
+    listen: Listen,
+    stop: asyncio.Event,
+    dimensions: int | None = None,
+    live: Callable[..., AbstractAsyncContextManager[LiveEngine]] | None = None,
+) -> AsyncIterator[BatchEngine]:
+    """Give an engine over `source` whose connections are open while the block runs.
+
+    `live` opens the engine of live requests.
+    """
+    traits, task = check_batch(settings, [around.endpoint]), settings.task
+    target = around.endpoint.target
+
+    def notice(text: str) -> None:
+        listen(Notice(text))
+
+    async def sleep(seconds: float) -> None:
+        """Wait, unless the run stops."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+        if stop.is_set():
+            raise Left
+
+    schema = answer_schema(settings)
+    form = BodyFormat(
+        task,
+        target.body_model,
+        settings.api_params,
+        may_rename=settings.max_tokens is not None,
+        schema=schema,
+        notice=notice,
+    )
+    length = settings.api_params.get("dimensions")
+    reader = ReplyReader(
+        task,
+        settings.answers_per_row,
+        schema=schema,
+        with_usage=settings.usage,
+        with_raw=settings.raw,
+        dimensions=dimensions,
+        asked_dimensions=length if isinstance(length, int) else None,
+        answer_bytes=answer_size(settings.answer_tokens, settings.api_params),
+        notice=notice,
+        on_ignored=form.leave_form,
+    )
+    # How a parameter is sent may change, what it says does not.
+    what = {"params": settings.api_params, "schema": settings.schema, "mode": settings.schema_mode}
+    identity = identity_of(
+        task.name.encode(),
+        urlsplit(target.url).netloc.encode(),
+        target.body_model.encode(),
+        orjson.dumps(what, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS),
+    )
+    limit = inf if settings.batch_tokens is None else float(settings.batch_tokens)
+    async with AsyncExitStack() as stack:
+        plane = await stack.enter_async_context(
+            open_control_plane(
+                target,
+                task,
+                around.environ,
+                patience_seconds=settings.max_outage,
+                sleep=sleep,
+                calls_per_second=around.waits.calls_per_second,
+            )
+        )
+        await require_batches(plane, traits)
+        scratch = Scratch(around.scratch)
+        stack.callback(scratch.close)
+        proven = asyncio.Event()
+        if settings.no_canary or around.chunks.is_proven(identity):
+            proven.set()
+        desk = Desk(
+            plane=plane,
+            looks=Looks(plane, time.time),
+            chunks=around.chunks,
+            traits=traits,
+            endpoint=f"{traits.endpoint_path}/{task.path}",
+            folder=scratch.folder,
+            budget=TokenBudget(limit),
+            purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
+            proven=proven,
+            sleep=sleep,
+            now=time.time,
+            notice=notice,
+            waits=replace(around.waits, patience=patience_of(settings)),
+            no_wait=settings.no_wait,
+        )
+        builder = Builder(
+            chunks=around.chunks,
+            scratch=scratch,
+            identity=identity,
+            form=form,
+            probe=task.probe,
+            url=f"{traits.line_path}/{task.path}",
+            limits=limits_of(traits, settings.batch_tokens),
+            estimator=Estimator(),
+            output_bytes=predicted_bytes(settings, task),
+            needs_canary=not proven.is_set(),
+            simulated=settings.simulate,
+        )
+        leftover = None
+        if settings.finish_live and live is not None:
+            opener = partial(live, stop=stop, dimensions=dimensions)
+            leftover = Leftover(
+                scratch.prompts("live"), lambda found, hear: opener(found, listen=hear), listen
+            )
+        yield BatchEngine(
+            name=around.endpoint.name,
+            source=source,
+            desk=desk,
+            builder=builder,
+            reader=reader,
+            rounds=settings.batch_rounds,
+            listen=listen,
+            stop=stop,
+            drain_seconds=DRAIN_SECONDS,
+            leftover=leftover,
+        )
+
+
+async def require_batches(plane: ControlPlane, traits: Traits) -> None:
+    """Raise an error if the service has no Batch API, or does not accept the key."""
+    try:
+        offered = await batches.offers_batches(plane)
+    except Left:
+        return
+    except Unknown as failure:
+        raise Outage(
+            f"{failure}. Nothing was sent. If this stays so, the service may have no Batch API: leave "
+            f"{setting_name('via')} out to score live."
+        ) from None
+    except CallFailed as failure:
+        raise ServiceRefused(f"{failure}: check the key or the sign-in, and the endpoint.") from None
+    if not offered:
+        raise SettingsError(
+            f"The Batch API of {traits.name} does not list its batches, so {setting_name('via')} batch could "
+            "not tell whether rows were paid for. Leave it out to score live."
+        )
+
+
+async def remove_published(
+    settings: BatchSettings, around: Surroundings, listen: Listen, *, read: Collection[str], stopped: bool
+) -> None:
+    """Forget the chunks whose rows are all published, and remove their files at the service.
+
+    `read` are the names of the files that were read. `stopped`: that was not to their ends, so rows that were
+    to be sent again may have no result, and others may have one that a later run can use.
+    """
+    settled = [
+        chunk
+        for chunk in around.chunks.read_all()
+        if chunk.step is Step.SETTLED
+        and not (stopped and chunk.left)
+        and not (chunk.unread and (stopped or not chunk.files.keys() <= set(read)))
+    ]
+    if not settled:
+        return
+    if not settings.keep_batch_files:
+        kept = 0
+        plane = open_control_plane(
+            around.endpoint.target,
+            settings.task,
+            around.environ,
+            patience_seconds=PATIENCE_SECONDS,
+            sleep=asyncio.sleep,
+            calls_per_second=around.waits.calls_per_second,
+        )
+        async with plane as opened:
+            for chunk in settled:
+                for file in chunk.provider_files:
+                    try:
+                        await files.delete(opened, file)
+                    except CallFailed:
+                        kept += 1
+        if kept:
+            listen(Notice(f"{kept:,} files of batches were not removed at the service; they expire there."))
+    for chunk in settled:
+        around.chunks.remove(chunk)

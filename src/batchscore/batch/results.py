@@ -1,0 +1,88 @@
+"""What does a line of results say of its row?
+
+Lines are split at line feeds alone, since answers may hold other characters that end lines elsewhere. The
+status counts first, then the error, then the body: for a refusal, services leave `error` empty and put the
+error into the body. What a status and a body mean is decided by the tables of live replies. No line raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from batchscore.errors import ErrorCode
+from batchscore.prompts.replies import ReplyReader, ReplyScores
+from batchscore.request.outcome import Outcome, classify, failure_outcome, unusable_outcome
+from batchscore.rows import InvalidReply, Reply, load_json
+
+#: Bytes that are read at a time, and the longest line: an answer with all its vectors.
+PIECE_BYTES = 2**20
+LONGEST_LINE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ResultLine:
+    """A line of results: `status` is 0 if the row was not sent, `body` is JSON or empty."""
+
+    custom_id: object
+    status: int
+    body: bytes
+    code: str = ""
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Give the lines of a file without their ends; a torn last one, too."""
+    with path.open("rb", buffering=PIECE_BYTES) as file:
+        while line := file.readline(LONGEST_LINE_BYTES):
+            if line := line.strip(b"\r\n "):
+                yield line
+
+
+def read_line(raw: bytes) -> ResultLine | None:
+    """Return what a line says; `None` if it is no line of results, such as a torn one."""
+    try:
+        line = load_json(raw)
+    except ValueError:
+        return None
+    if not isinstance(line, dict):
+        return None
+    response, error = line.get("response"), line.get("error")
+    response = response if isinstance(response, dict) else {}
+    status, body = response.get("status_code"), response.get("body")
+    status = status if type(status) is int and 0 <= status < 1000 else 0
+    if not body and error:
+        body = {"error": error}  # vLLM: a status and an error, without a body
+    code = error.get("code") if isinstance(error, dict) else ""
+    return ResultLine(
+        line.get("custom_id"),
+        status,
+        b"" if body is None else orjson.dumps(body),
+        code if isinstance(code, str) else "",
+    )
+
+
+def judge(line: ResultLine, reader: ReplyReader, sent: bytes) -> ReplyScores | Outcome:
+    """Return the scores of a line, or what its refusal means; `sent` is the body of its request."""
+    if line.status < 200:
+        return not_run(line.code)
+    reply = Reply(line.status, {}, line.body, 0.0)
+    if line.status >= 300:
+        return classify(reply, sent)
+    try:
+        return reader.read(line.body, 1, sent)
+    except InvalidReply as reason:
+        return unusable_outcome(reason, reply, sent)
+
+
+def not_run(code: str = "") -> Outcome:
+    """Return what it means that a batch ended without a row's answer."""
+    why = "the batch expired before it" if code == "batch_expired" else "the batch ended without an answer"
+    return failure_outcome(ErrorCode.SERVER_ERROR, why)
+
+
+def billed(line: ResultLine, reader: ReplyReader, sent: bytes) -> tuple[int, int]:
+    """Return the tokens of the prompt and the answer that a line without a score reports."""
+    return reader.billed(line.body, 1, sent) if line.status == 200 else (0, 0)

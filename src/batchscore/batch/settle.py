@@ -1,0 +1,231 @@
+"""Which result does each row of an ended chunk have, and which rows must be sent again?
+
+Rows are reconciled one by one, never by counts. The first line of a row counts. What refuses every row of a
+chunk is a fault of the request, not of the rows: then the run stops.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import xxhash
+
+from batchscore.batch.build import ChunkWork
+from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
+from batchscore.batch.results import ResultLine, billed, judge, lines_of, not_run, read_line
+from batchscore.batch.submit import SAME_PROBLEMS, Move
+from batchscore.batch.work import Ended
+from batchscore.errors import ErrorCode, ServiceRefused, count_text
+from batchscore.prompts.batches import BodyFormat
+from batchscore.prompts.replies import ReplyReader, ReplyScores
+from batchscore.request.outcome import ERROR_TEXTS, Action, Outcome, refused_alone
+from batchscore.rows import Attempt, Listen, Prompt, RowError, Score, Settled
+
+#: Rows that are given at a time.
+MOST_ROWS = 1000
+
+#: Refusals of every request; the others are about rows.
+OF_ALL = frozenset({Action.STOP, Action.RENEW_TOKEN})
+
+
+@dataclass(slots=True)
+class Anomalies:
+    """Lines of results that settle nothing."""
+
+    foreign: int = 0
+    unreadable: int = 0
+    repeated: int = 0
+    contradictory: int = 0
+
+    def __str__(self) -> str:
+        """Return them in words, "" if there are none."""
+        words = {
+            "of no row of this batch": self.foreign,
+            "unreadable": self.unreadable,
+            "repeated": self.repeated - self.contradictory,
+            "with a second, different answer": self.contradictory,
+        }
+        return ", ".join(f"{count:,} {what}" for what, count in words.items() if count)
+
+
+@dataclass(slots=True)
+class Settling:
+    """The rows of one ended chunk on their way to their results.
+
+    `pay` gets the billed tokens of each line. `again` gets each row that must be sent again, and whether that
+    counts as a round. `adapt` uses another form of a parameter. `accepted`: the service has answered others.
+    """
+
+    ended: Ended
+    reader: ReplyReader
+    form: BodyFormat
+    listen: Listen
+    pay: Callable[[int, int], None]
+    name: str
+    rounds: float
+    again: Callable[[int, Prompt, bool], None]
+    adapt: Callable[[str], bool]
+    accepted: bool = False
+    anomalies: Anomalies = field(default_factory=Anomalies)
+    answered: int = 0
+    held: list[tuple[int, Outcome]] = field(default_factory=list)
+    probe: Outcome | ReplyScores | None = None
+    seen: array[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without lines."""
+        self.seen = array("Q", bytes(8 * self.chunk_work.chunk.rows))
+
+    @property
+    def chunk_work(self) -> ChunkWork:
+        """The chunk."""
+        return self.ended.work
+
+    @property
+    def proven(self) -> bool:
+        """Whether the service answers such requests: what it refuses is the fault of rows."""
+        return self.answered > 0 or isinstance(self.probe, ReplyScores)
+
+    def rows(self) -> Iterator[list[Settled]]:
+        """Give the settled rows; raises `ServiceRefused` if the service refuses all of them alike."""
+        waiting: list[Settled] = []
+        for path in self.ended.results:
+            for raw in lines_of(path):
+                settled = self.line(raw)
+                if settled is not None:
+                    waiting.append(settled)
+                if len(waiting) >= MOST_ROWS:
+                    yield waiting
+                    waiting = []
+        self.raise_refused()
+        for settled in self.rest():
+            waiting.append(settled)
+            if len(waiting) >= MOST_ROWS:
+                yield waiting
+                waiting = []
+        if waiting:
+            yield waiting
+
+    def line(self, raw: bytes) -> Settled | None:
+        """Return the row that a line settles, `None` if it settles none now."""
+        line = read_line(raw)
+        if line is None:
+            self.anomalies.unreadable += 1
+            return None
+        if line.custom_id == probe_id(self.chunk_work.chunk.key):
+            self.probe = judge(line, self.reader, b"")
+            return None
+        index = self.index_of(line)
+        if index is None:
+            return None
+        prompt = self.chunk_work.prompts.get(index)
+        if prompt is None:  # its record is there, or the input has it no more
+            return None
+        sent = self.form.body([prompt])
+        judged = judge(line, self.reader, sent)
+        if isinstance(judged, ReplyScores):
+            self.report(prompt, line.status, "", (judged.prompt_tokens, judged.completion_tokens))
+            self.answered += 1
+            return settled_row(prompt, judged.scores[0])
+        self.report(prompt, line.status or None, judged.code.value, billed(line, self.reader, sent))
+        self.held.append((index, judged))
+        return None
+
+    def index_of(self, line: ResultLine) -> int | None:
+        """Return the row of a line; `None` if that is none of this chunk, or has had a line."""
+        row, chunk = read_id(line.custom_id), self.chunk_work.chunk
+        digests = self.chunk_work.digests
+        if row is None or row.key != chunk.key or row.index >= chunk.rows:
+            self.anomalies.foreign += 1
+            return None
+        start = row.index * DIGEST_BYTES
+        if digests[start : start + DIGEST_BYTES] != row.digest:
+            self.anomalies.foreign += 1
+            return None
+        content = xxhash.xxh3_64_intdigest(b"%d " % line.status + line.body) or 1
+        if self.seen[row.index]:
+            self.anomalies.repeated += 1
+            self.anomalies.contradictory += self.seen[row.index] != content
+            return None
+        self.seen[row.index] = content
+        return row.index
+
+    def report(self, prompt: Prompt, status: int | None, cause: str, tokens: tuple[int, int]) -> None:
+        """Report a request that the service has run."""
+        chunk = self.chunk_work.chunk
+        seconds = max(0.0, chunk.ended_at - chunk.created_at)
+        event = Attempt(1, status, seconds, cause, *tokens, prompts=(prompt,), deployment=self.name)
+        self.listen(event)
+        self.pay(*tokens)
+
+    def raise_refused(self) -> None:
+        """Raise `ServiceRefused` if no row of the chunk was answered, and all for one reason."""
+        if self.proven or not self.held:
+            return
+        first = self.held[0][1]
+        if isinstance(self.probe, Outcome) and self.probe.action is not Action.RETRY:
+            first = self.probe
+        if first.action in OF_ALL:
+            raise ServiceRefused(first.reason)
+        if first.action is not Action.SPLIT or first.code is not ErrorCode.INVALID_REQUEST:
+            return
+        alike = sum([first.is_like(outcome) for _, outcome in self.held])
+        of_rows = self.accepted and alike < SAME_PROBLEMS
+        if not of_rows and alike == len(self.held):
+            rows = count_text(alike, "row")
+            raise ServiceRefused(
+                f"the service refused {rows} for the same reason, and answered none of their batch, so a "
+                f"parameter is probably wrong: {first.reason}"
+            )
+
+    def rest(self) -> Iterator[Settled]:
+        """Give the rows with an error; the others are sent again."""
+        for index, outcome in self.held:
+            settled = self.refused(index, outcome)
+            if settled is not None:
+                yield settled
+        lines = self.ended.decision.lines if self.ended.decision.move is Move.DROP_LINES else {}
+        for index in range(self.chunk_work.chunk.rows):
+            if self.seen[index]:
+                continue
+            prompt = self.chunk_work.prompts.get(index)
+            if prompt is None:
+                continue
+            if index in lines:
+                text = f"{ERROR_TEXTS[ErrorCode.INVALID_REQUEST]} ({lines[index]})."
+                yield settled_row(prompt, RowError(ErrorCode.INVALID_REQUEST, text, 400, 1))
+            elif lines or self.ended.decision.move is Move.HALVE:
+                self.again(index, prompt, False)
+            else:
+                settled = self.retried(index, prompt, not_run())
+                if settled is not None:
+                    yield settled
+
+    def refused(self, index: int, outcome: Outcome) -> Settled | None:
+        """Return the row with its error, or `None` if it is sent again."""
+        chunk = self.chunk_work.chunk
+        prompt = self.chunk_work.prompts.get(index)
+        assert prompt is not None
+        if outcome.action is Action.ADAPT and outcome.detail not in chunk.adapted:
+            if self.adapt(outcome.detail):
+                self.again(index, prompt, False)
+                return None
+        elif outcome.action in OF_ALL:
+            outcome = refused_alone(outcome, first=chunk.round == 1)
+        if outcome.action is Action.RETRY:
+            return self.retried(index, prompt, outcome)
+        return settled_row(prompt, outcome.error(chunk.round))
+
+    def retried(self, index: int, prompt: Prompt, outcome: Outcome) -> Settled | None:
+        """Send a row again in the next round, or return it with its error after the last."""
+        if self.chunk_work.chunk.round < self.rounds:
+            self.again(index, prompt, True)
+            return None
+        return settled_row(prompt, outcome.error(self.chunk_work.chunk.round))
+
+
+def settled_row(prompt: Prompt, result: Score | RowError) -> Settled:
+    """Return a row with its result."""
+    return Settled(prompt.file, prompt.row, result, prompt.id, prompt.kept, prompt.truncated)

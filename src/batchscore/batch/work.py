@@ -1,0 +1,372 @@
+"""How does a chunk get from its plan to the end of its batch? It acts as the tables of `submit.py` decide.
+
+The record of the chunk says what is about to happen before each call that costs, and what came of it after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchscore.batch.budget import Purse, TokenBudget
+from batchscore.batch.build import ChunkWork
+from batchscore.batch.looks import Looks
+from batchscore.batch.submit import (
+    CLOCK_SECONDS,
+    MOST_LOOKS,
+    MOST_REFUSALS,
+    Decision,
+    Move,
+    after_end,
+    after_failure,
+    after_looking,
+    own_batches,
+)
+from batchscore.batch.waits import Waits
+from batchscore.errors import (
+    BatchscoreError,
+    BoundReached,
+    Outage,
+    ServiceRefused,
+    SettingsError,
+    count_text,
+    setting_name,
+)
+from batchscore.output.submitted import Chunks, Step, batches_command
+from batchscore.provider import batches, files
+from batchscore.provider.batch_object import CANCELLED, FAILED, BatchState
+from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, Unknown
+from batchscore.provider.traits import Traits
+
+
+class Left(Exception):  # noqa: N818 - not an error
+    """A chunk stays as it is: the run stops, or it does not wait."""
+
+
+class TooLarge(Exception):  # noqa: N818 - not an error
+    """A chunk has more tokens than the service allows at all."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all chunks of a run share.
+
+    `proven`: the service has answered such a request. `sleep` raises `Left` if the run stops. With `no_wait`,
+    nothing is waited for. `unsettled` are the keys of chunks whose turn has come and whose rows are not
+    settled.
+    """
+
+    plane: ControlPlane
+    looks: Looks
+    chunks: Chunks
+    traits: Traits
+    endpoint: str
+    folder: Path
+    budget: TokenBudget
+    purse: Purse
+    proven: asyncio.Event
+    sleep: Callable[[float], Awaitable[None]]
+    now: Callable[[], float]
+    notice: Callable[[str], None]
+    waits: Waits
+    no_wait: bool = False
+    unsettled: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A chunk whose batch has ended; `decision` says what its end means, `results` are its files."""
+
+    work: ChunkWork
+    decision: Decision
+    results: tuple[Path, ...] = ()
+
+
+async def bring_to_end(desk: Desk, work: ChunkWork) -> Ended | None:
+    """Submit a chunk, wait for its batch, and fetch its results; `None` if it stays as it is.
+
+    Raises the `BatchscoreError` that ends the run.
+    """
+    try:
+        if work.chunk.step is Step.PLANNED:
+            await wait_for_turn(desk, work)
+            await upload(desk, work)
+        while True:
+            if work.chunk.step in {Step.UPLOADED, Step.CREATING}:
+                await submit(desk, work)
+            batch = await wait_for_end(desk, work)
+            decision = after_end(batch, work.chunk.rows)
+            if decision.move is not Move.WAIT_FOR_QUOTA:
+                break
+            refused = (*work.chunk.refused, batch.id)
+            change(desk, work, step=Step.UPLOADED, batch="", refused=refused)
+            await wait_for_quota(desk, work)
+        desk.budget.release(work.chunk.key)
+        if decision.move is Move.STOP:
+            refuse_chunk(desk, work, decision.code)
+        return Ended(work, decision, tuple(await fetch(desk, work)))
+    except Left:
+        return None
+    except TooLarge:
+        return Ended(work, Decision(Move.HALVE))
+    except CallFailed as failure:
+        raise run_error(failure) from None
+
+
+def change(desk: Desk, work: ChunkWork, **changes: Any) -> None:
+    """Write down what has happened to a chunk, or is about to."""
+    work.chunk = desk.chunks.change(work.chunk, **changes)
+
+
+def run_error(failure: CallFailed) -> BatchscoreError:
+    """Return the error that ends the run for a call that failed."""
+    if isinstance(failure, Unknown):
+        return Outage(f"{failure}. Batches that were submitted keep running.")
+    if failure.status in {401, 403}:
+        return ServiceRefused(f"{failure}: check the key or the sign-in, and that it may use batches.")
+    return ServiceRefused(f"{failure}.")
+
+
+async def wait_for_turn(desk: Desk, work: ChunkWork) -> None:
+    """Wait until the service is known to take such requests, and for room in the budgets.
+
+    Raises `BoundReached` if the rest of the run's budget does not cover the chunk.
+    """
+    chunk, purse = work.chunk, desk.purse
+    while not (chunk.probes or desk.proven.is_set()) or not desk.budget.has_room(chunk.key, chunk.tokens):
+        if desk.no_wait and not desk.unsettled:
+            raise Left
+        await desk.sleep(desk.waits.turn)
+    while not purse.allows(chunk.tokens, chunk.rows):
+        if not purse.reserved:
+            rows = count_text(chunk.rows, "row")
+            raise BoundReached(
+                f"{setting_name('max_spend')} {purse.most:g} may not cover the next batch of {rows}. The "
+                "cost of a batch is reserved before it is sent."
+            )
+        if desk.no_wait:
+            raise Left
+        await desk.sleep(desk.waits.turn)
+    desk.unsettled.add(chunk.key)
+    work.sending = True
+    reserve(desk, work)
+
+
+def reserve(desk: Desk, work: ChunkWork) -> None:
+    """Count a chunk in the budgets."""
+    chunk = work.chunk
+    desk.budget.add(chunk.key, chunk.tokens)
+    desk.purse.reserve(chunk.key, chunk.tokens, chunk.rows)
+
+
+async def upload(desk: Desk, work: ChunkWork) -> None:
+    """Upload a chunk's file."""
+    assert work.upload is not None
+    expiry = desk.traits.expiry_seconds
+    seconds = None if expiry is None else expiry[1]
+    name = f"batchscore-{work.chunk.key}.jsonl"
+    file = await files.upload(
+        desk.plane, work.upload, name, purpose=desk.traits.purpose, expires_seconds=seconds
+    )
+    change(desk, work, step=Step.UPLOADED, input_file=file.id)
+    usable = await files.wait_until_usable(desk.plane, file)
+    if usable.status in files.BROKEN:
+        refuse_chunk(desk, work, f"its file is {usable.status}")
+    if usable.bytes not in {0, work.chunk.bytes}:
+        refuse_chunk(desk, work, f"{usable.bytes:,} of {work.chunk.bytes:,} bytes arrived")
+    work.upload.unlink()
+    work.upload = None
+
+
+def refuse_chunk(desk: Desk, work: ChunkWork, code: str) -> None:
+    """Raise the error of a file that the service refuses as a whole: nothing of it was run."""
+    desk.chunks.remove(work.chunk)
+    rows = count_text(work.chunk.rows, "row")
+    raise ServiceRefused(
+        f"the service refused a file of {rows} for its Batch API ({code}). Nothing of it ran."
+    )
+
+
+async def submit(desk: Desk, work: ChunkWork) -> None:
+    """Make the batch of a chunk, exactly once."""
+    decision = Decision(Move.CREATE if work.chunk.step is Step.UPLOADED else Move.LOOK_AGAIN)
+    desk.budget.add(work.chunk.key, work.chunk.tokens)
+    looks, tries = list(desk.waits.look_again), 0
+    while decision.move is not Move.ADOPT:
+        if decision.move is Move.CREATE:
+            await desk.sleep(0)  # not if the run stops
+            decision = await create(desk, work, tries)
+        elif decision.move is Move.LOOK_AGAIN:
+            await desk.sleep(decision.seconds)
+            decision = after_looking(work.chunk, await listed(desk, work), looks)
+            del looks[:1]
+        elif decision.move is Move.WAIT_FOR_FILE:
+            tries += 1
+            await desk.sleep(desk.waits.file)
+            decision = Decision(Move.CREATE)
+        elif decision.move is Move.WAIT_FOR_QUOTA:
+            await wait_for_quota(desk, work)
+            decision = Decision(Move.CREATE)
+        else:
+            refuse_chunk(desk, work, decision.code)
+    batch = decision.batch
+    assert batch is not None
+    created = batch.created or desk.now()
+    expires = batch.expires or 0.0
+    change(desk, work, step=Step.CREATED, batch=batch.id, created_at=created, expires_at=expires)
+    work.sending = False
+    await cancel_others(desk, decision.others)
+
+
+async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
+    """Send one creation, and return the next move."""
+    change(desk, work, step=Step.CREATING, creating_at=desk.now())
+    metadata = {"chunk": work.chunk.key} if desk.traits.takes_metadata else None
+    try:
+        batch = await batches.create(
+            desk.plane,
+            input_file=work.chunk.input_file,
+            endpoint=desk.endpoint,
+            window=desk.traits.window,
+            metadata=metadata,
+        )
+    except CallFailed as failure:
+        decision = after_failure(failure, tries)
+        if decision.move is Move.LOOK_AGAIN:
+            change(desk, work, ambiguous=True)
+        else:
+            change(desk, work, step=Step.UPLOADED)
+        return decision
+    return Decision(Move.ADOPT, batch)
+
+
+async def listed(desk: Desk, work: ChunkWork) -> list[BatchState]:
+    """Return the batches since a chunk's creation was sent."""
+    since = work.chunk.creating_at - CLOCK_SECONDS
+    try:
+        return [each async for each in batches.newest(desk.plane, since)]
+    except CallFailed as failure:
+        if isinstance(failure, Unknown):
+            raise
+        raise Outage(
+            f"it is not known whether a batch was made of file {work.chunk.input_file}, and the service does "
+            "not list its batches now. The same command looks again. If the service's own pages show the "
+            f"batch, run {batches_command(desk.chunks, 'adopt', work.chunk.key, 'BATCH_ID')} If they show "
+            f"none, run {batches_command(desk.chunks, 'forget', work.chunk.key)}"
+        ) from None
+
+
+async def cancel_others(desk: Desk, others: tuple[BatchState, ...]) -> None:
+    """Cancel batches that were made of the same file as another one, and say so."""
+    for each in others:
+        found = each if each.ended else await batches.cancel(desk.plane, each.id)
+        desk.notice(
+            f"Two batches were made of one file. The second one, {each.id}, was cancelled after "
+            f"{count_text(found.completed, 'row')}, which may be billed twice."
+        )
+
+
+async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
+    """Wait until a chunk that was refused for its tokens may be sent again."""
+    budget, chunk = desk.budget, work.chunk
+    if budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key) and chunk.rows > 1:
+        budget.release(chunk.key)
+        raise TooLarge
+    budget.refuse(chunk.key)
+    if budget.refusals == 1:
+        desk.notice(
+            "The service's limit of tokens in batches is reached. The next batch is sent when others have "
+            "ended; they may belong to others who use the account."
+        )
+    if desk.no_wait:
+        raise Left
+    await desk.sleep(desk.waits.after_refusals(budget.refusals))
+    while not budget.has_room(chunk.key, chunk.tokens):
+        await desk.sleep(desk.waits.turn)
+    budget.add(chunk.key, chunk.tokens)
+
+
+async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
+    """Look at a batch until it has ended, and write down its files."""
+    desk.budget.add(work.chunk.key, work.chunk.tokens)
+    seconds, waited, cancelled = desk.waits.first_look, desk.waits.first_look, False
+    # By our own clock: services round their times.
+    last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.waits.patience
+    while True:
+        try:
+            batch = await desk.looks.look(work.chunk.batch, work.chunk.created_at, waited)
+        except NotThere:
+            raise SettingsError(
+                f"the batch {work.chunk.batch} of this output is not there (404). Use the key of the project "
+                "that submitted it. If it was removed, its rows must be paid for again: to do so, run "
+                f"{batches_command(desk.chunks, 'forget', work.chunk.key)}"
+            ) from None
+        work.rows_done = min(batch.completed + batch.failed, work.chunk.rows)
+        if not batch.ended and not cancelled and desk.now() >= last_moment:
+            cancelled = True
+            batch = await cancel_slow(desk, batch)
+        if batch.ended:
+            break
+        if desk.no_wait:
+            raise Left
+        waited = seconds if cancelled else min(seconds, max(0.0, last_moment - desk.now()))
+        await desk.sleep(waited)
+        age = 0.0 if cancelled else desk.now() - work.chunk.created_at
+        seconds = desk.waits.next_look(seconds, age)
+    found = {"output_file": batch.output_file, "error_file": batch.error_file, "status": batch.status}
+    if work.chunk.step is not Step.SETTLED:
+        found["step"] = Step.ENDED
+    change(desk, work, **found, ended_at=desk.now())
+    if work.chunk.ambiguous:
+        # A creation whose reply was lost may have made a batch after all.
+        ours = own_batches(work.chunk, await listed(desk, work))
+        await cancel_others(desk, tuple(each for each in ours if each.id != batch.id))
+    return batch
+
+
+async def cancel_slow(desk: Desk, batch: BatchState) -> BatchState:
+    """Cancel a batch that takes too long, and return it; one that cannot be cancelled goes on."""
+    if batch.status == "cancelling":
+        return batch
+    try:
+        found = await batches.cancel(desk.plane, batch.id)
+    except Refused:
+        desk.notice(
+            f"Batch {batch.id} is older than {setting_name('batch_patience')}, but was not cancelled."
+        )
+        return batch
+    if not found.ended or found.status == CANCELLED:
+        desk.notice(
+            f"Batch {batch.id} has not ended within {setting_name('batch_patience')} and is cancelled. The "
+            "answers that it has are kept."
+        )
+    return found
+
+
+async def fetch(desk: Desk, work: ChunkWork) -> list[Path]:
+    """Download the results of a chunk."""
+    chunk, found = work.chunk, []
+    for number, file in enumerate((chunk.output_file, chunk.error_file)):
+        if not file:
+            continue
+        path = desk.folder / f"{chunk.key}-{number}.results"
+        for is_last in (*[False] * MOST_LOOKS, True):
+            try:
+                await files.download(desk.plane, file, path)
+            except NotThere:
+                if chunk.status == FAILED:  # services name files of failed batches that were never written
+                    break
+                if is_last:
+                    raise SettingsError(
+                        f"the results {file} of batch {chunk.batch} are not there (404), so the rows of this "
+                        "batch must be paid for again. To do so, run "
+                        f"{batches_command(desk.chunks, 'forget', chunk.key)}"
+                    ) from None
+                await desk.sleep(desk.waits.file)
+            else:
+                found.append(path)
+                break
+    return found

@@ -1,0 +1,224 @@
+"""Which rows of an output are at a service's Batch API?
+
+A chunk is the rows of one batch. Its durable state is two files in the output: the digests of its rows, which
+are written once, and a small record, which is replaced at each step. A row in an open chunk is neither done
+nor free. It knows no prompts, answers or calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchscore.errors import OutputError, SettingsError, count_text, setting_name
+from batchscore.output.journal_place import local_folder
+from batchscore.output.layout import Layout
+from batchscore.stores import storage
+from batchscore.stores.address import Place, command_word, shell_command
+from batchscore.stores.errors import explain_errors
+
+#: The suffixes of a chunk's files, and the bytes of a digest.
+ROWS, STATE = ".rows", ".json"
+DIGEST_BYTES = 16
+
+#: The file that says whose rows the service has answered.
+PROVEN = "answered"
+
+
+class Step(str, Enum):
+    """How far a chunk has come: each is written before the call that costs, or after its result."""
+
+    PLANNED = "planned"
+    UPLOADED = "uploaded"
+    CREATING = "creating"
+    CREATED = "created"
+    ENDED = "ended"
+    SETTLED = "settled"
+
+    @property
+    def may_cost(self) -> bool:
+        """Whether a batch may have been made of the chunk."""
+        return self not in {Step.PLANNED, Step.UPLOADED}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """The record of one chunk. Times are seconds since the epoch, 0 if that has not happened.
+
+    `identity` is a digest of what all of its rows send besides their prompts. `round` counts from 1 how often
+    its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
+    has a line that belongs to no row. `files` counts the rows of each input file. `ambiguous`: a creation had
+    no usable reply. `refused` are batches that failed for want of quota. `simulated`: the
+    simulator has it, which ends with its run. `left` counts the rows of a settled chunk that are sent again,
+    `unread` those not read when it was settled, whose results may be fetched later. `settling`: some
+    of its rows may have records.
+    """
+
+    key: str
+    step: Step = Step.PLANNED
+    identity: str
+    rows: int
+    bytes: int
+    tokens: int
+    round: int = 1
+    adapted: tuple[str, ...] = ()
+    probes: bool = False
+    files: Mapping[str, int] = field(default_factory=dict)
+    planned_at: float = 0.0
+    creating_at: float = 0.0
+    created_at: float = 0.0
+    expires_at: float = 0.0
+    ended_at: float = 0.0
+    ambiguous: bool = False
+    refused: tuple[str, ...] = ()
+    simulated: bool = False
+    input_file: str = ""
+    batch: str = ""
+    status: str = ""
+    output_file: str = ""
+    error_file: str = ""
+    left: int = 0
+    unread: int = 0
+    settling: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its rows wait for results, for which the service may be paid."""
+        return self.step.may_cost and self.step is not Step.SETTLED
+
+    @property
+    def provider_files(self) -> tuple[str, ...]:
+        """The files at the service."""
+        return tuple(filter(None, (self.input_file, self.output_file, self.error_file)))
+
+
+def chunk_folder(layout: Layout) -> Place:
+    """Return the hidden folder of a task's chunks."""
+    return layout.marker / "batches" / layout.task
+
+
+def scratch_of(layout: Layout, chosen: str | None) -> Path:
+    """Return the folder for bulky files of a run, which may be lost, on a disk of this machine."""
+    if chosen is None and isinstance(layout.root, Path):
+        return layout.marker / f"scratch-{layout.task}"  # type: ignore[return-value]
+    scratch = None if chosen is None else Path(chosen)
+    return local_folder(layout, scratch, "").with_suffix(".batches")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """The chunks of one task in one output."""
+
+    folder: Place
+
+    def read_all(self) -> list[Chunk]:
+        """Return all chunks, oldest first; raises `OutputError` if one cannot be read."""
+        with explain_errors(self.folder, "list"):
+            names = storage.names(self.folder)
+        found = [self.read(name.removesuffix(STATE)) for name in names if name.endswith(STATE)]
+        return sorted(found, key=lambda chunk: (chunk.round, chunk.planned_at, chunk.key))
+
+    def read(self, key: str) -> Chunk:
+        """Return one chunk; raises `OutputError`."""
+        place = self.folder / f"{key}{STATE}"
+        try:
+            given = orjson.loads(b"".join(storage.chunks(place)))
+            return chunk_of(given)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise OutputError(
+                f"{place} is damaged. It says which rows are at the service's Batch API, so rows may be paid "
+                "for again without it. Restore it, or remove it to score its rows again."
+            ) from None
+
+    def plan(self, chunk: Chunk, digests: bytes) -> None:
+        """Write a new chunk, before anything is sent."""
+        storage.write_whole(self.folder / f"{chunk.key}{ROWS}", digests, sync=True)
+        self.write(chunk)
+
+    def write(self, chunk: Chunk) -> Chunk:
+        """Write a chunk's record to the device, and return it."""
+        data = orjson.dumps(asdict(chunk), option=orjson.OPT_INDENT_2) + b"\n"
+        storage.write_whole(self.folder / f"{chunk.key}{STATE}", data, sync=True)
+        return chunk
+
+    def change(self, chunk: Chunk, **changes: Any) -> Chunk:
+        """Change some fields of a chunk's record, and return it."""
+        return self.write(replace(chunk, **changes))
+
+    def read_digests(self, chunk: Chunk) -> bytes:
+        """Return the digests of a chunk's rows, 16 bytes each; raises `OutputError`."""
+        place = self.folder / f"{chunk.key}{ROWS}"
+        data = b"".join(storage.chunks(place))
+        if len(data) != chunk.rows * DIGEST_BYTES:
+            raise OutputError(f"{place} is damaged: it has {len(data):,} bytes for {chunk.rows:,} rows.")
+        return data
+
+    def note_proven(self, identity: bytes) -> None:
+        """Note that the service answers rows of this identity."""
+        storage.write_whole(self.folder / PROVEN, identity.hex().encode())
+
+    def is_proven(self, identity: bytes) -> bool:
+        """Whether the service has answered rows of this identity."""
+        place = self.folder / PROVEN
+        return storage.exists(place) and b"".join(storage.chunks(place)) == identity.hex().encode()
+
+    def sweep(self) -> None:
+        """Remove what a kill has left of chunks that were being planned or removed."""
+        with explain_errors(self.folder, "list"):
+            names = set(storage.names(self.folder))
+        for name in names:
+            if name.endswith(ROWS) and f"{name.removesuffix(ROWS)}{STATE}" not in names:
+                storage.remove(self.folder / name)
+
+    def remove(self, chunk: Chunk) -> None:
+        """Forget a chunk: nothing of it is at the service, or all of it is published."""
+        storage.remove(self.folder / f"{chunk.key}{STATE}")
+        storage.remove(self.folder / f"{chunk.key}{ROWS}")
+
+
+def batches_command(chunks: Chunks, *words: str) -> str:
+    """Return the command that lists or changes the batches of an output."""
+    output = chunks.folder.parent.parent.parent
+    return shell_command(["batchscore", "batches", command_word(output), *words])
+
+
+def chunk_of(given: Mapping[str, Any]) -> Chunk:
+    """Return the chunk of a record; fields of later versions are ignored."""
+    names = {each.name for each in fields(Chunk)}
+    values = {name: value for name, value in given.items() if name in names}
+    lists = {name: tuple(given.get(name, ())) for name in ("adapted", "refused")}
+    return Chunk(**values | lists | {"step": Step(given["step"])})
+
+
+def open_chunks(layout: Layout) -> list[Chunk]:
+    """Return the chunks whose rows wait for results."""
+    return [chunk for chunk in Chunks(chunk_folder(layout)).read_all() if chunk.is_open]
+
+
+def submitted_text(chunks: list[Chunk]) -> str:
+    """Return how many rows are at the service: 1,000 rows in 2 batches."""
+    rows = sum(chunk.rows for chunk in chunks)
+    return f"{count_text(rows, 'row')} in {len(chunks):,} {'batch' if len(chunks) == 1 else 'batches'}"
+
+
+def refuse_submitted(layout: Layout, *, overwrite: bool, by_batch: bool) -> None:
+    """Raise `SettingsError` if a run would pay again for rows that are at the service's Batch API."""
+    found = open_chunks(layout)
+    if not found or (by_batch and not overwrite):
+        return
+    what = f"{submitted_text(found)} of this output wait at the service's Batch API"
+    to_see = f"To see them, run: {batches_command(Chunks(chunk_folder(layout)))}"
+    if overwrite:
+        raise SettingsError(
+            f"{what}, so {setting_name('overwrite')} would lose what they cost. Run the same command without "
+            f"it until the batches have ended, or score to a new output. {to_see}"
+        )
+    raise SettingsError(
+        f"{what}, and would be paid for again. Run the same command with {setting_name('via')} batch until "
+        f"the batches have ended. {to_see}"
+    )

@@ -1,0 +1,194 @@
+"""How does one call to a service's control plane end: done, surely not done, or unknown?
+
+The `openai` SDK makes the calls, with its retries off: it would repeat the creation of a batch, which has no
+idempotency key, and the second one is billed, too. Reads are retried here by tenacity. All calls share one
+pace, so that the status of a hundred batches never brings a 429.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import openai
+import tenacity
+from aiolimiter import AsyncLimiter
+
+from batchscore.endpoint.credentials import FixedCredentials, TokenCredentials, credentials_for
+from batchscore.endpoint.target import Target
+from batchscore.errors import SettingsError, setting_name
+from batchscore.provider.batch_object import name_of
+from batchscore.task import Task
+
+#: An upload of 200 MB over a slow line takes minutes; any other call, seconds.
+CALL_SECONDS = 60.0
+UPLOAD_SECONDS = 1800.0
+
+#: What is waited between two attempts of a read, and at most if the service names a time.
+BACKOFF = tenacity.wait_exponential_jitter(initial=1.0, max=60.0)
+LONGEST_WAIT_SECONDS = 300.0
+
+#: A header of the simulator's replies.
+SIMULATED = "x-simulator"
+
+#: Refusals that say nothing of the request: the same one may be accepted later.
+FOR_NOW = frozenset({408, 409, 425, 429})
+
+#: Failures that will be the same a moment later.
+LASTING = frozenset({501, 505})
+
+T = TypeVar("T")
+
+
+class CallFailed(Exception):  # noqa: N818 - what a call ended with, not an error of the run
+    """A call without a usable reply. `status` is `None` if none came; `code` is the service's, if any.
+
+    `words` is the service's message, to be searched only: it may quote an input. `wait_seconds` is what the
+    service asks to wait, 0 if nothing.
+    """
+
+    def __init__(self, what: str, status: int | None = None, code: str = "", words: str = "") -> None:
+        named = ", ".join([str(each) for each in (status, code) if each])
+        super().__init__(f"{what} failed ({named or 'no reply'})")
+        self.status, self.code, self.words = status, code, words
+        self.wait_seconds = 0.0
+
+
+class Refused(CallFailed):
+    """The service has surely not done it, and the same call would be refused again."""
+
+
+class NotThere(Refused):
+    """There is no such thing, or another key's project owns it: a 404."""
+
+
+class Unknown(CallFailed):
+    """It may have been done or not: no reply, or a failure of the service. A read may simply be repeated."""
+
+
+@dataclass(slots=True)
+class ControlPlane:
+    """The calls to one resource, signed and paced. `client` is the SDK's.
+
+    `simulated`: the simulator answers, as its replies say.
+    """
+
+    client: openai.AsyncOpenAI
+    credentials: FixedCredentials | TokenCredentials
+    patience_seconds: float
+    sleep: Callable[[float], Awaitable[None]]
+    pace: AsyncLimiter
+    simulated: bool = False
+
+    async def once(self, what: str, call: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
+        """Make a call one time; `call` gets the headers that sign it. Raises `CallFailed`.
+
+        A 401 is tried once more after the token was renewed: nothing was done.
+        """
+        for is_last in (False, True):
+            async with self.pace:
+                headers = await self.credentials.headers()
+                try:
+                    # The SDK would sign with a key of its own.
+                    return await call({"Authorization": openai.omit, **headers})  # type: ignore[dict-item]
+                except openai.APIError as error:
+                    failure = failure_of(what, error)
+                except ValueError:
+                    failure = Unknown(f"{what}: the reply cannot be read")
+            if failure.status != 401 or is_last or not await self.credentials.refresh(headers):
+                raise failure from None
+        raise AssertionError
+
+    async def repeat(self, what: str, call: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
+        """Make a call that may be made twice, until it is answered; raises `CallFailed`."""
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, Unknown)),
+            wait=wait_seconds,
+            stop=tenacity.stop_after_delay(self.patience_seconds),
+            sleep=self.sleep,
+            reraise=True,
+        )
+        return await retrying(self.once, what, call)
+
+
+def wait_seconds(state: tenacity.RetryCallState) -> float:
+    """Return the seconds until the next attempt of a read."""
+    failure = state.outcome.exception() if state.outcome is not None else None
+    asked = failure.wait_seconds if isinstance(failure, CallFailed) else 0.0
+    return max(BACKOFF(state), min(asked, LONGEST_WAIT_SECONDS))
+
+
+def failure_of(what: str, error: openai.APIError) -> CallFailed:
+    """Return what an error of the SDK says of the call."""
+    status = error.status_code if isinstance(error, openai.APIStatusError) else None
+    kind: type[CallFailed] = Unknown
+    if status is not None and (status in LASTING or (status < 500 and status not in FOR_NOW)):
+        kind = NotThere if status == 404 else Refused
+    failure = kind(what, status, name_of(error.code), error.message)
+    if isinstance(error, openai.APIStatusError):
+        given = error.response.headers.get("retry-after", "")
+        failure.wait_seconds = float(given) if given.isascii() and given.isdecimal() else 0.0
+    return failure
+
+
+def control_address(target: Target, task: Task) -> tuple[str, dict[str, str]]:
+    """Return the address above files and batches, and the query parameters of every call.
+
+    No path of theirs is below a deployment. Raises `SettingsError` if the address of the requests does not
+    say where they are.
+    """
+    split = urlsplit(target.url)
+    above = split.path.removesuffix(task.path)
+    if above == split.path:
+        raise SettingsError(
+            f"{setting_name('endpoint')} is the whole address of one path, so it does not say where the "
+            "service's files and batches are. Give its base address, such as https://api.openai.com/v1."
+        )
+    if target.surface == "azure-deployments":
+        above = above.partition("/deployments/")[0]
+    query = dict(parse_qsl(split.query)) | dict(target.query)
+    return urlunsplit((split.scheme, split.netloc, above.rstrip("/"), "", "")), query
+
+
+@asynccontextmanager
+async def open_control_plane(
+    target: Target,
+    task: Task,
+    environ: Mapping[str, str],
+    *,
+    patience_seconds: float,
+    sleep: Callable[[float], Awaitable[None]],
+    calls_per_second: float,
+) -> AsyncIterator[ControlPlane]:
+    """Give the control plane of the resource that `target` belongs to, open while the block runs."""
+    address, query = control_address(target, task)
+    headers = {name: value for name, value in target.headers.items() if name.lower() != "content-type"}
+    verify: ssl.SSLContext | bool = True
+    if target.certificate is not None:
+        verify = ssl.create_default_context()
+        target.certificate.load(verify)
+    planes: list[ControlPlane] = []
+
+    async def note_service(reply: Any) -> None:
+        planes[0].simulated = SIMULATED in reply.headers
+
+    async with openai.DefaultAsyncHttpxClient(
+        verify=verify, follow_redirects=False, event_hooks={"response": [note_service]}
+    ) as http:
+        client = openai.AsyncOpenAI(
+            base_url=address,
+            default_query=query,
+            api_key="-",
+            default_headers=headers,
+            max_retries=0,
+            timeout=CALL_SECONDS,
+            http_client=http,
+        )
+        pace = AsyncLimiter(calls_per_second, 1.0)
+        signed = credentials_for(target, environ)
+        planes.append(ControlPlane(client, signed, patience_seconds, sleep, pace))
+        yield planes[0]

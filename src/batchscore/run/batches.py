@@ -1,0 +1,195 @@
+"""What can a user see of the batches of an output, and do to them, between two runs?
+
+It reads no input, sends no rows and records no results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from batchscore.endpoint.target import Endpoint, endpoints_of
+from batchscore.errors import BatchscoreError, SettingsError, UsageError, setting_name
+from batchscore.output.find import folder_of_locks, output_folder
+from batchscore.output.layout import Layout
+from batchscore.output.locks.lock import hold_lock
+from batchscore.output.submitted import Chunk, Chunks, Step, chunk_folder
+from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings, cut
+from batchscore.stores.address import Place
+from batchscore.task import TASKS
+
+if TYPE_CHECKING:
+    from batchscore.batch.commands import Found
+
+T = TypeVar("T")
+
+#: The settings of a run whose rows are of this task.
+SettingsFor = Callable[[str], tuple[Settings, Mapping[str, str]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchLine:
+    """One batch of an output. `state` is that at the service, else the last step of ours.
+
+    `asked`: the service has just given it, and how many of `total` lines it has `answered`. `latest_end` is
+    in seconds since the epoch, 0 if it is not known. `problem` says why the batch is not at the service.
+    """
+
+    task: str
+    chunk: Chunk
+    state: str
+    asked: bool
+    answered: int
+    total: int
+    latest_end: float
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesOfOutput:
+    """The batches of an output. `done` says what was done to them, `not_asked` why no service was asked."""
+
+    output: str
+    lines: Sequence[BatchLine]
+    done: Sequence[str] = ()
+    not_asked: str = ""
+
+
+def show_batches(
+    named: Place, task: str | None, settings_for: SettingsFor, environ: Mapping[str, str]
+) -> BatchesOfOutput:
+    """Return the batches of an output, with their present state if the service can be reached."""
+    found, not_asked = read_batches(named, task), ""
+    if any(each.chunk.batch and not each.chunk.simulated for each in found):
+        from batchscore.batch.commands import look_at_all  # noqa: PLC0415 - the SDK takes half a second to load
+
+        try:
+            found = call(found, settings_for, environ, lambda plane: look_at_all(plane, found))
+        except UsageError:
+            raise
+        except BatchscoreError as error:
+            not_asked = error.text
+    return BatchesOfOutput(str(named), list(map(line_of, found)), (), not_asked)
+
+
+def change_batches(
+    named: Place,
+    action: str,
+    words: Sequence[str],
+    task: str | None,
+    settings_for: SettingsFor,
+    environ: Mapping[str, str],
+    notice: Callable[[str], object],
+) -> BatchesOfOutput:
+    """Cancel, adopt or forget batches; raises a `BatchscoreError`, such as `OutputLocked` if a run works."""
+    from batchscore.batch.commands import adopt, cancel, forget, select  # noqa: PLC0415
+
+    found = read_batches(named, task)
+    check_words(action, words, found)
+    with ExitStack() as stack:
+        if action != "cancel":  # that changes nothing of ours: a run that waits sees what becomes of it
+            folder = output_folder(named)
+            for each in dict.fromkeys(one.task for one in found):
+                locks, what = folder_of_locks(folder), f"{named} ({each})"
+                lock = hold_lock(
+                    locks, each, what=what, command=f"batchscore batches {action}", notice=notice
+                )
+                stack.enter_context(lock)
+            found = read_batches(named, task)
+        if action == "cancel":
+            chosen = select(found, words)
+            done = call(found, settings_for, environ, lambda plane: each_of(cancel, plane, chosen))
+        elif action == "adopt":
+            key = words[0] if len(words) == 2 else None
+            said = call(found, settings_for, environ, lambda plane: adopt(plane, found, key, words[-1]))
+            done = [said]
+        else:
+            chosen = select(found, words)
+            try:
+                done = call(found, settings_for, environ, lambda plane: each_of(forget, plane, chosen))
+            except SettingsError as error:  # there is no service to ask
+                notice(f"The service was not asked whether they still run: {error.text}")
+                done = asyncio.run(each_of(forget, None, chosen))
+    return BatchesOfOutput(str(named), list(map(line_of, read_batches(named, task))), done)
+
+
+def check_words(action: str, words: Sequence[str], found: Sequence[Found]) -> None:
+    """Raise `UsageError` if an action has too few or too many words, or there is nothing to act on."""
+    if action == "forget" and not words:
+        raise UsageError("forget needs the KEY of each batch to forget: its rows will be paid for again.")
+    if action == "adopt" and len(words) not in {1, 2}:
+        raise UsageError("adopt takes a batch ID, or the KEY of a chunk and a batch ID.")
+    if not found and (words or action != "cancel"):
+        raise UsageError(f"This output has no batches, so there is nothing to {action}.")
+
+
+async def each_of(
+    act: Callable[[Any, Found], Coroutine[Any, Any, str]], plane: Any, chosen: Sequence[Found]
+) -> list[str]:
+    """Act on one chunk after the other, and return what was done."""
+    return [await act(plane, each) for each in chosen]
+
+
+def read_batches(named: Place, task: str | None) -> list[Found]:
+    """Return all chunks of an output; raises `InputError` if it is not one."""
+    from batchscore.batch.commands import Found  # noqa: PLC0415
+
+    folder = output_folder(named)
+    found = []
+    for each in TASKS if task is None else (task,):
+        chunks = Chunks(chunk_folder(Layout(folder, each, "")))
+        found += [Found(each, chunks, chunk) for chunk in chunks.read_all()]
+    return found
+
+
+def call(
+    found: Sequence[Found],
+    settings_for: SettingsFor,
+    environ: Mapping[str, str],
+    act: Callable[[Any], Coroutine[Any, Any, T]],
+) -> T:
+    """Make calls to the service of an output; raises a `BatchscoreError`."""
+    from batchscore.batch.commands import calls_to  # noqa: PLC0415
+
+    task = found[0].task if found else next(iter(TASKS))
+    settings, origins = settings_for(task)
+    endpoint = service_of(settings, environ, origins)
+
+    async def acting() -> T:
+        async with calls_to(endpoint, TASKS[task], environ) as plane:
+            return await act(plane)
+
+    return asyncio.run(acting())
+
+
+def service_of(settings: Settings, environ: Mapping[str, str], origins: Mapping[str, str]) -> Endpoint:
+    """Return the one service that is asked; raises `SettingsError`."""
+    if settings.simulate:
+        raise SettingsError("the simulator of a rehearsal ends with its run.")
+    endpoints = endpoints_of(cut(EndpointSettings, settings), environ, origins)
+    if len(endpoints) != 1:
+        raise SettingsError(
+            f"[[deployments]] names {len(endpoints)} deployments, and batches have one. Name its service "
+            f"with {setting_name('endpoint')}."
+        )
+    return endpoints[0]
+
+
+def line_of(found: Found) -> BatchLine:
+    """Return what is shown of a chunk."""
+    chunk, now = found.chunk, found.now
+    state = chunk.status if chunk.step in {Step.ENDED, Step.SETTLED} and chunk.status else chunk.step.value
+    return BatchLine(
+        task=found.task,
+        chunk=chunk,
+        state=state if now is None else now.status,
+        asked=now is not None,
+        answered=0 if now is None else now.completed + now.failed,
+        total=0 if now is None else now.total,
+        latest_end=chunk.expires_at if now is None else now.expires or chunk.expires_at,
+        problem=found.problem,
+    )

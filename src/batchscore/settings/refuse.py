@@ -1,0 +1,20 @@
+"""How is a wrong setting refused, in the words of each door?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchscore.errors import UsageError, setting_name
+
+
+def refuse(wrong: Any, message: str, **values: Any) -> None:
+    """Raise `UsageError` if something is wrong; in the message, `{name}` is a value or a setting's name."""
+    if wrong:
+        raise UsageError(message.format_map(_Names(values)))
+
+
+class _Names(dict[str, Any]):
+    """The values of a message; any other name is that of a setting, marked for the doors."""
+
+    def __missing__(self, name: str) -> str:
+        return setting_name(name)

@@ -1,0 +1,597 @@
+"""Whole runs through the Batch API against the simulator, which counts what it executes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_files import PlainClient
+from batch_runs import BatchRun, records, write_rows
+from batchscore import read_scores
+from batchscore.errors import ExitCode, SettingsError, UsageError
+from batchscore.output.verify import verify_output
+from batchscore.report.page.make import write_report
+from batchscore.simulator import Running
+from batchscore.simulator.batch.faults import LINE_FAULTS
+from openai_schemas import check_object
+from simulated import Project
+
+ROWS = 47
+
+#: Of whole runs, which take a second each, only some are in the default suite.
+SLOW = partial(pytest.param, marks=pytest.mark.slow)
+QUICK_FAULTS = {"missing", "cut_off", "different_duplicate"}
+
+
+@pytest.fixture
+def score(simulator: Running, project: Project) -> BatchRun:
+    return BatchRun(simulator.endpoint, project.key)
+
+
+def executed(project: Project) -> Counter[int]:
+    """Return how many ids were executed how often, without our probes."""
+    return Counter(count for name, count in project.executions().items() if not name.endswith("-probe"))
+
+
+def check_whole(project: Project, rows: int = ROWS, task: str = "chat") -> dict[int, dict[str, Any]]:
+    """Check that each row has one record, and that no id was executed twice."""
+    found = records(task)
+    assert sorted(found) == list(range(rows))
+    assert set(executed(project)) <= {1}
+    assert not list(Path("out/.batchscore/batches").rglob("*.json"))
+    assert project.books().files == 0
+    return found
+
+
+@pytest.mark.parametrize("task", ["chat", "embeddings", SLOW("completions"), SLOW("responses")])
+def test_records_are_those_of_live_requests(score: BatchRun, project: Project, task: str) -> None:
+    write_rows(ROWS)
+    given = {"task": task, "model": "text-embedding-3-small"} if task == "embeddings" else {"task": task}
+    result = score(**given)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project, task=task)
+    assert executed(project) == {1: ROWS}
+    assert project.books().calls["create"] == 2, "a canary, and the others"
+    score(**given, via="live", output="live")
+    assert found == records(task, "live")
+    assert result.statistics.prompt_tokens > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("api_version", [None, "2024-10-21"])
+def test_both_surfaces_of_azure_take_chat_and_not_embeddings(
+    score: BatchRun, project: Project, api_version: str | None
+) -> None:
+    write_rows(25)
+    azure = {"endpoint": f"{score.endpoint}/openai/v1" if api_version is None else score.endpoint}
+    azure |= {"api_version": api_version} if api_version else {}
+    assert score(**azure).exit_code is ExitCode.DONE
+    check_whole(project, 25)
+    with pytest.raises(SettingsError, match=r"takes chat.* not embeddings"):
+        score(task="embeddings", output="other", **azure)
+    assert project.books().calls["upload"] == 2
+
+
+@pytest.mark.parametrize("surface", ["openai", "azure_v1", SLOW("azure")])
+def test_all_that_is_sent_matches_the_public_description(
+    score: BatchRun, project: Project, simulator: Running, surface: str
+) -> None:
+    """But Azure's own pages name the path without a version where OpenAI's description has it."""
+    write_rows(5)
+    azure = {
+        "azure_v1": {"endpoint": f"{score.endpoint}/openai/v1"},
+        "azure": {"endpoint": score.endpoint, "api_version": "2024-10-21"},
+    }
+    given = azure.get(surface, {})
+    assert score(no_canary=True, keep_batch_files=True, **given).exit_code is ExitCode.DONE
+    (upload,), (create,) = project.requests("upload"), project.requests("create")
+    fields = dict(upload.body)
+    assert fields.pop("filename").endswith(".jsonl")
+    assert fields.pop("content_type") == "application/jsonl"
+    lives = {"seconds": int(fields.pop("expires_after[seconds]", 86400))}
+    lives["anchor"] = fields.pop("expires_after[anchor]", "created_at")
+    check_object("CreateFileRequest", fields | {"file": "", "expires_after": lives})
+    endpoint = create.body["endpoint"]
+    versioned = endpoint if surface == "openai" else f"/v1{endpoint}"
+    check_object("CreateBatchRequest", create.body | {"endpoint": versioned})
+    content = PlainClient(simulator, project, surface).get(f"/files/{create.body['input_file_id']}/content")
+    lines = [json.loads(line) for line in content.body.split(b"\n")[:-1]]
+    assert len(lines) == len({line["custom_id"] for line in lines}) >= 5
+    for line in lines:
+        assert line.keys() == {"custom_id", "method", "url", "body"}
+        assert re.fullmatch(r"[a-z][A-Za-z0-9_-]{0,63}", line["custom_id"])
+        url = "/chat/completions" if surface == "azure" else "/v1/chat/completions"
+        assert (line["method"], line["url"]) == ("POST", url)
+
+
+@pytest.mark.parametrize("happened", [True, False])
+@pytest.mark.parametrize("lost", [{"drop": True}, SLOW({"status": 500}), SLOW({"status": 429})])
+@pytest.mark.parametrize("skip", [SLOW(0), 1])
+def test_a_creation_whose_reply_is_lost_is_not_made_twice(
+    score: BatchRun, project: Project, lost: dict[str, Any], skip: int, *, happened: bool
+) -> None:
+    project.will("create", skip=skip, happened=happened, **lost)
+    write_rows(ROWS)
+    assert score().exit_code is ExitCode.DONE
+    check_whole(project)
+    assert executed(project) == {1: ROWS}
+    assert project.books().happened["create"] == 2
+    assert project.books().calls["create"] == 2 + (not happened)
+
+
+@pytest.mark.slow
+def test_a_batch_that_surfaces_late_is_noticed_and_cancelled(score: BatchRun, project: Project) -> None:
+    project.set_rules(batch_hidden=0.6, in_progress=1.5)
+    project.will("create", drop=True, happened=True)
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+    assert project.books().happened["create"] == 2
+    assert "Two batches were made of one file." in score.said
+    states = Counter(batch["status"] for batch in project.books().batches)
+    assert states == {"completed": 1, "cancelled": 1} or states["completed"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("happened", [True, False])
+def test_an_upload_whose_reply_is_lost_is_repeated(
+    score: BatchRun, project: Project, *, happened: bool
+) -> None:
+    project.will("upload", drop=True, happened=happened)
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
+    check_whole(project, 10)
+    assert executed(project) == {1: 10}
+
+
+@pytest.mark.parametrize("fault", [each if each in QUICK_FAULTS else SLOW(each) for each in LINE_FAULTS])
+def test_each_odd_line_costs_at_most_its_row(score: BatchRun, project: Project, fault: str) -> None:
+    project.will_spoil(line=fault, share=0.3, times=9, size=20_000)
+    write_rows(ROWS)
+    result = score(error_threshold=0.5)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project)
+    errors = Counter(record["error"]["code"] for record in found.values() if "error" in record)
+    sent_again = {"status_zero", "missing", "foreign_id", "null_id", "cut_off", "not_json", "error_text"}
+    expected = {"content_filter": "content_filter", "context_length": "input_too_long"}
+    if fault in expected:
+        assert set(errors) == {expected[fault]}
+    elif fault == "refused_in_output":
+        assert set(errors) == {"invalid_request"}
+    elif fault in sent_again:
+        assert set(errors) <= {"server_error", "invalid_request"}
+    else:
+        assert not errors
+    said = {"foreign_id": "of no row", "null_id": "of no row", "duplicate": "repeated"}
+    said |= {"different_duplicate": "second, different", "not_json": "unreadable"}
+    assert said.get(fault, "") in score.said
+    assert "parcel" not in score.said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("status", "code"), [(429, "rate_limited"), (500, "server_error")])
+def test_rows_are_sent_again_until_the_last_round(
+    score: BatchRun, project: Project, status: int, code: str
+) -> None:
+    write_rows(ROWS, {7: "poison seven", 30: "poison thirty"})
+    project.will_spoil(when_contains="poison seven", status=status, times=1)
+    project.will_spoil(when_contains="poison thirty", status=status)
+    result = score(batch_rounds=3)
+    assert result.exit_code is ExitCode.ROWS_FAILED
+    found = check_whole(project)
+    assert "chat" in found[7]
+    error = found[30]["error"]
+    assert (error["code"], error["status"], error["attempts"]) == (code, status, 3)
+    project.drop_faults()
+    assert score().exit_code is ExitCode.DONE, "the same command sends it again"
+
+
+@pytest.mark.slow
+def test_what_an_expired_batch_leaves_is_sent_again(score: BatchRun, project: Project) -> None:
+    project.set_rules(done_at_most=0.6, window=0)
+    write_rows(ROWS)
+    result = score(batch_rounds=2, error_threshold=1.0 * ROWS)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project)
+    errors = [record["error"]["code"] for record in found.values() if "error" in record]
+    assert 0 < len(errors) < ROWS / 2
+    assert set(errors) == {"server_error"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at_create", [True, False])
+def test_the_limit_of_tokens_is_waited_for(score: BatchRun, project: Project, *, at_create: bool) -> None:
+    project.set_rules(enqueued_tokens=300, quota_at_create=at_create, in_progress=0.6)
+    write_rows(60)
+    assert score(batch_tokens=1600).exit_code is ExitCode.DONE
+    check_whole(project, 60)
+    assert executed(project) == {1: 60}
+    assert "limit of tokens" in score.said
+
+
+@pytest.mark.slow
+def test_a_chunk_that_is_always_too_large_is_halved(score: BatchRun, project: Project) -> None:
+    project.set_rules(enqueued_tokens=900)
+    write_rows(60)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    check_whole(project, 60)
+    assert executed(project) == {1: 60}
+
+
+@pytest.mark.slow
+def test_the_cost_of_a_batch_is_reserved_before_it_is_sent(score: BatchRun, project: Project) -> None:
+    write_rows(200)
+    prices = {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 20}
+    result = score(max_spend=2.0, batch_tokens=6000, **prices)
+    assert result.exit_code is ExitCode.CONTINUE_LATER
+    assert "reserved before it is sent" in str(result.outcome.stopped_by)
+    spent = result.settings.cost(result.statistics.prompt_tokens, result.statistics.completion_tokens)
+    assert spent is not None
+    assert 0 < spent <= 2.0
+    assert 20 <= len(records()) < 200
+    assert project.books().calls["create"] >= 2
+    assert score(**prices).exit_code is ExitCode.DONE
+    check_whole(project, 200)
+
+
+def test_a_wrong_parameter_costs_a_canary_and_no_more(score: BatchRun, project: Project) -> None:
+    write_rows(500)
+    result = score(param={"top_logprobs": 99})
+    assert result.exit_code is ExitCode.ACTION_NEEDED
+    assert "probably wrong" in str(result.outcome.stopped_by)
+    assert project.books().calls["create"] == 1
+    assert executed(project).total() <= 20
+    assert not records()
+    result = score()
+    assert result.exit_code is ExitCode.DONE, "with other parameters it starts again"
+    assert sorted(records()) == list(range(500))
+
+
+@pytest.mark.slow
+def test_a_canary_of_bad_rows_alone_does_not_stop_the_others(score: BatchRun, project: Project) -> None:
+    project.will_spoil(when_contains='"ping"', status=500)
+    write_rows(45, dict.fromkeys(range(20), "simulate-content-filter"))
+    assert score().exit_code is ExitCode.ROWS_FAILED
+    found = check_whole(project, 45)
+    assert sum("error" in record for record in found.values()) == 20
+    assert project.books().calls["create"] == 2
+
+
+@pytest.mark.slow
+def test_a_parameter_that_needs_another_name_is_renamed(score: BatchRun, project: Project) -> None:
+    write_rows(30)
+    result = score(model="my-o3-deployment", max_tokens=50)
+    assert result.exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(30))
+
+
+def errors_of(found: dict[int, dict[str, Any]]) -> Counter[str]:
+    return Counter(record["error"]["code"] for record in found.values() if "error" in record)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("azure", [False, True])
+def test_what_no_batch_answers_is_sent_live_at_the_full_price(
+    score: BatchRun, project: Project, *, azure: bool
+) -> None:
+    write_rows(ROWS, {7: "poison seven", 30: "poison thirty"})
+    project.will_spoil(when_contains="poison", status=500)
+    flags: dict[str, Any] = {"finish_live": True, "batch_rounds": 2, "price_in": 1000.0, "price_out": 1000.0}
+    if azure:
+        flags |= {"endpoint": f"{score.endpoint}/openai/v1"}
+        with pytest.raises(SettingsError, match="Name another one of the same model"):
+            score(**flags)
+        flags |= {"live_deployment": "gpt-4o-mini-live"}
+    result = score(**flags)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project)
+    assert not errors_of(found)
+    assert executed(project).total() == ROWS - 2 + 2 * 2, "both rounds are tried first"
+    now = result.statistics
+    assert 0 < now.full_price_prompt_tokens < now.prompt_tokens / 2
+    tokens = now.prompt_tokens + now.completion_tokens
+    expected = 0.5 * (tokens - sum(now.full_price)) + sum(now.full_price)
+    assert result.settings.cost(now.prompt_tokens, now.completion_tokens, now.full_price) == pytest.approx(
+        expected / 1000
+    )
+    assert "No batch has answered 2 rows" in score.said
+
+
+@pytest.mark.slow
+def test_live_requests_after_batches_stop_at_the_budget_and_continue(
+    score: BatchRun, project: Project
+) -> None:
+    write_rows(100)
+    project.set_rules(done_at_most=0.0, window=0)
+    flags: dict[str, Any] = {"finish_live": True, "batch_rounds": 1, "no_canary": True, "max_concurrency": 1}
+    prices = {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 10}
+    result = score(max_spend=1.0, batch_price_factor=0.1, **flags, **prices)
+    assert result.exit_code is ExitCode.CONTINUE_LATER
+    assert "max_spend" in str(result.outcome.stopped_by)
+    answered = len(records())
+    assert 0 < answered < 100
+    result = score(**flags, **prices)
+    assert result.exit_code is ExitCode.DONE
+    check_whole(project, 100)
+    assert project.books().calls["create"] == 1, "what was left stays left, it goes into no batch again"
+    assert result.statistics.ok == 100 - answered
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("then", ["round", "live", "error"])
+def test_a_batch_that_never_ends_is_cancelled_and_its_answers_are_kept(
+    score: BatchRun, project: Project, then: str
+) -> None:
+    project.set_rules(in_progress=0.3, done_at_most=0.5)
+    write_rows(ROWS)
+    flags: dict[str, Any] = {"endpoint": f"{score.endpoint}/openai/v1", "no_canary": True}
+    flags |= {"batch_patience": "0.8s", "batch_rounds": 2 if then == "round" else 1}
+    if then == "live":
+        flags |= {"finish_live": True, "live_deployment": "live"}
+    result = score(error_threshold=float(ROWS), **flags)
+    assert result.exit_code is ExitCode.DONE
+    found = check_whole(project)
+    failed = errors_of(found)
+    assert failed.total() == {"round": ROWS // 4 + 1, "live": 0, "error": ROWS // 2 + 1}[then]
+    assert set(failed) <= {"server_error"}
+    assert project.books().calls["cancel"] == (2 if then == "round" else 1)
+    assert "is cancelled. The answers that it has are kept." in score.said
+
+
+@pytest.mark.slow
+def test_patience_counts_from_the_start_of_the_batch_also_without_waiting(
+    score: BatchRun, project: Project
+) -> None:
+    project.set_rules(in_progress=None, done_at_most=0.0, cancelling=0)
+    write_rows(10)
+    flags: dict[str, Any] = {"endpoint": f"{score.endpoint}/openai/v1", "no_canary": True, "no_wait": True}
+    assert score(batch_patience="1h", **flags).exit_code is ExitCode.CONTINUE_LATER
+    assert "cancel" not in project.books().calls
+    result = score(batch_patience="0.01s", batch_rounds=1, **flags)
+    assert result.exit_code is ExitCode.ROWS_FAILED
+    assert project.books().calls["cancel"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"via": "live", "finish_live": True}, "is for batches"),
+        ({"via": "live", "batch_patience": "2h"}, "is for batches"),
+        ({"batch_patience": "soon"}, "cannot be read"),
+        ({"batch_patience": "0s"}, "cannot be read"),
+        ({"live_deployment": "x"}, "is for .*finish_live"),
+        ({"finish_live": True, "live_deployment": "gpt-4o-mini"}, "names the deployment of the batches"),
+        ({"finish_live": True, "live_deployment": "x", "simulate": True, "endpoint": None}, "only one"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    score: BatchRun, flags: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        score(**flags)
+
+
+def stop_at(words: str) -> Any:
+    def on_notice(text: str, run: Any) -> None:
+        if words in text:
+            run.conditions.stop.request()
+
+    return on_notice
+
+
+@pytest.mark.slow
+def test_a_stopped_run_leaves_batches_running_and_the_same_command_continues(
+    score: BatchRun, project: Project
+) -> None:
+    write_rows(200)
+    score.on_notice = stop_at("completed")  # the canary has ended
+    assert score(rows_per_part=30).exit_code is ExitCode.CONTINUE_LATER
+    project.set_rules(in_progress=None)
+    score.on_notice, score.stops_when_submitted = lambda *_: None, True
+    assert score(rows_per_part=30).exit_code is ExitCode.CONTINUE_LATER
+    assert re.search(r"180 rows in 1 batch keep running at the service. .* again before 20", score.said)
+    write_report(Path("out"))
+    verified = verify_output(Path("out"))
+    assert (verified.exit_code, verified.submitted) == (ExitCode.CONTINUE_LATER, 180)
+    assert "180 rows in 1 batch wait for results" in verified.to_text()
+    assert "180 rows in 1 batch at the service" in Path("out/report.html").read_text()
+    with pytest.raises(SettingsError, match=r"180 rows in 1 batch of this output wait .* paid for again"):
+        score(rows_per_part=30, via="live")
+    with pytest.raises(SettingsError, match="would lose what they cost"):
+        score(rows_per_part=30, overwrite=True)
+    assert score(rows_per_part=30).exit_code is ExitCode.CONTINUE_LATER
+    assert project.books().calls["create"] == 2
+    project.set_rules(in_progress=0)
+    score.stops_when_submitted = False
+    result = score(rows_per_part=30)
+    assert result.exit_code is ExitCode.DONE
+    check_whole(project, 200)
+    assert executed(project) == {1: 200}
+
+
+@pytest.mark.slow
+def test_without_waiting_each_start_goes_one_step(score: BatchRun, project: Project) -> None:
+    project.stop_clock()
+    project.set_rules(validating=10, in_progress=600, finalizing=10)
+    write_rows(100)
+    codes = []
+    for _ in range(6):
+        codes.append(score(no_wait=True).exit_code)
+        project.advance(1000)
+    assert codes == [4, 4, 0, 0, 0, 0]
+    check_whole(project, 100)
+    assert executed(project) == {1: 100}
+
+
+@pytest.mark.slow
+def test_reads_that_fail_and_cut_downloads_cost_nothing(score: BatchRun, project: Project) -> None:
+    for kind in ("list_batches", "get_batch", "get_file", "list_files", "delete_file"):
+        project.will(kind, times=1, status=503)
+        project.will(kind, times=1, drop=True)
+    project.will("download", cut_after=2000)
+    project.will("download", status=502)
+    write_rows(ROWS)
+    assert score().exit_code is ExitCode.DONE
+    check_whole(project)
+    assert executed(project) == {1: ROWS}
+
+
+@pytest.mark.slow
+def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(30)
+    score.stops_when_submitted = True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    write_rows(30, {3: "Something else."})
+    project.set_rules(in_progress=0)
+    score.stops_when_submitted = False
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    check_whole(project, 30)
+    assert executed(project) == {1: 31}
+
+
+@pytest.mark.slow
+def test_other_parameters_do_not_mix_with_open_batches(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(30)
+    score.stops_when_submitted = True
+    assert score().exit_code is ExitCode.CONTINUE_LATER
+    score.stops_when_submitted = False
+    result = score(temperature=0.5)
+    assert "with other parameters" in str(result.outcome.stopped_by)
+    assert project.books().calls["create"] == 1
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_gone_is_said_and_not_paid_for_again(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(30)
+    score.stops_when_submitted = True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    other = replace(score, key=score.key + "-other", stops_when_submitted=False)
+    result = other(no_canary=True)
+    assert result.exit_code is ExitCode.ACTION_NEEDED
+    assert "is not there (404). Use the key of the project" in str(result.outcome.stopped_by)
+    assert re.search(r"run batchscore batches out forget [a-z0-9]{8}$", str(result.outcome.stopped_by))
+    assert project.books().calls["create"] == 1
+
+
+@pytest.mark.slow
+def test_a_service_without_a_list_is_refused(score: BatchRun, project: Project) -> None:
+    project.set_rules(listing=False)
+    write_rows(3)
+    result = score()
+    assert "does not list its batches" in str(result.outcome.stopped_by)
+    assert project.books().calls.get("upload", 0) == 0
+
+
+def test_a_list_that_fails_is_an_outage_before_anything_is_sent(score: BatchRun, project: Project) -> None:
+    project.will("list_batches", status=500, times=9)
+    write_rows(3)
+    result = score(max_outage=0.001)
+    assert result.exit_code is ExitCode.CONTINUE_LATER
+    assert "Nothing was sent. If this stays so, the service may have no Batch API" in str(
+        result.outcome.stopped_by
+    )
+    assert project.books().calls.get("upload", 0) == 0
+
+
+@pytest.mark.parametrize("flags", [{"dedup": True}, {"incremental": True}, {"on_long_input": "truncate"}])
+def test_what_batches_do_not_take_is_refused(score: BatchRun, flags: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=re.escape("via batch does not take")):
+        score(**flags)
+
+
+@pytest.mark.slow
+def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
+    write_rows(30)
+    score.stops_when_submitted = True
+    assert score(simulate=True, endpoint=None).exit_code is ExitCode.CONTINUE_LATER
+    score.stops_when_submitted = False
+    assert score(simulate=True, endpoint=None).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(30))
+
+
+@pytest.mark.slow
+def test_files_can_be_kept(score: BatchRun, project: Project) -> None:
+    write_rows(5)
+    assert score(keep_batch_files=True).exit_code is ExitCode.DONE
+    assert project.books().files == 2
+
+
+@pytest.mark.slow
+def test_another_machine_continues_when_the_scratch_of_the_first_is_lost(
+    score: BatchRun,
+    project: Project,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = str(Path("out").resolve())
+    project.set_rules(in_progress=None)
+    write_rows(ROWS)
+    score.stops_when_submitted = True
+    flags: dict[str, Any] = {"output": output, "no_canary": True, "scratch_dir": "scratch-1"}
+    Path("scratch-1").mkdir()
+    assert score(**flags).exit_code is ExitCode.CONTINUE_LATER
+    assert "47 rows in 1 batch keep running" in score.said
+    other = tmp_path_factory.mktemp("other")
+    monkeypatch.chdir(other)
+    Path("scratch-2").mkdir()
+    write_rows(ROWS)
+    project.set_rules(in_progress=0)
+    second = replace(score, stops_when_submitted=False)
+    result = second(**flags | {"scratch_dir": "scratch-2"})
+    assert result.exit_code is ExitCode.DONE, result.outcome.stopped_by
+    assert result.statistics.ok == ROWS
+    assert executed(project) == {1: ROWS}
+    assert project.books().calls["create"] == 1
+    assert project.books().files == 0
+    scores = read_scores(output)
+    assert sorted(scores["row"]) == list(range(ROWS))
+    assert not list(Path("scratch-2").rglob("*.prompts"))
+
+
+@pytest.mark.slow
+def test_answers_to_rows_that_the_input_has_no_more_settle_nothing(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(30)
+    score.stops_when_submitted = True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    write_rows(20, {3: "Something else."})
+    project.set_rules(in_progress=0)
+    score.stops_when_submitted = False
+    result = score(no_canary=True)
+    assert result.exit_code is ExitCode.DONE
+    check_whole(project, 20)
+    assert executed(project) == {1: 31}
+    assert "19 of 30 rows answered. 11 rows of it are not in the input that was read" in score.said
+    assert result.statistics.ok == 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("less", ["limit", "inputs"])
+def test_answers_to_rows_that_a_run_does_not_read_wait_for_one_that_does(
+    score: BatchRun, project: Project, less: str
+) -> None:
+    project.set_rules(in_progress=None)
+    write_rows(20)
+    write_rows(10, path="in2.csv")
+    score.inputs, score.stops_when_submitted = ("in.csv", "in2.csv"), True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    project.set_rules(in_progress=0)
+    fewer = replace(
+        score, stops_when_submitted=False, inputs=score.inputs if less == "limit" else ("in.csv",)
+    )
+    fewer(no_canary=True, **({"limit": 5} if less == "limit" else {}))
+    score.stops_when_submitted = False
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert executed(project) == {1: 30}, "nothing is paid for again"
+    assert project.books().calls["create"] == 1
+    assert project.books().files == 0

@@ -1,0 +1,167 @@
+"""`batchscore batches` on outputs whose batches a simulated service has."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+
+from batch_files import submit
+from batch_runs import records, write_rows
+from batchscore.simulator import Running
+from simulated import Project
+
+if TYPE_CHECKING:
+    from conftest import Cli, Finished
+
+SCORE = shlex.split(
+    "score in.csv -o out --task chat -m gpt-4o-mini --column text --via batch --no-wait --no-canary --quiet"
+)
+
+
+@pytest.fixture
+def run(batchscore: Cli, project: Project) -> Callable[..., Finished]:
+    """Run a command with the project's key, on an output of 30 rows in one batch that does not end."""
+    project.set_rules(in_progress=None)
+    batchscore.environ["OPENAI_API_KEY"] = project.key
+    write_rows(30)
+
+    def run(words: str, **env: str | None) -> Finished:
+        return batchscore(*shlex.split(words), env=env)
+
+    assert batchscore(*SCORE).exit_code == 4
+    return run
+
+
+def chunk(**changes: Any) -> dict[str, Any]:
+    """Return the record of the only chunk, after these changes of it, as a kill may leave it."""
+    (path,) = Path("out/.batchscore/batches/chat").glob("*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    if changes:
+        found |= changes
+        path.write_text(json.dumps(found))
+    return found
+
+
+def ask(run: Callable[..., Finished], words: str) -> dict[str, Any]:
+    found = run(f"{words} --json")
+    assert found.exit_code == 0, found.said
+    return found.report
+
+
+def test_a_batch_is_listed_cancelled_and_its_answers_are_recorded(
+    run: Callable[..., Finished], project: Project, batchscore: Cli
+) -> None:
+    made = chunk()
+    shown = run("batches out")
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[0].split()[:3] == ["KEY", "ROWS", "STATE"]
+    for part in (
+        made["key"],
+        made["batch"],
+        "in progress",
+        "30 of 30",
+        "30 rows in 1 batch wait for results",
+    ):
+        assert part in shown.stdout
+    (line,) = ask(run, "batches out")["batches"]
+    assert (line["state"], line["asked"], line["open"], line["rows"]) == ("in_progress", True, True, 30)
+    assert line["latest_end"] > line["created_at"] > 0
+    calls = project.books().calls
+    offline = run("batches out", OPENAI_BASE_URL=None)
+    assert offline.exit_code == 0
+    assert "the service was not asked: " in offline.stdout
+    assert "--endpoint" in offline.stdout
+    assert "submitted" in offline.stdout
+    assert project.books().calls == calls
+    project.set_rules(cancelling=0)
+    cancelled = run("batches out cancel")
+    assert f"Batch {made['batch']} is cancelled" in cancelled.stdout
+    project.set_rules(in_progress=0)
+    while batchscore(*SCORE).exit_code:
+        pass
+    assert sorted(records()) == list(range(30))
+    assert set(project.executions().values()) == {1}
+    assert run("batches out").stdout.startswith("No batches")
+
+
+def test_a_batch_whose_creation_was_not_confirmed_is_adopted_by_what_it_holds(
+    run: Callable[..., Finished], project: Project, simulator: Running, batchscore: Cli
+) -> None:
+    made = chunk()
+    client = openai.OpenAI(base_url=f"{simulator.endpoint}/v1", api_key=project.key, max_retries=0)
+    others = submit(client, [{"custom_id": "x", "method": "POST", "url": "/v1/chat/completions", "body": {}}])
+    assert run(f"batches out adopt {made['batch']}").stdout.startswith("Batch batch_")
+    # Another file id: a gateway's. Then the ids of the lines prove it.
+    for file in (made["input_file"], "file-of-a-gateway"):
+        chunk(step="creating", batch="", input_file=file, created_at=0)
+        unsure = run("batches out").stdout
+        assert "creation not confirmed" in unsure
+        assert f"batchscore batches out adopt {made['key']} BATCH_ID" in unsure
+        refused = run(f"batches out adopt {others.id}")
+        assert refused.exit_code == 1
+        assert "is not of this output" in refused.said
+        adopted = run(f"batches out adopt {made['key']} {made['batch']}")
+        assert f"is that of {made['key']} (30 rows)" in adopted.stdout
+        assert (chunk()["batch"], chunk()["step"]) == (made["batch"], "created")
+    project.set_rules(in_progress=0)
+    assert batchscore(*SCORE).exit_code == 0
+    assert project.executions()
+    assert set(project.executions().values()) == {1}
+
+
+def test_a_batch_is_forgotten_only_if_it_does_not_run(run: Callable[..., Finished], batchscore: Cli) -> None:
+    made = chunk()
+    refused = run(f"batches out forget {made['batch']}")
+    assert refused.exit_code == 2
+    offered = refused.stderr.strip().rpartition(": ")[2]
+    assert run(offered.removeprefix("batchscore ")).exit_code == 0
+    # Another project's key: the service has no such batch.
+    gone = run("batches out", OPENAI_API_KEY=batchscore.environ["OPENAI_API_KEY"] + "-other")
+    assert "not there" in gone.stdout
+    offered = gone.stdout.strip().splitlines()[-1].rpartition(": ")[2]
+    assert offered == f"batchscore batches out forget {made['key']}"
+    forgotten = run(offered.removeprefix("batchscore "), OPENAI_BASE_URL=None)
+    assert forgotten.exit_code == 0
+    assert "paid for a second time" in forgotten.stdout
+    assert made["input_file"] in forgotten.stdout
+    assert run("batches out").stdout.startswith("No batches")
+
+
+def test_mistakes_get_a_sentence(run: Callable[..., Finished], project: Project) -> None:
+    mistakes = {
+        "batches": (2, "Missing argument 'OUT'"),
+        "batches nowhere": (1, "there is no such output folder"),
+        "batches in.csv": (1, "there is no such output folder"),
+        "batches out --task embeddings": (0, "No batches"),
+        "batches out stop": (2, "'stop' is not one of"),
+        "batches out cancel batch_1": (2, "'batch_1' is neither a KEY nor a batch ID"),
+        "batches out forget": (2, "forget needs the KEY"),
+        "batches out adopt": (2, "adopt takes a batch ID"),
+        "batches out adopt a b c": (2, "adopt takes a batch ID"),
+        "batches out adopt batch_1": (2, "there is none to adopt"),
+        f"batches out adopt {chunk()['key']} batch_1": (2, "takes no batch: it has batch batch_"),
+        "batches out adopt nokey batch_1": (2, "'nokey' is neither a KEY"),
+        "batches out --task embeddings forget x": (2, "has no batches"),
+        "batches out --model x": (2, "No such option"),
+        "batches out cancel --auth entra --endpoint ftp://x": (1, "ftp"),
+    }
+    calls = project.books().calls.get("cancel", 0)
+    for words, (code, said) in mistakes.items():
+        found = run(words)
+        assert (found.exit_code, said in found.said) == (code, True), (words, found.said)
+    chunk(step="creating", batch="")
+    assert run("batches out adopt batch_1").exit_code == 1
+    assert project.books().calls.get("cancel", 0) == calls
+
+
+@pytest.mark.slow
+def test_a_service_that_is_down_is_said(run: Callable[..., Finished]) -> None:
+    down = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    assert "the service was not asked: " in run("batches out", **down).stdout
+    assert run("batches out cancel", **down).exit_code == 4
