@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from batchscore.cli.evaluate import evaluate
+from batchscore.cli.main import cli
 from batchscore.errors import BatchscoreError, InputChanged, InputError, OutputError, UsageError
 from batchscore.rows import Score
 from evaluated import FAILED, write_input, write_scores
@@ -39,7 +39,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def run(*words: str | Path, error: type[BatchscoreError] | None = None) -> Result:
-    done = CliRunner().invoke(evaluate, [str(word) for word in words])
+    done = CliRunner().invoke(cli, ["evaluate", *map(str, words)])
     if error is not None:
         assert isinstance(done.exception, error), done.exception
     elif done.exception is not None and not isinstance(done.exception, SystemExit):
