@@ -180,6 +180,7 @@ def serve(requests: socket.socket) -> tuple[list[str], str | None]:
         os.environ.clear()
         os.environ.update(request["environ"])
         os.chdir(request["folder"])
+        tempfile.tempdir = None  # found again, from these variables
         time.tzset()
         return request["arguments"], request["script"]
 

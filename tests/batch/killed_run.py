@@ -39,12 +39,15 @@ if __name__ == "__main__":
     parser.add_argument("key")
     parser.add_argument("moment", type=int)
     parser.add_argument("--rows", type=int, default=0, help="the number of rows, to get seven chunks")
+    parser.add_argument("--limit", type=int, help="read only this number of rows")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     kill_at(given.moment)
     # A row has about 37 tokens with what is sent around it; a chunk has a quarter of the budget.
     tokens = given.rows * 37 * 4 // 6 or 2400
     run = BatchRun(given.endpoint, given.key)
-    result = run(rows_per_part=given.rows // 10 or 30, batch_tokens=tokens, batch_rounds=given.rounds)
+    more = {} if given.limit is None else {"limit": given.limit}
+    rows = given.rows // 10 or 30
+    result = run(rows_per_part=rows, batch_tokens=tokens, batch_rounds=given.rounds, **more)
     print(run.said, result.outcome.stopped_by or "")
     sys.exit(int(result.exit_code))

@@ -27,9 +27,9 @@ HERE = Path(__file__).parent
 SCRIPT = HERE / "killed_run.py"
 
 
-def start_run(simulator: Running, key: str, moment: int = 0) -> subprocess.Popen[bytes]:
+def start_run(simulator: Running, key: str, moment: int = 0, *more: str) -> subprocess.Popen[bytes]:
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])}
-    command = [sys.executable, str(SCRIPT), simulator.endpoint, key, str(moment)]
+    command = [sys.executable, str(SCRIPT), simulator.endpoint, key, str(moment), *more]
     return subprocess.Popen(command, env=environ)
 
 
@@ -42,8 +42,10 @@ def check_whole(project: Project, moment: object) -> None:
     assert not list(Path("out/.batchscore/batches").rglob("*.json")), moment
 
 
+@pytest.mark.parametrize("limit", ["", "--limit=5"])
 @pytest.mark.parametrize("first", range(1, EVERY + 1))
-def test_a_kill_at_any_change_of_the_output_costs_nothing(simulator: Running, first: int) -> None:
+def test_a_kill_at_any_change_of_the_output_costs_nothing(simulator: Running, first: int, limit: str) -> None:
+    """Also if the next run reads few rows: the paid answers of the others wait for the run after it."""
     write_rows(ROWS)
     moment, killed = first - EVERY, True
     while killed:
@@ -52,6 +54,9 @@ def test_a_kill_at_any_change_of_the_output_costs_nothing(simulator: Running, fi
         project.end_at_once()
         with start_run(simulator, project.key, moment) as process:
             killed = process.wait() == -signal.SIGKILL
+        if limit:
+            with start_run(simulator, project.key, 0, limit) as process:
+                process.wait()
         with start_run(simulator, project.key) as process:
             assert process.wait() == 0, moment
         check_whole(project, moment)

@@ -93,6 +93,44 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     assert left_behind("out") == ["README"]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--task", "chat"],
+        pytest.param(
+            ["--task", "embeddings", "--batch-size", "1", "--format", "parquet"], marks=pytest.mark.slow
+        ),
+        pytest.param(["--task", "chat", "--rows-per-part", "30"], marks=pytest.mark.slow),
+        pytest.param(["--task", "chat", "--shared-output"], marks=pytest.mark.slow),
+        pytest.param(["--task", "chat", "--scratch-dir", "scratch"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_reads_few_rows_keeps_the_answers_of_a_killed_run_to_the_others(
+    more: list[str], batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(200)])
+    Path("scratch").mkdir()
+    deployment.will_be_slow(0.05, times=None)
+    command = ["score", "a.csv", "-o", "out", "-m", deployment.name, "--column", "text", *more]
+    command += ["--max-concurrency", "4"]
+    with batchscore.start(*command) as process:
+        deployment.wait_for(60)
+        process.interrupt(signal.SIGKILL)
+        process.popen.wait()
+    asked = deployment.statistics().count
+    for limit in ("5", "7"):
+        run = batchscore(*command, "--limit", limit)
+        assert run.exit_code == 0, run
+        assert deployment.statistics().count == asked, "all of these rows were answered"
+    run = batchscore(*command)
+    assert run.exit_code == 0, run
+    assert deployment.statistics().count <= 200 + 4
+    assert sorted(read_scores("out")["row"]) == list(range(200))
+    (manifest,) = manifests("out", more[1]).values()
+    assert sum(part["attempts"] for part in manifest["parts"]) <= 200 + 4
+    assert not list(Path("out").rglob("*.journal"))
+
+
 def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

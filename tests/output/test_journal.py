@@ -119,6 +119,27 @@ def test_a_cut_costs_one_frame_and_the_journal_can_be_continued(
 
 
 @settings(max_examples=examples(50))
+@given(BATCHES, st.sets(st.integers(0, 50)))
+def test_the_rows_that_are_published_leave_and_the_others_stay(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], rows: set[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    journals = written(folder, batches)
+    journals.append("part", [], Cost(3, 2, 1))
+    journals.remove_rows("part", rows)
+    left = {row: entry for row, entry in expected(batches).items() if row not in rows}
+    assert (folder / "part.journal").exists() == bool(left)
+    if left:
+        journals.append("part", [numbered(99)])
+        left |= expected([[numbered(99)]])
+        journals.replay("part")
+        assert journals.spent["part"] == Cost(), "the manifest has it now"
+    journals.close()
+    assert replayed(folder) == left
+    assert [path.name for path in folder.glob("*")] == ["part.journal"] * bool(left)
+
+
+@settings(max_examples=examples(50))
 @given(BATCHES.filter(bool), st.data())
 def test_a_changed_byte_never_becomes_an_answer(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject

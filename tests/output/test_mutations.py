@@ -55,6 +55,8 @@ COMMAND += ["--rows-per-part", "3", "--id", "id", "--dimensions", "8", "--keep",
 MOST_SECONDS = 1.0
 MOST_BYTES = 200 * 2**20
 
+ROWS_PER_PART = 10_000
+
 
 @dataclass
 class Damaged:
@@ -273,6 +275,8 @@ def test_a_journal_whose_values_have_other_types_never_stops_a_run(tmp_path: Pat
         again.find()
         part = Part("a.csv", 0)
         for row, entry in again.replay("part-00000").items():
+            if row // ROWS_PER_PART != part.number:
+                continue  # as each reader of journals does
             part.prompt_digests[row] = entry.prompt_digest
             part.settle(entry.settled)
         again.close()

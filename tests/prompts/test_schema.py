@@ -126,7 +126,7 @@ def test_an_answer_that_is_cut_off_is_called_so() -> None:
     assert TICKETS.value_of(changed(), cut_off=True) == ANSWER
 
 
-ANY = schema_of({"$defs": {"any": {}}})
+ANY = schema_of({"properties": {}})
 TREE = schema_of(
     {"$ref": "#/$defs/list", "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}}}
 )
@@ -496,6 +496,13 @@ def test_a_schema_without_violations_is_strict() -> None:
             "the reference 'https://example.com/x.json' names no",
         ),
         ({}, "an object that is not empty"),
+        ({"kind": "string"}, "allows any answer"),
+        ({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "t"}, "allows any answer"),
+        ({"name": "t", "strict": True, "schema": TEXT}, "use only its schema,"),
+        ({"type": "json_schema", "name": "t", "schema": TEXT}, "use only its schema,"),
+        ({"type": "json_schema", "json_schema": {"schema": TEXT}}, "use only its json_schema.schema,"),
+        ({"response_format": {"json_schema": {"schema": TEXT}}}, "its response_format.json_schema.schema,"),
+        ({"text": {"format": {"type": "json_schema", "schema": TEXT}}}, "use only its text.format.schema,"),
         (closed(a={"type": "string", "pattern": "a{99999999999999}"}), "at #/properties/a/pattern: "),
         ({"items": {"pattern": r"a\Z"}}, 'at #/items/pattern: "a'),
         ({"pattern": "(" * 3000 + ")" * 3000}, 'at #/pattern: "((('),

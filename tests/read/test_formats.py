@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from read_samples import outcome
 
 from batchscore.cli.score import SCORE_HELP
 from batchscore.read.formats import COMPRESSIONS, FORMATS
@@ -46,3 +47,30 @@ def test_the_help_of_score_lists_every_format() -> None:
         assert suffixes(names.replace(" and ", " ")) == {
             suffix for suffix, known in FORMATS.items() if known.compressible is wanted
         }
+
+
+@pytest.mark.parametrize(
+    ("written", "named", "read"),
+    [
+        ("windows-1252", "windows-1252", "windows-1252"),
+        ("utf-8", "windows-1252", "utf-8"),
+        ("utf-8-sig", "cp1252", "utf-8"),
+        ("utf-8", "ISO-8859-15", "utf-8"),
+        ("utf-16", "windows-1252", "utf-16"),
+        ("utf-32", "windows-1252", "utf-32"),
+        ("koi8-r", "koi8-r", "koi8-r"),
+        # In these two bytes may be a letter, also if both could be UTF-8.
+        ("gbk", "gbk", "gbk"),
+        ("big5", "big5", "big5"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_an_encoding_of_single_bytes_leaves_files_that_are_surely_unicode(
+    name: str, written: str, named: str, read: str, tmp_path: Path
+) -> None:
+    word = {"koi8-r": "привет", "gbk": "模", "big5": "模"}.get(written, "Straße")
+    lines = {"a.csv": f"text,id\n{word},1\n", "a.jsonl": f'{{"text": "{word}", "id": "1"}}\n', "a.txt": word}
+    (tmp_path / name).write_bytes(lines[name].encode(written))
+    found = outcome(tmp_path / name, encoding=named)
+    assert [values["text"] for values in found.cells] == [word]
+    assert (f"encoding {read}" in found.notes) == (named != "utf-8")

@@ -248,7 +248,7 @@ class BatchEngine:
         """Give the settled rows of an ended chunk; the others go into the chunk of the next round."""
         work = ended.work
         self.note_service(self.desk.plane.simulated)
-        sent, unread = SentAgain(), self.unread_rows(work)
+        sent, unread, is_first = SentAgain(), self.unread_rows(work), not work.chunk.settling
         work.chunk = self.desk.chunks.change(work.chunk, settling=True)
         if ended.decision.move is Move.HALVE:
             self.builder.limits = replace(self.builder.limits, tokens=work.chunk.tokens / 2)
@@ -285,7 +285,7 @@ class BatchEngine:
         self.builder.scratch.remove(work.prompts)
         for path in ended.results:
             path.unlink()
-        self.say_ended(work, settling)
+        self.say_ended(work, settling, counts_unread=is_first)
 
     def send_again(
         self,
@@ -307,19 +307,21 @@ class BatchEngine:
             sent.failed.append(settled)
 
     def unread_rows(self, work: ChunkWork) -> int:
-        """Return how many rows of a chunk have no record and were not read, as far as that is known."""
-        chunk, found = work.chunk, work.prompts.prompts
-        if chunk.step is Step.SETTLED:
-            return max(0, chunk.unread - found)
-        return 0 if chunk.settling else chunk.rows - found
+        """Return how many rows of a chunk may have no record and were not read.
 
-    def say_ended(self, work: ChunkWork, settling: Settling) -> None:
-        """Say how a batch ended."""
+        If a run was killed while it recorded the rows of this chunk, some have records. Which, the source
+        does not say, so all of them count: otherwise a run that reads few rows would drop paid answers.
+        """
+        known = work.chunk.unread if work.chunk.step is Step.SETTLED else work.chunk.rows
+        return max(0, known - work.prompts.prompts)
+
+    def say_ended(self, work: ChunkWork, settling: Settling, *, counts_unread: bool) -> None:
+        """Say how a batch ended; `counts_unread`: no row of it had a record before."""
         chunk = work.chunk
         text = f"Batch {chunk.batch}: {chunk.status}, {settling.answered:,} of {chunk.rows:,} rows answered."
         if anomalies := str(settling.anomalies):
             text += f" Lines of results that count for no row: {anomalies}."
-        if chunk.unread:
+        if counts_unread and chunk.unread:
             rows = count_text(chunk.unread, "row")
             text += f" {rows} of it are not in the input that was read, so their answers count for nothing."
         self.say(text)

@@ -328,7 +328,7 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
 
 
 async def cancel_slow(desk: Desk, batch: BatchState) -> BatchState:
-    """Cancel a batch that takes too long, and return it; one that cannot be cancelled goes on."""
+    """Cancel a batch that takes too long, and return it; one that cannot be cancelled keeps running."""
     if batch.status == "cancelling":
         return batch
     try:

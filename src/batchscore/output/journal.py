@@ -21,7 +21,7 @@ import secrets
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +158,27 @@ class Journals:
                     self.free.append(free)
                 else:
                     self.path(name).unlink()
+
+    def remove_rows(self, name: str, rows: Container[int]) -> None:
+        """Remove the results of published rows, and the cost; the journal goes if no others are left."""
+        left = [entry for row, entry in self.replay(name).items() if row not in rows]
+        if not left:
+            self.remove(name)
+            return
+        self.close_file(name)
+        end = JournalEnd(secrets.randbits(64))
+        # If a kill leaves it, the next run removes it.
+        new = self.path(f"{name}-new").with_suffix(FREE_SUFFIX)
+        with explain_errors(new, "write"):
+            descriptor = open_own(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                pieces = [self.header(name, end.seed), *encode_frame(left, end.seed)]
+                write_pieces(descriptor, pieces)
+            finally:
+                os.close(descriptor)
+            new.replace(self.path(name))
+        end.position = sum(map(len, pieces))
+        self.ends[name], self.spent[name] = end, Cost()
 
     def clear(self) -> None:
         """Remove all journals."""

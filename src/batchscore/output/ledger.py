@@ -62,18 +62,18 @@ class Ledger(ABC):
 
     `publish` and `finish` do I/O and may run in a worker thread, one at a time. All else is for the event
     loop's thread. `saved_at` is when each manifest was written. `published` names the journals whose parts
-    are on disk, and maybe not in the manifest yet. `journals_moved_to` is set if the output cannot hold
-    journals. `simulated`: the simulator answers this run, `None` before the first answer. `kept` are
-    the manifests of another ledger whose answers this one takes over. `recorded` is what earlier runs'
-    records say, and `complete_files` the counts that this run's record must keep. A run calls all methods
-    but `write_manifest` and those of which the ledgers are made.
+    are on disk, and maybe not in the manifest yet, each with the published rows if the input has more.
+    `journals_moved_to` is set if the output cannot hold journals. `simulated`: the simulator answers this
+    run, `None` before the first answer. `kept` are the manifests of another ledger whose answers this one
+    takes over. `recorded` is what earlier runs' records say, and `complete_files` the counts that this run's
+    record must keep. A run calls all methods but `write_manifest` and those of which the ledgers are made.
     """
 
     spec: OutputSpec
     manifests: dict[str, Manifest] = field(default_factory=dict)
     open: dict[str, FileInParts] = field(default_factory=dict)
     saved_at: dict[str, float] = field(default_factory=dict)
-    published: dict[str, list[str]] = field(default_factory=dict)
+    published: dict[str, dict[str, AbstractSet[int] | None]] = field(default_factory=dict)
     journals_moved_to: str = ""
     simulated: bool | None = None
     kept: list[Manifest] = field(default_factory=list)
@@ -268,7 +268,7 @@ class Ledger(ABC):
             return
         part = encoded.part
         self.commit_part(encoded)
-        self.published.setdefault(part.file, []).append(journal_name(part.file, part.number))
+        self.note_published(part)
         if time.monotonic() - self.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
             self.write_manifest(part.file)
 
@@ -283,10 +283,21 @@ class Ledger(ABC):
         if not keep_journals:
             self.remove_published_journals(file)
 
+    def note_published(self, part: Part) -> None:
+        """Note that the manifest needs to name a part before its journal is removed."""
+        rows = None if part.fully_read else frozenset(part.settled)
+        self.published.setdefault(part.file, {})[journal_name(part.file, part.number)] = rows
+
     def remove_published_journals(self, file: str) -> None:
-        """Remove the journals of parts that the manifest names."""
-        for name in self.published.pop(file, ()):
-            self.journals.remove(name)
+        """Remove the journals of parts that the manifest names.
+
+        The answers to rows that a stopped or limited run has not read stay, for the run that reads them.
+        """
+        for name, rows in self.published.pop(file, {}).items():
+            if rows is None:
+                self.journals.remove(name)
+            else:
+                self.journals.remove_rows(name, rows)
 
     def spill(self) -> None:
         """Drop results that are in journals from memory, oldest parts first, if memory runs short."""

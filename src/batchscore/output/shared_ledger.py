@@ -161,8 +161,7 @@ class SharedLedger(Ledger):
                     theirs, attempts=cost.attempts, tokens_billed=cost.billed, tokens_kept=cost.kept
                 )
                 self.own[part.file].add(part.number)
-                name = journal_name(part.file, part.number)
-                self.published.setdefault(part.file, []).append(name)
+                self.note_published(part)
                 return
             part.in_journal = False
             if theirs.rows > part.read:

@@ -55,8 +55,8 @@ class Chunk:
     has a line that belongs to no row. `files` counts the rows of each input file. `ambiguous`: a creation had
     no usable reply. `refused` are batches that failed for want of quota. `simulated`: the
     simulator has it, which ends with its run. `left` counts the rows of a settled chunk that are sent again,
-    `unread` those not read when it was settled, whose results may be fetched later. `settling`: some
-    of its rows may have records.
+    `unread` those that may have been neither recorded nor read when it was settled, whose results may be
+    fetched later. `settling`: some of its rows may have records.
     """
 
     key: str

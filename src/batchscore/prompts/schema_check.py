@@ -13,13 +13,60 @@ from batchscore.settings.json_schema import anchors, parts, parts_below, resolve
 
 REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
+#: The keywords that say anything of an answer, in any draft of JSON Schema.
+CONSTRAINING = REFERENCES | {
+    "type",
+    "enum",
+    "const",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "propertyNames",
+    "required",
+    "minProperties",
+    "maxProperties",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "unevaluatedProperties",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "unevaluatedItems",
+    "contains",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+}
+
 
 def check_document(document: Any, where: str) -> None:
-    """Raise `UsageError` for a reference that names nothing."""
+    """Raise `UsageError` for a reference that names nothing, or a document that allows any answer."""
     if not isinstance(document, Mapping) or not document:
         raise UsageError(f"{where} must be a JSON Schema: an object that is not empty.")
+    if place := _wrapped_at(document):
+        raise UsageError(f"{where} is a request's answer format: use only its {place}, which is the schema.")
     if not isinstance(document.get("$schema", ""), str):
         raise UsageError(f"{where}: at #/$schema, it must be the address of a draft of JSON Schema.")
+    if not document.keys() & CONSTRAINING:
+        raise UsageError(
+            f"{where} allows any answer, since it has no keyword of JSON Schema. For answers with fields, "
+            'write {"type": "object", "properties": {"FIELD": {"type": "string"}}, "required": ["FIELD"]}.'
+        )
     found = list(parts(document))
     targets = anchors(document)
     for pointer, part in found:
@@ -41,3 +88,16 @@ def check_document(document: Any, where: str) -> None:
                     f"{where}: at {short(pointer)}, references within a part with an $id lead elsewhere; "
                     "leave $id out."
                 )
+
+
+def _wrapped_at(document: Mapping[str, Any]) -> str:
+    """Return where the schema is if a document is what requests hold instead; "" if it is not."""
+    if document.keys() & (CONSTRAINING - {"type"}):
+        return ""
+    for path in (("response_format", "json_schema"), ("json_schema",), ("text", "format"), ()):
+        found: Any = document
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, Mapping) and isinstance(found.get("schema"), Mapping):
+            return ".".join([*path, "schema"])
+    return ""

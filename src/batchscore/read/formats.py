@@ -22,7 +22,7 @@ from batchscore.read.document import json_table
 from batchscore.read.input_file import UTF_8, InputFile, ReadOptions
 from batchscore.read.lines import json_lines_table, text_table
 from batchscore.read.problems import Rows
-from batchscore.read.stream import with_encoding
+from batchscore.read.stream import named_encoding, with_encoding
 from batchscore.read.workbook import rows_of_sheet, workbook_table
 from batchscore.rows import Row, Table, UnreadableRow
 from batchscore.stores.address import path_text
@@ -135,7 +135,7 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     if known.is_text:
         file = with_encoding(file, options)
     table = known.reader(file, options)
-    if file.encoding not in {None, UTF_8}:
+    if file.encoding and not (file.encoding == UTF_8 == (named_encoding(options) or UTF_8)):
         table = replace(table, notes=(f"encoding {file.encoding}", *table.notes))
     # The columns that the file's folders stand for; its own of that name win.
     cells = {name: text for name, text in file.partitions if name not in table.columns}

@@ -307,23 +307,35 @@ _MARKS = (
 _NOT_WINDOWS = frozenset(b"\x81\x8d\x8f\x90\x9d")
 
 
+def named_encoding(options: ReadOptions) -> str | None:
+    """Return the encoding that the options name, those of Unicode by Python's name; `None` for none."""
+    if options.encoding == AUTO:
+        return None
+    name = codecs.lookup(options.encoding).name
+    return UTF_8 if name.startswith(UTF_8) else name if name.startswith("utf") else options.encoding.lower()
+
+
 def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     """Return a text file with its encoding, read from its beginning unless the options name it.
+
+    A file that is surely UTF-8, UTF-16 or UTF-32 is read so also if the options name an encoding of single
+    bytes, in which any bytes are a text.
 
     Raises `UnreadableFile` if the beginning is in none of the encodings that can be recognized.
     """
     if file.encoding is not None:
         return file
-    if options.encoding != AUTO:
-        name = codecs.lookup(options.encoding).name
-        name = (
-            UTF_8 if name.startswith(UTF_8) else name if name.startswith("utf") else options.encoding.lower()
-        )
-        return replace(file, encoding=name)
+    named = named_encoding(options)
+    if named and (named.startswith("utf") or not _has_single_bytes(named)):
+        return replace(file, encoding=named)
     with raw_blocks(file) as blocks:
         head, whole = beginning(blocks, BLOCK)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     is_utf8 = is_cut_utf8(head, whole=whole)
+    if named:
+        # Letters of single bytes do not happen to be UTF-8, and one folder may hold files of both.
+        is_surely_utf8 = is_utf8 and not head.isascii()
+        return replace(file, encoding=mark or (UTF_8 if is_surely_utf8 else named))
     is_other = looks_like(head) not in {None, UTF_16_TEXT} or (file.suffix != ".txt" and page_in(head))
     if not mark and not is_utf8 and is_other:
         return file  # reading it says what it is
@@ -331,6 +343,12 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     if found is None:
         raise UnreadableFile(file.name, _finding(head))
     return replace(file, encoding=found)
+
+
+def _has_single_bytes(encoding: str) -> bool:
+    """Return whether each byte is a letter by itself, as in Windows-1252, and not half of one, as in GBK."""
+    beginnings = bytes(range(0xC2, 0xE0))
+    return len(beginnings.decode(encoding, "replace")) == len(beginnings)
 
 
 def _wide(head: bytes) -> str | None:
