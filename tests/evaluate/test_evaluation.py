@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from batchscore.cli.main import cli
-from batchscore.errors import BatchscoreError, InputChanged, InputError, OutputError, UsageError
+from batchscore.errors import (
+    BatchscoreError,
+    InputChanged,
+    InputError,
+    OutputError,
+    SettingsError,
+    UsageError,
+)
 from batchscore.rows import Score
 from evaluated import FAILED, write_input, write_scores
 
@@ -122,6 +130,8 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "duplicate_labels": 2,
         "conflicting_labels": 1,
         "unmatched_labels": 1,
+        "documents": 0,
+        "documents_without_vector": 0,
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
@@ -353,3 +363,138 @@ def test_a_single_row_is_a_clear_result(tmp_path: Path) -> None:
     assert "cohen_kappa           not defined" in shown
     assert "This set has too few rows to show any difference." in shown
     assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")
+
+
+def write_vectors(
+    folder: Path, rows: Sequence[Mapping[str, str]], answers: Sequence[Any], **more: Any
+) -> Path:
+    """Write an input and its vectors; `more` is for `write_scores`."""
+    source = write_input(folder / "in.csv", rows)
+    return write_scores(folder / "scores", source, answers, task="embeddings", **more)
+
+
+def test_documents_are_ranked_for_queries_as_trec_eval_does(tmp_path: Path) -> None:
+    """Its own test files, as vectors whose cosines are the scores: each topic's figures, to four digits."""
+    published = Path(__file__).parent / "published"
+    lines = gzip.decompress((published / "trec_eval-results.test.gz").read_bytes()).decode().splitlines()
+    topics = sorted({line.split()[0] for line in lines})
+    scores: dict[str, list[float]] = {}
+    for line in lines:
+        topic, _, name, _, score, _ = line.split()
+        scores.setdefault(name, [0.0] * 3)[topics.index(topic)] = float(score) / 1000
+    vectors = [np.array([*each, (1 - np.square(each).sum()) ** 0.5], np.float32) for each in scores.values()]
+    ids = [{"docno": name} for name in [*scores, "lost"]]
+    documents = write_vectors(tmp_path / "d", ids, [*vectors, FAILED], id_column="docno")
+    qrels = tmp_path / "qrels"
+    qrels.write_bytes(gzip.decompress((published / "trec_eval-qrels.test.gz").read_bytes()))
+    asked: list[Any] = [*np.eye(3, 4, dtype=np.float32)]
+    rows = [{"topic": topic} for topic in topics]
+    queries = write_vectors(tmp_path / "q", rows, asked, id_column="topic")
+    shorter = write_vectors(tmp_path / "p", rows, [asked[0], FAILED, asked[2]], id_column="topic")
+    more = ("--metric", "ndcg_at_5", "--metric", "mrr")
+    found = measured(tmp_path / "e", queries, shorter, "--documents", documents, "--qrels", qrels, *more)
+    table = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
+    ours = {"ndcg_at_10": "ndcg_cut_10", "recall_at_100": "recall_100", "precision_at_10": "P_10"}
+    ours |= {"map_at_10": "map_cut_10", "mrr": "recip_rank", "ndcg_at_5": "ndcg_cut_5"}
+    expected = {}
+    for line in gzip.decompress((published / "trec_eval-out.test.aq.gz").read_bytes()).decode().splitlines():
+        name, topic, value = line.split(maxsplit=2)
+        expected[name, topic] = value
+    for topic, row in zip(topics, table, strict=False):
+        of_row = dict(row["scores"])
+        assert {name: f"{of_row[name]:.4f}" for name in ours} == {
+            name: expected[theirs, topic] for name, theirs in ours.items()
+        }
+    one, two = found["models"]
+    assert found["task"] == "retrieval"
+    for name, theirs in ours.items():
+        assert f"{one['metrics'][name]['value']:.4f}" == expected[theirs, "all"]
+    assert two["coverage"] == pytest.approx(2 / 3)
+    assert two["metrics"]["ndcg_at_10"]["value"] < one["metrics"]["ndcg_at_10"]["value"]
+    assert two["comparisons"]["ndcg_at_10"]["losses"] == 1
+    assert (one["join"]["documents"], one["join"]["documents_without_vector"]) == (len(scores), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        ("q1 0 d1 1\nq1 0 d2 0\nq2 0 d2 2\nq3 0 d1 1\n", ".test"),
+        ("query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t0\nq2\td2\t2\nq3\td1\t1\n", ".tsv"),
+        ("qid,doc_id\nq1,d1\nq2,d2\nq3,d1\n", ".csv"),
+    ],
+)
+def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -> None:
+    """One query of the file has no row, which is counted; one row has no relevances, and so no label."""
+    pair: list[Any] = [*np.eye(2, dtype=np.float32)]
+    documents = write_vectors(tmp_path / "d", [{"id": "d1"}, {"id": "d2"}], pair, id_column="id")
+    names = [{"id": name} for name in ("q1", "q2", "other")]
+    queries = write_vectors(tmp_path / "q", names, [*pair, pair[0]], id_column="id")
+    qrels = tmp_path / f"qrels{suffix}"
+    qrels.write_text(text, "utf-8")
+    words = (queries, "--documents", documents, "--qrels", qrels)
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert model["metrics"]["mrr_at_10"]["value"] == 1
+    assert (model["join"]["unmatched_labels"], model["join"]["rows_without_label"]) == (1, 1)
+    run(queries, "--documents", documents, "-o", tmp_path / "e", error=UsageError)
+    run(*words, "--metric", "ndcg_at_0", "-o", tmp_path / "e", error=UsageError)
+    run(*words, "--as", "sts", "-o", tmp_path / "e", error=UsageError)
+    qrels.write_text(text.replace("d2", ""), "utf-8")
+    run(*words, "-o", tmp_path / "e", error=InputError)
+
+
+def test_the_nearest_rows_classify(tmp_path: Path) -> None:
+    """Each model has training rows of its own, since vectors of two models cannot be compared."""
+    colours = ["red", "blue"] * 5
+    outputs, trained = list[Path](), list[str | Path]()
+    for name, size in (("small", 2), ("large", 3)):
+        eye: list[Any] = [*np.eye(2, size, dtype=np.float32)] * 5
+        rows = [{"colour": colour} for colour in colours]
+        train = write_vectors(tmp_path / name / "train", rows, eye, keep=["colour"])
+        answers = [*eye[:8], eye[0], FAILED]
+        test = write_vectors(tmp_path / name / "test", rows, answers, keep=["colour"])
+        outputs.append(test)
+        trained += ["--train", train]
+    words = (*outputs, *trained, "--label", "colour", "--as", "knn", "--names", "small,large")
+    found = measured(tmp_path / "e", *words)
+    for model in found["models"]:
+        assert model["metrics"]["accuracy"]["value"] == 0.9
+        assert model["metrics"]["accuracy"]["method"] == "wilson"
+        assert model["confusion_matrix"] == [[4, 0, 1], [0, 5, 0]]
+    assert found["models"][1]["comparisons"]["accuracy"]["difference"] == 0
+
+
+@pytest.mark.process  # joblib asks the system for its processors
+@pytest.mark.slow
+def test_clusters_are_compared_with_labels(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    generator = np.random.default_rng(4)
+    rows = [{"topic": "abc"[place % 3]} for place in range(60)]
+    vectors = [
+        (np.eye(3)[place % 3] * 5 + generator.normal(size=3) / 4).astype(np.float32) for place in range(60)
+    ]
+    scores = write_vectors(tmp_path / "v", rows, [*vectors[:59], FAILED], keep=["topic"])
+    found = measured(tmp_path / "e", scores, "--label", "topic", "--as", "clustering")
+    (model,) = found["models"]
+    assert model["metrics"]["v_measure"]["value"] > 0.9
+    assert model["metrics"]["v_measure"]["low"] is None
+    assert model["coverage"] == 59 / 60
+    again = measured(tmp_path / "f", scores, "--label", "topic", "--as", "clustering")
+    assert again == found
+
+
+def test_options_in_the_file_of_settings(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag wins; an unknown key, and an address in a file that nobody named, are refused."""
+    monkeypatch.chdir(tmp_path)
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    file = tmp_path / "batchscore.toml"
+    table = '[evaluate]\nlabel = "label"\nrequire = ["accuracy>=0.9"]\nlabels = ["pos", "neg"]\n'
+    file.write_text(f'model = "m"\n{table}', "utf-8")
+    assert run(scores).exit_code == 6
+    assert run(scores, "--require", "accuracy>=0.1").exit_code == 0
+    file.write_text(f"{table}unknown = 1", "utf-8")
+    run(scores, error=UsageError)
+    file.write_text('[evaluate]\nlabel = "label"\noutput = "s3://elsewhere/out"', "utf-8")
+    run(scores, error=SettingsError)
+    assert "--config batchscore.toml" in str(run(scores, error=SettingsError).exception)

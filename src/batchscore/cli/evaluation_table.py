@@ -102,6 +102,7 @@ def _join_lines(model: ModelResult) -> list[str]:
         "labels without a row": counts.unmatched_labels,
         "labels with an id that an earlier label has": counts.duplicate_labels,
         "ids with different labels, which are not used": counts.conflicting_labels,
+        "documents without a vector, which cannot be found": counts.documents_without_vector,
         "labelled rows that other outputs have not, left out": model.only_here,
     }
     shown = [f"{name}: {count:,}" for name, count in found.items() if count]

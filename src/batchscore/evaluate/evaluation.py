@@ -6,10 +6,10 @@ given.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,46 +26,19 @@ from batchscore.evaluate.figures import (
     figure_of,
 )
 from batchscore.evaluate.find_label import HOWS
-from batchscore.evaluate.fold import Labels, text_of
-from batchscore.evaluate.gates import Gate, Requirement, check
+from batchscore.evaluate.gates import Gate, check
 from batchscore.evaluate.judges import Reading
-from batchscore.evaluate.labels import JoinCounts, LabelSource, label_names
+from batchscore.evaluate.labels import JoinCounts
 from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure
 from batchscore.evaluate.metrics.classification import per_class
-from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome, vector_outcome
+from batchscore.evaluate.outcomes import OUTCOMES
 from batchscore.evaluate.scored import ScoredOutput
+from batchscore.evaluate.spec import EvaluationSpec, reading_of, with_second
 from batchscore.evaluate.statistics.compare import Comparison, with_holm
-from batchscore.evaluate.tasks import EVALUATION_TASKS, EvaluationTask, guess_task
-from batchscore.evaluate.vector_judges import TrainingRows
+from batchscore.evaluate.tasks import EvaluationTask
 
-#: How many labels are read to guess the task, and how many texts without a label are reported.
-_GUESSED_FROM = 1000
+#: How many texts without a label are reported.
 _MOST_TEXTS = 20
-
-#: Labels of more classes than this are most likely texts, or ids.
-_MOST_CLASSES = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationSpec:
-    """What the user asks for. `labels` may be empty: then they are those that occur. `task` may be guessed.
-
-    `baseline` is the place of the output that the others are compared with. `metrics` are figures beside
-    those of the task. `pair` has the other vectors of pairs, `train` those that a probe learns from.
-    """
-
-    source: LabelSource
-    task: EvaluationTask | None
-    labels: Labels
-    options: FigureOptions
-    field: str | None = None
-    pattern: re.Pattern[str] | None = None
-    slices: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ()
-    requirements: tuple[Requirement, ...] = ()
-    baseline: int = 0
-    pair: ScoredOutput | None = None
-    train: ScoredOutput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +121,12 @@ def evaluate(
     """
     if len({name for name, _ in outputs}) < len(outputs):
         raise UsageError("two models have the same name. Give each output a name of its own.")
-    reading = _reading(outputs, spec)
-    measured = [
-        measure(name, output, spec.source, reading, lambda row, name=name: write(name, row))  # type: ignore[misc]
-        for name, output in outputs
-    ]
-    names = tuple(dict.fromkeys((*reading.task.shown, *spec.metrics, *_required(spec))))
+    reading = reading_of(outputs, spec)
+    measured = []
+    for place, (name, output) in enumerate(outputs):
+        own = with_second(reading, spec, place)
+        measured.append(measure(name, output, spec.source, own, partial(write, name)))
+    names = tuple(dict.fromkeys((*reading.task.shown, *spec.figures)))
     check_names(names, reading, measured[0].tables)
     common, only_here = _common(measured, reading)
     baseline = common[spec.baseline]
@@ -181,100 +154,6 @@ def evaluate(
     )
 
 
-def _required(spec: EvaluationSpec) -> list[str]:
-    return [each.name for each in spec.requirements if each.name != "coverage"]
-
-
-def _reading(outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec) -> Reading:
-    """Return how answers are read; the labels that occur are read first if the task has labels."""
-    _refuse_other_answers(outputs, spec)
-    task = spec.task
-    if task is None:
-        task = _vector_task(spec) or guess_task(_some_golds(outputs[0][1], spec.source))
-    labels = spec.labels
-    if task.kind == "labels":
-        labels = Labels(labels.names or _names_in(outputs, spec.source), labels.spellings)
-        if labels.unknown:
-            raise InputError(
-                f"other spellings are given for {labels.unknown[0]!r}, which is none of the labels: "
-                f"{', '.join(labels.names)}."
-            )
-    partners: Mapping[int, RowOutcome] = {}
-    if spec.pair is not None:
-        rows = spec.source.rows(spec.pair, JoinCounts())
-        partners = {row.key: vector_outcome(row.scored.settled) for row in rows}
-    training = None
-    if spec.train is not None and task.kind == "probe":
-        labels = Labels(_names_in([*outputs, ("", spec.train)], spec.source))
-        training = _training_rows(spec.train, spec.source, labels)
-    return Reading(
-        task, labels, spec.field, spec.pattern, spec.slices, spec.options.cluster, partners, training
-    )
-
-
-def _vector_task(spec: EvaluationSpec) -> EvaluationTask | None:
-    if spec.pair is not None:
-        return EVALUATION_TASKS["sts"]
-    return None if spec.train is None else EVALUATION_TASKS["embedding-classification"]
-
-
-def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) -> TrainingRows:
-    places = {name: place for place, name in enumerate(labels.names)}
-    vectors, golds = [], []
-    for row in source.rows(output, JoinCounts()):
-        outcome = vector_outcome(row.scored.settled)
-        if row.gold is not None and outcome.is_answered:
-            vectors.append(outcome.value)
-            golds.append(places[text_of(row.gold) or ""])
-    if len(set(golds)) < 2:
-        raise InputError(f"{output.named}: a probe needs labelled rows of two labels or more to learn from.")
-    return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp))
-
-
-def _refuse_other_answers(outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec) -> None:
-    """Raise `UsageError` if the scores are not what the task measures: vectors, or texts."""
-    kind = (spec.task or _vector_task(spec) or EVALUATION_TASKS["text-generation"]).kind
-    needed = {"pairs": ("--pair", spec.pair), "probe": ("--train", spec.train)}.get(kind)
-    for _, output in outputs:
-        if needed is None and output.task.answer == "vector":
-            raise UsageError(
-                f"{output.named} has vectors. Give --pair and the column of similarities, or --train and the "
-                "column of classes."
-            )
-        if needed is not None and output.task.answer != "vector":
-            raise UsageError(f"{output.named} has texts, and {needed[0]} is for vectors.")
-    if needed is not None and (needed[1] is None or needed[1].task.answer != "vector"):
-        raise UsageError(f"this task measures vectors: give other vectors with {needed[0]}.")
-
-
-def _some_golds(output: ScoredOutput, source: LabelSource) -> list[Any]:
-    golds: list[Any] = []
-    for row in source.rows(output, JoinCounts()):
-        if row.gold is not None:
-            golds.append(row.gold)
-        if len(golds) == _GUESSED_FROM:
-            break
-    return golds
-
-
-def _names_in(outputs: Sequence[tuple[str, ScoredOutput]], source: LabelSource) -> list[str]:
-    if source.file is not None:
-        found: set[Any] = {text_of(gold) for gold in source.file.by_id.values()}
-    else:
-        # All outputs, since one of them may have rows that the others have not.
-        found = set()
-        for _, output in outputs:
-            for row in source.rows(output, JoinCounts()):
-                if row.gold is not None:
-                    found.add(text_of(row.gold))
-    if len(found) > _MOST_CLASSES:
-        raise InputError(
-            f"the column {source.column!r} has {len(found):,} different labels, which is too many classes. "
-            "Name another column, or another task, such as question-answering."
-        )
-    return label_names(found - {None})
-
-
 def _common(measured: Sequence[ModelRows], reading: Reading) -> tuple[list[ModelRows], list[int]]:
     """Return the rows that all models have, in one order, and how many others each has."""
     if len(measured) == 1:
@@ -291,7 +170,7 @@ def _common(measured: Sequence[ModelRows], reading: Reading) -> tuple[list[Model
     for each in measured:
         keys, first = np.unique(each.keys, return_index=True)
         chosen.append(each.choose(first[np.searchsorted(keys, shared)]))
-    if reading.task.kind == "labels":
+    if reading.task.has_classes:
         width = len(reading.labels.names) + 1
         golds = [each.cells // width for each in chosen if each.cells is not None]
         if any(not np.array_equal(golds[0], each) for each in golds[1:]):
@@ -332,7 +211,7 @@ def _result(
         rows.cut,
         _slices(rows, names[0], reading, options),
         {} if baseline is None else {name: compare(name, rows, baseline, reading, options) for name in names},
-        confusion_of(rows, reading) if reading.task.kind == "labels" else None,
+        confusion_of(rows, reading) if reading.task.has_classes else None,
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from batchscore.errors import UsageError
 from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.measure import ModelRows
-from batchscore.evaluate.metrics import classification, numbers, translation
+from batchscore.evaluate.metrics import classification, numbers, translation, vectors
 from batchscore.evaluate.statistics.compare import (
     Comparison,
     compare_right,
@@ -76,12 +76,12 @@ def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, 
 
 def names_of(reading: Reading, tables: Mapping[str, object]) -> list[str]:
     """Return the names of all figures of a task."""
-    if reading.task.kind == "labels":
+    if reading.task.has_classes:
         return list(classification.FIGURES)
     if reading.task.kind == "numbers":
         own = [name for name in numbers.FIGURES if not name.startswith("cosine")]
         return [*own, "spearman_correlation"]
-    return list(reading.task.shown) if reading.task.kind == "pairs" else list(tables)
+    return list(reading.task.shown) if reading.task.kind in {"pairs", "clusters"} else list(tables)
 
 
 def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Figure:
@@ -89,7 +89,8 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
     answered = rows.answered
     only = rows.choose(np.flatnonzero(answered))
     counted = only if options.exclude or not reading.task.has_worst else rows
-    value, of_answered = (_value(name, each, reading) for each in (counted, only))
+    of_answered = _value(name, only, reading)
+    value = of_answered if counted is only else _value(name, counted, reading)
     interval = _interval(name, counted, reading, options) if value is not None else None
     return Figure(
         value,
@@ -114,10 +115,14 @@ def _value(name: str, rows: ModelRows, reading: Reading) -> float | None:
     if not len(rows):
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
-        if reading.task.kind == "labels":
+        if reading.task.has_classes:
             found = float(classification.headline(name, confusion_of(rows, reading)))
         elif reading.task.kind == "probe" and name == "f1_score_macro":
             found = _mean_macro_f1(rows.tables[name], len(reading.labels.names))
+        elif reading.task.kind == "clusters":
+            table = rows.tables["clusters"]
+            labels, data = table[:, 0].astype(np.intp), table[:, 1:].astype(np.float32)
+            found = float(np.mean(vectors.cluster_scores(name, data, labels)))
         elif name in numbers.RANKED:
             found = numbers.spearman(*rows.tables["pairs"].T)
         else:
@@ -166,7 +171,7 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
     clusters = None if options.cluster is None else rows.groups[options.cluster]
     method = "bootstrap" if clusters is None else "cluster_bootstrap"
     with np.errstate(invalid="ignore", divide="ignore"):
-        if reading.task.kind == "labels":
+        if reading.task.has_classes:
             if name == "accuracy" and clusters is None:
                 return wilson(float(_right(rows, reading).sum()), len(rows), sampling)
             counts = confusion_of(rows, reading)
@@ -179,6 +184,8 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
             assert rows.cells is not None
             found = bootstrap_clusters(rows.cells, clusters, counts.shape, headline, sampling)
             return percentiles(found, sampling, method)
+        if reading.task.kind == "clusters":
+            return None  # clustering again for each resample would take hours
         if name in numbers.RANKED:
             return _spearman_interval(rows.tables["pairs"], sampling)
         if reading.task.kind == "probe" and name == "f1_score_macro":
@@ -219,10 +226,14 @@ def compare(
         both = np.flatnonzero(model.answered & baseline.answered)
         model, baseline, rows = model.choose(both), baseline.choose(both), len(both)
         clusters = None if clusters is None else clusters[both]
-    if rows == 0 or name in numbers.RANKED or (reading.task.kind == "probe" and name != "accuracy"):
+    if (
+        rows == 0
+        or name in {*numbers.RANKED, *vectors.CLUSTER_FIGURES}
+        or (reading.task.kind == "probe" and name != "accuracy")
+    ):
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
-        if reading.task.kind == "labels":
+        if reading.task.has_classes:
             one, two = _right(model, reading), _right(baseline, reading)
             if name == "accuracy" and clusters is None:
                 return compare_right(one, two, sampling)
@@ -248,7 +259,7 @@ def compare(
 
 def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading: Reading) -> float | None:
     """Return the smallest difference that these rows can show; `None` if rows say nothing by themselves."""
-    if reading.task.kind == "labels":
+    if reading.task.has_classes:
         if baseline is None:
             return detectable_difference(len(model), USUAL_DISCORDANCE)
         apart = _right(model, reading) - _right(baseline, reading)

@@ -9,8 +9,7 @@ import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import field as dataclass_field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +28,25 @@ from batchscore.evaluate.outcomes import (
 )
 from batchscore.evaluate.statistics.intervals import Floats
 from batchscore.evaluate.tasks import EvaluationTask
-from batchscore.evaluate.vector_judges import PairJudge, ProbeJudge, TrainingRows
+from batchscore.evaluate.vector_judges import (
+    ClusterJudge,
+    Documents,
+    NeighbourJudge,
+    PairedRows,
+    PairJudge,
+    ProbeJudge,
+    RankingJudge,
+    Second,
+    TrainingRows,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How answers are read: the task, the labels that rows may have, and what the user said.
 
-    `slices` and `cluster` name columns. `partners` are the other vectors of pairs, by the keys of rows;
-    `training` rows are what a probe learns from.
+    `slices` and `cluster` name columns. `second` are the other vectors that the task needs, and `metrics`
+    figures beside those of the task.
     """
 
     task: EvaluationTask
@@ -46,8 +55,8 @@ class Reading:
     pattern: re.Pattern[str] | None = None
     slices: tuple[str, ...] = ()
     cluster: str | None = None
-    partners: Mapping[int, RowOutcome] = dataclass_field(default_factory=dict)
-    training: TrainingRows | None = None
+    second: Second | None = None
+    metrics: tuple[str, ...] = ()
 
 
 class _LabelJudge:
@@ -227,24 +236,45 @@ class _TranslationJudge:
         }
 
 
-def judge_of(
-    reading: Reading,
-) -> _LabelJudge | _TextJudge | _EntityJudge | _NumberJudge | PairJudge | ProbeJudge | _TranslationJudge:
+Judge: TypeAlias = (
+    _LabelJudge
+    | _TextJudge
+    | _EntityJudge
+    | _NumberJudge
+    | _TranslationJudge
+    | PairJudge
+    | ProbeJudge
+    | NeighbourJudge
+    | ClusterJudge
+    | RankingJudge
+)
+
+
+def judge_of(reading: Reading) -> Judge:
     """Return what judges the rows of a task."""
     kind = reading.task.kind
+    if reading.second is not None or kind == "clusters":
+        return _vector_judge_of(reading)
     if kind == "labels":
         return _LabelJudge(reading)
     if kind == "entities":
         return _EntityJudge(reading)
     if kind == "numbers":
         return _NumberJudge(reading)
-    if kind == "pairs":
-        return PairJudge(reading.partners)
-    if kind == "probe":
-        assert reading.training is not None
-        return ProbeJudge(reading.labels, reading.training)
     if kind == "translation":
         return _TranslationJudge(reading)
     if kind == "answers":
         return _TextJudge(reading, answers.NAMES, answers.scores_of)
     return _TextJudge(reading, rouge.NAMES, rouge.scores_of)
+
+
+def _vector_judge_of(reading: Reading) -> Judge:
+    second = reading.second
+    if isinstance(second, PairedRows):
+        return PairJudge(second.by_key)
+    if isinstance(second, Documents):
+        return RankingJudge(second, (*reading.task.shown, *reading.metrics))
+    if isinstance(second, TrainingRows):
+        of_kind = ProbeJudge if reading.task.kind == "probe" else NeighbourJudge
+        return of_kind(reading.labels, second)
+    return ClusterJudge(reading.labels)

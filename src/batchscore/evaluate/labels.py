@@ -28,7 +28,8 @@ class JoinCounts:
     """What was joined, and what was not.
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
-    Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row.
+    Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
+    that can be ranked, besides those without a vector.
     """
 
     rows: int = 0
@@ -38,6 +39,8 @@ class JoinCounts:
     duplicate_labels: int = 0
     conflicting_labels: int = 0
     unmatched_labels: int = 0
+    documents: int = 0
+    documents_without_vector: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What does each labelled row of one model count, and how did it end? One entry a row, as arrays.
 
 Each row is in the arrays, also one without an answer. Texts do not stay in memory: `write` gets each row.
+Only rows of vectors wait until all are read.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource
 from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.intervals import Floats
+from batchscore.evaluate.vector_judges import Documents, LateJudge
 
 #: How many different texts without a label are counted.
 _MOST_TEXTS = 5000
@@ -112,9 +114,12 @@ def measure(
     Raises `InputError` if no row has a label, or if a label cannot be used.
     """
     counts, judge = JoinCounts(), judge_of(reading)
+    if isinstance(reading.second, Documents):
+        counts.documents, counts.documents_without_vector = len(reading.second.ids), reading.second.absent
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
     keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0
     texts: Counter[str] = Counter()
+    late, waiting = judge if isinstance(judge, LateJudge) else None, list[EvaluatedRow]()
     for row in source.rows(output, counts):
         if row.gold is None:
             continue
@@ -129,10 +134,19 @@ def measure(
                 texts[shown] += 1
         for group in groups:
             group.add(row)
-        write(EvaluatedRow(row, gold, outcome, scores))
+        evaluated = EvaluatedRow(row, gold, outcome, scores)
+        if late is None:
+            write(evaluated)
+        else:
+            waiting.append(evaluated)
     if not keys:
         raise InputError(_nothing_labelled(output, source, counts))
     cells, tables = judge.arrays()
+    for place, each in enumerate(waiting):
+        if late is not None and each.outcome.is_answered:
+            answer, scores = late.answer(place)
+            each = replace(each, outcome=replace(each.outcome, value=answer), scores=scores)  # noqa: PLW2901
+        write(each)
     return ModelRows(
         name,
         output,

@@ -12,13 +12,33 @@ from typing import Any, Literal, TypeAlias
 from batchscore.errors import UsageError
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.labels import as_list
+from batchscore.evaluate.metrics import retrieval
 from batchscore.evaluate.metrics.entities import are_tags
 
-#: What is compared: labels, texts (`answers`, `overlap`, `translation`), entities, numbers, vectors in pairs
-#: or by a probe.
+#: What is compared: labels, texts (`answers`, `overlap`, `translation`), entities, numbers; of vectors pairs,
+#: labels by a `probe` or by the nearest `neighbours`, a `ranking` of documents, `clusters`.
 Kind: TypeAlias = Literal[
-    "labels", "answers", "overlap", "translation", "entities", "numbers", "pairs", "probe"
+    "labels",
+    "answers",
+    "overlap",
+    "translation",
+    "entities",
+    "numbers",
+    "pairs",
+    "probe",
+    "neighbours",
+    "ranking",
+    "clusters",
 ]
+
+#: Tasks of vectors, with the option that names the other vectors which they need.
+SECOND: Mapping[str, str] = {
+    "pairs": "pair",
+    "probe": "train",
+    "neighbours": "train",
+    "ranking": "documents",
+    "clusters": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +52,12 @@ class EvaluationTask:
     @property
     def has_worst(self) -> bool:
         """Whether a row without an answer has the worst value; otherwise it can only be left out."""
-        return self.kind not in {"numbers", "pairs"}
+        return self.kind not in {"numbers", "pairs", "clusters"}
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each row has one label of several, and so a place in a confusion matrix."""
+        return self.kind in {"labels", "neighbours"}
 
 
 #: Figures of which less is better.
@@ -57,7 +82,10 @@ EVALUATION_TASKS: Mapping[str, EvaluationTask] = {
         EvaluationTask("fill-mask", "answers", ("exact_match", "f1_score")),
         EvaluationTask("regression", "numbers", _NUMBERS),
         EvaluationTask("embedding-classification", "probe", ("accuracy", "f1_score_macro")),
+        EvaluationTask("knn", "neighbours", _CLASSIFICATION),
         EvaluationTask("sts", "pairs", ("cosine_spearman", "cosine_pearson")),
+        EvaluationTask("retrieval", "ranking", retrieval.NAMES),
+        EvaluationTask("clustering", "clusters", ("v_measure", "adjusted_mutual_information")),
     )
 }
 
@@ -74,6 +102,7 @@ _ALIASES = {
     "text-question-answering": "question-answering",
     "text-fill-mask": "fill-mask",
     "linear-probe": "embedding-classification",
+    "nearest-neighbours": "knn",
     "similarity": "sts",
     "sentence-similarity": "sts",
 }

@@ -19,7 +19,12 @@ Judged = Mapping[str, int]
 #: The figures of one query, the main one first.
 NAMES = ("ndcg_at_10", "map_at_10", "mrr_at_10", "recall_at_10", "precision_at_10", "recall_at_100")
 
-_NAME = re.compile(r"(ndcg|map|mrr|recall|precision|success)(?:_at_(\d+))?")
+_NAME = re.compile(r"(ndcg|map|mrr|recall|precision|success)(?:_at_([1-9]\d{0,3}))?")
+
+
+def is_figure(name: str) -> bool:
+    """Whether a ranking has a figure of this name."""
+    return _NAME.fullmatch(name) is not None
 
 
 def ranked(scores: Scores) -> list[str]:
@@ -89,12 +94,12 @@ def nearest(
 
     Of documents at the edge with the same cosine all are kept until the end, so that ties are broken by id.
     """
-    block = 20_000
+    block, documents = 20_000, normalized(documents)
     for start in range(0, len(queries), 64):
         some = normalized(queries[start : start + 64])
         kept: list[dict[str, float]] = [{} for _ in some]
         for first in range(0, len(documents), block):
-            cosines = some @ normalized(documents[first : first + block]).T
+            cosines = some @ documents[first : first + block].T
             for place, row in enumerate(cosines):
                 edge = np.partition(row, -most)[-most] if len(row) > most else -np.inf
                 chosen = np.flatnonzero(row >= edge)
