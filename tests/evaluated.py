@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from click.testing import CliRunner, Result
 
-from batchscore.errors import ErrorCode
+from batchscore.cli.main import cli
+from batchscore.errors import BatchscoreError, ErrorCode
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, Manifest, PartFile, write_manifest
 from batchscore.output.records.formats import format_named
@@ -100,3 +103,25 @@ def write_scores(
     )
     write_manifest(layout.manifest(source.name), manifest)
     return out
+
+
+def write_vectors(
+    folder: Path, rows: Sequence[Mapping[str, str]], answers: Sequence[Any], **more: Any
+) -> Path:
+    """Write an input and its vectors; `more` is for `write_scores`."""
+    source = write_input(folder / "in.csv", rows)
+    return write_scores(folder / "scores", source, answers, task="embeddings", **more)
+
+
+def run(*words: str | Path, error: type[BatchscoreError] | None = None) -> Result:
+    done = CliRunner().invoke(cli, ["evaluate", *map(str, words)])
+    if error is not None:
+        assert isinstance(done.exception, error), done.exception
+    elif done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def measured(out: Path, *words: str | Path) -> Any:
+    run(*words, "-o", out, "--resamples", "50")
+    return json.loads((out / "metrics.json").read_text("utf-8"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 
-from batchscore.cli.main import cli
 from batchscore.errors import (
     BatchscoreError,
     InputChanged,
@@ -23,7 +20,7 @@ from batchscore.errors import (
     UsageError,
 )
 from batchscore.rows import Score
-from evaluated import FAILED, write_input, write_scores
+from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
 
 LABELS = ["pos", "neg", "pos", "neg", "pos", "neg", "pos", "neg", "pos", "neg"]
 ANSWERS = [
@@ -44,20 +41,6 @@ ROWS = [{"id": f"r{n}", "text": f"text {n}", "label": label} for n, label in enu
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return write_input(tmp_path / "in" / "a.csv", ROWS)
-
-
-def run(*words: str | Path, error: type[BatchscoreError] | None = None) -> Result:
-    done = CliRunner().invoke(cli, ["evaluate", *map(str, words)])
-    if error is not None:
-        assert isinstance(done.exception, error), done.exception
-    elif done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
-
-
-def measured(out: Path, *words: str | Path) -> Any:
-    run(*words, "-o", out, "--resamples", "50")
-    return json.loads((out / "metrics.json").read_text("utf-8"))
 
 
 def test_every_labelled_row_is_in_one_class(tmp_path: Path, source: Path) -> None:
@@ -363,14 +346,6 @@ def test_a_single_row_is_a_clear_result(tmp_path: Path) -> None:
     assert "cohen_kappa           not defined" in shown
     assert "This set has too few rows to show any difference." in shown
     assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")
-
-
-def write_vectors(
-    folder: Path, rows: Sequence[Mapping[str, str]], answers: Sequence[Any], **more: Any
-) -> Path:
-    """Write an input and its vectors; `more` is for `write_scores`."""
-    source = write_input(folder / "in.csv", rows)
-    return write_scores(folder / "scores", source, answers, task="embeddings", **more)
 
 
 def test_documents_are_ranked_for_queries_as_trec_eval_does(tmp_path: Path) -> None:

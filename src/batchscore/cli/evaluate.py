@@ -88,6 +88,7 @@ def use_table(ctx: click.Context, option: click.Parameter, named: str | None) ->
 @click.option("--pattern", metavar="REGEX", help="What the answer in a text is: group 1 of the last match.")
 @click.option("map_file", "--map", metavar="FILE", help='JSON file of other spellings: {"good": "positive"}.')
 @click.option("--by", multiple=True, metavar="COLUMN", help="Show the main metric by value of this column.")
+@click.option("--show", multiple=True, metavar="COLUMN", help="Show this column of rows in the page.")
 @click.option("--cluster", metavar="COLUMN", help="Rows with the same value depend on each other.")
 @click.option(
     "--unanswered",
@@ -124,6 +125,7 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
     from batchscore.cli.evaluation_spec import names_of, spec_of  # noqa: PLC0415 - loads numpy
     from batchscore.cli.evaluation_table import evaluation_text  # noqa: PLC0415
     from batchscore.evaluate import evaluation, write  # noqa: PLC0415
+    from batchscore.evaluate.page.make import write_page  # noqa: PLC0415
     from batchscore.evaluate.scored import open_scores  # noqa: PLC0415
 
     folder = place_of(chosen["output"])
@@ -135,11 +137,12 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
         (name, open_scores(place_of(named), chosen["task"], base_dir, named))
         for name, named in zip(names, scores, strict=True)
     ]
-    with write.rows_file(folder) as write_row:
+    with write.rows_file(folder, spec.source.others) as write_row:
         result = evaluation.evaluate(outputs, spec, write_row)
     path = write.write_metrics(folder, result)
+    made = write_page(folder, result)
     if as_json:
         say(orjson.dumps(write.to_json(result)))
     else:
-        say(f"{evaluation_text(result)}\n\nwritten: {path}, {folder / 'rows.parquet'}")
+        say(f"{evaluation_text(result)}\n\nwritten: {path}, {folder / 'rows.parquet'}, {made}")
     sys.exit(int(ExitCode.DONE if result.is_good_enough else ExitCode.NOT_GOOD_ENOUGH))

@@ -84,7 +84,9 @@ def spec_of(
 
 def _labels(chosen: Mapping[str, Any]) -> tuple[list[str], LabelSource]:
     """Return the labels that rows may have, and where the labels of rows are."""
-    others = tuple(dict.fromkeys(name for name in (*chosen["by"], chosen["cluster"]) if name))
+    others = tuple(
+        dict.fromkeys(name for name in (*chosen["show"], *chosen["by"], chosen["cluster"]) if name)
+    )
     if chosen["qrels"] is not None:
         return [], LabelSource("", read_qrels(chosen["qrels"], chosen["on"] or "id"), others)
     files, listed = _files_and_names(chosen["labels"], chosen["on"])

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
-from batchscore.evaluate.figures import USUAL_DISCORDANCE, Figure
-from batchscore.report.words import json_safe
+from batchscore.evaluate.figures import Figure
+from batchscore.evaluate.page.make import detectable_text
+from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
 _SHOWN_CHARACTERS = 70
@@ -27,19 +28,11 @@ def evaluation_text(evaluation: Evaluation) -> str:
     for model in evaluation.models:
         lines += ["", *_model_lines(model, evaluation)]
     if evaluation.detectable is not None:
-        lines += ["", _detectable_text(evaluation)]
+        lines += ["", detectable_text(evaluation)]
     for gate in evaluation.gates:
         shown = "not defined" if gate.value is None else _number(gate.value)
         lines.append(f"{'met' if gate.met else 'NOT MET'}: {gate.requirement} ({gate.model}: {shown})")
     return "\n".join(lines)
-
-
-def _detectable_text(evaluation: Evaluation) -> str:
-    assert evaluation.detectable is not None
-    if evaluation.detectable >= 1:
-        return "This set has too few rows to show any difference."
-    how = f"if {USUAL_DISCORDANCE:.0%} of rows change sides" if len(evaluation.models) == 1 else "as these do"
-    return f"This set can show differences of about {100 * evaluation.detectable:.1f} points {how}."
 
 
 def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
@@ -126,8 +119,10 @@ def _comparison_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
 
 
 def _cost_lines(model: ModelResult) -> list[str]:
-    tokens = model.output.costs["tokens_billed"]
-    right = None if model.confusion is None else int(model.confusion.diagonal().sum())
-    if not tokens or not right:
+    cost = model.cost
+    if cost.tokens_each_right is None:
         return []
-    return [f"  tokens billed: {tokens:,}; {tokens / right:,.0f} for each right answer"]
+    money = "" if cost.money_each_right is None else f", cost {money_text(cost.money_each_right)}"
+    return [
+        f"  tokens billed: {cost.tokens_billed:,}; for each right answer {cost.tokens_each_right:,.0f}{money}"
+    ]

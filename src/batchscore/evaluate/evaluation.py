@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batchscore.errors import InputError, UsageError
+from batchscore.evaluate.costs import AnswerCost, cost_of
 from batchscore.evaluate.figures import (
     Figure,
     FigureOptions,
@@ -24,6 +25,7 @@ from batchscore.evaluate.figures import (
     confusion_of,
     detectable,
     figure_of,
+    right_rows,
 )
 from batchscore.evaluate.find_label import HOWS
 from batchscore.evaluate.gates import Gate, check
@@ -52,7 +54,7 @@ class SliceFigure:
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """What was measured of one model.
+    """What was measured of one model, whose `rows` are those that all models have.
 
     `confusion` and `classes` are of a task with labels. `outcomes` and `hows` count the rows. `texts` are the
     most frequent ones that gave no label. `cut`: answered rows whose text was cut after the answer.
@@ -60,7 +62,7 @@ class ModelResult:
     """
 
     name: str
-    output: ScoredOutput
+    rows: ModelRows
     counts: JoinCounts
     figures: Mapping[str, Figure]
     outcomes: Mapping[str, int]
@@ -69,8 +71,14 @@ class ModelResult:
     cut: int
     slices: Sequence[SliceFigure]
     comparisons: Mapping[str, Comparison | None]
+    cost: AnswerCost
     confusion: npt.NDArray[np.intp] | None = None
     only_here: int = 0
+
+    @property
+    def output(self) -> ScoredOutput:
+        """Its scores."""
+        return self.rows.output
 
     @property
     def coverage(self) -> float:
@@ -92,9 +100,8 @@ class ModelResult:
 class Evaluation:
     """The result. `guessed`: nobody named the task. `detectable` is a difference of the main figure."""
 
-    task: EvaluationTask
+    reading: Reading
     guessed: bool
-    labels: tuple[str, ...]
     main: str
     models: tuple[ModelResult, ...]
     baseline: int
@@ -102,6 +109,16 @@ class Evaluation:
     detectable: float | None
     gates: tuple[Gate, ...]
     options: FigureOptions
+
+    @property
+    def task(self) -> EvaluationTask:
+        """What was measured."""
+        return self.reading.task
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that rows may have."""
+        return self.reading.labels.names
 
     @property
     def is_good_enough(self) -> bool:
@@ -139,9 +156,8 @@ def evaluate(
     others = [rows for place, rows in enumerate(common) if place != spec.baseline]
     before = models[spec.baseline].values()
     return Evaluation(
-        reading.task,
+        reading,
         spec.task is None,
-        reading.labels.names,
         main,
         tuple(models),
         spec.baseline,
@@ -202,7 +218,7 @@ def _result(
     hows = Counter(HOWS[place] for place in rows.hows[rows.answered].tolist())
     return ModelResult(
         rows.name,
-        rows.output,
+        rows,
         rows.counts,
         {name: figure_of(name, rows, reading, options) for name in names},
         {name: outcomes[name] for name in OUTCOMES if outcomes[name]},
@@ -211,6 +227,7 @@ def _result(
         rows.cut,
         _slices(rows, names[0], reading, options),
         {} if baseline is None else {name: compare(name, rows, baseline, reading, options) for name in names},
+        cost_of(rows.output, len(rows), right_rows(rows, reading)),
         confusion_of(rows, reading) if reading.task.has_classes else None,
     )
 

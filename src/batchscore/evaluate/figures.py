@@ -159,6 +159,30 @@ _OF_COUNTS: Mapping[str, Callable[[Floats], Floats]] = {
 }
 
 
+def row_values(name: str, rows: ModelRows, reading: Reading) -> Floats | None:
+    """Return the figure of each row by itself, more is better, NaN without one; `None` if it is of sets."""
+    kind = reading.task.kind
+    if reading.task.has_classes:
+        return _right(rows, reading)
+    if kind == "clusters" or (kind == "probe" and name != "accuracy"):
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if kind in {"pairs", "numbers"}:
+            one, two = rows.tables["pairs"].T
+            scaled = [(each - np.nanmean(each)) / np.nanstd(each) for each in (one, two)]
+            return np.asarray(-np.abs(scaled[0] - scaled[1] if kind == "pairs" else one - two))
+        table, figure = _sums_of(name, rows)
+        return figure(table)
+
+
+def right_rows(rows: ModelRows, reading: Reading) -> float | None:
+    """Return how many rows are right; `None` if a row of this task is neither right nor wrong."""
+    if reading.task.has_classes:
+        return float(_right(rows, reading).sum())
+    name = {"answers": "exact_match", "probe": "accuracy"}.get(reading.task.kind)
+    return None if name is None else float(rows.tables[name][:, 0].sum())
+
+
 def _right(rows: ModelRows, reading: Reading) -> Floats:
     """Return 1 for each right row."""
     assert rows.cells is not None

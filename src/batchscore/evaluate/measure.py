@@ -43,7 +43,7 @@ class EvaluatedRow:
 
 @dataclass(slots=True)
 class ModelRows:
-    """All labelled rows of one model.
+    """All labelled rows of one model; `positions` say as which of them each was written.
 
     `cells` are the places in the confusion matrix, of a task with labels. `tables` hold what other figures
     are sums of, `(n, s)`. `groups` are numbers of the values of slices and clusters, whose names are in
@@ -54,6 +54,7 @@ class ModelRows:
     output: ScoredOutput
     counts: JoinCounts
     keys: npt.NDArray[np.uint64]
+    positions: npt.NDArray[np.intp]
     outcomes: npt.NDArray[np.intp]
     hows: npt.NDArray[np.intp]
     cells: npt.NDArray[np.intp] | None = None
@@ -78,6 +79,7 @@ class ModelRows:
             self.output,
             self.counts,
             self.keys[places],
+            self.positions[places],
             self.outcomes[places],
             self.hows[places],
             None if self.cells is None else self.cells[places],
@@ -152,6 +154,7 @@ def measure(
         output,
         counts,
         np.frombuffer(keys, np.uint64),
+        np.arange(len(keys)),
         np.frombuffer(outcomes, np.int8).astype(np.intp),
         np.frombuffer(hows, np.int8).astype(np.intp),
         cells,

@@ -75,12 +75,6 @@ class ScoredOutput:
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     @property
-    def costs(self) -> dict[str, int]:
-        """Requests sent, tokens billed and tokens kept, of all runs."""
-        names = ("attempts", "tokens_billed", "tokens_kept")
-        return {name: sum(each.costs[name] for each in self.manifests) for name in names}
-
-    @property
     def is_settled(self) -> bool:
         """Whether every row that was to be scored has a record."""
         return all(

@@ -27,6 +27,9 @@ Arrays: TypeAlias = tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]
 #: How many of the best documents are ranked for a query, as in MTEB, and how many are shown.
 _RANKED, _SHOWN = 1000, 10
 
+#: The depths at which the share of relevant documents that were found is shown.
+DEPTHS = (1, 2, 3, 5, 10, 20, 50, 100, 1000)
+
 
 @dataclass(frozen=True, slots=True)
 class PairedRows:
@@ -215,7 +218,9 @@ class RankingJudge(LateJudge):
 
     def __init__(self, documents: Documents, names: Sequence[str]) -> None:
         super().__init__(documents.vectors.shape[1])
-        self.documents, self.names = documents, [name for name in names if retrieval.is_figure(name)]
+        own = (name for name in names if retrieval.is_figure(name))
+        self.documents = documents
+        self.names = list(dict.fromkeys((*own, *(f"recall_at_{depth}" for depth in DEPTHS))))
         self.judged: list[Mapping[str, int]] = []
         self.best: dict[int, list[str]] = {}
         self.scores: Floats = np.zeros((0, 0))

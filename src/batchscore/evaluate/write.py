@@ -5,7 +5,7 @@ The same inputs, settings and seed give the same bytes: nothing in them tells wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +15,7 @@ import orjson
 
 from batchscore.errors import OutputError
 from batchscore.evaluate.evaluation import Evaluation, ModelResult, Write
+from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.measure import EvaluatedRow
 from batchscore.output.layout import MARKER
 from batchscore.stores import storage
@@ -24,7 +25,8 @@ from batchscore.version import VERSION
 #: The schema of metrics.json.
 SCHEMA_VERSION = 1
 
-_BATCH = 10_000
+#: Rows of a group, all but the last.
+ROWS_PER_GROUP = 10_000
 
 
 def refuse_scores(folder: Place) -> None:
@@ -81,7 +83,7 @@ def _model(result: ModelResult) -> dict[str, Any]:
         "answers_cut": result.cut,
         "labels_found_by": dict(result.hows),
         "join": asdict(result.counts) | {"not_in_other_outputs": result.only_here},
-        "cost": output.costs,
+        "cost": asdict(result.cost),
         "comparisons": {
             name: None if each is None else asdict(each) | {"ties": each.ties}
             for name, each in result.comparisons.items()
@@ -95,8 +97,11 @@ def _model(result: ModelResult) -> dict[str, Any]:
 
 
 @contextmanager
-def rows_file(folder: Place) -> Iterator[Write]:
-    """Give what writes one row of one model to rows.parquet, which is there once all are written."""
+def rows_file(folder: Place, columns: Sequence[str] = ()) -> Iterator[Write]:
+    """Give what writes one row of one model to rows.parquet, which is there once all are written.
+
+    `columns` of the input are in it, too.
+    """
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -113,6 +118,7 @@ def rows_file(folder: Place) -> Iterator[Write]:
             "found_by": text,
             "text": text,
             "scores": pa.map_(text, number),
+            "columns": pa.map_(text, text),
         }
     )
     waiting: list[Mapping[str, Any]] = []
@@ -124,15 +130,15 @@ def rows_file(folder: Place) -> Iterator[Write]:
             waiting.clear()
 
         def write(model: str, row: EvaluatedRow) -> None:
-            waiting.append({"model": model, **_cells(row)})
-            if len(waiting) == _BATCH:
+            waiting.append({"model": model, **_cells(row, columns)})
+            if len(waiting) == ROWS_PER_GROUP:
                 flush()
 
         yield write
         flush()
 
 
-def _cells(row: EvaluatedRow) -> dict[str, Any]:
+def _cells(row: EvaluatedRow, columns: Sequence[str]) -> dict[str, Any]:
     scored, outcome = row.row.scored, row.outcome
     answer = outcome.value if isinstance(outcome.value, str) or outcome.value is None else outcome.text
     return {
@@ -146,4 +152,5 @@ def _cells(row: EvaluatedRow) -> dict[str, Any]:
         # What gave no label is what a user reads first; other texts are their answers.
         "text": None if outcome.text == answer else outcome.text,
         "scores": [*row.scores.items()],
+        "columns": [(name, text_of(scored.values.get(name))) for name in columns],
     }
