@@ -5,6 +5,7 @@ It turns options into an evaluation, prints the result and writes its files.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -115,6 +116,11 @@ def use_table(ctx: click.Context, option: click.Parameter, named: str | None) ->
     metavar="OUT",
     help="Folder for results.  [default: evaluation]",
 )
+@click.option(
+    "--track/--no-track",
+    default=None,
+    help="Log the evaluation to MLflow. Default: only if a run of MLflow is active.",
+)
 @click.option("--base-dir", metavar="FOLDER", help="Where the inputs are now. Default: where they were.")
 @click.option(
     "--config", metavar="FILE", is_eager=True, expose_value=False, callback=use_table, help=CONFIG_HELP
@@ -127,6 +133,8 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
     from batchscore.evaluate import evaluation, write  # noqa: PLC0415
     from batchscore.evaluate.page.make import write_page  # noqa: PLC0415
     from batchscore.evaluate.scored import open_scores  # noqa: PLC0415
+    from batchscore.evaluate.tracking import log  # noqa: PLC0415
+    from batchscore.report.tracking.client import find_target  # noqa: PLC0415
 
     folder = place_of(chosen["output"])
     write.refuse_scores(folder)
@@ -141,6 +149,10 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
         result = evaluation.evaluate(outputs, spec, write_row)
     path = write.write_metrics(folder, result)
     made = write_page(folder, result)
+    target = find_target(os.environ, wanted=chosen["track"])
+    problem = None if target is None else log(result, folder, target)
+    if problem is not None:
+        click.echo(f"MLflow tracking failed; the evaluation is in {folder}: {problem}", err=True)
     if as_json:
         say(orjson.dumps(write.to_json(result)))
     else:

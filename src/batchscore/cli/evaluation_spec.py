@@ -154,7 +154,7 @@ def use_config(ctx: click.Context, _: click.Parameter, named: str | None) -> Non
     options = {
         flag.lstrip("-"): each
         for each in ctx.command.params
-        if isinstance(each, click.Option) and each.name not in {"config", "as_json"}
+        if isinstance(each, click.Option) and each.name not in {"config", "as_json", "track"}
         for flag in each.opts
         if flag.startswith("--")
     }
