@@ -55,7 +55,9 @@ class Settling:
     """The rows of one ended chunk on their way to their results.
 
     `pay` gets the billed tokens of each line. `again` gets each row that must be sent again, and whether that
-    counts as a round. `adapt` uses another form of a parameter. `accepted`: the service has answered others.
+    counts as a round. `adapt` uses another form of a parameter. `accepted`: the service takes such requests,
+    as far as is known. `known`: it has answered such a row of this output. `recorded` counts the answers to
+    rows that have their records.
     """
 
     ended: Ended
@@ -68,8 +70,10 @@ class Settling:
     again: Callable[[int, Prompt, bool], None]
     adapt: Callable[[str], bool]
     accepted: bool = False
+    known: bool = False
     anomalies: Anomalies = field(default_factory=Anomalies)
     answered: int = 0
+    recorded: int = 0
     held: list[tuple[int, Outcome]] = field(default_factory=list)
     probe: Outcome | ReplyScores | None = None
     seen: array[int] = field(init=False)
@@ -86,7 +90,7 @@ class Settling:
     @property
     def proven(self) -> bool:
         """Whether the service answers such requests: what it refuses is the fault of rows."""
-        return self.answered > 0 or isinstance(self.probe, ReplyScores)
+        return self.answered + self.recorded > 0 or isinstance(self.probe, ReplyScores)
 
     def rows(self) -> Iterator[list[Settled]]:
         """Give the settled rows; raises `ServiceRefused` if the service refuses all of them alike."""
@@ -122,6 +126,7 @@ class Settling:
             return None
         prompt = self.chunk_work.prompts.get(index)
         if prompt is None:  # its record is there, or the input has it no more
+            self.recorded += 200 <= line.status < 300
             return None
         sent = self.form.body([prompt])
         judged = judge(line, self.reader, sent)
@@ -172,7 +177,7 @@ class Settling:
         if first.action is not Action.SPLIT or first.code is not ErrorCode.INVALID_REQUEST:
             return
         alike = sum([first.is_like(outcome) for _, outcome in self.held])
-        of_rows = self.accepted and alike < SAME_PROBLEMS
+        of_rows = self.known or (self.accepted and alike < SAME_PROBLEMS)
         if not of_rows and alike == len(self.held):
             rows = count_text(alike, "row")
             raise ServiceRefused(
