@@ -520,6 +520,7 @@ def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
     score.stops_when_submitted = True
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.CONTINUE_LATER
     score.stops_when_submitted = False
+    assert not verify_output(Path("out")).submitted, "the simulator has ended"
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.DONE
     assert sorted(records()) == list(range(30))
 
@@ -595,9 +596,9 @@ def test_answers_to_rows_that_a_run_does_not_read_wait_for_one_that_does(
         score, stops_when_submitted=False, inputs=score.inputs if less == "limit" else ("in.csv",)
     )
     fewer(no_canary=True, **({"limit": 5} if less == "limit" else {}))
-    for flags in ({"via": "live"}, {"overwrite": True}):
+    for flags in ({"via": "live"}, {"overwrite": True, "no_canary": True}):
         with pytest.raises(SettingsError, match=r"(10|25) rows in 1 batch of this output wait"):
-            fewer(no_canary=True, **flags)
+            fewer(**flags)
     assert verify_output(Path("out")).exit_code is ExitCode.CONTINUE_LATER
     elsewhere = replace(fewer, endpoint=score.endpoint.replace("127.0.0.1", "localhost"))
     assert "sent to another service" in str(elsewhere(no_canary=True).outcome.stopped_by)

@@ -18,7 +18,7 @@ from batchscore.batch.leftover import Leftover
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.progress import Phase, left_text
 from batchscore.batch.settle import Settling, settled_row
-from batchscore.batch.submit import Move
+from batchscore.batch.submit import SAME_PROBLEMS, Move
 from batchscore.batch.work import Desk, Ended, Left, bring_to_end, reserve
 from batchscore.engine import end_task
 from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text
@@ -262,9 +262,7 @@ class BatchEngine:
             name=self.name,
             rounds=self.rounds if self.leftover is None else inf,
             again=partial(self.send_again, work, sent),
-            adapt=self.builder.form.adapt,
-            accepted=self.desk.proven.is_set(),
-            known=known,
+            most_alike=inf if known else SAME_PROBLEMS if self.desk.proven.is_set() else 0,
         )
         try:
             for rows in settling.rows():

@@ -201,8 +201,9 @@ def chunk_of(given: Mapping[str, Any]) -> Chunk:
 
 
 def waiting_chunks(layout: Layout) -> list[Chunk]:
-    """Return the chunks of which rows wait for results."""
-    return [chunk for chunk in Chunks(chunk_folder(layout)).read_all() if chunk.waiting]
+    """Return the chunks of which rows wait for results; nothing waits at a simulator, which has ended."""
+    found = Chunks(chunk_folder(layout)).read_all()
+    return [chunk for chunk in found if chunk.waiting and not chunk.simulated]
 
 
 def submitted_text(chunks: list[Chunk]) -> str:
