@@ -115,6 +115,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "unmatched_labels": 1,
         "documents": 0,
         "documents_without_vector": 0,
+        "labels_without_tokens": 0,
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
@@ -252,6 +253,7 @@ def test_each_task(tmp_path: Path, task: str) -> None:
     found = measured(tmp_path / "e", one, two, "--label", "label", "--as", task)
     metrics = {name: each["value"] for name, each in found["models"][0]["metrics"].items()}
     assert {name: metrics[name] for name in figures} == pytest.approx(dict(figures))
+    assert found["signatures"].keys() == (metrics.keys() if task == "text-translation" else set())
     for name, each in found["models"][0]["metrics"].items():
         assert each["low"] is None or each["low"] <= each["value"] <= each["high"], name
     assert found["models"][1]["comparisons"].keys() == metrics.keys()
@@ -547,3 +549,12 @@ def test_vectors_that_are_missing_or_zero(tmp_path: Path, task: str, answers: in
     if answers == 0:
         main = model["metrics"][found["main_metric"]]
         assert main["value"] == (None if task in {"sts", "clustering"} else 0)
+
+
+def test_labels_that_rouge_cannot_read_are_told(tmp_path: Path) -> None:
+    """Its tokens are a to z: in another script every answer has 0, also the right one."""
+    source = write_input(tmp_path / "a.csv", [{"label": "東京 です"}, {"label": "Tokyo"}])
+    scores = write_scores(tmp_path / "s", source, ["東京 です", "Tokyo"], keep=["label"])
+    words = (scores, "--label", "label", "--as", "text-generation", "-o", tmp_path / "e")
+    assert "labels in which ROUGE finds nothing, such as those in other scripts: 1" in run(*words).stdout
+    assert "ROUGE finds nothing in 1 label." in (tmp_path / "e" / "evaluation.html").read_text("utf-8")

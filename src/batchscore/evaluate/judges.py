@@ -84,8 +84,11 @@ class _LabelJudge:
         return np.frombuffer(self.cells, np.int64).astype(np.intp), {}
 
 
-class _TextJudge:
-    """Rows whose text is compared with one or several right texts, row by row."""
+class TextJudge:
+    """Rows whose text is compared with one or several right texts, row by row.
+
+    `unreadable` counts the labels that ROUGE cannot read, whatever the answer is.
+    """
 
     def __init__(
         self,
@@ -95,9 +98,12 @@ class _TextJudge:
     ) -> None:
         self.field, self.names, self.scores_of = reading.field, names, scores_of
         self.scores = array("d")
+        self.unreadable = 0
 
     def add(self, row: LabelledRow) -> Judged:
+        """Count one row."""
         golds = texts_of(as_list(row.gold)) or [""]
+        self.unreadable += self.names == rouge.NAMES and not rouge.has_tokens(golds)
         outcome = text_outcome(row.scored.settled, self.field)
         scores = (0.0,) * len(self.names)
         if outcome.is_answered:
@@ -106,6 +112,7 @@ class _TextJudge:
         return outcome, golds[0], dict(zip(self.names, scores, strict=True))
 
     def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
+        """Return all rows as arrays."""
         table = np.frombuffer(self.scores, float).reshape(-1, len(self.names))
         ones = np.ones(len(table))
         return None, {
@@ -214,15 +221,17 @@ def _number_in(text: str | None, pattern: re.Pattern[str] | None) -> float | Non
     return numbers.pop() if len(numbers) == 1 else None
 
 
-class _TranslationJudge:
-    """Rows whose texts count together."""
+class TranslationJudge:
+    """Rows whose texts count together. `signatures` say how, once all are counted."""
 
     def __init__(self, reading: Reading) -> None:
         self.field = reading.field
+        self.signatures: dict[str, str] = {}
         self.answers: list[str] = []
         self.references: list[list[str]] = []
 
     def add(self, row: LabelledRow) -> Judged:
+        """Count one row."""
         golds = texts_of(as_list(row.gold)) or [""]
         outcome = text_outcome(row.scored.settled, self.field)
         self.answers.append((text_of(outcome.value) or "") if outcome.is_answered else "")
@@ -230,18 +239,21 @@ class _TranslationJudge:
         return outcome, golds[0], {}
 
     def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
-        return None, {
-            name: translation.counts_of(translation.metric_named(name), self.answers, self.references)
-            for name in translation.NAMES
-        }
+        """Return all rows as arrays."""
+        found = {}
+        for name in translation.NAMES:
+            metric = translation.metric_named(name)
+            found[name] = translation.counts_of(metric, self.answers, self.references)
+            self.signatures[name] = translation.signature_of(metric)
+        return None, found
 
 
 Judge: TypeAlias = (
     _LabelJudge
-    | _TextJudge
+    | TextJudge
     | _EntityJudge
     | _NumberJudge
-    | _TranslationJudge
+    | TranslationJudge
     | PairJudge
     | ProbeJudge
     | NeighbourJudge
@@ -262,10 +274,10 @@ def judge_of(reading: Reading) -> Judge:
     if kind == "numbers":
         return _NumberJudge(reading)
     if kind == "translation":
-        return _TranslationJudge(reading)
+        return TranslationJudge(reading)
     if kind == "answers":
-        return _TextJudge(reading, answers.NAMES, answers.scores_of)
-    return _TextJudge(reading, rouge.NAMES, rouge.scores_of)
+        return TextJudge(reading, answers.NAMES, answers.scores_of)
+    return TextJudge(reading, rouge.NAMES, rouge.scores_of)
 
 
 def _vector_judge_of(reading: Reading) -> Judge:

@@ -60,6 +60,18 @@ class EvaluationTask:
         return self.kind in {"labels", "neighbours"}
 
 
+#: How figures are made, where there are several ways.
+DEFINITIONS: Mapping[str, str] = {
+    "answers": "SQuAD: in lower case, without punctuation and articles; the best of all right answers",
+    "overlap": "rouge-score: tokens of a to z and 0 to 9 in lower case, no stemmer; mean of F by row",
+    "entities": "micro averages over entities; a tag I may begin one, as in conlleval",
+    "pairs": "cosine of both vectors; ties have mean ranks",
+    "probe": "MTEB: logistic regression on eight rows of each label, mean of ten experiments",
+    "neighbours": "cosine, the majority of the five nearest rows",
+    "ranking": "trec_eval: exact search by cosine, linear gains, ties by id",
+    "clusters": "MTEB: mean of ten clusterings by mini-batch k-means",
+}
+
 #: Figures of which less is better.
 ERRORS = frozenset({"mean_absolute_error", "root_mean_squared_error"})
 

@@ -13,6 +13,7 @@ from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import USUAL_DISCORDANCE, Figure
 from batchscore.evaluate.page import charts, parts
 from batchscore.evaluate.page.examples import PER_CELL, PER_LIST, Examples, examples_of
+from batchscore.evaluate.tasks import DEFINITIONS
 from batchscore.report.page.frame import Frame, document, place_charts
 from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table
 from batchscore.report.words import money_text, percent_text
@@ -117,6 +118,9 @@ def findings(evaluation: Evaluation) -> Html:
         if model.counts.documents_without_vector:
             count = count_text(model.counts.documents_without_vector, "document")
             found.append(("look", concat([name(model.name), f": {count} without a vector."])))
+        if model.counts.labels_without_tokens:
+            count = count_text(model.counts.labels_without_tokens, "label")
+            found.append(("look", concat([name(model.name), f": ROUGE finds nothing in {count}."])))
     if evaluation.rows < _FEW_ROWS:
         found.append(("look", Html(f"Only {count_text(evaluation.rows, 'row')}: intervals are wide.")))
     if evaluation.detectable is not None:
@@ -333,11 +337,14 @@ def costs(evaluation: Evaluation) -> Html:
 def method(evaluation: Evaluation) -> Html:
     """Return the settings of the evaluation, and what was joined."""
     sampling = evaluation.options.sampling
+    definition = DEFINITIONS.get(evaluation.task.kind)
     settings = [
+        *([("definition", definition)] if definition else []),
         ("confidence", f"{sampling.confidence:g}"),
         ("resamples", f"{sampling.resamples:,}"),
         ("seed", str(sampling.seed)),
         ("clusters", evaluation.options.cluster or "none"),
+        *((f"signature of {metric}", text) for metric, text in evaluation.models[0].rows.signatures.items()),
         *(
             (f"interval of {metric}", figure.method)
             for metric, figure in evaluation.models[0].figures.items()
