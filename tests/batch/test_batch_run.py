@@ -15,7 +15,7 @@ import pytest
 from batch_files import PlainClient
 from batch_runs import BatchRun, records, write_rows
 from batchscore import read_scores
-from batchscore.errors import ExitCode, SettingsError, UsageError
+from batchscore.errors import BatchscoreError, ExitCode, SettingsError, UsageError
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
 from batchscore.simulator import Running
@@ -460,6 +460,23 @@ def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun,
     assert score(no_canary=True).exit_code is ExitCode.DONE
     check_whole(project, 30)
     assert executed(project) == {1: 31}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["key", "parameter", "host"])
+def test_scores_are_not_discarded_for_a_service_that_does_not_answer(
+    score: BatchRun, project: Project, wrong: str
+) -> None:
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
+    flags: dict[str, Any] = {"parameter": {"param": {"top_logprobs": 99}}}.get(wrong, {})
+    flags |= {"endpoint": "http://127.0.0.1:9/v1", "max_outage": 0.1} if wrong == "host" else {}
+    refused = replace(score, key="wrong-key-123456") if wrong == "key" else score
+    with pytest.raises(BatchscoreError, match="Nothing was discarded"):
+        refused(overwrite=True, **flags)
+    assert len(records()) == 10
+    assert score(overwrite=True).exit_code is ExitCode.DONE
+    assert executed(project) == {1: 20}
 
 
 @pytest.mark.slow
