@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -137,6 +138,48 @@ def test_a_batch_that_surfaces_late_is_noticed_and_cancelled(score: BatchRun, pr
     assert "Two batches were made of one file." in score.said
     states = Counter(batch["status"] for batch in project.books().batches)
     assert states == {"completed": 1, "cancelled": 1} or states["completed"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"status": 400, "code": "token_limit_exceeded"},
+        {"status": 400, "code": "invalid_request"},
+        {"status": 404},
+    ],
+)
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_batch_that_surfaces_after_the_next_was_refused_is_used(
+    score: BatchRun, project: Project, refusal: dict[str, Any], *, stopped: bool
+) -> None:
+    """The refusal may be the first batch's own doing: it fills the quota."""
+    project.set_rules(batch_hidden=2.0, in_progress=0)
+    project.will("create", drop=True, happened=True)
+    project.will("create", times=99, **refusal)
+    write_rows(10)
+    if stopped:
+        score.on_notice = lambda text, run: "limit of tokens" in text and run.conditions.stop.request()
+    first = score(no_canary=True)
+    if first.exit_code is not ExitCode.DONE:
+        assert first.exit_code in {ExitCode.CONTINUE_LATER, ExitCode.ACTION_NEEDED}
+        assert verify_output(Path("out")).submitted == 10
+        time.sleep(2.1)
+        score.on_notice = lambda *_: None
+        assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+    assert executed(project) == {1: 10}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [400, 403, 405])
+def test_a_service_that_does_not_list_files_takes_an_upload_twice(
+    score: BatchRun, project: Project, status: int
+) -> None:
+    project.will("upload", drop=True, happened=True)
+    project.will("list_files", status=status, times=9)
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
 
 
 @pytest.mark.slow

@@ -150,8 +150,13 @@ def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
     run = batchscore(*command, "--max-tokens", "7")
     assert run.exit_code == 1, run
     assert "max_tokens" in run.said
+    run = batchscore(*command, "--overwrite", env={"OPENAI_API_KEY": "wrong"})
+    assert run.exit_code == 1, run
+    assert "Nothing was discarded." in run.said
+    assert list(Path("out").rglob("*.journal"))
     run = batchscore(*command, "--max-tokens", "7", "--overwrite")
     assert run.exit_code == 0, run
+    assert "--overwrite discarded" in run.said
     assert len(whole("out", "chat")[0]) == 400
 
 

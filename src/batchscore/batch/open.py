@@ -25,7 +25,7 @@ from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
 from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
-from batchscore.errors import Outage, ServiceRefused, SettingsError, setting_name
+from batchscore.errors import BatchscoreError, Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.output.submitted import Chunks, Step
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, answer_size
@@ -286,7 +286,7 @@ async def remove_published(
                 for file in chunk.provider_files:
                     try:
                         await files.delete(opened, file)
-                    except CallFailed:
+                    except (CallFailed, BatchscoreError):
                         kept += 1
         if kept:
             listen(Notice(f"{kept:,} files of batches were not removed at the service; they expire there."))

@@ -159,6 +159,16 @@ class Journals:
             self.ends[name] = end
         return entries
 
+    def scores_of_any_settings(self) -> int:
+        """Return how many rows have a score here, also in journals that are not this run's."""
+        scores = 0
+        for name in self.present:
+            with explain_errors(self.path(name), "read"), open_file(self.path(name)) as file:
+                seed = int.from_bytes(file.read(HEADER.size)[-8:], "little")
+                settled = [entry.settled for frame in read_frames(file, seed) for entry in frame[0]]
+            scores += len({each.row for each in settled if isinstance(each.result, Score)})
+        return scores
+
     def remove(self, name: str) -> None:
         """Remove a journal whose part is published."""
         if name in self.present:

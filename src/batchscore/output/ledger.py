@@ -181,8 +181,7 @@ class Ledger(ABC):
     def discard(self) -> int:
         """Discard what the output holds; return the number of scores, also of those in journals only."""
         self.journals.find()
-        held = [entry for name in [*self.journals.present] for entry in self.journals.replay(name).values()]
-        in_journals = sum(isinstance(entry.settled.result, Score) for entry in held)
+        in_journals = self.journals.scores_of_any_settings()
         return discard_scores(self.spec.layout, self.journals) + in_journals
 
     def distrust_contradicted(self, *, counts_only: bool = False) -> None:
