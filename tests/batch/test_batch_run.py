@@ -394,6 +394,18 @@ def test_a_batch_that_never_ends_is_cancelled_and_its_answers_are_kept(
 
 
 @pytest.mark.slow
+def test_a_batch_that_stays_cancelling_is_left_to_the_next_run(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None, cancelling=None)
+    write_rows(10)
+    score.waits = replace(score.waits, cancelling=0.2)
+    assert score(no_canary=True, batch_patience="0.01s").exit_code is ExitCode.CONTINUE_LATER
+    assert "is still being cancelled" in score.said
+    project.set_rules(in_progress=0, cancelling=0)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+
+
+@pytest.mark.slow
 def test_patience_counts_from_the_start_of_the_batch_also_without_waiting(
     score: BatchRun, project: Project
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,7 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
     """Look at a batch until it has ended, and write down its files."""
     desk.budget.add(work.chunk.key, work.chunk.tokens)
     seconds, waited, cancelled = desk.waits.first_look, desk.waits.first_look, False
+    last_cancelling = inf
     # By our own clock: services round their times.
     last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.waits.patience
     while True:
@@ -324,7 +326,11 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
             batch = await cancel_slow(desk, batch)
         if batch.ended:
             break
-        if desk.no_wait:
+        if batch.status == "cancelling":
+            last_cancelling = min(last_cancelling, desk.now() + desk.waits.cancelling)
+        if desk.now() >= last_cancelling:
+            desk.notice(f"Batch {batch.id} is still being cancelled. The same command looks at it again.")
+        if desk.no_wait or desk.now() >= last_cancelling:
             raise Left
         waited = seconds if cancelled else min(seconds, max(0.0, last_moment - desk.now()))
         await desk.sleep(waited)
