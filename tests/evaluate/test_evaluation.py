@@ -229,6 +229,11 @@ TASKS: Mapping[str, tuple[Sequence[Any], Sequence[Any], Mapping[str, float]]] = 
         ['{"entities": [{"text": "ann", "type": "per"}, {"text": "x", "type": "LOC"}]}', "[]", "B-PER O"],
         {"f1_score_micro": 0.8, "precision": 2 / 3, "recall": 1},
     ),
+    "text-classification-multilabel": (
+        ['["Red", "dark blue"]', "red; green", ""],
+        ['{"colours": ["red", "Dark-Blue", "green"]}', "Green, red", FAILED],
+        {"f1_score_micro": 8 / 9, "precision": 0.8, "recall": 1},
+    ),
     "regression": (
         ["1", "2", "3", "4"],
         ["1.5", "about 2", FAILED, "The score is 4.5"],

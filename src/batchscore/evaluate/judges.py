@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from batchscore.errors import InputError
 from batchscore.evaluate.find_label import LabelFinder, json_of
-from batchscore.evaluate.fold import Labels, number_of, text_of
+from batchscore.evaluate.fold import Labels, fold, number_of, text_of
 from batchscore.evaluate.labels import LabelledRow, as_list, texts_of
 from batchscore.evaluate.metrics import answers, entities, rouge, translation
 from batchscore.evaluate.outcomes import (
@@ -121,15 +121,16 @@ class TextJudge:
 
 
 class _EntityJudge:
-    """Rows whose answer lists entities, or gives a tag for each word."""
+    """Rows whose answer lists entities or labels, or gives a tag for each word."""
 
     def __init__(self, reading: Reading) -> None:
         self.field = reading.field
+        self.several_labels = reading.task.name == "text-classification-multilabel"
         self.counts = array("d")
 
     def add(self, row: LabelledRow) -> Judged:
         gold = as_list(row.gold) if not isinstance(row.gold, Mapping) else row.gold
-        tagged = isinstance(gold, list) and bool(gold) and entities.are_tags(gold)
+        tagged = not self.several_labels and isinstance(gold, list) and bool(gold) and entities.are_tags(gold)
         wanted = self._entities(gold, tagged=tagged)
         if wanted is None:
             raise InputError(
@@ -139,8 +140,9 @@ class _EntityJudge:
         outcome = text_outcome(row.scored.settled, self.field)
         counts = (0, 0, len(wanted))
         if outcome.is_answered:
-            found = self._entities(_parsed(outcome.value), tagged=tagged)
-            if found is None or (tagged and len(_parsed(outcome.value)) != len(gold)):
+            parsed = _parsed(outcome.value, words=not self.several_labels)
+            found = self._entities(parsed, tagged=tagged)
+            if found is None or (tagged and len(parsed) != len(gold)):
                 outcome = RowOutcome(NO_LABEL, text=outcome.text)
             else:
                 counts = entities.counts_of(found, wanted)
@@ -148,8 +150,10 @@ class _EntityJudge:
         right = float(outcome.is_answered and counts[0] == counts[1] == counts[2])
         return outcome, text_of(row.gold) or "[]", {"right": right}
 
-    @staticmethod
-    def _entities(value: Any, *, tagged: bool) -> list[Any] | None:
+    def _entities(self, value: Any, *, tagged: bool) -> list[Any] | None:
+        if self.several_labels:
+            parts = [part for each in texts_of(as_list(value)) for part in _SEPARATOR.split(each)]
+            return [fold(part) for part in parts if part.strip()]
         if tagged:
             return entities.spans_of(value, strict=False) if entities.are_tags(value) else None
         try:
@@ -162,14 +166,18 @@ class _EntityJudge:
         return None, dict.fromkeys(("f1_score_micro", "precision", "recall"), table)
 
 
-def _parsed(value: Any) -> Any:
-    """Return an answer that is JSON, or a list as Python prints it, as its value."""
+#: What is between the labels of a text that lists several.
+_SEPARATOR = re.compile(r"[,;|\n]")
+
+
+def _parsed(value: Any, *, words: bool) -> Any:
+    """Return an answer that is JSON, or a list as Python prints it, as its value; else its `words`."""
     if not isinstance(value, str):
         return value
     found = json_of(value)
     if found is None:
         found = as_list(value)
-        return value.split() if found == [value] else found
+        return value.split() if words and found == [value] else found
     if isinstance(found, Mapping) and len(found) == 1:
         inner = next(iter(found.values()))
         return inner if isinstance(inner, list) else found

@@ -87,6 +87,9 @@ EVALUATION_TASKS: Mapping[str, EvaluationTask] = {
     for task in (
         EvaluationTask("text-classification", "labels", _CLASSIFICATION),
         EvaluationTask("token-classification", "entities", ("f1_score_micro", "precision", "recall")),
+        EvaluationTask(
+            "text-classification-multilabel", "entities", ("f1_score_micro", "precision", "recall")
+        ),
         EvaluationTask("question-answering", "answers", ("f1_score", "exact_match")),
         EvaluationTask("text-summarization", "overlap", _ROUGE),
         EvaluationTask("text-translation", "translation", ("chrf", "bleu")),
@@ -104,6 +107,7 @@ EVALUATION_TASKS: Mapping[str, EvaluationTask] = {
 #: Other names of the same tasks.
 _ALIASES = {
     "classification": "text-classification",
+    "multilabel": "text-classification-multilabel",
     "text-named-entity-recognition": "token-classification",
     "text-token-classification": "token-classification",
     "named-entity-recognition": "token-classification",
