@@ -27,6 +27,9 @@ NAME = "evaluation.html"
 #: Most classes, slices and texts that are shown of a model; all are in metrics.json.
 _MOST_CLASSES, _MOST_SLICES, _MOST_TEXTS = 100, 60, 20
 
+#: Differences with a greater p-value are not marked.
+_SIGNIFICANT = 0.05
+
 #: With fewer rows, intervals are wide.
 _FEW_ROWS = 100
 
@@ -86,7 +89,7 @@ def verdict(evaluation: Evaluation) -> Html:
         kind, title = "", f"{evaluation.main} {parts.number_text(figure.value)}"
         title += "" if len(evaluation.models) == 1 else f" at best: {best.name}"
     counted = count_text(evaluation.rows, "labelled row")
-    guessed = " (guessed from the labels)" if evaluation.guessed else ""
+    guessed = " (guessed)" if evaluation.guessed else ""
     facts = f"{evaluation.task.name}{guessed} · {counted}"
     facts += f" · {count_text(len(evaluation.labels), 'label')}" if evaluation.labels else ""
     facts += f" · baseline {baseline.name}" if len(evaluation.models) > 1 else ""
@@ -158,7 +161,9 @@ def metrics(evaluation: Evaluation) -> Html:
     caption = f"Figures over all labelled rows with {share} intervals"
     if len(evaluation.models) > 1:
         baseline = evaluation.models[evaluation.baseline].name
-        caption += f"; better or worse than {baseline} where the interval of the difference excludes 0"
+        caption += (
+            f"; better or worse than {baseline} if the interval of the difference excludes 0 and p < 0.05"
+        )
     return table(caption, ", ".join(["metric:o", *_model_heads(evaluation)]), lines)
 
 
@@ -168,7 +173,7 @@ def _model_heads(evaluation: Evaluation) -> list[str]:
 
 def _mark(model: ModelResult, metric: str) -> str:
     found = model.comparisons.get(metric)
-    if found is None or found.low <= 0 <= found.high:
+    if found is None or found.low <= 0 <= found.high or (found.p_holm or found.p_value) > _SIGNIFICANT:
         return ""
     return "better" if (found.difference > 0) != (metric in charts.ERRORS) else "worse"
 

@@ -146,9 +146,9 @@ def bootstrap_mean(
     if count == 0:
         return None
     if clusters is None and count <= _FEW and values.min() >= 0 and values.max() <= 1:
-        # Half a row each of the worst and the best.
+        # Half a row each of the worst and of the best that occurs: some figures cannot reach 1.
         shares = np.array([*np.ones(count), 0.5, 0.5]) / (count + 1)
-        generator, known = sampling.generator, np.array([*values, 0, 1])
+        generator, known = sampling.generator, np.array([*values, 0, values.max() or 1])
         means = np.concatenate(
             [generator.multinomial(count, shares, size) @ known for size in blocks(count, sampling)]
         )
