@@ -8,6 +8,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page.make import detectable_text
+from batchscore.evaluate.page.parts import p_text
 from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
@@ -113,7 +114,7 @@ def _comparison_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
         corrected = " (Holm)" if several else ""
         lines.append(
             f"  against {evaluation.models[evaluation.baseline].name}: {name} {found.difference:+.4f} "
-            f"({found.low:+.4f} to {found.high:+.4f}), p = {p_value:.4f}{corrected}"
+            f"({found.low:+.4f} to {found.high:+.4f}), p {p_text(p_value)}{corrected}"
             + (f"; {found.wins:,} better, {found.losses:,} worse" if found.wins or found.losses else "")
         )
     return lines

@@ -208,7 +208,7 @@ def differences(evaluation: Evaluation) -> list[Html]:
                     metric,
                     f"{found.difference:+.4f}",
                     interval,
-                    parts.p_text(p_value),
+                    parts.p_text(p_value).removeprefix("= "),
                     *counts,
                 )
             )
