@@ -27,6 +27,7 @@ FAST = Waits(
     longest_quota=0.1,
     turn=0.005,
     calls_per_second=1000.0,
+    retry=0.02,
 )
 
 

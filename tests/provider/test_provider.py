@@ -68,7 +68,8 @@ def plane(target: Callable[[str], Target]) -> OpenPlane:
         async def sleep(_: float) -> None:
             await asyncio.sleep(0.001)
 
-        given: Any = {"patience_seconds": patience, "sleep": sleep, "calls_per_second": 1000.0}
+        given: Any = {"patience_seconds": patience, "sleep": sleep, "retry_seconds": 1.0}
+        given["calls_per_second"] = 1000.0
         async with open_control_plane(target(surface), CHAT, {}, **given) as plane:
             yield plane
 
@@ -179,7 +180,8 @@ def test_the_pace_of_calls_is_kept(
     simulator: Running, project: Project, target: Callable[[str], Target]
 ) -> None:
     async def main() -> float:
-        given: Any = {"patience_seconds": 5.0, "sleep": asyncio.sleep, "calls_per_second": 20.0}
+        given: Any = {"patience_seconds": 5.0, "sleep": asyncio.sleep, "retry_seconds": 1.0}
+        given["calls_per_second"] = 20.0
         async with open_control_plane(target("openai"), CHAT, {}, **given) as plane:
             started = time.monotonic()
             await asyncio.gather(*[batches.offers_batches(plane) for _ in range(26)])

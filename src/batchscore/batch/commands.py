@@ -16,7 +16,7 @@ from pathlib import Path
 from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
 from batchscore.batch.results import lines_of
 from batchscore.batch.submit import CLOCK_SECONDS, own_batches
-from batchscore.batch.waits import CALLS_PER_SECOND
+from batchscore.batch.waits import CALLS_PER_SECOND, RETRY_SECONDS
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import Outage, ServiceRefused, SettingsError, UsageError, count_text
 from batchscore.output.submitted import Chunk, Chunks, Step, batches_command
@@ -73,6 +73,7 @@ async def calls_to(endpoint: Endpoint, task: Task, environ: Mapping[str, str]) -
         patience_seconds=PATIENCE_SECONDS,
         sleep=asyncio.sleep,
         calls_per_second=CALLS_PER_SECOND,
+        retry_seconds=RETRY_SECONDS,
     )
     try:
         async with plane as opened:

@@ -166,6 +166,7 @@ async def open_batch_engine(
                 patience_seconds=settings.max_outage,
                 sleep=sleep,
                 calls_per_second=around.waits.calls_per_second,
+                retry_seconds=around.waits.retry,
             )
         )
         await require_batches(plane, traits)
@@ -269,6 +270,7 @@ async def remove_published(
             patience_seconds=PATIENCE_SECONDS,
             sleep=asyncio.sleep,
             calls_per_second=around.waits.calls_per_second,
+            retry_seconds=around.waits.retry,
         )
         async with plane as opened:
             for chunk in settled:
