@@ -143,14 +143,15 @@ class Campaign:
         self.found["ids executed twice"] += len(twice)
         # A batch that surfaces after it was looked for is the one case that no client can exclude.
         if twice and not (late and "Two batches were made of one file." in said):
-            self.complain("executed twice without a word", f"{len(twice)} ids")
+            keys = sorted({name[1:9] for name in twice})
+            self.complain("executed twice without a word", f"{len(twice)} ids of {keys}, {late=}\n{said}")
         if twice:
             self.found["late batches that were noticed"] += 1
 
     def complain(self, what: str, text: str) -> None:
         """Count a violation, and show it."""
         self.found[f"VIOLATION {what}"] += 1
-        print(f"{what}: {text}", flush=True)
+        print(f"round {self.found['rounds']}: {what}: {text}", flush=True)
 
 
 def cancel_running(simulator: Running, project: Project) -> int:

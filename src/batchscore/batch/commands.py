@@ -130,7 +130,7 @@ async def cancel(plane: ControlPlane, found: Found) -> str:
     chunk = found.chunk
     if chunk.simulated:
         return f"{found.name} is of a rehearsal with the simulator, so nothing runs."
-    if chunk.step is Step.SETTLED:
+    if chunk.step in {Step.SETTLED, Step.CLOSED}:
         return f"{found.name}: all of its rows are recorded, so nothing runs."
     if not chunk.step.may_cost:
         return f"{found.name}: no batch was made of it, so nothing runs."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
@@ -112,7 +113,7 @@ class BatchEngine:
         self.raise_if_open()
 
     async def take_over(self) -> None:
-        """Take over the chunks of earlier runs; those of which no batch can exist are dropped."""
+        """Take over the chunks of earlier runs; those whose batch is not made or not needed are dropped."""
         chunks = self.desk.chunks
         await asyncio.to_thread(chunks.sweep)
         for chunk in await asyncio.to_thread(chunks.read_all):
@@ -137,12 +138,12 @@ class BatchEngine:
                 reserve(self.desk, work)
 
     async def drop(self, chunk: Chunk) -> None:
-        """Forget a chunk of which no batch was made, and remove its file at the service."""
-        if chunk.input_file:
+        """Forget a chunk of which nothing is needed, and remove its files at the service."""
+        for file in chunk.provider_files:
             try:
-                await files.delete(self.desk.plane, chunk.input_file)
+                await files.delete(self.desk.plane, file)
             except CallFailed:
-                self.say(f"The file {chunk.input_file} at the service was not removed. Nothing uses it.")
+                self.say(f"The file {file} at the service was not removed. Nothing uses it.")
         self.desk.chunks.remove(chunk)
 
     def refuse_other(self, chunk: Chunk) -> None:
@@ -271,8 +272,9 @@ class BatchEngine:
         except ServiceRefused:
             # None of its rows was answered, so nothing is lost: other settings send them again.
             if not settling.answered:
-                await self.remove_files(work)
-                self.desk.chunks.remove(work.chunk)
+                work.chunk = self.desk.chunks.change(work.chunk, step=Step.CLOSED)
+                with suppress(Left):
+                    await self.drop(work.chunk)
             raise
         if sent.failed:
             yield sent.failed
@@ -325,14 +327,6 @@ class BatchEngine:
             rows = count_text(chunk.unread, "row")
             text += f" {rows} of it are not in the input that was read, so their answers count for nothing."
         self.say(text)
-
-    async def remove_files(self, work: ChunkWork) -> None:
-        """Remove a chunk's files at the service, if that succeeds."""
-        for file in work.chunk.provider_files:
-            try:
-                await files.delete(self.desk.plane, file)
-            except (CallFailed, Left):
-                return
 
     def say(self, text: str) -> None:
         """Tell people something."""

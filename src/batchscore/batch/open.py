@@ -274,6 +274,8 @@ async def remove_published(
         )
         async with plane as opened:
             for chunk in settled:
+                # A run that finds it does not look for the results: they may be gone.
+                around.chunks.change(chunk, step=Step.CLOSED)
                 for file in chunk.provider_files:
                     try:
                         await files.delete(opened, file)

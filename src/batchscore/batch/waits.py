@@ -27,8 +27,8 @@ class Waits:
     for a list may lag. `file`: until a file is looked for again that the service does not find yet. `quota`
     and `longest_quota`: until a batch is made again that was refused for its tokens; the service frees tokens
     late. `turn`: between two looks at whether a chunk may be sent. No more than `calls_per_second` are sent.
-    `patience`: until a batch that has not ended is cancelled. `retry`: until a failed read is repeated for the first
-    time.
+    `patience`: until a batch that has not ended is cancelled. `retry`: until a failed read is
+    repeated for the first time.
     """
 
     first_look: float = 2.0

@@ -39,11 +39,12 @@ class Step(str, Enum):
     CREATED = "created"
     ENDED = "ended"
     SETTLED = "settled"
+    CLOSED = "closed"  # nothing of it is needed: its files are being removed at the service
 
     @property
     def may_cost(self) -> bool:
-        """Whether a batch may have been made of the chunk."""
-        return self not in {Step.PLANNED, Step.UPLOADED}
+        """Whether a batch may have been made of the chunk whose results are needed."""
+        return self not in {Step.PLANNED, Step.UPLOADED, Step.CLOSED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
