@@ -1,10 +1,10 @@
-"""How long does a whole run through batches take, beside a plain script that uses the SDK and promises nothing?
+"""How long does a whole run through batches take, beside a plain script with the SDK that promises nothing?
 
     python benchmarks/batch_whole.py [ROWS] [--runs N]
 
-Both read the same CSV file of chat rows, upload files of requests to the simulator, whose batches end as soon as
-it has run their lines, download the results, and write JSON Lines. The plain script does what the SDK's own pages
-show: it knows no kill, no fault, no limit, and which row an answer belongs to only by its `custom_id`.
+Both read the same CSV file of chat rows, upload files of requests to the simulator, whose batches end when it
+has run their lines, download the results, and write JSON Lines. The plain script does what pages of the SDK
+show: it knows no kill, no fault and no limit, and an answer's row by its `custom_id` only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def plain(endpoint: str, key: str) -> int:
     import openai  # noqa: PLC0415 - each way loads its own
 
     client = openai.OpenAI(base_url=f"{endpoint}/v1", api_key=key)
-    made = []
+    made: list[str] = []
     with Path("in.csv").open(newline="") as source:
         every = enumerate(csv.DictReader(source))
         while rows := list(islice(every, LINES)):

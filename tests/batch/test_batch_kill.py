@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import prefork
 import pytest
 
+import prefork
 from batch_runs import records, write_rows
 from batchscore.errors import ExitCode
 from batchscore.simulator import Running

@@ -111,7 +111,7 @@ FOREIGN = state("b9", input_file_id="file-9", metadata={"chunk": "zzzzzzzz"})
     ("found", "waits", "expected"),
     [
         ([FOREIGN, OURS], (1.0,), Decision(Move.ADOPT, OURS)),
-        ([OURS, OLDER], (), Decision(Move.ADOPT, OLDER, (OURS,))),
+        ([OURS, OLDER], (), Decision(Move.ADOPT, OLDER)),
         ([BY_KEY], (), Decision(Move.ADOPT, BY_KEY)),
         ([FOREIGN], (30.0, 120.0), Decision(Move.LOOK_AGAIN, seconds=30.0)),
         ([], (120.0,), Decision(Move.LOOK_AGAIN, seconds=120.0)),
@@ -365,7 +365,7 @@ def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
 
 
 def test_rows_are_bound_from_the_creation_of_a_batch_on() -> None:
-    assert [step.value for step in Step if not step.may_cost] == ["planned", "uploaded"]
+    assert [step.value for step in Step if not step.may_cost] == ["planned", "uploaded", "closed"]
 
 
 SentAgain = list[tuple[int, bool]]

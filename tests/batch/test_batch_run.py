@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from batch_files import PlainClient
-from batch_runs import BatchRun, records, write_rows
+from batch_runs import FAST, BatchRun, records, write_rows
 from batchscore import read_scores
 from batchscore.errors import ExitCode, SettingsError, UsageError
 from batchscore.output.verify import verify_output
@@ -126,17 +126,63 @@ def test_a_creation_whose_reply_is_lost_is_not_made_twice(
     assert project.books().calls["create"] == 2 + (not happened)
 
 
-@pytest.mark.slow
-def test_a_batch_that_surfaces_late_is_noticed_and_cancelled(score: BatchRun, project: Project) -> None:
-    project.set_rules(batch_hidden=0.6, in_progress=1.5)
-    project.will("create", drop=True, happened=True)
+#: Dialects of files and batches.
+DIALECTS = {
+    "openai": {},
+    "azure": {"endpoint": "{}/openai/v1"},
+    "azure_dated": {"endpoint": "{}", "api_version": "2024-10-21"},
+}
+
+#: What the list of a service does after a creation whose reply was lost.
+SHOWS_LATE = [
+    pytest.param(False, False, id="the reply was lost"),
+    SLOW(True, False, id="the run was killed before the reply"),
+    SLOW(False, True, id="the second batch has ended before the first is listed"),
+    SLOW(True, True, id="killed, and the second batch has ended before"),
+]
+
+
+@pytest.mark.parametrize("oldest_first", [False, SLOW(True)])
+@pytest.mark.parametrize("dialect", ["openai", SLOW("azure"), SLOW("azure_dated")])
+@pytest.mark.parametrize(("killed", "ends_first"), SHOWS_LATE)
+def test_two_batches_of_one_file_are_noticed_however_late_one_is_listed(
+    score: BatchRun, project: Project, dialect: str, *, killed: bool, ends_first: bool, oldest_first: bool
+) -> None:
+    """The younger one is cancelled, unless it has ended; what the other has cost is counted and said."""
+    given = {name: text.format(score.endpoint) for name, text in DIALECTS[dialect].items()}
+    given |= {"no_canary": True, "no_wait": True}
+    score.waits = replace(FAST, look_again=(0.01, 0.02))
+    project.stop_clock()
+    project.set_rules(batch_hidden=1000, validating=0, finalizing=0, cancelling=0, oldest_first=oldest_first)
+    project.set_rules(in_progress=100 if ends_first else 10_000, foreign_batches=250)
     write_rows(10)
-    assert score().exit_code is ExitCode.DONE
-    assert sorted(records()) == list(range(10))
+    if killed:
+        assert score(**given).exit_code is ExitCode.CONTINUE_LATER
+        (place,) = Path("out/.batchscore/batches/chat").glob("*.json")
+        before = {"step": "creating", "batch": "", "created_at": 0.0, "expires_at": 0.0}
+        place.write_text(json.dumps(json.loads(place.read_text()) | before))
+        project.advance(5)
+    else:
+        project.will("create", drop=True, happened=True)
+    assert score(**given).exit_code is ExitCode.CONTINUE_LATER
     assert project.books().happened["create"] == 2
-    assert "Two batches were made of one file." in score.said
-    states = Counter(batch["status"] for batch in project.books().batches)
-    assert states == {"completed": 1, "cancelled": 1} or states["completed"] == 2
+    first, second = [batch["id"] for batch in project.books().batches]
+    project.advance(2000)
+    if ends_first:
+        assert score(**given).exit_code is ExitCode.DONE
+        assert f"The second one, {first}, had ended after 10 rows, which may be billed twice." in score.said
+    else:
+        assert score(**given).exit_code is ExitCode.CONTINUE_LATER
+        (cancelled,) = [each["id"] for each in project.books().batches if each["status"] == "cancelled"]
+        assert f"The second one, {cancelled}, was cancelled after 2 rows" in score.said
+        assert cancelled == second or not killed, "neither is older if both are of one second"
+        project.advance(10_000)
+        assert score(**given).exit_code is ExitCode.DONE
+        assert "Two batches" not in score.said
+    assert sorted(records()) == list(range(10))
+    books = project.books()
+    (billed,) = books.billed.values()
+    assert billed["lines"] == (20 if ends_first else 12)
 
 
 @pytest.mark.slow

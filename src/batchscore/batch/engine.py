@@ -15,12 +15,13 @@ from math import inf
 
 from batchscore.batch.build import Builder, ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, row_digest
+from batchscore.batch.desk import Desk, Left
 from batchscore.batch.leftover import Leftover
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.progress import Phase, left_text
 from batchscore.batch.settle import Settling, settled_row
 from batchscore.batch.submit import Move
-from batchscore.batch.work import Desk, Ended, Left, bring_to_end, reserve
+from batchscore.batch.work import Ended, bring_to_end, reserve
 from batchscore.engine import end_task
 from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text
 from batchscore.output.submitted import Chunk, Step, submitted_text
@@ -73,7 +74,7 @@ class BatchEngine:
         """Return the state of the batches: those at the service are in flight, the others wait."""
         if self.leftover is not None and self.leftover.engine is not None:
             return self.leftover.engine.heartbeat(unwritten)
-        found = self.phase.state([*self.tasks.values()], self.desk.now())
+        found = self.phase.state([*self.tasks.values()], self.desk.clock.now())
         state = DeploymentState(
             deployment=self.name,
             state="up",

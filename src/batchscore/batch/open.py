@@ -18,12 +18,12 @@ from batchscore.batch.budget import Purse, TokenBudget
 from batchscore.batch.build import Builder
 from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import limits_of, predicted_bytes
+from batchscore.batch.desk import Desk, Left, RunClock
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.leftover import Leftover, LiveEngine
 from batchscore.batch.looks import Looks
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
-from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.output.submitted import Chunks, Step
@@ -185,10 +185,8 @@ async def open_batch_engine(
             budget=TokenBudget(limit),
             purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
             proven=proven,
-            sleep=sleep,
-            now=time.time,
-            notice=notice,
-            waits=replace(around.waits, patience=patience_of(settings)),
+            clock=RunClock(time.time, sleep, replace(around.waits, patience=patience_of(settings))),
+            listen=listen,
             no_wait=settings.no_wait,
         )
         builder = Builder(

@@ -54,10 +54,10 @@ class Chunk:
     `identity` is a digest of what all of its rows send besides their prompts. `round` counts from 1 how often
     its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
     has a line that belongs to no row. `files` counts the rows of each input file. `ambiguous`: a creation had
-    no usable reply. `refused` are batches that failed for want of quota. `simulated`: the
-    simulator has it, which ends with its run. `left` counts the rows of a settled chunk that are sent again,
-    `unread` those that may have been neither recorded nor read when it was settled, whose results may be
-    fetched later. `settling`: some of its rows may have records.
+    no usable reply. `refused` are batches of it that do not count: they failed for want of quota, or another
+    one has its rows. `simulated`: the simulator has it, which ends with its run. `left` counts the rows of a
+    settled chunk that are sent again, `unread` those that may have been neither recorded nor read when it was
+    settled, whose results may be fetched later. `settling`: some of its rows may have records.
     """
 
     key: str

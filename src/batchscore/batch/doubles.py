@@ -1,0 +1,73 @@
+"""Which batch counts if two were made of one file, since the reply to the first creation was lost?
+
+A service's list may show a batch late. So after a creation without a clear end, the list is read at each look
+at the batch that was taken, until that has ended and a late one would be listed.
+"""
+
+from __future__ import annotations
+
+from batchscore.batch.build import ChunkWork
+from batchscore.batch.desk import Desk
+from batchscore.batch.submit import CLOCK_SECONDS, own_batches
+from batchscore.errors import Outage, count_text
+from batchscore.output.submitted import batches_command
+from batchscore.provider import batches
+from batchscore.provider.batch_object import CANCELLED, FAILED, BatchState
+from batchscore.provider.client import CallFailed, Unknown
+
+#: States in which a batch is not waited for if there is another one.
+GIVEN_UP = frozenset({CANCELLED, FAILED, "cancelling"})
+
+
+async def listed(desk: Desk, work: ChunkWork) -> list[BatchState]:
+    """Return the batches since a chunk's creation was sent."""
+    since = work.chunk.creating_at - CLOCK_SECONDS
+    try:
+        return [each async for each in batches.newest(desk.plane, since)]
+    except CallFailed as failure:
+        if isinstance(failure, Unknown):
+            raise
+        raise Outage(
+            f"it is not known whether a batch was made of file {work.chunk.input_file}, and the service does "
+            "not list its batches now. The same command looks again. If the service's own pages show the "
+            f"batch, run {batches_command(desk.chunks, 'adopt', work.chunk.key, 'BATCH_ID')} If they show "
+            f"none, run {batches_command(desk.chunks, 'forget', work.chunk.key)}"
+        ) from None
+
+
+async def only_one(desk: Desk, work: ChunkWork, batch: BatchState) -> tuple[BatchState, bool]:
+    """Return the batch of a chunk that counts, and whether all others have ended; those are cancelled.
+
+    `batch` counts if it has ended, else the oldest one.
+    """
+    ours = own_batches(work.chunk, await listed(desk, work))
+    kept = batch
+    if not batch.ended:
+        kept = next((each for each in ours if each.status not in GIVEN_UP), batch)
+    if kept.id != batch.id:
+        created = kept.created or desk.clock.now()
+        desk.change(work, batch=kept.id, created_at=created, expires_at=kept.expires or 0.0)
+    over = [await give_up(desk, work, each) for each in ours if each.id != kept.id]
+    listed_by_now = work.chunk.creating_at + sum(desk.clock.waits.look_again)
+    return kept, all(over) and desk.clock.now() >= listed_by_now
+
+
+async def give_up(desk: Desk, work: ChunkWork, batch: BatchState) -> bool:
+    """Cancel a batch whose rows another one has; once it has ended, count and say what it costs."""
+    if not batch.ended and batch.status != "cancelling":
+        batch = await batches.cancel(desk.plane, batch.id)
+    if not batch.ended:
+        return False
+    chunk = work.chunk
+    desk.change(work, refused=(*chunk.refused, batch.id))
+    prompts, answers = batch.usage
+    if not prompts:
+        prompts = round(chunk.tokens * batch.completed / chunk.rows)
+        answers = desk.purse.answers_of(batch.completed)
+    desk.charge(prompts, answers)
+    what = "was cancelled" if batch.status == CANCELLED else "had ended"
+    desk.say(
+        f"Two batches were made of one file. The second one, {batch.id}, {what} after "
+        f"{count_text(batch.completed, 'row')}, which may be billed twice."
+    )
+    return True
