@@ -72,16 +72,16 @@ class Settling:
     answered: int = 0
     held: list[tuple[int, Outcome]] = field(default_factory=list)
     probe: Outcome | ReplyScores | None = None
+    work: ChunkWork = field(init=False)
+    seconds: float = field(init=False)
     seen: array[int] = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin without lines."""
-        self.seen = array("Q", bytes(8 * self.chunk_work.chunk.rows))
-
-    @property
-    def chunk_work(self) -> ChunkWork:
-        """The chunk."""
-        return self.ended.work
+        self.work = self.ended.work
+        chunk = self.work.chunk
+        self.seconds = max(0.0, chunk.ended_at - chunk.created_at)
+        self.seen = array("Q", bytes(8 * chunk.rows))
 
     @property
     def proven(self) -> bool:
@@ -114,13 +114,13 @@ class Settling:
         if line is None:
             self.anomalies.unreadable += 1
             return None
-        if line.custom_id == probe_id(self.chunk_work.chunk.key):
+        if line.custom_id == probe_id(self.work.chunk.key):
             self.probe = judge(line, self.reader, b"")
             return None
         index = self.index_of(line)
         if index is None:
             return None
-        prompt = self.chunk_work.prompts.get(index)
+        prompt = self.work.prompts.get(index)
         if prompt is None:  # its record is there, or the input has it no more
             return None
         sent = self.form.body([prompt])
@@ -135,30 +135,27 @@ class Settling:
 
     def index_of(self, line: ResultLine) -> int | None:
         """Return the row of a line; `None` if that is none of this chunk, or has had a line."""
-        row, chunk = read_id(line.custom_id), self.chunk_work.chunk
-        digests = self.chunk_work.digests
-        if row is None or row.key != chunk.key or row.index >= chunk.rows:
+        work, row = self.work, read_id(line.custom_id)
+        if row is None or row[0] != work.chunk.key or row[1] >= work.chunk.rows:
             self.anomalies.foreign += 1
             return None
-        start = row.index * DIGEST_BYTES
-        if digests[start : start + DIGEST_BYTES] != row.digest:
+        _, index, digest = row
+        if work.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES] != digest:
             self.anomalies.foreign += 1
             return None
-        content = xxhash.xxh3_64_intdigest(b"%d " % line.status + line.body) or 1
-        if self.seen[row.index]:
+        content = xxhash.xxh3_64_intdigest(line.json, line.status) or 1
+        if known := self.seen[index]:
             self.anomalies.repeated += 1
-            self.anomalies.contradictory += self.seen[row.index] != content
+            self.anomalies.contradictory += known != content
             return None
-        self.seen[row.index] = content
-        return row.index
+        self.seen[index] = content
+        return index
 
     def report(self, prompt: Prompt, status: int | None, cause: str, tokens: tuple[int, int]) -> None:
         """Report a request that the service has run."""
-        chunk = self.chunk_work.chunk
-        seconds = max(0.0, chunk.ended_at - chunk.created_at)
-        event = Attempt(1, status, seconds, cause, *tokens, prompts=(prompt,), deployment=self.name)
-        self.listen(event)
-        self.pay(*tokens)
+        asked, answered = tokens
+        self.listen(Attempt(1, status, self.seconds, cause, asked, answered, (prompt,), self.name))
+        self.pay(asked, answered)
 
     def raise_refused(self) -> None:
         """Raise `ServiceRefused` if no row of the chunk was answered, and all for one reason."""
@@ -187,10 +184,10 @@ class Settling:
             if settled is not None:
                 yield settled
         lines = self.ended.decision.lines if self.ended.decision.move is Move.DROP_LINES else {}
-        for index in range(self.chunk_work.chunk.rows):
+        for index in range(self.work.chunk.rows):
             if self.seen[index]:
                 continue
-            prompt = self.chunk_work.prompts.get(index)
+            prompt = self.work.prompts.get(index)
             if prompt is None:
                 continue
             if index in lines:
@@ -205,8 +202,8 @@ class Settling:
 
     def refused(self, index: int, outcome: Outcome) -> Settled | None:
         """Return the row with its error, or `None` if it is sent again."""
-        chunk = self.chunk_work.chunk
-        prompt = self.chunk_work.prompts.get(index)
+        chunk = self.work.chunk
+        prompt = self.work.prompts.get(index)
         assert prompt is not None
         if outcome.action is Action.ADAPT and outcome.detail not in chunk.adapted:
             if self.adapt(outcome.detail):
@@ -220,10 +217,10 @@ class Settling:
 
     def retried(self, index: int, prompt: Prompt, outcome: Outcome) -> Settled | None:
         """Send a row again in the next round, or return it with its error after the last."""
-        if self.chunk_work.chunk.round < self.rounds:
+        if self.work.chunk.round < self.rounds:
             self.again(index, prompt, True)
             return None
-        return settled_row(prompt, outcome.error(self.chunk_work.chunk.round))
+        return settled_row(prompt, outcome.error(self.work.chunk.round))
 
 
 def settled_row(prompt: Prompt, result: Score | RowError) -> Settled:
