@@ -52,7 +52,7 @@ def test_an_id_says_what_went_into_it(index: int, digest: bytes) -> None:
     text = custom_id("k3y00000", index, digest)
     row = read_id(text)
     assert row is not None
-    assert (row.key, row.index, row.digest) == ("k3y00000", index, digest)
+    assert (row.key, row.row, row.digest) == ("k3y00000", index, digest)
     assert len(text) <= 64
     assert text[0].isalpha()
     assert text.replace("-", "").replace("_", "").isalnum()

@@ -59,9 +59,12 @@ def test_records_are_those_of_live_requests(score: BatchRun, project: Project, t
     found = check_whole(project, task=task)
     assert executed(project) == {1: ROWS}
     assert project.books().calls["create"] == 2, "a canary, and the others"
-    score(**given, via="live", output="live")
+    live = score(**given, via="live", output="live")
     assert found == records(task, "live")
-    assert result.statistics.prompt_tokens > 0
+    figures = result.statistics
+    assert figures.requests == ROWS
+    assert figures.prompt_tokens == live.statistics.prompt_tokens > 0
+    assert figures.tokens_kept == figures.prompt_tokens + figures.completion_tokens
 
 
 @pytest.mark.slow

@@ -231,9 +231,9 @@ def has_only_ids_of(path: Path, chunk: Chunk, digests: bytes) -> bool:
         if name == probe_id(chunk.key):
             continue
         row = read_id(name)
-        if row is None or row.key != chunk.key or row.index >= chunk.rows:
+        if row is None or row.key != chunk.key or row.row >= chunk.rows:
             return False
-        if digests[row.index * DIGEST_BYTES : (row.index + 1) * DIGEST_BYTES] != row.digest:
+        if digests[row.row * DIGEST_BYTES : (row.row + 1) * DIGEST_BYTES] != row.digest:
             return False
         proven = True
     return proven

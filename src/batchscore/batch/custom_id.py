@@ -36,7 +36,7 @@ class RowId(NamedTuple):
     """What a `custom_id` says."""
 
     key: str
-    index: int
+    row: int
     digest: bytes
 
 

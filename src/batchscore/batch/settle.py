@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import xxhash
 
@@ -25,6 +25,9 @@ from batchscore.rows import Attempt, Listen, Prompt, RowError, Score, Settled
 
 #: Rows that are given at a time.
 MOST_ROWS = 1000
+
+#: Bytes of answered prompts that are in memory until they are reported.
+MOST_BYTES = 8 * 2**20
 
 #: Refusals of every request; the others are about rows.
 OF_ALL = frozenset({Action.STOP, Action.RENEW_TOKEN})
@@ -72,6 +75,10 @@ class Settling:
     answered: int = 0
     held: list[tuple[int, Outcome]] = field(default_factory=list)
     probe: Outcome | ReplyScores | None = None
+    paid: list[Prompt] = field(default_factory=list)
+    paid_bytes: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
     work: ChunkWork = field(init=False)
     seconds: float = field(init=False)
     seen: array[int] = field(init=False)
@@ -96,9 +103,11 @@ class Settling:
                 settled = self.line(raw)
                 if settled is not None:
                     waiting.append(settled)
-                if len(waiting) >= MOST_ROWS:
+                if len(waiting) >= MOST_ROWS or self.paid_bytes >= MOST_BYTES:
+                    self.report_paid()
                     yield waiting
                     waiting = []
+        self.report_paid()
         self.raise_refused()
         for settled in self.rest():
             waiting.append(settled)
@@ -126,10 +135,16 @@ class Settling:
         sent = self.form.body([prompt])
         judged = judge(line, self.reader, sent)
         if isinstance(judged, ReplyScores):
-            self.report(prompt, line.status, "", (judged.prompt_tokens, judged.completion_tokens))
+            self.paid.append(prompt)
+            self.paid_bytes += len(prompt.body)
+            self.prompt_tokens += judged.prompt_tokens
+            self.answer_tokens += judged.completion_tokens
             self.answered += 1
             return settled_row(prompt, judged.scores[0])
-        self.report(prompt, line.status or None, judged.code.value, billed(line, self.reader, sent))
+        asked, answered = billed(line, self.reader, sent)
+        self.report(
+            Attempt(1, line.status or None, self.seconds, judged.code.value, asked, answered, (prompt,))
+        )
         self.held.append((index, judged))
         return None
 
@@ -151,11 +166,17 @@ class Settling:
         self.seen[index] = content
         return index
 
-    def report(self, prompt: Prompt, status: int | None, cause: str, tokens: tuple[int, int]) -> None:
-        """Report a request that the service has run."""
-        asked, answered = tokens
-        self.listen(Attempt(1, status, self.seconds, cause, asked, answered, (prompt,), self.name))
-        self.pay(asked, answered)
+    def report_paid(self) -> None:
+        """Report the lines that were answered since the last time: one event for all costs less."""
+        if count := len(self.paid):
+            tokens = self.prompt_tokens, self.answer_tokens
+            self.report(Attempt(count, 200, self.seconds, "", *tokens, tuple(self.paid), requests=count))
+        self.paid, self.paid_bytes, self.prompt_tokens, self.answer_tokens = [], 0, 0, 0
+
+    def report(self, event: Attempt) -> None:
+        """Report requests that the service has run."""
+        self.listen(replace(event, deployment=self.name))
+        self.pay(event.prompt_tokens, event.completion_tokens)
 
     def raise_refused(self) -> None:
         """Raise `ServiceRefused` if no row of the chunk was answered, and all for one reason."""
