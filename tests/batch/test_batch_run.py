@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
 from batchscore.simulator import Running
 from batchscore.simulator.batch.faults import LINE_FAULTS
+from buckets import Bucket
 from openai_schemas import check_object
 from simulated import Project
 
@@ -643,4 +645,30 @@ def test_answers_to_rows_that_a_run_does_not_read_wait_for_one_that_does(
     assert score(no_canary=True).exit_code is ExitCode.DONE
     assert executed(project) == {1: 30}, "nothing is paid for again"
     assert project.books().calls["create"] == 1
+    assert project.books().files == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", ["submitted", "settled"])
+def test_an_output_in_a_store_is_continued_on_another_machine(
+    score: BatchRun, project: Project, s3: Bucket, stop: str
+) -> None:
+    """Nothing of the first machine is needed: not its bulky files, nor its journal of unpublished rows."""
+    write_rows(ROWS)
+    given = {"output": f"{s3.uri}/out", "rows_per_part": 30}
+    if stop == "submitted":
+        project.set_rules(in_progress=0.3)
+        score.stops_when_submitted = True
+    else:
+        score.on_notice = lambda text, run: "answered" in text and run.conditions.stop.request()
+    assert score(**given, scratch_dir="machine-1").exit_code is ExitCode.CONTINUE_LATER
+    assert [key for key in s3.keys("out/.batchscore/batches") if key.endswith(".json")]
+    shutil.rmtree("machine-1", ignore_errors=True)
+    score.stops_when_submitted, score.on_notice = False, lambda *_: None
+    assert score(**given, scratch_dir="machine-2").exit_code is ExitCode.DONE
+    found = [json.loads(line) for key in s3.keys("out/chat") for line in s3.get(key).splitlines()]
+    assert sorted(record["row"] for record in found if "row" in record) == list(range(ROWS))
+    assert set(executed(project)) == {1}
+    assert sum(executed(project).values()) == ROWS
+    assert not [key for key in s3.keys("out/.batchscore/batches") if key.endswith((".json", ".rows"))]
     assert project.books().files == 0
