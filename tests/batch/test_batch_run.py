@@ -657,13 +657,14 @@ def test_an_output_in_a_store_is_continued_on_another_machine(
     write_rows(ROWS)
     given = {"output": f"{s3.uri}/out", "rows_per_part": 30}
     if stop == "submitted":
-        project.set_rules(in_progress=0.3)
+        project.set_rules(in_progress=600)
         score.stops_when_submitted = True
     else:
         score.on_notice = lambda text, run: "answered" in text and run.conditions.stop.request()
     assert score(**given, scratch_dir="machine-1").exit_code is ExitCode.CONTINUE_LATER
     assert [key for key in s3.keys("out/.batchscore/batches") if key.endswith(".json")]
     shutil.rmtree("machine-1", ignore_errors=True)
+    project.end_at_once()
     score.stops_when_submitted, score.on_notice = False, lambda *_: None
     assert score(**given, scratch_dir="machine-2").exit_code is ExitCode.DONE
     found = [json.loads(line) for key in s3.keys("out/chat") for line in s3.get(key).splitlines()]
