@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -114,6 +115,46 @@ def test_all_that_is_sent_matches_the_public_description(
         assert re.fullmatch(r"[a-z][A-Za-z0-9_-]{0,63}", line["custom_id"])
         url = "/chat/completions" if surface == "azure" else "/v1/chat/completions"
         assert (line["method"], line["url"]) == ("POST", url)
+
+
+#: The smallest picture, and what an answer must hold.
+PICTURE = base64.b64encode(
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0:~\x9bU"
+    b"\0\0\0\nIDATx\x9cc`\0\0\0\2\0\1H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82"
+).decode()
+ANSWER = {"type": "object", "properties": {"late": {"type": "boolean"}}}
+SAMPLING = {"max_tokens": 20, "temperature": 0.5, "param": {"seed": 7, "user": "me"}}
+
+#: A task, its settings, and the name of its request in the description.
+BODIES = [
+    ("chat", SAMPLING | {"system": "Be short."}, "CreateChatCompletionRequest"),
+    ("chat", {"schema": ANSWER, "image": ("picture",)}, "CreateChatCompletionRequest"),
+    ("embeddings", {"model": "text-embedding-3-small", "dimensions": 8}, "CreateEmbeddingRequest"),
+    ("completions", SAMPLING, "CreateCompletionRequest"),
+    ("responses", {"max_tokens": 20, "system": "Be short."}, "CreateResponse"),
+    ("responses", {"schema": ANSWER, "image": ("picture",), "image_detail": "low"}, "CreateResponse"),
+]
+
+
+@pytest.mark.parametrize(("task", "flags", "name"), BODIES[:2] + [SLOW(*each) for each in BODIES[2:]])
+def test_the_body_of_each_line_matches_the_public_description_of_its_endpoint(
+    score: BatchRun, project: Project, simulator: Running, task: str, flags: dict[str, Any], name: str
+) -> None:
+    texts = ["plain", 'quotes \\ and ""', "\u2028 Gr\u00fc\u00dfe \U0001f4e6"]
+    rows = "".join(f'"{text}","data:image/png;base64,{PICTURE}"\n' for text in texts)
+    Path("in.csv").write_text("text,picture\n" + rows)
+    assert score(task=task, keep_batch_files=True, **flags).exit_code is ExitCode.DONE
+    sent = [create.body["input_file_id"] for create in project.requests("create")]
+    client = PlainClient(simulator, project, "openai")
+    lines = [
+        json.loads(line)
+        for file in sent
+        for line in client.get(f"/files/{file}/content").body.split(b"\n")[:-1]
+    ]
+    assert len(lines) == 4, "the rows, and the probe of the first batch"
+    for line in lines:
+        assert line["url"] == project.requests("create")[0].body["endpoint"]
+        check_object(name, line["body"])
 
 
 @pytest.mark.parametrize("happened", [True, False])
