@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchscore.batch.billing import Billing
 from batchscore.batch.budget import TokenBudget
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.custom_id import custom_id, identity_of, read_id, row_digest
@@ -391,9 +392,7 @@ def settling(tmp_path: Path) -> Iterator[Callable[..., tuple[Settling, SentAgain
             ended=Ended(ChunkWork(replace(CHUNK, **fields), prompts, None, DIGEST * 3), decision, (path,)),
             reader=ReplyReader(CHAT),
             form=BodyFormat(CHAT, "m", {"max_tokens": 5}, may_rename=True),
-            listen=lambda _: None,
-            pay=lambda *_: None,
-            name="m",
+            billing=Billing(lambda _: None, lambda *_: None, "m", 1.0),
             rounds=2,
             again=lambda index, _, counts: again.append((index, counts)),
             adapt=lambda parameter: parameter == "max_tokens",

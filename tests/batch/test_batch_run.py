@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from batch_files import PlainClient
@@ -714,3 +715,31 @@ def test_an_output_in_a_store_is_continued_on_another_machine(
     assert sum(executed(project).values()) == ROWS
     assert not [key for key in s3.keys("out/.batchscore/batches") if key.endswith((".json", ".rows"))]
     assert project.books().files == 0
+
+
+@pytest.mark.parametrize("finish_live", [False, SLOW(True)])
+def test_a_cancelled_batch_is_recorded_without_sending_more(
+    score: BatchRun, project: Project, *, finish_live: bool
+) -> None:
+    """What it had answered; other rows, and those that were never sent, go live or wait for a later run."""
+    write_rows(30)
+    project.set_rules(in_progress=1000, cancelling=0)
+    project.stop_clock()
+    assert score(limit=20, no_canary=True, no_wait=True).exit_code is ExitCode.CONTINUE_LATER
+    project.advance(500)
+    openai.OpenAI(base_url=f"{score.endpoint}/v1", api_key=score.key).batches.cancel(
+        project.books().batches[0]["id"]
+    )
+    project.advance(1)
+    fetched = score(batch_rounds=0, finish_live=finish_live)
+    assert project.books().calls["create"] == 1
+    assert sum(executed(project).values()) == 10
+    if finish_live:
+        assert fetched.exit_code is ExitCode.DONE
+    else:
+        assert fetched.exit_code is ExitCode.CONTINUE_LATER
+        assert "leaves 20 rows without a result" in str(fetched.outcome.stopped_by)
+        assert len(records()) == 10
+        assert score(via="live").exit_code is ExitCode.DONE
+    assert len(records()) == 30
+    assert all("chat" in record for record in records().values())

@@ -215,7 +215,6 @@ async def open_batch_engine(
             builder=builder,
             reader=reader,
             rounds=settings.batch_rounds,
-            listen=listen,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,
             leftover=leftover,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import xxhash
 
+from batchscore.batch.billing import Billing
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
 from batchscore.batch.results import ResultLine, billed, judge, lines_of, not_run, read_line
@@ -21,13 +22,10 @@ from batchscore.errors import ErrorCode, ServiceRefused, count_text
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, ReplyScores
 from batchscore.request.outcome import ERROR_TEXTS, Action, Outcome, refused_alone
-from batchscore.rows import Attempt, Listen, Prompt, RowError, Score, Settled
+from batchscore.rows import Prompt, RowError, Score, Settled
 
 #: Rows that are given at a time.
 MOST_ROWS = 1000
-
-#: Bytes of answered prompts that are in memory until they are reported.
-MOST_BYTES = 8 * 2**20
 
 #: Refusals of every request; the others are about rows.
 OF_ALL = frozenset({Action.STOP, Action.RENEW_TOKEN})
@@ -57,16 +55,14 @@ class Anomalies:
 class Settling:
     """The rows of one ended chunk on their way to their results.
 
-    `pay` gets the billed tokens of each line. `again` gets each row that must be sent again, and whether that
+    `again` gets each row that must be sent again, and whether that
     counts as a round. `adapt` uses another form of a parameter. `accepted`: the service has answered others.
     """
 
     ended: Ended
     reader: ReplyReader
     form: BodyFormat
-    listen: Listen
-    pay: Callable[[int, int], None]
-    name: str
+    billing: Billing
     rounds: float
     again: Callable[[int, Prompt, bool], None]
     adapt: Callable[[str], bool]
@@ -75,20 +71,13 @@ class Settling:
     answered: int = 0
     held: list[tuple[int, Outcome]] = field(default_factory=list)
     probe: Outcome | ReplyScores | None = None
-    paid: list[Prompt] = field(default_factory=list)
-    paid_bytes: int = 0
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
     work: ChunkWork = field(init=False)
-    seconds: float = field(init=False)
     seen: array[int] = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin without lines."""
         self.work = self.ended.work
-        chunk = self.work.chunk
-        self.seconds = max(0.0, chunk.ended_at - chunk.created_at)
-        self.seen = array("Q", bytes(8 * chunk.rows))
+        self.seen = array("Q", bytes(8 * self.work.chunk.rows))
 
     @property
     def proven(self) -> bool:
@@ -103,11 +92,11 @@ class Settling:
                 settled = self.line(raw)
                 if settled is not None:
                     waiting.append(settled)
-                if len(waiting) >= MOST_ROWS or self.paid_bytes >= MOST_BYTES:
-                    self.report_paid()
+                if len(waiting) >= MOST_ROWS or self.billing.is_full:
+                    self.billing.report()
                     yield waiting
                     waiting = []
-        self.report_paid()
+        self.billing.report()
         self.raise_refused()
         for settled in self.rest():
             waiting.append(settled)
@@ -135,16 +124,11 @@ class Settling:
         sent = self.form.body([prompt])
         judged = judge(line, self.reader, sent)
         if isinstance(judged, ReplyScores):
-            self.paid.append(prompt)
-            self.paid_bytes += len(prompt.body)
-            self.prompt_tokens += judged.prompt_tokens
-            self.answer_tokens += judged.completion_tokens
+            self.billing.answered(prompt, judged.prompt_tokens, judged.completion_tokens)
             self.answered += 1
             return settled_row(prompt, judged.scores[0])
-        asked, answered = billed(line, self.reader, sent)
-        self.report(
-            Attempt(1, line.status or None, self.seconds, judged.code.value, asked, answered, (prompt,))
-        )
+        tokens = billed(line, self.reader, sent)
+        self.billing.failed(prompt, line.status or None, judged.code.value, tokens)
         self.held.append((index, judged))
         return None
 
@@ -165,18 +149,6 @@ class Settling:
             return None
         self.seen[index] = content
         return index
-
-    def report_paid(self) -> None:
-        """Report the lines that were answered since the last time: one event for all costs less."""
-        if count := len(self.paid):
-            tokens = self.prompt_tokens, self.answer_tokens
-            self.report(Attempt(count, 200, self.seconds, "", *tokens, tuple(self.paid), requests=count))
-        self.paid, self.paid_bytes, self.prompt_tokens, self.answer_tokens = [], 0, 0, 0
-
-    def report(self, event: Attempt) -> None:
-        """Report requests that the service has run."""
-        self.listen(replace(event, deployment=self.name))
-        self.pay(event.prompt_tokens, event.completion_tokens)
 
     def raise_refused(self) -> None:
         """Raise `ServiceRefused` if no row of the chunk was answered, and all for one reason."""

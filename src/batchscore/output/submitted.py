@@ -93,6 +93,11 @@ class Chunk:
         return self.step.may_cost and self.step is not Step.SETTLED
 
     @property
+    def seconds(self) -> float:
+        """How long its batch took."""
+        return max(0.0, self.ended_at - self.created_at)
+
+    @property
     def provider_files(self) -> tuple[str, ...]:
         """The files at the service."""
         return tuple(filter(None, (self.input_file, self.output_file, self.error_file)))
