@@ -121,7 +121,6 @@ def main(rows: int) -> None:
                 billing=Billing(lambda _: None, lambda *_: None, "m", 1.0),
                 rounds=3,
                 again=lambda *_: None,
-                adapt=builder.form.adapt,
             )
             assert sum(map(len, settling.rows())) == work.chunk.rows
 

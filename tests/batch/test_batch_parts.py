@@ -31,9 +31,9 @@ from batchscore.output.submitted import (
     Chunks,
     Step,
     chunk_folder,
-    open_chunks,
     refuse_submitted,
     submitted_text,
+    waiting_chunks,
 )
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, ReplyScores
@@ -332,10 +332,10 @@ def test_a_chunk_is_written_step_by_step(layout: Layout) -> None:
     planned = replace(CHUNK, adapted=("max_tokens",), files={"a.csv": 3})
     chunks.plan(planned, DIGEST * 3)
     assert chunks.read_all() == [planned]
-    assert open_chunks(layout) == []
+    assert waiting_chunks(layout) == []
     refuse_submitted(layout, overwrite=True, by_batch=False)
     created = chunks.change(planned, step=Step.CREATED, batch="b1")
-    assert open_chunks(layout) == [created]
+    assert waiting_chunks(layout) == [created]
     assert chunks.read_digests(created) == DIGEST * 3
     assert submitted_text([created]) == "3 rows in 1 batch"
     refuse_submitted(layout, overwrite=False, by_batch=True)
@@ -370,7 +370,10 @@ def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
 
 
 def test_rows_are_bound_from_the_creation_of_a_batch_on() -> None:
-    assert [step.value for step in Step if not step.may_cost] == ["planned", "uploaded", "closed"]
+    free = [step.value for step in Step if not replace(CHUNK, step=step).may_cost]
+    assert free == ["planned", "uploaded", "closed"]
+    assert replace(CHUNK, step=Step.UPLOADED, ambiguous=True).is_open, "a creation had no usable reply"
+    assert not replace(CHUNK, step=Step.CLOSED, ambiguous=True, unread=1).waiting
 
 
 SentAgain = list[tuple[int, bool]]
@@ -395,7 +398,6 @@ def settling(tmp_path: Path) -> Iterator[Callable[..., tuple[Settling, SentAgain
             billing=Billing(lambda _: None, lambda *_: None, "m", 1.0),
             rounds=2,
             again=lambda index, _, counts: again.append((index, counts)),
-            adapt=lambda parameter: parameter == "max_tokens",
         )
         return found, again
 

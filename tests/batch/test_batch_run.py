@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ import pytest
 from batch_files import PlainClient
 from batch_runs import FAST, BatchRun, records, write_rows
 from batchscore import read_scores
-from batchscore.errors import ExitCode, SettingsError, UsageError
+from batchscore.errors import BatchscoreError, ExitCode, SettingsError, UsageError
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
 from batchscore.simulator import Running
@@ -233,6 +234,48 @@ def test_two_batches_of_one_file_are_noticed_however_late_one_is_listed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"status": 400, "code": "token_limit_exceeded"},
+        {"status": 400, "code": "invalid_request"},
+        {"status": 404},
+    ],
+)
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_batch_that_surfaces_after_the_next_was_refused_is_used(
+    score: BatchRun, project: Project, refusal: dict[str, Any], *, stopped: bool
+) -> None:
+    """The refusal may be the first batch's own doing: it fills the quota."""
+    project.set_rules(batch_hidden=2.0, in_progress=0)
+    project.will("create", drop=True, happened=True)
+    project.will("create", times=99, **refusal)
+    write_rows(10)
+    if stopped:
+        score.on_notice = lambda text, run: "limit of tokens" in text and run.conditions.stop.request()
+    first = score(no_canary=True)
+    if first.exit_code is not ExitCode.DONE:
+        assert first.exit_code in {ExitCode.CONTINUE_LATER, ExitCode.ACTION_NEEDED}
+        assert verify_output(Path("out")).submitted == 10
+        time.sleep(2.1)
+        score.on_notice = lambda *_: None
+        assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+    assert executed(project) == {1: 10}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [400, 403, 405])
+def test_a_service_that_does_not_list_files_takes_an_upload_twice(
+    score: BatchRun, project: Project, status: int
+) -> None:
+    project.will("upload", drop=True, happened=True)
+    project.will("list_files", status=status, times=9)
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("happened", [True, False])
 def test_an_upload_whose_reply_is_lost_is_repeated(
     score: BatchRun, project: Project, *, happened: bool
@@ -311,8 +354,13 @@ def test_the_limit_of_tokens_is_waited_for(score: BatchRun, project: Project, *,
 
 @pytest.mark.slow
 def test_a_chunk_that_is_always_too_large_is_halved(score: BatchRun, project: Project) -> None:
-    project.set_rules(enqueued_tokens=900)
+    project.set_rules(enqueued_tokens=300)
     write_rows(60)
+    # It is stopped before the halves are sent: nothing of the whole waits at the service then.
+    score.on_notice = lambda text, run: "smaller ones" in text and run.conditions.stop.request()
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    assert not records()
+    score.on_notice = lambda *_: None
     assert score(no_canary=True).exit_code is ExitCode.DONE
     check_whole(project, 60)
     assert executed(project) == {1: 60}
@@ -439,6 +487,18 @@ def test_a_batch_that_never_ends_is_cancelled_and_its_answers_are_kept(
 
 
 @pytest.mark.slow
+def test_a_batch_that_stays_cancelling_is_left_to_the_next_run(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None, cancelling=None)
+    write_rows(10)
+    score.waits = replace(score.waits, cancelling=0.2)
+    assert score(no_canary=True, batch_patience="0.01s").exit_code is ExitCode.CONTINUE_LATER
+    assert "is still being cancelled" in score.said
+    project.set_rules(in_progress=0, cancelling=0)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+
+
+@pytest.mark.slow
 def test_patience_counts_from_the_start_of_the_batch_also_without_waiting(
     score: BatchRun, project: Project
 ) -> None:
@@ -551,6 +611,23 @@ def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["key", "parameter", "host"])
+def test_scores_are_not_discarded_for_a_service_that_does_not_answer(
+    score: BatchRun, project: Project, wrong: str
+) -> None:
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
+    flags: dict[str, Any] = {"parameter": {"param": {"top_logprobs": 99}}}.get(wrong, {})
+    flags |= {"endpoint": "http://127.0.0.1:9/v1", "max_outage": 0.1} if wrong == "host" else {}
+    refused = replace(score, key="wrong-key-123456") if wrong == "key" else score
+    with pytest.raises(BatchscoreError, match="Nothing was discarded"):
+        refused(overwrite=True, **flags)
+    assert len(records()) == 10
+    assert score(overwrite=True).exit_code is ExitCode.DONE
+    assert executed(project) == {1: 20}
+
+
+@pytest.mark.slow
 def test_other_parameters_do_not_mix_with_open_batches(score: BatchRun, project: Project) -> None:
     project.set_rules(in_progress=None)
     write_rows(30)
@@ -608,6 +685,7 @@ def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
     score.stops_when_submitted = True
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.CONTINUE_LATER
     score.stops_when_submitted = False
+    assert not verify_output(Path("out")).submitted, "the simulator has ended"
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.DONE
     assert sorted(records()) == list(range(30))
 
@@ -664,7 +742,7 @@ def test_answers_to_rows_that_the_input_has_no_more_settle_nothing(score: BatchR
     assert result.exit_code is ExitCode.DONE
     check_whole(project, 20)
     assert executed(project) == {1: 31}
-    assert "19 of 30 rows answered. 11 rows of it are not in the input that was read" in score.said
+    assert "19 of 30 rows answered. 11 rows of it were not read" in score.said
     assert result.statistics.ok == 20
 
 
@@ -683,6 +761,12 @@ def test_answers_to_rows_that_a_run_does_not_read_wait_for_one_that_does(
         score, stops_when_submitted=False, inputs=score.inputs if less == "limit" else ("in.csv",)
     )
     fewer(no_canary=True, **({"limit": 5} if less == "limit" else {}))
+    for flags in ({"via": "live"}, {"overwrite": True, "no_canary": True}):
+        with pytest.raises(SettingsError, match=r"(10|25) rows in 1 batch of this output wait"):
+            fewer(**flags)
+    assert verify_output(Path("out")).exit_code is ExitCode.CONTINUE_LATER
+    elsewhere = replace(fewer, endpoint=score.endpoint.replace("127.0.0.1", "localhost"))
+    assert "sent to another service" in str(elsewhere(no_canary=True).outcome.stopped_by)
     score.stops_when_submitted = False
     assert score(no_canary=True).exit_code is ExitCode.DONE
     assert executed(project) == {1: 30}, "nothing is paid for again"
@@ -743,3 +827,26 @@ def test_a_cancelled_batch_is_recorded_without_sending_more(
         assert score(via="live").exit_code is ExitCode.DONE
     assert len(records()) == 30
     assert all("chat" in record for record in records().values())
+
+
+@pytest.mark.slow
+def test_refused_rows_do_not_stop_a_run_whose_other_rows_have_their_records(
+    score: BatchRun, project: Project
+) -> None:
+    """Such as after a kill between the answers and the refusals of one batch."""
+    project.will_spoil(when_contains="poison", status=400)
+    project.set_rules(in_progress=None)
+    write_rows(60, {row: f"poison {row}" for row in range(30, 60)})
+    score.stops_when_submitted = True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    project.set_rules(in_progress=0)
+    score.stops_when_submitted = False
+    score(no_canary=True, limit=30)
+    Path("out/.batchscore/batches/chat/answered").unlink()  # a kill comes before it is written
+    assert score(no_canary=True).exit_code is ExitCode.ROWS_FAILED
+    assert sum("error" in record for record in check_whole(project, 60).values()) == 30
+    # From then on a batch of such rows alone stops nothing, either.
+    write_rows(25, {row: f"poison again {row}" for row in range(25)}, path="in2.csv")
+    score.inputs = ("in.csv", "in2.csv")
+    assert score().exit_code is ExitCode.ROWS_FAILED
+    assert executed(project) == {1: 85}

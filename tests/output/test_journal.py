@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -126,10 +128,19 @@ def test_the_rows_that_are_published_leave_and_the_others_stay(
     folder = tmp_path_factory.mktemp("journal")
     journals = written(folder, batches)
     journals.append("part", [], Cost(3, 2, 1))
+    whole = (folder / "part.journal").read_bytes()
     journals.remove_rows("part", rows)
     left = {row: entry for row, entry in expected(batches).items() if row not in rows}
-    assert (folder / "part.journal").exists() == bool(left)
+    assert [path.suffix for path in folder.glob("part*")] == [".unread" if left else ".free"]
     if left:
+        again = Journals(folder, "settings")
+        again.find()
+        assert set(again.replay("part")) == set(left)
+        (folder / "part.journal").write_bytes(whole)  # as a kill leaves it
+        again.find()
+        assert again.replay("part").keys() == expected(batches).keys()
+        again.remove_rows("part", rows)
+        journals.replay("part")
         journals.append("part", [numbered(99)])
         left |= expected([[numbered(99)]])
         journals.replay("part")
@@ -195,6 +206,30 @@ def test_more_parts_than_files_may_be_open(tmp_path: Path) -> None:
         journals.remove(f"part-{part}")
     journals.close()
     assert not tmp_path.exists()
+
+
+def test_a_journal_stays_open_while_another_thread_opens_many(tmp_path: Path) -> None:
+    """Otherwise its file's number is that of another one before the frame is written."""
+    journals = Journals(tmp_path, "settings")
+
+    class Slow(list[JournalEntry]):
+        """Entries, while whose frame is made, another thread writes to many journals."""
+
+        def __iter__(self) -> Iterator[JournalEntry]:
+            if len(journals.open) == 1:
+                others = Thread(target=write_to_others)
+                others.start()
+                others.join()
+            return super().__iter__()
+
+    def write_to_others() -> None:
+        for part in range(MAX_OPEN + 9):
+            journals.append(f"part-{part}", [numbered(1)])
+
+    journals.append("mine", Slow([numbered(5)]))
+    assert set(journals.replay("mine")) == {5}
+    assert all(set(journals.replay(f"part-{part}")) == {1} for part in range(MAX_OPEN + 9))
+    journals.close()
 
 
 def test_no_other_user_can_read_a_journal(tmp_path: Path) -> None:

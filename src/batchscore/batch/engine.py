@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
@@ -21,7 +20,7 @@ from batchscore.batch.leftover import Leftover
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.progress import Phase, left_text
 from batchscore.batch.settle import Settling, settled_row
-from batchscore.batch.submit import Move
+from batchscore.batch.submit import SAME_PROBLEMS, Move
 from batchscore.batch.work import Ended, bring_to_end, reserve
 from batchscore.engine import end_task
 from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text, setting_name
@@ -120,7 +119,7 @@ class BatchEngine:
         chunks = self.desk.chunks
         await asyncio.to_thread(chunks.sweep)
         for chunk in await asyncio.to_thread(chunks.read_all):
-            if not chunk.step.may_cost:
+            if not chunk.may_cost:
                 await self.drop(chunk)
                 continue
             if chunk.identity != self.builder.identity.hex():
@@ -145,14 +144,14 @@ class BatchEngine:
         for file in chunk.provider_files:
             try:
                 await files.delete(self.desk.plane, file)
-            except CallFailed:
+            except (CallFailed, Left):
                 self.desk.say(f"The file {file} at the service was not removed. Nothing uses it.")
         self.desk.chunks.remove(chunk)
 
     def refuse_other(self, chunk: Chunk) -> None:
         """Refuse to send what is at a service already in another form; forget what costs nothing."""
         # Nothing was paid for what a rehearsal has left.
-        if chunk.step is Step.SETTLED or chunk.simulated:
+        if not chunk.waiting or chunk.simulated:
             self.desk.chunks.remove(chunk)
             return
         raise SettingsError(
@@ -219,14 +218,14 @@ class BatchEngine:
 
     def start(self, work: ChunkWork) -> None:
         """Work on a chunk."""
-        if work.chunk.step.may_cost:
+        if work.chunk.may_cost:
             self.desk.unsettled.add(work.chunk.key)
         task = asyncio.create_task(bring_to_end(self.desk, work))
         self.tasks[task] = work
 
     def start_retries(self) -> None:
         """Start the chunks of rows that are sent again, if nothing else is at the service."""
-        if self.stop.is_set() or any(work.chunk.step.may_cost for work in self.tasks.values()):
+        if self.stop.is_set() or any(work.chunk.may_cost for work in self.tasks.values()):
             return
         for number in sorted(self.builder.building):
             self.builder.needs_canary = not self.desk.proven.is_set()
@@ -265,6 +264,7 @@ class BatchEngine:
         work.chunk = self.desk.chunks.change(work.chunk, settling=True)
         if ended.decision.move is Move.HALVE:
             self.builder.limits = replace(self.builder.limits, tokens=work.chunk.tokens / 2)
+        known = self.desk.chunks.is_proven(self.builder.identity)
         settling = Settling(
             ended=ended,
             reader=self.reader,
@@ -272,8 +272,7 @@ class BatchEngine:
             billing=Billing(self.desk.listen, self.desk.purse.pay, self.name, work.chunk.seconds),
             rounds=self.rounds if self.rounds and self.leftover is None else inf,
             again=partial(self.send_again, work, sent),
-            adapt=self.builder.form.adapt,
-            accepted=self.desk.proven.is_set(),
+            most_alike=inf if known else SAME_PROBLEMS if self.desk.proven.is_set() else 0,
         )
         try:
             for rows in settling.rows():
@@ -283,15 +282,18 @@ class BatchEngine:
             # None of its rows was answered, so nothing is lost: other settings send them again.
             if not settling.answered:
                 work.chunk = self.desk.chunks.change(work.chunk, step=Step.CLOSED)
-                with suppress(Left):
-                    await self.drop(work.chunk)
+                await self.drop(work.chunk)
             raise
         if sent.failed:
             yield sent.failed
-        if settling.proven and not self.desk.proven.is_set():
+        if settling.proven:
             self.desk.proven.set()
-            self.desk.chunks.note_proven(self.builder.identity)
-        work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED, left=sent.rows, unread=unread)
+            if not known:
+                self.desk.chunks.note_proven(self.builder.identity)
+        if work.chunk.batch:
+            work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED, left=sent.rows, unread=unread)
+        else:  # it was too large to be sent, and nothing of it is at the service but its file
+            await self.drop(work.chunk)
         self.desk.unsettled.discard(work.chunk.key)
         self.desk.purse.reserved.pop(work.chunk.key, None)
         self.builder.scratch.remove(work.prompts)
@@ -326,12 +328,16 @@ class BatchEngine:
     def say_ended(self, work: ChunkWork, settling: Settling, *, counts_unread: bool) -> None:
         """Say how a batch ended; `counts_unread`: no row of it had a record before."""
         chunk = work.chunk
-        text = f"Batch {chunk.batch}: {chunk.status}, {settling.answered:,} of {chunk.rows:,} rows answered."
+        rows = count_text(chunk.rows, "row")
+        if not chunk.batch:
+            self.desk.say(f"The service takes no batch of {rows}, so they are sent in smaller ones.")
+            return
+        text = f"Batch {chunk.batch}: {chunk.status}, {settling.answered:,} of {rows} answered."
         if anomalies := str(settling.anomalies):
             text += f" Lines of results that count for no row: {anomalies}."
         if counts_unread and chunk.unread:
             rows = count_text(chunk.unread, "row")
-            text += f" {rows} of it are not in the input that was read, so their answers count for nothing."
+            text += f" {rows} of it were not read: the input has them no more, or a later run fetches them."
         self.desk.say(text)
 
     async def leave(self) -> None:
@@ -352,7 +358,7 @@ class BatchEngine:
             return
         chunks = self.desk.chunks.read_all()
         left = [chunk for chunk in chunks if chunk.is_open]
-        waiting = [chunk.rows for chunk in chunks if not chunk.step.may_cost]
+        waiting = [chunk.rows for chunk in chunks if not chunk.may_cost]
         texts = []
         if waiting:
             texts.append(f"{count_text(sum(waiting), 'row')} are not submitted yet.")

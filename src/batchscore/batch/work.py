@@ -6,6 +6,7 @@ The record of the chunk says what is about to happen before each call that costs
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from batchscore.batch.build import ChunkWork
@@ -141,20 +142,24 @@ async def upload(desk: Desk, work: ChunkWork) -> None:
 
 def refuse_chunk(desk: Desk, work: ChunkWork, code: str) -> None:
     """Raise the error of a file that the service refuses as a whole: nothing of it was run."""
-    desk.chunks.remove(work.chunk)
     rows = count_text(work.chunk.rows, "row")
-    raise ServiceRefused(
-        f"the service refused a file of {rows} for its Batch API ({code}). Nothing of it ran."
-    )
+    refused = f"the service refused a file of {rows} for its Batch API ({code})."
+    if work.chunk.ambiguous and not work.chunk.batch:
+        raise ServiceRefused(
+            f"{refused} An earlier reply was lost, so a batch of it may exist that the service does not list "
+            "yet. Run the same command later to look again. If there is none, run: "
+            f"{batches_command(desk.chunks, 'forget', work.chunk.key)}"
+        )
+    desk.chunks.remove(work.chunk)
+    raise ServiceRefused(f"{refused} Nothing of it ran.")
 
 
 async def submit(desk: Desk, work: ChunkWork) -> None:
     """Make the batch of a chunk, exactly once."""
-    decision = Decision(Move.CREATE)
-    if work.chunk.step is Step.CREATING:
+    if work.chunk.step is Step.CREATING and not work.chunk.ambiguous:
         # The run that sent it was killed before the reply.
-        decision = Decision(Move.LOOK_AGAIN)
         desk.change(work, ambiguous=True)
+    decision = Decision(Move.LOOK_AGAIN if work.chunk.ambiguous else Move.CREATE)
     desk.budget.add(work.chunk.key, work.chunk.tokens)
     looks, tries = list(desk.clock.waits.look_again), 0
     while decision.move is not Move.ADOPT:
@@ -184,7 +189,9 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
 
 async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
     """Send one creation, and return the next move."""
-    desk.change(work, step=Step.CREATING, creating_at=desk.clock.now())
+    # A batch whose reply was lost is looked for from the first attempt on.
+    since = work.chunk.creating_at if work.chunk.ambiguous else desk.clock.now()
+    desk.change(work, step=Step.CREATING, creating_at=since)
     metadata = {"chunk": work.chunk.key} if desk.traits.takes_metadata else None
     try:
         batch = await batches.create(
@@ -198,7 +205,12 @@ async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
         decision = after_failure(failure, tries)
         if decision.move is Move.LOOK_AGAIN:
             desk.change(work, ambiguous=True)
-        else:
+            return decision
+        if work.chunk.ambiguous:
+            # What is refused may be the second batch: the one whose reply was lost was listed late.
+            looked = after_looking(work.chunk, await listed(desk, work), ())
+            decision = looked if looked.move is Move.ADOPT else decision
+        if decision.move is not Move.ADOPT:
             desk.change(work, step=Step.UPLOADED)
         return decision
     return Decision(Move.ADOPT, batch)
@@ -207,7 +219,8 @@ async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
 async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
     """Wait until a chunk that was refused for its tokens may be sent again."""
     budget, chunk = desk.budget, work.chunk
-    if budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key) and chunk.rows > 1:
+    alone = budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key)
+    if alone and chunk.rows > 1 and not chunk.ambiguous:
         budget.release(chunk.key)
         raise TooLarge
     budget.refuse(chunk.key)
@@ -228,6 +241,7 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
     """Look at a batch until it has ended, and write down its files."""
     desk.budget.add(work.chunk.key, work.chunk.tokens)
     seconds, waited, cancelled = desk.clock.waits.first_look, desk.clock.waits.first_look, False
+    last_wait = inf
     # By our own clock: services round their times.
     last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.clock.waits.patience
     while True:
@@ -248,7 +262,14 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
             batch = await cancel_slow(desk, batch)
         if batch.ended and is_only:
             break
-        if desk.no_wait:
+        if batch.status == "cancelling" or batch.ended:
+            last_wait = min(last_wait, desk.clock.now() + desk.clock.waits.cancelling)
+        is_long = desk.clock.now() >= last_wait
+        if is_long and batch.ended:
+            break  # another one of its file is still being cancelled
+        if is_long:
+            desk.say(f"Batch {batch.id} is still being cancelled. The same command looks at it again.")
+        if desk.no_wait or is_long:
             raise Left
         waited = seconds if cancelled else min(seconds, max(0.0, last_moment - desk.clock.now()))
         await desk.clock.sleep(waited)

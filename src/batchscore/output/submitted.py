@@ -41,11 +41,6 @@ class Step(str, Enum):
     SETTLED = "settled"
     CLOSED = "closed"  # nothing of it is needed: its files are being removed at the service
 
-    @property
-    def may_cost(self) -> bool:
-        """Whether a batch may have been made of the chunk whose results are needed."""
-        return self not in {Step.PLANNED, Step.UPLOADED, Step.CLOSED}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
@@ -88,9 +83,20 @@ class Chunk:
     settling: bool = False
 
     @property
+    def may_cost(self) -> bool:
+        """Whether a batch may have been made of it whose results are needed."""
+        is_made = self.ambiguous or self.step not in {Step.PLANNED, Step.UPLOADED}
+        return is_made and self.step is not Step.CLOSED
+
+    @property
     def is_open(self) -> bool:
-        """Whether its rows wait for results, for which the service may be paid."""
-        return self.step.may_cost and self.step is not Step.SETTLED
+        """Whether its batch runs, or has results that were not looked at."""
+        return self.may_cost and self.step is not Step.SETTLED
+
+    @property
+    def waiting(self) -> int:
+        """The number of rows whose results may be paid for, and are in no record."""
+        return self.rows if self.is_open else self.unread if self.step is Step.SETTLED else 0
 
     @property
     def seconds(self) -> float:
@@ -201,30 +207,33 @@ def chunk_of(given: Mapping[str, Any]) -> Chunk:
     return Chunk(**values | lists | {"step": Step(given["step"])})
 
 
-def open_chunks(layout: Layout) -> list[Chunk]:
-    """Return the chunks whose rows wait for results."""
-    return [chunk for chunk in Chunks(chunk_folder(layout)).read_all() if chunk.is_open]
+def waiting_chunks(layout: Layout) -> list[Chunk]:
+    """Return the chunks of which rows wait for results; nothing waits at a simulator, which has ended."""
+    found = Chunks(chunk_folder(layout)).read_all()
+    return [chunk for chunk in found if chunk.waiting and not chunk.simulated]
 
 
 def submitted_text(chunks: list[Chunk]) -> str:
     """Return how many rows are at the service: 1,000 rows in 2 batches."""
-    rows = sum(chunk.rows for chunk in chunks)
+    rows = sum(chunk.waiting for chunk in chunks)
     return f"{count_text(rows, 'row')} in {len(chunks):,} {'batch' if len(chunks) == 1 else 'batches'}"
 
 
 def refuse_submitted(layout: Layout, *, overwrite: bool, by_batch: bool) -> None:
     """Raise `SettingsError` if a run would pay again for rows that are at the service's Batch API."""
-    found = open_chunks(layout)
+    found = waiting_chunks(layout)
     if not found or (by_batch and not overwrite):
         return
     what = f"{submitted_text(found)} of this output wait at the service's Batch API"
-    to_see = f"To see them, run: {batches_command(Chunks(chunk_folder(layout)))}"
+    chunks = Chunks(chunk_folder(layout))
+    to_see = f"To see them, run: {batches_command(chunks)}"
+    to_drop = f"To give up the results of one, run: {batches_command(chunks, 'forget', 'KEY')}"
     if overwrite:
         raise SettingsError(
             f"{what}, so {setting_name('overwrite')} would lose what they cost. Run the same command without "
-            f"it until the batches have ended, or score to a new output. {to_see}"
+            f"it until the batches have ended, or score to a new output. {to_see} {to_drop}"
         )
     raise SettingsError(
         f"{what}, and would be paid for again. Run the same command with {setting_name('via')} batch until "
-        f"the batches have ended. {to_see}"
+        f"the batches have ended. {to_see} {to_drop}"
     )
