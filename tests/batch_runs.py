@@ -12,7 +12,7 @@ from typing import Any
 from batchscore.batch.waits import Waits
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.open import lock_output
-from batchscore.output.submitted import Step, waiting_chunks
+from batchscore.output.submitted import Chunks, Step, chunk_folder
 from batchscore.rows import Event, Heartbeat, Notice
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import prepare
@@ -54,7 +54,9 @@ class BatchRun:
 
         def listen(event: Event) -> None:
             waits = isinstance(event, Heartbeat) and self.stops_when_submitted
-            if waits and any(chunk.step is Step.CREATED for chunk in waiting_chunks(run.layout)):
+            if waits and any(
+                each.step is Step.CREATED for each in Chunks(chunk_folder(run.layout)).read_all()
+            ):
                 run.conditions.stop.request()
             if isinstance(event, Notice):
                 self.notices.append(event.text)
