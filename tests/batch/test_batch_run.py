@@ -234,6 +234,23 @@ def test_two_batches_of_one_file_are_noticed_however_late_one_is_listed(
 
 
 @pytest.mark.slow
+def test_a_batch_that_is_listed_after_its_rows_are_recorded_is_noticed_at_the_end(
+    score: BatchRun, project: Project
+) -> None:
+    """Its rows are billed twice: no client can tell before. But they are counted, and said."""
+    score.waits = replace(FAST, look_again=(0.01, 0.02))
+    project.stop_clock()
+    project.end_at_once()
+    project.set_rules(batch_hidden=1000)
+    project.will("create", drop=True, happened=True)
+    write_rows(30)
+    score.on_notice = lambda text, _: "20 of 20" in text and project.advance(2000)
+    assert score().exit_code is ExitCode.DONE
+    assert score.said.count("had ended after 20 rows, which may be billed twice.") == 1
+    assert sorted(records()) == list(range(30))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "refusal",
     [

@@ -168,7 +168,7 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
             decision = await create(desk, work, tries)
         elif decision.move is Move.LOOK_AGAIN:
             await desk.clock.sleep(decision.seconds)
-            decision = after_looking(work.chunk, await listed(desk, work), looks)
+            decision = after_looking(work.chunk, await listed(desk, work.chunk), looks)
             del looks[:1]
         elif decision.move is Move.WAIT_FOR_FILE:
             tries += 1
@@ -208,7 +208,7 @@ async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
             return decision
         if work.chunk.ambiguous:
             # What is refused may be the second batch: the one whose reply was lost was listed late.
-            looked = after_looking(work.chunk, await listed(desk, work), ())
+            looked = after_looking(work.chunk, await listed(desk, work.chunk), ())
             decision = looked if looked.move is Move.ADOPT else decision
         if decision.move is not Move.ADOPT:
             desk.change(work, step=Step.UPLOADED)
