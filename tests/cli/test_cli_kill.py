@@ -250,7 +250,7 @@ SCORE = ["score", "in", "--task", "chat", "--column", "text", "--max-concurrency
 def kill_at(batchscore: Cli, deployment: Deployment, number: int, command: list[str], *more: str) -> None:
     """Kill a run when all rows before this file are answered, and those of this file hang.
 
-    A file is complete soon after its last answer; but if the run has read on only after that answer, it notices
+    A file is complete soon after its last answer. But if the run reads on only after that answer, it notices
     the end of the file with the next answer, which never comes.
     """
     deployment.reset()
