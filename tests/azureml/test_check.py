@@ -46,13 +46,12 @@ def replace(path: Path, before: str, after: str) -> Path:
 def changed(tree: Path, file: str, before: str, after: str) -> list[str]:
     """Replace what a pattern matches in a file; return the findings as `file:line: message`."""
     path = replace(tree / file, before, after)
-    folder = tree / "deployment"
-    # Only files that refer to one another, so that many small changes take little time.
-    files = {
-        path if path.parent == folder else tree / DEPLOYMENT,
-        folder / "endpoint.yml",
-        folder / "compute.yml",
-    }
+    return findings(tree, path if path.parent == tree / "deployment" else tree / DEPLOYMENT)
+
+
+def findings(tree: Path, path: Path) -> list[str]:
+    """Check a file with those that it refers to, which takes less time than to check all."""
+    files = {path, tree / "deployment" / "endpoint.yml", tree / "deployment" / "compute.yml"}
     return [str(finding).removeprefix(f"{tree}/") for finding in check_files(sorted(files)).findings]
 
 
@@ -478,7 +477,7 @@ def test_a_settings_file_in_the_code_folder_is_read(tree: Path, toml: str, said:
         r"    (BATCHSCORE_DEADLINE|AZURE_OPENAI_ENDPOINT|BATCHSCORE_TPM): .*\n", "", path.read_text()
     )
     path.write_text(text.replace("BATCHSCORE_AUTH: entra", "BATCHSCORE_CONFIG: own.toml"))
-    found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
+    found = findings(tree, path)
     assert len(found) == (said is not None), found
     assert said is None or said in found[0]
 
@@ -494,7 +493,7 @@ def test_a_settings_file_in_the_code_folder_is_read(tree: Path, toml: str, said:
 )
 def test_a_script_that_the_host_cannot_call_is_reported(tree: Path, script: str, said: str) -> None:
     (tree / "src" / "batch_driver.py").write_text(script)
-    found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
+    found = findings(tree, tree / DEPLOYMENT)
     assert len(found) == 1, found
     assert re.search(said, found[0])
 
@@ -514,7 +513,7 @@ def test_a_script_may_import_what_the_host_calls_and_take_its_context(tree: Path
 def test_a_missing_package_is_reported(tree: Path) -> None:
     (tree / "src" / "batchscore" / "__init__.py").unlink()
     (tree / "src" / "batchscore").rmdir()
-    found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
+    found = findings(tree, tree / DEPLOYMENT)
     assert len(found) == 1
     assert "batchscore itself is missing" in found[0]
 

@@ -135,6 +135,7 @@ def test_a_page_that_cannot_be_written_does_not_fail_the_run(batchscore: Cli, fi
     assert "The run's page was not written" in done.said
 
 
+@pytest.mark.slow
 def test_a_page_in_a_store(batchscore: Cli, files: Files, bucket: Bucket) -> None:
     files.texts("a.csv", [f"text {row}" for row in range(30)])
     out = f"{bucket.uri}/out"
