@@ -530,7 +530,10 @@ def test_a_lost_part_of_a_new_version_is_scored_again(
     assert len(whole("out", "chat")[0]) == 10
 
 
-@pytest.mark.parametrize("content", ["{}", '{"files": [[]]}', "[]", "x"])
+@pytest.mark.parametrize(
+    "content",
+    ["{}", *(pytest.param(each, marks=pytest.mark.slow) for each in ('{"files": [[]]}', "[]", "x"))],
+)
 def test_a_damaged_list_of_replaced_files_is_named(
     batchscore: Cli, files: Files, deployment: Deployment, content: str
 ) -> None:
