@@ -335,7 +335,7 @@ class BatchEngine:
                 return
 
     def say(self, text: str) -> None:
-        """Tell people something."""
+        """Notify the user."""
         self.listen(Notice(text))
 
     async def leave(self) -> None:

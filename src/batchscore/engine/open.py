@@ -124,7 +124,7 @@ async def open_engine(
 
 
 def leave_form(forms: Iterable[BodyFormat]) -> None:
-    """Tell the service of a schema in another way."""
+    """Send the service its schema in another way."""
     for form in forms:
         form.leave_form()
 

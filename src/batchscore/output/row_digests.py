@@ -38,7 +38,7 @@ UNKNOWN = bytes(16)
 class DigestsByRow(MutableMapping[int, bytes]):
     """Digests of rows that are next to each other, 16 bytes each: a dictionary takes 120 bytes a row.
 
-    A run through batches has read all rows before the first one is settled. `UNKNOWN` is no digest.
+    A run through batches has read all rows before the first one is settled. `UNKNOWN` is not a digest.
     """
 
     __slots__ = ("data", "first")

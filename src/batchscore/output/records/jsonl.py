@@ -386,7 +386,7 @@ def _check_type(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
 
 def _check_number(value: Any, name: str) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"{name} is no number of a record")
+        raise ValueError(f"{name} is not a number of a record")
     return value
 
 

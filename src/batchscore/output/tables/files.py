@@ -196,7 +196,7 @@ _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
 #: The delimiters that programs try, quotes, ends of lines, and blanks at either end.
 _NEEDS_QUOTES = re.compile(r"[,;|\t\r\n\"]|^\s|\s\Z").search
 
-#: A number is no formula.
+#: A number is not a formula.
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 #: What begins a formula within a text if a program splits it there: at a semicolon, as Excel does in many
