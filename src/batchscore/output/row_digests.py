@@ -22,7 +22,7 @@ import xxhash
 
 from batchscore.errors import OutputError
 from batchscore.output.manifest import Commit
-from batchscore.output.records.jsonl import json_bytes
+from batchscore.output.records.json_value import json_bytes
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place

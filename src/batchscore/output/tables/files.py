@@ -20,7 +20,7 @@ from io import StringIO
 from typing import Any
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.records.jsonl import kept_text
+from batchscore.output.records.json_value import kept_text
 from batchscore.rows import replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
