@@ -243,7 +243,12 @@ def missing(name: Any) -> bytes:
         ),
         ([PNG, "secret"], ErrorCode.UNREADABLE_IMAGE, "there is no such file"),
         ([URL] * 501, ErrorCode.UNREADABLE_IMAGE, "more than 500 images"),
-        (lambda: [png(more=15_000_000)] * 3, ErrorCode.UNREADABLE_IMAGE, "larger than 50 MB together"),
+        pytest.param(
+            lambda: [png(more=15_000_000)] * 3,
+            ErrorCode.UNREADABLE_IMAGE,
+            "larger than 50 MB together",
+            id="large together",
+        ),
         ({"bytes": None, "path": None}, ErrorCode.EMPTY_INPUT, "no image"),
         ({"secret": 1}, ErrorCode.UNREADABLE_IMAGE, "it is neither a path, an address nor bytes"),
     ],
