@@ -86,6 +86,7 @@ def test_a_running_output_can_be_merged_but_not_verified(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(6)])
+    deployment.will_be_slow(1.5, when_input_contains="row 0")  # nothing is published before the first merge
     deployment.will_be_slow(60, times=None, when_input_contains="row 5")
     with batchscore.start(
         *("score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"),
