@@ -104,6 +104,7 @@ def test_a_page_in_a_browser(batchscore: Cli, files: Files, deployment: Deployme
         assert seen.look == {"wide": 0, "blank": [], "outside": [], "charts": len(charts_of(page))}
 
 
+@pytest.mark.slow
 def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Files) -> None:
     for number in range(3):
         files.texts(f"in/{number}.csv", [f"text {number} {row}" for row in range(9)])
