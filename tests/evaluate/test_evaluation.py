@@ -116,10 +116,119 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "documents": 0,
         "documents_without_vector": 0,
         "labels_without_tokens": 0,
+        "similar_ids": [],
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
     assert "labels without a row: 1" in shown
+
+
+@pytest.mark.parametrize(
+    ("ids", "golds", "joined", "code"),
+    [
+        (["1", "2", "3", "4"], ["01", "02", "3", "04"], 1, 6),  # neither side fits
+        (["a", "b", "c", "d"], ["A ", "B", "c", "D"], 1, 6),
+        (["1", "2", "3", "4"], ["3"], 1, 0),  # a sample of the rows has labels
+        (["3"], ["1", "2", "3", "4"], 1, 0),  # the labels are of more rows
+        (["1", "2", "3", "4"], ["1", "2", "3", "x"], 3, 0),
+    ],
+)
+def test_ids_that_hardly_fit_meet_no_requirement(
+    tmp_path: Path, ids: Sequence[str], golds: Sequence[str], joined: int, code: int
+) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"id": each} for each in ids])
+    scores = write_scores(tmp_path / "s", source, ["yes"] * len(ids), id_column="id")
+    gold = write_input(tmp_path / "gold.csv", [{"id": each, "label": "yes"} for each in golds])
+    words = (scores, "--labels", gold, "--on", "id", "--as", "classification", "-o", tmp_path / "e")
+    done = run(*words, "--require", "accuracy>=0.9", "--require", "coverage>=99%")
+    assert done.exit_code == code
+    assert ("NOT MET: rows_with_label or labels_with_row>=50%" in done.stdout) == (code == 6)
+    if len(ids) == len(golds):
+        assert f"{joined} of {len(ids)} rows have a label, and " in done.stdout
+        assert ("write the ids alike" in done.stdout) == (code == 6)
+    asked = run(*words, "--require", f"labels_with_row>={joined / len(golds)}")
+    assert asked.exit_code == 0
+    assert run(*words, "--require", "labels_with_row>=100%").exit_code == (6 if joined < len(golds) else 0)
+
+
+def test_ids_that_do_not_fit_at_all_are_shown(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"id": "1"}])
+    scores = write_scores(tmp_path / "s", source, ["yes"], id_column="id")
+    gold = write_input(tmp_path / "gold.csv", [{"id": "001", "label": "yes"}])
+    done = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e", error=InputError)
+    assert "'1' and a label has '001'" in str(done.exception)
+
+
+def test_rows_that_were_scored_without_ids(tmp_path: Path, source: Path) -> None:
+    """Their ids are read from the input; a column that is not there is named, with the way out."""
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    gold = write_input(tmp_path / "gold.csv", ROWS)
+    words = (scores, "--labels", gold, "--label", "label", "--base-dir", source.parent)
+    (model,) = measured(tmp_path / "e", *words, "--on", "id")["models"]
+    assert (model["join"]["labelled"], model["metrics"]["accuracy"]["value"]) == (10, 0.4)
+    other = write_input(tmp_path / "other.csv", [{"key": "r0", "label": "pos"}])
+    words = (scores, "--labels", other, "--label", "label", "--base-dir", source.parent)
+    done = run(*words, "--on", "key", "-o", tmp_path / "e", error=InputError)
+    assert "It was scored without --id" in str(done.exception)
+    assert "with --label alone" in str(done.exception)
+
+
+def test_spellings_of_a_label_are_one_label(tmp_path: Path) -> None:
+    """Those that occur, and it is said; labels that the user names are told apart."""
+    labels = ["billing", " billing ", "BILLING", "delivery", "billing", "Delivery."]
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in labels])
+    answers = ["billing", "billing", "billing", "delivery", "delivery", "delivery"]
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    found = measured(tmp_path / "e", scores, "--label", "label")
+    assert found["labels"] == ["billing", "delivery"] or found["labels"] == ["Delivery.", "billing"]
+    assert found["models"][0]["metrics"]["accuracy"]["value"] == pytest.approx(5 / 6)
+    (notice,) = found["notices"]
+    assert "' billing '" in notice
+    assert "--labels" in notice
+    assert notice in run(scores, "--label", "label", "-o", tmp_path / "e").stdout
+    apart = write_input(tmp_path / "in" / "b.csv", [{"label": each} for each in ("A", "a", "A", "a")])
+    scores = write_scores(tmp_path / "t", apart, ["A", "A", "A", "a"], keep=["label"])
+    found = measured(tmp_path / "e", scores, "--label", "label", "--labels", "A,a")
+    assert (found["labels"], found["notices"]) == (["A", "a"], [])
+    assert found["models"][0]["metrics"]["accuracy"]["value"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (['{"label": "pos", "why": "x"}'] * 10, "'verdict'. Their fields are: label, why. Name one of them"),
+        ([{"label": "pos"}] * 9 + [FAILED], "Their fields are: label."),
+        (["pos"] * 10, "None of the answers is a JSON object"),
+    ],
+)
+@pytest.mark.parametrize("task", ["text-classification", "question-answering", "text-generation"])
+def test_a_field_that_no_answer_has(
+    tmp_path: Path, source: Path, answers: Sequence[Any], words: str, task: str
+) -> None:
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    asked = (scores, "--label", "label", "--as", task, "--field", "verdict", "-o", tmp_path / "e")
+    assert words in str(run(*asked, error=InputError).exception)
+    good = write_scores(tmp_path / "good", source, ['{"verdict": "pos"}'] * 10, keep=["label"])
+    shown = run(good, *asked, "--resamples", "20").stdout
+    assert words.split(". Name")[0] in shown
+
+
+def test_vectors_are_not_measured_on_themselves(tmp_path: Path) -> None:
+    rows = [{"id": str(place), "colour": "red" if place % 2 else "blue"} for place in range(6)]
+    vectors: list[Any] = [*np.eye(2, dtype=np.float32)] * 3
+    one = write_vectors(tmp_path / "a", rows, vectors, keep=["colour"], id_column="id")
+    copy = write_vectors(tmp_path / "b", rows, vectors, keep=["colour"], id_column="id")
+    words = ("--label", "colour", "--as", "knn", "-o", tmp_path / "e")
+    for train in (one, copy):
+        done = run(one, *words, "--train", train, error=UsageError)
+        assert "rows that it learned from" in str(done.exception)
+    other = write_vectors(tmp_path / "c", rows[::-1], vectors, keep=["colour"], id_column="id")
+    assert run(one, *words, "--train", other, "--resamples", "20").exit_code == 0
+    gold = write_input(tmp_path / "gold.csv", rows)
+    by_id = run(one, *words, "--train", other, "--labels", gold, "--on", "id", error=InputError)
+    assert "learned from" in str(by_id.exception)
+    pair = run(one, "--pair", one, "--label", "colour", "-o", tmp_path / "e", error=UsageError)
+    assert "--pair" in str(pair.exception)
 
 
 def test_two_models_on_the_same_rows(tmp_path: Path, source: Path) -> None:
@@ -141,6 +250,8 @@ def test_two_models_on_the_same_rows(tmp_path: Path, source: Path) -> None:
         tmp_path / "e", one, two, "--label", "label", "--names", "small,large", "--baseline", "large"
     )
     assert other["models"][0]["comparisons"]["accuracy"]["difference"] == -0.6
+    better = measured(tmp_path / "e", *words, "--require", "accuracy>baseline+0.1")
+    assert [(each["model"], each["met"]) for each in better["requirements"]] == [("large", True)]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
@@ -160,7 +271,9 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> No
         ("accuracy>0.4", 6),
         ("coverage>=99%", 6),
         ("coverage>=50%", 0),
-        ("f1_score_macro>=baseline-0.01", 0),
+        ("rows>=10", 0),
+        ("rows>=11", 6),
+        ("rows_with_label>=99%", 0),
         ("cohen_kappa<=0", 6),
     ],
 )
@@ -188,6 +301,10 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
         (("--label", "label", "--baseline", "z"), UsageError),
         (("--label", "label", "--confidence", "95"), UsageError),
         (("--labels", "none.csv", "--on", "id"), InputError),
+        (("--label", "label", "--on", "id"), UsageError),
+        (("--label", "label", "--require", "accuracy>=baseline"), UsageError),
+        (("--label", "label", "--require", "coverage>=99"), UsageError),
+        (("--label", "label", "--field", "verdict"), InputError),
     ],
 )
 def test_a_mistake_is_a_message(

@@ -106,7 +106,11 @@ def _files_and_names(given: Sequence[str], on: str | None) -> tuple[list[str], l
     if len(files) > 1:
         raise UsageError(f"--labels names several files: {', '.join(files)}. Give one.")
     if on is not None and not files:
-        raise InputError(f"--on needs a file of labels, and {', '.join(given) or 'none'} is no file.")
+        if not given:
+            raise UsageError(
+                f"--on {on} is the column of ids in a file of labels: name the file with --labels FILE."
+            )
+        raise InputError(f"{given[0]} does not exist, and --on {on} needs a file of labels.")
     if files and on is None:
         raise UsageError(f"--labels {files[0]} is a file: name its column of ids with --on.")
     return files, names

@@ -26,6 +26,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     lines = [f"{task}: {count_text(evaluation.rows, 'labelled row')}{classes}"]
     if evaluation.options.exclude:
         lines.append("Rows without an answer do not count (--unanswered exclude).")
+    lines += map(_one_line, evaluation.notices)
     for model in evaluation.models:
         lines += ["", *_model_lines(model, evaluation)]
     if evaluation.detectable is not None:
@@ -42,6 +43,7 @@ def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
     rows = [[name, *_figure_cells(figure)] for name, figure in model.figures.items()]
     simulated = " (answers of the simulator)" if model.output.simulated else ""
     lines = [f"{model.name}{simulated}: coverage {model.coverage:.1%}", *_aligned([head, *rows])]
+    lines += (f"  {_one_line(text)}" for text in model.notices)
     unanswered = {name: count for name, count in model.outcomes.items() if name != "answered"}
     if unanswered:
         lines.append(f"  not answered: {_counts(unanswered)}")
@@ -82,9 +84,14 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in ordered)
 
 
-def _quoted(text: str) -> str:
+def _one_line(text: str) -> str:
+    """Return a text of others as a terminal can show it."""
     shown = " ".join(str(json_safe(text)).split())
-    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
+
+
+def _quoted(text: str) -> str:
+    shown = _one_line(text)
     return f'"{shown[:_SHOWN_CHARACTERS]}{"…" if len(shown) > _SHOWN_CHARACTERS else ""}"'
 
 

@@ -40,10 +40,11 @@ class PairedRows:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """Vectors, `(n, d)` float32, with the places of their labels."""
+    """Vectors, `(n, d)` float32, with the places of their labels. `keys` are those of rows with ids."""
 
     vectors: npt.NDArray[np.float32]
     labels: npt.NDArray[np.intp]
+    keys: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +129,19 @@ class LateJudge(ABC):
 class _ClassJudge(LateJudge):
     """Rows with a vector and one label of several."""
 
-    def __init__(self, labels: Labels, size: int | None) -> None:
+    def __init__(self, labels: Labels, size: int | None, learned: frozenset[int] = frozenset()) -> None:
         super().__init__(size)
-        self.names = labels.names
+        self.labels, self.names, self.learned = labels, labels.names, learned
         self.places = {name: place for place, name in enumerate(labels.names)}
         self.golds = array("q")
 
     def gold(self, row: LabelledRow) -> str:
-        text = text_of(row.gold) or ""
+        if row.key in self.learned:
+            raise InputError(
+                f"{row.scored.file}, row {row.scored.row}: its id is also in the scores of --train, so it "
+                "would be measured on a row that it learned from. Leave such rows out of either."
+            )
+        text = self.labels.find(text_of(row.gold) or "") or ""
         self.golds.append(self.places[text])
         return text
 
@@ -149,7 +155,7 @@ class ProbeJudge(_ClassJudge):
     """Rows whose label a linear probe predicts from their vectors, in each of ten experiments."""
 
     def __init__(self, labels: Labels, training: TrainingRows) -> None:
-        super().__init__(labels, training.vectors.shape[1])
+        super().__init__(labels, training.vectors.shape[1], training.keys)
         self.training = training
         self.cells: Floats = np.zeros((0, 0))
 
@@ -176,7 +182,7 @@ class NeighbourJudge(_ClassJudge):
     """Rows whose label is that of the nearest training rows."""
 
     def __init__(self, labels: Labels, training: TrainingRows) -> None:
-        super().__init__(labels, training.vectors.shape[1])
+        super().__init__(labels, training.vectors.shape[1], training.keys)
         self.training = training
         self.found: npt.NDArray[np.intp] = np.zeros(0, np.intp)
 
