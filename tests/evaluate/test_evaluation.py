@@ -169,7 +169,7 @@ def test_rows_that_were_scored_without_ids(tmp_path: Path, source: Path) -> None
     other = write_input(tmp_path / "other.csv", [{"key": "r0", "label": "pos"}])
     words = (scores, "--labels", other, "--label", "label", "--base-dir", source.parent)
     done = run(*words, "--on", "key", "-o", tmp_path / "e", error=InputError)
-    assert "It was scored without --id" in str(done.exception)
+    assert "It was scored without" in str(done.exception)
     assert "with --label alone" in str(done.exception)
 
 
@@ -180,7 +180,7 @@ def test_spellings_of_a_label_are_one_label(tmp_path: Path) -> None:
     answers = ["billing", "billing", "billing", "delivery", "delivery", "delivery"]
     scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
     found = measured(tmp_path / "e", scores, "--label", "label")
-    assert found["labels"] == ["billing", "delivery"] or found["labels"] == ["Delivery.", "billing"]
+    assert found["labels"] == ["billing", "delivery"]
     assert found["models"][0]["metrics"]["accuracy"]["value"] == pytest.approx(5 / 6)
     (notice,) = found["notices"]
     assert "' billing '" in notice
@@ -386,6 +386,9 @@ def test_each_task(tmp_path: Path, task: str) -> None:
     [
         (["a", "b", "a", "b"], "text-classification"),
         (["Paris", "Rome", "Oslo"], "question-answering"),
+        (["yes", "Yes", "no", " NO "], "text-classification"),
+        (["0.5", "12", "3e4", ""], "regression"),
+        (["1", "2", "1", "2"], "text-classification"),
         (["a long text that nobody repeats", "another of as many words as that"], "text-generation"),
         (["['B-PER', 'O']"], "token-classification"),
         (['["Rome", "Roma"]'], "question-answering"),
@@ -547,8 +550,9 @@ def test_the_nearest_rows_classify(tmp_path: Path) -> None:
     outputs, trained = list[Path](), list[str | Path]()
     for name, size in (("small", 2), ("large", 3)):
         eye: list[Any] = [*np.eye(2, size, dtype=np.float32)] * 5
-        rows = [{"colour": colour} for colour in colours]
-        train = write_vectors(tmp_path / name / "train", rows, eye, keep=["colour"])
+        rows = [{"colour": colour, "text": "a test"} for colour in colours]
+        known = [{"colour": colour, "text": "to learn from"} for colour in colours]
+        train = write_vectors(tmp_path / name / "train", known, eye, keep=["colour"])
         answers = [*eye[:8], eye[0], FAILED]
         test = write_vectors(tmp_path / name / "test", rows, answers, keep=["colour"])
         outputs.append(test)
