@@ -471,6 +471,11 @@ def test_a_single_row_is_a_clear_result(tmp_path: Path) -> None:
     shown = run(scores, "--label", "label", "--metric", "cohen_kappa", "-o", tmp_path / "e").stdout
     assert "accuracy              1.0000       0.2065 to 1.0000" in shown
     assert "cohen_kappa           not defined" in shown
+    f1 = next(line for line in shown.splitlines() if "f1_score_macro" in line)
+    assert f1.split() == ["f1_score_macro", "1.0000", "1.0000", "(1)"]
+    two = write_scores(tmp_path / "t", source, ["no"], keep=["label"])
+    (_, model) = measured(tmp_path / "e", scores, two, "--label", "label")["models"]
+    assert [name for name, each in model["comparisons"].items() if each is not None] == ["accuracy"]
     assert "This set has too few rows to show any difference." in shown
     assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")
 
