@@ -115,6 +115,8 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "unmatched_labels": 1,
         "documents": 0,
         "documents_without_vector": 0,
+        "documents_missing": 0,
+        "rows_learned_from": 0,
         "labels_without_tokens": 0,
         "similar_ids": [],
         "not_in_other_outputs": 0,
@@ -213,6 +215,34 @@ def test_a_field_that_no_answer_has(
     assert words.split(". Name", maxsplit=1)[0] in shown
 
 
+def test_what_is_no_label_is_said(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in ("a", "b", "NaN", "")] * 2)
+    scores = write_scores(tmp_path / "s", source, ["a"] * 8, keep=["label"])
+    other = write_scores(tmp_path / "t", source, ["b"] * 8, keep=["label"])
+    shown = run(scores, other, "--label", "label", "--cluster", "label", "--base-dir", source.parent,
+                "-o", tmp_path / "e").stdout  # fmt: skip
+    assert "The label 'NaN' counts as any other." in shown
+    assert "Not compared with the baseline, since no test fits these rows: f1_score_macro" in shown
+
+
+def test_a_query_may_not_find_itself(tmp_path: Path) -> None:
+    """As for duplicates of questions: each is a query and a document."""
+    rows = [{"id": name} for name in ("q1", "q2", "q3")]
+    angles: list[Any] = [np.array([np.cos(each), np.sin(each)], np.float32) for each in (0, 0.1, 1)]
+    texts = write_vectors(tmp_path / "q", rows, angles, id_column="id")
+    qrels = tmp_path / "qrels.csv"
+    qrels.write_text("qid,doc_id\nq1,q2\nq2,q1\nq2,lost\n", "utf-8")
+    words = (texts, "--documents", texts, "--qrels", qrels)
+    (plain,) = measured(tmp_path / "e", *words)["models"]
+    (other,) = measured(tmp_path / "e", *words, "--ignore-identical-ids")["models"]
+    assert [each["metrics"]["mrr_at_10"]["value"] for each in (plain, other)] == [0.5, 1]
+    assert other["join"]["documents_missing"] == 1
+    assert "1 relevant document cannot be found" in other["notices"][0]
+    qrels.write_text("qid,doc_id\nq1,d9\n", "utf-8")
+    none = run(*words, "-o", tmp_path / "e", error=InputError)
+    assert "'d9'; a document there is 'q1'" in str(none.exception)
+
+
 def test_vectors_are_not_measured_on_themselves(tmp_path: Path) -> None:
     rows = [{"id": str(place), "colour": "red" if place % 2 else "blue"} for place in range(6)]
     vectors: list[Any] = [*np.eye(2, dtype=np.float32)] * 3
@@ -223,10 +253,17 @@ def test_vectors_are_not_measured_on_themselves(tmp_path: Path) -> None:
         done = run(one, *words, "--train", train, error=UsageError)
         assert "rows that it learned from" in str(done.exception)
     other = write_vectors(tmp_path / "c", rows[::-1], vectors, keep=["colour"], id_column="id")
-    assert run(one, *words, "--train", other, "--resamples", "20").exit_code == 0
+    near = run(one, *words, "--train", other, "--resamples", "20")
+    assert "6 rows have the same vector as a row of --train" in near.stdout
     gold = write_input(tmp_path / "gold.csv", rows)
     by_id = run(one, *words, "--train", other, "--labels", gold, "--on", "id", error=InputError)
     assert "learned from" in str(by_id.exception)
+    strange = write_input(tmp_path / "d" / "other.csv", rows)
+    apart = write_scores(tmp_path / "d" / "s", strange, vectors, task="embeddings")
+    words = ("--label", "colour", "-o", tmp_path / "e")
+    assert "no row has a partner" in str(
+        run(other, "--pair", apart, "--label", "id", "-o", tmp_path / "e", error=InputError).exception
+    )
     pair = run(one, "--pair", one, "--label", "colour", "-o", tmp_path / "e", error=UsageError)
     assert "--pair" in str(pair.exception)
 
@@ -304,6 +341,7 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
         (("--label", "label", "--on", "id"), UsageError),
         (("--label", "label", "--require", "accuracy>=baseline"), UsageError),
         (("--label", "label", "--require", "coverage>=99"), UsageError),
+        (("--label", "label", "--require", "accuracy>=90"), UsageError),
         (("--label", "label", "--field", "verdict"), InputError),
     ],
 )

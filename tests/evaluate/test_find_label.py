@@ -50,6 +50,9 @@ ANSWERS: list[tuple[tuple[str, ...], Any, str | None, str]] = [
     (NUMBERS, "That is 7 out of 10.", "7", "mention"),
     (NUMBERS, "About 7.5", None, "none"),
     (NUMBERS, "17 of them, or 70%", None, "none"),
+    (NUMBERS, "It is -4", None, "none"),
+    (NUMBERS, "1.0", "1", "whole"),
+    (SENTIMENT, "neither negative nor neutral; it is positive", "positive", "mention"),
     # Parts of words, and what is denied.
     (ENTAILS, "This is an entailment here", "entailment", "mention"),
     (SENTIMENT, "It is not positive.", None, "none"),

@@ -79,6 +79,7 @@ def spec_of(
         _baseline(scores, names, chosen["baseline"]),
         option,
         tuple(second),
+        chosen["ignore_identical_ids"],
     )
 
 

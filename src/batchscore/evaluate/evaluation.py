@@ -33,7 +33,7 @@ from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts
 from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure, refuse_field
 from batchscore.evaluate.metrics.classification import per_class
-from batchscore.evaluate.notices import label_notices, model_notices
+from batchscore.evaluate.notices import comparison_notices, label_notices, missing_notices, model_notices
 from batchscore.evaluate.outcomes import OUTCOMES
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.spec import EvaluationSpec, reading_of, with_second
@@ -177,7 +177,11 @@ def evaluate(
         detectable(main, others[0] if others else baseline, baseline if others else None, reading),
         _gates(models, spec),
         spec.options,
-        (*label_notices(reading.labels),),
+        (
+            *label_notices(reading.labels),
+            *missing_notices(reading.labels),
+            *comparison_notices([each.comparisons for each in models]),
+        ),
     )
 
 
@@ -221,7 +225,7 @@ def _common(measured: Sequence[ModelRows], reading: Reading) -> tuple[list[Model
             raise InputError(
                 "the outputs have different labels for the same rows. Give one file of labels by id."
             )
-    return chosen, [len(each) - len(shared) for each in measured]
+    return chosen, [len(np.unique(each.keys)) - len(shared) for each in measured]
 
 
 def _corrected(models: Sequence[ModelResult], names: Sequence[str]) -> list[ModelResult]:

@@ -100,6 +100,9 @@ _WITHOUT_BLANKS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\u
 #: A number that is the most that a scale has, such as the 10 of 7/10.
 _SCALE = re.compile(r"(?:\d\s*/|\b(?:out\s+of|von|sur|de|su|to|bis)\s+)\s*\Z")
 
+#: A sign, which makes another number of the one after it.
+_MINUS = re.compile(r"(?:\A|[\s(:=])[-−]\Z")  # noqa: RUF001
+
 _FENCED = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
@@ -235,7 +238,7 @@ class LabelFinder:
                 begins = alone and not shown[:start].strip(" ('\"[")
                 if not begins and not _is_choice(text, label):
                     continue
-            if label.isdigit() and _SCALE.search(shown[:start]):
+            if label.isdigit() and (_SCALE.search(shown[:start]) or _MINUS.search(shown[:start])):
                 continue
             after = shown[match.end() :][:40]
             if key.casefold() in _DENIALS and not _AFTER_NO.match(after):

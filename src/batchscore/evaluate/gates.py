@@ -23,6 +23,9 @@ COUNTS = ("coverage", "rows", "rows_with_label", "labels_with_row")
 #: If less than this share of the rows have a label, and of the labels a row, ids do not fit.
 FEW_JOINED = 0.5
 
+#: Figures that may be more than 1.
+_BEYOND_ONE = frozenset({"rows", "bleu", "chrf", "mean_absolute_error", "root_mean_squared_error"})
+
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": lambda value, bound: value >= bound - 1e-12,
     "<=": lambda value, bound: value <= bound + 1e-12,
@@ -63,8 +66,8 @@ def requirement_of(text: str) -> Requirement:
         )
     if match["number"] is not None:
         number = float(match["number"]) / (100 if match["percent"] else 1)
-        if match["name"] in COUNTS and match["name"] != "rows" and number > 1:
-            raise UsageError(f"{text!r}: {match['name']} is a share. Write 99% or 0.99.")
+        if number > 1 and match["sign"][0] == ">" and match["name"] not in _BEYOND_ONE:
+            raise UsageError(f"{text!r} can never be met: {match['name']} is 1 at most. Write 90% or 0.9.")
         return Requirement(text, match["name"], match["sign"], number, of_baseline=False)
     offset = float((match["offset"] or "0").replace(" ", ""))
     return Requirement(text, match["name"], match["sign"], offset, of_baseline=True)

@@ -46,7 +46,7 @@ class Reading:
     """How answers are read: the task, the labels that rows may have, and what the user said.
 
     `slices` and `cluster` name columns. `second` are the other vectors that the task needs, and `metrics`
-    figures beside those of the task.
+    figures beside those of the task. `ignore_identical` documents have the id of their query.
     """
 
     task: EvaluationTask
@@ -57,6 +57,7 @@ class Reading:
     cluster: str | None = None
     second: Second | None = None
     metrics: tuple[str, ...] = ()
+    ignore_identical: bool = False
 
 
 class _LabelJudge:
@@ -293,7 +294,11 @@ def _vector_judge_of(reading: Reading) -> Judge:
     if isinstance(second, PairedRows):
         return PairJudge(second.by_key)
     if isinstance(second, Documents):
-        return RankingJudge(second, (*reading.task.shown, *reading.metrics))
+        return RankingJudge(
+            second,
+            (*reading.task.shown, *reading.metrics),
+            ignore_identical=reading.ignore_identical,
+        )
     if isinstance(second, TrainingRows):
         of_kind = ProbeJudge if reading.task.kind == "probe" else NeighbourJudge
         return of_kind(reading.labels, second)

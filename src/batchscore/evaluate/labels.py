@@ -21,7 +21,7 @@ from batchscore.evaluate.scored import ScoredOutput, ScoredRow, refuse_absent
 from batchscore.read.files import find_files
 from batchscore.read.formats import open_rows
 from batchscore.read.input_file import ReadOptions
-from batchscore.rows import Row, Table
+from batchscore.rows import Row, Settled, Table
 
 #: What often differs between two spellings of one id: zeros in front, a fraction of zeros, blanks.
 _NOT_IN_IDS = re.compile(r"\s+|(?<!\d)0+(?=\d)|(?<=\d)\.0+(?=\s*\Z)")
@@ -36,8 +36,9 @@ class JoinCounts:
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
     Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
-    that can be ranked, besides those without a vector. ROUGE finds nothing in `labels_without_tokens`.
-    `similar_ids` are of a row and of a label that nearly fit, if some do.
+    that can be ranked, besides those without a vector; of the relevant ones `documents_missing` are none of
+    them. `rows_learned_from` have a vector that is also in the scores of `--train`. ROUGE finds
+    nothing in `labels_without_tokens`. `similar_ids` are of a row and of a label that nearly fit, if some do.
     """
 
     rows: int = 0
@@ -49,6 +50,8 @@ class JoinCounts:
     unmatched_labels: int = 0
     documents: int = 0
     documents_without_vector: int = 0
+    documents_missing: int = 0
+    rows_learned_from: int = 0
     labels_without_tokens: int = 0
     similar_ids: tuple[str, ...] = ()
 
@@ -109,13 +112,12 @@ class LabelSource:
                 self._check_columns(output, scored)
                 checked = True
             counts.rows += 1
-            row_id = self._id_of(scored)
+            row_id, key = self._id_of(scored), self._key_of(scored)
             if self.file is None:
-                gold = scored.values.get(self.column)
-                key = key_of(f"{scored.file}\0{scored.row}")
+                own = scored.id if self.column in output.id_names else None
+                gold = scored.values.get(self.column, own)
             else:
                 gold = None if row_id is None else self.file.by_id.get(row_id)
-                key = key_of(f"{scored.file}\0{scored.row}" if row_id is None else row_id)
                 if row_id is not None and row_id in self.file.by_id:
                     matched.add(row_id)
                 elif row_id is not None and len(unknown) < _COMPARED_IDS:
@@ -137,13 +139,24 @@ class LabelSource:
             if unknown and counts.unmatched_labels:
                 counts.similar_ids = _similar(unknown, self.file.by_id.keys() - matched)
 
+    def keyed(self, output: ScoredOutput) -> Iterator[tuple[int, Settled | None]]:
+        """Yield the keys of all rows with their results; these rows need no labels."""
+        columns = frozenset[str]() if self.file is None else frozenset({self.file.on})
+        for scored in output.rows(columns):
+            yield self._key_of(scored), scored.settled
+
+    def _key_of(self, scored: ScoredRow) -> int:
+        row_id = None if self.file is None else self._id_of(scored)
+        return key_of(f"{scored.file}\0{scored.row}" if row_id is None else row_id)
+
     def _id_of(self, scored: ScoredRow) -> str | None:
         if self.file is None or self.file.on not in scored.values:
             return scored.id
         return text_of(scored.values[self.file.on])
 
     def _check_columns(self, output: ScoredOutput, scored: ScoredRow) -> None:
-        for name in (*(() if self.file else (self.column,)), *self.others):
+        own = () if self.file or self.column in output.id_names else (self.column,)
+        for name in (*own, *self.others):
             refuse_absent(name, output, scored)
         if self.file is not None and (scored.id is None or self.file.on not in output.id_names):
             refuse_absent(self.file.on, output, scored, of_ids=True)

@@ -22,7 +22,7 @@ from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource
 from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome, SeenField
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.intervals import Floats
-from batchscore.evaluate.vector_judges import Documents, LateJudge
+from batchscore.evaluate.vector_judges import ClassJudge, Documents, LateJudge, RankingJudge
 
 #: How many different texts without a label are counted.
 _MOST_TEXTS = 5000
@@ -153,6 +153,10 @@ def measure(
     cells, tables = judge.arrays()
     if isinstance(judge, TextJudge):
         counts.labels_without_tokens = judge.unreadable
+    if isinstance(judge, RankingJudge):
+        counts.documents_missing = len(judge.absent)
+    if isinstance(judge, ClassJudge):
+        counts.rows_learned_from = judge.repeated
     for place, each in enumerate(waiting):
         if late is not None and each.outcome.is_answered:
             answer, scores = late.answer(place)
@@ -196,9 +200,9 @@ def _nothing_labelled(output: ScoredOutput, source: LabelSource, counts: JoinCou
             f"{output.named}: none of the {counts.rows:,} rows has a value in the column {source.column!r}."
         )
     return (
-        f"{output.named}: none of the {counts.rows:,} rows has an id that is in the column "
-        f"{source.file.on!r} of {source.file.named}. {similar_text(counts) or 'Compare some ids of both.'} "
-        "Or name another column of ids."
+        f"{output.named}: none of the {counts.rows:,} rows has an id that is in "
+        f"{source.file.named}. {similar_text(counts) or 'Compare some ids of both.'} "
+        "Or name another column of ids with --on."
     )
 
 

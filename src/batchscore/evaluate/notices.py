@@ -5,7 +5,7 @@ It only reads results, and makes sentences of them; none quotes an answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from batchscore.errors import count_text
 from batchscore.evaluate.fold import Labels
@@ -14,6 +14,9 @@ from batchscore.evaluate.measure import ModelRows, similar_text
 
 #: How many labels with several spellings are named.
 _MOST_NAMED = 5
+
+#: What programs write in place of a value.
+_NO_VALUES = frozenset({"nan", "n/a", "#n/a", "<na>", "null", "nat"})
 
 
 def label_notices(labels: Labels) -> Iterator[str]:
@@ -31,6 +34,16 @@ def label_notices(labels: Labels) -> Iterator[str]:
     )
 
 
+def missing_notices(labels: Labels) -> Iterator[str]:
+    """Yield labels that were meant to be none."""
+    found = [name for name in labels.names if name.strip().lower() in _NO_VALUES]
+    if found:
+        yield (
+            f"The label {' and '.join(map(repr, found))} counts as any other. Leave the cell empty if a "
+            "row has no label."
+        )
+
+
 def model_notices(rows: ModelRows) -> Iterator[str]:
     """Yield what is odd about the rows of a model."""
     counts = rows.counts
@@ -41,5 +54,26 @@ def model_notices(rows: ModelRows) -> Iterator[str]:
             f"and {count_text(counts.unmatched_labels, 'label')} have no row: the figures are of "
             f"{counts.labelled:,} alone. " + similar_text(counts)
         ).rstrip()
+    if counts.rows_learned_from:
+        yield (
+            f"{count_text(counts.rows_learned_from, 'row')} have the same vector as a row of --train: these "
+            "figures are too good for rows that are new."
+        )
+    if counts.documents_missing:
+        yield (
+            f"{count_text(counts.documents_missing, 'relevant document')} cannot be found: not among the "
+            "documents, or without a vector."
+        )
+    if rows.output.limited:
+        yield "Its run was limited (--limit): rows that it did not send are not counted."
     if rows.seen_field is not None and rows.seen_field.texts and not rows.seen_field.found:
         yield rows.seen_field.problem
+
+
+def comparison_notices(compared: Sequence[Mapping[str, object | None]]) -> Iterator[str]:
+    """Yield the figures that are not compared, from the comparisons of each model."""
+    found = dict.fromkeys(
+        name for each in compared for name, comparison in each.items() if comparison is None
+    )
+    if found:
+        yield f"Not compared with the baseline, since no test fits these rows: {', '.join(found)}."

@@ -56,6 +56,7 @@ class EvaluationSpec:
     baseline: int = 0
     option: str = ""
     second: tuple[ScoredOutput, ...] = ()
+    ignore_identical: bool = False
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -91,7 +92,14 @@ def reading_of(outputs: Outputs, spec: EvaluationSpec) -> Reading:
         training = [("", each) for each in spec.second]
         labels = _labels_in([*outputs, *training], spec.source)
     return Reading(
-        task, labels, spec.field, spec.pattern, spec.slices, spec.options.cluster, metrics=spec.figures
+        task,
+        labels,
+        spec.field,
+        spec.pattern,
+        spec.slices,
+        spec.options.cluster,
+        metrics=spec.figures,
+        ignore_identical=spec.ignore_identical,
     )
 
 
@@ -102,8 +110,7 @@ def with_second(reading: Reading, spec: EvaluationSpec, place: int) -> Reading:
     output = spec.second[place if len(spec.second) > 1 else 0]
     found: Second
     if spec.option == "pair":
-        rows = spec.source.rows(output, JoinCounts())
-        found = PairedRows({row.key: vector_outcome(row.scored.settled) for row in rows})
+        found = PairedRows({key: vector_outcome(settled) for key, settled in spec.source.keyed(output)})
     elif spec.option == "train":
         found = _training_rows(output, spec.source, reading.labels)
     else:
