@@ -146,7 +146,7 @@ def test_ids_that_hardly_fit_meet_no_requirement(
     assert done.exit_code == code
     assert ("NOT MET: rows_with_label or labels_with_row>=50%" in done.stdout) == (code == 6)
     if len(ids) == len(golds):
-        assert f"{joined} of {len(ids)} rows have a label, and " in done.stdout
+        assert f"{joined} of {len(ids)} rows found a label, and " in done.stdout
         assert ("write the ids alike" in done.stdout) == (code == 6)
     asked = run(*words, "--require", f"labels_with_row>={joined / len(golds)}")
     assert asked.exit_code == 0
@@ -221,7 +221,7 @@ def test_what_is_no_label_is_said(tmp_path: Path) -> None:
     other = write_scores(tmp_path / "t", source, ["b"] * 8, keep=["label"])
     shown = run(scores, other, "--label", "label", "--cluster", "label", "--base-dir", source.parent,
                 "-o", tmp_path / "e").stdout  # fmt: skip
-    assert "The label 'NaN' counts as any other." in shown
+    assert "'NaN' counts as a label like any other." in shown
     assert "Not compared with the baseline, since no test fits these rows: f1_score_macro" in shown
 
 

@@ -84,7 +84,7 @@ def merged_names(counts: Mapping[str, int]) -> dict[str, list[str]]:
     Texts that differ only in what `fold` removes are one label, under its most frequent spelling.
     """
     by_fold = defaultdict[str, list[str]](list)
-    for text in sorted(counts, key=lambda text: (-counts[text], len(text.strip()), text)):
+    for text in sorted(counts, key=lambda text: (-counts[text], len(text.strip()), text.swapcase())):
         by_fold[fold(text)].append(text)
     return {first.strip(): [first, *others] for first, *others in by_fold.values()}
 

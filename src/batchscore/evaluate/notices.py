@@ -39,8 +39,8 @@ def missing_notices(labels: Labels) -> Iterator[str]:
     found = [name for name in labels.names if name.strip().lower() in _NO_VALUES]
     if found:
         yield (
-            f"The label {' and '.join(map(repr, found))} counts as any other. Leave the cell empty if a "
-            "row has no label."
+            f"{', '.join(map(repr, found))} {'count' if len(found) > 1 else 'counts'} as a label like any "
+            "other. Leave the cell empty if a row has no label."
         )
 
 
@@ -50,9 +50,9 @@ def model_notices(rows: ModelRows) -> Iterator[str]:
     if counts.rows_without_label and counts.unmatched_labels:
         few = max(counts.rows_with_label, counts.labels_with_row) < FEW_JOINED
         yield (
-            f"{'ONLY ' if few else ''}{counts.labelled:,} of {count_text(counts.rows, 'row')} have a label, "
-            f"and {count_text(counts.unmatched_labels, 'label')} have no row: the figures are of "
-            f"{counts.labelled:,} alone. " + similar_text(counts)
+            f"{'Only ' if few else ''}{counts.labelled:,} of {count_text(counts.rows, 'row')} found a label, "
+            f"and {count_text(counts.unmatched_labels, 'label')} found no row: the figures are of "
+            f"{counts.labelled:,} alone. {similar_text(counts)}"
         ).rstrip()
     if counts.rows_learned_from:
         yield (
