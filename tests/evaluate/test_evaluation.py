@@ -701,11 +701,13 @@ def test_vectors_that_are_missing_or_zero(tmp_path: Path, task: str, answers: in
     some.append(np.zeros(4, np.float32) if answers else FAILED)
     whole = write_vectors(tmp_path / "whole", rows, eye, **kept)
     scores = write_vectors(tmp_path / "some", rows, some, **kept)
+    others = [{**row, "id": f"other {row['id']}"} for row in rows]
+    learned = write_vectors(tmp_path / "learned", others, eye, **kept)
     (tmp_path / "qrels").write_text("d0 0 d0 1\nd1 0 d2 1\nd2 0 d0 1\nd3 0 d3 1\n", "utf-8")
     more: Mapping[str, Sequence[str | Path]] = {
         "sts": ("--pair", whole),
-        "embedding-classification": ("--train", whole),
-        "knn": ("--train", whole),
+        "embedding-classification": ("--train", learned),
+        "knn": ("--train", learned),
         "clustering": (),
         "retrieval": ("--documents", whole, "--qrels", tmp_path / "qrels"),
     }
