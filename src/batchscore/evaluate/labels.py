@@ -106,16 +106,16 @@ class LabelSource:
         """Yield all rows with their labels. `counts` is complete at the end."""
         seen, matched, unknown = set[int](), set[str](), list[str]()
         counts.rows = counts.labelled = counts.rows_without_label = counts.duplicate_rows = 0
-        checked = False
+        checked, is_id = False, self.column in output.id_names
         for scored in output.rows(self.columns):
             if not checked and scored.values:
                 self._check_columns(output, scored)
                 checked = True
             counts.rows += 1
-            row_id, key = self._id_of(scored), self._key_of(scored)
+            row_id = self._id_of(scored)
+            key = self._key_of(scored, row_id)
             if self.file is None:
-                own = scored.id if self.column in output.id_names else None
-                gold = scored.values.get(self.column, own)
+                gold = scored.values.get(self.column, scored.id if is_id else None)
             else:
                 gold = None if row_id is None else self.file.by_id.get(row_id)
                 if row_id is not None and row_id in self.file.by_id:
@@ -143,11 +143,11 @@ class LabelSource:
         """Yield the keys of all rows with their results; these rows need no labels."""
         columns = frozenset[str]() if self.file is None else frozenset({self.file.on})
         for scored in output.rows(columns):
-            yield self._key_of(scored), scored.settled
+            yield self._key_of(scored, self._id_of(scored)), scored.settled
 
-    def _key_of(self, scored: ScoredRow) -> int:
-        row_id = None if self.file is None else self._id_of(scored)
-        return key_of(f"{scored.file}\0{scored.row}" if row_id is None else row_id)
+    def _key_of(self, scored: ScoredRow, row_id: str | None) -> int:
+        by_row = self.file is None or row_id is None
+        return key_of(f"{scored.file}\0{scored.row}" if by_row else row_id or "")
 
     def _id_of(self, scored: ScoredRow) -> str | None:
         if self.file is None or self.file.on not in scored.values:

@@ -56,8 +56,8 @@ def model_notices(rows: ModelRows) -> Iterator[str]:
         ).rstrip()
     if counts.rows_learned_from:
         yield (
-            f"{count_text(counts.rows_learned_from, 'row')} have the same vector as a row of --train: these "
-            "figures are too good for rows that are new."
+            f"{count_text(counts.rows_learned_from, 'row')} have the same vector as a row of --train, most "
+            "likely of the same text: figures are better than for new texts."
         )
     if counts.documents_missing:
         yield (
