@@ -168,6 +168,10 @@ def test_rows_that_were_scored_without_ids(tmp_path: Path, source: Path) -> None
     words = (scores, "--labels", gold, "--label", "label", "--base-dir", source.parent)
     (model,) = measured(tmp_path / "e", *words, "--on", "id")["models"]
     assert (model["join"]["labelled"], model["metrics"]["accuracy"]["value"]) == (10, 0.4)
+    gone = run(scores, "--labels", gold, "--label", "label", "--on", "id", "--base-dir", tmp_path,
+               "-o", tmp_path / "e", error=InputError)  # fmt: skip
+    assert "was scored without" in str(gone.exception)
+    assert "is not there" in str(gone.exception)
     other = write_input(tmp_path / "other.csv", [{"key": "r0", "label": "pos"}])
     words = (scores, "--labels", other, "--label", "label", "--base-dir", source.parent)
     done = run(*words, "--on", "key", "-o", tmp_path / "e", error=InputError)
@@ -326,6 +330,7 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
     [
         ((), UsageError),
         (("--label", "absent"), InputError),
+        (("--label", "Label"), InputError),
         (("--label", "label", "--require", "good"), UsageError),
         (("--label", "label", "--require", "bleu>=1"), UsageError),
         (("--label", "label", "--metric", "bleu"), UsageError),
@@ -350,7 +355,8 @@ def test_a_mistake_is_a_message(
 ) -> None:
     scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
     base = ("--base-dir", str(source.parent))
-    run(scores, *words, *base, "-o", tmp_path / "e", error=error)
+    message = str(run(scores, *words, *base, "-o", tmp_path / "e", error=error).exception)
+    assert "Is it 'label'?" in message or "Label" not in words
 
 
 def test_an_evaluation_is_not_written_among_scores(tmp_path: Path, source: Path) -> None:
@@ -365,6 +371,10 @@ def test_all_rows_failed(tmp_path: Path, source: Path, answers: Sequence[Any]) -
     assert model["metrics"]["accuracy"]["value"] == 0
     assert model["metrics"]["accuracy"]["of_answered"] is None
     assert model["coverage"] == 0
+    found = measured(
+        tmp_path / "e", scores, scores, "--label", "label", "--unanswered", "exclude", "--names", "a,b"
+    )
+    assert found["detectable_difference"] is None
 
 
 #: Task, label, answers, and the figures that they give.

@@ -163,11 +163,14 @@ def use_config(ctx: click.Context, _: click.Parameter, named: str | None) -> Non
         for flag in each.opts
         if flag.startswith("--")
     }
-    defaults = {}
+    defaults = dict[str, Any]()
     for key, value in table.items():
         option = options.get(key.replace("_", "-"))
         if option is None or option.name is None:
             raise UsageError(f"{where}: {key!r} is no option. The options are: {', '.join(options)}.")
+        if option.is_flag and isinstance(value, bool):
+            defaults[option.name] = value
+            continue
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, (str, int, float)) and not isinstance(each, bool) for each in values):
             raise UsageError(f"{where}: {key} must be a text, a number, or a list of these.")

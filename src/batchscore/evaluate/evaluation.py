@@ -174,7 +174,7 @@ def evaluate(
         tuple(models),
         spec.baseline,
         len(baseline),
-        detectable(main, others[0] if others else baseline, baseline if others else None, reading),
+        _detectable(main, others[0] if others else None, baseline, reading, spec.options),
         _gates(models, spec),
         spec.options,
         (
@@ -183,6 +183,17 @@ def evaluate(
             *comparison_notices([each.comparisons for each in models]),
         ),
     )
+
+
+def _detectable(
+    main: str, other: ModelRows | None, baseline: ModelRows, reading: Reading, options: FigureOptions
+) -> float | None:
+    """Return the difference that the rows which count can show; `None` if none count."""
+    model = baseline if other is None else other
+    if options.exclude:
+        counted = np.flatnonzero(baseline.answered & model.answered)
+        baseline, model = baseline.choose(counted), model.choose(counted)
+    return detectable(main, model, None if other is None else baseline, reading) if len(model) else None
 
 
 def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, ...]:

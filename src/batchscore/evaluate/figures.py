@@ -74,7 +74,8 @@ def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, 
     for name in names:
         if name not in known:
             raise UsageError(
-                f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}."
+                f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}"
+                + (", and others at such depths." if reading.task.kind == "ranking" else ".")
             )
 
 

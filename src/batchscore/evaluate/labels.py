@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import xxhash
 
-from batchscore.errors import InputError
+from batchscore.errors import InputError, setting_name
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.scored import ScoredOutput, ScoredRow, refuse_absent
 from batchscore.read.files import find_files
@@ -107,7 +107,7 @@ class LabelSource:
         seen, matched, unknown = set[int](), set[str](), list[str]()
         counts.rows = counts.labelled = counts.rows_without_label = counts.duplicate_rows = 0
         checked, is_id = False, self.column in output.id_names
-        for scored in output.rows(self.columns):
+        for scored in self._rows(output):
             if not checked and scored.values:
                 self._check_columns(output, scored)
                 checked = True
@@ -138,6 +138,17 @@ class LabelSource:
             counts.unmatched_labels = len(self.file.by_id) - len(matched)
             if unknown and counts.unmatched_labels:
                 counts.similar_ids = _similar(unknown, self.file.by_id.keys() - matched)
+
+    def _rows(self, output: ScoredOutput) -> Iterator[ScoredRow]:
+        try:
+            yield from output.rows(self.columns)
+        except InputError as error:
+            if self.file is None or output.id_names or type(error) is not InputError:
+                raise
+            raise InputError(
+                f"{output.named} was scored without {setting_name('id')}, so the ids of its rows must be "
+                f"read from the input. {error}"
+            ) from None
 
     def keyed(self, output: ScoredOutput) -> Iterator[tuple[int, Settled | None]]:
         """Yield the keys of all rows with their results; these rows need no labels."""

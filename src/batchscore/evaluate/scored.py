@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchscore.errors import InputError, setting_name
+from batchscore.evaluate.fold import fold
 from batchscore.output.find import output_folder, score_parts, task_of
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, read_manifests
@@ -161,6 +162,7 @@ def open_scores(
 def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow, *, of_ids: bool = False) -> None:
     """Raise `InputError` if a row of an output lacks a column that the user named, such as that `of_ids`."""
     if column not in row.values:
+        near = next((f" Is it {each!r}?" for each in map(str, row.values) if fold(each) == fold(column)), "")
         has = ", ".join(map(str, row.values)) or "none"
         why = out = ""
         if of_ids:
@@ -171,7 +173,7 @@ def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow, *, of_ids: 
                 "of the input, score that, and name the column with --label alone: then no ids are needed."
             )
         raise InputError(
-            f"{output.named}: {row.file} has no column {column!r}.{why} Its columns are: {has}. Name one of "
-            f"them{out or ', or give a file of labels.'} If the inputs were moved, name their folder with "
+            f"{output.named}: {row.file} has no column {column!r}.{near}{why} Its columns are: {has}. Name "
+            f"one of them{out or ', or give a file of labels.'} If the inputs were moved, name their folder with "
             f"{setting_name('base_dir')}."
         )
