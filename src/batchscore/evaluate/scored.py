@@ -174,6 +174,6 @@ def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow, *, of_ids: 
             )
         raise InputError(
             f"{output.named}: {row.file} has no column {column!r}.{near}{why} Its columns are: {has}. Name "
-            f"one of them{out or ', or give a file of labels.'} If the inputs were moved, name their folder with "
-            f"{setting_name('base_dir')}."
+            f"one of them{out or ', or give a file of labels.'} If the inputs were moved, name their folder "
+            f"with {setting_name('base_dir')}."
         )
