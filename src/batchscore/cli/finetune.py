@@ -1,0 +1,391 @@
+"""The command `batchscore finetune`: make training files, check them, and estimate what training costs.
+
+Nothing here sends a request.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import orjson
+
+from batchscore.cli.options import GroupedHelp, config_option, options_of
+from batchscore.cli.say import say
+from batchscore.cli.settings_file import settings_file
+from batchscore.errors import ExitCode, UsageError
+from batchscore.report.words import json_safe
+from batchscore.settings.fields import Settings
+from batchscore.settings.sources import gather
+from batchscore.stores.address import place_of
+
+if TYPE_CHECKING:
+    from batchscore.finetune.check import CheckedFile, CheckOptions
+    from batchscore.finetune.convert import Mapped
+    from batchscore.plan.vocabulary import TokenCounter
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: The settings of reading that these commands share with score.
+READING = (
+    *("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet", "txt"),
+)
+#: Names of formats and services; `finetune.kinds` and `finetune.rules` describe them.
+FORMATS = (
+    *("chat", "prompt-completion", "preference", "reinforcement", "text-classification"),
+    *("token-classification", "question-answering", "text-summarization", "text-translation"),
+    "text-generation",
+)
+DEFAULT_MODEL = "gpt-4o"
+DEFAULT_TOKENS = 65_536
+
+PREPARE_HELP = """Make training, validation and test files from the rows of INPUT.
+
+\b
+Reads csv, tsv, xlsx, json, jsonl, txt, parquet and arrow files. Columns become fields by templates;
+without them columns of usual names are taken, such as question and answer, or messages.
+
+\b
+  batchscore finetune prepare tickets.csv -o tuned/ --system "Name the topic." \\
+      --prompt "{text}" --answer "{topic}"
+  batchscore finetune prepare chats.jsonl -o tuned/
+  batchscore finetune prepare pairs.xlsx -o tuned/ --format preference --rejected "{worse}"
+  batchscore finetune prepare tickets.csv -o tuned/ --format text-classification
+
+\b
+Writes train.jsonl, validation.jsonl and test.jsonl, prepare.json with counts and checksums, and
+report.html. Keep the test part: it is never sent. If a row cannot become an example, or is
+too long, no file is written, and problems.jsonl names each row. Nothing is sent.
+
+\b
+Exit codes: 0 written; 1 error: fix INPUT, OUT or columns; 2 usage error; 3 rows cannot become
+examples.
+"""
+
+CHECK_HELP = """Check the training file FILE before it is uploaded, and name all its errors by line.
+
+\b
+The rules are those of OpenAI, of Azure OpenAI and of Azure ML's components. The services check
+a file in the job and name one error at a time. Tokens are counted, and an example that would be
+cut off is an error. Nothing is sent, and no text of the file is shown.
+
+\b
+  batchscore finetune check train.jsonl
+  batchscore finetune check train.jsonl --validation validation.jsonl --service azure
+
+\b
+Exit codes: 0 no errors, perhaps warnings; 1 error: FILE cannot be read; 2 usage error; 3 FILE
+has errors.
+"""
+
+PLAN_HELP = """Show what training on DATA would cost, and whether it is within known limits.
+
+\b
+DATA is a folder of "finetune prepare", or a training file. The cost is tokens times epochs by the
+price in --prices: training is that of a million tokens, hosting that of an hour of a deployment.
+Nothing is sent.
+
+\b
+  batchscore finetune plan tuned/ -m gpt-4.1-mini --epochs 3 --prices prices.toml
+
+\b
+Exit codes: 0 within the limits; 1 error: fix DATA or prices; 2 usage error; 3 DATA has errors, or
+a limit is exceeded.
+"""
+
+
+@click.group(short_help="Prepare and check training files, and plan their cost.")
+def finetune() -> None:
+    """Prepare and check training files for a customised model, and plan what training costs."""
+
+
+def shared_options(command: Command) -> Command:
+    """Give a command the options that decide how examples are checked and counted."""
+    for option in reversed(
+        [
+            click.option(
+                "-m",
+                "--model",
+                default=DEFAULT_MODEL,
+                metavar="NAME",
+                help=f"Base model, whose tokenizer counts.  [default: {DEFAULT_MODEL}]",
+            ),
+            click.option(
+                "--service",
+                type=click.Choice(["any", "openai", "azure"]),
+                default="any",
+                help="Whose rules apply; any: the strictest of all.  [default: any]",
+            ),
+            click.option(
+                "--max-example-tokens",
+                type=click.IntRange(min=0),
+                default=DEFAULT_TOKENS,
+                metavar="N",
+                help="Tokens at which the service cuts an example off; 0: no limit. gpt-3.5-turbo: 16385."
+                f"  [default: {DEFAULT_TOKENS}]",
+            ),
+            click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+format_option = click.option(
+    "format_name",
+    "--format",
+    type=click.Choice(FORMATS),
+    default=None,
+    metavar="NAME",
+    help=f"Format of the examples: {', '.join(FORMATS)}.",
+)
+
+
+@finetune.command(help=PREPARE_HELP, short_help="Make training files from tables.", cls=GroupedHelp)
+@click.argument("inputs", nargs=-1, metavar="INPUT...", required=True)
+@click.option("-o", "--output", required=True, metavar="OUT", help="Folder for the files.  [required]")
+@format_option
+@click.option("--system", metavar="TEMPLATE", help="System message; use the same one for scoring.")
+@click.option(
+    "--prompt", metavar="TEMPLATE", help="Input of an example, or its column: {column} inserts a cell."
+)
+@click.option(
+    "--answer", metavar="TEMPLATE", help="Answer to learn, or its column. The preferred one of a pair."
+)
+@click.option("--rejected", metavar="TEMPLATE", help="The other answer of a pair (preference).")
+@click.option("--context", metavar="TEMPLATE", help="Context of a question, or the second text of a pair.")
+@click.option(
+    "field_flags",
+    "--field",
+    multiple=True,
+    metavar="NAME=TEMPLATE",
+    help="Any other field of the format, such as tools={tools} or de={german}. Repeatable.",
+)
+@click.option("--messages", metavar="FILE", help="JSON file of messages with templates, or its text (chat).")
+@click.option("--image", multiple=True, metavar="COLUMN", help="Column of images (chat). Repeatable.")
+@click.option(
+    "--image-detail",
+    type=click.Choice(["auto", "low", "high"]),
+    default="auto",
+    help="How closely the model looks at images; low costs least.",
+)
+@click.option(
+    "--split",
+    default="80/10/10",
+    metavar="A/B/C",
+    help="Percent of training, validation and test examples.  [default: 80/10/10]",
+)
+@click.option("--group", metavar="COLUMN", help="Rows with the same value stay in one part.")
+@click.option(
+    "--stratify",
+    metavar="COLUMN",
+    help="Column whose values are spread evenly over the parts; none: not at all. Default: the answers, if "
+    "they are classes.",
+)
+@click.option("--seed", type=int, default=0, metavar="N", help="Seed of the split.  [default: 0]")
+@click.option(
+    "--drop-invalid", is_flag=True, help="Leave out rows that cannot become examples, and write the rest."
+)
+@click.option("--keep-duplicates", is_flag=True, help="Keep examples that repeat an earlier one.")
+@click.option("--bom", is_flag=True, help="Begin the files with a byte order mark. OpenAI refuses it.")
+@options_of(READING)
+@config_option
+@shared_options
+def prepare(
+    inputs: tuple[str, ...], *, output: str, as_json: bool, config: str | None, **chosen: Any
+) -> None:
+    """Run `batchscore finetune prepare`."""
+    from batchscore.cli.finetune_text import prepared_text  # noqa: PLC0415
+    from batchscore.finetune import page, prepare, summary  # noqa: PLC0415 - loads the readers
+    from batchscore.finetune.kinds import kind_named  # noqa: PLC0415
+    from batchscore.finetune.read_examples import ReadExample  # noqa: PLC0415
+    from batchscore.finetune.rules import SERVICES  # noqa: PLC0415
+    from batchscore.finetune.split import shares_of  # noqa: PLC0415
+    from batchscore.plan.survey import read_options  # noqa: PLC0415
+
+    if chosen["bom"] and chosen["service"] == "openai":
+        raise UsageError("OpenAI refuses files with a byte order mark: leave out --bom.")
+    kind = kind_named(chosen["format_name"] or "chat")
+    counter = token_counter(chosen["model"])
+    how = ReadExample(
+        mapped_of(kind.name, chosen),
+        read_options(reading_settings(chosen, config)),
+        SERVICES[chosen["service"]],
+        example_tokens(counter, chosen["model"]),
+        chosen["max_example_tokens"] if kind.hosted else 0,
+        chosen["model"],
+        chosen["group"],
+        None if chosen["stratify"] == "none" else chosen["stratify"],
+    )
+    options = prepare.PrepareOptions(
+        shares_of(chosen["split"]),
+        chosen["seed"],
+        chosen["stratify"] != "none",
+        chosen["drop_invalid"],
+        chosen["keep_duplicates"],
+        chosen["bom"],
+    )
+    folder = place_of(output)
+    found = prepare.prepare(inputs, folder, how, options)
+    content = summary.to_json(found, how, options, counter)
+    prepare.write_problems(folder, found.read.problems)
+    prepare.write_page(folder, page.PAGE, page.page(found, content, output))
+    if found.is_written:
+        summary.write_summary(folder, content)
+    if as_json:
+        say(orjson.dumps(json_safe(content)))
+    else:
+        say(prepared_text(found, content, output))
+    sys.exit(int(ExitCode.DONE if found.is_written else ExitCode.ROWS_FAILED))
+
+
+def mapped_of(kind_name: str, chosen: dict[str, Any]) -> Mapped:
+    """Return what the options say of the fields; raises `UsageError`."""
+    from batchscore.finetune.convert import mapped  # noqa: PLC0415
+    from batchscore.finetune.kinds import kind_named  # noqa: PLC0415
+
+    kind = kind_named(kind_name)
+    said: dict[str, str] = {}
+    for option in ("system", "prompt", "answer", "rejected", "context"):
+        if chosen[option] is None:
+            continue
+        if option not in kind.options:
+            raise UsageError(f"--{option} is not for the format {kind.name}: {field_hint(kind_name)}.")
+        said[kind.options[option]] = chosen[option]
+    for flag in chosen["field_flags"]:
+        name, equals, template = flag.partition("=")
+        if not equals:
+            raise UsageError(f"--field {name!r} must be NAME=TEMPLATE, such as tools='{{tools}}'.")
+        said[name.strip()] = template
+    if chosen["image"] and kind.name != "chat":
+        raise UsageError(f"--image is for chat, not for {kind.name}.")
+    return mapped(kind, said, chosen["messages"], chosen["image"], chosen["image_detail"])
+
+
+def field_hint(kind_name: str) -> str:
+    """Return which fields a format has."""
+    from batchscore.finetune.kinds import KINDS  # noqa: PLC0415
+
+    names = [each.name for each in KINDS[kind_name].fields] or [
+        "a field for each language, as --field en={english}"
+    ]
+    return f"its fields are {', '.join(names)}"
+
+
+def reading_settings(chosen: dict[str, Any], config: str | None) -> Settings:
+    """Return settings in which only those of reading and the prices matter; raises `UsageError`."""
+    flags = {name: chosen.get(name) for name in (*READING, "prices")}
+    said, _ = gather(flags, environ=os.environ, file=settings_file(config, flags))
+    own = {each.name for each in fields(Settings)} & {*READING, "prices"}
+    picked = {name: value for name, value in said.items() if name in own and name != "prices"}
+    return Settings(task="chat", model="any", output="any", prices=said.get("prices"), **picked)
+
+
+def token_counter(model: str) -> TokenCounter:
+    """Return the best way to count a model's tokens on this machine."""
+    from batchscore.plan.vocabulary import token_counter_for  # noqa: PLC0415
+    from batchscore.task import CHAT  # noqa: PLC0415
+
+    return token_counter_for(model, CHAT)
+
+
+def example_tokens(counter: TokenCounter, model: str) -> Any:
+    """Return what counts the tokens of examples."""
+    from functools import partial  # noqa: PLC0415
+
+    from batchscore.finetune.example import ExampleTokens  # noqa: PLC0415
+    from batchscore.plan.vocabulary import count_in_stretches  # noqa: PLC0415
+
+    return ExampleTokens(partial(count_in_stretches, count=counter.count), model)
+
+
+@finetune.command(help=CHECK_HELP, short_help="Name all errors of a training file by line.")
+@click.argument("file")
+@click.option(
+    "--validation", metavar="FILE", help="Check this validation file, too, and what both files share."
+)
+@format_option
+@shared_options
+def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) -> None:
+    """Run `batchscore finetune check`."""
+    from batchscore.cli.finetune_text import checked_json, checked_text  # noqa: PLC0415
+
+    counter = token_counter(chosen["model"])
+    found = checked_files(file, validation, chosen, counter)
+    if as_json:
+        say(orjson.dumps(json_safe(checked_json(found, counter))))
+    else:
+        say(checked_text(found, counter, file))
+    sys.exit(int(ExitCode.ROWS_FAILED if any(each.errors for each in found) else ExitCode.DONE))
+
+
+def checked_files(
+    file: str, validation: str | None, chosen: dict[str, Any], counter: TokenCounter
+) -> Sequence[CheckedFile]:
+    """Return what a training file and its validation file hold, and which rules they break."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from batchscore.finetune.check import check_file, check_overlap  # noqa: PLC0415
+
+    options = check_options(chosen, counter)
+    found = [check_file(place_of(file), options)]
+    if validation is not None:
+        kind = options.kind or found[0].kind
+        found.append(check_file(place_of(validation), replace(options, kind=kind, least=1)))
+        check_overlap(*found)
+    return found
+
+
+def check_options(chosen: dict[str, Any], counter: TokenCounter) -> CheckOptions:
+    """Return how files are checked."""
+    from batchscore.finetune.check import CheckOptions  # noqa: PLC0415
+    from batchscore.finetune.kinds import kind_named  # noqa: PLC0415
+    from batchscore.finetune.rules import SERVICES  # noqa: PLC0415
+
+    name = chosen.get("format_name")
+    return CheckOptions(
+        SERVICES[chosen["service"]],
+        example_tokens(counter, chosen["model"]),
+        chosen["max_example_tokens"],
+        None if name is None else kind_named(name),
+    )
+
+
+@finetune.command(help=PLAN_HELP, short_help="Show what training would cost.", cls=GroupedHelp)
+@click.argument("data")
+@click.option("--validation", metavar="FILE", help="Validation file, if DATA is a file.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1, 50),
+    metavar="N",
+    help="Passes over the training file. Default: what auto probably means.",
+)
+@options_of({"prices"})
+@config_option
+@shared_options
+def plan(
+    data: str, *, validation: str | None, epochs: int | None, as_json: bool, config: str | None, **chosen: Any
+) -> None:
+    """Run `batchscore finetune plan`."""
+    from batchscore.cli.finetune_text import plan_json, plan_text  # noqa: PLC0415
+    from batchscore.finetune.costs import files_of, training_cost  # noqa: PLC0415
+    from batchscore.settings.prices import training_prices  # noqa: PLC0415
+
+    prices = training_prices(reading_settings(chosen, config).prices, chosen["model"])
+    counter = token_counter(chosen["model"])
+    training, of_folder = files_of(place_of(data))
+    other = validation if of_folder is None else str(of_folder)
+    found = checked_files(str(training), other, chosen, counter)
+    cost = training_cost(
+        found[0], found[1] if len(found) > 1 else None, epochs, prices, chosen["max_example_tokens"]
+    )
+    is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)
+    if as_json:
+        say(orjson.dumps(json_safe(plan_json(cost, found, counter, chosen["model"]))))
+    else:
+        say(plan_text(cost, found, counter, chosen["model"]))
+    sys.exit(int(ExitCode.DONE if is_fine else ExitCode.ROWS_FAILED))
