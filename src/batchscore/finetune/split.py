@@ -62,48 +62,43 @@ def groups_of(inputs: Integers, column: Integers | None) -> Integers:
 def split(
     groups: Integers, strata: Integers | None, shares: Sequence[float], seed: int
 ) -> npt.NDArray[np.int8]:
-    """Return the part of each example, by its place in `PARTS`. O(examples).
+    """Return the part of each example, by its place in `PARTS`. O(examples log examples).
 
-    Groups are shuffled, and each goes to the part that lacks most of its stratum. A stratum that is too small
-    for all parts joins the other small ones, but its first group goes to training: a class that training
-    lacks cannot be learned.
+    Groups are shuffled, and each goes to the part that lacks most of its stratum; what a part still lacks
+    then, or has too much, counts for the next stratum. A stratum that is too small for all parts joins the
+    other small ones, but its first group goes to training: a class that training lacks cannot be learned.
     """
-    count = len(groups)
     _, first, which, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     labels = np.zeros(len(first), dtype=np.int64)
     if strata is not None:
         _, numbered = np.unique(strata, return_inverse=True)
         labels = numbered.reshape(-1)[first]  # that of its first example
     in_stratum = np.bincount(labels, weights=sizes)
-    least = min(share for share in shares if share)
-    small = in_stratum * least < 0.5
+    small = in_stratum * min(share for share in shares if share) < 0.5
     pool = len(in_stratum)
-    pooled = float(in_stratum[small].sum())
-    lacking = {
-        label: [share * (pooled if label == pool else in_stratum[label]) for share in shares]
-        for label in (*np.flatnonzero(~small).tolist(), pool)
-    }
-    overall = [share * count for share in shares]
-    order = list(range(len(first)))
-    Random(seed).shuffle(order)  # noqa: S311 - repeatable on purpose
-    parts = np.zeros(len(first), dtype=np.int8)
-    seen: set[int] = set()
+    pooled = np.where(small[labels], pool, labels) if len(labels) else labels
+    shuffled = list(range(len(first)))
+    Random(seed).shuffle(shuffled)  # noqa: S311 - repeatable on purpose
+    order = np.array(shuffled, dtype=np.int64)
+    order = order[np.argsort(pooled[order], kind="stable")]
+    totals = np.bincount(pooled, weights=sizes).tolist()
+    lacks = [0.0] * len(shares)
     usable = [place for place, share in enumerate(shares) if share][1:]
-    label_list, size_list, small_list = labels.tolist(), sizes.tolist(), small.tolist()
-    for group in order:
-        label, size = label_list[group], size_list[group]
-        is_small = small_list[label]
-        lacks = lacking[pool if is_small else label]
-        if is_small and strata is not None and label not in seen:
-            seen.add(label)
-            part = 0
-        else:
-            part = 0
+    found, seen, current = list[int](), set[int](), -1
+    for label, own, size in zip(
+        pooled[order].tolist(), labels[order].tolist(), sizes[order].tolist(), strict=True
+    ):
+        if label != current:
+            current = label
+            lacks = [lack + share * totals[label] for lack, share in zip(lacks, shares, strict=True)]
+        part = 0
+        if label != pool or own in seen or strata is None:
             for place in usable:
-                more = lacks[place] - lacks[part]
-                if more > _TIE or (more > -_TIE and overall[place] > overall[part]):
+                if lacks[place] > lacks[part] + _TIE:
                     part = place
+        seen.add(own)
         lacks[part] -= size
-        overall[part] -= size
-        parts[group] = part
+        found.append(part)
+    parts = np.zeros(len(first), dtype=np.int8)
+    parts[order] = found
     return parts[which.reshape(-1)]
