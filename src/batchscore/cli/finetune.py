@@ -112,7 +112,7 @@ def shared_options(command: Command) -> Command:
                 "--model",
                 default=DEFAULT_MODEL,
                 metavar="NAME",
-                help=f"Base model, whose tokenizer counts.  [default: {DEFAULT_MODEL}]",
+                help=f"Base model: its tokenizer and prices are used.  [default: {DEFAULT_MODEL}]",
             ),
             click.option(
                 "--service",
@@ -147,7 +147,7 @@ format_option = click.option(
 
 @finetune.command(help=PREPARE_HELP, short_help="Make training files from tables.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...", required=True)
-@click.option("-o", "--output", required=True, metavar="OUT", help="Folder for the files.  [required]")
+@click.option("-o", "--output", required=True, metavar="OUT", help="Folder for the files.")
 @format_option
 @click.option("--system", metavar="TEMPLATE", help="System message; use the same one for scoring.")
 @click.option(

@@ -15,8 +15,7 @@ from batchscore.finetune.page import PAGE
 from batchscore.finetune.prepare import PROBLEMS, Prepared, rule_counts
 from batchscore.finetune.rules import BrokenRule
 from batchscore.plan.vocabulary import TokenCounter
-from batchscore.prompts.columns import shorten_name
-from batchscore.report.words import money_text, size_text
+from batchscore.report.words import money_text, short_name, size_text
 from batchscore.stores.address import command_word, shell_command
 
 #: Problems that a terminal shows; `--json`, or the file, has all.
@@ -31,7 +30,7 @@ def prepared_text(found: Prepared, content: dict[str, Any], output: str) -> str:
     files, examples = count_text(len(read.files), "file"), count_text(len(read.sizes), "example")
     lines = [f"{content['format']}: {count_text(content['rows'], 'row')} in {files}, {examples}"]
     lines += [f"  {file.name}: {', '.join(file.notes)}" for file in read.files[:MOST_ROWS] if file.notes]
-    columns = ", ".join(f"{name}: {shorten_name(text)}" for name, text in content["fields"].items())
+    columns = ", ".join(f"{name}: {short_name(text, 40)}" for name, text in content["fields"].items())
     if columns:
         lines.append(f"  {columns}")
     lines += aligned(part_cells(found))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from batchscore.errors import InputError, UnreadableFile, count_text
+from batchscore.errors import InputError, UnreadableFile, count_text, setting_name
 from batchscore.finetune.example import ExampleTokens, broken_rules, kind_of_example, measure
 from batchscore.finetune.facts import ExampleFacts, digests, pairs, repeats
 from batchscore.finetune.kinds import CHAT_FORMAT, REINFORCEMENT_FORMAT, ExampleKind
@@ -272,7 +272,8 @@ def _note_invalid(number: int, line: bytes, reason: str, checked: CheckedFile) -
         except UnicodeDecodeError as error:
             bytes_at = f"byte {error.start + 1} of the line"
             guess = ", perhaps Windows-1252" if _is_windows(line) else ""
-            text = f"it is not UTF-8{guess} ({bytes_at}): convert the file, or {_PREPARE} --encoding NAME"
+            how = f"{_PREPARE} and {setting_name('encoding')}"
+            text = f"it is not UTF-8{guess} ({bytes_at}): convert the file, or {how}"
             checked.add("not_utf8", text, number)
             return
         hint = ""
