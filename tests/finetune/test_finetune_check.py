@@ -7,9 +7,12 @@ import os
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from training_files import (
     PNG,
     TASKS,
@@ -587,3 +590,40 @@ def test_a_number_that_counts_nothing_is_not_read(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(InputError):
         checked(folder)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+SAMPLES = [chat(), with_tools(), preference(), reinforcement(), completion(), with_image()]
+SAMPLES += [make(1) for make in TASKS.values()]
+
+
+def places_in(value: Any) -> list[list[Any]]:
+    """Return the paths to all values within one."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [[]] + [[key, *path] for key, each in inner for path in places_in(each)]
+
+
+@given(st.sampled_from(SAMPLES), st.data(), VALUES)
+def test_no_example_ends_a_check_with_an_exception(sample: Any, data: st.DataObject, value: Any) -> None:
+    """Any value may be at any place of an example; what is right stays measurable."""
+    path = data.draw(st.sampled_from(places_in(sample)))
+    example = changed(sample, *path, to=value) if path else value
+    line = json.dumps(example).encode()
+    with TemporaryDirectory() as folder:
+        found = checked(Path(folder) / "a.jsonl", lines_of([sample, sample, line]))
+    assert all(each.service_words and each.text for each in found.broken)
+
+
+def test_deep_examples_and_large_numbers_are_read(tmp_path: Path) -> None:
+    deep: Any = {}
+    for _ in range(400):
+        deep = {"a": deep}
+    tool = changed(TOOL, "function", "parameters", to=deep)
+    large = changed(TOOL, "function", "parameters", to={"most": 2**70})
+    for each in (tool, large):
+        examples = [changed(with_tools(n), "tools", to=[each]) for n in range(12)]
+        assert checked(tmp_path / "a.jsonl", lines_of(examples)).errors == 0

@@ -130,11 +130,6 @@ FORMATS: dict[str, tuple[list[str], dict[str, Any], dict[str, Any]]] = {
             "non_preferred_output": [{"role": "assistant", "content": "c"}],
         },
     ),
-    "reinforcement": (
-        [],
-        {"prompt": "a", "right": "b"},
-        {"messages": [{"role": "user", "content": "a"}], "prompt": "a", "right": "b"},
-    ),
     "text-classification": (
         [],
         {"text": "a", "label": 3},
@@ -173,6 +168,105 @@ def test_every_format_is_written_and_passes_the_check(
     found = checked(tmp_path / "out" / "train.jsonl")
     assert found.kind is not None
     assert (found.kind.name, found.errors) == (name, 0)
+
+
+def test_reinforcement_keeps_other_columns_and_needs_a_validation_part(
+    command: Command, files: Files
+) -> None:
+    files.lines("t.jsonl", [{"question": f"{n} + 1?", "right": n + 1} for n in range(20)])
+    words = ("finetune", "prepare", "t.jsonl", "-o", "out", "--format", "reinforcement")
+    ran = command(*words, "--split", "100")
+    assert (ran.exit_code, "needs a validation part" in ran.stdout) == (3, True)
+    assert command(*words).exit_code == 0
+    example = {"messages": [{"role": "user", "content": "0 + 1?"}], "question": "0 + 1?", "right": 1}
+    assert example in prepared()
+    ran = command("finetune", "check", "out/train.jsonl")
+    assert (ran.exit_code, "there is no validation file" in ran.stdout) == (0, True)
+    ran = command("finetune", "plan", "out", "--format", "reinforcement")
+    assert ran.exit_code == 2  # the file itself says which format it has
+    assert "billed by the hour" in command("finetune", "plan", "out").stdout
+
+
+def test_a_column_is_not_guessed_if_several_may_be_meant(command: Command, files: Files) -> None:
+    rows = [{"instruction": "Add.", "input": f"{n}", "output": f"{n}"} for n in range(12)]
+    files.lines("t.jsonl", rows)
+    ran = command("finetune", "prepare", "t.jsonl", "-o", "out", "--split", "100")
+    assert ran.exit_code == 1
+    assert "several columns may be the field prompt: instruction, input" in ran.stderr
+    words = ("--prompt", "{instruction} {input}", "--split", "100")
+    assert command("finetune", "prepare", "t.jsonl", "-o", "out", *words).exit_code == 0
+    assert lines("out/train.jsonl")[2]["messages"][0]["content"] == "Add. 2"
+
+
+def test_preferences_may_be_whole_conversations(command: Command, files: Files) -> None:
+    def talk(answer: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": answer}]
+
+    rows = [{"prompt": f"Hi {n}", "chosen": talk("Hello!"), "rejected": talk("What?")} for n in range(12)]
+    files.lines("t.jsonl", rows)
+    words = ("--format", "preference", "--split", "100")
+    assert command("finetune", "prepare", "t.jsonl", "-o", "out", *words).exit_code == 0
+    assert lines("out/train.jsonl")[3] == {
+        "input": {"messages": [{"role": "user", "content": "Hi 3"}]},
+        "preferred_output": [{"role": "assistant", "content": "Hello!"}],
+        "non_preferred_output": [{"role": "assistant", "content": "What?"}],
+    }
+
+
+def test_nulls_that_parquet_adds_are_left_out(command: Command) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "1 + 1"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "2", "tool_call_id": "1"},
+        {"role": "assistant", "content": "2"},
+    ]
+    tools = json.dumps([{"type": "function", "function": {"name": "add"}}])
+    pq.write_table(pa.Table.from_pylist([{"messages": messages, "tools": tools}] * 12), "t.parquet")
+    words = ("--split", "100", "--keep-duplicates")
+    ran = command("finetune", "prepare", "t.parquet", "-o", "out", *words)
+    assert ran.exit_code == 0, ran.stdout
+    messages[1]["content"] = None
+    assert lines("out/train.jsonl")[0]["messages"] == messages
+
+
+def test_labels_that_a_library_made_floats_are_whole_numbers(command: Command) -> None:
+    pq.write_table(
+        pa.table({"text": [f"t{n}" for n in range(12)], "label": [float(n % 2) for n in range(12)]}),
+        "t.parquet",
+    )
+    words = ("--format", "text-classification", "--split", "100")
+    assert command("finetune", "prepare", "t.parquet", "-o", "out", *words).exit_code == 0
+    assert lines("out/train.jsonl")[1] == {"Sentence1": "t1", "Label": 1}
+
+
+def test_a_whole_file_is_never_left_out(command: Command, files: Files) -> None:
+    files.csv("in/a.csv", tickets())
+    Path("in/b.csv").write_bytes("text,topic\nGröße,x\n".encode("windows-1252"))
+    ran = command("finetune", "prepare", "in", "-o", "out", *CHAT, "--drop-invalid")
+    assert ran.exit_code == 3
+    assert "error: b.csv: line 2 is not UTF-8" in ran.stdout
+    assert not Path("out/train.jsonl").exists()
+    found = lines("out/problems.jsonl")
+    assert (found[0]["file"], found[0]["row"]) == ("b.csv", None)
+    assert "\x02" not in found[0]["message"] + Path("out/report.html").read_text("utf-8")
+
+
+def test_an_output_in_the_input_is_not_read_again(command: Command, files: Files) -> None:
+    files.csv("in/a.csv", tickets())
+    for _ in range(2):
+        ran = command("finetune", "prepare", "in", "-o", "in/tuned", *CHAT)
+        assert (ran.exit_code, "60 rows in 1 file" in ran.stdout) == (0, True), ran.stdout
+
+
+def test_the_limit_of_an_example_follows_the_model(command: Command, files: Files) -> None:
+    rows = tickets()
+    rows[3]["text"] = "word " * 20_000
+    files.csv("t.csv", rows)
+    assert command("finetune", "prepare", "t.csv", "-o", "out", *CHAT).exit_code == 0
+    assert command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, "-m", "gpt-35-turbo").exit_code == 3
+    words = ("-m", "gpt-35-turbo", "--max-example-tokens", "0")
+    assert command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, *words).exit_code == 0
 
 
 def test_answers_get_their_place_in_the_context(command: Command, files: Files) -> None:

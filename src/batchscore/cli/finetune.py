@@ -25,7 +25,7 @@ from batchscore.stores.address import place_of
 
 if TYPE_CHECKING:
     from batchscore.finetune.check import CheckedFile, CheckOptions
-    from batchscore.finetune.convert import Mapped
+    from batchscore.finetune.mapping import Mapped
     from batchscore.plan.vocabulary import TokenCounter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -41,7 +41,6 @@ FORMATS = (
     "text-generation",
 )
 DEFAULT_MODEL = "gpt-4o"
-DEFAULT_TOKENS = 65_536
 
 PREPARE_HELP = """Make training, validation and test files from the rows of INPUT.
 
@@ -123,10 +122,9 @@ def shared_options(command: Command) -> Command:
             click.option(
                 "--max-example-tokens",
                 type=click.IntRange(min=0),
-                default=DEFAULT_TOKENS,
                 metavar="N",
-                help="Tokens at which the service cuts an example off; 0: no limit. gpt-3.5-turbo: 16385."
-                f"  [default: {DEFAULT_TOKENS}]",
+                help="Tokens at which the service cuts an example off; 0: no limit. Default: 65536, or 16385 "
+                "for gpt-3.5-turbo.",
             ),
             click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output."),
         ]
@@ -216,7 +214,7 @@ def prepare(
         read_options(reading_settings(chosen, config)),
         SERVICES[chosen["service"]],
         example_tokens(counter, chosen["model"]),
-        chosen["max_example_tokens"] if kind.hosted else 0,
+        token_limit(chosen) if kind.hosted else 0,
         chosen["model"],
         chosen["group"],
         None if chosen["stratify"] == "none" else chosen["stratify"],
@@ -245,8 +243,8 @@ def prepare(
 
 def mapped_of(kind_name: str, chosen: dict[str, Any]) -> Mapped:
     """Return what the options say of the fields; raises `UsageError`."""
-    from batchscore.finetune.convert import mapped  # noqa: PLC0415
     from batchscore.finetune.kinds import kind_named  # noqa: PLC0415
+    from batchscore.finetune.mapping import mapped  # noqa: PLC0415
 
     kind = kind_named(kind_name)
     said: dict[str, str] = {}
@@ -283,6 +281,14 @@ def reading_settings(chosen: dict[str, Any], config: str | None) -> Settings:
     own = {each.name for each in fields(Settings)} & {*READING, "prices"}
     picked = {name: value for name, value in said.items() if name in own and name != "prices"}
     return Settings(task="chat", model="any", output="any", prices=said.get("prices"), **picked)
+
+
+def token_limit(chosen: dict[str, Any]) -> int:
+    """Return the tokens at which an example is cut off, 0 for no limit."""
+    from batchscore.finetune.rules import most_tokens_of  # noqa: PLC0415
+
+    given = chosen["max_example_tokens"]
+    return most_tokens_of(chosen["model"]) if given is None else int(given)
 
 
 def token_counter(model: str) -> TokenCounter:
@@ -330,6 +336,7 @@ def checked_files(
     from dataclasses import replace  # noqa: PLC0415
 
     from batchscore.finetune.check import check_file, check_overlap  # noqa: PLC0415
+    from batchscore.finetune.kinds import REINFORCEMENT_FORMAT  # noqa: PLC0415
 
     options = check_options(chosen, counter)
     found = [check_file(place_of(file), options)]
@@ -337,6 +344,8 @@ def checked_files(
         kind = options.kind or found[0].kind
         found.append(check_file(place_of(validation), replace(options, kind=kind, least=1)))
         check_overlap(*found)
+    elif found[0].kind is REINFORCEMENT_FORMAT:
+        found[0].add("no_validation", "there is no validation file, which reinforcement needs")
     return found
 
 
@@ -350,7 +359,7 @@ def check_options(chosen: dict[str, Any], counter: TokenCounter) -> CheckOptions
     return CheckOptions(
         SERVICES[chosen["service"]],
         example_tokens(counter, chosen["model"]),
-        chosen["max_example_tokens"],
+        token_limit(chosen),
         None if name is None else kind_named(name),
     )
 
@@ -380,9 +389,7 @@ def plan(
     training, of_folder = files_of(place_of(data))
     other = validation if of_folder is None else str(of_folder)
     found = checked_files(str(training), other, chosen, counter)
-    cost = training_cost(
-        found[0], found[1] if len(found) > 1 else None, epochs, prices, chosen["max_example_tokens"]
-    )
+    cost = training_cost(found[0], found[1] if len(found) > 1 else None, epochs, prices, token_limit(chosen))
     is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)
     if as_json:
         say(orjson.dumps(json_safe(plan_json(cost, found, counter, chosen["model"]))))

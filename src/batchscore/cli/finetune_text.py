@@ -211,6 +211,8 @@ def plan_text(cost: TrainingCost, found: Sequence[CheckedFile], counter: TokenCo
 
 def cost_text(cost: TrainingCost, model: str) -> str:
     """Return the cost of training, or what is missing for it."""
+    if not cost.by_tokens:
+        return "unknown: this format is billed by the hour, not by tokens"
     if cost.cost is None:
         return f"unknown: --prices has no training = PRICE for {model}"
     return f"{money_text(cost.cost)}, without validation and grading"

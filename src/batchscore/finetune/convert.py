@@ -6,135 +6,35 @@ knows rows and formats, not files. What an example must keep to is in `rules`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from batchscore.errors import InputError, UsageError, setting_name
-from batchscore.finetune.kinds import CHAT_FORMAT, TRANSLATION, ExampleField, ExampleKind
+from batchscore.errors import InputError, setting_name
+from batchscore.finetune.kinds import CHAT_FORMAT
+from batchscore.finetune.mapping import Mapped, Values, conversation_column, is_ready
 from batchscore.finetune.shapes import answers_of, list_of
-from batchscore.finetune.task_rules import FIELD_NAME
-from batchscore.prompts.cells import UnreadableCellError, all_plain, cell_text, is_blank
-from batchscore.prompts.columns import named_row, resolve, shorten_names
+from batchscore.prompts.cells import UnreadableCellError, all_plain, cell_text
+from batchscore.prompts.columns import named_row, resolve
 from batchscore.prompts.images import ImageColumns
 from batchscore.prompts.messages import (
+    ASSISTANT,
     as_value,
     columns_of,
+    conversation_of,
     fill_texts,
     map_texts,
     with_roles,
 )
-from batchscore.prompts.prompt import parse_messages
 from batchscore.prompts.template import Column, Template, parse_template
 from batchscore.rows import RowError, Table
 from batchscore.task import CHAT
 
-Values: TypeAlias = Mapping[str, Any]
 #: Returns a row's example; raises `NoExample`.
 Convert: TypeAlias = Callable[[Values], dict[str, Any]]
-
-_LANGUAGE = re.compile(r"[a-z]{2,3}(?:[_-][A-Za-z]{2,4})?")
 
 
 class NoExample(ValueError):  # noqa: N818 - named for what is wrong
     """A row that cannot become an example; the message says why and quotes no cell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mapped:
-    """What each field of an example is made from, as the user said it or as it was found.
-
-    `fields` are templates; `messages` are messages whose texts are templates. `images` are columns.
-    """
-
-    kind: ExampleKind
-    fields: Mapping[str, Template] = field(default_factory=dict)
-    messages: Sequence[Mapping[str, Any]] | None = None
-    images: tuple[str, ...] = ()
-    image_detail: str = "auto"
-
-
-def mapped(
-    kind: ExampleKind,
-    fields: Mapping[str, str],
-    messages: str | None = None,
-    images: Sequence[str] = (),
-    image_detail: str = "auto",
-) -> Mapped:
-    """Return what the user says of fields, by name; raises `UsageError`."""
-    found: dict[str, Template] = {}
-    for name, text in fields.items():
-        if kind.name == TRANSLATION:
-            own: ExampleField | None = ExampleField(name, ()) if FIELD_NAME.fullmatch(name) else None
-        else:
-            own = kind.field_named(name)
-        if own is None and kind is CHAT_FORMAT and name == "messages":
-            own = ExampleField("messages", ("messages",), value=True)
-        if own is None:
-            known = ", ".join(each.name for each in kind.fields) or "codes of languages"
-            raise UsageError(f"a training file for {kind.name} has no field {name!r}; it has {known}.")
-        template = parse_template(text, where=f"the field {own.name}")
-        if not template.columns and own.name != "system":
-            template = Template((Column(text.strip()),))
-        found[own.name] = template
-    if kind.name == TRANSLATION and found and len(found) != 2:
-        raise UsageError("a training file for text-translation has two fields, one for each language.")
-    if messages is not None and kind is not CHAT_FORMAT:
-        raise UsageError(f"message templates are for chat, not for {kind.name}.")
-    parsed = None if messages is None else parse_messages(messages, CHAT)
-    return Mapped(kind, found, parsed, tuple(images), image_detail)
-
-
-def find_fields(said: Mapped, table: Table, sample: Sequence[Values]) -> Mapped:
-    """Return the mapping with the columns of the fields that the user has not named; raises `InputError`."""
-    kind = said.kind
-    if said.messages is not None or _is_ready(said, table):
-        return said
-    if kind.name == TRANSLATION:
-        return said if said.fields else replace(said, fields=_languages(table))
-    lower = {name.lower(): name for name in reversed(table.columns)}
-    taken = {column for template in said.fields.values() for column in template.columns}
-    found = dict(said.fields)
-    for each in kind.fields:
-        own = next((lower[name] for name in each.columns if name in lower and lower[name] not in taken), None)
-        if each.name in found or own is None:
-            continue
-        if not each.required and all(is_blank(values.get(own)) for values in sample):
-            continue
-        found[each.name] = Template((Column(own),))
-        taken.add(own)
-    missing = [each.name for each in kind.fields if each.required and each.name not in found]
-    if missing:
-        columns = shorten_names(table.columns) if table.columns else "none"
-        raise InputError(
-            f"no column for {', '.join(missing)} of {kind.name}; its columns are {columns}. "
-            f"Name one, for example --field {missing[0]}='{{{(table.columns or ('column',))[0]}}}'"
-        )
-    return replace(said, fields=found)
-
-
-def _is_ready(said: Mapped, table: Table) -> bool:
-    """Whether the table's rows have the keys of examples, and the user names no other column."""
-    ready = said.kind.ready
-    if said.fields.keys() & {"prompt", "answer", "rejected"} or not ready:
-        return False
-    return "messages" in said.fields or set(ready) <= set(table.columns) or _conversations(said, table) != ""
-
-
-def _conversations(said: Mapped, table: Table) -> str:
-    names = CHAT.conversation_keys if said.kind.ready == ("messages",) else ()
-    return next((name for name in names if name in table.columns), "")
-
-
-def _languages(table: Table) -> dict[str, Template]:
-    codes = [name for name in table.columns if _LANGUAGE.fullmatch(name)]
-    if len(codes) != 2:
-        raise InputError(
-            "which columns hold the two languages is not clear. Name the source first, for example "
-            "--field en='{english}' --field de='{german}'"
-        )
-    return {name: Template((Column(name),)) for name in codes}
 
 
 def converter(found: Mapped, table: Table, images: ImageColumns | None) -> Convert:
@@ -148,7 +48,7 @@ def converter(found: Mapped, table: Table, images: ImageColumns | None) -> Conve
     make: Convert
     if found.messages is not None:
         make = _from_message_templates(found.messages, fill)
-    elif _is_ready(found, table):
+    elif is_ready(found, table):
         make = _from_messages(found, table, fill)
     else:
         make = _MAKERS.get(found.kind.name, _flat)(fill)
@@ -187,6 +87,8 @@ def _filler(template: Template, found: Mapped, name: str) -> Callable[[Values], 
     is_value = name == "messages" or (own is not None and own.value)
     if len(pieces) == 1 and isinstance(pieces[0], Column):
         column = pieces[0].name
+        if name == "Label":
+            return lambda values: _label(all_plain(values[column]))
         if is_value:
             return lambda values: all_plain(values[column])
 
@@ -196,6 +98,11 @@ def _filler(template: Template, found: Mapped, name: str) -> Callable[[Values], 
 
         return fill_cell
     return lambda values: template.fill(values, cell_text)
+
+
+def _label(value: Any) -> Any:
+    """Return a label; libraries make floats of whole numbers beside a null."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Fill: TypeAlias = Mapping[str, Callable[[Values], Any]]
@@ -229,11 +136,20 @@ def _preference(fill: Fill) -> Convert:
                 "messages": _messages(fill, values),
                 **dict(_optional(fill, values, "tools", "parallel_tool_calls")),
             },
-            "preferred_output": [{"role": "assistant", "content": fill["answer"](values)}],
-            "non_preferred_output": [{"role": "assistant", "content": fill["rejected"](values)}],
+            "preferred_output": _output(fill["answer"](values)),
+            "non_preferred_output": _output(fill["rejected"](values)),
         }
 
     return make
+
+
+def _output(text: str) -> list[Any]:
+    """Return one side of a preference: an answer, or of a whole conversation what follows the last user."""
+    messages = conversation_of(text, CHAT) if text.startswith("[") else None
+    if messages is None:
+        return [{"role": ASSISTANT, "content": text}]
+    last = max((place for place, each in enumerate(messages) if each.get("role") == "user"), default=-1)
+    return [each for each in messages[last + 1 :] if each.get("role") not in {"system", "developer"}]
 
 
 def _reinforcement(fill: Fill) -> Convert:
@@ -298,7 +214,7 @@ def _from_message_templates(messages: Sequence[Mapping[str, Any]], fill: Fill) -
 def _from_messages(found: Mapped, table: Table, fill: Fill) -> Convert:
     """Take the keys of examples as they are; other columns are left out, except for a grader."""
     kind = found.kind
-    column = _conversations(found, table)
+    column = conversation_column(found, table)
     optional = [name for name in kind.optional if name in table.columns and name not in fill]
     keeps_all = kind.name == "reinforcement"
 
@@ -319,7 +235,9 @@ def _from_messages(found: Mapped, table: Table, fill: Fill) -> Convert:
             example["messages"] = [{"role": "system", "content": system}, *messages]
         if column and column != "messages":
             example.pop(column, None)
-        return {name: _without_nulls(value) for name, value in example.items()}
+        # A null in the schema of a tool may have a meaning.
+        cleaned = {name: _without_nulls(example[name]) for name in kind.ready}
+        return example | cleaned
 
     return make
 
@@ -329,12 +247,12 @@ def _has_system(messages: Sequence[Any]) -> bool:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Return messages without keys of null, which tables add to rows that lack them, but for a content."""
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        return value
-    return [
-        {key: item for key, item in each.items() if item is not None or key == "content"} for each in value
-    ]
+    """Return messages without keys of null, which tables add to what lacks them, but for a content."""
+    if isinstance(value, dict):
+        return {
+            key: _without_nulls(item) for key, item in value.items() if item is not None or key == "content"
+        }
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def _with_images(example: dict[str, Any], values: Values, images: ImageColumns) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.facts import TokenFacts, token_facts
+from batchscore.finetune.kinds import REINFORCEMENT_FORMAT
 from batchscore.finetune.prepare import file_of
 from batchscore.finetune.rules import MOST_FILE_BYTES, MOST_TOKENS
 from batchscore.settings.prices import PRICED_TOKENS
@@ -48,7 +49,10 @@ class KnownLimit:
 
 @dataclass(frozen=True, slots=True)
 class TrainingCost:
-    """The estimate of one job: tokens of one epoch and of all, and costs in the currency of the prices."""
+    """The estimate of one job: tokens of one epoch and of all, and costs in the currency of the prices.
+
+    `by_tokens`: the cost is not by the hour, as that of reinforcement and of Azure ML's compute is.
+    """
 
     tokens: TokenFacts
     epochs: int
@@ -57,6 +61,7 @@ class TrainingCost:
     cost: float | None
     hosting_hour: float | None
     limits: tuple[KnownLimit, ...]
+    by_tokens: bool = True
 
     @property
     def hosting_month(self) -> float | None:
@@ -94,9 +99,12 @@ def training_cost(
     chosen = auto_epochs(training.examples) if epochs is None else epochs
     trained = tokens.billed * chosen
     price, hosting = prices
-    cost = None if price is None else float(f"{trained * price / PRICED_TOKENS:.12g}")
+    by_tokens = (
+        training.kind is not None and training.kind.hosted and training.kind is not REINFORCEMENT_FORMAT
+    )
+    cost = None if price is None or not by_tokens else float(f"{trained * price / PRICED_TOKENS:.12g}")
     files = [file for file in (training, validation) if file is not None]
-    limits = (
+    limits: tuple[KnownLimit, ...] = (
         KnownLimit("bytes of the largest file", max(file.size for file in files), MOST_FILE_BYTES),
         KnownLimit(
             "bytes of files in an Azure resource", sum(file.size for file in files), MOST_RESOURCE_BYTES
@@ -104,4 +112,6 @@ def training_cost(
         KnownLimit("tokens of the longest example", tokens.longest, most_tokens or tokens.longest),
         KnownLimit("trained tokens of an Azure job", trained, MOST_JOB_TOKENS),
     )
-    return TrainingCost(tokens, chosen, epochs is None, trained, cost, hosting, limits)
+    if training.kind is not None and not training.kind.hosted:
+        limits = ()
+    return TrainingCost(tokens, chosen, epochs is None, trained, cost, hosting, limits, by_tokens)

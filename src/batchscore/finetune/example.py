@@ -26,6 +26,7 @@ from batchscore.finetune.kinds import (
 )
 from batchscore.finetune.rules import BrokenRule, BrokenRules, ServiceRules
 from batchscore.finetune.task_rules import check_completion, check_task
+from batchscore.prompts.cells import json_bytes
 from batchscore.prompts.image_header import UNSEEN, image_tokens
 
 Count: TypeAlias = Callable[[str], float]
@@ -140,7 +141,10 @@ def _measured(given: str, answer: str, turns: int, images: int) -> Measured:
 
 
 def _text_of(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # a lone surrogate, a large number, or too deep
+        return json_bytes(value).decode("utf-8", "surrogatepass")
 
 
 class ExampleTokens:

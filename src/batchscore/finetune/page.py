@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from batchscore.errors import count_text
+from batchscore.errors import count_text, name_settings
 from batchscore.finetune.prepare import Prepared
 from batchscore.finetune.read_examples import rule_text
 from batchscore.report.page.answers import Histogram, histogram
@@ -56,7 +56,10 @@ def verdict(prepared: Prepared, summary: dict[str, Any]) -> Html:
         more = f"{count_text(read.invalid, 'row')} left out." if read.invalid else "All rows gave an example."
     else:
         kind, title = "bad", "No files written"
-        more = "; ".join(prepared.errors) or f"{count_text(read.invalid, 'row')} cannot become examples."
+        more = (
+            name_settings("; ".join(prepared.errors))
+            or f"{count_text(read.invalid, 'row')} cannot become examples."
+        )
     return element(
         "div",
         element("p", facts, class_="kind"),
@@ -68,7 +71,7 @@ def verdict(prepared: Prepared, summary: dict[str, Any]) -> Html:
 
 def findings(prepared: Prepared) -> Html:
     """Return what the user should look at."""
-    found = [("look", text) for text in (*prepared.errors, *prepared.warnings)]
+    found = [("look", text) for text in (*map(name_settings, prepared.errors), *prepared.warnings)]
     found += [
         ("look", f"{count_text(count, 'example')}: {rule.replace('_', ' ')}")
         for rule, count in prepared.read.warnings.items()
@@ -182,7 +185,7 @@ def problems(prepared: Prepared) -> Html:
     if not read.invalid:
         return Html("")
     lines = [
-        (name(each.file), each.row, each.text, rule_text(each.rule))
+        (name(each.file), each.row, name_settings(each.text), rule_text(each.rule))
         for each in read.problems[:_MOST_PROBLEMS]
     ]
     more = f", the first {_MOST_PROBLEMS} of {read.invalid:,}" if read.invalid > _MOST_PROBLEMS else ""

@@ -7,18 +7,17 @@ once all are written. If rows give no example, nothing is written but what is wr
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from batchscore.errors import OutputError, count_text
+from batchscore.errors import OutputError, count_text, name_settings
 from batchscore.finetune.facts import (
     ExampleFacts,
     TokenFacts,
@@ -28,6 +27,7 @@ from batchscore.finetune.facts import (
     repeats,
     token_facts,
 )
+from batchscore.finetune.kinds import REINFORCEMENT_FORMAT
 from batchscore.finetune.read_examples import ExamplesRead, ReadExample, RowProblem, read_examples
 from batchscore.finetune.rules import (
     LARGE_FILE_BYTES,
@@ -37,7 +37,8 @@ from batchscore.finetune.rules import (
     USEFUL_EXAMPLES,
 )
 from batchscore.finetune.split import PARTS, groups_of, split
-from batchscore.report.words import size_text
+from batchscore.finetune.spool import ExampleSpool, open_spool
+from batchscore.report.words import json_safe, size_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.storage import WrittenFile
@@ -83,16 +84,11 @@ class Prepared:
     is_written: bool
     token_sample: tuple[int, ...]
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether the files were not written because of errors."""
-        return not self.is_written
-
 
 def prepare(inputs: Sequence[str], folder: Place, how: ReadExample, options: PrepareOptions) -> Prepared:
     """Prepare the files; raises `InputError` and `OutputError`."""
     refuse_others(folder)
-    with tempfile.TemporaryFile(dir=storage.temporary_folder()) as spool:
+    with open_spool() as spool:
         read = read_examples(inputs, folder, how, spool)
         kept = kept_examples(read, keep_duplicates=options.keep_duplicates)
         parts, stratified = choose_parts(read, kept, options)
@@ -187,11 +183,14 @@ def _errors(
     options: PrepareOptions,
 ) -> list[str]:
     """Return why no file can be written, whatever single rows are like."""
+    # A whole file is never left out.
+    found = [f"{each.file}: {each.text}" for each in read.problems if each.row is None]
     if not len(kept):
-        return ["no row gives an example"]
+        return [*found, "no row gives an example"]
     sizes = np.array(read.sizes, dtype=np.int64)[kept]
-    found = []
-    training = int((parts == 0).sum())
+    training, validation = int((parts == 0).sum()), int((parts == 1).sum())
+    if read.facts.kind is REINFORCEMENT_FORMAT and not validation:
+        found.append("reinforcement needs a validation part, too")
     if read.facts.kind.hosted and training < LEAST_EXAMPLES:
         found.append(
             f"the training part has {count_text(training, 'example')}, and at least {LEAST_EXAMPLES} are "
@@ -236,7 +235,7 @@ def _warnings(read: ExamplesRead, parts: Sequence[PreparedPart]) -> Iterator[str
 
 def _write(
     folder: Place,
-    spool: IO[bytes],
+    spool: ExampleSpool,
     read: ExamplesRead,
     kept: npt.NDArray[np.int64],
     parts: npt.NDArray[np.int8],
@@ -247,7 +246,7 @@ def _write(
     used = [place for place in range(len(PARTS)) if (parts == place).any()]
     of_place = np.full(len(read.sizes), -1, dtype=np.int8)
     of_place[kept] = parts
-    spool.seek(0)
+    spool.rewind()
     with ExitStack() as stack:
         sinks = {
             place: stack.enter_context(storage.replace_file(folder / file_of(PARTS[place]))) for place in used
@@ -270,7 +269,12 @@ def write_problems(folder: Place, problems: Sequence[RowProblem]) -> None:
         storage.remove(folder / PROBLEMS)
         return
     lines = [
-        orjson.dumps({"file": each.file, "row": each.row, "rule": each.rule, "message": each.text}) + b"\n"
+        orjson.dumps(
+            json_safe(
+                {"file": each.file, "row": each.row, "rule": each.rule, "message": name_settings(each.text)}
+            )
+        )
+        + b"\n"
         for each in problems
     ]
     storage.write_whole(folder / PROBLEMS, b"".join(lines))

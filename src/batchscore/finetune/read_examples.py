@@ -10,16 +10,18 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import xxhash
 
 from batchscore.errors import InputError, UnreadableFile
-from batchscore.finetune.convert import Convert, Mapped, NoExample, converter, find_fields
+from batchscore.finetune.convert import Convert, NoExample, converter
 from batchscore.finetune.example import ExampleTokens, broken_rules, measure
 from batchscore.finetune.facts import ExampleFacts
 from batchscore.finetune.kinds import CHAT_FORMAT, REINFORCEMENT_FORMAT
+from batchscore.finetune.mapping import Mapped, find_fields
 from batchscore.finetune.rules import RULES, BrokenRule, ServiceRules
+from batchscore.finetune.spool import ExampleSpool
 from batchscore.prompts.cells import cell_text, json_bytes
 from batchscore.prompts.columns import first_rows, resolve
 from batchscore.prompts.image_header import MOST_IMAGE_BYTES
@@ -101,7 +103,9 @@ class ExamplesRead:
             self.problems.append(problem)
 
 
-def read_examples(inputs: Sequence[str], folder: Place, how: ReadExample, spool: IO[bytes]) -> ExamplesRead:
+def read_examples(
+    inputs: Sequence[str], folder: Place, how: ReadExample, spool: ExampleSpool
+) -> ExamplesRead:
     """Read all rows, and write each example as a line to the spool; raises `InputError`."""
     read = ExamplesRead(ExampleFacts(how.counter, how.said.kind, how.most_tokens))
     found = find_files(inputs, output=folder)
@@ -121,7 +125,7 @@ def read_examples(inputs: Sequence[str], folder: Place, how: ReadExample, spool:
     return read
 
 
-def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: IO[bytes]) -> None:
+def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: ExampleSpool) -> None:
     before, place = len(read.sizes), len(read.files)
     rows = 0
     with open_rows(file, how.options) as table:
@@ -178,7 +182,7 @@ def _read_row(
     columns: Sequence[Callable[[Mapping[str, Any]], int] | None],
     how: ReadExample,
     read: ExamplesRead,
-    spool: IO[bytes],
+    spool: ExampleSpool,
 ) -> None:
     """Turn one row into an example, or note why it is none."""
 
@@ -218,8 +222,7 @@ def _read_row(
         if column is not None:
             digests.append(column(row.values))
     read.sizes.append(len(line) + 1)
-    spool.write(line)
-    spool.write(b"\n")
+    spool.write(line + b"\n")
 
 
 def _has_errors(found: Sequence[BrokenRule], read: ExamplesRead, note: Callable[[str, str], None]) -> bool:

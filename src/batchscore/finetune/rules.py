@@ -20,6 +20,7 @@ LEAST_EXAMPLES = 10
 USEFUL_EXAMPLES = 50
 #: The context of a training example of gpt-4o and gpt-4.1.
 MOST_TOKENS = 65_536
+_FEWER_TOKENS = (re.compile(r"gpt-?3\.?5", re.IGNORECASE), 16_385)
 MOST_IMAGE_EXAMPLES = 50_000
 MOST_IMAGE_BYTES = 10 * 10**6
 
@@ -81,6 +82,7 @@ RULES: Mapping[str, FormatRule] = {
     **_rules(True, "the name of a training file must end in .jsonl", "file_name"),
     **_rules(True, _FEW, "file_empty", "too_few_examples"),
     **_rules(False, "the guides ask for 50 to 100 examples", "few_examples"),
+    **_rules(False, "reinforcement needs a validation file, too", "no_validation"),
     **_rules(True, _NOT_JSONL, "byte_order_mark", "inner_byte_order_mark", "encoding", "not_utf8"),
     **_rules(True, _NOT_JSONL, "json_array", "pretty_printed", "other_file", "blank_line", "invalid_json"),
     **_rules(True, _NOT_JSONL, "not_object", "line_too_long"),
@@ -112,6 +114,13 @@ RULES: Mapping[str, FormatRule] = {
     **_rules(True, _TASK, "missing_field", "field_type", "empty_field", "lengths_differ"),
     **_rules(True, "Azure ML: the answer is not found in the context", "answer_place"),
 }
+
+
+def most_tokens_of(model: str) -> int:
+    """Return the tokens at which an example of a model is cut off."""
+    name, fewer = _FEWER_TOKENS
+    return fewer if name.search(model) else MOST_TOKENS
+
 
 _LIKE_A_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 
-from batchscore.finetune.convert import Mapped
+from batchscore.errors import name_settings
 from batchscore.finetune.kinds import TRANSLATION
+from batchscore.finetune.mapping import Mapped
 from batchscore.finetune.prepare import SUMMARY, Prepared, PreparedPart, PrepareOptions, file_of, token_counts
 from batchscore.finetune.read_examples import ReadExample
 from batchscore.plan.vocabulary import TokenCounter
@@ -66,7 +67,7 @@ def to_json(
         },
         "bom": options.bom,
         "azureml": azureml_keys(prepared, how),
-        "errors": list(prepared.errors),
+        "errors": [name_settings(text) for text in prepared.errors],
         "warnings": [*prepared.warnings, *(f"{rule}: {count}" for rule, count in read.warnings.items())],
     }
 
