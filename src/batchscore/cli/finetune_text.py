@@ -70,7 +70,7 @@ def problem_lines(found: Prepared) -> Iterator[str]:
     yield from (f"error: {text}" for text in found.errors)
     if not read.invalid:
         return
-    yield f"{count_text(read.invalid, 'row')} cannot become examples (rows count from 0):"
+    yield f"{count_text(read.invalid, 'row')} gave no example (rows count from 0):"
     shown = 0
     for rule, count in rule_counts(read.problems).items():
         rows = [each for each in read.problems if each.rule == rule][:MOST_ROWS]

@@ -57,8 +57,7 @@ def verdict(prepared: Prepared, summary: dict[str, Any]) -> Html:
     else:
         kind, title = "bad", "No files written"
         more = (
-            name_settings("; ".join(prepared.errors))
-            or f"{count_text(read.invalid, 'row')} cannot become examples."
+            name_settings("; ".join(prepared.errors)) or f"{count_text(read.invalid, 'row')} gave no example."
         )
     return element(
         "div",
@@ -159,6 +158,7 @@ def classes(prepared: Prepared) -> Chart | None:
         "type": "bar",
         "labels": names,
         "series": shown,
+        "apart": 0.8,
         "x": "class",
         "y": {"title": "examples", "unit": "examples", "whole": True, "stacked": True},
     }
@@ -189,7 +189,7 @@ def problems(prepared: Prepared) -> Html:
         for each in read.problems[:_MOST_PROBLEMS]
     ]
     more = f", the first {_MOST_PROBLEMS} of {read.invalid:,}" if read.invalid > _MOST_PROBLEMS else ""
-    caption = f"Rows without an example{more}; rows count from 0; problems.jsonl has more"
+    caption = f"Rows without an example{more}; rows count from 0; problems.jsonl has them as data"
     return concat(
         [element("h2", "Problems"), table(caption, "file, row:n, problem:l, what services say:l", lines)]
     )

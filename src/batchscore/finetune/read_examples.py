@@ -6,6 +6,7 @@ that gives no example is a problem of its file and row; no message quotes a cell
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -249,5 +250,7 @@ def _note_system(first: Mapping[str, Any], read: ExamplesRead) -> None:
 
 
 def rule_text(rule: str) -> str:
-    """Return what a service says to a broken rule; empty for a row that is no example at all."""
-    return RULES[rule].service if rule in RULES and "{" not in RULES[rule].service else ""
+    """Return what a service says to a broken rule, without its place; empty if it sees no such row."""
+    words = RULES[rule].service if rule in RULES else ""
+    sentences = (re.sub(r", [^.]*{.*?}[^.]*$", "", each) for each in words.split(". "))
+    return ". ".join(each for each in sentences if "{" not in each)
