@@ -365,7 +365,9 @@ def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
 
 
 def test_rows_are_bound_from_the_creation_of_a_batch_on() -> None:
-    assert [step.value for step in Step if not step.may_cost] == ["planned", "uploaded"]
+    free = [step.value for step in Step if not replace(CHUNK, step=step).may_cost]
+    assert free == ["planned", "uploaded"]
+    assert replace(CHUNK, step=Step.UPLOADED, ambiguous=True).is_open, "a creation had no usable reply"
 
 
 SentAgain = list[tuple[int, bool]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ import pytest
 from batch_files import PlainClient
 from batch_runs import BatchRun, records, write_rows
 from batchscore import read_scores
-from batchscore.errors import ExitCode, SettingsError, UsageError
+from batchscore.errors import BatchscoreError, ExitCode, SettingsError, UsageError
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
 from batchscore.simulator import Running
@@ -137,6 +138,48 @@ def test_a_batch_that_surfaces_late_is_noticed_and_cancelled(score: BatchRun, pr
     assert "Two batches were made of one file." in score.said
     states = Counter(batch["status"] for batch in project.books().batches)
     assert states == {"completed": 1, "cancelled": 1} or states["completed"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"status": 400, "code": "token_limit_exceeded"},
+        {"status": 400, "code": "invalid_request"},
+        {"status": 404},
+    ],
+)
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_batch_that_surfaces_after_the_next_was_refused_is_used(
+    score: BatchRun, project: Project, refusal: dict[str, Any], *, stopped: bool
+) -> None:
+    """The refusal may be the first batch's own doing: it fills the quota."""
+    project.set_rules(batch_hidden=2.0, in_progress=0)
+    project.will("create", drop=True, happened=True)
+    project.will("create", times=99, **refusal)
+    write_rows(10)
+    if stopped:
+        score.on_notice = lambda text, run: "limit of tokens" in text and run.conditions.stop.request()
+    first = score(no_canary=True)
+    if first.exit_code is not ExitCode.DONE:
+        assert first.exit_code in {ExitCode.CONTINUE_LATER, ExitCode.ACTION_NEEDED}
+        assert verify_output(Path("out")).submitted == 10
+        time.sleep(2.1)
+        score.on_notice = lambda *_: None
+        assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+    assert executed(project) == {1: 10}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [400, 403, 405])
+def test_a_service_that_does_not_list_files_takes_an_upload_twice(
+    score: BatchRun, project: Project, status: int
+) -> None:
+    project.will("upload", drop=True, happened=True)
+    project.will("list_files", status=status, times=9)
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
 
 
 @pytest.mark.slow
@@ -351,6 +394,18 @@ def test_a_batch_that_never_ends_is_cancelled_and_its_answers_are_kept(
 
 
 @pytest.mark.slow
+def test_a_batch_that_stays_cancelling_is_left_to_the_next_run(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None, cancelling=None)
+    write_rows(10)
+    score.waits = replace(score.waits, cancelling=0.2)
+    assert score(no_canary=True, batch_patience="0.01s").exit_code is ExitCode.CONTINUE_LATER
+    assert "is still being cancelled" in score.said
+    project.set_rules(in_progress=0, cancelling=0)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+
+
+@pytest.mark.slow
 def test_patience_counts_from_the_start_of_the_batch_also_without_waiting(
     score: BatchRun, project: Project
 ) -> None:
@@ -460,6 +515,23 @@ def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun,
     assert score(no_canary=True).exit_code is ExitCode.DONE
     check_whole(project, 30)
     assert executed(project) == {1: 31}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["key", "parameter", "host"])
+def test_scores_are_not_discarded_for_a_service_that_does_not_answer(
+    score: BatchRun, project: Project, wrong: str
+) -> None:
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
+    flags: dict[str, Any] = {"parameter": {"param": {"top_logprobs": 99}}}.get(wrong, {})
+    flags |= {"endpoint": "http://127.0.0.1:9/v1", "max_outage": 0.1} if wrong == "host" else {}
+    refused = replace(score, key="wrong-key-123456") if wrong == "key" else score
+    with pytest.raises(BatchscoreError, match="Nothing was discarded"):
+        refused(overwrite=True, **flags)
+    assert len(records()) == 10
+    assert score(overwrite=True).exit_code is ExitCode.DONE
+    assert executed(project) == {1: 20}
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ async def cancel(plane: ControlPlane, found: Found) -> str:
         return f"{found.name} is of a rehearsal with the simulator, so nothing runs."
     if chunk.step is Step.SETTLED:
         return f"{found.name} has ended, and its results were fetched, so nothing runs."
-    if not chunk.step.may_cost:
+    if not chunk.may_cost:
         return f"{found.name}: no batch was made of it, so nothing runs."
     ids = [chunk.batch]
     if not chunk.batch:

@@ -116,7 +116,7 @@ class BatchEngine:
         chunks = self.desk.chunks
         await asyncio.to_thread(chunks.sweep)
         for chunk in await asyncio.to_thread(chunks.read_all):
-            if not chunk.step.may_cost:
+            if not chunk.may_cost:
                 await self.drop(chunk)
                 continue
             if chunk.identity != self.builder.identity.hex():
@@ -206,14 +206,14 @@ class BatchEngine:
 
     def start(self, work: ChunkWork) -> None:
         """Work on a chunk."""
-        if work.chunk.step.may_cost:
+        if work.chunk.may_cost:
             self.desk.unsettled.add(work.chunk.key)
         task = asyncio.create_task(bring_to_end(self.desk, work))
         self.tasks[task] = work
 
     def start_retries(self) -> None:
         """Start the chunks of rows that are sent again, if nothing else is at the service."""
-        if self.stop.is_set() or any(work.chunk.step.may_cost for work in self.tasks.values()):
+        if self.stop.is_set() or any(work.chunk.may_cost for work in self.tasks.values()):
             return
         for number in sorted(self.builder.building):
             self.builder.needs_canary = not self.desk.proven.is_set()
@@ -364,7 +364,7 @@ class BatchEngine:
             return
         chunks = self.desk.chunks.read_all()
         left = [chunk for chunk in chunks if chunk.is_open]
-        waiting = [chunk.rows for chunk in chunks if not chunk.step.may_cost]
+        waiting = [chunk.rows for chunk in chunks if not chunk.may_cost]
         if left or waiting:
             more = f"{count_text(sum(waiting), 'row')} are not submitted yet." if waiting else ""
             raise BoundReached(" ".join(filter(None, (more, left_text(left) if left else ""))))

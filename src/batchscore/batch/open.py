@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,7 @@ from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
 from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
-from batchscore.errors import Outage, ServiceRefused, SettingsError, setting_name
+from batchscore.errors import BatchscoreError, Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.output.submitted import Chunks, Step
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, answer_size
@@ -158,16 +158,7 @@ async def open_batch_engine(
     )
     limit = inf if settings.batch_tokens is None else float(settings.batch_tokens)
     async with AsyncExitStack() as stack:
-        plane = await stack.enter_async_context(
-            open_control_plane(
-                target,
-                task,
-                around.environ,
-                patience_seconds=settings.max_outage,
-                sleep=sleep,
-                calls_per_second=around.waits.calls_per_second,
-            )
-        )
+        plane = await stack.enter_async_context(plane_of(settings, around, settings.max_outage, sleep))
         await require_batches(plane, traits)
         scratch = Scratch(around.scratch)
         stack.callback(scratch.close)
@@ -223,6 +214,34 @@ async def open_batch_engine(
         )
 
 
+def plane_of(
+    settings: BatchSettings,
+    around: Surroundings,
+    patience_seconds: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> AbstractAsyncContextManager[ControlPlane]:
+    """Return the control plane of the service, whose calls are repeated for this long."""
+    return open_control_plane(
+        around.endpoint.target,
+        settings.task,
+        around.environ,
+        patience_seconds=patience_seconds,
+        sleep=sleep,
+        calls_per_second=around.waits.calls_per_second,
+    )
+
+
+async def require_answers(settings: BatchSettings, around: Surroundings) -> bool:
+    """Return whether live requests prove that rows are answered, too: some deployments only take batches.
+
+    Raises an error if the service has no Batch API, or does not accept the key.
+    """
+    traits = check_batch(settings, [around.endpoint])
+    async with plane_of(settings, around, settings.max_outage) as plane:
+        await require_batches(plane, traits)
+    return traits.takes_live or settings.live_deployment is not None
+
+
 async def require_batches(plane: ControlPlane, traits: Traits) -> None:
     """Raise an error if the service has no Batch API, or does not accept the key."""
     try:
@@ -262,20 +281,12 @@ async def remove_published(
         return
     if not settings.keep_batch_files:
         kept = 0
-        plane = open_control_plane(
-            around.endpoint.target,
-            settings.task,
-            around.environ,
-            patience_seconds=PATIENCE_SECONDS,
-            sleep=asyncio.sleep,
-            calls_per_second=around.waits.calls_per_second,
-        )
-        async with plane as opened:
+        async with plane_of(settings, around, PATIENCE_SECONDS) as opened:
             for chunk in settled:
                 for file in chunk.provider_files:
                     try:
                         await files.delete(opened, file)
-                    except CallFailed:
+                    except (CallFailed, BatchscoreError):
                         kept += 1
         if kept:
             listen(Notice(f"{kept:,} files of batches were not removed at the service; they expire there."))

@@ -24,7 +24,8 @@ class Waits:
     for a list may lag. `file`: until a file is looked for again that the service does not find yet. `quota`
     and `longest_quota`: until a batch is made again that was refused for its tokens; the service frees tokens
     late. `turn`: between two looks at whether a chunk may be sent. No more than `calls_per_second` are sent.
-    `patience`: until a batch that has not ended is cancelled.
+    `patience`: until a batch that has not ended is cancelled; `cancelling`: until a run leaves one that is
+    being cancelled, which takes minutes.
     """
 
     first_look: float = 2.0
@@ -38,6 +39,7 @@ class Waits:
     turn: float = 0.2
     calls_per_second: float = CALLS_PER_SECOND
     patience: float = inf
+    cancelling: float = HOUR
 
     def next_look(self, seconds: float, age: float) -> float:
         """Return the wait after one of `seconds`, for a batch of this age."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -183,16 +184,22 @@ async def upload(desk: Desk, work: ChunkWork) -> None:
 
 def refuse_chunk(desk: Desk, work: ChunkWork, code: str) -> None:
     """Raise the error of a file that the service refuses as a whole: nothing of it was run."""
-    desk.chunks.remove(work.chunk)
     rows = count_text(work.chunk.rows, "row")
-    raise ServiceRefused(
-        f"the service refused a file of {rows} for its Batch API ({code}). Nothing of it ran."
-    )
+    refused = f"the service refused a file of {rows} for its Batch API ({code})."
+    if work.chunk.ambiguous and not work.chunk.batch:
+        raise ServiceRefused(
+            f"{refused} An earlier reply was lost, so a batch of it may exist that the service does not list "
+            "yet. Run the same command later to look again. If there is none, run: "
+            f"{batches_command(desk.chunks, 'forget', work.chunk.key)}"
+        )
+    desk.chunks.remove(work.chunk)
+    raise ServiceRefused(f"{refused} Nothing of it ran.")
 
 
 async def submit(desk: Desk, work: ChunkWork) -> None:
     """Make the batch of a chunk, exactly once."""
-    decision = Decision(Move.CREATE if work.chunk.step is Step.UPLOADED else Move.LOOK_AGAIN)
+    is_new = work.chunk.step is Step.UPLOADED and not work.chunk.ambiguous
+    decision = Decision(Move.CREATE if is_new else Move.LOOK_AGAIN)
     desk.budget.add(work.chunk.key, work.chunk.tokens)
     looks, tries = list(desk.waits.look_again), 0
     while decision.move is not Move.ADOPT:
@@ -223,7 +230,9 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
 
 async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
     """Send one creation, and return the next move."""
-    change(desk, work, step=Step.CREATING, creating_at=desk.now())
+    # A batch whose reply was lost is looked for from the first attempt on.
+    since = work.chunk.creating_at if work.chunk.ambiguous else desk.now()
+    change(desk, work, step=Step.CREATING, creating_at=since)
     metadata = {"chunk": work.chunk.key} if desk.traits.takes_metadata else None
     try:
         batch = await batches.create(
@@ -237,7 +246,12 @@ async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
         decision = after_failure(failure, tries)
         if decision.move is Move.LOOK_AGAIN:
             change(desk, work, ambiguous=True)
-        else:
+            return decision
+        if work.chunk.ambiguous:
+            # What is refused may be the second batch: the one whose reply was lost was listed late.
+            looked = after_looking(work.chunk, await listed(desk, work), ())
+            decision = looked if looked.move is Move.ADOPT else decision
+        if decision.move is not Move.ADOPT:
             change(desk, work, step=Step.UPLOADED)
         return decision
     return Decision(Move.ADOPT, batch)
@@ -272,7 +286,8 @@ async def cancel_others(desk: Desk, others: tuple[BatchState, ...]) -> None:
 async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
     """Wait until a chunk that was refused for its tokens may be sent again."""
     budget, chunk = desk.budget, work.chunk
-    if budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key) and chunk.rows > 1:
+    alone = budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key)
+    if alone and chunk.rows > 1 and not chunk.ambiguous:
         budget.release(chunk.key)
         raise TooLarge
     budget.refuse(chunk.key)
@@ -293,6 +308,7 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
     """Look at a batch until it has ended, and write down its files."""
     desk.budget.add(work.chunk.key, work.chunk.tokens)
     seconds, waited, cancelled = desk.waits.first_look, desk.waits.first_look, False
+    last_cancelling = inf
     # By our own clock: services round their times.
     last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.waits.patience
     while True:
@@ -310,7 +326,11 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
             batch = await cancel_slow(desk, batch)
         if batch.ended:
             break
-        if desk.no_wait:
+        if batch.status == "cancelling":
+            last_cancelling = min(last_cancelling, desk.now() + desk.waits.cancelling)
+        if desk.now() >= last_cancelling:
+            desk.notice(f"Batch {batch.id} is still being cancelled. The same command looks at it again.")
+        if desk.no_wait or desk.now() >= last_cancelling:
             raise Left
         waited = seconds if cancelled else min(seconds, max(0.0, last_moment - desk.now()))
         await desk.sleep(waited)

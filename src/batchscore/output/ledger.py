@@ -159,7 +159,7 @@ class Ledger(ABC):
         or cannot be written. Messages name the `visible` output.
         """
         spec = self.spec
-        discarded = discard_scores(spec.layout, self.journals) if overwrite else 0
+        discarded = self.discard() if overwrite else 0
         refuse_foreign_files(spec.layout)
         sweep(spec.layout)
         storage.write_whole(spec.layout.readme, README_TEXT)
@@ -177,6 +177,12 @@ class Ledger(ABC):
         remove_uncommitted(spec.layout, manifests)
         self.manifests = {manifest.file: manifest for manifest in manifests}
         return discarded
+
+    def discard(self) -> int:
+        """Discard what the output holds; return the number of scores, also of those in journals only."""
+        self.journals.find()
+        in_journals = self.journals.scores_of_any_settings()
+        return discard_scores(self.spec.layout, self.journals) + in_journals
 
     def distrust_contradicted(self, *, counts_only: bool = False) -> None:
         """Let a run complete the files whose manifests earlier runs' records contradict: parts are gone.

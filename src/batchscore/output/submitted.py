@@ -40,11 +40,6 @@ class Step(str, Enum):
     ENDED = "ended"
     SETTLED = "settled"
 
-    @property
-    def may_cost(self) -> bool:
-        """Whether a batch may have been made of the chunk."""
-        return self not in {Step.PLANNED, Step.UPLOADED}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
@@ -87,9 +82,14 @@ class Chunk:
     settling: bool = False
 
     @property
+    def may_cost(self) -> bool:
+        """Whether a batch may have been made of it."""
+        return self.ambiguous or self.step not in {Step.PLANNED, Step.UPLOADED}
+
+    @property
     def is_open(self) -> bool:
         """Whether its batch runs, or has results that were not looked at."""
-        return self.step.may_cost and self.step is not Step.SETTLED
+        return self.may_cost and self.step is not Step.SETTLED
 
     @property
     def waiting(self) -> int:
@@ -218,13 +218,15 @@ def refuse_submitted(layout: Layout, *, overwrite: bool, by_batch: bool) -> None
     if not found or (by_batch and not overwrite):
         return
     what = f"{submitted_text(found)} of this output wait at the service's Batch API"
-    to_see = f"To see them, run: {batches_command(Chunks(chunk_folder(layout)))}"
+    chunks = Chunks(chunk_folder(layout))
+    to_see = f"To see them, run: {batches_command(chunks)}"
+    to_drop = f"To give up the results of one, run: {batches_command(chunks, 'forget', 'KEY')}"
     if overwrite:
         raise SettingsError(
             f"{what}, so {setting_name('overwrite')} would lose what they cost. Run the same command without "
-            f"it until the batches have ended, or score to a new output. {to_see}"
+            f"it until the batches have ended, or score to a new output. {to_see} {to_drop}"
         )
     raise SettingsError(
         f"{what}, and would be paid for again. Run the same command with {setting_name('via')} batch until "
-        f"the batches have ended. {to_see}"
+        f"the batches have ended. {to_see} {to_drop}"
     )

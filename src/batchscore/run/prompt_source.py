@@ -21,6 +21,9 @@ from batchscore.read.formats import open_rows
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.settings.fields import Settings
 
+#: Files whose digests wait for a thread: with one at a time, small files cost a change of threads each.
+DIGESTS_AT_ONCE = 32
+
 #: Ids of at most this many rows are compared, so that memory stays bounded.
 MOST_IDS = 200_000
 
@@ -92,10 +95,14 @@ class PromptSource:
 
     async def digest_complete_files(self) -> None:
         """Digest the files that were scored completely: if one has changed, the run ends before it sends."""
-        for ready in self.survey.ready:
-            if self.ledger.needs_digest(ready.file.name):
+        complete = [ready for ready in self.survey.ready if self.ledger.needs_digest(ready.file.name)]
+        # Images fill the memory.
+        at_once = 1 if complete and complete[0].builder.images is not None else DIGESTS_AT_ONCE
+        for start in range(0, len(complete), at_once):
+            some = complete[start : start + at_once]
+            for ready in some:
                 self.start_digest(ready)
-                await asyncio.wait([self.digests[ready.file.name]])
+            await asyncio.wait([self.digests[ready.file.name] for ready in some])
 
     def prompts(self) -> Generator[Prompt | Settled, None, None]:
         """Give the prompts of every file's unsettled rows."""
@@ -103,8 +110,10 @@ class PromptSource:
             if self.rows_left == 0:
                 self.limited = True
                 return
-            self.files_opened += 1
             name = ready.file.name
+            if self.is_stopping() and self.ledger.needs_digest(name):
+                return  # it may be digested in part
+            self.files_opened += 1
             if name not in self.digests:
                 # Hashing runs beside reading; the digest is needed only when the file is finished.
                 self.start_digest(ready)
