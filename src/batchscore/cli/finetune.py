@@ -5,28 +5,18 @@ Nothing here sends a request.
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 import orjson
 
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
-from batchscore.cli.settings_file import settings_file
 from batchscore.errors import ExitCode, UsageError
 from batchscore.report.words import json_safe
-from batchscore.settings.fields import Settings
-from batchscore.settings.sources import gather
 from batchscore.stores.address import place_of
-
-if TYPE_CHECKING:
-    from batchscore.finetune.check import CheckedFile, CheckOptions
-    from batchscore.finetune.mapping import Mapped
-    from batchscore.plan.vocabulary import TokenCounter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -197,8 +187,9 @@ def prepare(
     inputs: tuple[str, ...], *, output: str, as_json: bool, config: str | None, **chosen: Any
 ) -> None:
     """Run `batchscore finetune prepare`."""
+    from batchscore.cli import finetune_spec as spec  # noqa: PLC0415 - loads the readers
     from batchscore.cli.finetune_text import prepared_text  # noqa: PLC0415
-    from batchscore.finetune import page, prepare, summary  # noqa: PLC0415 - loads the readers
+    from batchscore.finetune import page, prepare, summary  # noqa: PLC0415
     from batchscore.finetune.kinds import kind_named  # noqa: PLC0415
     from batchscore.finetune.read_examples import ReadExample  # noqa: PLC0415
     from batchscore.finetune.rules import SERVICES  # noqa: PLC0415
@@ -208,13 +199,13 @@ def prepare(
     if chosen["bom"] and chosen["service"] == "openai":
         raise UsageError("OpenAI refuses files with a byte order mark: leave out --bom.")
     kind = kind_named(chosen["format_name"] or "chat")
-    counter = token_counter(chosen["model"])
+    counter = spec.token_counter(chosen["model"])
     how = ReadExample(
-        mapped_of(kind.name, chosen),
-        read_options(reading_settings(chosen, config)),
+        spec.mapped_of(kind.name, chosen),
+        read_options(spec.reading_settings(chosen, config)),
         SERVICES[chosen["service"]],
-        example_tokens(counter, chosen["model"]),
-        token_limit(chosen) if kind.hosted else 0,
+        spec.example_tokens(counter, chosen["model"]),
+        spec.token_limit(chosen) if kind.hosted else 0,
         chosen["model"],
         chosen["group"],
         None if chosen["stratify"] == "none" else chosen["stratify"],
@@ -241,74 +232,6 @@ def prepare(
     sys.exit(int(ExitCode.DONE if found.is_written else ExitCode.ROWS_FAILED))
 
 
-def mapped_of(kind_name: str, chosen: dict[str, Any]) -> Mapped:
-    """Return what the options say of the fields; raises `UsageError`."""
-    from batchscore.finetune.kinds import kind_named  # noqa: PLC0415
-    from batchscore.finetune.mapping import mapped  # noqa: PLC0415
-
-    kind = kind_named(kind_name)
-    said: dict[str, str] = {}
-    for option in ("system", "prompt", "answer", "rejected", "context"):
-        if chosen[option] is None:
-            continue
-        if option not in kind.options:
-            raise UsageError(f"--{option} is not for the format {kind.name}: {field_hint(kind_name)}.")
-        said[kind.options[option]] = chosen[option]
-    for flag in chosen["field_flags"]:
-        name, equals, template = flag.partition("=")
-        if not equals:
-            raise UsageError(f"--field {name!r} must be NAME=TEMPLATE, such as tools='{{tools}}'.")
-        said[name.strip()] = template
-    if chosen["image"] and kind.name != "chat":
-        raise UsageError(f"--image is for chat, not for {kind.name}.")
-    return mapped(kind, said, chosen["messages"], chosen["image"], chosen["image_detail"])
-
-
-def field_hint(kind_name: str) -> str:
-    """Return which fields a format has."""
-    from batchscore.finetune.kinds import KINDS  # noqa: PLC0415
-
-    names = [each.name for each in KINDS[kind_name].fields] or [
-        "a field for each language, as --field en={english}"
-    ]
-    return f"its fields are {', '.join(names)}"
-
-
-def reading_settings(chosen: dict[str, Any], config: str | None) -> Settings:
-    """Return settings in which only those of reading and the prices matter; raises `UsageError`."""
-    flags = {name: chosen.get(name) for name in (*READING, "prices")}
-    said, _ = gather(flags, environ=os.environ, file=settings_file(config, flags))
-    own = {each.name for each in fields(Settings)} & {*READING, "prices"}
-    picked = {name: value for name, value in said.items() if name in own and name != "prices"}
-    return Settings(task="chat", model="any", output="any", prices=said.get("prices"), **picked)
-
-
-def token_limit(chosen: dict[str, Any]) -> int:
-    """Return the tokens at which an example is cut off, 0 for no limit."""
-    from batchscore.finetune.rules import most_tokens_of  # noqa: PLC0415
-
-    given = chosen["max_example_tokens"]
-    return most_tokens_of(chosen["model"]) if given is None else int(given)
-
-
-def token_counter(model: str) -> TokenCounter:
-    """Return the best way to count a model's tokens on this machine."""
-    from batchscore.plan.vocabulary import token_counter_for  # noqa: PLC0415
-    from batchscore.task import CHAT  # noqa: PLC0415
-
-    return token_counter_for(model, CHAT)
-
-
-def example_tokens(counter: TokenCounter, model: str) -> Any:
-    """Return what counts the tokens of examples."""
-    from functools import partial  # noqa: PLC0415
-
-    from batchscore.finetune.example import ExampleTokens  # noqa: PLC0415
-    from batchscore.plan.vocabulary import count_in_stretches  # noqa: PLC0415
-
-    return ExampleTokens(partial(count_in_stretches, count=counter.count), model)
-
-
 @finetune.command(help=CHECK_HELP, short_help="Name all errors of a training file by line.")
 @click.argument("file")
 @click.option(
@@ -318,50 +241,16 @@ def example_tokens(counter: TokenCounter, model: str) -> Any:
 @shared_options
 def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) -> None:
     """Run `batchscore finetune check`."""
+    from batchscore.cli import finetune_spec as spec  # noqa: PLC0415 - loads the readers
     from batchscore.cli.finetune_text import checked_json, checked_text  # noqa: PLC0415
 
-    counter = token_counter(chosen["model"])
-    found = checked_files(file, validation, chosen, counter)
+    counter = spec.token_counter(chosen["model"])
+    found = spec.checked_files(file, validation, chosen, counter)
     if as_json:
         say(orjson.dumps(json_safe(checked_json(found, counter))))
     else:
         say(checked_text(found, counter, file))
     sys.exit(int(ExitCode.ROWS_FAILED if any(each.errors for each in found) else ExitCode.DONE))
-
-
-def checked_files(
-    file: str, validation: str | None, chosen: dict[str, Any], counter: TokenCounter
-) -> Sequence[CheckedFile]:
-    """Return what a training file and its validation file hold, and which rules they break."""
-    from dataclasses import replace  # noqa: PLC0415
-
-    from batchscore.finetune.check import check_file, check_overlap  # noqa: PLC0415
-    from batchscore.finetune.kinds import REINFORCEMENT_FORMAT  # noqa: PLC0415
-
-    options = check_options(chosen, counter)
-    found = [check_file(place_of(file), options)]
-    if validation is not None:
-        kind = options.kind or found[0].kind
-        found.append(check_file(place_of(validation), replace(options, kind=kind, least=1)))
-        check_overlap(*found)
-    elif found[0].kind is REINFORCEMENT_FORMAT:
-        found[0].add("no_validation", "there is no validation file, which reinforcement needs")
-    return found
-
-
-def check_options(chosen: dict[str, Any], counter: TokenCounter) -> CheckOptions:
-    """Return how files are checked."""
-    from batchscore.finetune.check import CheckOptions  # noqa: PLC0415
-    from batchscore.finetune.kinds import kind_named  # noqa: PLC0415
-    from batchscore.finetune.rules import SERVICES  # noqa: PLC0415
-
-    name = chosen.get("format_name")
-    return CheckOptions(
-        SERVICES[chosen["service"]],
-        example_tokens(counter, chosen["model"]),
-        token_limit(chosen),
-        None if name is None else kind_named(name),
-    )
 
 
 @finetune.command(help=PLAN_HELP, short_help="Show what training would cost.", cls=GroupedHelp)
@@ -380,16 +269,19 @@ def plan(
     data: str, *, validation: str | None, epochs: int | None, as_json: bool, config: str | None, **chosen: Any
 ) -> None:
     """Run `batchscore finetune plan`."""
+    from batchscore.cli import finetune_spec as spec  # noqa: PLC0415 - loads the readers
     from batchscore.cli.finetune_text import plan_json, plan_text  # noqa: PLC0415
     from batchscore.finetune.costs import files_of, training_cost  # noqa: PLC0415
     from batchscore.settings.prices import training_prices  # noqa: PLC0415
 
-    prices = training_prices(reading_settings(chosen, config).prices, chosen["model"])
-    counter = token_counter(chosen["model"])
+    prices = training_prices(spec.reading_settings(chosen, config).prices, chosen["model"])
+    counter = spec.token_counter(chosen["model"])
     training, of_folder = files_of(place_of(data))
-    other = validation if of_folder is None else str(of_folder)
-    found = checked_files(str(training), other, chosen, counter)
-    cost = training_cost(found[0], found[1] if len(found) > 1 else None, epochs, prices, token_limit(chosen))
+    other = validation or (None if of_folder is None else str(of_folder))
+    found = spec.checked_files(str(training), other, chosen, counter)
+    cost = training_cost(
+        found[0], found[1] if len(found) > 1 else None, epochs, prices, spec.token_limit(chosen)
+    )
     is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)
     if as_json:
         say(orjson.dumps(json_safe(plan_json(cost, found, counter, chosen["model"]))))
