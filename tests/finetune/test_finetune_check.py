@@ -584,8 +584,7 @@ def test_each_rule_has_words_of_a_service() -> None:
     assert all(rule.service for rule in RULES.values())
 
 
-def test_a_number_that_counts_nothing_is_not_read(tmp_path: Path) -> None:
-    """A folder is no training file."""
+def test_a_folder_is_no_training_file(tmp_path: Path) -> None:
     folder = tmp_path / "a.jsonl"
     folder.mkdir()
     with pytest.raises(InputError):

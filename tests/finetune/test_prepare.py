@@ -327,6 +327,31 @@ def test_conversations_in_cells_and_of_other_tools_are_read(command: Command, fi
     }
 
 
+@pytest.mark.parametrize(
+    ("prompt", "completion", "left_out"),
+    [
+        ("{} ->", " {}\n", "prompt separator, leading blank, stop sequence"),
+        ("{}\n\n###\n\n", " {} END", "prompt separator, leading blank, stop sequence"),
+        ("{}", " {}", "leading blank"),
+        ("{}?", "{}.", ""),
+    ],
+)
+def test_marks_of_old_files_are_left_out_of_chat(
+    prompt: str, completion: str, left_out: str, command: Command, files: Files
+) -> None:
+    rows = [{"prompt": prompt.format(n), "completion": completion.format(n)} for n in range(12)]
+    files.lines("t.jsonl", rows)
+    ran = command("finetune", "prepare", "t.jsonl", "-o", "out", "--split", "100")
+    assert ran.exit_code == 0, ran.stdout
+    assert (f"left out of all rows: {left_out}\n" in ran.stdout) == bool(left_out)
+    texts = [each["content"] for each in lines("out/train.jsonl")[3]["messages"]]
+    assert texts == (["3", "3"] if left_out else ["3?", "3."])
+    # The old format keeps them.
+    words = ("--split", "100", "--format", "prompt-completion")
+    assert command("finetune", "prepare", "t.jsonl", "-o", "out", *words).exit_code == 0
+    assert lines("out/train.jsonl") == rows
+
+
 def test_message_templates_give_turns_and_weights(command: Command, files: Files) -> None:
     templates = [
         {"role": "user", "content": "Hi"},
@@ -540,6 +565,8 @@ def test_check_names_each_error_and_exits_with_3(command: Command, files: Files)
     ran = command("finetune", "check", "out/validation.jsonl", "--json")
     found = json.loads(ran.stdout)
     assert (ran.exit_code, found["files"][0]["problems"][0]["rule"]) == (3, "too_few_examples")
+    ran = command("finetune", "check", "out")
+    assert (ran.exit_code, "out/validation.jsonl: chat, 6 examples" in ran.stdout) == (3, True)
     ran = command("finetune", "check", "missing.jsonl")
     assert (ran.exit_code, "there is no file" in ran.stderr) == (1, True)
 
@@ -559,5 +586,10 @@ def test_a_plan_says_what_training_costs(command: Command, files: Files) -> None
     assert "1.70 an hour while deployed, 1,224.00 in 30 days, used or not" in ran.stdout
     ran = command("finetune", "plan", "out", "--max-example-tokens", "20")
     assert (ran.exit_code, "EXCEEDED" in ran.stdout) == (3, True)
+    # Nothing is sent, so a settings file that nobody named needs no trust.
+    Path("batchscore.toml").write_text('endpoint = "https://a.example"\nprices = "p.toml"\n', "utf-8")
+    ran = command("finetune", "plan", "out", "--epochs", "2", "--json")
+    assert (ran.exit_code, json.loads(ran.stdout)["cost"]) == (0, found["cost"])
+    Path("batchscore.toml").unlink()
     ran = command("finetune", "plan", "out", "-m", "other")
     assert (ran.exit_code, "--prices has no training" in ran.stdout) == (0, True)

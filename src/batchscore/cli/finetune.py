@@ -57,6 +57,8 @@ examples.
 
 CHECK_HELP = """Check the training file FILE before it is uploaded, and name all its errors by line.
 
+FILE may be a folder of "finetune prepare": both its files are checked.
+
 \b
 The rules are those of OpenAI, of Azure OpenAI and of Azure ML's components. The services check
 a file in the job and name one error at a time. Tokens are counted, and an example that would be
@@ -64,6 +66,7 @@ cut off is an error. Nothing is sent, and no text of the file is shown.
 
 \b
   batchscore finetune check train.jsonl
+  batchscore finetune check tuned/
   batchscore finetune check train.jsonl --validation validation.jsonl --service azure
 
 \b
@@ -271,14 +274,12 @@ def plan(
     """Run `batchscore finetune plan`."""
     from batchscore.cli import finetune_spec as spec  # noqa: PLC0415 - loads the readers
     from batchscore.cli.finetune_text import plan_json, plan_text  # noqa: PLC0415
-    from batchscore.finetune.costs import files_of, training_cost  # noqa: PLC0415
+    from batchscore.finetune.costs import training_cost  # noqa: PLC0415
     from batchscore.settings.prices import training_prices  # noqa: PLC0415
 
     prices = training_prices(spec.reading_settings(chosen, config).prices, chosen["model"])
     counter = spec.token_counter(chosen["model"])
-    training, of_folder = files_of(place_of(data))
-    other = validation or (None if of_folder is None else str(of_folder))
-    found = spec.checked_files(str(training), other, chosen, counter)
+    found = spec.checked_files(data, validation, chosen, counter)
     cost = training_cost(
         found[0], found[1] if len(found) > 1 else None, epochs, prices, spec.token_limit(chosen)
     )

@@ -11,6 +11,7 @@ from typing import Any
 from batchscore.cli.finetune import READING
 from batchscore.errors import UsageError
 from batchscore.finetune.check import CheckedFile, CheckOptions, check_file, check_overlap
+from batchscore.finetune.costs import files_of
 from batchscore.finetune.example import ExampleTokens
 from batchscore.finetune.kinds import KINDS, REINFORCEMENT_FORMAT, kind_named
 from batchscore.finetune.mapping import Mapped, mapped
@@ -76,14 +77,20 @@ def example_tokens(counter: TokenCounter, model: str) -> Any:
 
 
 def checked_files(
-    file: str, validation: str | None, chosen: dict[str, Any], counter: TokenCounter
+    named: str, validation: str | None, chosen: dict[str, Any], counter: TokenCounter
 ) -> Sequence[CheckedFile]:
-    """Return what a training file and its validation file hold, and which rules they break."""
+    """Return what a training file and its validation file hold, and which rules they break.
+
+    A prepared folder stands for both files.
+    """
     options = check_options(chosen, counter)
-    found = [check_file(place_of(file), options)]
+    training, other = files_of(place_of(named))
     if validation is not None:
+        other = place_of(validation)
+    found = [check_file(training, options)]
+    if other is not None:
         kind = options.kind or found[0].kind
-        found.append(check_file(place_of(validation), replace(options, kind=kind, least=1)))
+        found.append(check_file(other, replace(options, kind=kind, least=1)))
         check_overlap(*found)
     elif found[0].kind is REINFORCEMENT_FORMAT:
         found[0].add("no_validation", "there is no validation file, which reinforcement needs")

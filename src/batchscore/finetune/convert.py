@@ -45,6 +45,10 @@ def converter(found: Mapped, table: Table, images: ImageColumns | None) -> Conve
         wanted["messages"] = columns_of(found.messages)
     paths = _paths(table, wanted)
     fill = {name: _filler(template, found, name) for name, template in templates.items()}
+    if found.marks:
+        prompt, answer = fill["prompt"], fill["answer"]
+        fill["prompt"] = lambda values: found.marks.prompt(prompt(values))
+        fill["answer"] = lambda values: found.marks.completion(answer(values))
     make: Convert
     if found.messages is not None:
         make = _from_message_templates(found.messages, fill)

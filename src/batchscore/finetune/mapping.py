@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from batchscore.errors import InputError, UsageError
 from batchscore.finetune.kinds import CHAT_FORMAT, TRANSLATION, ExampleField, ExampleKind
+from batchscore.finetune.legacy import NO_MARKS, LegacyMarks, legacy_marks
 from batchscore.finetune.task_rules import FIELD_NAME
 from batchscore.prompts.cells import is_blank
 from batchscore.prompts.columns import shorten_names
@@ -30,7 +31,8 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(?:[_-][A-Za-z]{2,4})?")
 class Mapped:
     """What each field of an example is made from, as the user said it or as it was found.
 
-    `fields` are templates; `messages` are messages whose texts are templates. `images` are columns.
+    `fields` are templates; `messages` are messages whose texts are templates. `images` are columns. `marks`
+    of old prompts and completions are left out.
     """
 
     kind: ExampleKind
@@ -38,6 +40,7 @@ class Mapped:
     messages: Sequence[Mapping[str, Any]] | None = None
     images: tuple[str, ...] = ()
     image_detail: str = "auto"
+    marks: LegacyMarks = NO_MARKS
 
 
 def mapped(
@@ -93,7 +96,18 @@ def find_fields(said: Mapped, table: Table, sample: Sequence[Values]) -> Mapped:
             f"no column for {', '.join(missing)} of {kind.name}; its columns are {columns}. "
             f"Name one, for example --field {missing[0]}='{{{(table.columns or ('column',))[0]}}}'"
         )
-    return replace(said, fields=found)
+    return replace(said, fields=found, marks=_marks(kind, found, sample))
+
+
+def _marks(kind: ExampleKind, fields: Mapping[str, Template], sample: Sequence[Values]) -> LegacyMarks:
+    """Return the marks of a file for the old base models, which becomes chat."""
+    pair = [fields[name].pieces for name in ("prompt", "answer")] if kind is CHAT_FORMAT else []
+    columns = [pieces[0].name for pieces in pair if len(pieces) == 1 and isinstance(pieces[0], Column)]
+    if [name.lower() for name in columns] != ["prompt", "completion"]:
+        return NO_MARKS
+    prompts, completions = ([values.get(name) for values in sample] for name in columns)
+    texts = [[text for text in cells if isinstance(text, str) and text] for cells in (prompts, completions)]
+    return legacy_marks(*texts)
 
 
 def _usual_column(wanted: ExampleField, table: Table, taken: set[str]) -> str | None:

@@ -135,7 +135,7 @@ def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: Exa
         read.mapped = read.mapped or chosen
         convert = converter(chosen, table, _images(how, file, table))
         columns = [_digest_of(table, name) for name in (how.group, how.stratify)]
-        notes = (*_mark(file), *table.notes)
+        notes = (*_mark(file), *table.notes, *([chosen.marks.note] if chosen.marks else []))
         try:
             for row in source:
                 rows += 1
