@@ -1,4 +1,4 @@
-"""Does a JSON value match an object of files and batches in OpenAI's OpenAPI description?"""
+"""Does a JSON value match an object of OpenAI's OpenAPI description: files, batches, messages, tools?"""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ def check_object(name: str, value: Any) -> None:
 
 @cache
 def _validator(name: str) -> Draft202012Validator:
-    text = Path(__file__).with_name("openai_batch_schemas.json").read_text("utf-8")
-    return Draft202012Validator({**json.loads(text), "$ref": f"#/components/schemas/{name}"})
+    schemas: dict[str, Any] = {}
+    for file in ("openai_batch_schemas.json", "openai_message_schemas.json"):
+        schemas |= json.loads(Path(__file__).with_name(file).read_text("utf-8"))["components"]["schemas"]
+    return Draft202012Validator({"components": {"schemas": schemas}, "$ref": f"#/components/schemas/{name}"})
 
 
 def _without_nulls(value: Any) -> Any:

@@ -31,6 +31,7 @@ from training_files import (
 from batchscore.errors import InputError
 from batchscore.finetune.check import check_overlap
 from batchscore.finetune.rules import RULES
+from openai_schemas import check_object
 
 Change = Callable[[Any], Any]
 
@@ -447,9 +448,33 @@ RIGHT = {
 }
 
 
+#: The schema of a message by its role in OpenAI's description.
+SCHEMAS = {
+    "system": "ChatCompletionRequestSystemMessage",
+    "developer": "ChatCompletionRequestDeveloperMessage",
+    "user": "ChatCompletionRequestUserMessage",
+    "assistant": "FineTuneChatCompletionRequestAssistantMessage",
+    "tool": "ChatCompletionRequestToolMessage",
+    "function": "ChatCompletionRequestFunctionMessage",
+}
+
+
+def check_messages_by_schema(example: Any) -> None:
+    """Raise ValidationError if a message or a tool does not match OpenAI's description."""
+    given = example.get("input", example)
+    sides = ("preferred_output", "non_preferred_output")
+    for message in [*given.get("messages", ()), *(one for side in sides for one in example.get(side, ()))]:
+        check_object(SCHEMAS[message["role"]], message)
+    for tool in given.get("tools") or ():
+        check_object("ChatCompletionTool", tool)
+    for function in given.get("functions") or ():
+        check_object("ChatCompletionFunctions", function)
+
+
 @pytest.mark.parametrize("what", RIGHT)
 def test_unusual_examples_are_right(what: str, tmp_path: Path) -> None:
     example = RIGHT[what]
+    check_messages_by_schema(example)
     found = checked(tmp_path / "a.jsonl", lines_of([example] * 12))
     assert [each for each in found.broken if each.is_error] == []
 
@@ -600,9 +625,25 @@ SAMPLES = [chat(), with_tools(), preference(), reinforcement(), completion(), wi
 SAMPLES += [make(1) for make in TASKS.values()]
 
 
+#: Keys that an object of an example may get, too.
+OTHER_KEYS = (
+    "weight",
+    "refusal",
+    "audio",
+    "name",
+    "tool_calls",
+    "function_call",
+    "tool_call_id",
+    "functions",
+)
+
+
 def places_in(value: Any) -> list[list[Any]]:
-    """Return the paths to all values within one."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    """Return the paths to all values within one, and to other keys of its objects."""
+    if isinstance(value, list):
+        inner = list(enumerate(value))
+    else:
+        inner = [*value.items(), *((key, None) for key in OTHER_KEYS)] if isinstance(value, dict) else []
     return [[]] + [[key, *path] for key, each in inner for path in places_in(each)]
 
 
@@ -615,6 +656,9 @@ def test_no_example_ends_a_check_with_an_exception(sample: Any, data: st.DataObj
     with TemporaryDirectory() as folder:
         found = checked(Path(folder) / "a.jsonl", lines_of([sample, sample, line]))
     assert all(each.service_words and each.text for each in found.broken)
+    has_messages = isinstance(example, dict) and bool(example.keys() & {"messages", "input"})
+    if has_messages and not any(each.is_error for each in found.broken if each.line == 3):
+        check_messages_by_schema(example)
 
 
 def test_deep_examples_and_large_numbers_are_read(tmp_path: Path) -> None:

@@ -95,13 +95,15 @@ def _check_side(
         return None
     before = len(broken.found)
     check_messages(messages, tools, service, broken, key=side)
-    roles = [each.get("role") for each in messages if isinstance(each, dict)]
+    if any(each.rule in _OF_ROLES for each in broken.found[before:]):
+        return None
+    roles = [each["role"] for each in messages]
     if set(roles) - {"assistant", "tool"}:
         broken.add("preference_output", "it may hold messages of the assistant and of tools only", key=side)
     elif roles.count("assistant") != 1 and len(broken.found) == before:
         count = roles.count("assistant")
         broken.add("preference_output", f"it has {count} messages of the assistant, not one", key=side)
-    return str([each.get("content") or each.get("tool_calls") for each in messages if isinstance(each, dict)])
+    return str([each.get("content") or each.get("tool_calls") for each in messages])
 
 
 def _has_parts(message: Any) -> bool:
@@ -193,6 +195,11 @@ def _check_assistant(
         weight = message["weight"]
         if type(weight) is not int or weight not in {0, 1}:
             broken.add("weight_value", "the weight must be the number 0 or 1", number, "weight")
+    refusal, audio = message.get("refusal"), message.get("audio")
+    if refusal is not None and not isinstance(refusal, str):
+        broken.add("wrong_type", f"it is {type_text(refusal)}, not a text", number, "refusal")
+    if audio is not None and not (isinstance(audio, dict) and isinstance(audio.get("id"), str)):
+        broken.add("wrong_type", f"it is {type_text(audio)}, not an object with an id", number, "audio")
     _check_name(message, number, broken)
     if message.get("tool_calls") is not None or message.get("function_call") is not None:
         check_calls(message, tools, number, broken)
