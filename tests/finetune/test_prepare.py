@@ -170,6 +170,24 @@ def test_every_format_is_written_and_passes_the_check(
     assert (found.kind.name, found.errors) == (name, 0)
 
 
+def test_standard_input_is_read(command: Command, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.csv("t.csv", tickets())
+    with Path("t.csv").open(encoding="utf-8") as file:
+        monkeypatch.setattr("sys.stdin", file)
+        ran = command("finetune", "prepare", "-", "-o", "out", *CHAT)
+    assert (ran.exit_code, len(prepared())) == (0, 60)
+
+
+def test_what_a_terminal_obeys_is_not_printed(command: Command, files: Files) -> None:
+    rows = [{"a\x1b[2Jb": f"q{n}", "answer": f"\x1b[31m{n % 2}"} for n in range(12)]
+    files.lines("t.jsonl", rows)
+    words = ("--prompt", "{a\x1b[2Jb}", "--system", "One\nline", "--split", "100")
+    ran = command("finetune", "prepare", "t.jsonl", "-o", "out", *words)
+    assert ran.exit_code == 0, ran.stdout
+    assert "\x1b" not in ran.stdout + Path("out/report.html").read_text("utf-8")
+    assert "system: One line, prompt: {a\\u001b[2Jb}" in ran.stdout
+
+
 def test_reinforcement_keeps_other_columns_and_needs_a_validation_part(
     command: Command, files: Files
 ) -> None:

@@ -14,6 +14,7 @@ import orjson
 
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
+from batchscore.cli.standard_input import input_files
 from batchscore.errors import ExitCode, UsageError
 from batchscore.report.words import json_safe
 from batchscore.stores.address import place_of
@@ -23,6 +24,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 #: The settings of reading that these commands share with score.
 READING = (
     *("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet", "txt"),
+    "stdin_format",
 )
 #: Names of formats and services; `finetune.kinds` and `finetune.rules` describe them.
 FORMATS = (
@@ -35,8 +37,9 @@ DEFAULT_MODEL = "gpt-4o"
 PREPARE_HELP = """Make training, validation and test files from the rows of INPUT.
 
 \b
-Reads csv, tsv, xlsx, json, jsonl, txt, parquet and arrow files. Columns become fields by templates;
-without them columns of usual names are taken, such as question and answer, or messages.
+Reads csv, tsv, xlsx, json, jsonl, txt, parquet and arrow files; - is standard input. Columns become
+fields by templates; without them columns of usual names are taken, such as question and answer, or
+messages.
 
 \b
   batchscore finetune prepare tickets.csv -o tuned/ --system "Name the topic." \\
@@ -203,9 +206,10 @@ def prepare(
         raise UsageError("OpenAI refuses files with a byte order mark: leave out --bom.")
     kind = kind_named(chosen["format_name"] or "chat")
     counter = spec.token_counter(chosen["model"])
+    settings = spec.reading_settings(chosen, config)
     how = ReadExample(
         spec.mapped_of(kind.name, chosen),
-        read_options(spec.reading_settings(chosen, config)),
+        read_options(settings),
         SERVICES[chosen["service"]],
         spec.example_tokens(counter, chosen["model"]),
         spec.token_limit(chosen) if kind.hosted else 0,
@@ -222,7 +226,8 @@ def prepare(
         chosen["bom"],
     )
     folder = place_of(output)
-    found = prepare.prepare(inputs, folder, how, options)
+    with input_files(inputs, settings) as files:
+        found = prepare.prepare(files, folder, how, options)
     content = summary.to_json(found, how, options, counter)
     prepare.write_problems(folder, found.read.problems)
     prepare.write_page(folder, page.PAGE, page.page(found, content, output))

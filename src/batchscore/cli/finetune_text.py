@@ -15,6 +15,7 @@ from batchscore.finetune.page import PAGE
 from batchscore.finetune.prepare import PROBLEMS, Prepared, rule_counts
 from batchscore.finetune.rules import BrokenRule
 from batchscore.plan.vocabulary import TokenCounter
+from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, short_name, size_text
 from batchscore.stores.address import command_word, shell_command
 
@@ -30,7 +31,7 @@ def prepared_text(found: Prepared, content: dict[str, Any], output: str) -> str:
     files, examples = count_text(len(read.files), "file"), count_text(len(read.sizes), "example")
     lines = [f"{content['format']}: {count_text(content['rows'], 'row')} in {files}, {examples}"]
     lines += [f"  {file.name}: {', '.join(file.notes)}" for file in read.files[:MOST_ROWS] if file.notes]
-    columns = ", ".join(f"{name}: {short_name(text, 40)}" for name, text in content["fields"].items())
+    columns = ", ".join(f"{name}: {one_line(text)}" for name, text in content["fields"].items())
     if columns:
         lines.append(f"  {columns}")
     lines += aligned(part_cells(found))
@@ -40,6 +41,11 @@ def prepared_text(found: Prepared, content: dict[str, Any], output: str) -> str:
     if content["azureml"]:
         lines.append("Azure ML: " + ", ".join(f"{key}={value}" for key, value in content["azureml"].items()))
     return "\n".join([*lines, *problem_lines(found), "", *next_steps(found, content, output)])
+
+
+def one_line(template: str) -> str:
+    """Return a template so that it fits into a line, and no terminal obeys it."""
+    return short_name(visible(" ".join(template.split())), 40)
 
 
 def part_cells(found: Prepared) -> list[list[str]]:

@@ -14,8 +14,8 @@ from batchscore.finetune.read_examples import rule_text
 from batchscore.report.page.answers import Histogram, histogram
 from batchscore.report.page.charts import Chart, series
 from batchscore.report.page.frame import Frame, cells, document, place_charts
-from batchscore.report.page.markup import NOTHING, Html, concat, element, name, table
-from batchscore.report.words import large_count_text, percent_text, size_text
+from batchscore.report.page.markup import NOTHING, Html, concat, element, name, table, visible
+from batchscore.report.words import large_count_text, percent_text, short_name, size_text
 from batchscore.version import VERSION
 
 #: The page's name.
@@ -156,7 +156,7 @@ def classes(prepared: Prepared) -> Chart | None:
     ]
     spec = {
         "type": "bar",
-        "labels": names,
+        "labels": [short_name(visible(each)) for each in names],
         "series": shown,
         "apart": 0.8,
         "x": "class",
