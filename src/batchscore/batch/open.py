@@ -18,12 +18,12 @@ from batchscore.batch.budget import Purse, TokenBudget
 from batchscore.batch.build import Builder
 from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import limits_of, predicted_bytes
+from batchscore.batch.desk import Desk, Left, RunClock
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.leftover import Leftover, LiveEngine
 from batchscore.batch.looks import Looks
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
-from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import BatchscoreError, Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.output.submitted import Chunks, Step
@@ -162,10 +162,8 @@ async def open_batch_engine(
             budget=TokenBudget(limit),
             purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
             proven=proven,
-            sleep=sleep,
-            now=time.time,
-            notice=notice,
-            waits=replace(around.waits, patience=patience_of(settings)),
+            clock=RunClock(time.time, sleep, replace(around.waits, patience=patience_of(settings))),
+            listen=listen,
             no_wait=settings.no_wait,
         )
         builder = Builder(
@@ -194,7 +192,6 @@ async def open_batch_engine(
             builder=builder,
             reader=reader,
             rounds=settings.batch_rounds,
-            listen=listen,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,
             leftover=leftover,
@@ -215,6 +212,7 @@ def plane_of(
         patience_seconds=patience_seconds,
         sleep=sleep,
         calls_per_second=around.waits.calls_per_second,
+        retry_seconds=around.waits.retry,
     )
 
 
@@ -270,6 +268,8 @@ async def remove_published(
         kept = 0
         async with plane_of(settings, around, PATIENCE_SECONDS) as opened:
             for chunk in settled:
+                # A run that finds it does not look for the results: they may be gone.
+                around.chunks.change(chunk, step=Step.CLOSED)
                 for file in chunk.provider_files:
                     try:
                         await files.delete(opened, file)
