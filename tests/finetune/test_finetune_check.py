@@ -453,7 +453,7 @@ SCHEMAS = {
     "system": "ChatCompletionRequestSystemMessage",
     "developer": "ChatCompletionRequestDeveloperMessage",
     "user": "ChatCompletionRequestUserMessage",
-    "assistant": "FineTuneChatCompletionRequestAssistantMessage",
+    "assistant": "ChatCompletionRequestAssistantMessage",
     "tool": "ChatCompletionRequestToolMessage",
     "function": "ChatCompletionRequestFunctionMessage",
 }
@@ -465,6 +465,8 @@ def check_messages_by_schema(example: Any) -> None:
     sides = ("preferred_output", "non_preferred_output")
     for message in [*given.get("messages", ()), *(one for side in sides for one in example.get(side, ()))]:
         check_object(SCHEMAS[message["role"]], message)
+        # The description of fine-tuning adds it to the assistant's messages.
+        assert message.get("weight", 1) in {0, 1}
     for tool in given.get("tools") or ():
         check_object("ChatCompletionTool", tool)
     for function in given.get("functions") or ():

@@ -18,18 +18,17 @@ from batchscore.batch.budget import Purse, TokenBudget
 from batchscore.batch.build import Builder
 from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import limits_of, predicted_bytes
+from batchscore.batch.desk import Desk, Left, RunClock
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.leftover import Leftover, LiveEngine
 from batchscore.batch.looks import Looks
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
-from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import BatchscoreError, Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.output.submitted import Chunks, Step
 from batchscore.prompts.batches import BodyFormat
-from batchscore.prompts.replies import ReplyReader, answer_size
-from batchscore.prompts.schema import answer_schema
+from batchscore.prompts.replies import reader_for
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.provider import batches, files
 from batchscore.provider.client import CallFailed, ControlPlane, Unknown, open_control_plane
@@ -126,28 +125,16 @@ async def open_batch_engine(
         if stop.is_set():
             raise Left
 
-    schema = answer_schema(settings)
+    reader = reader_for(settings, dimensions, notice)
     form = BodyFormat(
         task,
         target.body_model,
         settings.api_params,
         may_rename=settings.max_tokens is not None,
-        schema=schema,
+        schema=reader.schema,
         notice=notice,
     )
-    length = settings.api_params.get("dimensions")
-    reader = ReplyReader(
-        task,
-        settings.answers_per_row,
-        schema=schema,
-        with_usage=settings.usage,
-        with_raw=settings.raw,
-        dimensions=dimensions,
-        asked_dimensions=length if isinstance(length, int) else None,
-        answer_bytes=answer_size(settings.answer_tokens, settings.api_params),
-        notice=notice,
-        on_ignored=form.leave_form,
-    )
+    reader.on_ignored = form.leave_form
     # How a parameter is sent may change, what it says does not.
     what = {"params": settings.api_params, "schema": settings.schema, "mode": settings.schema_mode}
     identity = identity_of(
@@ -175,10 +162,8 @@ async def open_batch_engine(
             budget=TokenBudget(limit),
             purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
             proven=proven,
-            sleep=sleep,
-            now=time.time,
-            notice=notice,
-            waits=replace(around.waits, patience=patience_of(settings)),
+            clock=RunClock(time.time, sleep, replace(around.waits, patience=patience_of(settings))),
+            listen=listen,
             no_wait=settings.no_wait,
         )
         builder = Builder(
@@ -207,7 +192,6 @@ async def open_batch_engine(
             builder=builder,
             reader=reader,
             rounds=settings.batch_rounds,
-            listen=listen,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,
             leftover=leftover,
@@ -228,6 +212,7 @@ def plane_of(
         patience_seconds=patience_seconds,
         sleep=sleep,
         calls_per_second=around.waits.calls_per_second,
+        retry_seconds=around.waits.retry,
     )
 
 
@@ -283,6 +268,8 @@ async def remove_published(
         kept = 0
         async with plane_of(settings, around, PATIENCE_SECONDS) as opened:
             for chunk in settled:
+                # A run that finds it does not look for the results: they may be gone.
+                around.chunks.change(chunk, step=Step.CLOSED)
                 for file in chunk.provider_files:
                     try:
                         await files.delete(opened, file)

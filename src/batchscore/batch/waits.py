@@ -10,6 +10,9 @@ from math import inf
 #: allows.
 CALLS_PER_SECOND = 5.0
 
+#: Seconds before a read that failed is repeated for the first time, at most.
+RETRY_SECONDS = 1.0
+
 #: A batch that is older is looked at less often.
 HOUR = 3600.0
 
@@ -25,7 +28,7 @@ class Waits:
     and `longest_quota`: until a batch is made again that was refused for its tokens; the service frees tokens
     late. `turn`: between two looks at whether a chunk may be sent. No more than `calls_per_second` are sent.
     `patience`: until a batch that has not ended is cancelled; `cancelling`: until a run leaves one that is
-    being cancelled, which takes minutes.
+    being cancelled, which takes minutes. `retry`: until a failed read is repeated for the first time.
     """
 
     first_look: float = 2.0
@@ -40,6 +43,7 @@ class Waits:
     calls_per_second: float = CALLS_PER_SECOND
     patience: float = inf
     cancelling: float = HOUR
+    retry: float = RETRY_SECONDS
 
     def next_look(self, seconds: float, age: float) -> float:
         """Return the wait after one of `seconds`, for a batch of this age."""

@@ -41,6 +41,7 @@ from batchscore.finetune.spool import ExampleSpool, open_spool
 from batchscore.report.words import json_safe, size_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.storage import WrittenFile
 
 SUMMARY, PROBLEMS = "prepare.json", "problems.jsonl"
@@ -88,6 +89,7 @@ class Prepared:
 def prepare(inputs: Sequence[str], folder: Place, how: ReadExample, options: PrepareOptions) -> Prepared:
     """Prepare the files; raises `InputError` and `OutputError`."""
     refuse_others(folder)
+    sweep_abandoned(folder)
     with open_spool() as spool:
         read = read_examples(inputs, folder, how, spool)
         kept = kept_examples(read, keep_duplicates=options.keep_duplicates)

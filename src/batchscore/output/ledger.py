@@ -143,9 +143,13 @@ class Ledger(ABC):
         self.spill()
         return complete
 
-    def charge(self, prompts: Sequence[Prompt], tokens: int, *, kept: bool) -> None:
-        """Add the cost of one request to the parts of its rows, unless they are published already."""
-        for file, number, cost in split_by_part(prompts, tokens, self.spec.rows_per_part, kept=kept):
+    def charge(self, prompts: Sequence[Prompt], tokens: int, requests: int = 1, *, kept: bool) -> None:
+        """Add the cost of a request, or of one for each prompt, to the parts of its rows.
+
+        Parts that are published already keep theirs.
+        """
+        rows = self.spec.rows_per_part
+        for file, number, cost in split_by_part(prompts, tokens, rows, requests, kept=kept):
             progress = self.open.get(file)
             part = None if progress is None else progress.open.get(number)
             if part is not None:

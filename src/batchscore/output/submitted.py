@@ -39,6 +39,7 @@ class Step(str, Enum):
     CREATED = "created"
     ENDED = "ended"
     SETTLED = "settled"
+    CLOSED = "closed"  # nothing of it is needed: its files are being removed at the service
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,10 +49,10 @@ class Chunk:
     `identity` is a digest of what all of its rows send besides their prompts. `round` counts from 1 how often
     its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
     has a line that belongs to no row. `files` counts the rows of each input file. `ambiguous`: a creation had
-    no usable reply. `refused` are batches that failed for want of quota. `simulated`: the
-    simulator has it, which ends with its run. `left` counts the rows of a settled chunk that are sent again,
-    `unread` those that may have been neither recorded nor read when it was settled, whose results may be
-    fetched later. `settling`: some of its rows may have records.
+    no usable reply. `refused` are batches of it that do not count: they failed for want of quota, or another
+    one has its rows. `simulated`: the simulator has it, which ends with its run. `left` counts the rows of a
+    settled chunk that are sent again, `unread` those that may have been neither recorded nor read when it was
+    settled, whose results may be fetched later. `settling`: some of its rows may have records.
     """
 
     key: str
@@ -83,8 +84,9 @@ class Chunk:
 
     @property
     def may_cost(self) -> bool:
-        """Whether a batch may have been made of it."""
-        return self.ambiguous or self.step not in {Step.PLANNED, Step.UPLOADED}
+        """Whether a batch may have been made of it whose results are needed."""
+        is_made = self.ambiguous or self.step not in {Step.PLANNED, Step.UPLOADED}
+        return is_made and self.step is not Step.CLOSED
 
     @property
     def is_open(self) -> bool:
@@ -94,7 +96,12 @@ class Chunk:
     @property
     def waiting(self) -> int:
         """The number of rows whose results may be paid for, and are in no record."""
-        return self.rows if self.is_open else self.unread
+        return self.rows if self.is_open else self.unread if self.step is Step.SETTLED else 0
+
+    @property
+    def seconds(self) -> float:
+        """How long its batch took."""
+        return max(0.0, self.ended_at - self.created_at)
 
     @property
     def provider_files(self) -> tuple[str, ...]:

@@ -30,8 +30,8 @@ from batchscore.task import Task
 CALL_SECONDS = 60.0
 UPLOAD_SECONDS = 1800.0
 
-#: What is waited between two attempts of a read, and at most if the service names a time.
-BACKOFF = tenacity.wait_exponential_jitter(initial=1.0, max=60.0)
+#: What is waited between two attempts of a read at most, and if the service names a time.
+LONGEST_RETRY_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 300.0
 
 #: How the reason begins if a connection is never made, however often it is tried.
@@ -89,6 +89,7 @@ class ControlPlane:
     patience_seconds: float
     sleep: Callable[[float], Awaitable[None]]
     pace: AsyncLimiter
+    retry_seconds: float
     simulated: bool = False
     signed: bool = False
 
@@ -132,19 +133,20 @@ class ControlPlane:
         """Make a call that may be made twice, until it is answered; raises `CallFailed`."""
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, Unknown)),
-            wait=wait_seconds,
+            wait=self.wait_seconds,
             stop=tenacity.stop_after_delay(self.patience_seconds),
             sleep=self.sleep,
             reraise=True,
         )
         return await retrying(self.once, what, call)
 
-
-def wait_seconds(state: tenacity.RetryCallState) -> float:
-    """Return the seconds until the next attempt of a read."""
-    failure = state.outcome.exception() if state.outcome is not None else None
-    asked = failure.wait_seconds if isinstance(failure, CallFailed) else 0.0
-    return max(BACKOFF(state), min(asked, LONGEST_WAIT_SECONDS))
+    def wait_seconds(self, state: tenacity.RetryCallState) -> float:
+        """Return the seconds until the next attempt of a read."""
+        failure = state.outcome.exception() if state.outcome is not None else None
+        asked = failure.wait_seconds if isinstance(failure, CallFailed) else 0.0
+        first = self.retry_seconds
+        backoff = tenacity.wait_exponential(first, LONGEST_RETRY_SECONDS) + tenacity.wait_random(0, first)
+        return max(backoff(state), min(asked, LONGEST_WAIT_SECONDS))
 
 
 def failure_of(what: str, error: openai.APIError) -> CallFailed:
@@ -210,8 +212,12 @@ async def open_control_plane(
     patience_seconds: float,
     sleep: Callable[[float], Awaitable[None]],
     calls_per_second: float,
+    retry_seconds: float,
 ) -> AsyncIterator[ControlPlane]:
-    """Give the control plane of the resource that `target` belongs to, open while the block runs."""
+    """Give the control plane of the resource that `target` belongs to, open while the block runs.
+
+    `retry_seconds` are waited before a read is repeated for the first time, then twice as many each time.
+    """
     address, query = control_address(target, task)
     headers = {name: value for name, value in target.headers.items() if name.lower() != "content-type"}
     tls = tls_context(target.certificate)
@@ -237,5 +243,5 @@ async def open_control_plane(
         )
         pace = AsyncLimiter(calls_per_second, 1.0)
         signed = credentials_for(target, environ)
-        planes.append(ControlPlane(client, signed, patience_seconds, sleep, pace))
+        planes.append(ControlPlane(client, signed, patience_seconds, sleep, pace, retry_seconds))
         yield planes[0]

@@ -1,6 +1,6 @@
 """Which batches does a project have, and may it create another one?
 
-It must not know HTTP, nor how a batch goes on.
+It must not know HTTP, nor how a batch proceeds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.service import OPERATIONS
 from batchscore.simulator.state import retry_after_headers
 
-#: A poll works at most so long to bring batches to the present.
+#: The longest time that a poll works to bring batches to the present.
 _POLL_SECONDS = 1.0
 
 
@@ -101,12 +101,14 @@ class Batches:
         return None
 
     async def listed(self) -> list[dict[str, Any]]:
-        """Return the objects of all that can be seen, newest first."""
+        """Return the objects of all that can be seen, newest first unless the rules say otherwise."""
         await self.step(_POLL_SECONDS)
         hidden_after = self._clock.now() - self._tools.rules().batch_hidden
         seen = [batch.snapshot() for batch in self._by_id.values() if batch.times["created"] <= hidden_after]
         snapshots = sorted([*self._foreign(), *seen], key=lambda one: one.times["created"])
-        return [self._shown(snapshot) for snapshot in reversed(snapshots)]
+        if not self._tools.rules().oldest_first:
+            snapshots.reverse()
+        return [self._shown(snapshot) for snapshot in snapshots]
 
     def everything(self) -> list[dict[str, Any]]:
         """Return the objects of all batches, also of those that cannot be seen, oldest first."""
