@@ -373,6 +373,8 @@ FILES: dict[str, tuple[bytes, list[tuple[str, int]]]] = {
     "mixed": (GOOD + lines_of([completion(3)]), [("mixed_formats", 13)]),
     "extra tools": (GOOD + lines_of([with_tools()]), [("keys_differ", 13)]),
     "an Excel file": (b"PK\x03\x04" + bytes(100), [("other_file", 0)]),
+    "a table": (b"prompt,completion\n" + b"a,b\n" * 12, [("other_file", 1)]),
+    "texts": (b'"Hello"\n' * 12, [("other_file", 1)]),
     "a page": (b"<!doctype html><html><body>Sign in</body></html>", [("other_file", 0)]),
     "several errors": (
         GOOD + lines_of([said([]), chat(id=3), b"{", said([USER])]),

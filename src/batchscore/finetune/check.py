@@ -146,12 +146,15 @@ def _is_document(file: InputFile, checked: CheckedFile) -> bool:
     """Whether the file is one JSON document, or objects over several lines; note it."""
     with text_blocks(file, cap=_HEAD_BYTES) as blocks:
         head, _ = beginning(blocks, _HEAD_BYTES)
-    lines = [line.strip() for line in head.splitlines() if line.strip()][:2]
+    lines = [line.strip() for line in head.splitlines() if line.strip()][:_HEAD_LINES]
     if not lines:
         checked.add("file_empty", "the file holds only blank lines")
         return True
     if lines[0].startswith(b"["):
         checked.add("json_array", f"it is one JSON array, and each line must be an object: {_PREPARE}", 1)
+        return True
+    if not any(line.startswith(b"{") for line in lines):
+        checked.add("other_file", f"none of its first lines is a JSON object: {_PREPARE}", 1)
         return True
     is_whole = not lines[0].startswith(b"{") or _is_object(lines[0]) or len(lines) == 1
     # A line that is damaged is followed by another object.
