@@ -19,10 +19,10 @@ from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, short_name, size_text
 from batchscore.stores.address import command_word, shell_command
 
-#: Problems that a terminal shows; `--json`, or the file, has all.
-MOST_SHOWN = 50
-#: Of these, problems of one kind.
-MOST_ROWS = 10
+#: Broken rules of a file that a terminal shows; `--json` has more.
+MOST_BROKEN = 1000
+#: Rows without an example that a terminal shows, and of each kind; the file of problems has more.
+MOST_SHOWN, MOST_ROWS = 50, 10
 
 
 def prepared_text(found: Prepared, content: dict[str, Any], output: str) -> str:
@@ -139,12 +139,12 @@ def broken_lines(checked: CheckedFile) -> Iterator[str]:
     for is_error, what in ((True, "error"), (False, "warning")):
         listed = [each for each in checked.broken if each.is_error is is_error]
         said: set[str] = set()
-        for each in listed[:MOST_SHOWN]:
+        for each in listed[:MOST_BROKEN]:
             yield f"  {what}: {each.place}: {each.text}"
             if each.rule not in said:
                 said.add(each.rule)
                 yield f"      {each.service_words}"
-        count = (checked.errors if is_error else checked.warnings) - min(len(listed), MOST_SHOWN)
+        count = (checked.errors if is_error else checked.warnings) - min(len(listed), MOST_BROKEN)
         if count > 0:
             yield f"  and {count:,} more; --json lists them"
 
