@@ -231,6 +231,18 @@ def test_preferences_may_be_whole_conversations(command: Command, files: Files) 
     }
 
 
+def test_the_limit_holds_for_each_side_of_a_preference(command: Command, files: Files) -> None:
+    rows = [{"prompt": f"q{n}", "chosen": "a " * 60, "rejected": "b " * 60} for n in range(12)]
+    files.lines("t.jsonl", rows)
+    words = ("--max-example-tokens", "100")
+    prepare = ("prepare", "t.jsonl", "-o", "out", "--format", "preference", "--split", "100")
+    assert command("finetune", *prepare, *words).exit_code == 0
+    ran = command("finetune", "plan", "out", *words, "--json")
+    (limit,) = [each for each in json.loads(ran.stdout)["limits"] if "longest example" in each["name"]]
+    assert (ran.exit_code, limit["kept"], limit["value"] > 60) == (0, True, True)
+    assert command("finetune", *prepare, "--max-example-tokens", "50").exit_code == 3
+
+
 def test_nulls_that_parquet_adds_are_left_out(command: Command) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
     messages = [

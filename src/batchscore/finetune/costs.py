@@ -98,6 +98,7 @@ def training_cost(
     tokens = token_facts(np.array(facts.tokens if facts else [], dtype=np.float64), most_tokens)
     chosen = auto_epochs(training.examples) if epochs is None else epochs
     trained = tokens.billed * chosen
+    longest = round(facts.longest) if facts else 0
     price, hosting = prices
     by_tokens = (
         training.kind is not None and training.kind.hosted and training.kind is not REINFORCEMENT_FORMAT
@@ -109,7 +110,7 @@ def training_cost(
         KnownLimit(
             "bytes of files in an Azure resource", sum(file.size for file in files), MOST_RESOURCE_BYTES
         ),
-        KnownLimit("tokens of the longest example", tokens.longest, most_tokens or tokens.longest),
+        KnownLimit("tokens of the longest example", longest, most_tokens or longest),
         KnownLimit("trained tokens of an Azure job", trained, MOST_JOB_TOKENS),
     )
     if training.kind is not None and not training.kind.hosted:

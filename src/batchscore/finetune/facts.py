@@ -28,7 +28,10 @@ Digests = npt.NDArray[np.uint64]
 
 @dataclass(slots=True)
 class ExampleFacts:
-    """The facts of the valid examples of a file, in their order. `lines` are those of the file, from 1."""
+    """The facts of the valid examples of a file, in their order. `lines` are those of the file, from 1.
+
+    `longest` is what the limit of an example holds for: of a preference, one of both conversations.
+    """
 
     counter: ExampleTokens
     kind: ExampleKind
@@ -42,6 +45,7 @@ class ExampleFacts:
     classes: dict[int, str] | None = field(default_factory=dict)
     counted_tokens: float = 0.0
     counted_bytes: int = 0
+    longest: float = 0.0
 
     def tokens_of(self, example: Mapping[str, object], size: int) -> tuple[float, float]:
         """Return the tokens of an example of this many bytes, and those that its limit holds for.
@@ -55,6 +59,7 @@ class ExampleFacts:
         self.counted_tokens += tokens
         self.counted_bytes += size
         longest = tokens if tokens <= self.most_tokens else self.counter.longest(example, self.kind)
+        self.longest = max(self.longest, longest)
         return tokens, longest
 
     def add(self, line: int, measured: Measured, tokens: float) -> None:

@@ -196,7 +196,7 @@ def _errors(
     if read.facts.kind.hosted and training < LEAST_EXAMPLES:
         found.append(
             f"the training part has {count_text(training, 'example')}, and at least {LEAST_EXAMPLES} are "
-            "needed: add rows"
+            "needed: add rows, or give training a larger part of the split"
         )
     for place, part in enumerate(PARTS):
         size = int(sizes[parts == place].sum()) + 3 * options.bom
