@@ -479,6 +479,22 @@ def test_duplicates_are_left_out_and_equal_inputs_stay_together(command: Command
     assert len(prepared()) == 67
 
 
+def test_parts_of_the_user_stay_as_they_are(command: Command, files: Files) -> None:
+    rows = tickets(100)
+    files.csv("t.csv", rows[:80])
+    files.csv("v.csv", [*rows[80:90], rows[3], {**rows[4], "topic": "billing"}])
+    files.csv("e.csv", rows[90:])
+    ran = command(
+        "finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--validation", "v.csv", "--test", "e.csv"
+    )
+    assert ran.exit_code == 0, ran.stdout
+    assert [len(lines(f"out/{part}.jsonl")) for part in ("train", "validation", "test")] == [80, 11, 10]
+    assert "1 duplicate left out" in ran.stdout
+    assert "1 input of the validation part in the training part, too" in ran.stdout
+    ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--test", "e.csv")
+    assert [len(lines(f"out/{part}.jsonl")) for part in ("train", "validation", "test")] == [71, 9, 10]
+
+
 def test_a_group_stays_in_one_part(command: Command, files: Files) -> None:
     rows = tickets(200)
     random.Random(3).shuffle(rows)

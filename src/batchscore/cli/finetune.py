@@ -173,6 +173,10 @@ format_option = click.option(
     metavar="A/B/C",
     help="Percent of training, validation and test examples.  [default: 80/10/10]",
 )
+@click.option(
+    "--validation", multiple=True, metavar="INPUT", help="Input of the validation part. Repeatable."
+)
+@click.option("--test", multiple=True, metavar="INPUT", help="Input of the test part. Repeatable.")
 @click.option("--group", metavar="COLUMN", help="Rows with the same value stay in one part.")
 @click.option(
     "--stratify",
@@ -197,7 +201,7 @@ def prepare(
     from batchscore.cli.finetune_text import prepared_text  # noqa: PLC0415
     from batchscore.finetune import page, prepare, summary  # noqa: PLC0415
     from batchscore.finetune.kinds import kind_named  # noqa: PLC0415
-    from batchscore.finetune.read_examples import ReadExample  # noqa: PLC0415
+    from batchscore.finetune.read_examples import FREE, ReadExample  # noqa: PLC0415
     from batchscore.finetune.rules import SERVICES  # noqa: PLC0415
     from batchscore.finetune.split import shares_of  # noqa: PLC0415
     from batchscore.plan.survey import read_options  # noqa: PLC0415
@@ -227,7 +231,8 @@ def prepare(
     )
     folder = place_of(output)
     with input_files(inputs, settings) as files:
-        found = prepare.prepare(files, folder, how, options)
+        given = {FREE: files, 1: chosen["validation"], 2: chosen["test"]}
+        found = prepare.prepare({part: each for part, each in given.items() if each}, folder, how, options)
     content = summary.to_json(found, how, options, counter)
     prepare.write_problems(folder, found.read.problems)
     prepare.write_page(folder, page.PAGE, page.page(found, content, output))

@@ -54,6 +54,7 @@ class ExampleFacts:
         """
         if len(self.tokens) >= COUNTED and (size <= self.most_tokens or not self.most_tokens):
             tokens = size * self.counted_tokens / self.counted_bytes
+            self.longest = max(self.longest, tokens)
             return tokens, tokens
         tokens = self.counter.tokens(example, self.kind)
         self.counted_tokens += tokens

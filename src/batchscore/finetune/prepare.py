@@ -28,7 +28,7 @@ from batchscore.finetune.facts import (
     token_facts,
 )
 from batchscore.finetune.kinds import REINFORCEMENT_FORMAT
-from batchscore.finetune.read_examples import ExamplesRead, ReadExample, RowProblem, read_examples
+from batchscore.finetune.read_examples import FREE, ExamplesRead, ReadExample, RowProblem, read_examples
 from batchscore.finetune.rules import (
     LARGE_FILE_BYTES,
     LEAST_EXAMPLES,
@@ -86,7 +86,9 @@ class Prepared:
     token_sample: tuple[int, ...]
 
 
-def prepare(inputs: Sequence[str], folder: Place, how: ReadExample, options: PrepareOptions) -> Prepared:
+def prepare(
+    inputs: Mapping[int, Sequence[str]], folder: Place, how: ReadExample, options: PrepareOptions
+) -> Prepared:
     """Prepare the files; raises `InputError` and `OutputError`."""
     refuse_others(folder)
     sweep_abandoned(folder)
@@ -109,14 +111,14 @@ def prepare(inputs: Sequence[str], folder: Place, how: ReadExample, options: Pre
             _classes(read.facts, kept, parts == place),
         )
         for place, part in enumerate(PARTS)
-        if options.shares[place]
+        if options.shares[place] or place in read.fixed
     )
     return Prepared(
         read,
         made,
         len(read.sizes) - len(kept),
         tuple(errors),
-        tuple(_warnings(read, made)),
+        (*_warnings(read, made), *_overlaps(read, kept, parts)),
         stratified,
         is_written,
         tuple(tokens.astype(np.int64).tolist()) if len(tokens) < 100_000 else _sampled(tokens),
@@ -154,6 +156,8 @@ def choose_parts(
     read: ExamplesRead, kept: npt.NDArray[np.int64], options: PrepareOptions
 ) -> tuple[npt.NDArray[np.int8], str]:
     """Return the part of each kept example, and what its classes are for spreading them."""
+    fixed = np.array(read.fixed, dtype=np.int8)[kept]
+    free = fixed == FREE
     groups = groups_of(
         digests(read.facts.inputs)[kept], digests(read.groups)[kept] if len(read.groups) else None
     )
@@ -164,7 +168,16 @@ def choose_parts(
         strata, by = digests(read.strata)[kept], "a column"
     elif options.stratify and read.facts.class_names() is not None:
         strata, by = digests(read.facts.answers)[kept], "answers"
-    return split(groups, strata, options.shares, options.seed), by
+    parts = fixed.copy()
+    of_free = None if strata is None else strata[free]
+    parts[free] = split(groups[free], of_free, free_shares(options.shares, set(read.fixed)), options.seed)
+    return parts, by
+
+
+def free_shares(shares: tuple[float, float, float], given: set[int]) -> Sequence[float]:
+    """Return the shares of the examples whose part is chosen; a part that the user gives gets none."""
+    left = [0.0 if place in given else share for place, share in enumerate(shares)]
+    return [share / sum(left) for share in left]
 
 
 def _classes(
@@ -233,6 +246,15 @@ def _warnings(read: ExamplesRead, parts: Sequence[PreparedPart]) -> Iterator[str
         yield "images that show people or faces are skipped by the services without a message"
     if training.written and training.written.bytes > LARGE_FILE_BYTES:
         yield f"train.jsonl has {size_text(training.written.bytes)}: upload it in parts"
+
+
+def _overlaps(read: ExamplesRead, kept: npt.NDArray[np.int64], parts: npt.NDArray[np.int8]) -> Iterator[str]:
+    """Yield how many inputs of given parts are in the training part, too; the split makes no such parts."""
+    inputs = digests(read.facts.inputs)[kept]
+    for place in (1, 2):
+        count = int(np.isin(inputs[parts == place], inputs[parts == 0]).sum())
+        if count:
+            yield f"{count_text(count, 'input')} of the {PARTS[place]} part in the training part, too"
 
 
 def _write(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,9 @@ from batchscore.read.stream import beginning, raw_blocks
 from batchscore.rows import Row, Table, UnreadableRow
 from batchscore.stores.address import Place
 from batchscore.task import CHAT
+
+#: The part of an example that the split chooses.
+FREE = -1
 
 #: Problems that are kept with their rows; all are counted.
 MOST_PROBLEMS = 10_000
@@ -80,12 +83,13 @@ class SourceFile:
 class ExamplesRead:
     """All examples of the input: their facts, the bytes of each in the spool, and what else was found.
 
-    `system` is the first system message; `systems` is how many there are, at most 2: all others.
+    `fixed` is the part of each that the user chose, or `FREE`. `system` is the first system message;
+    `systems` is how many there are, at most 2: all others.
     """
 
     facts: ExampleFacts
     sizes: array[int] = field(default_factory=lambda: array("Q"))
-    origins: array[int] = field(default_factory=lambda: array("L"))
+    fixed: array[int] = field(default_factory=lambda: array("b"))
     groups: array[int] = field(default_factory=lambda: array("Q"))
     strata: array[int] = field(default_factory=lambda: array("Q"))
     files: list[SourceFile] = field(default_factory=list)
@@ -105,29 +109,37 @@ class ExamplesRead:
 
 
 def read_examples(
-    inputs: Sequence[str], folder: Place, how: ReadExample, spool: ExampleSpool
+    inputs: Mapping[int, Sequence[str]], folder: Place, how: ReadExample, spool: ExampleSpool
 ) -> ExamplesRead:
-    """Read all rows, and write each example as a line to the spool; raises `InputError`."""
+    """Read all rows, and write each example as a line to the spool; raises `InputError`.
+
+    `inputs` are those of each part that the user chose, under its number, and `FREE` for all others.
+    """
     read = ExamplesRead(ExampleFacts(how.counter, how.said.kind, how.most_tokens))
-    found = find_files(inputs, output=folder)
-    for each in found.problems:
-        read.add_problem(RowProblem(each.name, None, "unreadable", each.reason))
-    reasons = []
-    for file in found.files:
-        try:
-            _read_file(file, how, read, spool)
-        except UnreadableFile as error:
-            read.add_problem(RowProblem(file.name, None, "unreadable", error.reason))
-        except InputError as error:
-            reasons.append(error.text)
-            read.add_problem(RowProblem(file.name, None, "columns", error.text))
-    if not read.files and reasons:
-        raise InputError(reasons[0])
+    for part, named in inputs.items():
+        found = find_files(named, output=folder)
+        for each in found.problems:
+            read.add_problem(RowProblem(each.name, None, "unreadable", each.reason))
+        reasons = [reason for file in found.files for reason in _try_file(file, how, read, spool)]
+        if not read.files and reasons:
+            raise InputError(reasons[0])
+        read.fixed.extend([part] * (len(read.sizes) - len(read.fixed)))
     return read
 
 
+def _try_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: ExampleSpool) -> Iterator[str]:
+    """Read one file, or note why not; yield the reason if its columns do not fit."""
+    try:
+        _read_file(file, how, read, spool)
+    except UnreadableFile as error:
+        read.add_problem(RowProblem(file.name, None, "unreadable", error.reason))
+    except InputError as error:
+        read.add_problem(RowProblem(file.name, None, "columns", error.text))
+        yield error.text
+
+
 def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: ExampleSpool) -> None:
-    before, place = len(read.sizes), len(read.files)
+    before = len(read.sizes)
     rows = 0
     with open_rows(file, how.options) as table:
         sample, source = first_rows(table, whole=False)
@@ -140,8 +152,6 @@ def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: Exa
             for row in source:
                 rows += 1
                 _read_row(row, convert, columns, how, read, spool)
-                if len(read.sizes) > len(read.origins):
-                    read.origins.append(place)
         finally:
             read.files.append(SourceFile(file.name, rows, len(read.sizes) - before, notes))
 
