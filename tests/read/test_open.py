@@ -195,7 +195,7 @@ def test_rows_continue_after_oversized_ones_of_many_blocks(tmp_path: Path) -> No
 
 
 def test_the_rows_before_damage_in_a_compressed_file_are_read(tmp_path: Path) -> None:
-    lines = [f"line {number} {os.urandom(20).hex()}" for number in range(20_000)]
+    lines = [f"line {number} {os.urandom(20).hex()}" for number in range(8_000)]
     data = "\n".join(lines).encode()
     for name, packed in {
         "a.txt.gz": gzip.compress(data),
@@ -205,7 +205,7 @@ def test_the_rows_before_damage_in_a_compressed_file_are_read(tmp_path: Path) ->
     }.items():
         found = outcome(written(tmp_path, name, packed[: len(packed) // 2]))
         texts = [values["text"] for values in found.cells]
-        assert 4_000 < len(texts) < 16_000, name
+        assert 1_600 < len(texts) < 6_400, name
         assert texts[:-1] == lines[: len(texts) - 1], name
         assert lines[len(texts) - 1].startswith(texts[-1]), name
         assert "breaks off" in (found.problem or ""), name
