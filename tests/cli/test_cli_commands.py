@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import click
+import pytest
+
 from batchscore import ExitCode
-from batchscore.errors import BatchscoreError
+from batchscore.cli.main import cli
+from batchscore.errors import BatchscoreError, InputError, UsageError
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -86,6 +90,32 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
         "RowFailed": 3,
         "BrokenInvariant": 1,
     }
+
+
+def test_no_option_silently_takes_the_last_of_two_values() -> None:
+    """On every command; options that may be repeated and flags stay as they are."""
+    group = cli.commands["model"]
+    assert isinstance(group, click.Group)
+    commands = {("model", name): each for name, each in group.commands.items()}
+    commands |= {(name,): each for name, each in cli.commands.items() if not isinstance(each, click.Group)}
+    for words, command in commands.items():
+        options = [each for each in command.params if isinstance(each, click.Option)]
+        for option in options:
+            if option.is_flag:
+                values = option.secondary_opts and [option.opts[-1], option.secondary_opts[-1]]
+                said = " and ".join(values)
+            else:
+                values = [option.opts[0], "7", f"{option.opts[-1]}=8"]
+                said = "" if option.multiple else f"{option.opts[-1]} is given twice: 7 and 8."
+            if said:
+                with pytest.raises(click.UsageError) as refused:
+                    cli([*words, *values], standalone_mode=False)
+                assert said in refused.value.format_message(), (words, option)
+    for again in (["--param", "top_k=1", "--param", " top_k =2"], ["--header", "a=1", "--header", "a=2"]):
+        with pytest.raises(UsageError, match=r"(?s)(top_k|a)\W* is given twice"):
+            cli(["score", "in", "-o", "out", "--task", "chat", "-m", "m", *again], standalone_mode=False)
+    with pytest.raises(InputError, match="no such file"):
+        cli(["check", "none", "--json", "--json"], standalone_mode=False)
 
 
 def test_the_installed_command_is_the_module(batchscore: Cli) -> None:

@@ -6,6 +6,7 @@ one place. It knows no values.
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields
@@ -22,6 +23,7 @@ from batchscore.settings.declare import (
     shown_default,
 )
 from batchscore.settings.fields import Settings
+from batchscore.settings.secrets import shown_words
 from batchscore.simulator import SimulatorSettings
 from batchscore.task import TASKS
 
@@ -92,7 +94,43 @@ def attributes_of(declared: Field[Any], *, needed: bool) -> dict[str, Any]:
     return attributes
 
 
-class GroupedHelp(click.Command):
+#: The number of characters of a value that a message shows.
+MOST_SHOWN = 60
+
+
+class OneValueEach(click.Command):
+    """A command that refuses two values of an option that takes one; click would take the last."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words: first with every option repeatable, so that all values are known."""
+        lenient = copy.copy(self)
+        lenient.params = [copy.copy(param) for param in self.params]
+        for param in lenient.params:
+            if isinstance(param, click.Option):
+                param.multiple = True
+        given, _, _ = lenient.make_parser(ctx).parse_args(args=list(args))
+        for param in self.params:
+            values = given.get(param.name or "")
+            if not isinstance(param, click.Option) or param.multiple or not isinstance(values, list):
+                continue
+            if param.is_flag and len(set(values)) > 1:
+                raise click.UsageError(
+                    f"{param.opts[-1]} and {param.secondary_opts[-1]} exclude each other.", ctx
+                )
+            if not param.is_flag and len(values) > 1:
+                raise click.UsageError(f"{twice(param.opts[-1], values)} Give one of them.", ctx)
+        return super().parse_args(ctx, args)
+
+
+def twice(flag: str, values: list[str]) -> str:
+    """Return the sentence that an option has several values, with their secrets hidden."""
+    shown = [shown_words([flag, value])[1] for value in values]
+    cut = [f"{text[:MOST_SHOWN]}…" if len(text) > MOST_SHOWN else text for text in shown]
+    times = "twice" if len(cut) == 2 else f"{len(cut)} times"
+    return f"{flag} is given {times}: {', '.join(cut[:-1])} and {cut[-1]}."
+
+
+class GroupedHelp(OneValueEach):
     """A command with settings: its help lists them by group, and an unknown option gets the right hint."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import sys
 import click
 import orjson
 
-from batchscore.cli.options import options_of, task_option
+from batchscore.cli.options import OneValueEach, options_of, task_option
 from batchscore.cli.say import bullets, say
 from batchscore.errors import ExitCode, count_text
 from batchscore.settings.declare import as_flag
@@ -33,7 +33,7 @@ then merge again; 1 error: fix OUT or FILE; 2 usage error.
 """
 
 
-@click.command(help=MERGE_HELP, short_help="Write the scores of a folder to one file.")
+@click.command(help=MERGE_HELP, short_help="Write the scores of a folder to one file.", cls=OneValueEach)
 @click.argument("out")
 @click.argument("file")
 @task_option("The task to merge. Required if OUT holds several.")
@@ -93,7 +93,7 @@ Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score 
 """
 
 
-@click.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.")
+@click.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.", cls=OneValueEach)
 @click.argument("out")
 @task_option("The task to check. Required if OUT holds several.")
 @click.option("--repair", is_flag=True, help="Remove damaged and leftover files.")
@@ -118,7 +118,7 @@ workers. It is one file that works offline. It contains no text of the input.
 """
 
 
-@click.command(help=REPORT_HELP, short_help="Write the report page of an output.")
+@click.command(help=REPORT_HELP, short_help="Write the report page of an output.", cls=OneValueEach)
 @click.argument("out")
 @task_option("Show only this task. Default: all tasks in OUT.")
 @click.option(
