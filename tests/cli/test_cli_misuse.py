@@ -170,7 +170,7 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
         "a.csv/out": "cannot write a.csv/out/.batchscore: a part of the path is a file",
         "a.csv": "a.csv is also the output: choose another output",
         "a.txt": "a.txt is a file. Give a folder, or a new file ending in .jsonl",
-        "mine.jsonl": "mine.jsonl exists already and batchscore did not write it",
+        "mine.jsonl": "mine.jsonl exists already, and no run with this --output wrote it",
         "foreign": "foreign/chat holds files that are not batchscore's, such as notes.txt",
     }
     if sys.platform == "linux":

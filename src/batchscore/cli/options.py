@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
@@ -102,27 +102,35 @@ class OneValueEach(click.Command):
     """A command that refuses two values of an option that takes one; click would take the last."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words: first with every option repeatable, so that all values are known."""
-        lenient = copy.copy(self)
-        lenient.params = [copy.copy(param) for param in self.params]
-        for param in lenient.params:
-            if isinstance(param, click.Option):
-                param.multiple = True
-        given, _, _ = lenient.make_parser(ctx).parse_args(args=list(args))
-        for param in self.params:
-            values = given.get(param.name or "")
-            if not isinstance(param, click.Option) or param.multiple or not isinstance(values, list):
-                continue
-            if param.is_flag and len(set(values)) > 1:
-                raise click.UsageError(
-                    f"{param.opts[-1]} and {param.secondary_opts[-1]} exclude each other.", ctx
-                )
-            if not param.is_flag and len(values) > 1:
-                raise click.UsageError(f"{twice(param.opts[-1], values)} Give one of them.", ctx)
+        """Read the words."""
+        refuse_two_values(self, ctx, args)
         return super().parse_args(ctx, args)
 
 
-def twice(flag: str, values: list[str]) -> str:
+def refuse_two_values(command: click.Command, ctx: click.Context, words: Sequence[str]) -> None:
+    """Raise `click.UsageError` if an option that takes one value is given twice.
+
+    The words are read with every option repeatable, so that all values are known.
+    """
+    lenient = copy.copy(command)
+    lenient.params = [copy.copy(param) for param in command.params]
+    for param in lenient.params:
+        if isinstance(param, click.Option):
+            param.multiple = True
+    given, _, _ = lenient.make_parser(ctx).parse_args(args=list(words))
+    for param in command.params:
+        values = given.get(param.name or "")
+        if not isinstance(param, click.Option) or param.multiple or not isinstance(values, list):
+            continue
+        if param.is_flag and len(set(values)) > 1:
+            raise click.UsageError(
+                f"{param.opts[-1]} and {param.secondary_opts[-1]} exclude each other.", ctx
+            )
+        if not param.is_flag and len(values) > 1:
+            raise click.UsageError(f"{twice(param.opts[-1], values)} Give one of them.", ctx)
+
+
+def twice(flag: str, values: Sequence[str]) -> str:
     """Return the sentence that an option has several values, with their secrets hidden."""
     shown = [shown_words([flag, value])[1] for value in values]
     cut = [f"{text[:MOST_SHOWN]}…" if len(text) > MOST_SHOWN else text for text in shown]
@@ -130,12 +138,13 @@ def twice(flag: str, values: list[str]) -> str:
     return f"{flag} is given {times}: {', '.join(cut[:-1])} and {cut[-1]}."
 
 
-class GroupedHelp(OneValueEach):
+class GroupedHelp(click.Command):
     """A command with settings: its help lists them by group, and an unknown option gets the right hint."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words. An unknown long option is likely a parameter of the model, if none is similar."""
         try:
+            refuse_two_values(self, ctx, args)
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name

@@ -27,6 +27,7 @@ from batchscore.output.manifest import (
     readable_manifests,
     remove_manifest,
 )
+from batchscore.output.one_file import refuse_edited
 from batchscore.output.records.schema import schema_of
 from batchscore.output.spec import OutputSpec
 from batchscore.prompts.columns import shorten_names
@@ -122,12 +123,14 @@ def advice_on_change(spec: OutputSpec, file: str) -> str:
 
 
 def refuse_foreign_file(spec: OutputSpec, file: Place) -> None:
-    """Raise `OutputError` if the output file exists and batchscore did not write it for this task."""
+    """Raise `OutputError` if the output file exists and is not what batchscore wrote for this task."""
     if storage.exists(file) and not storage.exists(spec.layout.readme):
         raise OutputError(
-            f"{file} exists already and batchscore did not write it. Choose another name, or replace it with "
+            f"{file} exists already, and no run with this {setting_name('output')} wrote it. Give "
+            f"{setting_name('output')} another name, move the file, or replace it with "
             f"{setting_name('overwrite')}."
         )
+    refuse_edited(spec.layout.root, file)
     for layout in layouts_of_other_tasks(spec):
         if any(manifest.ok for manifest in read_manifests(layout)):
             raise OutputError(

@@ -15,15 +15,14 @@ from batchscore.errors import UnreadableFile
 from batchscore.output.answer_columns import STATUS, AnswerColumns, answer_columns, free_names
 from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import Layout
+from batchscore.output.one_file import replace_one_file
 from batchscore.output.records.formats import TABLE_SUFFIXES
 from batchscore.output.tables.files import check_fits, write_delimited, write_workbook
 from batchscore.output.tables.sources import TableSource, joined_rows, table_inputs
 from batchscore.prompts.columns import shorten_names
 from batchscore.read.formats import open_table
 from batchscore.rows import Row, RowError, Settled
-from batchscore.stores import storage
 from batchscore.stores.address import Place
-from batchscore.stores.links import through_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def write_table(
 
     table: Iterable[list[Any]] = chain([columns.header], rows())
     suffix = destination.suffix.lower()
-    with storage.replace_file(through_link(destination), sync=sync) as sink:
+    with replace_one_file(layout.root, destination, sync=sync) as sink:
         if suffix == ".xlsx":
             write_workbook(sink, table, destination)
         else:
