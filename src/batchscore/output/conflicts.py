@@ -14,7 +14,7 @@ from pathlib import Path
 
 from batchscore.errors import BatchscoreError, InputChanged, OutputError, setting_name
 from batchscore.output.find import score_files_of
-from batchscore.output.fingerprint import differences
+from batchscore.output.fingerprint import other_settings
 from batchscore.output.input_digest import without_images
 from batchscore.output.journal import Journals
 from batchscore.output.layout import DIGESTS, Layout, stem_of, verify_command
@@ -39,7 +39,7 @@ OVERWRITE = f"discard the old scores with {setting_name('overwrite')}"
 
 def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
     """Raise `OutputError` if a manifest's settings differ from this run's; it names the differences."""
-    layout, changes = spec.layout, "; ".join(differences(manifest.fingerprint, spec.fingerprint))
+    layout, changes = spec.layout, "; ".join(other_settings(manifest.fingerprint, spec.fingerprint))
     if not changes:
         return
     advice = f"Choose another output, or {OVERWRITE}."

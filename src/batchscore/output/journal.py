@@ -23,7 +23,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,6 +143,23 @@ class Journals:
         else:
             self.ends[name] = end
         return entries
+
+    def adopt(self, stem: str, identity: str) -> None:
+        """Make a file's journals with this identity our own: those settings give the same records."""
+        theirs = replace(self, identity=identity)
+        for name in self.present - self.ends.keys():
+            if identity == self.identity or name.rpartition("-")[0] != stem:
+                continue
+            with explain_errors(self.path(name), "write"):
+                descriptor = open_own(self.path(name), os.O_RDWR)
+                try:
+                    header = os.read(descriptor, HEADER.size)
+                    seed = int.from_bytes(header[-8:], "little")
+                    if header == theirs.header(name, seed):
+                        os.lseek(descriptor, 0, os.SEEK_SET)
+                        os.write(descriptor, self.header(name, seed))
+                finally:
+                    os.close(descriptor)
 
     def remove(self, name: str) -> None:
         """Remove a journal whose part is published."""

@@ -6,10 +6,13 @@ plan with the same message. Answers in a killed run's journals are not counted; 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from batchscore.errors import UnreadableFile
+from batchscore.errors import InputChanged, UnreadableFile
 from batchscore.output.conflicts import (
+    advice_on_change,
     error_of_change,
     refuse_foreign_file,
     refuse_foreign_files,
@@ -17,12 +20,16 @@ from batchscore.output.conflicts import (
     refuse_other_settings,
     refuse_to_lose,
 )
+from batchscore.output.fingerprint import other_settings, reading_changes
 from batchscore.output.input_digest import digest_input
+from batchscore.output.journal import Journals
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.part_files import PartFiles
-from batchscore.output.parts import damage_text
-from batchscore.output.spec import Output, fingerprint_of, output_spec
-from batchscore.plan.survey import Survey
+from batchscore.output.parts import FileInParts, damage_text
+from batchscore.output.spec import Output, OutputSpec, fingerprint_of, output_spec
+from batchscore.plan.survey import ReadyFile, Survey
+from batchscore.read.formats import open_rows
+from batchscore.read.input_file import ReadOptions
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, RecordSettings, cut
 
@@ -73,7 +80,11 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
     for found in manifests.values() if ok else ():
         refuse_other_settings(spec, found)
     refuse_other_length(spec.layout, manifests.values())
-    same = {name: found for name, found in manifests.items() if found.fingerprint == spec.fingerprint}
+    same = {
+        name: found
+        for name, found in manifests.items()
+        if not other_settings(found.fingerprint, spec.fingerprint)
+    }
     if output.file is not None and not settings.incremental:
         refuse_to_lose(same, output.file, [ready.file.name for ready in survey.ready])
     scored.manifests = same
@@ -92,12 +103,41 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
             now = digest_input(ready.file, ready.builder, survey.options)
         except UnreadableFile:
             now = manifest.input  # reading the file reports what is wrong with it
-        unchanged = now == manifest.input
-        if not unchanged and not settings.incremental:
-            raise error_of_change(spec, name, manifest.input, now)
-        if not unchanged:
+        change = (
+            reading_change(ready, survey.options, spec, manifest)
+            if now == manifest.input
+            else error_of_change(spec, name, manifest.input, now)
+        )
+        if change is not None and not settings.incremental:
+            raise change
+        if change is not None:
             scored.changed.add(name)
             del same[name]
         elif manifest.is_done(retry_errors=settings.retry_errors):
             scored.finished.add(name)
     return scored
+
+
+def reading_change(
+    ready: ReadyFile, options: ReadOptions, spec: OutputSpec, manifest: Manifest
+) -> InputChanged | None:
+    """Return the error of a file that is read otherwise than when it was scored, if that gives other rows."""
+    name, changes = ready.file.name, reading_changes(manifest.fingerprint, spec.fingerprint)
+    if not changes:
+        return None
+    scored = FileInParts(
+        file=name,
+        rows_per_part=spec.rows_per_part,
+        committed=manifest.parts,
+        take_over=lambda *_: None,
+        journals=Journals(Path(), spec.identity),
+        reading="; ".join(changes),
+        advice=advice_on_change(spec, name),
+    )
+    with suppress(UnreadableFile), open_rows(ready.file, options, ready.builder.columns) as table:
+        try:
+            for _ in scored.unanswered(map(ready.builder.build, table.rows)):
+                pass
+        except InputChanged as error:
+            return error
+    return None
