@@ -20,6 +20,7 @@ import pytest
 
 from batchscore import ExitCode
 from batchscore.cli.main import cli
+from batchscore.cli.program import COMMANDS, as_called, program
 from batchscore.errors import BatchscoreError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -122,6 +123,47 @@ def test_the_installed_command_is_the_module(batchscore: Cli) -> None:
     script = Path(sys.executable).with_name("batchscore")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == batchscore("--version").stdout.split()[-1] == version("batchscore")
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "said"),
+    [
+        (".venv/bin/batchscore", ["/x/python", ".venv/bin/batchscore"], ".venv/bin/batchscore"),
+        ("a b/batchscore", ["/x/python", "a b/batchscore"], "'a b/batchscore'"),
+        ("bin/batchscore", ["/x/python", "bin/batchscore"], "batchscore"),
+        (
+            "/x/batchscore/__main__.py",
+            ["python3", "-m", "batchscore", "score", "-m", "m"],
+            "python3 -m batchscore",
+        ),
+        ("/x/batchscore/__main__.py", ["py", "-I", "-m", "batchscore"], "py -I -m batchscore"),
+        ("/x/pytest/__main__.py", ["python", "-m", "pytest"], "batchscore"),
+        ("ipykernel_launcher.py", ["python", "ipykernel_launcher.py"], "batchscore"),
+    ],
+)
+def test_offered_commands_begin_as_the_user_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (".venv/bin", "a b", "bin"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "batchscore").touch()
+    assert program(script, words, lambda _: "bin/batchscore") == said
+
+
+def test_only_commands_are_written_as_the_user_began() -> None:
+    """The words before a command; not a name, a path or a module."""
+    assert set(COMMANDS) == set(cli.commands)
+    kept = "batchscore: x. ./batchscore score, python -m batchscore score, my-batchscore score, batchscore scores"
+    assert as_called(kept) == kept
+    done = subprocess.run(
+        [sys.executable, "-m", "batchscore", "model", "save", "m", "--task", "chat", "-m", "any"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    command = f"{sys.executable} -m batchscore score INPUT -o OUT --model ./m"
+    assert done.stdout == f"Saved m. To score with it, run: {command}\n"
 
 
 def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:

@@ -19,6 +19,7 @@ from batchscore.cli.check import check
 from batchscore.cli.model import model
 from batchscore.cli.outputs import merge, report, verify
 from batchscore.cli.plan import plan
+from batchscore.cli.program import as_called
 from batchscore.cli.say import say
 from batchscore.cli.score import score
 from batchscore.cli.simulate import simulate
@@ -59,7 +60,9 @@ def main() -> NoReturn:
         click.echo(mask_text(shown.getvalue()), err=True, nl=False)
         fail(ExitCode.USAGE, error.format_message())
     except BatchscoreError as error:
-        click.echo(f"batchscore: {mask_text(name_settings(error.terminal_text, as_flag))}", err=True)
+        click.echo(
+            f"batchscore: {as_called(mask_text(name_settings(error.terminal_text, as_flag)))}", err=True
+        )
         fail(error.exit_code, error.text)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted. Run the same command again.", err=True)
