@@ -151,10 +151,11 @@ def test_offered_commands_begin_as_the_user_began(
     assert program(script, words, lambda _: "bin/batchscore") == said
 
 
+@pytest.mark.process
 def test_only_commands_are_written_as_the_user_began() -> None:
     """The words before a command; not a name, a path or a module."""
     assert set(COMMANDS) == set(cli.commands)
-    kept = "batchscore: x. ./batchscore score, python -m batchscore score, my-batchscore score, batchscore scores"
+    kept = "batchscore: x, ./batchscore score, py -m batchscore score, my-batchscore score, batchscore scores"
     assert as_called(kept) == kept
     done = subprocess.run(
         [sys.executable, "-m", "batchscore", "model", "save", "m", "--task", "chat", "-m", "any"],

@@ -60,9 +60,8 @@ def main() -> NoReturn:
         click.echo(mask_text(shown.getvalue()), err=True, nl=False)
         fail(ExitCode.USAGE, error.format_message())
     except BatchscoreError as error:
-        click.echo(
-            f"batchscore: {as_called(mask_text(name_settings(error.terminal_text, as_flag)))}", err=True
-        )
+        text = as_called(name_settings(error.terminal_text, as_flag))
+        click.echo(f"batchscore: {mask_text(text)}", err=True)
         fail(error.exit_code, error.text)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted. Run the same command again.", err=True)

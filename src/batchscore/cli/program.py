@@ -1,7 +1,7 @@
 """How did the user start this program, so that a command that is offered works when it is copied?
 
-Messages call it `batchscore`. A program in a virtual environment that is not active, or a module of Python, has
-another name in the user's shell.
+Messages call it `batchscore`. A program in a virtual environment that is not active, or a module of Python,
+has another name in the user's shell.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _program() -> str:
 
 
 def program(script: str, words: Sequence[str], find: Callable[[str], str | None] = shutil.which) -> str:
-    """Return the words for a shell that start this program; `script` and `words` are as the system gave them."""
+    """Return what starts this program in a shell; `script` and `words` are as the system gave them."""
     name = os.path.basename(script)  # noqa: PTH119 - only the name
     if name == "__main__.py" and "-m" in words[:-1]:
         module = words.index("-m") + 1
