@@ -6,13 +6,14 @@ What they load beyond this is loaded when they run: readers of parts and numpy a
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import click
 import orjson
 
 from batchscore.cli.options import OneValueEach, options_of, task_option
 from batchscore.cli.say import bullets, say
-from batchscore.errors import ExitCode, count_text
+from batchscore.errors import BatchscoreError, ExitCode, count_text
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import place_of
 
@@ -78,6 +79,9 @@ def merge(
         sys.exit(int(ExitCode.CONTINUE_LATER))
 
 
+#: Of several tasks in an output, the worst result counts.
+WORST_FIRST = (ExitCode.ACTION_NEEDED, ExitCode.OUTPUT_LOCKED, ExitCode.CONTINUE_LATER, ExitCode.DONE)
+
 VERIFY_HELP = """Check row by row that the output folder OUT holds what its manifests say.
 
 \b
@@ -95,16 +99,33 @@ Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score 
 
 @click.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.", cls=OneValueEach)
 @click.argument("out")
-@task_option("The task to check. Required if OUT holds several.")
+@task_option("The task to check. Default: all tasks in OUT, and the exit code is the worst.")
 @click.option("--repair", is_flag=True, help="Remove damaged and leftover files.")
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output at the end.")
 def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     """Run `batchscore verify`."""
-    from batchscore.output.verify import verify_output  # noqa: PLC0415
+    from batchscore.output.verify import tasks_to_verify, verify_output  # noqa: PLC0415
 
-    result = verify_output(place_of(out), task=task, repair=repair, notice=lambda text: say(text, err=True))
-    say(orjson.dumps(result.to_json(as_flag)) if as_json else result.to_text())
-    sys.exit(int(result.exit_code))
+    tasks = tasks_to_verify(place_of(out), task)
+    found, codes = [], []
+    for each in tasks:
+        try:
+            result = verify_output(place_of(out), task=each, repair=repair, notice=partial(say, err=True))
+        except BatchscoreError as error:
+            if len(tasks) == 1:
+                raise
+            say(f"{each}: {error.text}", err=True)
+            found.append({"exit_code": int(error.exit_code), "task": each})
+            codes.append(error.exit_code)
+            continue
+        found.append(result.to_json(as_flag))
+        codes.append(result.exit_code)
+        if not as_json:
+            say(result.to_text())
+    worst = next(code for code in WORST_FIRST if code in codes)
+    if as_json:
+        say(orjson.dumps(found[0] if len(tasks) == 1 else {"exit_code": int(worst), "tasks": found}))
+    sys.exit(int(worst))
 
 
 REPORT_HELP = """Write OUT/report.html again, from the records, manifests and some scores in OUT.

@@ -178,6 +178,14 @@ class Verification:
         }
 
 
+def tasks_to_verify(named: Place, task: str | None) -> list[str]:
+    """Return the chosen task, or all tasks of an output; raises `InputError` if it has none."""
+    folder = output_folder(named)
+    found = tasks_in(folder)
+    one = task is not None or len(found) < 2 or (named.name in found and named.parent == folder)
+    return [task_of(folder, named, task)] if one else found
+
+
 def verify_output(
     named: Place, *, task: str | None = None, repair: bool = False, notice: Callable[[str], object] = str
 ) -> Verification:
