@@ -64,7 +64,9 @@ def test_how_a_file_is_read_is_another_run_only_if_it_gives_other_rows(
     assert (again.rows, again.ok, again.reason, deployment.statistics().count) == (4, 3, None, sent)
     table = Path("out.csv").read_text()
     other = run(quote="none")
-    assert "in.csv is read otherwise than when it was scored, and gives other rows" in str(other.reason)
+    assert "in.csv, as it is read now, has changed since it was scored (at row 0 or soon after)" in str(
+        other.reason
+    )
     assert "quote was '\"', is now 'none'" in str(other.reason)
     assert (deployment.statistics().count, Path("out.csv").read_text()) == (sent, table)
     last = run(quote="none", incremental=True)

@@ -202,15 +202,12 @@ class FileInParts:
             return
         if part.inputs != commit.inputs or (commit.whole and len(items) > commit.rows):
             first = commit.part * self.rows_per_part
-            where = f"(at row {first} or soon after)"
-            if self.reading:
-                raise InputChanged(
-                    f"{self.file} is read otherwise than when it was scored, and gives other rows {where}: "
-                    f"{self.reading}. {self.advice}"
-                )
-            or_image = f", or {self.images}," if self.images else ""
+            what = f", or {self.images}," if self.images else ""
+            what = ", as it is read now," if self.reading else what
+            why = f": {self.reading}" if self.reading else ""
             raise InputChanged(
-                f"{self.file}{or_image} has changed since it was scored {where}. {self.advice}"
+                f"{self.file}{what} has changed since it was scored (at row {first} or soon after){why}. "
+                f"{self.advice}"
             )
         if commit.is_done(retry_errors=self.retry_errors) and commit.part not in self.damaged:
             return
