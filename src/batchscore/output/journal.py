@@ -94,15 +94,15 @@ class Journals:
     spent: dict[str, Cost] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def find(self) -> None:
-        """Find the journals that a killed run has left."""
+    def find(self, *, tidy: bool = True) -> None:
+        """Find the journals that a killed run has left; `tidy` removes what it has left besides."""
         self.free.clear()
         with explain_errors(self.folder, "read"), suppress(FileNotFoundError):
             refuse_link(self.folder)
             for path in list(self.folder.iterdir()):
                 if path.suffix == SUFFIX:
                     self.present.add(path.stem)
-                elif path.suffix == FREE_SUFFIX:
+                elif path.suffix == FREE_SUFFIX and tidy:
                     path.unlink()
 
     def append(self, name: str, entries: Sequence[JournalEntry], spent: Cost | None = None) -> None:
@@ -124,25 +124,32 @@ class Journals:
         """
         if name not in self.present:
             return {}
-        entries: dict[int, JournalEntry] = {}
-        spent = self.spent[name] = Cost()
-        with explain_errors(self.path(name), "read"):
-            self.close_file(name)
-            with open_file(self.path(name)) as file:
-                header = file.read(HEADER.size)
-                seed = int.from_bytes(header[-8:], "little")
-                end = JournalEnd(seed) if header == self.header(name, seed) else None
-                if end is not None:
-                    for of_frame, cost, position in read_frames(file, end.seed):
-                        end.position = position
-                        spent.add(cost)
-                        fitting = [entry for entry in of_frame if self.fits(entry)]
-                        entries.update((entry.settled.row, entry) for entry in fitting)
+        self.close_file(name)
+        entries, self.spent[name], end = self.look(name)
         if end is None:
             self.remove(name)
         else:
             self.ends[name] = end
         return entries
+
+    def look(self, name: str) -> tuple[dict[int, JournalEntry], Cost, JournalEnd | None]:
+        """Return a journal's results by row, their cost and its end, and change nothing.
+
+        A journal of another run has no end.
+        """
+        entries: dict[int, JournalEntry] = {}
+        spent = Cost()
+        with explain_errors(self.path(name), "read"), open_file(self.path(name)) as file:
+            header = file.read(HEADER.size)
+            seed = int.from_bytes(header[-8:], "little")
+            end = JournalEnd(seed) if header == self.header(name, seed) else None
+            if end is not None:
+                for of_frame, cost, position in read_frames(file, end.seed):
+                    end.position = position
+                    spent.add(cost)
+                    fitting = [entry for entry in of_frame if self.fits(entry)]
+                    entries.update((entry.settled.row, entry) for entry in fitting)
+        return entries, spent, end
 
     def adopt(self, stem: str, identity: str) -> None:
         """Make a file's journals with this identity our own: those settings give the same records."""
