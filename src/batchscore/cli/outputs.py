@@ -72,8 +72,10 @@ def merge(
     what, errors = "score", f"; {count_text(merged.errors, 'row')} with an error record instead"
     if is_table(place_of(file)):
         what, errors = "row", f", {merged.errors:,} of them with an error"
-    note = f", {merged.note}" if merged.note else ""
-    say(f"{merged.task}: {count_text(merged.rows, what)} in {file}{errors if merged.errors else ''}{note}")
+    ends = errors if merged.errors else ""
+    ends += f", {merged.unanswered:,} of them not scored yet" if merged.unanswered else ""
+    ends += f", {merged.note}" if merged.note else ""
+    say(f"{merged.task}: {count_text(merged.rows, what)} in {file}{ends}")
     if merged.missing:
         say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))

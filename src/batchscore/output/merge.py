@@ -63,6 +63,8 @@ _BATCH_ROWS = 1024
 class MergeResult:
     """The merged file: `rows` score records; `errors` rows have an error record instead.
 
+    A table has all rows of the input; `unanswered` ones have neither.
+
     `missing` says in words what the output lacks; empty if it is complete or has no manifests. `note` says
     which columns a table does not have; empty if it has all.
     """
@@ -72,6 +74,7 @@ class MergeResult:
     errors: int
     missing: tuple[str, ...]
     note: str = ""
+    unanswered: int = 0
 
 
 def merge_output(
@@ -118,7 +121,7 @@ def merge_output(
             # A run that is working does not say yet which version of an input it reads.
             refuse_locked(folder_of_locks(folder), task, what=f"{named} ({task})")
             raise
-        return MergeResult(task, table.rows, errors, missing, table.note)
+        return MergeResult(task, table.rows, errors, missing, table.note, table.unanswered)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.

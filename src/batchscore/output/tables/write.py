@@ -41,9 +41,13 @@ class TableStyle:
 
 @dataclass(frozen=True, slots=True)
 class WrittenTable:
-    """A table that was written: its number of rows, and the columns of bytes that it could not hold."""
+    """A table that was written: its number of rows, and the columns of bytes that it could not hold.
+
+    `unanswered` rows have no record yet.
+    """
 
     rows: int
+    unanswered: int
     left_out: tuple[str, ...]
 
     @property
@@ -75,13 +79,14 @@ def write_table(
     fingerprint = next((source.manifest.fingerprint for source in sources), {})
     inputs = table_inputs(sources)
     columns = columns_of(inputs.columns, fingerprint, name_files=style.name_files)
-    count = 0
+    count = unanswered = 0
 
     def rows() -> Iterator[list[Any]]:
-        nonlocal count
+        nonlocal count, unanswered
         for source in inputs.sources:
             for row, settled in joined_rows(layout, source, limited=style.limited):
                 count += 1
+                unanswered += settled is None
                 yield columns.cells(row.file, row.values if isinstance(row, Row) else {}, settled)
 
     table: Iterable[list[Any]] = chain([columns.header], rows())
@@ -97,7 +102,7 @@ def write_table(
                 bom=style.csv_bom,
                 allow_formulas=style.allow_formulas,
             )
-    return WrittenTable(count, inputs.left_out)
+    return WrittenTable(count, unanswered, inputs.left_out)
 
 
 def check_table(
