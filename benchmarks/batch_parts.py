@@ -122,7 +122,6 @@ def main(rows: int) -> None:
                 name="m",
                 rounds=3,
                 again=lambda *_: None,
-                adapt=builder.form.adapt,
             )
             assert sum(map(len, settling.rows())) == work.chunk.rows
 

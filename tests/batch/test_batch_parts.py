@@ -30,9 +30,9 @@ from batchscore.output.submitted import (
     Chunks,
     Step,
     chunk_folder,
-    open_chunks,
     refuse_submitted,
     submitted_text,
+    waiting_chunks,
 )
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, ReplyScores
@@ -327,10 +327,10 @@ def test_a_chunk_is_written_step_by_step(layout: Layout) -> None:
     planned = replace(CHUNK, adapted=("max_tokens",), files={"a.csv": 3})
     chunks.plan(planned, DIGEST * 3)
     assert chunks.read_all() == [planned]
-    assert open_chunks(layout) == []
+    assert waiting_chunks(layout) == []
     refuse_submitted(layout, overwrite=True, by_batch=False)
     created = chunks.change(planned, step=Step.CREATED, batch="b1")
-    assert open_chunks(layout) == [created]
+    assert waiting_chunks(layout) == [created]
     assert chunks.read_digests(created) == DIGEST * 3
     assert submitted_text([created]) == "3 rows in 1 batch"
     refuse_submitted(layout, overwrite=False, by_batch=True)
@@ -392,7 +392,6 @@ def settling(tmp_path: Path) -> Iterator[Callable[..., tuple[Settling, SentAgain
             name="m",
             rounds=2,
             again=lambda index, _, counts: again.append((index, counts)),
-            adapt=lambda parameter: parameter == "max_tokens",
         )
         return found, again
 

@@ -218,8 +218,13 @@ def test_the_limit_of_tokens_is_waited_for(score: BatchRun, project: Project, *,
 
 @pytest.mark.slow
 def test_a_chunk_that_is_always_too_large_is_halved(score: BatchRun, project: Project) -> None:
-    project.set_rules(enqueued_tokens=900)
+    project.set_rules(enqueued_tokens=300)
     write_rows(60)
+    # It is stopped before the halves are sent: nothing of the whole waits at the service then.
+    score.on_notice = lambda text, run: "smaller ones" in text and run.conditions.stop.request()
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    assert not records()
+    score.on_notice = lambda *_: None
     assert score(no_canary=True).exit_code is ExitCode.DONE
     check_whole(project, 60)
     assert executed(project) == {1: 60}
@@ -515,6 +520,7 @@ def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
     score.stops_when_submitted = True
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.CONTINUE_LATER
     score.stops_when_submitted = False
+    assert not verify_output(Path("out")).submitted, "the simulator has ended"
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.DONE
     assert sorted(records()) == list(range(30))
 
@@ -571,7 +577,7 @@ def test_answers_to_rows_that_the_input_has_no_more_settle_nothing(score: BatchR
     assert result.exit_code is ExitCode.DONE
     check_whole(project, 20)
     assert executed(project) == {1: 31}
-    assert "19 of 30 rows answered. 11 rows of it are not in the input that was read" in score.said
+    assert "19 of 30 rows answered. 11 rows of it were not read" in score.said
     assert result.statistics.ok == 20
 
 
@@ -590,8 +596,37 @@ def test_answers_to_rows_that_a_run_does_not_read_wait_for_one_that_does(
         score, stops_when_submitted=False, inputs=score.inputs if less == "limit" else ("in.csv",)
     )
     fewer(no_canary=True, **({"limit": 5} if less == "limit" else {}))
+    for flags in ({"via": "live"}, {"overwrite": True, "no_canary": True}):
+        with pytest.raises(SettingsError, match=r"(10|25) rows in 1 batch of this output wait"):
+            fewer(**flags)
+    assert verify_output(Path("out")).exit_code is ExitCode.CONTINUE_LATER
+    elsewhere = replace(fewer, endpoint=score.endpoint.replace("127.0.0.1", "localhost"))
+    assert "sent to another service" in str(elsewhere(no_canary=True).outcome.stopped_by)
     score.stops_when_submitted = False
     assert score(no_canary=True).exit_code is ExitCode.DONE
     assert executed(project) == {1: 30}, "nothing is paid for again"
     assert project.books().calls["create"] == 1
     assert project.books().files == 0
+
+
+@pytest.mark.slow
+def test_refused_rows_do_not_stop_a_run_whose_other_rows_have_their_records(
+    score: BatchRun, project: Project
+) -> None:
+    """Such as after a kill between the answers and the refusals of one batch."""
+    project.will_spoil(when_contains="poison", status=400)
+    project.set_rules(in_progress=None)
+    write_rows(60, {row: f"poison {row}" for row in range(30, 60)})
+    score.stops_when_submitted = True
+    assert score(no_canary=True).exit_code is ExitCode.CONTINUE_LATER
+    project.set_rules(in_progress=0)
+    score.stops_when_submitted = False
+    score(no_canary=True, limit=30)
+    Path("out/.batchscore/batches/chat/answered").unlink()  # a kill comes before it is written
+    assert score(no_canary=True).exit_code is ExitCode.ROWS_FAILED
+    assert sum("error" in record for record in check_whole(project, 60).values()) == 30
+    # From then on a batch of such rows alone stops nothing, either.
+    write_rows(25, {row: f"poison again {row}" for row in range(25)}, path="in2.csv")
+    score.inputs = ("in.csv", "in2.csv")
+    assert score().exit_code is ExitCode.ROWS_FAILED
+    assert executed(project) == {1: 85}

@@ -157,6 +157,24 @@ def test_a_whole_address_is_called_as_the_official_client_calls_its_parts() -> N
     check_same(theirs, "chat", "m", {"BATCHSCORE_API_KEY": "k"}, endpoint=f"{base}/chat/completions")
 
 
+@pytest.mark.parametrize("host", ["my..openai.azure.com", "xn--a.de", f"{'a' * 64}.com", "1.2.3.4.5", ".com"])
+def test_a_host_that_no_resolver_takes_is_reported(host: str) -> None:
+    """The official client fails when it connects."""
+    with pytest.raises(SettingsError, match="not a valid address"):
+        resolve_target(
+            endpoint_settings(model="m", endpoint=f"https://{host}/v1"), {"BATCHSCORE_API_KEY": "k"}
+        )
+
+
+@pytest.mark.parametrize("account", ["org\nid", "org\x01", "örg", "'org'"])
+def test_an_account_that_no_header_can_hold_is_reported(account: str) -> None:
+    for variable in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        environ = {"BATCHSCORE_API_KEY": "k", variable: account}
+        with pytest.raises(SettingsError, match=f"^{variable} ") as caught:
+            resolve_target(endpoint_settings(model="m", endpoint="https://h.example/v1"), environ)
+        assert account not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "host", ["1.2.3.999", "999.1.1.1", "é&.com", "a..bücher.com", "xn--ü.com", "[::1%]", "bü\udc80.com"]
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -195,6 +197,30 @@ def test_more_parts_than_files_may_be_open(tmp_path: Path) -> None:
         journals.remove(f"part-{part}")
     journals.close()
     assert not tmp_path.exists()
+
+
+def test_a_journal_stays_open_while_another_thread_opens_many(tmp_path: Path) -> None:
+    """Otherwise its file's number is that of another one before the frame is written."""
+    journals = Journals(tmp_path, "settings")
+
+    class Slow(list[JournalEntry]):
+        """Entries, while whose frame is made, another thread writes to many journals."""
+
+        def __iter__(self) -> Iterator[JournalEntry]:
+            if len(journals.open) == 1:
+                others = Thread(target=write_to_others)
+                others.start()
+                others.join()
+            return super().__iter__()
+
+    def write_to_others() -> None:
+        for part in range(MAX_OPEN + 9):
+            journals.append(f"part-{part}", [numbered(1)])
+
+    journals.append("mine", Slow([numbered(5)]))
+    assert set(journals.replay("mine")) == {5}
+    assert all(set(journals.replay(f"part-{part}")) == {1} for part in range(MAX_OPEN + 9))
+    journals.close()
 
 
 def test_no_other_user_can_read_a_journal(tmp_path: Path) -> None:

@@ -194,6 +194,33 @@ def test_a_worker_with_a_limit_removes_nothing(tmp_path: Path) -> None:
     assert (verdict.total("rows"), verdict.total("ok")) == (PER_PART, PER_PART)
 
 
+def test_a_part_is_written_again_without_rows_that_its_worker_has_not_read(tmp_path: Path) -> None:
+    """The journal of a killed worker has answers to them. They stay there for a run that reads them."""
+    killed = ledger(tmp_path / "out", tmp_path / "a")
+    progress = killed.start(FILE, "")
+    assert progress is not None
+    list(progress.unanswered(prompts(PER_PART)))
+    killed.settle([answered(row) for row in range(4)])
+    killed.close()
+    limited = ledger(tmp_path / "out", tmp_path / "a")
+    progress = limited.start(FILE, "")
+    assert progress is not None
+    list(progress.unanswered(prompts(2)))
+    (part,) = progress.open.values()
+    limited.publish(limited.encode(part))
+    (file,) = (tmp_path / "out" / "embeddings").iterdir()
+    file.write_bytes(file.read_bytes()[:-30])  # as another worker tears it
+    limited.finish(FILE)
+    limited.close()
+    manifest = read_manifest(Layout(tmp_path / "out", "embeddings", "").manifest(FILE))
+    assert (manifest.rows, manifest.ok) == (2, 2)
+    later = ledger(tmp_path / "out", tmp_path / "a")
+    progress = later.start(FILE, "")
+    assert progress is not None
+    assert [item.row for item in progress.unanswered(prompts(PER_PART))] == [4]
+    later.close()
+
+
 def answered(row: int) -> Settled:
     return Settled(FILE, row, Score(np.float32([row])))
 

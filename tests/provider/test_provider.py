@@ -311,6 +311,12 @@ def test_no_object_raises(found: Any) -> None:
     assert (state.id, state.ended, state.files, state.problems) == ("", False, (), ())
 
 
+@pytest.mark.parametrize("time", [1_760_000_000_000, 1e999, float("nan"), -5, 10**400, "9999-01-01", True])
+def test_an_implausible_time_is_none(time: Any) -> None:
+    """As from a gateway that counts milliseconds: dates made of it would fail."""
+    assert batch_state({"id": "b", "created_at": time, "expires_at": time}).created is None
+
+
 def test_a_batch_is_cancelled_and_one_that_has_ended_stays(
     plane: OpenPlane, project: Project, tmp_path: Path
 ) -> None:

@@ -130,7 +130,7 @@ async def cancel(plane: ControlPlane, found: Found) -> str:
     if chunk.simulated:
         return f"{found.name} is of a rehearsal with the simulator, so nothing runs."
     if chunk.step is Step.SETTLED:
-        return f"{found.name}: all of its rows are recorded, so nothing runs."
+        return f"{found.name} has ended, and its results were fetched, so nothing runs."
     if not chunk.step.may_cost:
         return f"{found.name}: no batch was made of it, so nothing runs."
     ids = [chunk.batch]
@@ -256,7 +256,7 @@ async def forget(plane: ControlPlane | None, found: Found) -> str:
         )
     found.chunks.remove(chunk)
     said = f"{found.name} is forgotten. The same score command sends its rows again."
-    if chunk.is_open and not chunk.simulated:
+    if chunk.waiting and not chunk.simulated:
         said += " What the service has answered of them is billed, and will be paid for a second time."
     if chunk.provider_files and not chunk.simulated:
         said += f" Its files stay at the service: {', '.join(chunk.provider_files)}."

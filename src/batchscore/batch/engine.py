@@ -18,7 +18,7 @@ from batchscore.batch.leftover import Leftover
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.progress import Phase, left_text
 from batchscore.batch.settle import Settling, settled_row
-from batchscore.batch.submit import Move
+from batchscore.batch.submit import SAME_PROBLEMS, Move
 from batchscore.batch.work import Desk, Ended, Left, bring_to_end, reserve
 from batchscore.engine import end_task
 from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text
@@ -141,14 +141,14 @@ class BatchEngine:
         if chunk.input_file:
             try:
                 await files.delete(self.desk.plane, chunk.input_file)
-            except CallFailed:
+            except (CallFailed, Left):
                 self.say(f"The file {chunk.input_file} at the service was not removed. Nothing uses it.")
         self.desk.chunks.remove(chunk)
 
     def refuse_other(self, chunk: Chunk) -> None:
         """Refuse to send what is at a service already in another form; forget what costs nothing."""
         # Nothing was paid for what a rehearsal has left.
-        if chunk.step is Step.SETTLED or chunk.simulated:
+        if not chunk.waiting or chunk.simulated:
             self.desk.chunks.remove(chunk)
             return
         raise SettingsError(
@@ -252,6 +252,7 @@ class BatchEngine:
         work.chunk = self.desk.chunks.change(work.chunk, settling=True)
         if ended.decision.move is Move.HALVE:
             self.builder.limits = replace(self.builder.limits, tokens=work.chunk.tokens / 2)
+        known = self.desk.chunks.is_proven(self.builder.identity)
         settling = Settling(
             ended=ended,
             reader=self.reader,
@@ -261,8 +262,7 @@ class BatchEngine:
             name=self.name,
             rounds=self.rounds if self.leftover is None else inf,
             again=partial(self.send_again, work, sent),
-            adapt=self.builder.form.adapt,
-            accepted=self.desk.proven.is_set(),
+            most_alike=inf if known else SAME_PROBLEMS if self.desk.proven.is_set() else 0,
         )
         try:
             for rows in settling.rows():
@@ -276,10 +276,14 @@ class BatchEngine:
             raise
         if sent.failed:
             yield sent.failed
-        if settling.proven and not self.desk.proven.is_set():
+        if settling.proven:
             self.desk.proven.set()
-            self.desk.chunks.note_proven(self.builder.identity)
-        work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED, left=sent.rows, unread=unread)
+            if not known:
+                self.desk.chunks.note_proven(self.builder.identity)
+        if work.chunk.batch:
+            work.chunk = self.desk.chunks.change(work.chunk, step=Step.SETTLED, left=sent.rows, unread=unread)
+        else:  # it was too large to be sent, and nothing of it is at the service but its file
+            await self.drop(work.chunk)
         self.desk.unsettled.discard(work.chunk.key)
         self.desk.purse.reserved.pop(work.chunk.key, None)
         self.builder.scratch.remove(work.prompts)
@@ -318,12 +322,16 @@ class BatchEngine:
     def say_ended(self, work: ChunkWork, settling: Settling, *, counts_unread: bool) -> None:
         """Say how a batch ended; `counts_unread`: no row of it had a record before."""
         chunk = work.chunk
-        text = f"Batch {chunk.batch}: {chunk.status}, {settling.answered:,} of {chunk.rows:,} rows answered."
+        rows = count_text(chunk.rows, "row")
+        if not chunk.batch:
+            self.say(f"The service takes no batch of {rows}, so they are sent in smaller ones.")
+            return
+        text = f"Batch {chunk.batch}: {chunk.status}, {settling.answered:,} of {rows} answered."
         if anomalies := str(settling.anomalies):
             text += f" Lines of results that count for no row: {anomalies}."
         if counts_unread and chunk.unread:
             rows = count_text(chunk.unread, "row")
-            text += f" {rows} of it are not in the input that was read, so their answers count for nothing."
+            text += f" {rows} of it were not read: the input has them no more, or a later run fetches them."
         self.say(text)
 
     async def remove_files(self, work: ChunkWork) -> None:

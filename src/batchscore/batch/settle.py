@@ -15,7 +15,7 @@ import xxhash
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
 from batchscore.batch.results import ResultLine, billed, judge, lines_of, not_run, read_line
-from batchscore.batch.submit import SAME_PROBLEMS, Move
+from batchscore.batch.submit import Move
 from batchscore.batch.work import Ended
 from batchscore.errors import ErrorCode, ServiceRefused, count_text
 from batchscore.prompts.batches import BodyFormat
@@ -55,7 +55,8 @@ class Settling:
     """The rows of one ended chunk on their way to their results.
 
     `pay` gets the billed tokens of each line. `again` gets each row that must be sent again, and whether that
-    counts as a round. `adapt` uses another form of a parameter. `accepted`: the service has answered others.
+    counts as a round. If no row is answered, fewer than `most_alike` equal refusals are faults of the rows.
+    `recorded` counts the answers to rows that have their records.
     """
 
     ended: Ended
@@ -66,10 +67,10 @@ class Settling:
     name: str
     rounds: float
     again: Callable[[int, Prompt, bool], None]
-    adapt: Callable[[str], bool]
-    accepted: bool = False
+    most_alike: float = 0
     anomalies: Anomalies = field(default_factory=Anomalies)
     answered: int = 0
+    recorded: int = 0
     held: list[tuple[int, Outcome]] = field(default_factory=list)
     probe: Outcome | ReplyScores | None = None
     seen: array[int] = field(init=False)
@@ -86,7 +87,7 @@ class Settling:
     @property
     def proven(self) -> bool:
         """Whether the service answers such requests: what it refuses is the fault of rows."""
-        return self.answered > 0 or isinstance(self.probe, ReplyScores)
+        return self.answered + self.recorded > 0 or isinstance(self.probe, ReplyScores)
 
     def rows(self) -> Iterator[list[Settled]]:
         """Give the settled rows; raises `ServiceRefused` if the service refuses all of them alike."""
@@ -122,6 +123,7 @@ class Settling:
             return None
         prompt = self.chunk_work.prompts.get(index)
         if prompt is None:  # its record is there, or the input has it no more
+            self.recorded += 200 <= line.status < 300
             return None
         sent = self.form.body([prompt])
         judged = judge(line, self.reader, sent)
@@ -172,8 +174,7 @@ class Settling:
         if first.action is not Action.SPLIT or first.code is not ErrorCode.INVALID_REQUEST:
             return
         alike = sum([first.is_like(outcome) for _, outcome in self.held])
-        of_rows = self.accepted and alike < SAME_PROBLEMS
-        if not of_rows and alike == len(self.held):
+        if alike >= self.most_alike and alike == len(self.held):
             rows = count_text(alike, "row")
             raise ServiceRefused(
                 f"the service refused {rows} for the same reason, and answered none of their batch, so a "
@@ -209,7 +210,7 @@ class Settling:
         prompt = self.chunk_work.prompts.get(index)
         assert prompt is not None
         if outcome.action is Action.ADAPT and outcome.detail not in chunk.adapted:
-            if self.adapt(outcome.detail):
+            if self.form.adapt(outcome.detail):
                 self.again(index, prompt, False)
                 return None
         elif outcome.action in OF_ALL:

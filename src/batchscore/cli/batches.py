@@ -117,8 +117,8 @@ def to_json(shown: BatchesOfOutput) -> Any:
             "task": line.task,
             **{name: getattr(line.chunk, name) for name in ("key", "rows", "round", "batch", "simulated")},
             **{name: getattr(line, name) for name in ("state", "asked", "answered", "total", "problem")},
-            "open": line.chunk.is_open,
-            "recorded": line.chunk.step is Step.SETTLED,
+            "open": line.chunk.waiting > 0,
+            "recorded": line.chunk.step is Step.SETTLED and not line.chunk.waiting,
             **{name: getattr(line.chunk, name) for name in ("planned_at", "created_at", "ended_at")},
             "latest_end": line.latest_end,
         }
@@ -134,7 +134,7 @@ def to_text(shown: BatchesOfOutput, out: str, now: float) -> str:
         return "\n".join(shown.done)
     if not shown.lines:
         return "No batches: nothing of this output is at the service's Batch API."
-    opened = [line.chunk for line in shown.lines if line.chunk.is_open]
+    opened = [line.chunk for line in shown.lines if line.chunk.waiting]
     texts = [*table(shown.lines, now), ""]
     if opened:
         texts.append(f"{submitted_text(opened)} wait for results. Run the same score command to fetch them.")

@@ -29,6 +29,19 @@ def has_quotes(value: str) -> bool:
     return len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
 
 
+def sendable(variable: str, environ: Mapping[str, str]) -> str:
+    """Return the value of a variable for a header, "" if there is none.
+
+    Raises `SettingsError` if it cannot be sent.
+    """
+    value = environ.get(variable, "").strip()
+    if has_quotes(value):
+        raise SettingsError(QUOTES.format(variable))
+    if not all(" " <= letter <= "~" for letter in value):
+        raise SettingsError(f"{variable} holds a line break or a character that is not ASCII. Copy it again.")
+    return value
+
+
 def filled(where: str, pairs: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """Return headers or query parameters with their variables replaced; `where` is the setting.
 
@@ -36,13 +49,9 @@ def filled(where: str, pairs: Mapping[str, str], environ: Mapping[str, str]) -> 
     """
 
     def value_of(name: str) -> str:
-        value = environ.get(name, "").strip()
+        value = sendable(name, environ)
         if not value:
             raise SettingsError(f"{where} names the variable {name}, which is not set.")
-        if has_quotes(value):
-            raise SettingsError(QUOTES.format(name))
-        if not all(" " <= letter <= "~" for letter in value):
-            raise SettingsError(f"{name} holds a line break or a character that is not ASCII. Copy it again.")
         return value
 
     return {

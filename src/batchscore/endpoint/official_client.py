@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import SplitResult, quote, urlencode
 
+from batchscore.endpoint.gateway import sendable
 from batchscore.endpoint.url import EndpointUrl
 from batchscore.task import Task
 from batchscore.version import VERSION
@@ -49,14 +50,19 @@ def _host(host: str) -> str:
     if ":" in host:
         ipaddress.IPv6Address(host)
         return f"[{host}]"
-    if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", host):
+    if re.fullmatch(r"([^.]+\.)*[0-9]+", host):
         return str(ipaddress.IPv4Address(host))
-    if host.isascii():
-        return quote(host, safe=_HOST_SAFE).lower()
-    # Few hosts need its tables. Its errors are `ValueError`.
-    import idna  # noqa: PLC0415
+    encoded = quote(host, safe=_HOST_SAFE).lower()
+    if not host.isascii() or "xn--" in encoded:
+        # Few hosts need its tables. Its errors are `ValueError`.
+        import idna  # noqa: PLC0415
 
-    return idna.encode(host).decode()
+        encoded = idna.encode(host).decode()
+        idna.decode(encoded)
+    # No resolver takes other names, and libraries fail in ways of their own.
+    if not all(0 < len(label) < 64 for label in encoded.removesuffix(".").split(".")) or len(encoded) > 253:
+        raise ValueError("a part of the host is empty or too long")
+    return encoded
 
 
 def _without_dot_segments(path: str) -> str:
@@ -70,9 +76,12 @@ def _without_dot_segments(path: str) -> str:
 
 
 def headers_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of each request, except for authorization."""
+    """Return the headers of each request, except for authorization.
+
+    Raises `SettingsError` for an account that cannot be sent.
+    """
     accounts = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
-    named = {header: environ.get(variable, "").strip() for header, variable in accounts.items()}
+    named = {header: sendable(variable, environ) for header, variable in accounts.items()}
     return {
         "Accept": "application/json",
         "Content-Type": "application/json",

@@ -89,6 +89,7 @@ class Journals:
     on_close: Callable[[], None] = lambda: None
     present: set[str] = field(default_factory=set)
     open: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    written_to: set[str] = field(default_factory=set)
     ends: dict[str, JournalEnd] = field(default_factory=dict)
     free: list[Path] = field(default_factory=list)
     spent: dict[str, Cost] = field(default_factory=dict)
@@ -108,13 +109,16 @@ class Journals:
     def append(self, name: str, entries: Sequence[JournalEntry], spent: Cost | None = None) -> None:
         """Add results and their cost to a journal, which is created if needed."""
         with explain_errors(self.path(name), "write"):
-            descriptor = self.descriptor(name)
-            end = self.ends[name]
-            pieces = encode_frame(entries, end.seed, spent)
-            # This replaces an earlier frame that was not completed.
-            os.lseek(descriptor, end.position, os.SEEK_SET)
-            write_pieces(descriptor, pieces)
-            end.position += sum(map(len, pieces))
+            try:
+                descriptor = self.descriptor(name)
+                end = self.ends[name]
+                pieces = encode_frame(entries, end.seed, spent)
+                # This replaces an earlier frame that was not completed.
+                os.lseek(descriptor, end.position, os.SEEK_SET)
+                write_pieces(descriptor, pieces)
+                end.position += sum(map(len, pieces))
+            finally:
+                self.written_to.discard(name)
 
     def replay(self, name: str) -> dict[int, JournalEntry]:
         """Return a journal's results by row; of several results of one row the last counts.
@@ -226,14 +230,21 @@ class Journals:
         return self.folder / f"{name}{SUFFIX}"
 
     def descriptor(self, name: str) -> int:
-        """Return the open file of a journal; a new journal unless it was written or replayed before."""
+        """Return the open file of a journal; a new journal unless it was written or replayed before.
+
+        It stays open until the journal is in `written_to` no more.
+        """
         with self.lock:
+            self.written_to.add(name)
             present = self.open.get(name)
             if present is not None:
                 self.open.move_to_end(name)
                 return present
-            while len(self.open) >= MAX_OPEN:
-                os.close(self.open.popitem(last=False)[1])
+            if len(self.open) >= MAX_OPEN:
+                # Another thread may be writing to the oldest, whose number would become another file's.
+                idle = next((each for each in self.open if each not in self.written_to), None)
+                if idle is not None:
+                    os.close(self.open.pop(idle))
             new = name not in self.ends
             if new:
                 refuse_link(self.folder)

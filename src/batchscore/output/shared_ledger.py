@@ -238,8 +238,11 @@ class SharedLedger(Ledger):
         commits = [commit for commit in (mine.parts.get(number), theirs) if commit is not None]
         widest = max(commits, key=lambda commit: commit.rows)
         part = Part(file, number, read=widest.rows, fully_read=widest.whole)
-        for entry in self.journals.replay(journal_name(file, number)).values():
-            part.settle(entry.settled)
+        # The journal may have answers to rows that neither worker has read: a later run takes them.
+        end = number * self.spec.rows_per_part + widest.rows
+        for row, entry in self.journals.replay(journal_name(file, number)).items():
+            if row < end:
+                part.settle(entry.settled)
         adds = [merge_published(part, commit, self.load(commit)) for commit in commits]
         if theirs is not None and intact(self.spec.layout, theirs) and not adds[-1]:
             self.own[file].discard(number)

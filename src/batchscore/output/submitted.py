@@ -88,8 +88,13 @@ class Chunk:
 
     @property
     def is_open(self) -> bool:
-        """Whether its rows wait for results, for which the service may be paid."""
+        """Whether its batch runs, or has results that were not looked at."""
         return self.step.may_cost and self.step is not Step.SETTLED
+
+    @property
+    def waiting(self) -> int:
+        """The number of rows whose results may be paid for, and are in no record."""
+        return self.rows if self.is_open else self.unread
 
     @property
     def provider_files(self) -> tuple[str, ...]:
@@ -195,20 +200,21 @@ def chunk_of(given: Mapping[str, Any]) -> Chunk:
     return Chunk(**values | lists | {"step": Step(given["step"])})
 
 
-def open_chunks(layout: Layout) -> list[Chunk]:
-    """Return the chunks whose rows wait for results."""
-    return [chunk for chunk in Chunks(chunk_folder(layout)).read_all() if chunk.is_open]
+def waiting_chunks(layout: Layout) -> list[Chunk]:
+    """Return the chunks of which rows wait for results; nothing waits at a simulator, which has ended."""
+    found = Chunks(chunk_folder(layout)).read_all()
+    return [chunk for chunk in found if chunk.waiting and not chunk.simulated]
 
 
 def submitted_text(chunks: list[Chunk]) -> str:
     """Return how many rows are at the service: 1,000 rows in 2 batches."""
-    rows = sum(chunk.rows for chunk in chunks)
+    rows = sum(chunk.waiting for chunk in chunks)
     return f"{count_text(rows, 'row')} in {len(chunks):,} {'batch' if len(chunks) == 1 else 'batches'}"
 
 
 def refuse_submitted(layout: Layout, *, overwrite: bool, by_batch: bool) -> None:
     """Raise `SettingsError` if a run would pay again for rows that are at the service's Batch API."""
-    found = open_chunks(layout)
+    found = waiting_chunks(layout)
     if not found or (by_batch and not overwrite):
         return
     what = f"{submitted_text(found)} of this output wait at the service's Batch API"

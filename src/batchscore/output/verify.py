@@ -27,7 +27,7 @@ from batchscore.output.manifest import (
     read_manifest,
 )
 from batchscore.output.missing import NOT_READ, REPLACING, Incomplete, RecordedFiles, recorded_files
-from batchscore.output.submitted import open_chunks, submitted_text
+from batchscore.output.submitted import submitted_text, waiting_chunks
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -274,8 +274,8 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
 
 def _add_submitted(layout: Layout, result: Verification) -> None:
     """Add the rows that are at a service's Batch API: they are neither done nor free."""
-    chunks = open_chunks(layout)
-    result.submitted = sum(chunk.rows for chunk in chunks)
+    chunks = waiting_chunks(layout)
+    result.submitted = sum(chunk.waiting for chunk in chunks)
     if chunks:
         result.missing.append(f"{submitted_text(chunks)} wait for results of the service's Batch API")
 

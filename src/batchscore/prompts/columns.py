@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
@@ -273,6 +274,7 @@ def shorten_names(names: Sequence[str], most: int = 20) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
+@lru_cache(maxsize=1024)
 def shorten_name(name: str, most: int = 40) -> str:
     """Return a column's name without secrets and control characters, cut to a usual length.
 

@@ -15,6 +15,9 @@ from typing import Any
 #: States after which nothing more happens, in lower case.
 COMPLETED, FAILED, EXPIRED, CANCELLED = "completed", "failed", "expired", "cancelled"
 ENDED = frozenset({COMPLETED, FAILED, EXPIRED, CANCELLED})
+#: The years 2001 to 2100. A gateway may count milliseconds.
+PLAUSIBLE_TIMES = (1e9, 4.1e9)
+
 OTHER_NAMES = {"canceled": CANCELLED, "error": FAILED}
 
 
@@ -120,10 +123,10 @@ def whole(value: Any) -> int:
 
 
 def moment(value: Any) -> float | None:
-    """Return seconds since the epoch from a number or an ISO text."""
-    if isinstance(value, (int, float)):
-        return float(value) or None
+    """Return seconds since the epoch from a number or an ISO text; `None` for a time in no plausible year."""
     try:
-        return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
-    except (AttributeError, ValueError):
+        number = isinstance(value, (int, float))
+        found = value if number else datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
+        return float(found) if PLAUSIBLE_TIMES[0] < found < PLAUSIBLE_TIMES[1] else None
+    except (AttributeError, ValueError, OverflowError):
         return None

@@ -152,7 +152,7 @@ async def open_wire(
                 ) from None
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
-            except (aiohttp.ClientError, OSError) as error:
+            except (aiohttp.ClientError, OSError, UnicodeError) as error:  # a proxy has any name
                 # Of a refused handshake, some connections show only that they were closed.
                 closed = isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
                 alert = describe_alert(error) or (alert if closed else "")

@@ -21,6 +21,9 @@ from batchscore.read.formats import open_rows
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.settings.fields import Settings
 
+#: Files whose digests wait for a thread: with one at a time, small files cost a change of threads each.
+DIGESTS_AT_ONCE = 32
+
 #: Ids of at most this many rows are compared, so that memory stays bounded.
 MOST_IDS = 200_000
 
@@ -92,10 +95,12 @@ class PromptSource:
 
     async def digest_complete_files(self) -> None:
         """Digest the files that were scored completely: if one has changed, the run ends before it sends."""
-        for ready in self.survey.ready:
-            if self.ledger.needs_digest(ready.file.name):
+        complete = [ready for ready in self.survey.ready if self.ledger.needs_digest(ready.file.name)]
+        for start in range(0, len(complete), DIGESTS_AT_ONCE):
+            some = complete[start : start + DIGESTS_AT_ONCE]
+            for ready in some:
                 self.start_digest(ready)
-                await asyncio.wait([self.digests[ready.file.name]])
+            await asyncio.wait([self.digests[ready.file.name] for ready in some])
 
     def prompts(self) -> Generator[Prompt | Settled, None, None]:
         """Give the prompts of every file's unsettled rows."""

@@ -21,7 +21,7 @@ from batchscore.output.find import output_folder, refuse_links, tasks_in
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import Manifest, PartFile, manifest_paths, read_manifest, visible_names
 from batchscore.output.missing import RecordedFiles, recorded_files
-from batchscore.output.submitted import open_chunks, submitted_text
+from batchscore.output.submitted import submitted_text, waiting_chunks
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
@@ -126,7 +126,7 @@ def gather_task(
     problems += damaged_parts(folder, files, until)
     submitted = ""
     try:
-        chunks = open_chunks(Layout(folder, task, ""))
+        chunks = waiting_chunks(Layout(folder, task, ""))
         submitted = submitted_text(chunks) if chunks else ""
     except OutputError as error:
         problems.append(error.text)
