@@ -16,6 +16,7 @@ import pytest
 import batchscore
 from batchscore.api.score_files import work_outside_loop
 from batchscore.errors import ExitCode, InputError, UsageError
+from batchscore.output.merge import merge_output
 from batchscore.output.verify import verify_output
 from batchscore.simulator import Running
 from conftest import KEY
@@ -74,6 +75,13 @@ def test_how_a_file_is_read_is_another_run_only_if_it_gives_other_rows(
     assert run(quote="none").ok == 4
     assert verify_output(Path("out.csv")).exit_code == 0
     assert deployment.statistics().count == sent + 2
+
+
+def test_a_table_of_no_rows_has_the_columns_of_its_input(score: Callable[..., batchscore.RunSummary]) -> None:
+    Path("in.csv").write_text("lang,text\n")
+    assert score(column="text", task="chat").rows == 0
+    merge_output(Path("out"), Path("merged.csv"))
+    assert Path("merged.csv").read_text().startswith("lang,text,answer,")
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

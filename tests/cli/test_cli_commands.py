@@ -119,6 +119,25 @@ def test_no_option_silently_takes_the_last_of_two_values() -> None:
         cli(["check", "none", "--json", "--json"], standalone_mode=False)
 
 
+def test_words_that_are_no_option_get_the_right_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-dash.csv").touch()
+    for words, said in (
+        (["score", "-dash.csv"], "The file of this name is ./-dash.csv."),
+        (
+            ["score", "a.csv", "-v"],
+            "Give --verbose to see more of a run. The version is shown by: ",
+        ),
+        (["plan", "a.csv", "-v"], "No such option -v. The version is shown by"),
+        (["-v"], "The version is shown by -V."),
+        (["score", "a.csv", "--tpm", "lots"], "'lots' is not a valid number."),
+        (["score", "a.csv", "--limit", "1.5"], "'1.5' is not a valid whole number."),
+    ):
+        with pytest.raises(click.UsageError) as refused:
+            cli(words, standalone_mode=False)
+        assert said in refused.value.format_message()
+
+
 def test_the_installed_command_is_the_module(batchscore: Cli) -> None:
     script = Path(sys.executable).with_name("batchscore")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)

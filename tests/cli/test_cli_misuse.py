@@ -77,7 +77,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         ): "--task and --model are missing. Set them directly, with BATCHSCORE_TASK and BATCHSCORE_MODEL",
         (*chat[:4], "-m", "summries"): "(summries is not a folder of a saved model.)",
         (*chat, "--limit", "0"): "--limit is 0; it must be at least 1",
-        (*chat, "--max-concurrency", "many"): "'many' is not a valid integer",
+        (*chat, "--max-concurrency", "many"): "'many' is not a valid whole number",
         (*chat[:-1], "chats"): "'chats' is not one of 'embeddings', 'completions', 'chat'",
         (*chat, "--colum", "text"): "--colum",
         (*chat, "--tempreature", "0"): "Did you mean '--temperature'?",

@@ -63,7 +63,9 @@ def test_csv_in_and_csv_out(batchscore: Cli, files: Files, deployment: Deploymen
     run = batchscore(*score)
     assert run.exit_code == 0, run
     assert "read: in.csv: column 'text'" in run.stdout
-    assert run.stdout.splitlines()[-1].endswith("""'import pandas; print(pandas.read_csv("out.csv"))'""")
+    assert run.stdout.splitlines()[-1].endswith(
+        """pandas.read_csv("out.csv", dtype=str, keep_default_na=False))'"""
+    )
     found = table(Path("out.csv"))
     assert found[0] == ["id", "note", "text", *ANSWER]
     safe = ["'=1+1", *NOTES[1:5], "'+x", "'@sum", *NOTES[7:]]

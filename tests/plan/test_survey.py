@@ -415,7 +415,7 @@ def test_bare_texts_of_standard_input_are_no_column_that_a_setting_names(named: 
     [
         ("stdin.json", "{'text': 1}", "not valid JSON at line 1"),
         ("stdin.csv", "Hi, you\nHi, all\n", "several columns hold text"),
-        ("stdin.csv", "id,text\n1,a\n", "several columns hold text"),
+        ("stdin.csv", "title,text\nb,a\n", "several columns hold text"),
     ],
 )
 def test_a_wrong_format_of_standard_input_can_be_named(name: str, content: str, words: str) -> None:

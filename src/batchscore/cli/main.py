@@ -32,6 +32,15 @@ from batchscore.settings.secrets import mask_text
 class Commands(click.Group):
     """The commands; Ctrl-C ends them without the empty line that click would print."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words before a command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name != "-v":
+                raise
+            raise click.NoSuchOption("-v", f"{error.message} The version is shown by -V.", ctx=ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from typing import Any, TypeVar
@@ -23,14 +24,27 @@ from batchscore.settings.declare import (
     shown_default,
 )
 from batchscore.settings.fields import Settings
-from batchscore.settings.secrets import shown_words
+from batchscore.settings.secrets import mask_text, shown_words
 from batchscore.simulator import SimulatorSettings
 from batchscore.task import TASKS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+class _Whole(click.types.IntParamType):
+    """A whole number; click's own name of it is a word of programmers."""
+
+    name = "whole number"
+
+
+class _Number(click.types.FloatParamType):
+    """A number, as `_Whole`."""
+
+    name = "number"
+
+
 #: The types of values in click; all others are text.
-CLICK_TYPES: Mapping[str, Any] = {"int": int, "float": float}
+CLICK_TYPES: Mapping[str, Any] = {"int": _Whole(), "float": _Number()}
 
 #: How similar an option must be to be proposed in place of an unknown one; 1 is equal.
 CLOSE_MATCH = 0.75
@@ -151,7 +165,13 @@ class GroupedHelp(click.Command):
             known = [flag for each in self.get_params(ctx) for flag in each.opts]
             near = difflib.get_close_matches(name, known, cutoff=CLOSE_MATCH)
             more = ""
-            if not near and name.startswith("--"):
+            named = next((word for word in args if word.startswith(name) and os.path.lexists(word)), None)
+            if named is not None:
+                more, near = f" The file of this name is ./{mask_text(named)}.", []
+            elif name == "-v":
+                more = " Give --verbose to see more of a run." if "--verbose" in known else ""
+                more += " The version is shown by: batchscore -V"
+            elif not near and name.startswith("--"):
                 parameter = name.lstrip("-").replace("-", "_")
                 more = f" A parameter of the model is set by --param {parameter}=VALUE."
             raise click.NoSuchOption(name, f"No such option {name}.{more}", near, ctx) from None

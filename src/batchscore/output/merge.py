@@ -143,7 +143,7 @@ def _table_sources(
         )
     refuse_vectors(layout.task, file)
     score_parts(layout.root, layout.task, may_be_empty=True)
-    with_rows = (manifest for manifest in manifests if manifest.rows)
+    with_rows = [manifest for manifest in manifests if manifest.rows] or manifests
     in_order = sorted(with_rows, key=lambda manifest: manifest.file.split("/"))
     return sources_of(layout, in_order, base_dir)
 

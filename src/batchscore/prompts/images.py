@@ -45,7 +45,11 @@ _MARK = secrets.token_hex(16)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):", re.ASCII)
 _HTTP = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 _DATA = re.compile(r"data:[^,;]*(?:;[^,;]*)*;base64,", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 _LONGEST_URL = 8192
+
+#: Longer texts name no file (Linux: PATH_MAX has 4096 bytes, a name 255).
+_LONGEST_PATH = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +120,17 @@ class ImageColumns:
         scheme = _SCHEME.match(cell) if isinstance(cell, str) else None
         if scheme is not None and ("://" in str(cell) or scheme[1].lower() == "file"):
             raise InvalidImage("its address is not one of http, https or data")
+        if isinstance(cell, str) and len(cell) > _LONGEST_PATH and _BASE64.fullmatch(cell):
+            raise InvalidImage("it is base64 alone; write data:image/png;base64, or its kind, before it")
         not_json = "it is neither a file nor a list in valid JSON" if str(cell).startswith("[") else ""
         if self.read_file is None:
             raise InvalidImage(not_json or "rows in memory may not name files here; give bytes or a data URL")
         try:
             return self.read_file(cell)
         except OSError as error:
-            raise InvalidImage(not_json or error.strerror or "it cannot be read") from None
+            backslashes = "\\" in str(cell) and os.sep == "/"
+            slashes = "; write / for the backslashes in its path" if backslashes else ""
+            raise InvalidImage(not_json or f"{error.strerror or 'it cannot be read'}{slashes}") from None
 
 
 def digest_of(images: Sequence[Image] | RowError) -> bytes:

@@ -153,10 +153,15 @@ def next_step(state: RunState) -> NextStep:
 def read_code(output: str) -> str:
     """Return the Python code that shows the scores of a file."""
     name, suffix = json.dumps(output), output.lower().rpartition(".")[2]
-    sep = ", sep='\\t'" if suffix == "tsv" else ""
-    readers = {"csv": "read_csv", "tsv": "read_csv", "xlsx": "read_excel"}
-    if suffix in readers:
-        return f"import pandas; print(pandas.{readers[suffix]}({name}{sep}))"
+    # Numbers such as 007, and texts such as NA, stay what they are.
+    as_text = "dtype=str, keep_default_na=False"
+    calls = {
+        "csv": f"read_csv({name}, {as_text})",
+        "tsv": f"read_csv({name}, sep='\\t', {as_text})",
+        "xlsx": f"read_excel({name}, keep_default_na=False)",
+    }
+    if suffix in calls:
+        return f"import pandas; print(pandas.{calls[suffix]})"
     return f"import batchscore; print(batchscore.read_scores({name}))"
 
 
