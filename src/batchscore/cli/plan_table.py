@@ -223,6 +223,7 @@ def paces_table(plan: Plan) -> Table:
 def notes(plan: Plan) -> Iterator[str]:
     """Yield what else the user should know, a line each."""
     found, scored = plan.totals, plan.scored
+    yield from plan.unused
     if found.sampled:
         part = sum(one.read > 0 for one in found.files)
         yield (

@@ -40,6 +40,8 @@ from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
 from batchscore.output.submitted import refuse_submitted
 from batchscore.plan.survey import Survey, check_output, survey
+from batchscore.plan.without_effect import without_effect
+from batchscore.read.input_file import is_standard_input
 from batchscore.report.page.make import write_report
 from batchscore.report.page.sample import quickly
 from batchscore.report.run_end import RunEnd
@@ -109,7 +111,8 @@ def score_files(
     run = prepare(settings, inputs, environ=environ, listen=listen, named=named, command=command)
     listen(Notice(destination_text(run.endpoints, (named or {}).get("config"))))
     answers = run.survey.answers
-    for text in (*warnings, *(() if answers is None else answers.notices())):
+    unused = without_effect(settings, run.survey.suffixes, run.output, piped=is_standard_input(inputs))
+    for text in (*warnings, *unused, *(() if answers is None else answers.notices())):
         listen(Notice(text))
     with tracked(settings, environ, listen, run.call.name) as tracking:
         run.listen = tracking.listener
