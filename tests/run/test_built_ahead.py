@@ -35,7 +35,7 @@ def test_the_loop_goes_on_while_an_image_is_read() -> None:
 
     async def take() -> list[tuple[str, int]]:
         ready, found = asyncio.Event(), []
-        coming = built_ahead(rows(3, broken=True), builder, ready)
+        coming = built_ahead(rows(3, broken=True), builder.build, ready)
         try:
             for item, digests in coming:
                 assert isinstance(item, Prompt)
@@ -60,7 +60,7 @@ def test_a_stream_that_is_closed_early_leaves_no_thread() -> None:
 
     async def take_one() -> None:
         ready = asyncio.Event()
-        coming = built_ahead(rows(9), builder, ready)
+        coming = built_ahead(rows(9), builder.build, ready)
         next(coming)
         coming.close()
         assert ready.is_set()

@@ -7,19 +7,21 @@ is the only one that reads the file's rows meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from batchscore.prompts.prompt import PromptBuilder
 from batchscore.rows import Prompt, Row, Settled, UnreadableRow
+
+#: Returns what a row sends; the function that it gets takes the digest of its images.
+Build = Callable[[Row | UnreadableRow, Callable[[bytes], None]], Prompt | Settled]
 
 #: A prompt, or the result of a row without one, and the digests of its images.
 Built = tuple[Prompt | Settled, list[bytes]]
 
 
 def built_ahead(
-    rows: Iterator[Row | UnreadableRow], builder: PromptBuilder, ready: asyncio.Event
+    rows: Iterator[Row | UnreadableRow], build: Build, ready: asyncio.Event
 ) -> Generator[Built, None, None]:
     """Give what is built of each row; `ready` is set while the next one can be taken without waiting.
 
@@ -27,10 +29,10 @@ def built_ahead(
     """
     loop = asyncio.get_running_loop()
 
-    def build() -> Built | None:
+    def build_next() -> Built | None:
         row = next(rows, None)
         digests: list[bytes] = []
-        return None if row is None else (builder.build(row, digests.append), digests)
+        return None if row is None else (build(row, digests.append), digests)
 
     def tell(_: Future[Built | None]) -> None:
         with suppress(RuntimeError):  # the loop may have ended
@@ -38,7 +40,7 @@ def built_ahead(
 
     def begin() -> Future[Built | None]:
         ready.clear()
-        started = thread.submit(build)
+        started = thread.submit(build_next)
         started.add_done_callback(tell)
         return started
 

@@ -256,7 +256,7 @@ class Job:
             before = self.ledger.manifests.get(name)
             if name in reported:
                 continue
-            done = before is not None and before.is_done(retry_errors=self.source.retry_errors)
+            done = before is not None and before.is_done(retry_errors=self.ledger.spec.retry_errors)
             opened = place < self.source.files_opened
             state = "partial" if opened else "complete" if done else "not_started"
             yield self.figures(name, state, complete=state == "complete")

@@ -64,7 +64,6 @@ class PromptSource:
     survey: Survey
     ledger: Ledger
     listen: Listen
-    retry_errors: bool
     rows_left: int | None
     through: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
@@ -154,7 +153,7 @@ class PromptSource:
         with open_rows(ready.file, self.survey.options, ready.builder.columns) as table, ExitStack() as stack:
             rows: Iterator[Any] = table.rows
             if ready.builder.images is not None:
-                rows = stack.enter_context(closing(built_ahead(table.rows, ready.builder, self.ready)))
+                rows = stack.enter_context(closing(built_ahead(table.rows, ready.builder.build, self.ready)))
                 build = self.note_images(ready)
             for row in rows:
                 if self.rows_left is not None:
@@ -189,4 +188,4 @@ class PromptSource:
 
     def settled_rows(self, manifest: Manifest) -> int:
         """Return how many rows of a file need no request in this run."""
-        return manifest.final_rows(retry_errors=self.retry_errors)
+        return manifest.final_rows(retry_errors=self.ledger.spec.retry_errors)

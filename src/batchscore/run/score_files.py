@@ -260,7 +260,7 @@ class Run:
 
         lock.when_lost = on_lost_lock
         listen = conditions.before(self.hear)
-        source = PromptSource(self.survey, ledger, listen, settings.retry_errors, settings.limit)
+        source = PromptSource(self.survey, ledger, listen, settings.limit)
         batches = ViaBatch(settings, self.endpoints[0], self.environ, self.layout, waits)
         opens = batches.opener(self.open_engine)
         job = Job(
