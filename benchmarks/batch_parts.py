@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from batchscore.batch.billing import Billing
 from batchscore.batch.build import Builder, ChunkWork
 from batchscore.batch.custom_id import custom_id, identity_of, row_digest
 from batchscore.batch.cut import MOST_OUTPUT_BYTES, Size
@@ -117,9 +118,7 @@ def main(rows: int) -> None:
                 ended=Ended(work, Decision(Move.READ_RESULTS), (path,)),
                 reader=ReplyReader(CHAT),
                 form=builder.form,
-                listen=lambda _: None,
-                pay=lambda *_: None,
-                name="m",
+                billing=Billing(lambda _: None, lambda *_: None, "m", 1.0),
                 rounds=3,
                 again=lambda *_: None,
             )

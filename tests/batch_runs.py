@@ -12,6 +12,7 @@ from typing import Any
 from batchscore.batch.waits import Waits
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.open import lock_output
+from batchscore.output.submitted import Chunks, Step, chunk_folder
 from batchscore.rows import Event, Heartbeat, Notice
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import prepare
@@ -27,6 +28,7 @@ FAST = Waits(
     longest_quota=0.1,
     turn=0.005,
     calls_per_second=1000.0,
+    retry=0.02,
 )
 
 
@@ -51,7 +53,10 @@ class BatchRun:
         self.notices = []
 
         def listen(event: Event) -> None:
-            if isinstance(event, Heartbeat) and self.stops_when_submitted and is_submitted():
+            waits = isinstance(event, Heartbeat) and self.stops_when_submitted
+            if waits and any(
+                each.step is Step.CREATED for each in Chunks(chunk_folder(run.layout)).read_all()
+            ):
                 run.conditions.stop.request()
             if isinstance(event, Notice):
                 self.notices.append(event.text)
@@ -66,14 +71,6 @@ class BatchRun:
     @property
     def said(self) -> str:
         return "\n".join(self.notices)
-
-
-def is_submitted() -> bool:
-    """Whether a batch was made whose rows are not settled."""
-    return any(
-        json.loads(path.read_text())["step"] == "created"
-        for path in Path("out/.batchscore/batches/chat").glob("*.json")
-    )
 
 
 def write_rows(count: int, words: Mapping[int, str] | None = None, path: str = "in.csv") -> None:

@@ -24,8 +24,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"batch", "output", "prompts", "provider", "read", "request", "settings", "simulator", "stores"},
     "report": {"output", "settings", "stores"},
     "run": {"batch", "endpoint", "engine", "output", "plan", "read", "report", "settings", "stores"},
+    "evaluate": {"output", "read", "report", "settings", "stores"},
     "azureml": {"endpoint", "mlflow_model", "prompts", "read", "report", "run", "settings"},
-    "cli": {"azureml", "mlflow_model", "output", "plan", "report", "run", "settings", "simulator", "stores"},
+    "cli": {
+        *("azureml", "evaluate", "mlflow_model", "output", "plan", "report", "run", "settings", "simulator"),
+        "stores",
+    },
 }
 
 #: The top of the package: the public names and the command.

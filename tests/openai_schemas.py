@@ -1,7 +1,8 @@
-"""Does a JSON value match an object of files and batches in OpenAI's OpenAPI description?"""
+"""Does a JSON value match an object of files and batches, or a request, in OpenAI's OpenAPI description?"""
 
 from __future__ import annotations
 
+import gzip
 import json
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,11 @@ def check_object(name: str, value: Any) -> None:
 
 @cache
 def _validator(name: str) -> Draft202012Validator:
-    text = Path(__file__).with_name("openai_batch_schemas.json").read_text("utf-8")
-    return Draft202012Validator({**json.loads(text), "$ref": f"#/components/schemas/{name}"})
+    home = Path(__file__)
+    found = json.loads(home.with_name("openai_batch_schemas.json").read_bytes())
+    if name not in found["components"]["schemas"]:
+        found = json.loads(gzip.decompress(home.with_name("openai_request_schemas.json.gz").read_bytes()))
+    return Draft202012Validator({**found, "$ref": f"#/components/schemas/{name}"})
 
 
 def _without_nulls(value: Any) -> Any:

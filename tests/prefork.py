@@ -43,6 +43,7 @@ LATER = (
     ),
     *("batchscore.output.records.columnar", "aiohttp", "encodings.idna", "numpy.ma", "numpy.random"),
     *("pyarrow.parquet", "uvloop"),
+    *("batchscore.batch.open", "batchscore.batch.commands"),
 )
 
 #: What a command calls first, and every other then finds done: patterns are compiled, commands are looked up.
@@ -226,8 +227,10 @@ if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does before its imports
     for name in ("batchscore.cli.main", *LATER):
         importlib.import_module(name)
-    # The first client loads the transport.
-    importlib.import_module("openai").OpenAI(api_key="none").close()
+    # The first client loads the transport, and the kinds of calls their forms.
+    with importlib.import_module("openai").OpenAI(api_key="none") as client:
+        assert client.files
+        assert client.batches
     rehearse()
     gc.collect()
     gc.freeze()

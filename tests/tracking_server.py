@@ -62,7 +62,8 @@ class TrackingServer:
         """Return the status and the reply to one request."""
         name = path.partition("?")[0].rpartition("mlflow/")[2]
         if name == "runs/create":
-            self.begin(f"run{len(self.runs)}", body.get("run_name", ""))
+            begun = self.begin(f"run{len(self.runs)}", body.get("run_name", ""))
+            begun.tags.update((each["key"], each["value"]) for each in body.get("tags", ()))
             return 200, {"run": self.told(f"run{len(self.runs) - 1}")}
         run_id = body.get("run_id") or path.rpartition("run_id=")[2].partition("&")[0]
         if run_id not in self.runs:

@@ -15,6 +15,7 @@ from pictures import png
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
+EVALUATION = (DOCS / "how-to" / "evaluate.md", DOCS / "how-to" / "open-models.md")
 RECIPES = tuple(sorted((DOCS / "recipes").glob("*.md")))
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))
 

@@ -39,6 +39,7 @@ class ExitCode(int, Enum):
     ROWS_FAILED = 3
     CONTINUE_LATER = 4
     OUTPUT_LOCKED = 5
+    NOT_GOOD_ENOUGH = 6
 
     @property
     def user_must_act(self) -> bool:
@@ -94,6 +95,10 @@ EXIT_MEANINGS = {
         "nobody: run the same command again to resume",
     ),
     ExitCode.OUTPUT_LOCKED: ("another run is writing to this output; nothing was done", "nobody: wait"),
+    ExitCode.NOT_GOOD_ENOUGH: (
+        "evaluated, and the scores do not meet a requirement (only `batchscore evaluate`)",
+        "you: see the figures",
+    ),
 }
 
 

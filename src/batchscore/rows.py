@@ -209,7 +209,8 @@ class Attempt:
 
     `status` is `None` if no response came. `cause` is the code of the failure, `""` for success. Token counts
     are the service's, 0 if it reported none. `deployment` is the name of the deployment that was called.
-    `full_price`: a run through batches has sent it live.
+    `full_price`: a run through batches has sent it live. `requests`: the event is about this many successful
+    lines of a batch, with a row each.
     """
 
     rows: int
@@ -221,6 +222,7 @@ class Attempt:
     prompts: Sequence[Prompt] = ()
     deployment: str = ""
     full_price: bool = False
+    requests: int = 1
 
 
 @dataclass(slots=True)

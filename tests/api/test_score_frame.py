@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import os
+import signal
 import sys
 from decimal import Decimal
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -291,6 +294,23 @@ def test_an_error_that_ends_the_work_hands_over_what_was_paid_for(deployment: De
     codes = error.value.frame["error_code"].tolist()
     assert codes.count(None) == 2
     assert codes.count("not_reached") == 3
+
+
+@pytest.mark.slow
+def test_control_c_hands_over_what_was_paid_for(deployment: Deployment) -> None:
+    deployment.will(times=2)
+    deployment.will_be_slow(60.0, times=None)
+
+    def interrupt() -> None:
+        deployment.wait_for(3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt).start()
+    frame = pd.DataFrame({"text": [f"row {number}" for number in range(5)]})
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        score(frame, deployment, max_concurrency=1)
+    codes = vars(stopped.value)["frame"]["error_code"].tolist()
+    assert (codes.count(None), codes.count("not_reached")) == (2, 3)
 
 
 class Terminal(io.StringIO):

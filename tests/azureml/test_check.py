@@ -25,6 +25,7 @@ from batchscore.errors import InputError
 from batchscore.simulator import Running
 from batchscore.task import TASKS
 from conftest import Cli
+from evaluated import write_input, write_scores
 from simulated import Project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +96,25 @@ def test_the_command_of_the_batch_api_pipeline_submits_and_collects(
     assert sorted(records()) == list(range(30))
     wrong = command.replace("data", "none")
     assert subprocess.run(["sh", "-c", wrong], env=environ, check=False, timeout=60).returncode == 1
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.parametrize(("right", "exit_code"), [(20, 0), (17, 6)])
+def test_the_gate_of_the_evaluation_pipeline_fails_the_step(
+    tmp_path: Path, right: int, exit_code: int
+) -> None:
+    step = read_document(ROOT / "deployment" / "pipeline-evaluate.yml").values["jobs.evaluate"]  # type: ignore[union-attr]
+    source = write_input(tmp_path / "data" / "a.csv", [{"topic": "ab"[n % 2]} for n in range(20)])
+    answers = ["ab"[n % 2] if n < right else "neither" for n in range(20)]
+    write_scores(tmp_path / "scores", source, answers, keep=["topic"])
+    places = {"inputs.data": "data", "inputs.score": "scores", "outputs.evaluation": "e"}
+    command = re.sub(r"\$\{\{(.+?)\}\}", lambda found: str(tmp_path / places[found[1]]), step["command"])
+    assert command.startswith("python ")
+    command = command.replace("python", sys.executable, 1)
+    done = subprocess.run(["sh", "-c", command], check=False, timeout=60, capture_output=True)
+    assert done.returncode == exit_code
+    assert (tmp_path / "e" / "evaluation.html").exists()
 
 
 def test_our_own_scoring_script_has_what_the_host_calls() -> None:

@@ -45,9 +45,10 @@ if __name__ == "__main__":
     kill_at(given.moment)
     # A row has about 37 tokens with what is sent around it; a chunk has a quarter of the budget.
     tokens = given.rows * 37 * 4 // 6 or 2400
-    run = BatchRun(given.endpoint, given.key)
+    # At once: what a killed run has said counts.
+    run = BatchRun(given.endpoint, given.key, on_notice=lambda text, _: print(text, flush=True))
     more = {} if given.limit is None else {"limit": given.limit}
     rows = given.rows // 10 or 30
     result = run(rows_per_part=rows, batch_tokens=tokens, batch_rounds=given.rounds, **more)
-    print(run.said, result.outcome.stopped_by or "")
+    print(result.outcome.stopped_by or "")
     sys.exit(int(result.exit_code))

@@ -6,14 +6,15 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import prefork
 from batch_runs import records, write_rows
+from batchscore.errors import ExitCode
 from batchscore.simulator import Running
 from simulated import Project
 
@@ -23,46 +24,100 @@ ROWS = 45
 
 #: Each test kills at every so many changes, so that several can share the work.
 EVERY = 6
-HERE = Path(__file__).parent
-SCRIPT = HERE / "killed_run.py"
+SCRIPT = Path(__file__).parent / "killed_run.py"
+
+#: Seconds that no run takes.
+LONGEST = 60.0
 
 
-def start_run(simulator: Running, key: str, moment: int = 0, *more: str) -> subprocess.Popen[bytes]:
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])}
-    command = [sys.executable, str(SCRIPT), simulator.endpoint, key, str(moment), *more]
-    return subprocess.Popen(command, env=environ)
+class Runs:
+    """Starts runs of a project that may be killed."""
+
+    def __init__(self, server: prefork.Server, simulator: Running, project: Project) -> None:
+        self.server, self.endpoint, self.key = server, simulator.endpoint, project.key
+
+    def start(self, moment: int = 0, *more: str) -> prefork.Forked:
+        """Start a run that is killed before a change of the output, if `moment` is not 0."""
+        words = [self.endpoint, self.key, str(moment), *more]
+        return self.server.start(words, os.environ, Path.cwd(), SCRIPT)
+
+    def __call__(self, moment: int = 0, *more: str) -> int:
+        """Run to the end, or to a change of the output, and return the exit code."""
+        return end(self.start(moment, *more))
+
+
+def end(run: prefork.Forked) -> int:
+    """Wait for the end of a run."""
+    with run.stdout, run.stderr:
+        run.communicate(LONGEST)
+    return run.wait()
+
+
+@pytest.fixture
+def runs(imported: prefork.Server, simulator: Running, project: Project) -> Runs:
+    return Runs(imported, simulator, project)
+
+
+def executions(project: Project) -> Counter[int]:
+    """Return how many rows were executed how often."""
+    return Counter(count for name, count in project.executions().items() if not name.endswith("-probe"))
 
 
 def check_whole(project: Project, moment: object) -> None:
     found = records()
     assert sorted(found) == list(range(ROWS)), moment
     assert all("chat" in record for record in found.values()), moment
-    executed = Counter(count for name, count in project.executions().items() if not name.endswith("-probe"))
-    assert executed == {1: ROWS}, moment
     assert not list(Path("out/.batchscore/batches").rglob("*.json")), moment
 
 
 @pytest.mark.parametrize("limit", ["", "--limit=5"])
 @pytest.mark.parametrize("first", range(1, EVERY + 1))
-def test_a_kill_at_any_change_of_the_output_costs_nothing(simulator: Running, first: int, limit: str) -> None:
+def test_a_kill_at_any_change_of_the_output_costs_nothing(
+    imported: prefork.Server, simulator: Running, first: int, limit: str
+) -> None:
     """Also if the next run reads few rows: the paid answers of the others wait for the run after it."""
     write_rows(ROWS)
     moment, killed = first - EVERY, True
     while killed:
         moment += EVERY
         project = Project(simulator.endpoint, simulator.key, f"kill-{moment}")
+        runs = Runs(imported, simulator, project)
         project.end_at_once()
-        with start_run(simulator, project.key, moment) as process:
-            killed = process.wait() == -signal.SIGKILL
+        killed = runs(moment) == -signal.SIGKILL
         if limit:
-            with start_run(simulator, project.key, 0, limit) as process:
-                process.wait()
-        with start_run(simulator, project.key) as process:
-            assert process.wait() == 0, moment
+            runs(0, limit)
+        assert runs() == 0, moment
         check_whole(project, moment)
+        assert executions(project) == {1: ROWS}, moment
         project.reset()
         shutil.rmtree("out")
     assert moment > 20
+
+
+@pytest.mark.parametrize("first", range(1, EVERY + 1))
+def test_a_kill_at_any_change_of_the_output_leaves_failed_rows_to_the_next_run(
+    imported: prefork.Server, simulator: Running, first: int
+) -> None:
+    """Also while what is recorded of them is removed, at the service and here."""
+    write_rows(ROWS)
+    moment, killed = first - EVERY, True
+    while killed:
+        moment += EVERY
+        project = Project(simulator.endpoint, simulator.key, f"kill-{moment}")
+        runs = Runs(imported, simulator, project)
+        project.end_at_once()
+        project.will_spoil(share=0.5, status=500, times=3)
+        killed = runs(moment, "--rounds=1") == -signal.SIGKILL
+        code = runs(0, "--rounds=1")
+        if code == ExitCode.ROWS_FAILED:
+            code = runs(0, "--rounds=1")
+        assert code == 0, moment
+        check_whole(project, moment)
+        counts = executions(project)
+        assert [*counts] == [1], moment
+        assert counts[1] <= ROWS + 3, moment
+        project.reset()
+        shutil.rmtree("out")
 
 
 CALLS: list[tuple[str, int, dict[str, Any]]] = [
@@ -74,31 +129,32 @@ CALLS: list[tuple[str, int, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "skip", "fault"), CALLS)
 def test_a_kill_during_any_call_costs_nothing(
-    simulator: Running, project: Project, kind: str, skip: int, fault: dict[str, Any]
+    runs: Runs, project: Project, kind: str, skip: int, fault: dict[str, Any]
 ) -> None:
     write_rows(ROWS)
     project.will(kind, skip=skip, hang=5.0, **fault)
-    with start_run(simulator, project.key) as process:
-        happened = bool(fault.get("happened"))
-        project.wait_for(kind, skip + 1, happened=happened, timeout_s=30)
-        process.kill()
+    run = runs.start()
+    project.wait_for(kind, skip + 1, happened=bool(fault.get("happened")), timeout_s=30)
+    run.kill()
+    end(run)
     project.drop_faults()
-    with start_run(simulator, project.key) as process:
-        assert process.wait() == 0
+    assert runs() == 0
     check_whole(project, kind)
+    assert executions(project) == {1: ROWS}, kind
 
 
-@pytest.mark.parametrize("seconds", [0.9 + 0.04 * number for number in range(12)])
-def test_a_kill_at_some_moment_costs_nothing(simulator: Running, project: Project, seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [0.05 + 0.05 * number for number in range(12)])
+def test_a_kill_at_some_moment_costs_nothing(runs: Runs, project: Project, seconds: float) -> None:
     write_rows(ROWS)
     project.set_rules(in_progress=0.05)
     project.will("create", skip=1, drop=True, happened=True)
     for _ in range(3):
-        with start_run(simulator, project.key) as process:
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-    with start_run(simulator, project.key) as process:
-        assert process.wait() == 0
+        run = runs.start()
+        try:
+            run.wait(seconds)
+        except subprocess.TimeoutExpired:
+            run.kill()
+        end(run)
+    assert runs() == 0
     check_whole(project, seconds)
+    assert executions(project) == {1: ROWS}, seconds

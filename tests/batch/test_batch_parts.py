@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchscore.batch.billing import Billing
 from batchscore.batch.budget import TokenBudget
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.custom_id import custom_id, identity_of, read_id, row_digest
@@ -52,7 +53,7 @@ def test_an_id_says_what_went_into_it(index: int, digest: bytes) -> None:
     text = custom_id("k3y00000", index, digest)
     row = read_id(text)
     assert row is not None
-    assert (row.key, row.index, row.digest) == ("k3y00000", index, digest)
+    assert (row.key, row.row, row.digest) == ("k3y00000", index, digest)
     assert len(text) <= 64
     assert text[0].isalpha()
     assert text.replace("-", "").replace("_", "").isalnum()
@@ -91,10 +92,14 @@ def test_no_chunk_exceeds_a_limit_and_none_is_cut_early(rows: list[tuple[int, in
             assert length > most
             continue
         if is_full(sum(chunks[-1], Size()), row, limits):
-            assert (sum(chunks[-1], Size()) + row).exceeds(limits)
+            assert exceeds(sum(chunks[-1], Size()) + row, limits)
             chunks.append([])
         chunks[-1].append(row)
-    assert not any(sum(chunk, Size()).exceeds(limits) for chunk in chunks if len(chunk) > 1)
+    assert not any(exceeds(sum(chunk, Size()), limits) for chunk in chunks if len(chunk) > 1)
+
+
+def exceeds(size: Size, limits: Size) -> bool:
+    return any(getattr(size, each.name) > getattr(limits, each.name) for each in fields(Size))
 
 
 def state(identity: str, **fields: Any) -> BatchState:
@@ -111,7 +116,7 @@ FOREIGN = state("b9", input_file_id="file-9", metadata={"chunk": "zzzzzzzz"})
     ("found", "waits", "expected"),
     [
         ([FOREIGN, OURS], (1.0,), Decision(Move.ADOPT, OURS)),
-        ([OURS, OLDER], (), Decision(Move.ADOPT, OLDER, (OURS,))),
+        ([OURS, OLDER], (), Decision(Move.ADOPT, OLDER)),
         ([BY_KEY], (), Decision(Move.ADOPT, BY_KEY)),
         ([FOREIGN], (30.0, 120.0), Decision(Move.LOOK_AGAIN, seconds=30.0)),
         ([], (120.0,), Decision(Move.LOOK_AGAIN, seconds=120.0)),
@@ -365,7 +370,10 @@ def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
 
 
 def test_rows_are_bound_from_the_creation_of_a_batch_on() -> None:
-    assert [step.value for step in Step if not step.may_cost] == ["planned", "uploaded"]
+    free = [step.value for step in Step if not replace(CHUNK, step=step).may_cost]
+    assert free == ["planned", "uploaded", "closed"]
+    assert replace(CHUNK, step=Step.UPLOADED, ambiguous=True).is_open, "a creation had no usable reply"
+    assert not replace(CHUNK, step=Step.CLOSED, ambiguous=True, unread=1).waiting
 
 
 SentAgain = list[tuple[int, bool]]
@@ -387,9 +395,7 @@ def settling(tmp_path: Path) -> Iterator[Callable[..., tuple[Settling, SentAgain
             ended=Ended(ChunkWork(replace(CHUNK, **fields), prompts, None, DIGEST * 3), decision, (path,)),
             reader=ReplyReader(CHAT),
             form=BodyFormat(CHAT, "m", {"max_tokens": 5}, may_rename=True),
-            listen=lambda _: None,
-            pay=lambda *_: None,
-            name="m",
+            billing=Billing(lambda _: None, lambda *_: None, "m", 1.0),
             rounds=2,
             again=lambda index, _, counts: again.append((index, counts)),
         )

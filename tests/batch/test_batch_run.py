@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from batch_files import PlainClient
-from batch_runs import BatchRun, records, write_rows
+from batch_runs import FAST, BatchRun, records, write_rows
 from batchscore import read_scores
-from batchscore.errors import ExitCode, SettingsError, UsageError
+from batchscore.errors import BatchscoreError, ExitCode, SettingsError, UsageError
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
 from batchscore.simulator import Running
 from batchscore.simulator.batch.faults import LINE_FAULTS
+from buckets import Bucket
 from openai_schemas import check_object
 from simulated import Project
 
@@ -59,9 +64,12 @@ def test_records_are_those_of_live_requests(score: BatchRun, project: Project, t
     found = check_whole(project, task=task)
     assert executed(project) == {1: ROWS}
     assert project.books().calls["create"] == 2, "a canary, and the others"
-    score(**given, via="live", output="live")
+    live = score(**given, via="live", output="live")
     assert found == records(task, "live")
-    assert result.statistics.prompt_tokens > 0
+    figures = result.statistics
+    assert figures.requests == ROWS
+    assert figures.prompt_tokens == live.statistics.prompt_tokens > 0
+    assert figures.tokens_kept == figures.prompt_tokens + figures.completion_tokens
 
 
 @pytest.mark.slow
@@ -111,6 +119,46 @@ def test_all_that_is_sent_matches_the_public_description(
         assert (line["method"], line["url"]) == ("POST", url)
 
 
+#: The smallest picture, and what an answer must hold.
+PICTURE = base64.b64encode(
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0:~\x9bU"
+    b"\0\0\0\nIDATx\x9cc`\0\0\0\2\0\1H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82"
+).decode()
+ANSWER = {"type": "object", "properties": {"late": {"type": "boolean"}}}
+SAMPLING = {"max_tokens": 20, "temperature": 0.5, "param": {"seed": 7, "user": "me"}}
+
+#: A task, its settings, and the name of its request in the description.
+BODIES = [
+    ("chat", SAMPLING | {"system": "Be short."}, "CreateChatCompletionRequest"),
+    ("chat", {"schema": ANSWER, "image": ("picture",)}, "CreateChatCompletionRequest"),
+    ("embeddings", {"model": "text-embedding-3-small", "dimensions": 8}, "CreateEmbeddingRequest"),
+    ("completions", SAMPLING, "CreateCompletionRequest"),
+    ("responses", {"max_tokens": 20, "system": "Be short."}, "CreateResponse"),
+    ("responses", {"schema": ANSWER, "image": ("picture",), "image_detail": "low"}, "CreateResponse"),
+]
+
+
+@pytest.mark.parametrize(("task", "flags", "name"), BODIES[:2] + [SLOW(*each) for each in BODIES[2:]])
+def test_the_body_of_each_line_matches_the_public_description_of_its_endpoint(
+    score: BatchRun, project: Project, simulator: Running, task: str, flags: dict[str, Any], name: str
+) -> None:
+    texts = ["plain", 'quotes \\ and ""', "\u2028 Gr\u00fc\u00dfe \U0001f4e6"]
+    rows = "".join(f'"{text}","data:image/png;base64,{PICTURE}"\n' for text in texts)
+    Path("in.csv").write_text("text,picture\n" + rows)
+    assert score(task=task, keep_batch_files=True, **flags).exit_code is ExitCode.DONE
+    sent = [create.body["input_file_id"] for create in project.requests("create")]
+    client = PlainClient(simulator, project, "openai")
+    lines = [
+        json.loads(line)
+        for file in sent
+        for line in client.get(f"/files/{file}/content").body.split(b"\n")[:-1]
+    ]
+    assert len(lines) == 4, "the rows, and the probe of the first batch"
+    for line in lines:
+        assert line["url"] == project.requests("create")[0].body["endpoint"]
+        check_object(name, line["body"])
+
+
 @pytest.mark.parametrize("happened", [True, False])
 @pytest.mark.parametrize("lost", [{"drop": True}, SLOW({"status": 500}), SLOW({"status": 429})])
 @pytest.mark.parametrize("skip", [SLOW(0), 1])
@@ -126,17 +174,122 @@ def test_a_creation_whose_reply_is_lost_is_not_made_twice(
     assert project.books().calls["create"] == 2 + (not happened)
 
 
+#: Dialects of files and batches.
+DIALECTS = {
+    "openai": {},
+    "azure": {"endpoint": "{}/openai/v1"},
+    "azure_dated": {"endpoint": "{}", "api_version": "2024-10-21"},
+}
+
+#: What the list of a service does after a creation whose reply was lost.
+SHOWS_LATE = [
+    pytest.param(False, False, id="the reply was lost"),
+    SLOW(True, False, id="the run was killed before the reply"),
+    SLOW(False, True, id="the second batch has ended before the first is listed"),
+    SLOW(True, True, id="killed, and the second batch has ended before"),
+]
+
+
+@pytest.mark.parametrize("oldest_first", [False, SLOW(True)])
+@pytest.mark.parametrize("dialect", ["openai", SLOW("azure"), SLOW("azure_dated")])
+@pytest.mark.parametrize(("killed", "ends_first"), SHOWS_LATE)
+def test_two_batches_of_one_file_are_noticed_however_late_one_is_listed(
+    score: BatchRun, project: Project, dialect: str, *, killed: bool, ends_first: bool, oldest_first: bool
+) -> None:
+    """The younger one is cancelled, unless it has ended; what the other has cost is counted and said."""
+    given = {name: text.format(score.endpoint) for name, text in DIALECTS[dialect].items()}
+    given |= {"no_canary": True, "no_wait": True}
+    score.waits = replace(FAST, look_again=(0.01, 0.02))
+    project.stop_clock()
+    project.set_rules(batch_hidden=1000, validating=0, finalizing=0, cancelling=0, oldest_first=oldest_first)
+    project.set_rules(in_progress=100 if ends_first else 10_000, foreign_batches=250)
+    write_rows(10)
+    if killed:
+        assert score(**given).exit_code is ExitCode.CONTINUE_LATER
+        (place,) = Path("out/.batchscore/batches/chat").glob("*.json")
+        before = {"step": "creating", "batch": "", "created_at": 0.0, "expires_at": 0.0}
+        place.write_text(json.dumps(json.loads(place.read_text()) | before))
+        project.advance(5)
+    else:
+        project.will("create", drop=True, happened=True)
+    assert score(**given).exit_code is ExitCode.CONTINUE_LATER
+    assert project.books().happened["create"] == 2
+    first, second = [batch["id"] for batch in project.books().batches]
+    project.advance(2000)
+    if ends_first:
+        assert score(**given).exit_code is ExitCode.DONE
+        assert f"The second one, {first}, had ended after 10 rows, which may be billed twice." in score.said
+    else:
+        assert score(**given).exit_code is ExitCode.CONTINUE_LATER
+        (cancelled,) = [each["id"] for each in project.books().batches if each["status"] == "cancelled"]
+        assert f"The second one, {cancelled}, was cancelled after 2 rows" in score.said
+        assert cancelled == second or not killed, "neither is older if both are of one second"
+        project.advance(10_000)
+        assert score(**given).exit_code is ExitCode.DONE
+        assert "Two batches" not in score.said
+    assert sorted(records()) == list(range(10))
+    books = project.books()
+    (billed,) = books.billed.values()
+    assert billed["lines"] == (20 if ends_first else 12)
+
+
 @pytest.mark.slow
-def test_a_batch_that_surfaces_late_is_noticed_and_cancelled(score: BatchRun, project: Project) -> None:
-    project.set_rules(batch_hidden=0.6, in_progress=1.5)
+def test_a_batch_that_is_listed_after_its_rows_are_recorded_is_noticed_at_the_end(
+    score: BatchRun, project: Project
+) -> None:
+    """Its rows are billed twice: no client can tell before. But they are counted, and said."""
+    score.waits = replace(FAST, look_again=(0.01, 0.02))
+    project.stop_clock()
+    project.end_at_once()
+    project.set_rules(batch_hidden=1000)
     project.will("create", drop=True, happened=True)
+    write_rows(30)
+    score.on_notice = lambda text, _: "20 of 20" in text and project.advance(2000)
+    assert score().exit_code is ExitCode.DONE
+    assert score.said.count("had ended after 20 rows, which may be billed twice.") == 1
+    assert sorted(records()) == list(range(30))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"status": 400, "code": "token_limit_exceeded"},
+        {"status": 400, "code": "invalid_request"},
+        {"status": 404},
+    ],
+)
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_batch_that_surfaces_after_the_next_was_refused_is_used(
+    score: BatchRun, project: Project, refusal: dict[str, Any], *, stopped: bool
+) -> None:
+    """The refusal may be the first batch's own doing: it fills the quota."""
+    project.set_rules(batch_hidden=2.0, in_progress=0)
+    project.will("create", drop=True, happened=True)
+    project.will("create", times=99, **refusal)
+    write_rows(10)
+    if stopped:
+        score.on_notice = lambda text, run: "limit of tokens" in text and run.conditions.stop.request()
+    first = score(no_canary=True)
+    if first.exit_code is not ExitCode.DONE:
+        assert first.exit_code in {ExitCode.CONTINUE_LATER, ExitCode.ACTION_NEEDED}
+        assert verify_output(Path("out")).submitted == 10
+        time.sleep(2.1)
+        score.on_notice = lambda *_: None
+        assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+    assert executed(project) == {1: 10}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [400, 403, 405])
+def test_a_service_that_does_not_list_files_takes_an_upload_twice(
+    score: BatchRun, project: Project, status: int
+) -> None:
+    project.will("upload", drop=True, happened=True)
+    project.will("list_files", status=status, times=9)
     write_rows(10)
     assert score().exit_code is ExitCode.DONE
-    assert sorted(records()) == list(range(10))
-    assert project.books().happened["create"] == 2
-    assert "Two batches were made of one file." in score.said
-    states = Counter(batch["status"] for batch in project.books().batches)
-    assert states == {"completed": 1, "cancelled": 1} or states["completed"] == 2
 
 
 @pytest.mark.slow
@@ -351,6 +504,18 @@ def test_a_batch_that_never_ends_is_cancelled_and_its_answers_are_kept(
 
 
 @pytest.mark.slow
+def test_a_batch_that_stays_cancelling_is_left_to_the_next_run(score: BatchRun, project: Project) -> None:
+    project.set_rules(in_progress=None, cancelling=None)
+    write_rows(10)
+    score.waits = replace(score.waits, cancelling=0.2)
+    assert score(no_canary=True, batch_patience="0.01s").exit_code is ExitCode.CONTINUE_LATER
+    assert "is still being cancelled" in score.said
+    project.set_rules(in_progress=0, cancelling=0)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+
+
+@pytest.mark.slow
 def test_patience_counts_from_the_start_of_the_batch_also_without_waiting(
     score: BatchRun, project: Project
 ) -> None:
@@ -460,6 +625,23 @@ def test_an_input_that_changed_meanwhile_is_scored_as_it_is_now(score: BatchRun,
     assert score(no_canary=True).exit_code is ExitCode.DONE
     check_whole(project, 30)
     assert executed(project) == {1: 31}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["key", "parameter", "host"])
+def test_scores_are_not_discarded_for_a_service_that_does_not_answer(
+    score: BatchRun, project: Project, wrong: str
+) -> None:
+    write_rows(10)
+    assert score().exit_code is ExitCode.DONE
+    flags: dict[str, Any] = {"parameter": {"param": {"top_logprobs": 99}}}.get(wrong, {})
+    flags |= {"endpoint": "http://127.0.0.1:9/v1", "max_outage": 0.1} if wrong == "host" else {}
+    refused = replace(score, key="wrong-key-123456") if wrong == "key" else score
+    with pytest.raises(BatchscoreError, match="Nothing was discarded"):
+        refused(overwrite=True, **flags)
+    assert len(records()) == 10
+    assert score(overwrite=True).exit_code is ExitCode.DONE
+    assert executed(project) == {1: 20}
 
 
 @pytest.mark.slow
@@ -607,6 +789,61 @@ def test_answers_to_rows_that_a_run_does_not_read_wait_for_one_that_does(
     assert executed(project) == {1: 30}, "nothing is paid for again"
     assert project.books().calls["create"] == 1
     assert project.books().files == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", ["submitted", "settled"])
+def test_an_output_in_a_store_is_continued_on_another_machine(
+    score: BatchRun, project: Project, s3: Bucket, stop: str
+) -> None:
+    """Nothing of the first machine is needed: not its bulky files, nor its journal of unpublished rows."""
+    write_rows(ROWS)
+    given = {"output": f"{s3.uri}/out", "rows_per_part": 30}
+    if stop == "submitted":
+        project.set_rules(in_progress=600)
+        score.stops_when_submitted = True
+    else:
+        score.on_notice = lambda text, run: "answered" in text and run.conditions.stop.request()
+    assert score(**given, scratch_dir="machine-1").exit_code is ExitCode.CONTINUE_LATER
+    assert [key for key in s3.keys("out/.batchscore/batches") if key.endswith(".json")]
+    shutil.rmtree("machine-1", ignore_errors=True)
+    project.end_at_once()
+    score.stops_when_submitted, score.on_notice = False, lambda *_: None
+    assert score(**given, scratch_dir="machine-2").exit_code is ExitCode.DONE
+    found = [json.loads(line) for key in s3.keys("out/chat") for line in s3.get(key).splitlines()]
+    assert sorted(record["row"] for record in found if "row" in record) == list(range(ROWS))
+    assert set(executed(project)) == {1}
+    assert sum(executed(project).values()) == ROWS
+    assert not [key for key in s3.keys("out/.batchscore/batches") if key.endswith((".json", ".rows"))]
+    assert project.books().files == 0
+
+
+@pytest.mark.parametrize("finish_live", [False, SLOW(True)])
+def test_a_cancelled_batch_is_recorded_without_sending_more(
+    score: BatchRun, project: Project, *, finish_live: bool
+) -> None:
+    """What it had answered; other rows, and those that were never sent, go live or wait for a later run."""
+    write_rows(30)
+    project.set_rules(in_progress=1000, cancelling=0)
+    project.stop_clock()
+    assert score(limit=20, no_canary=True, no_wait=True).exit_code is ExitCode.CONTINUE_LATER
+    project.advance(500)
+    openai.OpenAI(base_url=f"{score.endpoint}/v1", api_key=score.key).batches.cancel(
+        project.books().batches[0]["id"]
+    )
+    project.advance(1)
+    fetched = score(batch_rounds=0, finish_live=finish_live)
+    assert project.books().calls["create"] == 1
+    assert sum(executed(project).values()) == 10
+    if finish_live:
+        assert fetched.exit_code is ExitCode.DONE
+    else:
+        assert fetched.exit_code is ExitCode.CONTINUE_LATER
+        assert "leaves 20 rows without a result" in str(fetched.outcome.stopped_by)
+        assert len(records()) == 10
+        assert score(via="live").exit_code is ExitCode.DONE
+    assert len(records()) == 30
+    assert all("chat" in record for record in records().values())
 
 
 @pytest.mark.slow

@@ -127,13 +127,19 @@ def test_a_run_that_reads_few_rows_keeps_the_answers_of_a_killed_run_to_the_othe
         run = batchscore(*command, "--limit", limit)
         assert run.exit_code == 0, run
         assert deployment.statistics().count == asked, "all of these rows were answered"
+    part = next(Path("out", more[1]).iterdir())
+    records = part.read_bytes()
+    part.write_bytes(records[:-20])
+    assert batchscore("verify", "out").exit_code == 1, "what waits in the journal explains no damage"
+    part.write_bytes(records)
+    assert batchscore("verify", "out").exit_code == 4
     run = batchscore(*command)
     assert run.exit_code == 0, run
     assert deployment.statistics().count <= 200 + 4
     assert sorted(read_scores("out")["row"]) == list(range(200))
     (manifest,) = manifests("out", more[1]).values()
     assert sum(part["attempts"] for part in manifest["parts"]) <= 200 + 4
-    assert not list(Path("out").rglob("*.journal"))
+    assert not [*Path("out").rglob("*.journal"), *Path("out").rglob("*.unread")]
 
 
 def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
@@ -149,8 +155,13 @@ def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
     run = batchscore(*command, "--max-tokens", "7")
     assert run.exit_code == 1, run
     assert "max_tokens" in run.said
+    run = batchscore(*command, "--overwrite", env={"OPENAI_API_KEY": "wrong"})
+    assert run.exit_code == 1, run
+    assert "Nothing was discarded." in run.said
+    assert list(Path("out").rglob("*.journal"))
     run = batchscore(*command, "--max-tokens", "7", "--overwrite")
     assert run.exit_code == 0, run
+    assert "--overwrite discarded" in run.said
     assert len(whole("out", "chat")[0]) == 400
 
 

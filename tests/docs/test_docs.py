@@ -19,6 +19,7 @@ import pytest
 from buckets import Bucket
 from written import (
     DOCS,
+    EVALUATION,
     PAGES,
     RECIPES,
     ROOT,
@@ -56,7 +57,7 @@ EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column"
 SOME_DATA = ("notes.csv", "letters.tsv")
 
 #: Pages whose commands belong together; they have tests of their own.
-ALONE = {TUTORIAL, *RECIPES}
+ALONE = {TUTORIAL, *RECIPES, *EVALUATION}
 
 #: What the pages' sh blocks say and no test here runs, by how it begins, with the reason.
 NOT_RUN = {

@@ -66,6 +66,14 @@ def tickets_in_csv(folder: Path) -> None:
     )
 
 
+def questions(folder: Path) -> None:
+    """Write questions with right answers, and what people say of some answers."""
+    asked = [(f"q{n}", f"What is {n} plus {n}?", f"It is {2 * n}.") for n in range(6)]
+    write_table(folder / "questions.csv", ["id", "question", "reference"], asked)
+    grades = [(f"q{n}", ("correct", "incorrect")[n % 2]) for n in range(4)]
+    write_table(folder / "human.csv", ["id", "human"], grades)
+
+
 def write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -77,12 +85,18 @@ INPUTS: Mapping[str, Callable[[Path], None]] = {
     "compare-prompts": tickets_in_csv,
     "describe-images": lambda folder: write_products(folder / "products"),
     "extract-fields": letters,
+    "judge": questions,
     "tickets": lambda folder: write_tickets(folder / "tickets.xlsx"),
     "translate": notes,
 }
 
 #: What a recipe's commands and examples must show, beyond that they work.
 SHOWS: Mapping[str, Sequence[str]] = {
+    "judge": [
+        r"4 labelled rows, 2 labels",
+        r"cohen_kappa +",
+        r"small_wins │ large_wins │ flips │ not_judged │ pairs",
+    ],
     "compare-prompts": [
         r"1 │ A question +│ billing +│ account",
         r"3 │ My account +│ account +│ billing",

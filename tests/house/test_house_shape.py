@@ -21,7 +21,6 @@ MOST_FIELDS = 15
 WIDER = {
     "Settings": "every setting is a field; stages get slices of it",
     "Chunk": "it is the record of one batch, of which each step adds to what is known",
-    "Desk": "it holds what all chunks of a run share: the service, budgets, clock and waits",
     "Engine": "half of its fields are the state of the running engine, which no one sets",
     "FileFigures": "each field is one count of what was read",
     "Deployment": "it joins quota, health, concurrency and the queue of workers",

@@ -128,10 +128,19 @@ def test_the_rows_that_are_published_leave_and_the_others_stay(
     folder = tmp_path_factory.mktemp("journal")
     journals = written(folder, batches)
     journals.append("part", [], Cost(3, 2, 1))
+    whole = (folder / "part.journal").read_bytes()
     journals.remove_rows("part", rows)
     left = {row: entry for row, entry in expected(batches).items() if row not in rows}
-    assert (folder / "part.journal").exists() == bool(left)
+    assert [path.suffix for path in folder.glob("part*")] == [".unread" if left else ".free"]
     if left:
+        again = Journals(folder, "settings")
+        again.find()
+        assert set(again.replay("part")) == set(left)
+        (folder / "part.journal").write_bytes(whole)  # as a kill leaves it
+        again.find()
+        assert again.replay("part").keys() == expected(batches).keys()
+        again.remove_rows("part", rows)
+        journals.replay("part")
         journals.append("part", [numbered(99)])
         left |= expected([[numbered(99)]])
         journals.replay("part")

@@ -29,7 +29,7 @@ PER_PART = 5
 FINGERPRINT = {"format": "jsonl", "rows_per_part": PER_PART}
 
 
-def ledger(out: Path, scratch: Path) -> SharedLedger:
+def ledger(out: Path, scratch: Path, file: str = FILE) -> SharedLedger:
     made = SharedLedger(
         OutputSpec(
             Layout(out, "embeddings", ".jsonl"),
@@ -39,16 +39,16 @@ def ledger(out: Path, scratch: Path) -> SharedLedger:
             FINGERPRINT,
             scratch=scratch,
             shared=True,
-            files={FILE: ""},
+            files={file: ""},
         )
     )
     made.prepare()
     return made
 
 
-def prompts(rows: int = ROWS) -> Iterator[Prompt]:
+def prompts(rows: int = ROWS, file: str = FILE) -> Iterator[Prompt]:
     for row in range(rows):
-        yield Prompt(FILE, row, f'"row {row}"'.encode())
+        yield Prompt(file, row, f'"row {row}"'.encode())
 
 
 def answer(row: int, draw: random.Random) -> Settled:
@@ -219,6 +219,27 @@ def test_a_part_is_written_again_without_rows_that_its_worker_has_not_read(tmp_p
     assert progress is not None
     assert [item.row for item in progress.unanswered(prompts(PER_PART))] == [4]
     later.close()
+
+
+def test_a_part_whose_row_numbers_have_gaps_is_written_again_whole(tmp_path: Path) -> None:
+    """As of a text file with blank lines."""
+    text = "a.txt"
+    own = ledger(tmp_path / "out", tmp_path / "a", text)
+    progress = own.start(text, "")
+    assert progress is not None
+    gaps = [item for item in prompts(PER_PART, text) if item.row % 2]
+    assert len(list(progress.unanswered(iter(gaps)))) == len(gaps)
+    progress.end()
+    parts = own.settle([replace(answered(item.row), file=text) for item in gaps])
+    for part in parts:
+        own.publish(own.encode(part))
+    for file in (tmp_path / "out" / "embeddings").iterdir():
+        file.write_bytes(file.read_bytes()[:-30])
+    own.manifests[text].state = "complete"
+    own.finish(text)
+    own.close()
+    verdict = verify_output(tmp_path / "out")
+    assert (verdict.problems, verdict.total("ok")) == ([], len(gaps))
 
 
 def answered(row: int) -> Settled:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import json
+import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import pytest
@@ -15,7 +18,7 @@ import pytest
 from batch_files import chat_line
 from batchscore.batch.looks import FRESH, Looks
 from batchscore.endpoint.target import Target, resolve_target
-from batchscore.errors import SettingsError
+from batchscore.errors import ServiceRefused, SettingsError
 from batchscore.provider import batches, files
 from batchscore.provider.batch_object import BatchState, batch_state
 from batchscore.provider.client import (
@@ -30,6 +33,7 @@ from batchscore.provider.traits import AZURE_V1, COMPATIBLE, OPENAI, traits_of
 from batchscore.simulator import Running
 from batchscore.simulator.batch.rules import BATCH_FORMS
 from batchscore.task import CHAT, EMBEDDINGS, RESPONSES
+from certificates import write_certificate
 from endpoint_settings import endpoint_settings
 from simulated import Project
 
@@ -68,7 +72,8 @@ def plane(target: Callable[[str], Target]) -> OpenPlane:
         async def sleep(_: float) -> None:
             await asyncio.sleep(0.001)
 
-        given: Any = {"patience_seconds": patience, "sleep": sleep, "calls_per_second": 1000.0}
+        given: Any = {"patience_seconds": patience, "sleep": sleep, "retry_seconds": 1.0}
+        given["calls_per_second"] = 1000.0
         async with open_control_plane(target(surface), CHAT, {}, **given) as plane:
             yield plane
 
@@ -175,11 +180,95 @@ def test_a_hundred_batches_are_looked_at_with_few_calls(
     assert calls["get_batch"] <= 9 + count, "a few before there were many, and each one's end"
 
 
+class ListServer(http.server.BaseHTTPRequestHandler):
+    """Answers everything with an empty list."""
+
+    def do_GET(self) -> None:
+        body = b'{"object": "list", "data": [], "has_more": false}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_batches_trust_the_certificates_that_live_requests_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = write_certificate(tmp_path)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ListServer)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    async def offers(port: int) -> bool:
+        chosen = endpoint_settings(task="chat", model="m", endpoint=f"https://127.0.0.1:{port}/v1")
+        where = resolve_target(chosen, {"BATCHSCORE_API_KEY": "k"})
+        given: Any = {
+            "patience_seconds": 0.1,
+            "sleep": asyncio.sleep,
+            "calls_per_second": 1000.0,
+            "retry_seconds": 1.0,
+        }
+        async with open_control_plane(where, CHAT, {}, **given) as plane:
+            return await batches.offers_batches(plane)
+
+    with pytest.raises(Refused, match="certificate is not accepted"):
+        asyncio.run(offers(server.server_port))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert asyncio.run(offers(server.server_port))
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(Unknown, match="nothing listens there"):
+        asyncio.run(offers(server.server_port))
+
+
+class Signing:
+    """Credentials that fail after the first call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def headers(self) -> Mapping[str, str]:
+        self.calls += 1
+        if self.calls > 1:
+            raise ServiceRefused("No token.")
+        return {"Authorization": "Bearer x"}
+
+    async def refresh(self, _: Mapping[str, str]) -> bool:
+        raise ServiceRefused("No token.")
+
+
+def test_a_sign_in_that_worked_before_has_an_outage(target: Callable[[str], Target]) -> None:
+    async def main() -> None:
+        given: Any = {
+            "patience_seconds": 0.1,
+            "sleep": asyncio.sleep,
+            "calls_per_second": 1000.0,
+            "retry_seconds": 1.0,
+        }
+        async with open_control_plane(target("openai"), CHAT, {}, **given) as plane:
+            plane.credentials = Signing()  # type: ignore[assignment]
+            with pytest.raises(Refused, match="401"):
+                await batches.offers_batches(plane)
+            with pytest.raises(Unknown, match="renewing the sign-in failed"):
+                await batches.offers_batches(plane)
+
+    asyncio.run(main())
+
+
 def test_the_pace_of_calls_is_kept(
     simulator: Running, project: Project, target: Callable[[str], Target]
 ) -> None:
     async def main() -> float:
-        given: Any = {"patience_seconds": 5.0, "sleep": asyncio.sleep, "calls_per_second": 20.0}
+        given: Any = {"patience_seconds": 5.0, "sleep": asyncio.sleep, "retry_seconds": 1.0}
+        given["calls_per_second"] = 20.0
         async with open_control_plane(target("openai"), CHAT, {}, **given) as plane:
             started = time.monotonic()
             await asyncio.gather(*[batches.offers_batches(plane) for _ in range(26)])

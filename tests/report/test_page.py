@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from batchscore.errors import ExitCode
 from batchscore.report.page import answers, vectors
 from batchscore.report.page.answers import answer_of, answer_stats, enum_counts, histogram
+from batchscore.report.page.frame import source
 from batchscore.report.page.markup import data, html, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, StoredPart, TaskData
-from batchscore.report.page.page import page, source
+from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, run_from
 from batchscore.report.page.sample import read_failures
 from batchscore.report.page.tables import state_text
@@ -370,7 +371,7 @@ def test_the_verdict_has_the_next_step() -> None:
     for code in ExitCode:
         # The terminal decides by the same words.
         kind, _, _ = said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=int(code))
-        assert kind == ("bad" if code in {1, 2, 3} else "look"), code
+        assert kind == ("bad" if code in {1, 2, 3, 6} else "look"), code
     assert said()[0] == "bad"
     limited = {
         "reason": "--limit was reached",

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from batchscore.endpoint.gateway import ClientCertificate
+from batchscore.endpoint.tls import tls_context
 from batchscore.errors import SettingsError
 from batchscore.request.reply_body import ReplyMemory
 from batchscore.request.send import NoReply
-from batchscore.request.wire import Identify, open_wire
+from batchscore.request.wire import open_wire
 from batchscore.rows import Reply
 from certificates import write_certificate
 
@@ -49,7 +50,7 @@ async def post_over_tls(
     host: str = "127.0.0.1",
     tls: bool = True,
     port: int = 0,
-    identify: Identify | None = None,
+    shown: ClientCertificate | None = None,
 ) -> Reply:
     """Post to a server with that certificate, or to one without TLS; `port` is that of a running one."""
 
@@ -62,7 +63,9 @@ async def post_over_tls(
     server = await asyncio.start_server(behave, "127.0.0.1", 0, ssl=offered)
     port = port or server.sockets[0].getsockname()[1]
     try:
-        async with open_wire(f"https://{host}:{port}/v1", {}, unsigned, ReplyMemory(), identify) as send:
+        async with open_wire(
+            f"https://{host}:{port}/v1", {}, unsigned, ReplyMemory(), tls=tls_context(shown)
+        ) as send:
             return await send(b"{}", 1000)
     finally:
         server.close()
@@ -162,19 +165,19 @@ def test_a_server_that_demands_a_client_certificate_gets_it(
     with DemandingServer(certificate, key, version) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
-        def post(identify: Identify | None) -> Reply:
-            return asyncio.run(post_over_tls(certificate, key, port=server.server_port, identify=identify))
+        def post(shown: ClientCertificate | None) -> Reply:
+            return asyncio.run(post_over_tls(certificate, key, port=server.server_port, shown=shown))
 
-        def refusal(identify: Identify | None) -> NoReply:
+        def refusal(shown: ClientCertificate | None) -> NoReply:
             for _ in range(20):
                 with pytest.raises(NoReply) as caught:
-                    post(identify)
+                    post(shown)
                 # With TLS 1.3, the end of the connection may overtake the alert.
                 if "certificate" in caught.value.detail:
                     break
             return caught.value
 
-        assert post(own.load).body == b"OK"
+        assert post(own).body == b"OK"
         assert "a client certificate" in refusal(None).detail
-        assert "does not accept the client certificate" in refusal(wrong.load).detail
+        assert "does not accept the client certificate" in refusal(wrong).detail
         server.shutdown()

@@ -16,6 +16,7 @@ from batchscore.run.record import RunResult
 from batchscore.run.score_files import prepare, score_files
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, cut
+from pictures import png
 
 
 def events_of(folder: Path, **settings: object) -> list[Event]:
@@ -135,6 +136,22 @@ def test_a_renamed_file_is_reported_as_moved(several: Path) -> None:
     changes = run_over(several, lambda _: None, **more, prune=True).changes
     assert changes is not None
     assert (changes.new, changes.changed, changes.moved, changes.deleted) == (1, 1, 1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_stop_while_images_are_digested_is_no_change_of_an_image(several: Path) -> None:
+    (several / "in" / "a.csv").write_text("text,picture\nx,a.png\ny,a.png\n")
+    (several / "in" / "a.png").write_bytes(png())
+    asked = settings_for(several, image=("picture",), task="chat", dimensions=None)
+    inputs = [str(several / "in" / "a.csv")]
+    assert score_files(asked, inputs, environ={}, listen=lambda _: None).exit_code is ExitCode.DONE
+    run = prepare(asked, inputs, environ={}, listen=lambda _: None)
+    run.conditions.stop.request()
+    with lock_output(cut(OutputSettings, asked), run.output, run.listen) as lock:
+        run.score(lock)
+        result = run.finish()
+    assert result.exit_code in {ExitCode.DONE, ExitCode.CONTINUE_LATER}, result.outcome.stopped_by
 
 
 @pytest.mark.slow

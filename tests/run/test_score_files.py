@@ -20,7 +20,7 @@ from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.merge import merge_output
 from batchscore.report.progress.view import Watch
 from batchscore.report.run_end import RunEnd
-from batchscore.rows import Event, Expected, FileFinished, FileOpened, Notice, RowsSettled
+from batchscore.rows import Event, Expected, FileFinished, FileOpened, Listen, Notice, RowsSettled
 from batchscore.run.expected import announce_table, expected
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
@@ -39,11 +39,14 @@ def score(simulator: Running, tmp_path: Path) -> Callable[..., tuple[RunResult, 
     (tmp_path / "in.csv").write_text("text\none\ntwo\n")
     service = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}
 
-    def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[RunResult, list[str]]:
+    def scored(
+        environ: dict[str, str] | None = None, listen: Listen = lambda _: None, **flags: Any
+    ) -> tuple[RunResult, list[str]]:
         given = {"task": "chat", "model": "m", "output": "out", "column": "text"} | flags
         notices: list[str] = []
 
-        def listen(event: Event) -> None:
+        def note(event: Event) -> None:
+            listen(event)
             if isinstance(event, Notice):
                 notices.append(event.text)
 
@@ -51,7 +54,7 @@ def score(simulator: Running, tmp_path: Path) -> Callable[..., tuple[RunResult, 
             resolve_settings(given, environ={}).settings,
             ["in.csv"],
             environ=service | (environ or {}),
-            listen=listen,
+            listen=note,
         )
         return finished, notices
 
@@ -153,6 +156,27 @@ def test_tracking_that_cannot_start_or_end_changes_nothing(
     finished, notices = score(track=True, output="other")
     assert (int(finished.exit_code), finished.outcome.ok) == (0, 2)
     assert any("MLflow tracking failed" in notice for notice in notices)
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl"])
+def test_a_file_that_cannot_be_written_ends_a_run_with_its_record(
+    score: Callable[..., tuple[RunResult, list[str]]], output: str
+) -> None:
+    """The rows are paid for and saved, so their cost must be on record."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, FileFinished):
+            Path(output).mkdir()
+
+    result, _ = score(listen=listen, output=output)
+    assert (int(result.exit_code), result.statistics.ok) == (1, 2)
+    assert result.outcome.stopped_by is not None
+    record = json.loads(Path(str(result.record)).read_text())
+    assert (record["exit_code"], record["this_run"]["ok"]) == (1, 2), record
+    assert result.report is not None
+    Path(output).rmdir()
+    result, _ = score(output=output)
+    assert (int(result.exit_code), result.statistics.ok) == (0, 0)
 
 
 def test_an_interrupted_page_does_not_change_the_result(

@@ -181,6 +181,7 @@ def test_every_setting_reaches_a_process_as_json() -> None:
     """`start` gives them to its child as one JSON object."""
     every = fields(SimulatorSettings)
     given = {"key": "k", "token": ("a", "b"), "deployments": ("x",), "wording": "vllm", "shape": "html"}
+    given |= {"answers": "key.json", "vectors": "v.npz"}
     given |= {item.name: not item.default for item in every if item.metadata["kind"] is bool}
     given |= {
         item.name: item.metadata["kind"](0.125 if item.metadata["high"] == 1 else 17)

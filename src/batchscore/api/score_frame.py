@@ -53,8 +53,9 @@ def score_frame(
 
     The signature shows all settings, and `batchscore score --help` explains them. Most calls set `column` or
     `prompt`; `simulate=True` is a free rehearsal. Raises `UsageError` and `InputError` before the first
-    request. If a `BatchscoreError` ends the work later, its attribute `frame` has the rows that were scored,
-    and the others with the error code `not_reached`. For work that must survive a crash, use `score_files`.
+    request. If a `BatchscoreError` or `KeyboardInterrupt` ends the work later, its attribute `frame` has the
+    rows that were scored, and the others with the error code `not_reached`. For work that must survive a
+    crash, use `score_files`.
     """
     library_of(frame)
     chosen = settings_of_rows({**settings, "task": task, "model": model})
@@ -65,8 +66,8 @@ def score_frame(
     try:
         if results:
             fill(results, frame, chosen, progress=progress)
-    except BatchscoreError as error:
-        error.frame = with_columns(frame, new_columns(columns_of(frame), results, chosen))
+    except (BatchscoreError, KeyboardInterrupt) as error:
+        vars(error)["frame"] = with_columns(frame, new_columns(columns_of(frame), results, chosen))
         raise
     return with_columns(frame, new_columns(columns_of(frame), results, chosen))
 

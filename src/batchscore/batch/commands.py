@@ -16,7 +16,7 @@ from pathlib import Path
 from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
 from batchscore.batch.results import lines_of
 from batchscore.batch.submit import CLOCK_SECONDS, own_batches
-from batchscore.batch.waits import CALLS_PER_SECOND
+from batchscore.batch.waits import CALLS_PER_SECOND, RETRY_SECONDS
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import Outage, ServiceRefused, SettingsError, UsageError, count_text
 from batchscore.output.submitted import Chunk, Chunks, Step, batches_command
@@ -73,6 +73,7 @@ async def calls_to(endpoint: Endpoint, task: Task, environ: Mapping[str, str]) -
         patience_seconds=PATIENCE_SECONDS,
         sleep=asyncio.sleep,
         calls_per_second=CALLS_PER_SECOND,
+        retry_seconds=RETRY_SECONDS,
     )
     try:
         async with plane as opened:
@@ -129,9 +130,9 @@ async def cancel(plane: ControlPlane, found: Found) -> str:
     chunk = found.chunk
     if chunk.simulated:
         return f"{found.name} is of a rehearsal with the simulator, so nothing runs."
-    if chunk.step is Step.SETTLED:
+    if chunk.step in {Step.SETTLED, Step.CLOSED}:
         return f"{found.name} has ended, and its results were fetched, so nothing runs."
-    if not chunk.step.may_cost:
+    if not chunk.may_cost:
         return f"{found.name}: no batch was made of it, so nothing runs."
     ids = [chunk.batch]
     if not chunk.batch:
@@ -230,9 +231,9 @@ def has_only_ids_of(path: Path, chunk: Chunk, digests: bytes) -> bool:
         if name == probe_id(chunk.key):
             continue
         row = read_id(name)
-        if row is None or row.key != chunk.key or row.index >= chunk.rows:
+        if row is None or row.key != chunk.key or row.row >= chunk.rows:
             return False
-        if digests[row.index * DIGEST_BYTES : (row.index + 1) * DIGEST_BYTES] != row.digest:
+        if digests[row.row * DIGEST_BYTES : (row.row + 1) * DIGEST_BYTES] != row.digest:
             return False
         proven = True
     return proven

@@ -6,11 +6,11 @@ least 64 characters of `[A-Za-z0-9_-]`; some are said to drop an id that begins 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+from binascii import a2b_base64, b2a_base64
+from typing import NamedTuple
 
 from batchscore.rows import Prompt
 
@@ -21,6 +21,10 @@ DIGEST_BYTES = 16
 KEY_CHARACTERS = 8
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
+#: The two characters of base64 that an id must not have, and those in their place.
+FROM_PLAIN = bytes.maketrans(b"+/", b"-_")
+TO_PLAIN = bytes.maketrans(b"-_", b"+/")
+
 #: The end of the id of a line that belongs to no row.
 PROBE = "probe"
 
@@ -28,12 +32,11 @@ PROBE = "probe"
 _ID = re.compile(r"b([0-9a-z]{8})-(0|[1-9a-z][0-9a-z]{0,4})-([A-Za-z0-9_-]{21}[AQgw])")
 
 
-@dataclass(frozen=True, slots=True)
-class RowId:
+class RowId(NamedTuple):
     """What a `custom_id` says."""
 
     key: str
-    index: int
+    row: int
     digest: bytes
 
 
@@ -64,7 +67,7 @@ def custom_id(key: str, index: int, digest: bytes) -> str:
     while rest or not number:
         rest, digit = divmod(rest, 36)
         number = DIGITS[digit] + number
-    return f"b{key}-{number}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+    return f"b{key}-{number}-{b2a_base64(digest)[:22].translate(FROM_PLAIN).decode()}"
 
 
 def probe_id(key: str) -> str:
@@ -77,4 +80,5 @@ def read_id(text: object) -> RowId | None:
     found = _ID.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         return None
-    return RowId(found[1], int(found[2], 36), base64.urlsafe_b64decode(found[3] + "=="))
+    key, index, digest = found.groups()
+    return RowId(key, int(index, 36), a2b_base64(digest.encode().translate(TO_PLAIN) + b"=="))

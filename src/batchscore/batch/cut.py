@@ -59,7 +59,7 @@ def predicted_bytes(settings: AnswerSettings, task: Task) -> int:
     return AROUND_BYTES + text * settings.answers_per_row
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Size:
     """The size of a row's line, of a chunk, or the limits of one. `inputs` are the texts of embeddings."""
 
@@ -79,24 +79,16 @@ class Size:
             self.output_bytes + other.output_bytes,
         )
 
-    def exceeds(self, limits: Size) -> str:
-        """Return the name of the first limit that this size exceeds, "" if it fits."""
-        if (  # in one expression, for it is asked for each row
-            self.lines <= limits.lines
-            and self.bytes <= limits.bytes
-            and self.tokens <= limits.tokens
-            and self.inputs <= limits.inputs
-            and self.output_bytes <= limits.output_bytes
-        ):
-            return ""
-        return next(
-            each.name for each in fields(self) if getattr(self, each.name) > getattr(limits, each.name)
-        )
-
 
 def is_full(chunk: Size, row: Size, limits: Size) -> bool:
     """Whether a row belongs into the next chunk. A row that is only predicted to be too large goes alone."""
-    return chunk.lines > 0 and bool((chunk + row).exceeds(limits))
+    return chunk.lines > 0 and (  # without a sum of both, for it is asked for each row
+        chunk.lines + row.lines > limits.lines
+        or chunk.bytes + row.bytes > limits.bytes
+        or chunk.tokens + row.tokens > limits.tokens
+        or chunk.inputs + row.inputs > limits.inputs
+        or chunk.output_bytes + row.output_bytes > limits.output_bytes
+    )
 
 
 def too_large(row: Size, limits: Size) -> RowError | None:

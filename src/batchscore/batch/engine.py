@@ -12,21 +12,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 
+from batchscore.batch.billing import Billing
 from batchscore.batch.build import Builder, ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, row_digest
+from batchscore.batch.desk import Desk, Left
+from batchscore.batch.doubles import look_once_more
 from batchscore.batch.leftover import Leftover
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.progress import Phase, left_text
 from batchscore.batch.settle import Settling, settled_row
 from batchscore.batch.submit import SAME_PROBLEMS, Move
-from batchscore.batch.work import Desk, Ended, Left, bring_to_end, reserve
+from batchscore.batch.work import Ended, bring_to_end, reserve
 from batchscore.engine import end_task
-from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text
+from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text, setting_name
 from batchscore.output.submitted import Chunk, Step, submitted_text
 from batchscore.prompts.replies import ReplyReader
 from batchscore.provider import files
 from batchscore.provider.client import CallFailed
-from batchscore.rows import DeploymentState, Heartbeat, Listen, Notice, Prompt, Settled
+from batchscore.rows import DeploymentState, Heartbeat, Prompt, Settled
 
 #: Rows that are read between two moments in which other tasks may work.
 ROWS_AT_ONCE = 500
@@ -45,7 +48,8 @@ class BatchEngine:
     """Scores one stream of prompts through batches of one deployment, named `name`.
 
     Setting `stop` ends it early: nothing more is sent, and calls that make a batch have `drain_seconds` to
-    finish. The fields from `note_service` on are set by the run, and the state.
+    finish. With 0 `rounds`, it only fetches results; `not_sent` counts the rows that have none. The fields
+    from `note_service` on are set by the run, and the state.
     """
 
     name: str
@@ -54,7 +58,6 @@ class BatchEngine:
     builder: Builder
     reader: ReplyReader
     rounds: int
-    listen: Listen
     stop: asyncio.Event
     drain_seconds: float
     note_service: Callable[[bool], None] = lambda _: None
@@ -62,6 +65,7 @@ class BatchEngine:
     phase: Phase = field(default_factory=Phase)
     tasks: dict[asyncio.Task[Ended | None], ChunkWork] = field(default_factory=dict)
     taken_over: list[ChunkWork] = field(default_factory=list)
+    not_sent: int = 0
     rows_open: OpenRows = field(default_factory=lambda: OpenRows.of([]))
 
     def keep_each_row(
@@ -78,7 +82,7 @@ class BatchEngine:
         """Return the state of the batches: those at the service are in flight, the others wait."""
         if self.leftover is not None and self.leftover.engine is not None:
             return self.leftover.engine.heartbeat(unwritten)
-        found = self.phase.state([*self.tasks.values()], self.desk.now())
+        found = self.phase.state([*self.tasks.values()], self.desk.clock.now())
         state = DeploymentState(
             deployment=self.name,
             state="up",
@@ -110,6 +114,7 @@ class BatchEngine:
                 self.phase.collecting = False
                 self.phase.settled += 1
                 self.start_retries()
+            await look_once_more(self.desk)
             if self.leftover is not None and not self.stop.is_set():
                 async for rows in self.leftover.settled(self.drain_seconds, self.note_service):
                     yield rows
@@ -118,11 +123,11 @@ class BatchEngine:
         self.raise_if_open()
 
     async def take_over(self) -> None:
-        """Take over the chunks of earlier runs; those of which no batch can exist are dropped."""
+        """Take over the chunks of earlier runs; those whose batch is not made or not needed are dropped."""
         chunks = self.desk.chunks
         await asyncio.to_thread(chunks.sweep)
         for chunk in await asyncio.to_thread(chunks.read_all):
-            if not chunk.step.may_cost:
+            if not chunk.may_cost:
                 await self.drop(chunk)
                 continue
             if chunk.identity != self.builder.identity.hex():
@@ -143,12 +148,12 @@ class BatchEngine:
                 reserve(self.desk, work)
 
     async def drop(self, chunk: Chunk) -> None:
-        """Forget a chunk of which no batch was made, and remove its file at the service."""
-        if chunk.input_file:
+        """Forget a chunk of which nothing is needed, and remove its files at the service."""
+        for file in chunk.provider_files:
             try:
-                await files.delete(self.desk.plane, chunk.input_file)
+                await files.delete(self.desk.plane, file)
             except (CallFailed, Left):
-                self.say(f"The file {chunk.input_file} at the service was not removed. Nothing uses it.")
+                self.desk.say(f"The file {file} at the service was not removed. Nothing uses it.")
         self.desk.chunks.remove(chunk)
 
     def refuse_other(self, chunk: Chunk) -> None:
@@ -202,7 +207,16 @@ class BatchEngine:
         return self.add(prompt, digest, 1)
 
     def add(self, prompt: Prompt, digest: bytes, number: int) -> Settled | None:
-        """Add a row to the chunk of a round; return it if it cannot be sent."""
+        """Add a row to the chunk of a round; return it if it cannot be sent.
+
+        After the last round, it goes live or stays without a result.
+        """
+        if number > self.rounds:
+            if self.leftover is None:
+                self.not_sent += 1
+            else:
+                self.leftover.add(prompt)
+            return None
         added = self.builder.add(prompt, digest, number)
         if isinstance(added, ChunkWork):
             self.start(added)
@@ -212,14 +226,14 @@ class BatchEngine:
 
     def start(self, work: ChunkWork) -> None:
         """Work on a chunk."""
-        if work.chunk.step.may_cost:
+        if work.chunk.may_cost:
             self.desk.unsettled.add(work.chunk.key)
         task = asyncio.create_task(bring_to_end(self.desk, work))
         self.tasks[task] = work
 
     def start_retries(self) -> None:
         """Start the chunks of rows that are sent again, if nothing else is at the service."""
-        if self.stop.is_set() or any(work.chunk.step.may_cost for work in self.tasks.values()):
+        if self.stop.is_set() or any(work.chunk.may_cost for work in self.tasks.values()):
             return
         for number in sorted(self.builder.building):
             self.builder.needs_canary = not self.desk.proven.is_set()
@@ -263,10 +277,8 @@ class BatchEngine:
             ended=ended,
             reader=self.reader,
             form=self.builder.form,
-            listen=self.listen,
-            pay=self.desk.purse.pay,
-            name=self.name,
-            rounds=self.rounds if self.leftover is None else inf,
+            billing=Billing(self.desk.listen, self.desk.purse.pay, self.name, work.chunk.seconds),
+            rounds=self.rounds if self.rounds and self.leftover is None else inf,
             again=partial(self.send_again, work, sent),
             most_alike=inf if known else SAME_PROBLEMS if self.desk.proven.is_set() else 0,
         )
@@ -277,8 +289,8 @@ class BatchEngine:
         except ServiceRefused:
             # None of its rows was answered, so nothing is lost: other settings send them again.
             if not settling.answered:
-                await self.remove_files(work)
-                self.desk.chunks.remove(work.chunk)
+                work.chunk = self.desk.chunks.change(work.chunk, step=Step.CLOSED)
+                await self.drop(work.chunk)
             raise
         if sent.failed:
             yield sent.failed
@@ -305,14 +317,10 @@ class BatchEngine:
         prompt: Prompt,
         counts: bool,  # noqa: FBT001 - given by position
     ) -> None:
-        """Put a row into the chunk of the next round, or of the same one; after the last, it goes live."""
+        """Put a row into the chunk of the next round, or of the same one."""
         sent.rows += 1
-        number = work.chunk.round + counts
-        if self.leftover is not None and number > self.rounds:
-            self.leftover.add(prompt)
-            return
         digest = work.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
-        settled = self.add(prompt, digest, number)
+        settled = self.add(prompt, digest, work.chunk.round + counts)
         if settled is not None:
             sent.failed.append(settled)
 
@@ -330,7 +338,7 @@ class BatchEngine:
         chunk = work.chunk
         rows = count_text(chunk.rows, "row")
         if not chunk.batch:
-            self.say(f"The service takes no batch of {rows}, so they are sent in smaller ones.")
+            self.desk.say(f"The service takes no batch of {rows}, so they are sent in smaller ones.")
             return
         text = f"Batch {chunk.batch}: {chunk.status}, {settling.answered:,} of {rows} answered."
         if anomalies := str(settling.anomalies):
@@ -338,19 +346,7 @@ class BatchEngine:
         if counts_unread and chunk.unread:
             rows = count_text(chunk.unread, "row")
             text += f" {rows} of it were not read: the input has them no more, or a later run fetches them."
-        self.say(text)
-
-    async def remove_files(self, work: ChunkWork) -> None:
-        """Remove a chunk's files at the service, if that succeeds."""
-        for file in work.chunk.provider_files:
-            try:
-                await files.delete(self.desk.plane, file)
-            except (CallFailed, Left):
-                return
-
-    def say(self, text: str) -> None:
-        """Tell people something."""
-        self.listen(Notice(text))
+        self.desk.say(text)
 
     async def leave(self) -> None:
         """Stop the work on chunks; a call that makes a batch may finish."""
@@ -362,7 +358,7 @@ class BatchEngine:
             await end_task.end(task)
         left = [chunk for chunk in self.desk.chunks.read_all() if chunk.is_open]
         if left and waits:
-            self.say(left_text(left))
+            self.desk.say(left_text(left))
 
     def raise_if_open(self) -> None:
         """Raise `BoundReached` if the run does not wait for batches."""
@@ -370,7 +366,17 @@ class BatchEngine:
             return
         chunks = self.desk.chunks.read_all()
         left = [chunk for chunk in chunks if chunk.is_open]
-        waiting = [chunk.rows for chunk in chunks if not chunk.step.may_cost]
-        if left or waiting:
-            more = f"{count_text(sum(waiting), 'row')} are not submitted yet." if waiting else ""
-            raise BoundReached(" ".join(filter(None, (more, left_text(left) if left else ""))))
+        waiting = [chunk.rows for chunk in chunks if not chunk.may_cost]
+        texts = []
+        if waiting:
+            texts.append(f"{count_text(sum(waiting), 'row')} are not submitted yet.")
+        if left:
+            texts.append(left_text(left))
+        if self.not_sent:
+            rows = count_text(self.not_sent, "row")
+            texts.append(
+                f"{setting_name('batch_rounds')} 0 sends nothing, which leaves {rows} without a result. To "
+                "send them, run the same command without it."
+            )
+        if texts:
+            raise BoundReached(" ".join(texts))

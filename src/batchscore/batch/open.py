@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,14 +18,14 @@ from batchscore.batch.budget import Purse, TokenBudget
 from batchscore.batch.build import Builder
 from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import limits_of, predicted_bytes
+from batchscore.batch.desk import Desk, Left, RunClock
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.leftover import Leftover, LiveEngine
 from batchscore.batch.looks import Looks
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
-from batchscore.batch.work import Desk, Left
 from batchscore.endpoint.target import Endpoint
-from batchscore.errors import Outage, ServiceRefused, SettingsError, setting_name
+from batchscore.errors import BatchscoreError, Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.output.submitted import Chunks, Step
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, answer_size
@@ -158,16 +158,7 @@ async def open_batch_engine(
     )
     limit = inf if settings.batch_tokens is None else float(settings.batch_tokens)
     async with AsyncExitStack() as stack:
-        plane = await stack.enter_async_context(
-            open_control_plane(
-                target,
-                task,
-                around.environ,
-                patience_seconds=settings.max_outage,
-                sleep=sleep,
-                calls_per_second=around.waits.calls_per_second,
-            )
-        )
+        plane = await stack.enter_async_context(plane_of(settings, around, settings.max_outage, sleep))
         await require_batches(plane, traits)
         scratch = Scratch(around.scratch)
         stack.callback(scratch.close)
@@ -184,10 +175,8 @@ async def open_batch_engine(
             budget=TokenBudget(limit),
             purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
             proven=proven,
-            sleep=sleep,
-            now=time.time,
-            notice=notice,
-            waits=replace(around.waits, patience=patience_of(settings)),
+            clock=RunClock(time.time, sleep, replace(around.waits, patience=patience_of(settings))),
+            listen=listen,
             no_wait=settings.no_wait,
         )
         builder = Builder(
@@ -216,11 +205,39 @@ async def open_batch_engine(
             builder=builder,
             reader=reader,
             rounds=settings.batch_rounds,
-            listen=listen,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,
             leftover=leftover,
         )
+
+
+def plane_of(
+    settings: BatchSettings,
+    around: Surroundings,
+    patience_seconds: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> AbstractAsyncContextManager[ControlPlane]:
+    """Return the control plane of the service, whose calls are repeated for this long."""
+    return open_control_plane(
+        around.endpoint.target,
+        settings.task,
+        around.environ,
+        patience_seconds=patience_seconds,
+        sleep=sleep,
+        calls_per_second=around.waits.calls_per_second,
+        retry_seconds=around.waits.retry,
+    )
+
+
+async def require_answers(settings: BatchSettings, around: Surroundings) -> bool:
+    """Return whether live requests prove that rows are answered, too: some deployments only take batches.
+
+    Raises an error if the service has no Batch API, or does not accept the key.
+    """
+    traits = check_batch(settings, [around.endpoint])
+    async with plane_of(settings, around, settings.max_outage) as plane:
+        await require_batches(plane, traits)
+    return traits.takes_live or settings.live_deployment is not None
 
 
 async def require_batches(plane: ControlPlane, traits: Traits) -> None:
@@ -262,20 +279,14 @@ async def remove_published(
         return
     if not settings.keep_batch_files:
         kept = 0
-        plane = open_control_plane(
-            around.endpoint.target,
-            settings.task,
-            around.environ,
-            patience_seconds=PATIENCE_SECONDS,
-            sleep=asyncio.sleep,
-            calls_per_second=around.waits.calls_per_second,
-        )
-        async with plane as opened:
+        async with plane_of(settings, around, PATIENCE_SECONDS) as opened:
             for chunk in settled:
+                # A run that finds it does not look for the results: they may be gone.
+                around.chunks.change(chunk, step=Step.CLOSED)
                 for file in chunk.provider_files:
                     try:
                         await files.delete(opened, file)
-                    except CallFailed:
+                    except (CallFailed, BatchscoreError):
                         kept += 1
         if kept:
             listen(Notice(f"{kept:,} files of batches were not removed at the service; they expire there."))

@@ -34,7 +34,7 @@ class Phase:
         ends = [work.chunk.expires_at for work in running if work.chunk.expires_at]
         return BatchesState(
             phase=next((name for name, is_on in phases.items() if is_on), "waiting"),
-            unsent=sum(not step.may_cost for step in steps),
+            unsent=sum(not work.chunk.may_cost for work in works),
             running=len(running),
             ended=self.settled + ended,
             rows=sum(work.chunk.rows for work in running),

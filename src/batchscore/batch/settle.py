@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import xxhash
 
+from batchscore.batch.billing import Billing
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
 from batchscore.batch.results import ResultLine, billed, judge, lines_of, not_run, read_line
@@ -21,7 +22,7 @@ from batchscore.errors import ErrorCode, ServiceRefused, count_text
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, ReplyScores
 from batchscore.request.outcome import ERROR_TEXTS, Action, Outcome, refused_alone
-from batchscore.rows import Attempt, Listen, Prompt, RowError, Score, Settled
+from batchscore.rows import Prompt, RowError, Score, Settled
 
 #: Rows that are given at a time.
 MOST_ROWS = 1000
@@ -54,17 +55,15 @@ class Anomalies:
 class Settling:
     """The rows of one ended chunk on their way to their results.
 
-    `pay` gets the billed tokens of each line. `again` gets each row that must be sent again, and whether that
-    counts as a round. If no row is answered, fewer than `most_alike` equal refusals are faults of the rows.
-    `recorded` counts the answers to rows that have their records.
+    `again` gets each row that must be sent again, and whether that counts as a round. If no row is answered,
+    fewer than `most_alike` equal refusals are faults of the rows. `recorded` counts the answers to rows that
+    have their records.
     """
 
     ended: Ended
     reader: ReplyReader
     form: BodyFormat
-    listen: Listen
-    pay: Callable[[int, int], None]
-    name: str
+    billing: Billing
     rounds: float
     again: Callable[[int, Prompt, bool], None]
     most_alike: float = 0
@@ -73,16 +72,13 @@ class Settling:
     recorded: int = 0
     held: list[tuple[int, Outcome]] = field(default_factory=list)
     probe: Outcome | ReplyScores | None = None
+    work: ChunkWork = field(init=False)
     seen: array[int] = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin without lines."""
-        self.seen = array("Q", bytes(8 * self.chunk_work.chunk.rows))
-
-    @property
-    def chunk_work(self) -> ChunkWork:
-        """The chunk."""
-        return self.ended.work
+        self.work = self.ended.work
+        self.seen = array("Q", bytes(8 * self.work.chunk.rows))
 
     @property
     def proven(self) -> bool:
@@ -97,9 +93,11 @@ class Settling:
                 settled = self.line(raw)
                 if settled is not None:
                     waiting.append(settled)
-                if len(waiting) >= MOST_ROWS:
+                if len(waiting) >= MOST_ROWS or self.billing.is_full:
+                    self.billing.report()
                     yield waiting
                     waiting = []
+        self.billing.report()
         self.raise_refused()
         for settled in self.rest():
             waiting.append(settled)
@@ -115,52 +113,44 @@ class Settling:
         if line is None:
             self.anomalies.unreadable += 1
             return None
-        if line.custom_id == probe_id(self.chunk_work.chunk.key):
+        if line.custom_id == probe_id(self.work.chunk.key):
             self.probe = judge(line, self.reader, b"")
             return None
         index = self.index_of(line)
         if index is None:
             return None
-        prompt = self.chunk_work.prompts.get(index)
+        prompt = self.work.prompts.get(index)
         if prompt is None:  # its record is there, or the input has it no more
             self.recorded += 200 <= line.status < 300
             return None
         sent = self.form.body([prompt])
         judged = judge(line, self.reader, sent)
         if isinstance(judged, ReplyScores):
-            self.report(prompt, line.status, "", (judged.prompt_tokens, judged.completion_tokens))
+            self.billing.answered(prompt, judged.prompt_tokens, judged.completion_tokens)
             self.answered += 1
             return settled_row(prompt, judged.scores[0])
-        self.report(prompt, line.status or None, judged.code.value, billed(line, self.reader, sent))
+        tokens = billed(line, self.reader, sent)
+        self.billing.failed(prompt, line.status or None, judged.code.value, tokens)
         self.held.append((index, judged))
         return None
 
     def index_of(self, line: ResultLine) -> int | None:
         """Return the row of a line; `None` if that is none of this chunk, or has had a line."""
-        row, chunk = read_id(line.custom_id), self.chunk_work.chunk
-        digests = self.chunk_work.digests
-        if row is None or row.key != chunk.key or row.index >= chunk.rows:
+        work, row = self.work, read_id(line.custom_id)
+        if row is None or row[0] != work.chunk.key or row[1] >= work.chunk.rows:
             self.anomalies.foreign += 1
             return None
-        start = row.index * DIGEST_BYTES
-        if digests[start : start + DIGEST_BYTES] != row.digest:
+        _, index, digest = row
+        if work.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES] != digest:
             self.anomalies.foreign += 1
             return None
-        content = xxhash.xxh3_64_intdigest(b"%d " % line.status + line.body) or 1
-        if self.seen[row.index]:
+        content = xxhash.xxh3_64_intdigest(line.json, line.status) or 1
+        if known := self.seen[index]:
             self.anomalies.repeated += 1
-            self.anomalies.contradictory += self.seen[row.index] != content
+            self.anomalies.contradictory += known != content
             return None
-        self.seen[row.index] = content
-        return row.index
-
-    def report(self, prompt: Prompt, status: int | None, cause: str, tokens: tuple[int, int]) -> None:
-        """Report a request that the service has run."""
-        chunk = self.chunk_work.chunk
-        seconds = max(0.0, chunk.ended_at - chunk.created_at)
-        event = Attempt(1, status, seconds, cause, *tokens, prompts=(prompt,), deployment=self.name)
-        self.listen(event)
-        self.pay(*tokens)
+        self.seen[index] = content
+        return index
 
     def raise_refused(self) -> None:
         """Raise `ServiceRefused` if no row of the chunk was answered, and all for one reason."""
@@ -188,10 +178,10 @@ class Settling:
             if settled is not None:
                 yield settled
         lines = self.ended.decision.lines if self.ended.decision.move is Move.DROP_LINES else {}
-        for index in range(self.chunk_work.chunk.rows):
+        for index in range(self.work.chunk.rows):
             if self.seen[index]:
                 continue
-            prompt = self.chunk_work.prompts.get(index)
+            prompt = self.work.prompts.get(index)
             if prompt is None:
                 continue
             if index in lines:
@@ -206,8 +196,8 @@ class Settling:
 
     def refused(self, index: int, outcome: Outcome) -> Settled | None:
         """Return the row with its error, or `None` if it is sent again."""
-        chunk = self.chunk_work.chunk
-        prompt = self.chunk_work.prompts.get(index)
+        chunk = self.work.chunk
+        prompt = self.work.prompts.get(index)
         assert prompt is not None
         if outcome.action is Action.ADAPT and outcome.detail not in chunk.adapted:
             if self.form.adapt(outcome.detail):
@@ -221,10 +211,10 @@ class Settling:
 
     def retried(self, index: int, prompt: Prompt, outcome: Outcome) -> Settled | None:
         """Send a row again in the next round, or return it with its error after the last."""
-        if self.chunk_work.chunk.round < self.rounds:
+        if self.work.chunk.round < self.rounds:
             self.again(index, prompt, True)
             return None
-        return settled_row(prompt, outcome.error(self.chunk_work.chunk.round))
+        return settled_row(prompt, outcome.error(self.work.chunk.round))
 
 
 def settled_row(prompt: Prompt, result: Score | RowError) -> Settled:

@@ -46,11 +46,10 @@ class Move(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A move. `batch` is adopted, `others` were made of the same file. `lines` are problems by their line."""
+    """A move. `batch` is adopted. `lines` are problems by their line."""
 
     move: Move
     batch: BatchState | None = None
-    others: tuple[BatchState, ...] = ()
     seconds: float = 0.0
     code: str = ""
     lines: Mapping[int, str] = field(default_factory=dict)
@@ -60,7 +59,7 @@ def after_looking(chunk: Chunk, found: Iterable[BatchState], waits: Sequence[flo
     """Return the move after the list of batches was read; `waits` are left until it is read again."""
     ours = own_batches(chunk, found)
     if ours:
-        return Decision(Move.ADOPT, ours[0], tuple(ours[1:]))
+        return Decision(Move.ADOPT, ours[0])
     if waits:
         return Decision(Move.LOOK_AGAIN, seconds=waits[0])
     return Decision(Move.CREATE)

@@ -10,6 +10,9 @@ from math import inf
 #: allows.
 CALLS_PER_SECOND = 5.0
 
+#: Seconds before a read that failed is repeated for the first time, at most.
+RETRY_SECONDS = 1.0
+
 #: A batch that is older is looked at less often.
 HOUR = 3600.0
 
@@ -24,7 +27,8 @@ class Waits:
     for a list may lag. `file`: until a file is looked for again that the service does not find yet. `quota`
     and `longest_quota`: until a batch is made again that was refused for its tokens; the service frees tokens
     late. `turn`: between two looks at whether a chunk may be sent. No more than `calls_per_second` are sent.
-    `patience`: until a batch that has not ended is cancelled.
+    `patience`: until a batch that has not ended is cancelled; `cancelling`: until a run leaves one that is
+    being cancelled, which takes minutes. `retry`: until a failed read is repeated for the first time.
     """
 
     first_look: float = 2.0
@@ -38,6 +42,8 @@ class Waits:
     turn: float = 0.2
     calls_per_second: float = CALLS_PER_SECOND
     patience: float = inf
+    cancelling: float = HOUR
+    retry: float = RETRY_SECONDS
 
     def next_look(self, seconds: float, age: float) -> float:
         """Return the wait after one of `seconds`, for a batch of this age."""

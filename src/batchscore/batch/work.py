@@ -5,17 +5,14 @@ The record of the chunk says what is about to happen before each call that costs
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import Any
 
-from batchscore.batch.budget import Purse, TokenBudget
 from batchscore.batch.build import ChunkWork
-from batchscore.batch.looks import Looks
+from batchscore.batch.desk import Desk, Left
+from batchscore.batch.doubles import listed, only_one
 from batchscore.batch.submit import (
-    CLOCK_SECONDS,
     MOST_LOOKS,
     MOST_REFUSALS,
     Decision,
@@ -23,9 +20,7 @@ from batchscore.batch.submit import (
     after_end,
     after_failure,
     after_looking,
-    own_batches,
 )
-from batchscore.batch.waits import Waits
 from batchscore.errors import (
     BatchscoreError,
     BoundReached,
@@ -35,45 +30,14 @@ from batchscore.errors import (
     count_text,
     setting_name,
 )
-from batchscore.output.submitted import Chunks, Step, batches_command
+from batchscore.output.submitted import Step, batches_command
 from batchscore.provider import batches, files
 from batchscore.provider.batch_object import CANCELLED, FAILED, BatchState
-from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, Unknown
-from batchscore.provider.traits import Traits
-
-
-class Left(Exception):  # noqa: N818 - not an error
-    """A chunk stays as it is: the run stops, or it does not wait."""
+from batchscore.provider.client import CallFailed, NotThere, Refused, Unknown
 
 
 class TooLarge(Exception):  # noqa: N818 - not an error
     """A chunk has more tokens than the service allows at all."""
-
-
-@dataclass(slots=True)
-class Desk:
-    """What all chunks of a run share.
-
-    `proven`: the service has answered such a request. `sleep` raises `Left` if the run stops. With `no_wait`,
-    nothing is waited for. `unsettled` are the keys of chunks whose turn has come and whose rows are not
-    settled.
-    """
-
-    plane: ControlPlane
-    looks: Looks
-    chunks: Chunks
-    traits: Traits
-    endpoint: str
-    folder: Path
-    budget: TokenBudget
-    purse: Purse
-    proven: asyncio.Event
-    sleep: Callable[[float], Awaitable[None]]
-    now: Callable[[], float]
-    notice: Callable[[str], None]
-    waits: Waits
-    no_wait: bool = False
-    unsettled: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +66,7 @@ async def bring_to_end(desk: Desk, work: ChunkWork) -> Ended | None:
             if decision.move is not Move.WAIT_FOR_QUOTA:
                 break
             refused = (*work.chunk.refused, batch.id)
-            change(desk, work, step=Step.UPLOADED, batch="", refused=refused)
+            desk.change(work, step=Step.UPLOADED, batch="", refused=refused)
             await wait_for_quota(desk, work)
         desk.budget.release(work.chunk.key)
         if decision.move is Move.STOP:
@@ -114,11 +78,6 @@ async def bring_to_end(desk: Desk, work: ChunkWork) -> Ended | None:
         return Ended(work, Decision(Move.HALVE))
     except CallFailed as failure:
         raise run_error(failure) from None
-
-
-def change(desk: Desk, work: ChunkWork, **changes: Any) -> None:
-    """Write down what has happened to a chunk, or is about to."""
-    work.chunk = desk.chunks.change(work.chunk, **changes)
 
 
 def run_error(failure: CallFailed) -> BatchscoreError:
@@ -139,7 +98,7 @@ async def wait_for_turn(desk: Desk, work: ChunkWork) -> None:
     while not (chunk.probes or desk.proven.is_set()) or not desk.budget.has_room(chunk.key, chunk.tokens):
         if desk.no_wait and not desk.unsettled:
             raise Left
-        await desk.sleep(desk.waits.turn)
+        await desk.clock.sleep(desk.clock.waits.turn)
     while not purse.allows(chunk.tokens, chunk.rows):
         if not purse.reserved:
             rows = count_text(chunk.rows, "row")
@@ -149,7 +108,7 @@ async def wait_for_turn(desk: Desk, work: ChunkWork) -> None:
             )
         if desk.no_wait:
             raise Left
-        await desk.sleep(desk.waits.turn)
+        await desk.clock.sleep(desk.clock.waits.turn)
     desk.unsettled.add(chunk.key)
     work.sending = True
     reserve(desk, work)
@@ -171,7 +130,7 @@ async def upload(desk: Desk, work: ChunkWork) -> None:
     file = await files.upload(
         desk.plane, work.upload, name, purpose=desk.traits.purpose, expires_seconds=seconds
     )
-    change(desk, work, step=Step.UPLOADED, input_file=file.id)
+    desk.change(work, step=Step.UPLOADED, input_file=file.id)
     usable = await files.wait_until_usable(desk.plane, file)
     if usable.status in files.BROKEN:
         refuse_chunk(desk, work, f"its file is {usable.status}")
@@ -183,29 +142,37 @@ async def upload(desk: Desk, work: ChunkWork) -> None:
 
 def refuse_chunk(desk: Desk, work: ChunkWork, code: str) -> None:
     """Raise the error of a file that the service refuses as a whole: nothing of it was run."""
-    desk.chunks.remove(work.chunk)
     rows = count_text(work.chunk.rows, "row")
-    raise ServiceRefused(
-        f"the service refused a file of {rows} for its Batch API ({code}). Nothing of it ran."
-    )
+    refused = f"the service refused a file of {rows} for its Batch API ({code})."
+    if work.chunk.ambiguous and not work.chunk.batch:
+        raise ServiceRefused(
+            f"{refused} An earlier reply was lost, so a batch of it may exist that the service does not list "
+            "yet. Run the same command later to look again. If there is none, run: "
+            f"{batches_command(desk.chunks, 'forget', work.chunk.key)}"
+        )
+    desk.chunks.remove(work.chunk)
+    raise ServiceRefused(f"{refused} Nothing of it ran.")
 
 
 async def submit(desk: Desk, work: ChunkWork) -> None:
     """Make the batch of a chunk, exactly once."""
-    decision = Decision(Move.CREATE if work.chunk.step is Step.UPLOADED else Move.LOOK_AGAIN)
+    if work.chunk.step is Step.CREATING and not work.chunk.ambiguous:
+        # The run that sent it was killed before the reply.
+        desk.change(work, ambiguous=True)
+    decision = Decision(Move.LOOK_AGAIN if work.chunk.ambiguous else Move.CREATE)
     desk.budget.add(work.chunk.key, work.chunk.tokens)
-    looks, tries = list(desk.waits.look_again), 0
+    looks, tries = list(desk.clock.waits.look_again), 0
     while decision.move is not Move.ADOPT:
         if decision.move is Move.CREATE:
-            await desk.sleep(0)  # not if the run stops
+            await desk.clock.sleep(0)  # not if the run stops
             decision = await create(desk, work, tries)
         elif decision.move is Move.LOOK_AGAIN:
-            await desk.sleep(decision.seconds)
-            decision = after_looking(work.chunk, await listed(desk, work), looks)
+            await desk.clock.sleep(decision.seconds)
+            decision = after_looking(work.chunk, await listed(desk, work.chunk), looks)
             del looks[:1]
         elif decision.move is Move.WAIT_FOR_FILE:
             tries += 1
-            await desk.sleep(desk.waits.file)
+            await desk.clock.sleep(desk.clock.waits.file)
             decision = Decision(Move.CREATE)
         elif decision.move is Move.WAIT_FOR_QUOTA:
             await wait_for_quota(desk, work)
@@ -214,16 +181,17 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
             refuse_chunk(desk, work, decision.code)
     batch = decision.batch
     assert batch is not None
-    created = batch.created or desk.now()
+    created = batch.created or desk.clock.now()
     expires = batch.expires or 0.0
-    change(desk, work, step=Step.CREATED, batch=batch.id, created_at=created, expires_at=expires)
+    desk.change(work, step=Step.CREATED, batch=batch.id, created_at=created, expires_at=expires)
     work.sending = False
-    await cancel_others(desk, decision.others)
 
 
 async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
     """Send one creation, and return the next move."""
-    change(desk, work, step=Step.CREATING, creating_at=desk.now())
+    # A batch whose reply was lost is looked for from the first attempt on.
+    since = work.chunk.creating_at if work.chunk.ambiguous else desk.clock.now()
+    desk.change(work, step=Step.CREATING, creating_at=since)
     metadata = {"chunk": work.chunk.key} if desk.traits.takes_metadata else None
     try:
         batch = await batches.create(
@@ -236,65 +204,46 @@ async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
     except CallFailed as failure:
         decision = after_failure(failure, tries)
         if decision.move is Move.LOOK_AGAIN:
-            change(desk, work, ambiguous=True)
-        else:
-            change(desk, work, step=Step.UPLOADED)
+            desk.change(work, ambiguous=True)
+            return decision
+        if work.chunk.ambiguous:
+            # What is refused may be the second batch: the one whose reply was lost was listed late.
+            looked = after_looking(work.chunk, await listed(desk, work.chunk), ())
+            decision = looked if looked.move is Move.ADOPT else decision
+        if decision.move is not Move.ADOPT:
+            desk.change(work, step=Step.UPLOADED)
         return decision
     return Decision(Move.ADOPT, batch)
-
-
-async def listed(desk: Desk, work: ChunkWork) -> list[BatchState]:
-    """Return the batches since a chunk's creation was sent."""
-    since = work.chunk.creating_at - CLOCK_SECONDS
-    try:
-        return [each async for each in batches.newest(desk.plane, since)]
-    except CallFailed as failure:
-        if isinstance(failure, Unknown):
-            raise
-        raise Outage(
-            f"it is not known whether a batch was made of file {work.chunk.input_file}, and the service does "
-            "not list its batches now. The same command looks again. If the service's own pages show the "
-            f"batch, run {batches_command(desk.chunks, 'adopt', work.chunk.key, 'BATCH_ID')} If they show "
-            f"none, run {batches_command(desk.chunks, 'forget', work.chunk.key)}"
-        ) from None
-
-
-async def cancel_others(desk: Desk, others: tuple[BatchState, ...]) -> None:
-    """Cancel batches that were made of the same file as another one, and say so."""
-    for each in others:
-        found = each if each.ended else await batches.cancel(desk.plane, each.id)
-        desk.notice(
-            f"Two batches were made of one file. The second one, {each.id}, was cancelled after "
-            f"{count_text(found.completed, 'row')}, which may be billed twice."
-        )
 
 
 async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
     """Wait until a chunk that was refused for its tokens may be sent again."""
     budget, chunk = desk.budget, work.chunk
-    if budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key) and chunk.rows > 1:
+    alone = budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key)
+    if alone and chunk.rows > 1 and not chunk.ambiguous:
         budget.release(chunk.key)
         raise TooLarge
     budget.refuse(chunk.key)
     if budget.refusals == 1:
-        desk.notice(
+        desk.say(
             "The service's limit of tokens in batches is reached. The next batch is sent when others have "
             "ended; they may belong to others who use the account."
         )
     if desk.no_wait:
         raise Left
-    await desk.sleep(desk.waits.after_refusals(budget.refusals))
+    await desk.clock.sleep(desk.clock.waits.after_refusals(budget.refusals))
     while not budget.has_room(chunk.key, chunk.tokens):
-        await desk.sleep(desk.waits.turn)
+        await desk.clock.sleep(desk.clock.waits.turn)
     budget.add(chunk.key, chunk.tokens)
 
 
 async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
     """Look at a batch until it has ended, and write down its files."""
     desk.budget.add(work.chunk.key, work.chunk.tokens)
-    seconds, waited, cancelled = desk.waits.first_look, desk.waits.first_look, False
+    seconds, waited, cancelled = desk.clock.waits.first_look, desk.clock.waits.first_look, False
+    last_wait = inf
     # By our own clock: services round their times.
-    last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.waits.patience
+    last_moment = (work.chunk.creating_at or work.chunk.created_at) + desk.clock.waits.patience
     while True:
         try:
             batch = await desk.looks.look(work.chunk.batch, work.chunk.created_at, waited)
@@ -304,26 +253,32 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
                 "that submitted it. If it was removed, its rows must be paid for again: to do so, run "
                 f"{batches_command(desk.chunks, 'forget', work.chunk.key)}"
             ) from None
+        is_only = True
+        if work.chunk.ambiguous:
+            batch, is_only = await only_one(desk, work, batch)
         work.rows_done = min(batch.completed + batch.failed, work.chunk.rows)
-        if not batch.ended and not cancelled and desk.now() >= last_moment:
+        if not batch.ended and not cancelled and desk.clock.now() >= last_moment:
             cancelled = True
             batch = await cancel_slow(desk, batch)
-        if batch.ended:
+        if batch.ended and is_only:
             break
-        if desk.no_wait:
+        if batch.status == "cancelling" or batch.ended:
+            last_wait = min(last_wait, desk.clock.now() + desk.clock.waits.cancelling)
+        is_long = desk.clock.now() >= last_wait
+        if is_long and batch.ended:
+            break  # another one of its file is still being cancelled
+        if is_long:
+            desk.say(f"Batch {batch.id} is still being cancelled. The same command looks at it again.")
+        if desk.no_wait or is_long:
             raise Left
-        waited = seconds if cancelled else min(seconds, max(0.0, last_moment - desk.now()))
-        await desk.sleep(waited)
-        age = 0.0 if cancelled else desk.now() - work.chunk.created_at
-        seconds = desk.waits.next_look(seconds, age)
+        waited = seconds if cancelled else min(seconds, max(0.0, last_moment - desk.clock.now()))
+        await desk.clock.sleep(waited)
+        age = 0.0 if cancelled else desk.clock.now() - work.chunk.created_at
+        seconds = desk.clock.waits.next_look(seconds, age)
     found = {"output_file": batch.output_file, "error_file": batch.error_file, "status": batch.status}
     if work.chunk.step is not Step.SETTLED:
         found["step"] = Step.ENDED
-    change(desk, work, **found, ended_at=desk.now())
-    if work.chunk.ambiguous:
-        # A creation whose reply was lost may have made a batch after all.
-        ours = own_batches(work.chunk, await listed(desk, work))
-        await cancel_others(desk, tuple(each for each in ours if each.id != batch.id))
+    desk.change(work, **found, ended_at=desk.clock.now())
     return batch
 
 
@@ -334,12 +289,10 @@ async def cancel_slow(desk: Desk, batch: BatchState) -> BatchState:
     try:
         found = await batches.cancel(desk.plane, batch.id)
     except Refused:
-        desk.notice(
-            f"Batch {batch.id} is older than {setting_name('batch_patience')}, but was not cancelled."
-        )
+        desk.say(f"Batch {batch.id} is older than {setting_name('batch_patience')}, but was not cancelled.")
         return batch
     if not found.ended or found.status == CANCELLED:
-        desk.notice(
+        desk.say(
             f"Batch {batch.id} has not ended within {setting_name('batch_patience')} and is cancelled. The "
             "answers that it has are kept."
         )
@@ -365,7 +318,7 @@ async def fetch(desk: Desk, work: ChunkWork) -> list[Path]:
                         "batch must be paid for again. To do so, run "
                         f"{batches_command(desk.chunks, 'forget', chunk.key)}"
                     ) from None
-                await desk.sleep(desk.waits.file)
+                await desk.clock.sleep(desk.clock.waits.file)
             else:
                 found.append(path)
                 break

@@ -16,6 +16,7 @@ import orjson
 
 from batchscore.cli.batches import batches
 from batchscore.cli.check import check
+from batchscore.cli.evaluate import evaluate
 from batchscore.cli.model import model
 from batchscore.cli.outputs import merge, report, verify
 from batchscore.cli.plan import plan
@@ -55,7 +56,7 @@ def cli() -> None:
     """Score every row of a folder of files with a model for embeddings or text."""
 
 
-for command in (score, plan, batches, merge, verify, report, check, model, simulate):
+for command in (score, plan, batches, merge, verify, report, evaluate, check, model, simulate):
     cli.add_command(command)
 
 

@@ -55,7 +55,14 @@ command again.
 
 \b
 Exit codes:
-""" + name_settings("\n".join(f"  {code.value} {text}" for code, (text, _) in EXIT_MEANINGS.items()), as_flag)
+""" + name_settings(
+    "\n".join(
+        f"  {code.value} {text}"
+        for code, (text, _) in EXIT_MEANINGS.items()
+        if code is not ExitCode.NOT_GOOD_ENOUGH
+    ),
+    as_flag,
+)
 
 
 @click.command(help=SCORE_HELP, short_help="Score files.", cls=GroupedHelp)

@@ -28,6 +28,8 @@ def simulate(**options: Any) -> None:
         raise click.UsageError(str(error)) from None
     try:
         run_simulator(settings)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise SettingsError(f"the simulator cannot listen on port {settings.port}: {reason}.") from None

@@ -12,6 +12,7 @@ from typing import Any
 
 from batchscore.endpoint.credentials import credentials_for
 from batchscore.endpoint.target import Endpoint, Target
+from batchscore.endpoint.tls import tls_context
 from batchscore.engine.engine import Engine
 from batchscore.engine.in_flight import MOST_BYTES_IN_FLIGHT, MOST_PACKED_BYTES, BytesInFlight
 from batchscore.prompts.batches import BodyFormat, Packer
@@ -144,8 +145,8 @@ async def open_deployment(
 
     target = endpoint.target
     credentials = credentials_for(target, environ)
-    identify = target.certificate.load if target.certificate else None
-    wire = open_wire(target.request_url, target.headers, credentials.headers, memory, identify)
+    tls = tls_context(target.certificate)
+    wire = open_wire(target.request_url, target.headers, credentials.headers, memory, tls=tls)
     send = await stack.enter_async_context(wire)
     schedule = stack.enter_context(open_schedule(endpoint.quota_name, REAL_CLOCK.monotonic()))
     return Deployment(

@@ -48,7 +48,7 @@ def digest_input(
 ) -> str:
     """Return the digest of a file, with that of the images that its rows name now; raises `UnreadableFile`.
 
-    `is_over` says whether the images are not needed any more.
+    It is empty if `is_over` says that it is not needed any more.
     """
     own = digest(file.path)
     images = images_digest(builder)
@@ -57,7 +57,7 @@ def digest_input(
     with open_rows(file, options, builder.columns) as table:
         for row in table.rows:
             if is_over():
-                return own
+                return ""
             if isinstance(row, Row):
                 images.add(builder.digest_of_images(row))
     return images.with_file(own)

@@ -52,6 +52,9 @@ MAX_OPEN = 64
 
 SUFFIX = ".journal"
 
+#: The suffix if the part is published, and the journal holds only answers to rows that no run has read since.
+UNREAD_SUFFIX = ".unread"
+
 #: The maximum number of files that are kept to be used again, and their suffix.
 MAX_FREE = 2
 FREE_SUFFIX = ".free"
@@ -78,7 +81,8 @@ class Journals:
     """The journals of one output, one per part, in a folder of their own.
 
     `identity` names the run's settings: a journal of other settings is not read. A result of another kind
-    than `answer` is not returned: a vector among texts, or the other way round. Several threads may use
+    than `answer` is not returned: a vector among texts, or the other way round. Of the `present` ones, those
+    in `unread` have that suffix. Several threads may use
     this, but each journal only one at a time. `on_close` is called last. Raises `OutputError` if the disk
     fails.
     """
@@ -88,6 +92,7 @@ class Journals:
     answer: Literal["vector", "text", ""] = ""
     on_close: Callable[[], None] = lambda: None
     present: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)
     open: OrderedDict[str, int] = field(default_factory=OrderedDict)
     written_to: set[str] = field(default_factory=set)
     ends: dict[str, JournalEnd] = field(default_factory=dict)
@@ -101,10 +106,17 @@ class Journals:
         with explain_errors(self.folder, "read"), suppress(FileNotFoundError):
             refuse_link(self.folder)
             for path in list(self.folder.iterdir()):
-                if path.suffix == SUFFIX:
+                if path.suffix in {SUFFIX, UNREAD_SUFFIX}:
                     self.present.add(path.stem)
                 elif path.suffix == FREE_SUFFIX and tidy:
                     path.unlink()
+                if path.suffix == UNREAD_SUFFIX:
+                    self.unread.add(path.stem)
+            for name in [name for name in self.unread if self.path(name, SUFFIX).exists()]:
+                # A run that was killed as it removed published rows has left both.
+                if tidy:
+                    self.path(name).unlink()
+                self.unread.discard(name)
 
     def append(self, name: str, entries: Sequence[JournalEntry], spent: Cost | None = None) -> None:
         """Add results and their cost to a journal, which is created if needed."""
@@ -172,6 +184,16 @@ class Journals:
                 finally:
                     os.close(descriptor)
 
+    def scores_of_any_settings(self) -> int:
+        """Return how many rows have a score here, also in journals that are not this run's."""
+        scores = 0
+        for name in self.present:
+            with explain_errors(self.path(name), "read"), open_file(self.path(name)) as file:
+                seed = int.from_bytes(file.read(HEADER.size)[-8:], "little")
+                settled = [entry.settled for frame in read_frames(file, seed) for entry in frame[0]]
+            scores += len({each.row for each in settled if isinstance(each.result, Score)})
+        return scores
+
     def remove(self, name: str) -> None:
         """Remove a journal whose part is published."""
         if name in self.present:
@@ -180,12 +202,12 @@ class Journals:
                 self.present.discard(name)
                 self.ends.pop(name, None)
                 self.spent.pop(name, None)
+                path = self.path(name)
+                self.unread.discard(name)
                 if len(self.free) < MAX_FREE:
-                    free = self.path(name).with_suffix(FREE_SUFFIX)
-                    self.path(name).replace(free)
-                    self.free.append(free)
+                    self.free.append(path.replace(path.with_suffix(FREE_SUFFIX)))
                 else:
-                    self.path(name).unlink()
+                    path.unlink()
 
     def remove_rows(self, name: str, rows: Container[int]) -> None:
         """Remove the results of published rows, and the cost; the journal goes if no others are left."""
@@ -196,7 +218,7 @@ class Journals:
         self.close_file(name)
         end = JournalEnd(secrets.randbits(64))
         # If a kill leaves it, the next run removes it.
-        new = self.path(f"{name}-new").with_suffix(FREE_SUFFIX)
+        new = self.path(f"{name}-new", FREE_SUFFIX)
         with explain_errors(new, "write"):
             descriptor = open_own(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
@@ -204,7 +226,10 @@ class Journals:
                 write_pieces(descriptor, pieces)
             finally:
                 os.close(descriptor)
-            new.replace(self.path(name))
+            new.replace(self.path(name, UNREAD_SUFFIX))
+            if name not in self.unread:
+                self.path(name).unlink()
+                self.unread.add(name)
         end.position = sum(map(len, pieces))
         self.ends[name], self.spent[name] = end, Cost()
 
@@ -225,9 +250,9 @@ class Journals:
         self.on_close()
         self.on_close = lambda: None  # a second call must not repeat it
 
-    def path(self, name: str) -> Path:
-        """Return the place of a journal."""
-        return self.folder / f"{name}{SUFFIX}"
+    def path(self, name: str, suffix: str = "") -> Path:
+        """Return the place of a journal, or the one with a suffix."""
+        return self.folder / f"{name}{suffix or (UNREAD_SUFFIX if name in self.unread else SUFFIX)}"
 
     def descriptor(self, name: str) -> int:
         """Return the open file of a journal; a new journal unless it was written or replayed before.
@@ -251,6 +276,9 @@ class Journals:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if self.free and name not in self.present:
                     self.free.pop().replace(self.path(name))
+            if name in self.unread:
+                self.path(name).replace(self.path(name, SUFFIX))
+                self.unread.discard(name)
             descriptor = open_own(self.path(name), os.O_WRONLY | os.O_CREAT, 0o600)
             if new:
                 end = self.ends[name] = JournalEnd(secrets.randbits(64))

@@ -80,6 +80,13 @@ def open_journals(layout: Layout, scratch: Path | None, identity: str) -> tuple[
     return journals, moved_to
 
 
+def has_journals(layout: Layout, scratch: Path | None) -> bool:
+    """Whether a killed or limited run has left answers in journals."""
+    journals = Journals(journal_folder(layout, scratch), "")
+    journals.find()
+    return bool(journals.present)
+
+
 def open_shared_journals(
     layout: Layout, scratch: Path | None, identity: str, stems: Iterable[str]
 ) -> Journals:

@@ -144,9 +144,13 @@ class Ledger(ABC):
         self.spill()
         return complete
 
-    def charge(self, prompts: Sequence[Prompt], tokens: int, *, kept: bool) -> None:
-        """Add the cost of one request to the parts of its rows, unless they are published already."""
-        for file, number, cost in split_by_part(prompts, tokens, self.spec.rows_per_part, kept=kept):
+    def charge(self, prompts: Sequence[Prompt], tokens: int, requests: int = 1, *, kept: bool) -> None:
+        """Add the cost of a request, or of one for each prompt, to the parts of its rows.
+
+        Parts that are published already keep theirs.
+        """
+        rows = self.spec.rows_per_part
+        for file, number, cost in split_by_part(prompts, tokens, rows, requests, kept=kept):
             progress = self.open.get(file)
             part = None if progress is None else progress.open.get(number)
             if part is not None:
@@ -160,7 +164,7 @@ class Ledger(ABC):
         or cannot be written. Messages name the `visible` output.
         """
         spec = self.spec
-        discarded = discard_scores(spec.layout, self.journals) if overwrite else 0
+        discarded = self.discard() if overwrite else 0
         refuse_foreign_files(spec.layout)
         sweep(spec.layout)
         storage.write_whole(spec.layout.readme, README_TEXT)
@@ -178,6 +182,12 @@ class Ledger(ABC):
         remove_uncommitted(spec.layout, manifests)
         self.manifests = {manifest.file: manifest for manifest in manifests}
         return discarded
+
+    def discard(self) -> int:
+        """Discard what the output holds; return the number of scores, also of those in journals only."""
+        self.journals.find()
+        in_journals = self.journals.scores_of_any_settings()
+        return discard_scores(self.spec.layout, self.journals) + in_journals
 
     def distrust_contradicted(self, *, counts_only: bool = False) -> None:
         """Let a run complete the files whose manifests earlier runs' records contradict: parts are gone.

@@ -27,7 +27,7 @@ from batchscore.output.incremental.switch import (
     run_name_after,
 )
 from batchscore.output.journal import Journals
-from batchscore.output.journal_place import journal_folder
+from batchscore.output.journal_place import has_journals, journal_folder
 from batchscore.output.ledger import Ledger, SingleLedger
 from batchscore.output.locks.lock import Lock, hold_lock, refuse_locked
 from batchscore.output.locks.system import SYSTEM
@@ -64,7 +64,10 @@ def open_ledger(
     if (
         overwrite
         and not settings.incremental
-        and any(manifest.ok for each in (layout, *other_tasks) for manifest in readable_manifests(each))
+        and (
+            any(manifest.ok for each in (layout, *other_tasks) for manifest in readable_manifests(each))
+            or has_journals(layout, spec.scratch)
+        )
     ):
         before_discarding()
     discarded = sum(

@@ -275,15 +275,16 @@ def is_final(settled: Settled, *, retry_errors: bool) -> bool:
 
 
 def split_by_part(
-    prompts: Sequence[Prompt], tokens: int, rows_per_part: int, *, kept: bool
+    prompts: Sequence[Prompt], tokens: int, rows_per_part: int, requests: int = 1, *, kept: bool
 ) -> list[tuple[str, int, Cost]]:
     """Return each part (file and number) of one request with its cost: the tokens are shared by rows.
 
-    In each file the request counts once. O(1) if all rows are of one part, as nearly always.
+    In each file one request counts once; of several, each has one of the prompts. O(1) for one request if all
+    rows are of one part, as nearly always.
     """
     first, last = prompts[0], prompts[-1]
     number = first.row // rows_per_part
-    if first is last or (first.file, number) == (last.file, last.row // rows_per_part):
+    if first is last or (requests == 1 and (first.file, number) == (last.file, last.row // rows_per_part)):
         return [(first.file, number, Cost(1, tokens, tokens if kept else 0))]
     costs = []
     rows: dict[tuple[str, int], int] = {}
@@ -294,6 +295,7 @@ def split_by_part(
     for count, ((file, number), rows_of_part) in enumerate(rows.items(), 1):
         billed = left if count == len(rows) else share(tokens, rows_of_part, len(prompts))
         left -= billed
-        costs.append((file, number, Cost(int(file not in files), billed, billed if kept else 0)))
+        of_part = int(file not in files) if requests == 1 else rows_of_part
+        costs.append((file, number, Cost(of_part, billed, billed if kept else 0)))
         files.add(file)
     return costs

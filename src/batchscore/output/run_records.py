@@ -117,7 +117,7 @@ class RecordedFile:
 class RunRecord:
     """What one run's record says; `ended`: it was not killed, and is not working.
 
-    `without_file`: it was to write one file, and has not done so.
+    `without_file`: it was to write one file, and has not done so. `limited`: it was to score some rows only.
     `pruning`: it was to remove the scores of files that are gone, and was killed. `complete_files` are the
     counts of all other complete files in the output, `None` in the records of workers.
     """
@@ -130,6 +130,7 @@ class RunRecord:
     pruning: bool
     files: tuple[RecordedFile, ...]
     complete_files: tuple[RecordedCounts, ...] | None
+    limited: bool = False
 
 
 def counts_in(manifest: Manifest) -> RecordedCounts:
@@ -200,4 +201,5 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
             for each in of_runs
         ),
         complete_files=None if shared or complete is None else tuple(map(counts, complete)),
+        limited=fields["settings"].get("limit") is not None,
     )

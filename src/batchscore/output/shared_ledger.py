@@ -238,10 +238,11 @@ class SharedLedger(Ledger):
         commits = [commit for commit in (mine.parts.get(number), theirs) if commit is not None]
         widest = max(commits, key=lambda commit: commit.rows)
         part = Part(file, number, read=widest.rows, fully_read=widest.whole)
-        # The journal may have answers to rows that neither worker has read: a later run takes them.
-        end = number * self.spec.rows_per_part + widest.rows
+        known = None if widest.whole else read_digests(self.spec.layout.digests(file, number), widest)
+        own_rows = set(known.rows.tolist()) if known is not None else self.load(widest).keys()
         for row, entry in self.journals.replay(journal_name(file, number)).items():
-            if row < end:
+            # There may be answers to rows that neither worker has read: a later run takes them.
+            if widest.whole or row in own_rows:
                 part.settle(entry.settled)
         adds = [merge_published(part, commit, self.load(commit)) for commit in commits]
         if theirs is not None and intact(self.spec.layout, theirs) and not adds[-1]:

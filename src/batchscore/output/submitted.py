@@ -39,11 +39,7 @@ class Step(str, Enum):
     CREATED = "created"
     ENDED = "ended"
     SETTLED = "settled"
-
-    @property
-    def may_cost(self) -> bool:
-        """Whether a batch may have been made of the chunk."""
-        return self not in {Step.PLANNED, Step.UPLOADED}
+    CLOSED = "closed"  # nothing of it is needed: its files are being removed at the service
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,10 +49,10 @@ class Chunk:
     `identity` is a digest of what all of its rows send besides their prompts. `round` counts from 1 how often
     its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
     has a line that belongs to no row. `files` counts the rows of each input file. `ambiguous`: a creation had
-    no usable reply. `refused` are batches that failed for want of quota. `simulated`: the
-    simulator has it, which ends with its run. `left` counts the rows of a settled chunk that are sent again,
-    `unread` those that may have been neither recorded nor read when it was settled, whose results may be
-    fetched later. `settling`: some of its rows may have records.
+    no usable reply. `refused` are batches of it that do not count: they failed for want of quota, or another
+    one has its rows. `simulated`: the simulator has it, which ends with its run. `left` counts the rows of a
+    settled chunk that are sent again, `unread` those that may have been neither recorded nor read when it was
+    settled, whose results may be fetched later. `settling`: some of its rows may have records.
     """
 
     key: str
@@ -87,14 +83,25 @@ class Chunk:
     settling: bool = False
 
     @property
+    def may_cost(self) -> bool:
+        """Whether a batch may have been made of it whose results are needed."""
+        is_made = self.ambiguous or self.step not in {Step.PLANNED, Step.UPLOADED}
+        return is_made and self.step is not Step.CLOSED
+
+    @property
     def is_open(self) -> bool:
         """Whether its batch runs, or has results that were not looked at."""
-        return self.step.may_cost and self.step is not Step.SETTLED
+        return self.may_cost and self.step is not Step.SETTLED
 
     @property
     def waiting(self) -> int:
         """The number of rows whose results may be paid for, and are in no record."""
-        return self.rows if self.is_open else self.unread
+        return self.rows if self.is_open else self.unread if self.step is Step.SETTLED else 0
+
+    @property
+    def seconds(self) -> float:
+        """How long its batch took."""
+        return max(0.0, self.ended_at - self.created_at)
 
     @property
     def provider_files(self) -> tuple[str, ...]:
@@ -218,13 +225,15 @@ def refuse_submitted(layout: Layout, *, overwrite: bool, by_batch: bool) -> None
     if not found or (by_batch and not overwrite):
         return
     what = f"{submitted_text(found)} of this output wait at the service's Batch API"
-    to_see = f"To see them, run: {batches_command(Chunks(chunk_folder(layout)))}"
+    chunks = Chunks(chunk_folder(layout))
+    to_see = f"To see them, run: {batches_command(chunks)}"
+    to_drop = f"To give up the results of one, run: {batches_command(chunks, 'forget', 'KEY')}"
     if overwrite:
         raise SettingsError(
             f"{what}, so {setting_name('overwrite')} would lose what they cost. Run the same command without "
-            f"it until the batches have ended, or score to a new output. {to_see}"
+            f"it until the batches have ended, or score to a new output. {to_see} {to_drop}"
         )
     raise SettingsError(
         f"{what}, and would be paid for again. Run the same command with {setting_name('via')} batch until "
-        f"the batches have ended. {to_see}"
+        f"the batches have ended. {to_see} {to_drop}"
     )

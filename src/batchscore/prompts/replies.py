@@ -127,6 +127,10 @@ class ReplyReader:
             reply = load_json(body)
         except ValueError:
             raise not_json(body) from None
+        return self.read_object(reply, rows, sent)
+
+    def read_object(self, reply: Any, rows: int, sent: bytes) -> ReplyScores:
+        """Return the results of a reply whose JSON is this, as `read` does."""
         if not isinstance(reply, dict):
             raise InvalidReply("the reply is not a JSON object")
         scores = self.vectors(reply, rows) if self.task.answer == "vector" else [self.texts(reply)]

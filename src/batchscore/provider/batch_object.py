@@ -34,7 +34,8 @@ class FileProblem:
 class BatchState:
     """A batch as its service describes it. Times are seconds since the epoch, `None` if it gives none.
 
-    The counts are for people only: rows are reconciled one by one. `id` is empty if the reply was no batch.
+    The counts are for people only: rows are reconciled one by one. `usage` are the tokens of prompts and of
+    answers, 0 if the service gives none. `id` is empty if the reply was no batch.
     """
 
     id: str
@@ -47,6 +48,7 @@ class BatchState:
     total: int
     completed: int
     failed: int
+    usage: tuple[int, int]
     problems: tuple[FileProblem, ...]
     metadata: Mapping[str, str]
 
@@ -65,7 +67,7 @@ def batch_state(found: Any) -> BatchState:
     """Return the state that a batch's object describes."""
     given = fields_of(found)
     status = text_of(given.get("status")).lower()
-    counts = fields_of(given.get("request_counts"))
+    counts, usage = fields_of(given.get("request_counts")), fields_of(given.get("usage"))
     return BatchState(
         id=text_of(given.get("id")),
         status=OTHER_NAMES.get(status, status),
@@ -77,6 +79,7 @@ def batch_state(found: Any) -> BatchState:
         total=whole(counts.get("total")),
         completed=whole(counts.get("completed")),
         failed=whole(counts.get("failed")),
+        usage=(whole(usage.get("input_tokens")), whole(usage.get("output_tokens"))),
         problems=tuple(problems_of(given.get("errors"))),
         metadata={str(name): text_of(value) for name, value in fields_of(given.get("metadata")).items()},
     )

@@ -66,7 +66,10 @@ async def cancel(plane: ControlPlane, batch: str) -> BatchState:
 
 
 async def newest(plane: ControlPlane, since: float) -> AsyncIterator[BatchState]:
-    """Give the batches of a resource, newest first, but none made before `since`. Raises `CallFailed`."""
+    """Give the batches of a resource, as it lists them, but none made before `since`. Raises `CallFailed`.
+
+    A list that is newest first, as that of OpenAI and Azure, is not read beyond them.
+    """
     after = ""
     while True:
 
@@ -75,15 +78,15 @@ async def newest(plane: ControlPlane, since: float) -> AsyncIterator[BatchState]
                 limit=PAGE, after=after or openai.omit, extra_headers=headers
             )
             if not isinstance(getattr(page, "data", None), list):
-                raise Unknown("the list of batches: the reply is no list")
+                raise Unknown("the list of batches", why="the reply is no list")
             return [batch_state(each) for each in page.data], bool(page.has_more)
 
         found, more = await plane.repeat("the list of batches", call)
-        for each in found:
-            if each.created is not None and each.created < since:
-                return
-            yield each
-        if not more or not found or found[-1].id == after:
+        created = [since if each.created is None else each.created for each in found]
+        for each, at in zip(found, created, strict=True):
+            if at >= since:
+                yield each
+        if not more or not found or found[-1].id == after or created[0] > created[-1] < since:
             return
         after = found[-1].id
 
@@ -107,5 +110,5 @@ def known(found: Any, what: str) -> BatchState:
     """Return the state of a batch; raises `Unknown` if the reply was something else."""
     state = batch_state(found)
     if not state.id:
-        raise Unknown(f"{what}: the reply is no batch")
+        raise Unknown(what, why="the reply is no batch")
     return state

@@ -7,9 +7,10 @@ pace, so that the status of a hundred batches never brings a 429.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -20,7 +21,8 @@ from aiolimiter import AsyncLimiter
 
 from batchscore.endpoint.credentials import FixedCredentials, TokenCredentials, credentials_for
 from batchscore.endpoint.target import Target
-from batchscore.errors import SettingsError, setting_name
+from batchscore.endpoint.tls import tls_context
+from batchscore.errors import ServiceRefused, SettingsError, setting_name
 from batchscore.provider.batch_object import name_of
 from batchscore.task import Task
 
@@ -28,9 +30,12 @@ from batchscore.task import Task
 CALL_SECONDS = 60.0
 UPLOAD_SECONDS = 1800.0
 
-#: What is waited between two attempts of a read, and at most if the service names a time.
-BACKOFF = tenacity.wait_exponential_jitter(initial=1.0, max=60.0)
+#: What is waited between two attempts of a read at most, and if the service names a time.
+LONGEST_RETRY_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 300.0
+
+#: How the reason begins if a connection is never made, however often it is tried.
+WRONG_CERTIFICATE = "the certificate is not accepted"
 
 #: A header of the simulator's replies.
 SIMULATED = "x-simulator"
@@ -47,13 +52,15 @@ T = TypeVar("T")
 class CallFailed(Exception):  # noqa: N818 - what a call ended with, not an error of the run
     """A call without a usable reply. `status` is `None` if none came; `code` is the service's, if any.
 
-    `words` is the service's message, to be searched only: it may quote an input. `wait_seconds` is what the
-    service asks to wait, 0 if nothing.
+    `words` is the service's message, to be searched only: it may quote an input. `why` says what happened
+    instead of a reply. `wait_seconds` is what the service asks to wait, 0 if nothing.
     """
 
-    def __init__(self, what: str, status: int | None = None, code: str = "", words: str = "") -> None:
+    def __init__(
+        self, what: str, status: int | None = None, code: str = "", words: str = "", why: str = "no reply"
+    ) -> None:
         named = ", ".join([str(each) for each in (status, code) if each])
-        super().__init__(f"{what} failed ({named or 'no reply'})")
+        super().__init__(f"{what} failed ({named or why})")
         self.status, self.code, self.words = status, code, words
         self.wait_seconds = 0.0
 
@@ -82,7 +89,9 @@ class ControlPlane:
     patience_seconds: float
     sleep: Callable[[float], Awaitable[None]]
     pace: AsyncLimiter
+    retry_seconds: float
     simulated: bool = False
+    signed: bool = False
 
     async def once(self, what: str, call: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
         """Make a call one time; `call` gets the headers that sign it. Raises `CallFailed`.
@@ -91,35 +100,53 @@ class ControlPlane:
         """
         for is_last in (False, True):
             async with self.pace:
-                headers = await self.credentials.headers()
+                headers = await self.sign(what)
                 try:
                     # The SDK would sign with a key of its own.
                     return await call({"Authorization": openai.omit, **headers})  # type: ignore[dict-item]
                 except openai.APIError as error:
                     failure = failure_of(what, error)
                 except ValueError:
-                    failure = Unknown(f"{what}: the reply cannot be read")
-            if failure.status != 401 or is_last or not await self.credentials.refresh(headers):
+                    failure = Unknown(what, why="the reply cannot be read")
+            if failure.status != 401 or is_last or not await self.is_renewed(headers):
                 raise failure from None
         raise AssertionError
+
+    async def sign(self, what: str) -> Mapping[str, str]:
+        """Return the headers that sign a call; raises `Unknown` if that has worked before."""
+        try:
+            headers = await self.credentials.headers()
+        except ServiceRefused as reason:
+            if not self.signed:
+                raise
+            raise Unknown(what, why=f"renewing the sign-in failed: {reason}") from None
+        self.signed = True
+        return headers
+
+    async def is_renewed(self, refused: Mapping[str, str]) -> bool:
+        """Whether there are other headers than those that were refused."""
+        with suppress(ServiceRefused):
+            return await self.credentials.refresh(refused)
+        return False
 
     async def repeat(self, what: str, call: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
         """Make a call that may be made twice, until it is answered; raises `CallFailed`."""
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, Unknown)),
-            wait=wait_seconds,
+            wait=self.wait_seconds,
             stop=tenacity.stop_after_delay(self.patience_seconds),
             sleep=self.sleep,
             reraise=True,
         )
         return await retrying(self.once, what, call)
 
-
-def wait_seconds(state: tenacity.RetryCallState) -> float:
-    """Return the seconds until the next attempt of a read."""
-    failure = state.outcome.exception() if state.outcome is not None else None
-    asked = failure.wait_seconds if isinstance(failure, CallFailed) else 0.0
-    return max(BACKOFF(state), min(asked, LONGEST_WAIT_SECONDS))
+    def wait_seconds(self, state: tenacity.RetryCallState) -> float:
+        """Return the seconds until the next attempt of a read."""
+        failure = state.outcome.exception() if state.outcome is not None else None
+        asked = failure.wait_seconds if isinstance(failure, CallFailed) else 0.0
+        first = self.retry_seconds
+        backoff = tenacity.wait_exponential(first, LONGEST_RETRY_SECONDS) + tenacity.wait_random(0, first)
+        return max(backoff(state), min(asked, LONGEST_WAIT_SECONDS))
 
 
 def failure_of(what: str, error: openai.APIError) -> CallFailed:
@@ -128,11 +155,33 @@ def failure_of(what: str, error: openai.APIError) -> CallFailed:
     kind: type[CallFailed] = Unknown
     if status is not None and (status in LASTING or (status < 500 and status not in FOR_NOW)):
         kind = NotThere if status == 404 else Refused
-    failure = kind(what, status, name_of(error.code), error.message)
+    why = "no reply"
+    if isinstance(error, openai.APITimeoutError):
+        why = "no reply in time"
+    elif isinstance(error, openai.APIConnectionError):
+        why = why_not_connected(error)
+        kind = Refused if why.startswith(WRONG_CERTIFICATE) else kind
+    failure = kind(what, status, name_of(error.code), error.message, why)
     if isinstance(error, openai.APIStatusError):
         given = error.response.headers.get("retry-after", "")
         failure.wait_seconds = float(given) if given.isascii() and given.isdecimal() else 0.0
     return failure
+
+
+def why_not_connected(error: BaseException) -> str:
+    """Return what failed below a client's error, in a few words."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"{WRONG_CERTIFICATE}: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return "the TLS handshake failed"
+        if isinstance(cause, socket.gaierror):
+            return "the host name cannot be resolved"
+        if isinstance(cause, ConnectionRefusedError):
+            return "nothing listens there"
+        cause = cause.__cause__ or cause.__context__
+    return "no reply"
 
 
 def control_address(target: Target, task: Task) -> tuple[str, dict[str, str]]:
@@ -163,21 +212,25 @@ async def open_control_plane(
     patience_seconds: float,
     sleep: Callable[[float], Awaitable[None]],
     calls_per_second: float,
+    retry_seconds: float,
 ) -> AsyncIterator[ControlPlane]:
-    """Give the control plane of the resource that `target` belongs to, open while the block runs."""
+    """Give the control plane of the resource that `target` belongs to, open while the block runs.
+
+    `retry_seconds` are waited before a read is repeated for the first time, then twice as many each time.
+    """
     address, query = control_address(target, task)
     headers = {name: value for name, value in target.headers.items() if name.lower() != "content-type"}
-    verify: ssl.SSLContext | bool = True
-    if target.certificate is not None:
-        verify = ssl.create_default_context()
-        target.certificate.load(verify)
+    tls = tls_context(target.certificate)
+    verify = ssl.create_default_context() if tls is True else tls
     planes: list[ControlPlane] = []
 
     async def note_service(reply: Any) -> None:
         planes[0].simulated = SIMULATED in reply.headers
 
     async with openai.DefaultAsyncHttpxClient(
-        verify=verify, follow_redirects=False, event_hooks={"response": [note_service]}
+        verify=verify,
+        follow_redirects=False,
+        event_hooks={"response": [note_service]},
     ) as http:
         client = openai.AsyncOpenAI(
             base_url=address,
@@ -190,5 +243,5 @@ async def open_control_plane(
         )
         pace = AsyncLimiter(calls_per_second, 1.0)
         signed = credentials_for(target, environ)
-        planes.append(ControlPlane(client, signed, patience_seconds, sleep, pace))
+        planes.append(ControlPlane(client, signed, patience_seconds, sleep, pace, retry_seconds))
         yield planes[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from typing import Any
 import openai
 
 from batchscore.provider.batch_object import fields_of, text_of, whole
-from batchscore.provider.client import CALL_SECONDS, UPLOAD_SECONDS, ControlPlane, NotThere, Unknown
+from batchscore.provider.client import (
+    CALL_SECONDS,
+    UPLOAD_SECONDS,
+    CallFailed,
+    ControlPlane,
+    NotThere,
+    Unknown,
+)
 
 #: Names of states (Azure knows more than OpenAI), in lower case. OpenAI calls the field deprecated, but it is
 #: the only sign that a file can be used.
@@ -48,7 +56,7 @@ def uploaded_file(found: Any) -> UploadedFile:
     name, status = text_of(given.get("filename")), text_of(given.get("status")).lower()
     file = UploadedFile(text_of(given.get("id")), name, whole(given.get("bytes")), status)
     if not file.id:
-        raise Unknown("a file: the reply is no file")
+        raise Unknown("the look at a file", why="the reply is no file")
     return file
 
 
@@ -81,23 +89,22 @@ async def upload(
 
     file = await plane.repeat("the upload", call)
     if calls > 1:
-        for copy in await find_uploads(plane, name, purpose=purpose):
-            if copy.id != file.id:
-                await delete(plane, copy.id)
+        # Copies cost nothing, and most expire.
+        with suppress(CallFailed):
+            for copy in await find_uploads(plane, name, purpose=purpose):
+                if copy.id != file.id:
+                    await delete(plane, copy.id)
     return file
 
 
 async def find_uploads(plane: ControlPlane, name: str, *, purpose: str) -> list[UploadedFile]:
-    """Return the files of this name, newest first; a service without a list has none."""
+    """Return the files of this name, newest first; raises `CallFailed`."""
 
     async def call(headers: Mapping[str, str]) -> list[UploadedFile]:
         pages = plane.client.files.list(purpose=purpose, extra_headers=headers)
         return [uploaded_file(each) async for each in pages if each.filename == name]
 
-    try:
-        return await plane.repeat("the list of files", call)
-    except NotThere:
-        return []
+    return await plane.repeat("the list of files", call)
 
 
 async def wait_until_usable(plane: ControlPlane, file: UploadedFile) -> UploadedFile:

@@ -68,7 +68,7 @@ class Tally(Statistics):
     def add(self, event: Event) -> None:
         """Add one event."""
         if isinstance(event, Attempt):
-            self.requests += 1
+            self.requests += event.requests
             self.prompt_tokens += event.prompt_tokens
             self.completion_tokens += event.completion_tokens
             if event.full_price:

@@ -138,16 +138,16 @@ class Timeline:
         served = self.served.get(event.deployment)
         if served is None:
             served = self.served[event.deployment] = DeploymentTotals()
-        into.requests += 1
-        served.requests += 1
+        into.requests += event.requests
+        served.requests += event.requests
         into.prompt_tokens += event.prompt_tokens
         served.prompt_tokens += event.prompt_tokens
         into.completion_tokens += event.completion_tokens
         served.completion_tokens += event.completion_tokens
         seconds = event.seconds
-        served.seconds += seconds
+        served.seconds += seconds * event.requests
         step = step_of(seconds)
-        into.steps[step] = into.steps.get(step, 0) + 1
+        into.steps[step] = into.steps.get(step, 0) + event.requests
         if event.cause:
             self.retries[event.cause, event.status] += 1
             if event.status == 429:

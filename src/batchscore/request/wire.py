@@ -13,7 +13,6 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -39,9 +38,6 @@ from batchscore.rows import Reply
 
 #: Returns the headers that authenticate a request.
 Sign = Callable[[], Awaitable[Mapping[str, str]]]
-
-#: Lets a TLS connection show the client's certificate.
-Identify = Callable[[ssl.SSLContext], None]
 
 #: A connection that takes longer counts as failed.
 CONNECT_SECONDS = 30.0
@@ -86,11 +82,13 @@ async def open_wire(
     headers: Mapping[str, str],
     sign: Sign,
     memory: ReplyMemory,
-    identify: Identify | None = None,
     *,
+    tls: ssl.SSLContext | bool = True,
     error_seconds: float = ERROR_BODY_SECONDS,
 ) -> AsyncIterator[Send]:
     """Yield a function that posts a JSON body to `url`; all deployments of a run share `memory`.
+
+    `tls` secures the connection; `True` means OpenSSL's defaults.
 
     It raises `NoReply(CONNECTION_ERROR)` if the exchange breaks, `NoReply(TIMEOUT)` if no connection is made
     within `CONNECT_SECONDS`, `NoReply(INVALID_RESPONSE)` if the reply is not HTTP or beyond all bounds, and
@@ -98,9 +96,7 @@ async def open_wire(
     the body of an error has `error_seconds`.
     """
     # The engine bounds how many requests are in flight; a second bound here could only stall.
-    connector = BoundedConnector(
-        limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls_context(identify)
-    )
+    connector = BoundedConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls)
     address = URL(url, encoded=True)
     async with aiohttp.ClientSession(
         headers={
@@ -185,36 +181,6 @@ def proxy_for(address: URL) -> str | None:
         )
     # `proxy:3128` is usual; curl and requests accept it.
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
-
-
-def tls_context(identify: Identify | None) -> ssl.SSLContext | bool:
-    """Return how connections are secured: by the trusted certificates, and with the client's own if any."""
-    trusted = trusted_certificates()
-    if identify is None:
-        return trusted
-    context = trusted if isinstance(trusted, ssl.SSLContext) else ssl.create_default_context()
-    identify(context)
-    return context
-
-
-def trusted_certificates() -> ssl.SSLContext | bool:
-    """Return the trusted certificates: `True` for OpenSSL's defaults, which include `SSL_CERT_FILE`.
-
-    Without that variable, those of the file or folder in the variables of requests and curl. Raises
-    `SettingsError` if they cannot be used.
-    """
-    if any(os.environ.get(name, "").strip() for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")):
-        return True
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        location = os.environ.get(name, "").strip()
-        if location:
-            try:
-                if Path(location).is_dir():
-                    return ssl.create_default_context(capath=location)
-                return ssl.create_default_context(cafile=location)
-            except OSError:
-                raise SettingsError(f"{name} is {location}, which holds no readable certificates.") from None
-    return True
 
 
 def no_reply(error: BaseException, alert: str = "") -> NoReply:

@@ -139,7 +139,7 @@ class Job:
         """Charge a request's tokens to its rows, and pass the event on."""
         if isinstance(event, Attempt) and event.prompts:
             tokens = event.prompt_tokens + event.completion_tokens
-            self.ledger.charge(event.prompts, tokens, kept=not event.cause)
+            self.ledger.charge(event.prompts, tokens, event.requests, kept=not event.cause)
         self.listen(event)
 
     async def pulse(self, engine: RunningEngine) -> None:

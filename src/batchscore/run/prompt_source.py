@@ -104,8 +104,10 @@ class PromptSource:
     async def digest_complete_files(self) -> None:
         """Digest the files that were scored completely: if one has changed, the run ends before it sends."""
         complete = [ready for ready in self.survey.ready if self.ledger.needs_digest(ready.file.name)]
-        for start in range(0, len(complete), DIGESTS_AT_ONCE):
-            some = complete[start : start + DIGESTS_AT_ONCE]
+        # Images fill the memory.
+        at_once = 1 if complete and complete[0].builder.images is not None else DIGESTS_AT_ONCE
+        for start in range(0, len(complete), at_once):
+            some = complete[start : start + at_once]
             for ready in some:
                 self.start_digest(ready)
             await asyncio.wait([self.digests[ready.file.name] for ready in some])
@@ -116,8 +118,10 @@ class PromptSource:
             if self.rows_left == 0:
                 self.limited = True
                 return
-            self.files_opened += 1
             name = ready.file.name
+            if self.is_stopping() and self.ledger.needs_digest(name):
+                return  # it may be digested in part
+            self.files_opened += 1
             if name not in self.digests:
                 # Hashing runs beside reading; the digest is needed only when the file is finished.
                 self.start_digest(ready)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
+from contextlib import AbstractAsyncContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -20,7 +20,6 @@ from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
 from batchscore.errors import (
     BatchscoreError,
-    ErrorCode,
     OutputError,
     ServiceRefused,
     SettingsError,
@@ -48,7 +47,7 @@ from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
-from batchscore.rows import Attempt, Event, Listen, Notice, Prompt, RowError
+from batchscore.rows import Event, Listen, Notice
 from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
 from batchscore.run.expected import announce_expected
 from batchscore.run.incremental import (
@@ -75,7 +74,8 @@ from batchscore.run.record import (
     write_start,
 )
 from batchscore.run.result_file import write_result_file
-from batchscore.run.stop import Stop, StopConditions, stop_conditions
+from batchscore.run.stop import StopConditions, stop_conditions
+from batchscore.run.test_request import refusal_of_test
 from batchscore.run.via_batch import ViaBatch, check_via, live_endpoints
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import (
@@ -210,10 +210,13 @@ class Run:
         by_code = errors_by_code(self.outcome, self.tally.statistics(), visible)
         self.outcome = replace(self.outcome, errors_by_code=by_code)
         if self.output.file is not None and self.outcome.stopped_by is None and not self.outcome.interrupted:
-            write_result_file(
-                self.output.file, visible, names, settings, self.survey, self.outcome, self.listen
-            )
-            self.file_written = True
+            try:
+                write_result_file(
+                    self.output.file, visible, names, settings, self.survey, self.outcome, self.listen
+                )
+                self.file_written = True
+            except BatchscoreError as error:  # the run still ends with its record and its page
+                self.outcome = replace(self.outcome, stopped_by=error)
 
     def begin(self, ledger: Ledger, versions: Mapping[str, str], done: Collection[str]) -> None:
         """Write down which files the run is going to read; raises `OutputError`."""
@@ -292,7 +295,7 @@ class Run:
 
         Raises a `BatchscoreError` if it is not answered, and `KeyboardInterrupt` if a signal came first.
         """
-        if not self.endpoints or self.settings.via == "batch":
+        if not self.endpoints:
             return
         try:
             reason = run_on_fast_loop(self.refusal())
@@ -303,27 +306,12 @@ class Run:
             raise ServiceRefused(f"the service refused a short test text, so nothing was discarded: {reason}")
 
     async def refusal(self) -> str | None:
-        """Return why a short text was refused; `None` if it was answered."""
-        stop = Stop()  # the run's own stop event will belong to another loop
-        conditions = replace(self.conditions, stop=stop)
-        source = iter([Prompt("", 0, conditions.settings.task.probe)])
-
-        def without_rows(event: Event) -> None:
-            # The request is billed, but it held no row, and no record keeps the answer.
-            self.hear(replace(event, rows=0, prompts=()) if isinstance(event, Attempt) else event)
-
-        with stop_on_signals(stop, self.hear):
-            async with (
-                conditions.watch_deadline(self.hear),
-                self.open_engine(source, listen=without_rows, stop=stop.event, dimensions=None) as engine,
-                aclosing(engine.settled()) as settled,
-            ):
-                async for rows in settled:
-                    result = rows[0].result
-                    if isinstance(result, RowError) and result.code is not ErrorCode.INVALID_ANSWER:
-                        return result.message
-                    return None
-        raise stop.reason or asyncio.CancelledError
+        """Return why a short text was refused; `None` if it was answered, or only batches take texts."""
+        if self.settings.via == "batch":
+            batches = ViaBatch(self.settings, self.endpoints[0], self.environ, self.layout, PATIENT)
+            if not await batches.is_answered_live():
+                return None
+        return await refusal_of_test(self.open_engine, self.conditions, self.hear)
 
     def hear(self, event: Event) -> None:
         """Count an event for the record, and pass it on."""

@@ -79,6 +79,12 @@ class ViaBatch:
         """Return what opens the engine of this run; `live` opens that of live requests."""
         return partial(self.open_engine, live=live) if self.used else live
 
+    async def is_answered_live(self) -> bool:
+        """Whether live requests are answered like the rows; raises a `BatchscoreError` if batches are not."""
+        from batchscore.batch.open import require_answers  # noqa: PLC0415
+
+        return await require_answers(cut(BatchSettings, self.settings), self.around)
+
     async def remove_published(self, listen: Listen, read: Collection[str], *, stopped: bool) -> None:
         """Remove what the service holds of batches whose rows are published; see `open.remove_published`."""
         if not self.used:

@@ -14,6 +14,8 @@ from batchscore.errors import setting_name
 VARIABLE_PREFIX = "BATCHSCORE_"
 CONFIG_FILE = "batchscore.toml"
 CONFIG_VARIABLE = "BATCHSCORE_CONFIG"
+#: The table in the file that is not of a run: options of `batchscore evaluate`.
+EVALUATE_TABLE = "evaluate"
 #: Variables that are not settings: API keys and whatever weakens security must never come from a file.
 OTHER_VARIABLES = (
     "BATCHSCORE_API_KEY",

@@ -238,7 +238,9 @@ class Settings(ServiceFields):
         "Maximum prompt tokens in batches that have not ended. Default: found from refusals.", lowest=1
     )
     batch_rounds: int = of_batch(
-        "Maximum number of batches that a row is sent in, if they do not answer it.", default=3, lowest=1
+        "Maximum number of batches that a row is sent in, if they do not answer it. 0: only fetch results.",
+        default=3,
+        lowest=0,
     )
     batch_price_factor: float = of_batch(
         "Price of a token in a batch, as a fraction of the live price.", default=0.5, lowest=0, highest=1

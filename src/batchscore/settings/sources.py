@@ -19,6 +19,7 @@ from batchscore.settings.checks import KEY_VARIABLE, PAIRS, check_type, name_tex
 from batchscore.settings.config_file import EMPTY_FILE, ConfigFile
 from batchscore.settings.declare import (
     CONFIG_FILE,
+    EVALUATE_TABLE,
     OTHER_VARIABLES,
     VARIABLE_PREFIX,
     as_flag,
@@ -173,7 +174,7 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
 def refuse_unknown(file: ConfigFile) -> None:
     """Raise `UsageError` for a key that is not a setting, or not allowed in a file."""
     known = {declared.name: declared for declared in fields(Settings)}
-    for key in file.settings:
+    for key in file.settings.keys() - {EVALUATE_TABLE}:
         declared = known.get(key.replace("-", "_"))
         if declared is None:
             near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)

@@ -31,6 +31,7 @@ from batchscore.simulator.words import (
     CONTENT_FILTER_TRIGGER,
     AnswerOptions,
     GeneratedText,
+    Writer,
     count_tokens,
     write_answer,
 )
@@ -53,6 +54,7 @@ class GenerationRequest(NamedTuple):
     options: AnswerOptions
     prompt_tokens: int
     echo: bool = False
+    logprobs: bool = False
 
 
 def check_chat(
@@ -102,7 +104,9 @@ def check_chat(
         reasoning_tokens=REASONING_TOKENS if reasoning else 0,
     )
     user_texts = [text for text, one in zip(texts, messages, strict=True) if one["role"] == "user"]
-    return charged, GenerationRequest([(user_texts or texts)[-1]], choices, options, prompt_tokens)
+    return charged, GenerationRequest(
+        [(user_texts or texts)[-1]], choices, options, prompt_tokens, logprobs=body.get("logprobs") is True
+    )
 
 
 def check_completions(
@@ -214,20 +218,28 @@ def _stop_words(body: dict[str, Any]) -> tuple[str, ...]:
 
 
 def write_reply(
-    request: GenerationRequest, *, chat: bool, model: str, identifier: str, surface: Surface
+    request: GenerationRequest,
+    *,
+    chat: bool,
+    model: str,
+    identifier: str,
+    surface: Surface,
+    write: Writer = write_answer,
 ) -> ServiceReply:
-    """Return the reply, with `n` choices per prompt."""
+    """Return the reply, with `n` choices per prompt; `write` gives the text of each."""
     azure = surface is not Surface.OPENAI
     answers: list[GeneratedText] = []
     choices: list[dict[str, Any]] = []
     for prompt in request.prompts:
         for index in range(request.choices_per_prompt):
-            answer = write_answer(prompt, request.options, choice=index)
+            answer = write(prompt, request.options, index)
             answers.append(answer)
             content: dict[str, Any] = {"text": (prompt if request.echo else "") + (answer.text or "")}
             if chat:
-                content = {"message": {"role": "assistant", "content": answer.text, **_NO_EXTRAS}}
-            ending = {"logprobs": None, "finish_reason": answer.finish_reason}
+                said = {"role": "assistant", "content": answer.text, **_NO_EXTRAS, "refusal": answer.refusal}
+                content = {"message": said}
+            logprobs = answer.logprobs if request.logprobs else None
+            ending = {"logprobs": logprobs, "finish_reason": answer.finish_reason}
             choice = {"index": len(choices), **content, **ending}
             if azure:
                 filtered = {"violence": FILTERED} if answer.finish_reason == "content_filter" else {}

@@ -24,7 +24,13 @@ from batchscore.simulator.image_parts import count_images
 from batchscore.simulator.parameters import check_parameters, unsupported_parameter
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.too_long import too_long
-from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, AnswerOptions, count_tokens, write_answer
+from batchscore.simulator.words import (
+    CONTENT_FILTER_TRIGGER,
+    AnswerOptions,
+    Writer,
+    count_tokens,
+    write_answer,
+)
 
 _ROLES = ("assistant", "system", "developer", "user")
 _PARTS = {
@@ -173,9 +179,11 @@ def _text_of(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def write_response(request: ResponsesRequest, *, model: str, identifier: str) -> ServiceReply:
+def write_response(
+    request: ResponsesRequest, *, model: str, identifier: str, write: Writer = write_answer
+) -> ServiceReply:
     """Return the reply: reasoning and a message, and what was requested."""
-    answer = write_answer(request.prompt, request.options)
+    answer = write(request.prompt, request.options, 0)
     incomplete = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(answer.finish_reason)
     status = "incomplete" if incomplete else "completed"
     output: list[dict[str, Any]] = []

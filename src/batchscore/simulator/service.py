@@ -9,11 +9,12 @@ import asyncio
 import hashlib
 import time
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from batchscore.simulator import embeddings, error_replies, generation
+from batchscore.simulator.answer_key import read_key
 from batchscore.simulator.embeddings import EmbeddingsRequest, Vectors
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.generation import GenerationRequest
@@ -21,6 +22,12 @@ from batchscore.simulator.reply_shapes import change_reply, reply_instead
 from batchscore.simulator.responses import ResponsesRequest, check_responses, write_response
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.state import SimulatedDeployment
+from batchscore.simulator.vector_table import read_table
+from batchscore.simulator.words import AnswerOptions, GeneratedText, Writer, write_answer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: What the limits admit: a valid request, or an error reply.
 Work = EmbeddingsRequest | GenerationRequest | ResponsesRequest | ServiceReply
@@ -93,6 +100,10 @@ class Service:
     """The models behind every deployment."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
+        self._key = read_key(settings.answers) if settings.answers else None
+        self._table = read_table(settings.vectors) if settings.vectors else None
+        if self._table is not None:
+            settings = replace(settings, dimensions=self._table.dimensions)
         self._settings = settings
         self._vectors = Vectors(settings.dimensions)
 
@@ -128,11 +139,27 @@ class Service:
             return await self._embed(work, model, vector_fault)
         identifier = hashlib.blake2b(orjson.dumps(call.body), digest_size=12).hexdigest()
         if isinstance(work, ResponsesRequest):
-            return write_response(work, model=model, identifier=identifier)
+            return write_response(work, model=model, identifier=identifier, write=self._writer(call.name))
         chat = call.operation == "chat/completions"
         return generation.write_reply(
-            work, chat=chat, model=model, identifier=identifier, surface=call.surface
+            work,
+            chat=chat,
+            model=model,
+            identifier=identifier,
+            surface=call.surface,
+            write=self._writer(call.name),
         )
+
+    def _writer(self, name: str) -> Writer:
+        """Return what writes the answers of a deployment; one that knows answers writes others as usual."""
+        key = self._key
+        if key is None:
+            return write_answer
+
+        def write(prompt: str, options: AnswerOptions, choice: int) -> GeneratedText:
+            return key.write(name, prompt, options, choice) or write_answer(prompt, options, choice)
+
+        return write
 
     def check(self, call: ServiceCall, wording: str | None = None) -> tuple[int, Work]:
         """Check a request. Return its tokens, and what `answer` needs."""
@@ -153,11 +180,15 @@ class Service:
         as_base64 = work.as_base64 and fault != "floats"
         items: list[bytes] = []
         for index, text in enumerate(work.texts):
-            vector = self._vectors.embed(text, work.dimensions)
+            vector = self._embed_text(text, work.dimensions)
             items.append(embeddings.encode_item(index, vector, as_base64=as_base64))
             if index % _VECTORS_PER_TURN == _VECTORS_PER_TURN - 1:
                 await asyncio.sleep(0)
         items = embeddings.spoil_items(
-            fault, items, lambda at: self._vectors.embed(work.texts[at], work.dimensions), as_base64=as_base64
+            fault, items, lambda at: self._embed_text(work.texts[at], work.dimensions), as_base64=as_base64
         )
         return embeddings.write_reply(items, model=model, tokens=work.tokens)
+
+    def _embed_text(self, text: str, dimensions: int) -> NDArray[np.float32]:
+        found = None if self._table is None else self._table.find(text)
+        return self._vectors.embed(text, dimensions) if found is None else found[:dimensions]

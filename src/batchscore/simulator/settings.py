@@ -81,6 +81,10 @@ class SimulatorSettings:
         "",
         "Form of all replies with status 200, such as index_missing or usage_stray. Default: correct ones.",
     )
+    answers: str = _setting(
+        "", "JSON file with the right labels of texts, and how often and how each model is wrong."
+    )
+    vectors: str = _setting("", "File .npz with recorded vectors: `texts` and `vectors`.")
     batch_seconds: float = _setting(2.0, "Seconds that a batch of the Batch API takes.", low=0)
     record_last: int = _setting(0, "Number of requests of each deployment to record. Default: 0.", low=0)
     exit_with_parent: bool = _setting(default=False, help_text="Exit when standard input is closed.")

@@ -6,6 +6,7 @@ It must not know HTTP: a prompt and options in, a text and a finish reason out, 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from math import inf
 from typing import Any, NamedTuple
 
@@ -71,24 +72,38 @@ class AnswerOptions(NamedTuple):
 
 
 class GeneratedText(NamedTuple):
-    """`text` is None if the model gives none. `tokens` counts the text and the reasoning."""
+    """`text` is None if the model gives none. `tokens` counts the text and the reasoning.
+
+    `logprobs` are sent if the request asks for them.
+    """
 
     text: str | None
     finish_reason: str
     tokens: int
     reasoning_tokens: int = 0
+    refusal: str | None = None
+    logprobs: dict[str, Any] | None = None
 
 
-def write_answer(prompt: str, options: AnswerOptions, *, choice: int = 0) -> GeneratedText:
+#: Gives the text for a prompt, options and the number of the choice.
+Writer = Callable[[str, AnswerOptions, int], GeneratedText]
+
+
+def write_answer(prompt: str, options: AnswerOptions, choice: int = 0) -> GeneratedText:
     """Return the answer with this index: a sentence of the prompt and its key words."""
     if EMPTY_REPLY_TRIGGER in prompt:
         return GeneratedText(None, "stop", 0)
-    text = _write_json(prompt, options.schema, choice) if options.as_json else _write_prose(prompt, choice)
+    text = write_json(prompt, options.schema, choice) if options.as_json else _write_prose(prompt, choice)
     if FILTERED_REPLY_TRIGGER in prompt:
         if PARTLY_FILTERED_REPLY_TRIGGER in prompt:
             half = text[: len(text) // 2]
             return GeneratedText(half, "content_filter", count_tokens(half))
         return GeneratedText(None, "content_filter", 0)
+    return cut_answer(text, options)
+
+
+def cut_answer(text: str, options: AnswerOptions) -> GeneratedText:
+    """Return a text as the answer, up to a stop word and no longer than the request allows."""
     ends = [at for at in (text.find(word) for word in options.stop) if at >= 0]
     if ends:
         text = text[: min(ends)]
@@ -135,7 +150,8 @@ def _write_prose(text: str, choice: int) -> str:
     return _pick_sentence(text, choice) + about
 
 
-def _write_json(text: str, schema: Any, choice: int) -> str:
+def write_json(text: str, schema: Any, choice: int) -> str:
+    """Return JSON that matches a schema; enums take what the text mentions."""
     if schema is None:
         value: Any = {"summary": _pick_sentence(text, choice), "keywords": _find_key_words(text)}
     else:

@@ -170,7 +170,7 @@ def joined_rows(
     input is not as it was scored, `OutputError` for a damaged part.
     """
     refuse_changed(source)
-    results = _results(layout, source.manifest)
+    results = results_of(layout, source.manifest)
     waiting = next(results, None)
     with closing(_rows(source)) as rows:
         for row in islice(rows, source.manifest.rows) if limited else rows:
@@ -215,7 +215,7 @@ def refuse_changed(source: TableSource) -> None:
         )
 
 
-def _results(layout: Layout, manifest: Manifest) -> Iterator[Settled]:
+def results_of(layout: Layout, manifest: Manifest) -> Iterator[Settled]:
     """Yield the results of a file in the order of its rows; raises `OutputError` for a damaged part."""
     for number in sorted(manifest.parts):
         commit = manifest.parts[number]

@@ -1,26 +1,20 @@
 """How do the facts become one page?
 
-Pure: data in, one HTML file out that uses no network. Its content security policy allows only our scripts and
-style, by their digests, so that even an error in the escaping would be harmless.
+Pure: data in, HTML out.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache
-from importlib.resources import files as resources
-from string import Template
 from typing import Any
 
 from batchscore.errors import ErrorCode, count_text, duration_text, name_settings
 from batchscore.report.page import answers, tables, vectors
-from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
-from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
+from batchscore.report.page.charts import lengths, over_time, vector_map
+from batchscore.report.page.frame import Frame, cells, document, place_charts
+from batchscore.report.page.markup import NOTHING, Html, bar, concat, element, name, table
 from batchscore.report.page.model import PageData, TaskData
 from batchscore.report.page.runs import counts, number
 from batchscore.report.page.time_axis import TimeAxis, merge_spans, time_axis
@@ -39,39 +33,18 @@ def page(content: PageData) -> bytes:
     """Return the page, UTF-8."""
     charts: list[dict[str, Any]] = []
     sections = [section(task, content, charts) for task in content.tasks]
-    style, library, script = source("page.css"), source("vendor/chart.umd.min.js"), source("page.js")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(library)} "
-        f"{digest(script)}; base-uri 'none'; form-action 'none'"
-    )
     footer = f"Written {moment_text(content.made)} by batchscore {VERSION}. Contains no text of the input."
-    made = Template(source("page.html")).substitute(
-        policy=policy,
-        generator=html(f"batchscore {VERSION}"),
-        title=html(f"{content.output}: batchscore report"),
-        style=style,
-        where=name(content.output),
-        navigation=navigation(content.tasks),
-        tasks=concat(sections),
-        problems=problems(content.problems),
-        footer=html(footer),
-        charts=data(charts),
-        library=library,
-        script=script,
+    return document(
+        Frame(
+            title=f"{content.output}: batchscore report",
+            brand="batchscore report",
+            where=content.output,
+            footer=footer,
+        ),
+        navigation(content.tasks),
+        concat([*sections, problems(content.problems)]),
+        charts,
     )
-    return made.encode()
-
-
-@cache
-def source(path: str) -> str:
-    """Return a file of the page's package, without the link to a source map that does not exist."""
-    text = (resources("batchscore.report.page") / path).read_text("utf-8")
-    return text.partition("//# sourceMappingURL=")[0]
-
-
-def digest(text: str) -> str:
-    """Return the digest of a script or style for the policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def navigation(tasks: Sequence[TaskData]) -> Html:
@@ -121,19 +94,6 @@ def section(task: TaskData, content: PageData, charts: list[dict[str, Any]]) -> 
         tables.settings(task),
     ]
     return element("section", *parts, id=task.task, class_="task")
-
-
-def place_charts(wanted: Sequence[Chart], charts: list[dict[str, Any]]) -> Html:
-    """Return the elements of some charts, and add what is drawn in them to that of all charts."""
-    shown = []
-    if len(wanted) % 2 and not wanted[-1].shape:
-        # Nothing would be next to the last one.
-        wanted = [*wanted[:-1], replace(wanted[-1], shape="wide")]
-    for chart in wanted:
-        number = f"chart-{len(charts)}"
-        shown.append(chart.figure(number))
-        charts.append({**chart.spec, "id": number})
-    return element("div", *shown, class_="charts")
 
 
 def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
@@ -232,15 +192,6 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
         p50, p95, p99 = (duration_text(percentile(latencies, share) or 0.0) for share in (0.5, 0.95, 0.99))
         shown.append(("Latency", p50, f"median; p95 {p95}, p99 {p99}"))
     return cells(shown)
-
-
-def cells(shown: Sequence[tuple[str, str, str]]) -> Html:
-    """Return figures: for each its name, the figure, and a remark."""
-    pieces = (
-        (element("dt", head), element("dd", main, class_="main"), element("dd", more, class_="more"))
-        for head, main, more in shown
-    )
-    return element("dl", *(element("div", *each) for each in pieces), class_="figures")
 
 
 def sample(task: TaskData, charts: list[dict[str, Any]]) -> Html:

@@ -101,12 +101,14 @@ class Batches:
         return None
 
     async def listed(self) -> list[dict[str, Any]]:
-        """Return the objects of all that can be seen, newest first."""
+        """Return the objects of all that can be seen, newest first unless the rules say otherwise."""
         await self.step(_POLL_SECONDS)
         hidden_after = self._clock.now() - self._tools.rules().batch_hidden
         seen = [batch.snapshot() for batch in self._by_id.values() if batch.times["created"] <= hidden_after]
         snapshots = sorted([*self._foreign(), *seen], key=lambda one: one.times["created"])
-        return [self._shown(snapshot) for snapshot in reversed(snapshots)]
+        if not self._tools.rules().oldest_first:
+            snapshots.reverse()
+        return [self._shown(snapshot) for snapshot in snapshots]
 
     def everything(self) -> list[dict[str, Any]]:
         """Return the objects of all batches, also of those that cannot be seen, oldest first."""

@@ -36,8 +36,8 @@ class BatchRules:
     - `shuffle`: the results are in another order than the input.
 
     Visibility: `file_pending` (a new file is `pending`), `file_hidden` (it is not found), `batch_hidden` (a
-    new batch is not listed). `listing` False answers 501. `metadata` False drops it. `foreign_batches` are
-    listed, too. `ranges` False ignores `Range`.
+    new batch is not listed). `listing` False answers 501. `oldest_first` turns the list of batches.
+    `metadata` False drops it. `foreign_batches` are listed, too. `ranges` False ignores `Range`.
 
     Limits (None: those of the service): `max_lines`, `max_bytes`, `max_inputs` (of embeddings), `max_files`
     (Azure only), `max_errors` (the most that a failed batch lists), `enqueued_tokens` and
@@ -61,6 +61,7 @@ class BatchRules:
     file_hidden: float = 0.0
     batch_hidden: float = 0.0
     listing: bool = True
+    oldest_first: bool = False
     metadata: bool = True
     foreign_batches: int = 0
     ranges: bool = True

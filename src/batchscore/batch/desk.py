@@ -1,0 +1,68 @@
+"""What do all chunks of a run share, and how is it written down and said what happens to one?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchscore.batch.budget import Purse, TokenBudget
+from batchscore.batch.build import ChunkWork
+from batchscore.batch.looks import Looks
+from batchscore.batch.waits import Waits
+from batchscore.output.submitted import Chunks
+from batchscore.provider.client import ControlPlane
+from batchscore.provider.traits import Traits
+from batchscore.rows import Attempt, Listen, Notice
+
+
+class Left(Exception):  # noqa: N818 - not an error
+    """A chunk stays as it is: the run stops, or it does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunClock:
+    """The time of a run, and how long it waits. `sleep` raises `Left` if the run stops."""
+
+    now: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    waits: Waits
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all chunks of a run share.
+
+    `endpoint` is that of requests, `folder` for what is downloaded. `proven`: the service has answered such a
+    request. With `no_wait`, nothing is waited for. `unsettled` are the keys of chunks whose turn has come and
+    whose rows are not settled.
+    """
+
+    plane: ControlPlane
+    looks: Looks
+    chunks: Chunks
+    traits: Traits
+    endpoint: str
+    folder: Path
+    budget: TokenBudget
+    purse: Purse
+    proven: asyncio.Event
+    clock: RunClock
+    listen: Listen
+    no_wait: bool = False
+    unsettled: set[str] = field(default_factory=set)
+
+    def change(self, work: ChunkWork, **changes: Any) -> None:
+        """Write down what has happened to a chunk, or is about to."""
+        work.chunk = self.chunks.change(work.chunk, **changes)
+
+    def say(self, text: str) -> None:
+        """Tell people something."""
+        self.listen(Notice(text))
+
+    def charge(self, prompt_tokens: int, answer_tokens: int) -> None:
+        """Count tokens that are billed for no row's record."""
+        self.purse.pay(prompt_tokens, answer_tokens)
+        self.listen(Attempt(0, None, 0.0, prompt_tokens=prompt_tokens, completion_tokens=answer_tokens))

@@ -1,0 +1,97 @@
+"""Which batch counts if two were made of one file, since the reply to the first creation was lost?
+
+A service's list may show a batch late. So after a creation without a clear end, the list is read at each look
+at the batch that was taken, until that has ended and a late one would be listed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from batchscore.batch.build import ChunkWork
+from batchscore.batch.desk import Desk
+from batchscore.batch.submit import CLOCK_SECONDS, own_batches
+from batchscore.errors import Outage, count_text
+from batchscore.output.submitted import Chunk, Step, batches_command
+from batchscore.provider import batches
+from batchscore.provider.batch_object import CANCELLED, FAILED, BatchState
+from batchscore.provider.client import CallFailed, Unknown
+
+#: States in which a batch is not waited for if there is another one.
+GIVEN_UP = frozenset({CANCELLED, FAILED, "cancelling"})
+
+
+async def listed(desk: Desk, chunk: Chunk) -> list[BatchState]:
+    """Return the batches since a chunk's creation was sent."""
+    since = chunk.creating_at - CLOCK_SECONDS
+    try:
+        return [each async for each in batches.newest(desk.plane, since)]
+    except CallFailed as failure:
+        if isinstance(failure, Unknown):
+            raise
+        raise Outage(
+            f"it is not known whether a batch was made of file {chunk.input_file}, and the service does "
+            "not list its batches now. The same command looks again. If the service's own pages show the "
+            f"batch, run {batches_command(desk.chunks, 'adopt', chunk.key, 'BATCH_ID')} If they show "
+            f"none, run {batches_command(desk.chunks, 'forget', chunk.key)}"
+        ) from None
+
+
+async def only_one(desk: Desk, work: ChunkWork, batch: BatchState) -> tuple[BatchState, bool]:
+    """Return the batch of a chunk that counts, and whether all others have ended; those are cancelled.
+
+    `batch` counts if it has ended, else the oldest one.
+    """
+    ours = own_batches(work.chunk, await listed(desk, work.chunk))
+    kept = batch
+    if not batch.ended:
+        kept = next((each for each in ours if each.status not in GIVEN_UP), batch)
+    if kept.id != batch.id:
+        created = kept.created or desk.clock.now()
+        desk.change(work, batch=kept.id, created_at=created, expires_at=kept.expires or 0.0)
+    over = [await give_up(desk, work, each) for each in ours if each.id != kept.id]
+    listed_by_now = work.chunk.creating_at + 2 * sum(desk.clock.waits.look_again)
+    return kept, all(over) and desk.clock.now() >= listed_by_now
+
+
+async def give_up(desk: Desk, work: ChunkWork, batch: BatchState) -> bool:
+    """Cancel a batch whose rows another one has; once it has ended, count and say what it costs."""
+    batch = await cancelled(desk, batch)
+    if batch.ended:
+        desk.change(work, refused=(*work.chunk.refused, batch.id))
+        charge(desk, work.chunk, batch)
+    return batch.ended
+
+
+async def look_once_more(desk: Desk) -> None:
+    """Look for batches that are listed only after the rows of their chunks are settled, and cancel them."""
+    for chunk in await asyncio.to_thread(desk.chunks.read_all):
+        if not chunk.ambiguous or chunk.step is not Step.SETTLED:
+            continue
+        try:
+            for each in own_batches(chunk, await listed(desk, chunk)):
+                if each.id != chunk.batch:
+                    charge(desk, chunk, await cancelled(desk, each))
+        except (CallFailed, Outage):
+            return
+
+
+async def cancelled(desk: Desk, batch: BatchState) -> BatchState:
+    """Cancel a batch that runs, and return it as it is then."""
+    if batch.ended or batch.status == "cancelling":
+        return batch
+    return await batches.cancel(desk.plane, batch.id)
+
+
+def charge(desk: Desk, chunk: Chunk, batch: BatchState) -> None:
+    """Count and say what a batch has cost whose rows another one has."""
+    rows = min(batch.completed, chunk.rows)  # without the probe
+    prompts, answers = batch.usage
+    if not prompts:
+        prompts, answers = round(chunk.tokens * rows / chunk.rows), desk.purse.answers_of(rows)
+    desk.charge(prompts, answers)
+    what = "had ended" if batch.ended and batch.status != CANCELLED else "was cancelled"
+    desk.say(
+        f"Two batches were made of one file. The second one, {batch.id}, {what} after "
+        f"{count_text(rows, 'row')}, which may be billed twice."
+    )

@@ -1,0 +1,242 @@
+"""How good are the scores of one or several outputs? One evaluation, from what the user asks to its result.
+
+It reads outputs, inputs and labels, and sends nothing. Models are compared on the rows that all of them were
+given.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from batchscore.errors import InputError, UsageError
+from batchscore.evaluate.costs import AnswerCost, cost_of
+from batchscore.evaluate.figures import (
+    Figure,
+    FigureOptions,
+    check_names,
+    compare,
+    confusion_of,
+    detectable,
+    figure_of,
+    right_rows,
+)
+from batchscore.evaluate.find_label import HOWS
+from batchscore.evaluate.gates import Gate, check
+from batchscore.evaluate.judges import Reading
+from batchscore.evaluate.labels import JoinCounts
+from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure
+from batchscore.evaluate.metrics.classification import per_class
+from batchscore.evaluate.outcomes import OUTCOMES
+from batchscore.evaluate.scored import ScoredOutput
+from batchscore.evaluate.spec import EvaluationSpec, reading_of, with_second
+from batchscore.evaluate.statistics.compare import Comparison, with_holm
+from batchscore.evaluate.tasks import EvaluationTask
+
+#: How many texts without a label are reported.
+_MOST_TEXTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFigure:
+    """The main figure of the rows that have one value in a column."""
+
+    column: str
+    value: str
+    figure: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """What was measured of one model, whose `rows` are those that all models have.
+
+    `confusion` and `classes` are of a task with labels. `outcomes` and `hows` count the rows. `texts` are the
+    most frequent ones that gave no label. `cut`: answered rows whose text was cut after the answer.
+    `only_here` counts rows that other models have not.
+    """
+
+    name: str
+    rows: ModelRows
+    counts: JoinCounts
+    figures: Mapping[str, Figure]
+    outcomes: Mapping[str, int]
+    hows: Mapping[str, int]
+    texts: Sequence[tuple[str, int]]
+    cut: int
+    slices: Sequence[SliceFigure]
+    comparisons: Mapping[str, Comparison | None]
+    cost: AnswerCost
+    confusion: npt.NDArray[np.intp] | None = None
+    only_here: int = 0
+
+    @property
+    def output(self) -> ScoredOutput:
+        """Its scores."""
+        return self.rows.output
+
+    @property
+    def coverage(self) -> float:
+        """The share of rows with an answer."""
+        total = sum(self.outcomes.values())
+        return self.outcomes.get(OUTCOMES[0], 0) / total if total else 0.0
+
+    @property
+    def classes(self) -> Mapping[str, Any] | None:
+        """Precision, recall, F1 and support of each class."""
+        return None if self.confusion is None else per_class(self.confusion)
+
+    def values(self) -> dict[str, float | None]:
+        """Return all figures that a requirement can name."""
+        return {"coverage": self.coverage} | {name: each.value for name, each in self.figures.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The result. `guessed`: nobody named the task. `detectable` is a difference of the main figure."""
+
+    reading: Reading
+    guessed: bool
+    main: str
+    models: tuple[ModelResult, ...]
+    baseline: int
+    rows: int
+    detectable: float | None
+    gates: tuple[Gate, ...]
+    options: FigureOptions
+
+    @property
+    def task(self) -> EvaluationTask:
+        """What was measured."""
+        return self.reading.task
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that rows may have."""
+        return self.reading.labels.names
+
+    @property
+    def is_good_enough(self) -> bool:
+        """Whether every requirement is met."""
+        return all(gate.met for gate in self.gates)
+
+
+Write = Callable[[str, EvaluatedRow], None]
+
+
+def evaluate(
+    outputs: Sequence[tuple[str, ScoredOutput]], spec: EvaluationSpec, write: Write = lambda *_: None
+) -> Evaluation:
+    """Measure the outputs, each with the name of its model; `write` gets each row.
+
+    Raises `InputError` if labels cannot be found or used, `UsageError` for a metric that the task has not.
+    """
+    if len({name for name, _ in outputs}) < len(outputs):
+        raise UsageError("two models have the same name. Give each output a name of its own.")
+    reading = reading_of(outputs, spec)
+    measured = []
+    for place, (name, output) in enumerate(outputs):
+        own = with_second(reading, spec, place)
+        measured.append(measure(name, output, spec.source, own, partial(write, name)))
+    names = tuple(dict.fromkeys((*reading.task.shown, *spec.figures)))
+    check_names(names, reading, measured[0].tables)
+    common, only_here = _common(measured, reading)
+    baseline = common[spec.baseline]
+    results = []
+    for place, (rows, others_left_out) in enumerate(zip(common, only_here, strict=True)):
+        result = _result(rows, None if place == spec.baseline else baseline, names, reading, spec.options)
+        results.append(replace(result, only_here=others_left_out))
+    models = _corrected(results, names)
+    main = names[0]
+    others = [rows for place, rows in enumerate(common) if place != spec.baseline]
+    before = models[spec.baseline].values()
+    return Evaluation(
+        reading,
+        spec.task is None,
+        main,
+        tuple(models),
+        spec.baseline,
+        len(baseline),
+        detectable(main, others[0] if others else baseline, baseline if others else None, reading),
+        tuple(
+            check(each, model.name, model.values(), before) for each in spec.requirements for model in models
+        ),
+        spec.options,
+    )
+
+
+def _common(measured: Sequence[ModelRows], reading: Reading) -> tuple[list[ModelRows], list[int]]:
+    """Return the rows that all models have, in one order, and how many others each has."""
+    if len(measured) == 1:
+        return list(measured), [0]
+    shared = measured[0].keys
+    for each in measured[1:]:
+        shared = np.intersect1d(shared, each.keys)
+    if not shared.size:
+        raise InputError(
+            "no row is in all outputs, so they cannot be compared. They must be scores of the same files, or "
+            "have ids: then give a file of labels by id."
+        )
+    chosen = []
+    for each in measured:
+        keys, first = np.unique(each.keys, return_index=True)
+        chosen.append(each.choose(first[np.searchsorted(keys, shared)]))
+    if reading.task.has_classes:
+        width = len(reading.labels.names) + 1
+        golds = [each.cells // width for each in chosen if each.cells is not None]
+        if any(not np.array_equal(golds[0], each) for each in golds[1:]):
+            raise InputError(
+                "the outputs have different labels for the same rows. Give one file of labels by id."
+            )
+    return chosen, [len(each) - len(shared) for each in measured]
+
+
+def _corrected(models: Sequence[ModelResult], names: Sequence[str]) -> list[ModelResult]:
+    """Return the results with p-values that are corrected for the number of models."""
+    corrected: list[dict[str, Comparison | None]] = [dict(each.comparisons) for each in models]
+    for name in names:
+        places = [place for place, each in enumerate(corrected) if each.get(name) is not None]
+        found = with_holm([each for place in places if (each := corrected[place][name]) is not None])
+        for place, comparison in zip(places, found, strict=True):
+            corrected[place][name] = comparison
+    return [replace(each, comparisons=found) for each, found in zip(models, corrected, strict=True)]
+
+
+def _result(
+    rows: ModelRows,
+    baseline: ModelRows | None,
+    names: Sequence[str],
+    reading: Reading,
+    options: FigureOptions,
+) -> ModelResult:
+    outcomes = Counter(OUTCOMES[place] for place in rows.outcomes.tolist())
+    hows = Counter(HOWS[place] for place in rows.hows[rows.answered].tolist())
+    return ModelResult(
+        rows.name,
+        rows,
+        rows.counts,
+        {name: figure_of(name, rows, reading, options) for name in names},
+        {name: outcomes[name] for name in OUTCOMES if outcomes[name]},
+        {name: hows[name] for name in HOWS if hows[name]} if reading.task.kind == "labels" else {},
+        sorted(rows.texts.items(), key=lambda each: (-each[1], each[0]))[:_MOST_TEXTS],
+        rows.cut,
+        _slices(rows, names[0], reading, options),
+        {} if baseline is None else {name: compare(name, rows, baseline, reading, options) for name in names},
+        cost_of(rows.output, len(rows), right_rows(rows, reading)),
+        confusion_of(rows, reading) if reading.task.has_classes else None,
+    )
+
+
+def _slices(rows: ModelRows, main: str, reading: Reading, options: FigureOptions) -> list[SliceFigure]:
+    found = []
+    for column in reading.slices:
+        values = rows.group_names[column]
+        for code in sorted(set(rows.groups[column].tolist()), key=values.__getitem__):
+            chosen = rows.choose(np.flatnonzero(rows.groups[column] == code))
+            found.append(SliceFigure(column, values[code], figure_of(main, chosen, reading, options)))
+    return found

@@ -1,0 +1,296 @@
+"""Which figures do the rows of a model have, how sure are they, and how do two models differ?
+
+It joins metrics and statistics. A figure is over all labelled rows; that of the answered rows, and how many
+these are, is always beside it. It knows no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from batchscore.errors import UsageError
+from batchscore.evaluate.judges import Reading
+from batchscore.evaluate.measure import ModelRows
+from batchscore.evaluate.metrics import classification, numbers, translation, vectors
+from batchscore.evaluate.statistics.compare import (
+    Comparison,
+    compare_right,
+    detectable_difference,
+    resample_cells,
+    resample_sums,
+)
+from batchscore.evaluate.statistics.intervals import (
+    Floats,
+    Interval,
+    Sampling,
+    bootstrap_cells,
+    bootstrap_clusters,
+    bootstrap_rows,
+    bootstrap_sums,
+    percentiles,
+    wilson,
+)
+
+#: Of more rows than this, ranks are not computed again for each resample.
+_MOST_RANKED = 20_000
+
+#: The share of rows that two models of a kind answer differently, if only one is measured.
+USUAL_DISCORDANCE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure with its interval: over `rows`, and over those that were `answered`. `None`: not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    method: str
+    rows: int
+    of_answered: float | None
+    answered: int
+
+
+@dataclass(frozen=True, slots=True)
+class FigureOptions:
+    """How figures are made. `exclude`: the unanswered rows do not count, and every figure says so."""
+
+    sampling: Sampling
+    exclude: bool = False
+    cluster: str | None = None
+
+
+def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, object]) -> None:
+    """Raise `UsageError` for a figure that this task does not have."""
+    known = names_of(reading, available)
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}."
+            )
+
+
+def names_of(reading: Reading, tables: Mapping[str, object]) -> list[str]:
+    """Return the names of all figures of a task."""
+    if reading.task.has_classes:
+        return list(classification.FIGURES)
+    if reading.task.kind == "numbers":
+        own = [name for name in numbers.FIGURES if not name.startswith("cosine")]
+        return [*own, "spearman_correlation"]
+    return list(reading.task.shown) if reading.task.kind in {"pairs", "clusters"} else list(tables)
+
+
+def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Figure:
+    """Return one figure of a model."""
+    answered = rows.answered
+    only = rows.choose(np.flatnonzero(answered))
+    counted = only if options.exclude or not reading.task.has_worst else rows
+    of_answered = _value(name, only, reading)
+    value = of_answered if counted is only else _value(name, counted, reading)
+    interval = _interval(name, counted, reading, options) if value is not None else None
+    return Figure(
+        value,
+        None if interval is None else min(interval.low, value or 0),
+        None if interval is None else max(interval.high, value or 0),
+        "" if interval is None else interval.method,
+        len(counted),
+        of_answered,
+        int(answered.sum()),
+    )
+
+
+def confusion_of(rows: ModelRows, reading: Reading) -> npt.NDArray[np.intp]:
+    """Return the confusion matrix; its last column is "none of the labels"."""
+    assert rows.cells is not None
+    classes = len(reading.labels.names)
+    counts = np.bincount(rows.cells, minlength=classes * (classes + 1))
+    return counts.reshape(classes, classes + 1)
+
+
+def _value(name: str, rows: ModelRows, reading: Reading) -> float | None:
+    if not len(rows):
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if reading.task.has_classes:
+            found = float(classification.headline(name, confusion_of(rows, reading)))
+        elif reading.task.kind == "probe" and name == "f1_score_macro":
+            found = _mean_macro_f1(rows.tables[name], len(reading.labels.names))
+        elif reading.task.kind == "clusters":
+            table = rows.tables["clusters"]
+            labels, data = table[:, 0].astype(np.intp), table[:, 1:].astype(np.float32)
+            found = float(np.mean(vectors.cluster_scores(name, data, labels)))
+        elif name in numbers.RANKED:
+            found = numbers.spearman(*rows.tables["pairs"].T)
+        else:
+            table, figure = _sums_of(name, rows)
+            found = float(figure(table.sum(0)[None])[0])
+    return found if np.isfinite(found) else None
+
+
+def _sums_of(name: str, rows: ModelRows) -> tuple[Floats, Callable[[Floats], Floats]]:
+    """Return what a figure is the sum of, row by row, and how it is made from the sums."""
+    if name in numbers.FIGURES:
+        return numbers.columns_of(*rows.tables["pairs"].T), numbers.FIGURES[name]
+    if name in translation.NAMES:
+        return rows.tables[name], translation.figure_of(translation.metric_named(name))
+    return rows.tables[name], _OF_COUNTS.get(name, _mean)
+
+
+def _mean_macro_f1(cells: Floats, classes: int) -> float:
+    """Return the mean over experiments; `cells` have the label, then the prediction of each experiment."""
+    gold, predicted = cells[:, 0].astype(np.intp), cells[:, 1:].astype(np.intp).T
+    matrices = [classification.confusion_matrix(gold, each, classes) for each in predicted]
+    return float(classification.FIGURES["f1_score_macro"](np.stack(matrices)).mean())
+
+
+def _mean(sums: Floats) -> Floats:
+    return classification.divide(sums[:, 0], sums[:, 1])
+
+
+#: Figures of right, found and wanted entities.
+_OF_COUNTS: Mapping[str, Callable[[Floats], Floats]] = {
+    "f1_score_micro": lambda sums: classification.divide(2 * sums[:, 0], sums[:, 1] + sums[:, 2]),
+    "precision": lambda sums: classification.divide(sums[:, 0], sums[:, 1]),
+    "recall": lambda sums: classification.divide(sums[:, 0], sums[:, 2]),
+}
+
+
+def row_values(name: str, rows: ModelRows, reading: Reading) -> Floats | None:
+    """Return the figure of each row by itself, more is better, NaN without one; `None` if it is of sets."""
+    kind = reading.task.kind
+    if reading.task.has_classes:
+        return _right(rows, reading)
+    if kind == "clusters" or (kind == "probe" and name != "accuracy"):
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if kind in {"pairs", "numbers"}:
+            one, two = rows.tables["pairs"].T
+            scaled = [(each - np.nanmean(each)) / np.nanstd(each) for each in (one, two)]
+            return np.asarray(-np.abs(scaled[0] - scaled[1] if kind == "pairs" else one - two))
+        table, figure = _sums_of(name, rows)
+        return figure(table)
+
+
+def right_rows(rows: ModelRows, reading: Reading) -> float | None:
+    """Return how many rows are right; `None` if a row of this task is neither right nor wrong."""
+    if reading.task.has_classes:
+        return float(_right(rows, reading).sum())
+    name = {"answers": "exact_match", "probe": "accuracy"}.get(reading.task.kind)
+    return None if name is None else float(rows.tables[name][:, 0].sum())
+
+
+def _right(rows: ModelRows, reading: Reading) -> Floats:
+    """Return 1 for each right row."""
+    assert rows.cells is not None
+    classes = len(reading.labels.names) + 1
+    return np.asarray(rows.cells // classes == rows.cells % classes, dtype=float)
+
+
+def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Interval | None:
+    sampling = options.sampling
+    clusters = None if options.cluster is None else rows.groups[options.cluster]
+    method = "bootstrap" if clusters is None else "cluster_bootstrap"
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if reading.task.has_classes:
+            if name == "accuracy" and clusters is None:
+                return wilson(float(_right(rows, reading).sum()), len(rows), sampling)
+            counts = confusion_of(rows, reading)
+
+            def headline(many: npt.NDArray[np.intp]) -> Floats:
+                return classification.headline(name, many)
+
+            if clusters is None:
+                return percentiles(bootstrap_cells(counts, headline, sampling), sampling)
+            assert rows.cells is not None
+            found = bootstrap_clusters(rows.cells, clusters, counts.shape, headline, sampling)
+            return percentiles(found, sampling, method)
+        if reading.task.kind == "clusters":
+            return None  # clustering again for each resample would take hours
+        if name in numbers.RANKED:
+            return _spearman_interval(rows.tables["pairs"], sampling)
+        if reading.task.kind == "probe" and name == "f1_score_macro":
+            cells, classes = rows.tables[name], len(reading.labels.names)
+            if len(cells) > _MOST_RANKED:
+                return None
+            figures = bootstrap_rows(len(cells), lambda at: _mean_macro_f1(cells[at], classes), sampling)
+            return percentiles(figures, sampling)
+        table, figure = _sums_of(name, rows)
+        if figure is _mean and clusters is None and np.isin(table[:, 0], (0, 1)).all():
+            return wilson(float(table[:, 0].sum()), len(table), sampling)
+        return percentiles(bootstrap_sums(table, figure, sampling, clusters), sampling, method)
+
+
+def _spearman_interval(pairs: Floats, sampling: Sampling) -> Interval | None:
+    one, two = pairs.T
+    if len(pairs) <= _MOST_RANKED:
+        found = bootstrap_rows(
+            len(pairs), lambda places: numbers.spearman(one[places], two[places]), sampling
+        )
+        return percentiles(found, sampling)
+    # Bonett and Wright 2000, Psychometrika 65: the error of Fisher's z of a rank correlation.
+    value = numbers.spearman(one, two)
+    z, half = np.arctanh(value), sampling.z * np.sqrt((1 + value**2 / 2) / (len(pairs) - 3))
+    return Interval(float(np.tanh(z - half)), float(np.tanh(z + half)), "fisher_z")
+
+
+def compare(
+    name: str, model: ModelRows, baseline: ModelRows, reading: Reading, options: FigureOptions
+) -> Comparison | None:
+    """Return how a model differs from the baseline on the same rows; `None` if that cannot be tested.
+
+    Rows that are not answered are wrong, or if such a row has no worst value, they are left out for both.
+    """
+    sampling, rows = options.sampling, len(model)
+    clusters = None if options.cluster is None else model.groups[options.cluster]
+    if options.exclude or not reading.task.has_worst:
+        both = np.flatnonzero(model.answered & baseline.answered)
+        model, baseline, rows = model.choose(both), baseline.choose(both), len(both)
+        clusters = None if clusters is None else clusters[both]
+    if (
+        rows == 0
+        or name in {*numbers.RANKED, *vectors.CLUSTER_FIGURES}
+        or (reading.task.kind == "probe" and name != "accuracy")
+    ):
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if reading.task.has_classes:
+            one, two = _right(model, reading), _right(baseline, reading)
+            if name == "accuracy" and clusters is None:
+                return compare_right(one, two, sampling)
+            if name == "accuracy":
+                sums = [np.stack([each, np.ones(rows)], axis=1) for each in (one, two)]
+                found = resample_sums(sums[0], sums[1], _mean, sampling, clusters)
+                return found.comparison(sampling, rows, one - two)
+            if clusters is not None:
+                return None
+            assert model.cells is not None
+            assert baseline.cells is not None
+            shape = (len(reading.labels.names), len(reading.labels.names) + 1)
+            cells = np.stack([model.cells, baseline.cells], axis=1)
+            found = resample_cells(
+                cells, shape, lambda counts: classification.headline(name, counts), sampling
+            )
+            return found.comparison(sampling, rows, one - two)
+        (table, figure), (other, _) = _sums_of(name, model), _sums_of(name, baseline)
+        by_row = table[:, 0] - other[:, 0] if figure is _mean else None
+        found = resample_sums(table, other, figure, sampling, clusters)
+        return found.comparison(sampling, rows, by_row)
+
+
+def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading: Reading) -> float | None:
+    """Return the smallest difference that these rows can show; `None` if rows say nothing by themselves."""
+    if reading.task.has_classes:
+        if baseline is None:
+            return detectable_difference(len(model), USUAL_DISCORDANCE)
+        apart = _right(model, reading) - _right(baseline, reading)
+        return detectable_difference(len(model), float((apart**2).mean()))
+    if baseline is None or not reading.task.has_worst:
+        return None
+    (table, figure), (other, _) = _sums_of(name, model), _sums_of(name, baseline)
+    if figure is not _mean:
+        return None
+    return detectable_difference(len(model), float(((table[:, 0] - other[:, 0]) ** 2).mean()))

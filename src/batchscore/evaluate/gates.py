@@ -1,0 +1,77 @@
+"""Is a result good enough? It reads requirements such as `accuracy>=0.9` and compares figures with them.
+
+It does not know how figures are measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from batchscore.errors import UsageError
+
+_REQUIREMENT = re.compile(
+    r"\s*(?P<name>[A-Za-z_][\w@.]*)\s*(?P<sign>>=|<=|>|<)\s*"
+    r"(?:(?P<number>[-+]?\d+(?:\.\d+)?)(?P<percent>%)?|baseline\s*(?P<offset>[-+]\s*\d+(?:\.\d+)?)?)\s*"
+)
+
+_SIGNS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": lambda value, bound: value >= bound - 1e-12,
+    "<=": lambda value, bound: value <= bound + 1e-12,
+    ">": lambda value, bound: value > bound + 1e-12,
+    "<": lambda value, bound: value < bound - 1e-12,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One requirement as the user wrote it. `bound` is a number, or to be added to that of the baseline."""
+
+    text: str
+    name: str
+    sign: str
+    bound: float
+    of_baseline: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whether a model meets a requirement: its value, the bound, `None` for what is not defined."""
+
+    model: str
+    requirement: str
+    value: float | None
+    bound: float | None
+    met: bool
+
+
+def requirement_of(text: str) -> Requirement:
+    """Return a requirement; raises `UsageError` if it is none."""
+    match = _REQUIREMENT.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"{text!r} is no requirement. Write a metric, >= or <=, and a number or the baseline, such as "
+            "'accuracy>=0.9', 'coverage>=99%' or 'f1_score_macro>=baseline-0.01'."
+        )
+    if match["number"] is not None:
+        number = float(match["number"]) / (100 if match["percent"] else 1)
+        return Requirement(text, match["name"], match["sign"], number, of_baseline=False)
+    offset = float((match["offset"] or "0").replace(" ", ""))
+    return Requirement(text, match["name"], match["sign"], offset, of_baseline=True)
+
+
+def check(
+    requirement: Requirement,
+    model: str,
+    values: Mapping[str, float | None],
+    baseline: Mapping[str, float | None],
+) -> Gate:
+    """Return whether a model meets a requirement; a figure that is not defined does not."""
+    value = values.get(requirement.name)
+    bound: float | None = requirement.bound
+    if requirement.of_baseline:
+        before = baseline.get(requirement.name)
+        bound = None if before is None else before + requirement.bound
+    met = value is not None and bound is not None and _SIGNS[requirement.sign](value, bound)
+    return Gate(model, requirement.text, value, bound, met)

@@ -1,0 +1,210 @@
+"""Which label does a row have: in a column of its own, or in a file of labels by its id?
+
+It counts what does not fit on both sides: labels without a row, rows without a label, ids that occur twice.
+It knows no answers.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import xxhash
+
+from batchscore.errors import InputError
+from batchscore.evaluate.fold import text_of
+from batchscore.evaluate.scored import ScoredOutput, ScoredRow, refuse_absent
+from batchscore.read.files import find_files
+from batchscore.read.formats import open_rows
+from batchscore.read.input_file import ReadOptions
+from batchscore.rows import Row, Table
+
+
+@dataclass(slots=True)
+class JoinCounts:
+    """What was joined, and what was not.
+
+    `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
+    Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
+    that can be ranked, besides those without a vector.
+    """
+
+    rows: int = 0
+    labelled: int = 0
+    rows_without_label: int = 0
+    duplicate_rows: int = 0
+    duplicate_labels: int = 0
+    conflicting_labels: int = 0
+    unmatched_labels: int = 0
+    documents: int = 0
+    documents_without_vector: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRow:
+    """A row with its label, `None` if it has none. `key` is the same for this row in other outputs."""
+
+    scored: ScoredRow
+    gold: Any
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """The labels of a file by id, `None` for an id with different labels."""
+
+    named: str
+    on: str
+    by_id: dict[str, Any]
+    duplicates: int
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSource:
+    """Where labels are: in `column`, of the rows or of `file`. `others` are more columns to read."""
+
+    column: str
+    file: LabelFile | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that rows need."""
+        if self.file is None:
+            return frozenset({self.column, *self.others})
+        return frozenset({self.file.on, *self.others})
+
+    def rows(self, output: ScoredOutput, counts: JoinCounts) -> Iterator[LabelledRow]:
+        """Yield all rows with their labels. `counts` is complete at the end."""
+        seen, matched = set[int](), set[str]()
+        counts.rows = counts.labelled = counts.rows_without_label = counts.duplicate_rows = 0
+        checked = False
+        for scored in output.rows(self.columns):
+            if not checked and scored.values:
+                self._check_columns(output, scored)
+                checked = True
+            counts.rows += 1
+            row_id = self._id_of(scored)
+            if self.file is None:
+                gold = scored.values.get(self.column)
+                key = key_of(f"{scored.file}\0{scored.row}")
+            else:
+                gold = None if row_id is None else self.file.by_id.get(row_id)
+                key = key_of(f"{scored.file}\0{scored.row}" if row_id is None else row_id)
+                if row_id is not None and row_id in self.file.by_id:
+                    matched.add(row_id)
+            if row_id is not None:
+                id_key = key_of(row_id)
+                counts.duplicate_rows += id_key in seen
+                seen.add(id_key)
+            if is_missing(gold):
+                counts.rows_without_label += 1
+                gold = None
+            else:
+                counts.labelled += 1
+            yield LabelledRow(scored, gold, key)
+        if self.file is not None:
+            counts.duplicate_labels = self.file.duplicates
+            counts.conflicting_labels = self.file.conflicts
+            counts.unmatched_labels = len(self.file.by_id) - len(matched)
+
+    def _id_of(self, scored: ScoredRow) -> str | None:
+        if self.file is None or self.file.on not in scored.values:
+            return scored.id
+        return text_of(scored.values[self.file.on])
+
+    def _check_columns(self, output: ScoredOutput, scored: ScoredRow) -> None:
+        for name in (*(() if self.file else (self.column,)), *self.others):
+            refuse_absent(name, output, scored)
+        if self.file is not None and (scored.id is None or self.file.on not in output.id_names):
+            refuse_absent(self.file.on, output, scored)
+
+
+def key_of(text: str) -> int:
+    """Return a number that stands for a row or an id; two of a million have the same once in 10⁷ sets."""
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds no label. An empty list is one: a text without entities, or without an answer."""
+    return not isinstance(value, list) and text_of(value) is None
+
+
+def read_labels(named: str, on: str, column: str | None) -> LabelFile:
+    """Read labels by id; without `column` the only other column is the one.
+
+    Raises `InputError` if the file or a column is missing, or if no row has an id.
+    """
+    by_id: dict[str, Any] = {}
+    duplicates, conflicts = 0, set[str]()
+    for table in _tables(named):
+        chosen = _label_column(table, named, on, column)
+        for row in table.rows:
+            row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
+            if row_id is None or not isinstance(row, Row):
+                continue
+            gold = row.values.get(chosen)
+            if row_id in by_id:
+                duplicates += 1
+                if text_of(by_id[row_id]) != text_of(gold):
+                    conflicts.add(row_id)
+                continue
+            by_id[row_id] = gold
+    if not by_id:
+        raise InputError(f"{named}: no row has a value in the column {on!r}.")
+    by_id.update(dict.fromkeys(conflicts))
+    return LabelFile(named, on, by_id, duplicates, len(conflicts))
+
+
+def _tables(named: str) -> Iterator[Table]:
+    for file in find_files([named]).files:
+        with open_rows(file, ReadOptions()) as table:
+            yield table
+
+
+def _label_column(table: Table, named: str, on: str, column: str | None) -> str:
+    has = ", ".join(table.columns)
+    for name in (on, *([] if column is None else [column])):
+        if name not in table.columns:
+            raise InputError(f"{named} has no column {name!r}. Its columns are: {has}.")
+    others = [name for name in table.columns if name != on]
+    if column is None and len(others) != 1:
+        raise InputError(f"{named} has several columns: {has}. Name that of the labels with --label.")
+    return column or others[0]
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a cell that holds several values as a list: JSON, or as Python prints it; else of one item."""
+    if isinstance(value, str) and value.strip()[:1] == "[":
+        try:
+            value = orjson.loads(value)
+        except ValueError:
+            try:
+                value = ast.literal_eval(value.strip())
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                return [value]
+    if isinstance(value, (list, tuple)):
+        return [*value]
+    return [value]
+
+
+def label_names(golds: Iterable[Any]) -> list[str]:
+    """Return the labels that occur, sorted; numbers by their value."""
+    names = {text for gold in golds if (text := text_of(gold)) is not None}
+    return sorted(names, key=_order)
+
+
+def _order(name: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(name), name)
+    except ValueError:
+        return (1, 0.0, name)
+
+
+def texts_of(values: Sequence[Any]) -> list[str]:
+    """Return those of some values that are texts or numbers, as texts."""
+    return [text for value in values if (text := text_of(value)) is not None]

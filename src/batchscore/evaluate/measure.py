@@ -1,0 +1,181 @@
+"""What does each labelled row of one model count, and how did it end? One entry a row, as arrays.
+
+Each row is in the arrays, also one without an answer. Texts do not stay in memory: `write` gets each row.
+Only rows of vectors wait until all are read.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from batchscore.errors import InputError
+from batchscore.evaluate.find_label import HOWS
+from batchscore.evaluate.fold import text_of
+from batchscore.evaluate.judges import Reading, judge_of
+from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource
+from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome
+from batchscore.evaluate.scored import ScoredOutput
+from batchscore.evaluate.statistics.intervals import Floats
+from batchscore.evaluate.vector_judges import Documents, LateJudge
+
+#: How many different texts without a label are counted.
+_MOST_TEXTS = 5000
+
+#: How much of such a text is shown.
+_SHOWN_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedRow:
+    """A row as it is written: its label, answer, outcome, and scores by metric."""
+
+    row: LabelledRow
+    gold: str
+    outcome: RowOutcome
+    scores: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class ModelRows:
+    """All labelled rows of one model; `positions` say as which of them each was written.
+
+    `cells` are the places in the confusion matrix, of a task with labels. `tables` hold what other figures
+    are sums of, `(n, s)`. `groups` are numbers of the values of slices and clusters, whose names are in
+    `group_names`. `texts` counts answers that gave no label.
+    """
+
+    name: str
+    output: ScoredOutput
+    counts: JoinCounts
+    keys: npt.NDArray[np.uint64]
+    positions: npt.NDArray[np.intp]
+    outcomes: npt.NDArray[np.intp]
+    hows: npt.NDArray[np.intp]
+    cells: npt.NDArray[np.intp] | None = None
+    tables: dict[str, Floats] = field(default_factory=dict)
+    groups: dict[str, npt.NDArray[np.intp]] = field(default_factory=dict)
+    group_names: dict[str, list[str]] = field(default_factory=dict)
+    texts: Counter[str] = field(default_factory=Counter)
+    cut: int = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def answered(self) -> npt.NDArray[np.bool_]:
+        """Which rows have an answer."""
+        return np.asarray(self.outcomes == 0)
+
+    def choose(self, places: npt.NDArray[np.intp]) -> ModelRows:
+        """Return some of the rows."""
+        return ModelRows(
+            self.name,
+            self.output,
+            self.counts,
+            self.keys[places],
+            self.positions[places],
+            self.outcomes[places],
+            self.hows[places],
+            None if self.cells is None else self.cells[places],
+            {name: table[places] for name, table in self.tables.items()},
+            {name: codes[places] for name, codes in self.groups.items()},
+            self.group_names,
+            self.texts,
+            self.cut,
+        )
+
+
+class _Groups:
+    """Numbers the values of a column."""
+
+    def __init__(self, column: str) -> None:
+        self.column = column
+        self.known: dict[str, int] = {}
+        self.codes = array("q")
+
+    def add(self, row: LabelledRow) -> None:
+        text = text_of(row.scored.values.get(self.column)) or ""
+        self.codes.append(self.known.setdefault(text, len(self.known)))
+
+
+def measure(
+    name: str,
+    output: ScoredOutput,
+    source: LabelSource,
+    reading: Reading,
+    write: Callable[[EvaluatedRow], None] = lambda _: None,
+) -> ModelRows:
+    """Return the labelled rows of an output, in its order.
+
+    Raises `InputError` if no row has a label, or if a label cannot be used.
+    """
+    counts, judge = JoinCounts(), judge_of(reading)
+    if isinstance(reading.second, Documents):
+        counts.documents, counts.documents_without_vector = len(reading.second.ids), reading.second.absent
+    groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
+    keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0
+    texts: Counter[str] = Counter()
+    late, waiting = judge if isinstance(judge, LateJudge) else None, list[EvaluatedRow]()
+    for row in source.rows(output, counts):
+        if row.gold is None:
+            continue
+        outcome, gold, scores = judge.add(row)
+        keys.append(row.key)
+        outcomes.append(_OUTCOME_PLACES[outcome.name])
+        hows.append(_HOW_PLACES[outcome.how])
+        cut += outcome.cut
+        if not outcome.is_answered and outcome.text is not None:
+            shown = outcome.text[:_SHOWN_CHARACTERS]
+            if shown in texts or len(texts) < _MOST_TEXTS:
+                texts[shown] += 1
+        for group in groups:
+            group.add(row)
+        evaluated = EvaluatedRow(row, gold, outcome, scores)
+        if late is None:
+            write(evaluated)
+        else:
+            waiting.append(evaluated)
+    if not keys:
+        raise InputError(_nothing_labelled(output, source, counts))
+    cells, tables = judge.arrays()
+    for place, each in enumerate(waiting):
+        if late is not None and each.outcome.is_answered:
+            answer, scores = late.answer(place)
+            each = replace(each, outcome=replace(each.outcome, value=answer), scores=scores)  # noqa: PLW2901
+        write(each)
+    return ModelRows(
+        name,
+        output,
+        counts,
+        np.frombuffer(keys, np.uint64),
+        np.arange(len(keys)),
+        np.frombuffer(outcomes, np.int8).astype(np.intp),
+        np.frombuffer(hows, np.int8).astype(np.intp),
+        cells,
+        tables,
+        {group.column: np.frombuffer(group.codes, np.int64).astype(np.intp) for group in groups},
+        {group.column: list(group.known) for group in groups},
+        texts,
+        cut,
+    )
+
+
+_OUTCOME_PLACES = {name: place for place, name in enumerate(OUTCOMES)}
+_HOW_PLACES = {name: place for place, name in enumerate(HOWS)}
+
+
+def _nothing_labelled(output: ScoredOutput, source: LabelSource, counts: JoinCounts) -> str:
+    if source.file is None:
+        return (
+            f"{output.named}: none of the {counts.rows:,} rows has a value in the column {source.column!r}."
+        )
+    return (
+        f"{output.named}: none of the {counts.rows:,} rows has an id that is in the column "
+        f"{source.file.on!r} of {source.file.named}. Compare some ids of both, or name another column."
+    )

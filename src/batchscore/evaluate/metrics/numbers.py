@@ -1,0 +1,67 @@
+"""How near are numbers to numbers? Figures of sums over rows, and rank correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from batchscore.evaluate.statistics.intervals import Floats
+
+
+def columns_of(found: Floats, gold: Floats) -> Floats:
+    """Return what the figures are sums of, `(n, 8)`: 1, x, y, x², y², xy, |x - y|, (x - y)²."""
+    off = found - gold
+    columns = (np.ones(len(found)), found, gold, found**2, gold**2, found * gold, np.abs(off), off**2)
+    return np.stack(columns, axis=1)
+
+
+def _mean_absolute_error(sums: Floats) -> Floats:
+    return np.asarray(sums[:, 6] / sums[:, 0])
+
+
+def _root_mean_squared_error(sums: Floats) -> Floats:
+    return np.asarray(np.sqrt(sums[:, 7] / sums[:, 0]))
+
+
+def _r2(sums: Floats) -> Floats:
+    return np.asarray(1 - sums[:, 7] / (sums[:, 4] - sums[:, 2] ** 2 / sums[:, 0]))
+
+
+def _pearson(sums: Floats) -> Floats:
+    count, x, y, xx, yy, xy = sums.T[:6]
+    return np.asarray((count * xy - x * y) / np.sqrt((count * xx - x**2) * (count * yy - y**2)))
+
+
+#: Figures of sums. They are NaN if they are not defined.
+FIGURES: Mapping[str, Callable[[Floats], Floats]] = {
+    "mean_absolute_error": _mean_absolute_error,
+    "root_mean_squared_error": _root_mean_squared_error,
+    "r2_score": _r2,
+    "pearson_correlation": _pearson,
+    "cosine_pearson": _pearson,
+}
+
+#: Figures of ranks, which are not of sums.
+RANKED = frozenset({"spearman_correlation", "cosine_spearman"})
+
+
+def average_ranks(values: Floats) -> Floats:
+    """Return ranks from 1; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[place], dtype=float)
+
+
+def pearson(one: Floats, two: Floats) -> float:
+    """Return the linear correlation; NaN if one side is constant."""
+    if len(one) < 2:
+        return float("nan")
+    one, two = one - one.mean(), two - two.mean()
+    below = float(np.sqrt((one @ one) * (two @ two)))
+    return float(one @ two) / below if below > 0 else float("nan")
+
+
+def spearman(one: Floats, two: Floats) -> float:
+    """Return the correlation of ranks; NaN if one side is constant."""
+    return pearson(average_ranks(one), average_ranks(two))

@@ -1,0 +1,1 @@
+"""How is an evaluation shown as a page?"""

@@ -1,0 +1,164 @@
+"""Which rows does an output have, each with its columns and its result?
+
+It reads the records alone if these hold all that is needed and no row is without one. Otherwise it reads the
+input again, whose digest must be as it was. So a row that was never scored is there, too. It knows no labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchscore.errors import InputError, setting_name
+from batchscore.output.find import output_folder, score_parts, task_of
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.missing import recorded_files
+from batchscore.output.run_records import run_records
+from batchscore.output.tables.sources import TableSource, joined_rows, results_of, sources_of
+from batchscore.rows import Row, Settled
+from batchscore.stores.address import Place
+from batchscore.task import TASKS, Task
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """A row of an output: where it is, its columns as far as they are known, and its result if it has one."""
+
+    file: str
+    row: int
+    id: str | None
+    values: Mapping[str, Any]
+    settled: Settled | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredOutput:
+    """One output that is evaluated, as the user named it; `base_dir` is where the inputs are now.
+
+    `limited`: its run was to score some rows only, so the others are not missing.
+    """
+
+    named: str
+    layout: Layout
+    manifests: tuple[Manifest, ...]
+    limited: bool
+    base_dir: Place | None = None
+    sources: dict[str, TableSource] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        """The task of its scores."""
+        return TASKS[self.layout.task]
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """The settings that determine its records."""
+        return next((each.fingerprint for each in self.manifests if each.fingerprint), {})
+
+    @property
+    def model(self) -> str:
+        """The model or deployment that gave the scores; empty if that is not recorded."""
+        return str(self.fingerprint.get("deployment") or self.fingerprint.get("model") or "")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the simulator has answered."""
+        return any(each.simulated for each in self.manifests)
+
+    @property
+    def digest(self) -> str:
+        """A digest of its inputs and records."""
+        text = "\n".join(f"{each.file} {each.input} {each.records_digest}" for each in self.manifests)
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every row that was to be scored has a record."""
+        return all(
+            each.rows == each.ok + each.errors and (each.state == "complete" or (self.limited and each.rows))
+            for each in self.manifests
+        )
+
+    def holds(self, columns: Collection[str]) -> bool:
+        """Whether the records hold these columns of the input."""
+        keep = self.fingerprint.get("keep") or []
+        return "*" in keep or set(columns) <= {*keep, *self.id_names}
+
+    @property
+    def id_names(self) -> frozenset[str]:
+        """The names of the column of ids: in records, and in the input."""
+        name = self.fingerprint.get("id")
+        return frozenset({"id"} if name is None else {"id", str(name)})
+
+    def reads_inputs(self, columns: Collection[str]) -> bool:
+        """Whether the inputs must be read again for these columns."""
+        return not (self.holds(columns) and self.is_settled)
+
+    def rows(self, columns: Collection[str]) -> Iterator[ScoredRow]:
+        """Yield all rows with at least these columns, by file and row.
+
+        Raises `InputError` if an input is gone, `InputChanged` if it is not as it was, `OutputError` if a
+        part is damaged.
+        """
+        again = self.reads_inputs(columns)
+        for manifest in self.manifests:
+            yield from self._from_input(manifest) if again else self._from_records(manifest)
+
+    def _from_records(self, manifest: Manifest) -> Iterator[ScoredRow]:
+        for settled in results_of(self.layout, manifest):
+            yield ScoredRow(settled.file, settled.row, settled.id, settled.kept, settled)
+
+    def _from_input(self, manifest: Manifest) -> Iterator[ScoredRow]:
+        if manifest.file not in self.sources:
+            self.sources.update((each.manifest.file, each) for each in self._sources())
+        source, column = self.sources[manifest.file], self.fingerprint.get("id")
+        for row, settled in joined_rows(self.layout, source, limited=self.limited):
+            values = row.values if isinstance(row, Row) else {}
+            own = values.get(column) if isinstance(column, str) else None
+            found = None if own is None else str(own)
+            yield ScoredRow(row.file, row.number, found if settled is None else settled.id, values, settled)
+
+    def _sources(self) -> list[TableSource]:
+        with_rows = [each for each in self.manifests if each.rows or each.state != "complete"]
+        return sources_of(self.layout, with_rows, self.base_dir)
+
+
+def open_scores(
+    named: Place, task: str | None = None, base_dir: Place | None = None, shown: str = ""
+) -> ScoredOutput:
+    """Return an output to evaluate. Raises `InputError` if it has no scores or no manifests."""
+    folder = output_folder(named)
+    task = task_of(folder, named, task)
+    layout = Layout(folder, task, "")
+    score_parts(folder, task, may_be_empty=True)
+    manifests = read_manifests(layout)
+    if not manifests:
+        raise InputError(
+            f"{named} has no manifests, which say how many rows the inputs have. Without them rows that "
+            "failed would go unnoticed. Name the whole output folder."
+        )
+    recorded = recorded_files(folder, task)
+    records = (record for _, record in run_records(folder) if record is not None and record.task == task)
+    last = next(records, None)
+    limited = last is not None and last.limited
+    if not limited:
+        # Files that a killed run has not begun: their rows are not reached.
+        fingerprint = manifests[0].fingerprint
+        for file in recorded.without_manifest({each.file for each in manifests}):
+            manifests.append(Manifest(file, task, fingerprint))
+    manifests.sort(key=lambda each: each.file.split("/"))
+    return ScoredOutput(shown or str(named), layout, tuple(manifests), limited, base_dir)
+
+
+def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow) -> None:
+    """Raise `InputError` if a row of an output lacks a column that the user named."""
+    if column not in row.values:
+        has = ", ".join(map(str, row.values)) or "none"
+        raise InputError(
+            f"{output.named}: {row.file} has no column {column!r}. Its columns are: {has}. Name one of them, "
+            f"or give a file of labels. If the inputs were moved, name their folder with "
+            f"{setting_name('base_dir')}."
+        )

@@ -1,0 +1,195 @@
+"""What does the user ask for, and how are the answers of each model read then?
+
+The task is guessed if nobody named it, and the labels are those that occur. Other vectors that a task needs
+are read. It computes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from batchscore.errors import InputError, UsageError, setting_name
+from batchscore.evaluate.figures import FigureOptions
+from batchscore.evaluate.fold import Labels, text_of
+from batchscore.evaluate.gates import Requirement
+from batchscore.evaluate.judges import Reading
+from batchscore.evaluate.labels import JoinCounts, LabelSource, label_names
+from batchscore.evaluate.outcomes import vector_outcome
+from batchscore.evaluate.scored import ScoredOutput
+from batchscore.evaluate.tasks import EVALUATION_TASKS, SECOND, EvaluationTask, guess_task
+from batchscore.evaluate.vector_judges import Documents, PairedRows, Second, TrainingRows
+
+#: How many labels are read to guess the task.
+_GUESSED_FROM = 1000
+
+#: Labels of more classes than this are most likely texts, or ids.
+_MOST_CLASSES = 2000
+
+#: The task if nobody named one, by the option that names other vectors.
+_GUESSED = {"pair": "sts", "train": "embedding-classification", "documents": "retrieval"}
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSpec:
+    """What the user asks for. `labels` may be empty: then they are those that occur. `task` may be guessed.
+
+    `baseline` is the place of the output that the others are compared with. `metrics` are figures beside
+    those of the task. `second` are the outputs with the other vectors that a task needs, one for each model
+    or one for all; `option` is `pair`, `train` or `documents`, and says what they are.
+    """
+
+    source: LabelSource
+    task: EvaluationTask | None
+    labels: Labels
+    options: FigureOptions
+    field: str | None = None
+    pattern: re.Pattern[str] | None = None
+    slices: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    baseline: int = 0
+    option: str = ""
+    second: tuple[ScoredOutput, ...] = ()
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The figures beside those of the task, also those of requirements."""
+        of_rules = (each.name for each in self.requirements if each.name != "coverage")
+        return tuple(dict.fromkeys((*self.metrics, *of_rules)))
+
+
+Outputs = Sequence[tuple[str, ScoredOutput]]
+
+
+def reading_of(outputs: Outputs, spec: EvaluationSpec) -> Reading:
+    """Return how answers are read, still without other vectors; the labels that occur are read."""
+    _refuse_other_answers(outputs, spec)
+    task = spec.task
+    if task is None:
+        guessed = _GUESSED.get(spec.option)
+        task = (
+            EVALUATION_TASKS[guessed]
+            if guessed is not None
+            else guess_task(_some_golds(outputs[0][1], spec.source))
+        )
+    labels = spec.labels
+    if task.kind == "labels":
+        labels = Labels(labels.names or _names_in(outputs, spec.source), labels.spellings)
+        if labels.unknown:
+            raise InputError(
+                f"other spellings are given for {labels.unknown[0]!r}, which is none of the labels: "
+                f"{', '.join(labels.names)}."
+            )
+    if task.kind in {"probe", "neighbours", "clusters"}:
+        training = [("", each) for each in spec.second]
+        labels = Labels(_names_in([*outputs, *training], spec.source))
+    return Reading(
+        task, labels, spec.field, spec.pattern, spec.slices, spec.options.cluster, metrics=spec.figures
+    )
+
+
+def with_second(reading: Reading, spec: EvaluationSpec, place: int) -> Reading:
+    """Return how the answers of one model are read, with the other vectors that its task needs."""
+    if not spec.second:
+        return reading
+    output = spec.second[place if len(spec.second) > 1 else 0]
+    found: Second
+    if spec.option == "pair":
+        rows = spec.source.rows(output, JoinCounts())
+        found = PairedRows({row.key: vector_outcome(row.scored.settled) for row in rows})
+    elif spec.option == "train":
+        found = _training_rows(output, spec.source, reading.labels)
+    else:
+        found = _documents(output)
+    return replace(reading, second=found)
+
+
+def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) -> TrainingRows:
+    places = {name: place for place, name in enumerate(labels.names)}
+    vectors, golds = [], []
+    for row in source.rows(output, JoinCounts()):
+        outcome = vector_outcome(row.scored.settled)
+        if row.gold is not None and outcome.is_answered:
+            vectors.append(outcome.value)
+            golds.append(places[text_of(row.gold) or ""])
+    if len(set(golds)) < 2:
+        raise InputError(f"{output.named}: labelled rows of two labels or more are needed to learn from.")
+    return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp))
+
+
+def _documents(output: ScoredOutput) -> Documents:
+    vectors, ids, absent = [], dict[str, None](), 0
+    for row in output.rows(frozenset()):
+        if row.id is None:
+            raise InputError(
+                f"{output.named}: its rows have no ids. Score the documents with {setting_name('id')}."
+            )
+        if row.id in ids:
+            raise InputError(f"{output.named}: two documents have the id {row.id!r}.")
+        outcome = vector_outcome(row.settled)
+        if outcome.is_answered:
+            ids[row.id] = None
+            vectors.append(outcome.value)
+        else:
+            absent += 1
+    if not vectors:
+        raise InputError(f"{output.named}: no document has a vector.")
+    return Documents(np.stack(vectors), list(ids), absent)
+
+
+def _refuse_other_answers(outputs: Outputs, spec: EvaluationSpec) -> None:
+    """Raise `UsageError` if the scores are not what the task measures, or the other vectors are missing."""
+    guessed = EVALUATION_TASKS[_GUESSED.get(spec.option, "text-generation")]
+    needed = SECOND.get((spec.task or guessed).kind)
+    for _, output in outputs:
+        if needed is None and output.task.answer == "vector":
+            raise UsageError(
+                f"{output.named} has vectors. Give --pair and the column of similarities, --train and the "
+                "column of classes, --documents and --qrels, or --as clustering and the column of classes."
+            )
+        if needed is not None and output.task.answer != "vector":
+            raise UsageError(f"{output.named} has texts, and this task measures vectors.")
+    if needed is None:
+        return
+    if needed != spec.option:
+        wrong = f"--{spec.option} is for another task" if spec.option else "other vectors are needed"
+        right = f"name their scores with --{needed}" if needed else "it needs no other vectors"
+        raise UsageError(f"{(spec.task or guessed).name}: {wrong}; {right}.")
+    for output in spec.second:
+        if output.task.answer != "vector":
+            raise UsageError(f"{output.named} has texts, and --{needed} is for vectors.")
+    if len(spec.second) not in {0, 1, len(outputs)}:
+        raise UsageError(f"give --{needed} once for all SCORES, or once for each of them.")
+
+
+def _some_golds(output: ScoredOutput, source: LabelSource) -> list[Any]:
+    golds: list[Any] = []
+    for row in source.rows(output, JoinCounts()):
+        if row.gold is not None:
+            golds.append(row.gold)
+        if len(golds) == _GUESSED_FROM:
+            break
+    return golds
+
+
+def _names_in(outputs: Sequence[tuple[str, ScoredOutput]], source: LabelSource) -> list[str]:
+    if source.file is not None:
+        found: set[Any] = {text_of(gold) for gold in source.file.by_id.values()}
+    else:
+        # All outputs, since one of them may have rows that the others have not.
+        found = set()
+        for _, output in outputs:
+            for row in source.rows(output, JoinCounts()):
+                if row.gold is not None:
+                    found.add(text_of(row.gold))
+    if len(found) > _MOST_CLASSES:
+        raise InputError(
+            f"the column {source.column!r} has {len(found):,} different labels, which is too many classes. "
+            "Name another column, or another task, such as question-answering."
+        )
+    return label_names(found - {None})

@@ -1,0 +1,1 @@
+"""How sure is a figure, and do two models differ?"""

@@ -1,0 +1,213 @@
+"""Do two models differ on the same rows, by how much, and what could this set show?
+
+Right and wrong: McNemar's test and Newcombe's interval. All else: a paired bootstrap for the interval of the
+difference, and approximate randomization for its p-value, as MultEval tests BLEU: if the models do not
+differ, swapping their answers to some rows changes nothing. It does not know what figures mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from batchscore.evaluate.statistics.intervals import (
+    Floats,
+    Sampling,
+    blocks,
+    bootstrap_sums,
+    percentiles,
+    units_of,
+    wilson,
+)
+
+#: Below this many rows on which only one model is right, the exact binomial test is used.
+FEW_DISCORDANT = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The difference of a figure between a model and the baseline, on `rows` that both were given.
+
+    `p_value` is two-sided; `p_holm` the same, corrected for all models that are compared. `wins` are rows on
+    which the model is better, `losses` those on which the baseline is.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    method: str
+    rows: int
+    wins: int = 0
+    losses: int = 0
+    p_holm: float | None = None
+
+    @property
+    def ties(self) -> int:
+        """Rows on which both are the same."""
+        return self.rows - self.wins - self.losses
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """Return the p-value for the rows on which just one of two models is right."""
+    discordant = wins + losses
+    if discordant == 0:
+        return 1.0
+    if discordant < FEW_DISCORDANT:
+        fewer = sum(math.comb(discordant, k) for k in range(min(wins, losses) + 1))
+        return float(min(1.0, 2 * fewer / 2**discordant))
+    statistic = max(0, abs(wins - losses) - 1) ** 2 / discordant
+    return math.erfc(math.sqrt(statistic / 2))
+
+
+def compare_right(model: Floats, baseline: Floats, sampling: Sampling) -> Comparison:
+    """Compare the rows that are right (1) and wrong (0).
+
+    The interval is Newcombe's for paired rates (1998, Statistics in Medicine 17, method 10).
+    """
+    rows = len(model)
+    both = int((model * baseline).sum())
+    wins = int(model.sum()) - both
+    losses = int(baseline.sum()) - both
+    low, high = _newcombe(both, wins, losses, rows, sampling)
+    return Comparison(
+        (wins - losses) / rows, low, high, mcnemar(wins, losses), "mcnemar", rows, wins=wins, losses=losses
+    )
+
+
+def _newcombe(both: int, wins: int, losses: int, rows: int, sampling: Sampling) -> tuple[float, float]:
+    first, second = (both + wins) / rows, (both + losses) / rows
+    one, two = wilson(both + wins, rows, sampling), wilson(both + losses, rows, sampling)
+    assert one is not None
+    assert two is not None
+    neither = rows - both - wins - losses
+    below = math.sqrt(float(both + wins) * (losses + neither) * (both + losses) * (wins + neither))
+    above = float(both * neither - wins * losses)
+    above = max(above - rows / 2, 0.0) if above > 0 else above
+    phi = above / below if below else 0.0
+
+    def half(a: float, b: float) -> float:
+        return math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
+
+    difference = first - second
+    low = difference - half(first - one.low, two.high - second)
+    return low, difference + half(one.high - first, second - two.low)
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """Differences between two models: the real one, those of resamples, those with answers swapped."""
+
+    difference: float
+    resampled: Floats
+    swapped: Floats
+
+    def comparison(self, sampling: Sampling, rows: int, by_row: Floats | None = None) -> Comparison:
+        """Return the comparison; `by_row` are the differences of rows, if there are any."""
+        found = percentiles(self.resampled, sampling)
+        low, high = (self.difference, self.difference) if found is None else (found.low, found.high)
+        trials = self.swapped[np.isfinite(self.swapped)]
+        further = int((np.abs(trials) >= abs(self.difference) - 1e-12).sum())
+        wins = losses = 0
+        if by_row is not None:
+            wins, losses = int((by_row > 0).sum()), int((by_row < 0).sum())
+        p_value = (further + 1) / (len(trials) + 1)
+        return Comparison(
+            self.difference, low, high, p_value, "randomization", rows, wins=wins, losses=losses
+        )
+
+
+def resample_sums(
+    model: Floats,
+    baseline: Floats,
+    figure: Callable[[Floats], Floats],
+    sampling: Sampling,
+    clusters: npt.NDArray[np.intp] | None = None,
+) -> Resampled:
+    """Return the differences of a figure of the sums of rows, both `(n, s)`; `figure` takes `(r, s)`."""
+    width = model.shape[1]
+
+    def difference(sums: Floats) -> Floats:
+        return figure(sums[:, :width]) - figure(sums[:, width:])
+
+    units = units_of(np.hstack([model, baseline]), clusters, seed=sampling.seed)
+    total, apart = units.sum(0), units[:, :width] - units[:, width:]
+    generator, swapped = sampling.generator, []
+    for size in blocks(len(units), sampling):
+        moved = generator.integers(2, size=(size, len(units))).astype(float) @ apart
+        swapped.append(difference(np.hstack([total[:width] - moved, total[width:] + moved])))
+    return Resampled(
+        float(difference(total[None])[0]),
+        bootstrap_sums(units, difference, sampling),
+        np.concatenate(swapped),
+    )
+
+
+def resample_cells(
+    cells: npt.NDArray[np.intp],
+    shape: tuple[int, int],
+    figure: Callable[[npt.NDArray[np.intp]], Floats],
+    sampling: Sampling,
+) -> Resampled:
+    """Return the differences of a figure of counts, from the cells of each row: `(n, 2)` of both models.
+
+    `figure` takes counts of this shape, many at once. The cost does not depend on the number of rows, but on
+    how many different pairs of cells there are.
+    """
+    pairs, counts = np.unique(cells, axis=0, return_counts=True)
+    size, generator = shape[0] * shape[1], sampling.generator
+
+    def difference(weights: npt.NDArray[np.intp], other: npt.NDArray[np.intp]) -> Floats:
+        """Return those of counts in the cells of one model, and of the other: the rest is swapped."""
+        found = []
+        for first, second in ((weights, other), (other, weights)):
+            both = [
+                np.bincount(pairs[:, 0], one, size) + np.bincount(pairs[:, 1], two, size)
+                for one, two in zip(first, second, strict=True)
+            ]
+            found.append(figure(np.rint(both).astype(np.intp).reshape(-1, *shape)))
+        return found[0] - found[1]
+
+    none = np.zeros((1, len(counts)), dtype=np.intp)
+    resampled, swapped = [], []
+    for block in blocks(max(len(counts), size), sampling):
+        drawn = generator.multinomial(counts.sum(), counts / counts.sum(), block)
+        resampled.append(difference(drawn, np.zeros_like(drawn)))
+        kept = generator.binomial(counts, 0.5, (block, len(counts)))
+        swapped.append(difference(kept, counts - kept))
+    real = float(difference(counts[None], none)[0])
+    return Resampled(real, np.concatenate(resampled), np.concatenate(swapped))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that are corrected for their number (Holm 1979), in the same order."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected, most = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(order):
+        most = max(most, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = most
+    return corrected
+
+
+def with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return the comparisons with p-values that are corrected for their number."""
+    corrected = holm([each.p_value for each in comparisons])
+    return [replace(each, p_holm=p) for each, p in zip(comparisons, corrected, strict=True)]
+
+
+def detectable_difference(rows: int, variance: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Return the smallest difference that a set of paired rows shows with this power.
+
+    `variance` is that of the difference by row about 0: of right and wrong rows, the share that changes
+    sides. If none does, it may still be as many as 3 of these rows.
+    """
+    if rows <= 0:
+        return math.inf
+    variance = max(variance, 3 / rows)
+    z = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
+    return z * math.sqrt(variance / (rows + z * z))

@@ -1,0 +1,136 @@
+"""Which tasks can be evaluated, under Azure ML's names, and with which figures?
+
+The first figure is the main one. It knows no rows; `guess_task` takes some labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from batchscore.errors import UsageError
+from batchscore.evaluate.fold import text_of
+from batchscore.evaluate.labels import as_list
+from batchscore.evaluate.metrics import retrieval
+from batchscore.evaluate.metrics.entities import are_tags
+
+#: What is compared: labels, texts (`answers`, `overlap`, `translation`), entities, numbers; of vectors pairs,
+#: labels by a `probe` or by the nearest `neighbours`, a `ranking` of documents, `clusters`.
+Kind: TypeAlias = Literal[
+    "labels",
+    "answers",
+    "overlap",
+    "translation",
+    "entities",
+    "numbers",
+    "pairs",
+    "probe",
+    "neighbours",
+    "ranking",
+    "clusters",
+]
+
+#: Tasks of vectors, with the option that names the other vectors which they need.
+SECOND: Mapping[str, str] = {
+    "pairs": "pair",
+    "probe": "train",
+    "neighbours": "train",
+    "ranking": "documents",
+    "clusters": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationTask:
+    """One task: what is compared, and the figures, of which all can be had and `shown` are by default."""
+
+    name: str
+    kind: Kind
+    shown: tuple[str, ...]
+
+    @property
+    def has_worst(self) -> bool:
+        """Whether a row without an answer has the worst value; otherwise it can only be left out."""
+        return self.kind not in {"numbers", "pairs", "clusters"}
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each row has one label of several, and so a place in a confusion matrix."""
+        return self.kind in {"labels", "neighbours"}
+
+
+#: Figures of which less is better.
+ERRORS = frozenset({"mean_absolute_error", "root_mean_squared_error"})
+
+_CLASSIFICATION = ("accuracy", "f1_score_macro", "balanced_accuracy", "matthews_correlation")
+_ROUGE = ("rougeL", "rouge1", "rouge2", "rougeLsum")
+_NUMBERS = (
+    *("mean_absolute_error", "root_mean_squared_error", "r2_score"),
+    *("spearman_correlation", "pearson_correlation"),
+)
+
+EVALUATION_TASKS: Mapping[str, EvaluationTask] = {
+    task.name: task
+    for task in (
+        EvaluationTask("text-classification", "labels", _CLASSIFICATION),
+        EvaluationTask("token-classification", "entities", ("f1_score_micro", "precision", "recall")),
+        EvaluationTask("question-answering", "answers", ("f1_score", "exact_match")),
+        EvaluationTask("text-summarization", "overlap", _ROUGE),
+        EvaluationTask("text-translation", "translation", ("chrf", "bleu")),
+        EvaluationTask("text-generation", "overlap", _ROUGE),
+        EvaluationTask("fill-mask", "answers", ("exact_match", "f1_score")),
+        EvaluationTask("regression", "numbers", _NUMBERS),
+        EvaluationTask("embedding-classification", "probe", ("accuracy", "f1_score_macro")),
+        EvaluationTask("knn", "neighbours", _CLASSIFICATION),
+        EvaluationTask("sts", "pairs", ("cosine_spearman", "cosine_pearson")),
+        EvaluationTask("retrieval", "ranking", retrieval.NAMES),
+        EvaluationTask("clustering", "clusters", ("v_measure", "adjusted_mutual_information")),
+    )
+}
+
+#: Other names of the same tasks.
+_ALIASES = {
+    "classification": "text-classification",
+    "text-named-entity-recognition": "token-classification",
+    "text-token-classification": "token-classification",
+    "named-entity-recognition": "token-classification",
+    "summarization": "text-summarization",
+    "translation": "text-translation",
+    "generation": "text-generation",
+    "chat-completion": "text-generation",
+    "text-question-answering": "question-answering",
+    "text-fill-mask": "fill-mask",
+    "linear-probe": "embedding-classification",
+    "nearest-neighbours": "knn",
+    "similarity": "sts",
+    "sentence-similarity": "sts",
+}
+
+#: Labels that are more, or longer, are texts and not classes.
+_MOST_CLASSES, _LONGEST_CLASS = 200, 60
+
+
+def task_named(name: str) -> EvaluationTask:
+    """Return a task by any of its names; raises `UsageError`."""
+    found = EVALUATION_TASKS.get(_ALIASES.get(name, name))
+    if found is None:
+        raise UsageError(f"{name!r} is no task to evaluate. The tasks are: {', '.join(EVALUATION_TASKS)}.")
+    return found
+
+
+def guess_task(golds: Sequence[Any]) -> EvaluationTask:
+    """Return the task that labels are most likely for."""
+    lists = [as_list(gold) for gold in golds if isinstance(gold, list) or str(gold).lstrip()[:1] == "["]
+    if lists and len(lists) == len(golds):
+        items = [item for each in lists for item in each]
+        if (items and are_tags(items)) or any(isinstance(item, (Mapping, list)) for item in items):
+            return EVALUATION_TASKS["token-classification"]
+        return EVALUATION_TASKS["question-answering"]
+    texts = [text_of(gold) or "" for gold in golds]
+    distinct = set(texts)
+    repeated = len(distinct) <= max(1, len(texts) // 2)
+    if len(distinct) <= _MOST_CLASSES and repeated and max(map(len, distinct), default=0) <= _LONGEST_CLASS:
+        return EVALUATION_TASKS["text-classification"]
+    words = sum(len(text.split()) for text in texts) / max(1, len(texts))
+    return EVALUATION_TASKS["question-answering" if words <= 5 else "text-generation"]

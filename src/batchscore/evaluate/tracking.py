@@ -1,0 +1,184 @@
+"""How is an evaluation logged to MLflow: which keys, tags and files, and in which runs?
+
+A run for each model, below one for the comparison if there are several. Keys hold only what MLflow takes and
+are few, since Azure ML keeps 50 a run; what is not defined is left out. A server that fails costs a warning.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from batchscore.evaluate.evaluation import Evaluation, ModelResult
+from batchscore.evaluate.statistics.compare import Comparison
+from batchscore.report.tracking.child import ENVIRONMENT, error_text, is_local
+from batchscore.report.tracking.client import TrackingTarget
+from batchscore.report.tracking.figures import LONGEST_TAG, fit_name, text_of
+from batchscore.stores import storage
+from batchscore.stores.address import Place
+
+#: How many metrics of a model are logged with their intervals, and how many rows.
+MOST_METRICS, MOST_ROWS = 5, 1000
+
+#: The files of an evaluation that are logged as they are.
+FILES = ("evaluation.html", "metrics.json")
+
+#: The columns of the table of rows.
+COLUMNS = ("file", "row", "id", "label", "answer", "outcome", "found_by")
+
+
+def metrics_of(model: ModelResult) -> dict[str, float]:
+    """Return the keys and values of one model."""
+    found: dict[str, float | None] = {"coverage": model.coverage, "example_count": float(len(model.rows))}
+    for name, figure in [*model.figures.items()][:MOST_METRICS]:
+        found |= {name: figure.value, f"{name}_ci_low": figure.low, f"{name}_ci_high": figure.high}
+    cost = model.cost
+    found |= {"tokens_each_right": cost.tokens_each_right, "cost_each_right": cost.money_each_right}
+    return {fit_name(name): float(value) for name, value in found.items() if value is not None}
+
+
+def comparison_of(metric: str, found: Comparison, baseline: str) -> dict[str, float]:
+    """Return the keys and values of a comparison with a baseline run, named as MLflow's own comparisons."""
+    values: dict[str, float] = {
+        "diff": found.difference,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "p_value": found.p_value,
+        "n_paired": found.rows,
+    }
+    mean, square = (found.wins - found.losses) / found.rows, (found.wins + found.losses) / found.rows
+    if found.method == "mcnemar" and square > mean**2:
+        values["effect_size"] = mean / (square - mean**2) ** 0.5
+    return {fit_name(f"compare/{baseline[:8]}/{metric}/{name}"): float(each) for name, each in values.items()}
+
+
+def confusion_json(model: ModelResult, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Return a confusion matrix as Azure ML's studio shows it; the last column is none of the labels."""
+    assert model.confusion is not None
+    matrix = [*model.confusion.tolist(), [0] * (len(labels) + 1)]
+    data = {"class_labels": [*labels, "(none)"], "matrix": matrix}
+    return {"schema_type": "confusion_matrix", "schema_version": "1.0.0", "data": data}
+
+
+def log(evaluation: Evaluation, folder: Place, target: TrackingTarget) -> str | None:
+    """Log an evaluation whose files are in a folder; return what went wrong."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import mlflow  # noqa: PLC0415 - it takes a second
+
+        if target.uri is not None:
+            mlflow.set_tracking_uri(target.uri)
+        client, run_id = mlflow.MlflowClient(), target.run_id
+        if run_id is None:
+            tags = {"mlflow.source.name": "batchscore"}
+            run_id = mlflow.start_run(run_name="batchscore evaluate", tags=tags).info.run_id
+        named = target.uri is not None or bool(os.environ.get("MLFLOW_TRACKING_URI", "").strip())
+        parent = client.get_run(run_id)
+        if not named and not is_local(parent.info.artifact_uri or ""):
+            return (
+                "the store in the working folder names another host for files; set MLFLOW_TRACKING_URI to it"
+            )
+        with tempfile.TemporaryDirectory(prefix="batchscore-evaluation-") as made:
+            _log(client, evaluation, folder, parent, Path(made))
+        if target.run_id is None:
+            mlflow.end_run()
+    except Exception as error:
+        return error_text(error)
+    return None
+
+
+def _log(client: Any, evaluation: Evaluation, folder: Place, parent: Any, made: Path) -> None:
+    """Log the comparison, and each model in a run below it; one model alone is logged in the run itself."""
+    for name in FILES:
+        path = made / name
+        path.write_bytes(b"".join(storage.chunks(folder / name)))
+        client.log_artifact(parent.info.run_id, str(path))
+    baseline = ""
+    several = len(evaluation.models) > 1
+    order = [evaluation.baseline, *(n for n in range(len(evaluation.models)) if n != evaluation.baseline)]
+    for number in order:
+        model, run = evaluation.models[number], parent
+        if several:
+            tags = {"mlflow.parentRunId": parent.info.run_id}
+            run = client.create_run(parent.info.experiment_id, tags=tags, run_name=model.name)
+        own = run.info.run_id
+        baseline = baseline or own
+        _log_model(client, evaluation, number, own, baseline)
+        for path in _files(evaluation, number, folder, made / str(number), baseline):
+            client.log_artifact(own, str(path))
+        if several:
+            client.set_terminated(own)
+
+
+def _log_model(client: Any, evaluation: Evaluation, number: int, run: str, baseline: str) -> None:
+    model = evaluation.models[number]
+    values = metrics_of(model)
+    compared = model.comparisons.get(evaluation.main)
+    if compared is not None:
+        values |= comparison_of(evaluation.main, compared, baseline)
+    tags = {
+        "batchscore.evaluation.task": evaluation.task.name,
+        "batchscore.evaluation.scores": model.output.named,
+        "batchscore.evaluation.digest": model.output.digest,
+        "batchscore.evaluation.model": model.output.model,
+        "batchscore.evaluation.good_enough": str(evaluation.is_good_enough).lower(),
+        "batchscore.simulated": str(model.output.simulated).lower(),
+    }
+    from mlflow.entities import Metric, RunTag  # noqa: PLC0415 - it takes a second
+
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run,
+        metrics=[Metric(name, value, now, 0) for name, value in values.items()],
+        tags=[RunTag(name, text_of(text, LONGEST_TAG)) for name, text in tags.items()],
+    )
+
+
+def _files(evaluation: Evaluation, number: int, folder: Place, made: Path, baseline: str) -> Iterator[Path]:
+    """Write the files of one model, and yield their paths."""
+    made.mkdir()
+    model, labels = evaluation.models[number], evaluation.labels
+    yield _json(made / "eval_results_table.json", _table(evaluation, number, folder))
+    if model.confusion is not None:
+        yield _json(made / "confusion_matrix.json", confusion_json(model, labels))
+    if model.classes is not None:
+        path = made / "per_class_metrics.csv"
+        with path.open("w", encoding="utf-8", newline="") as sink:
+            writer = csv.writer(sink)
+            writer.writerow(["label", *model.classes])
+            columns = [values.tolist() for values in model.classes.values()]
+            writer.writerows(zip(labels, *columns, strict=True))
+        yield path
+    compared = {name: asdict(each) for name, each in model.comparisons.items() if each is not None}
+    if compared:
+        yield _json(made / f"compare_{baseline[:8]}.json", compared)
+
+
+def _json(path: Path, content: Mapping[str, Any]) -> Path:
+    path.write_text(json.dumps(content, ensure_ascii=False, default=str), "utf-8")
+    return path
+
+
+def _table(evaluation: Evaluation, number: int, folder: Place) -> dict[str, Any]:
+    """Return the first rows of one model, as MLflow shows tables."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - it takes 0.1 s
+
+    start = sum(model.counts.labelled for model in evaluation.models[:number])
+    left = min(MOST_ROWS, evaluation.models[number].counts.labelled)
+    rows: list[list[Any]] = []
+    with storage.open_seekable(folder / "rows.parquet") as opened, pq.ParquetFile(opened) as file:
+        for batch in file.iter_batches(columns=list(COLUMNS)):
+            some = batch.slice(min(start, len(batch)), left - len(rows)).to_pylist()
+            rows += [[row[name] for name in COLUMNS] for row in some]
+            start = max(0, start - len(batch))
+            if len(rows) == left:
+                break
+    return {"columns": list(COLUMNS), "data": rows}

@@ -1,0 +1,156 @@
+"""How is an evaluation kept: metrics.json, and a row for each labelled row in rows.parquet?
+
+The same inputs, settings and seed give the same bytes: nothing in them tells when or where they were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import orjson
+
+from batchscore.errors import OutputError
+from batchscore.evaluate.evaluation import Evaluation, ModelResult, Write
+from batchscore.evaluate.fold import text_of
+from batchscore.evaluate.measure import EvaluatedRow
+from batchscore.output.layout import MARKER
+from batchscore.stores import storage
+from batchscore.stores.address import Place
+from batchscore.version import VERSION
+
+#: The schema of metrics.json.
+SCHEMA_VERSION = 1
+
+#: Rows of a group, all but the last.
+ROWS_PER_GROUP = 10_000
+
+
+def refuse_scores(folder: Place) -> None:
+    """Raise `OutputError` if an evaluation would be written among scores."""
+    if storage.exists(folder / MARKER) or storage.exists(folder / "manifest"):
+        raise OutputError(f"{folder} is an output of scores. Choose another folder for the evaluation.")
+
+
+def write_metrics(folder: Place, evaluation: Evaluation) -> Place:
+    """Write metrics.json and return its place; raises `OutputError`."""
+    path = folder / "metrics.json"
+    text = orjson.dumps(to_json(evaluation), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    storage.write_whole(path, text)
+    return path
+
+
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation as JSON. A figure that is not defined is null, never NaN."""
+    options = evaluation.options
+    return {
+        "version": SCHEMA_VERSION,
+        "batchscore": VERSION,
+        "numpy": np.__version__,
+        "task": evaluation.task.name,
+        "task_guessed": evaluation.guessed,
+        "main_metric": evaluation.main,
+        "labels": list(evaluation.labels),
+        "rows": evaluation.rows,
+        "unanswered": "exclude" if options.exclude else "wrong",
+        "confidence": options.sampling.confidence,
+        "resamples": options.sampling.resamples,
+        "seed": options.sampling.seed,
+        "cluster": options.cluster,
+        "baseline": evaluation.models[evaluation.baseline].name,
+        "detectable_difference": evaluation.detectable,
+        "models": [_model(each) for each in evaluation.models],
+        "requirements": [asdict(each) for each in evaluation.gates],
+        "good_enough": evaluation.is_good_enough,
+    }
+
+
+def _model(result: ModelResult) -> dict[str, Any]:
+    output = result.output
+    classes = result.classes
+    return {
+        "name": result.name,
+        "scores": output.named,
+        "model": output.model,
+        "simulated": output.simulated,
+        "digest": output.digest,
+        "coverage": result.coverage,
+        "metrics": {name: asdict(figure) for name, figure in result.figures.items()},
+        "outcomes": dict(result.outcomes),
+        "answers_cut": result.cut,
+        "labels_found_by": dict(result.hows),
+        "join": asdict(result.counts) | {"not_in_other_outputs": result.only_here},
+        "cost": asdict(result.cost),
+        "comparisons": {
+            name: None if each is None else asdict(each) | {"ties": each.ties}
+            for name, each in result.comparisons.items()
+        },
+        "slices": [
+            {"column": each.column, "value": each.value, **asdict(each.figure)} for each in result.slices
+        ],
+        "per_class": None if classes is None else {name: values.tolist() for name, values in classes.items()},
+        "confusion_matrix": None if result.confusion is None else result.confusion.tolist(),
+    }
+
+
+@contextmanager
+def rows_file(folder: Place, columns: Sequence[str] = ()) -> Iterator[Write]:
+    """Give what writes one row of one model to rows.parquet, which is there once all are written.
+
+    `columns` of the input are in it, too.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    text, number = pa.string(), pa.float64()
+    schema = pa.schema(
+        {
+            "model": text,
+            "file": text,
+            "row": pa.int64(),
+            "id": text,
+            "label": text,
+            "answer": text,
+            "outcome": text,
+            "found_by": text,
+            "text": text,
+            "scores": pa.map_(text, number),
+            "columns": pa.map_(text, text),
+        }
+    )
+    waiting: list[Mapping[str, Any]] = []
+
+    with storage.replace_file(folder / "rows.parquet") as sink, pq.ParquetWriter(sink, schema) as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(waiting, schema))
+            waiting.clear()
+
+        def write(model: str, row: EvaluatedRow) -> None:
+            waiting.append({"model": model, **_cells(row, columns)})
+            if len(waiting) == ROWS_PER_GROUP:
+                flush()
+
+        yield write
+        flush()
+
+
+def _cells(row: EvaluatedRow, columns: Sequence[str]) -> dict[str, Any]:
+    scored, outcome = row.row.scored, row.outcome
+    answer = outcome.value if isinstance(outcome.value, str) or outcome.value is None else outcome.text
+    return {
+        "file": scored.file,
+        "row": scored.row,
+        "id": scored.id,
+        "label": row.gold,
+        "answer": answer,
+        "outcome": outcome.name,
+        "found_by": outcome.how if outcome.is_answered else None,
+        # What gave no label is what a user reads first; other texts are their answers.
+        "text": None if outcome.text == answer else outcome.text,
+        "scores": [*row.scores.items()],
+        "columns": [(name, text_of(scored.values.get(name))) for name in columns],
+    }

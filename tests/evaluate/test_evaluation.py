@@ -1,0 +1,475 @@
+"""A whole evaluation: labels are joined, every labelled row counts, the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from batchscore.errors import (
+    BatchscoreError,
+    InputChanged,
+    InputError,
+    OutputError,
+    SettingsError,
+    UsageError,
+)
+from batchscore.rows import Score
+from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
+
+LABELS = ["pos", "neg", "pos", "neg", "pos", "neg", "pos", "neg", "pos", "neg"]
+ANSWERS = [
+    "pos",
+    "neg",
+    "Answer: pos",
+    "pos",
+    "no idea",
+    "pos or neg",
+    "",
+    FAILED,
+    Score("po", "length"),
+    "neg",
+]
+ROWS = [{"id": f"r{n}", "text": f"text {n}", "label": label} for n, label in enumerate(LABELS)]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_input(tmp_path / "in" / "a.csv", ROWS)
+
+
+def test_every_labelled_row_is_in_one_class(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    found = measured(tmp_path / "e", scores, "--label", "label")
+    (model,) = found["models"]
+    assert found["task"] == "text-classification"
+    assert model["outcomes"] == {
+        "answered": 5,
+        "no_label_found": 1,
+        "several_labels": 1,
+        "truncated": 1,
+        "empty": 1,
+        "error:timeout": 1,
+    }
+    assert model["labels_found_by"] == {"whole": 4, "marker": 1}
+    accuracy = model["metrics"]["accuracy"]
+    assert (accuracy["value"], accuracy["rows"]) == (0.4, 10)
+    assert (accuracy["of_answered"], accuracy["answered"], model["coverage"]) == (0.8, 5, 0.5)
+    assert model["confusion_matrix"] == [[2, 1, 2], [0, 2, 3]]
+    table = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
+    assert len(table) == 10
+    assert [row["outcome"] for row in table].count("answered") == 5
+
+
+@pytest.mark.parametrize("way", ["kept", "input", "file"])
+def test_labels_come_from_three_places(tmp_path: Path, source: Path, way: str) -> None:
+    keep = ["label"] if way == "kept" else []
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=keep, id_column="id")
+    words: list[str | Path] = ["--label", "label"]
+    if way == "file":
+        gold = write_input(tmp_path / "gold.csv", ROWS[::-1])
+        words += ["--labels", gold, "--on", "id"]
+    if way == "input":
+        words += ["--base-dir", source.parent]
+    (model,) = measured(tmp_path / "e", scores, *words)["models"]
+    assert model["metrics"]["accuracy"]["value"] == 0.4
+    assert model["join"]["labelled"] == 10
+
+
+def test_rows_that_were_never_scored_count(tmp_path: Path, source: Path) -> None:
+    """They are read from the input again, even if the records hold the labels."""
+    answers = [*ANSWERS[:4], *([...] * 6)]
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label", "--base-dir", source.parent)["models"]
+    assert model["outcomes"] == {"answered": 4, "not_reached": 6}
+    assert model["metrics"]["accuracy"]["value"] == 0.3
+
+
+def test_an_input_that_changed_is_refused(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS)
+    source.write_text(source.read_text("utf-8").replace("pos", "neg"), "utf-8")
+    run(scores, "--label", "label", "--base-dir", source.parent, "-o", tmp_path / "e", error=InputChanged)
+    assert not (tmp_path / "e" / "rows.parquet").exists()
+
+
+def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
+    rows = [{"id": each} for each in ("a", "b", "b", "c", "d", "x")]
+    source = write_input(tmp_path / "in" / "a.csv", rows)
+    scores = write_scores(tmp_path / "s", source, ["1", "1", "1", "1", "1", "1"], id_column="id")
+    pairs = [("a", "1"), ("b", "1"), ("b", "1"), ("c", "1"), ("c", "2"), ("e", "1"), ("x", ""), ("d", "2")]
+    gold = write_input(tmp_path / "gold.csv", [{"id": key, "label": label} for key, label in pairs])
+    found = measured(tmp_path / "e", scores, "--labels", gold, "--on", "id", "--as", "classification")
+    join = found["models"][0]["join"]
+    assert join == {
+        "rows": 6,
+        "labelled": 4,
+        "rows_without_label": 2,
+        "duplicate_rows": 1,
+        "duplicate_labels": 2,
+        "conflicting_labels": 1,
+        "unmatched_labels": 1,
+        "documents": 0,
+        "documents_without_vector": 0,
+        "not_in_other_outputs": 0,
+    }
+    shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
+    assert "labels without a row: 1" in shown
+
+
+def test_two_models_on_the_same_rows(tmp_path: Path, source: Path) -> None:
+    one = write_scores(tmp_path / "one", source, ANSWERS, keep=["label"])
+    two = write_scores(tmp_path / "two", source, LABELS, keep=["label"])
+    words = (one, two, "--label", "label", "--names", "small,large")
+    found = measured(tmp_path / "e", *words)
+    comparison = found["models"][1]["comparisons"]["accuracy"]
+    assert (comparison["difference"], comparison["wins"], comparison["losses"], comparison["ties"]) == (
+        0.6,
+        6,
+        0,
+        4,
+    )
+    assert comparison["p_value"] == pytest.approx(2 / 64)
+    assert found["models"][0]["comparisons"] == {}
+    assert [each["name"] for each in found["models"]] == ["small", "large"]
+    other = measured(
+        tmp_path / "e", one, two, "--label", "label", "--names", "small,large", "--baseline", "large"
+    )
+    assert other["models"][0]["comparisons"]["accuracy"]["difference"] == -0.6
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label", "text"])
+    names = ("metrics.json", "rows.parquet")
+    kept = []
+    for _ in range(2):
+        measured(tmp_path / "e", scores, "--label", "label", "--by", "text", "--cluster", "text")
+        kept.append([(tmp_path / "e" / name).read_bytes() for name in names])
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [
+        ("accuracy>=0.4", 0),
+        ("accuracy>0.4", 6),
+        ("coverage>=99%", 6),
+        ("coverage>=50%", 0),
+        ("f1_score_macro>=baseline-0.01", 0),
+        ("cohen_kappa<=0", 6),
+    ],
+)
+def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    done = run(scores, "--label", "label", "--require", rule, "-o", tmp_path / "e", "--resamples", "20")
+    assert done.exit_code == code
+    assert ("NOT MET" in done.stdout) == (code == 6)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ((), UsageError),
+        (("--label", "absent"), InputError),
+        (("--label", "label", "--require", "good"), UsageError),
+        (("--label", "label", "--require", "bleu>=1"), UsageError),
+        (("--label", "label", "--metric", "bleu"), UsageError),
+        (("--label", "label", "--as", "chess"), UsageError),
+        (("--label", "label", "--as", "regression"), InputError),
+        (("--label", "label", "--as", "token-classification"), InputError),
+        (("--label", "label", "--labels", "pos"), InputError),
+        (("--label", "label", "--pattern", "("), UsageError),
+        (("--label", "label", "--names", "a,b"), UsageError),
+        (("--label", "label", "--baseline", "z"), UsageError),
+        (("--label", "label", "--confidence", "95"), UsageError),
+        (("--labels", "none.csv", "--on", "id"), InputError),
+    ],
+)
+def test_a_mistake_is_a_message(
+    tmp_path: Path, source: Path, words: Sequence[str], error: type[BatchscoreError]
+) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    base = ("--base-dir", str(source.parent))
+    run(scores, *words, *base, "-o", tmp_path / "e", error=error)
+
+
+def test_an_evaluation_is_not_written_among_scores(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    run(scores, "--label", "label", "-o", scores, error=OutputError)
+
+
+@pytest.mark.parametrize("answers", [[FAILED] * 10, [""] * 10, ["neither"] * 10])
+def test_all_rows_failed(tmp_path: Path, source: Path, answers: Sequence[Any]) -> None:
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label")["models"]
+    assert model["metrics"]["accuracy"]["value"] == 0
+    assert model["metrics"]["accuracy"]["of_answered"] is None
+    assert model["coverage"] == 0
+
+
+#: Task, label, answers, and the figures that they give.
+TASKS: Mapping[str, tuple[Sequence[Any], Sequence[Any], Mapping[str, float]]] = {
+    "question-answering": (
+        ["Paris", '["Rome", "Roma"]', "the sea", "x"],
+        ["in Paris", "Roma.", "Sea", FAILED],
+        {"f1_score": (2 / 3 + 1 + 1) / 4, "exact_match": 0.5},
+    ),
+    "text-summarization": (
+        ["a b c d", "x"],
+        ["a b", FAILED],
+        {"rouge1": 1 / 3, "rouge2": 0.25, "rougeL": 1 / 3},
+    ),
+    "token-classification": (
+        ['[{"text": "Ann", "type": "PER"}]', "[]", "['B-PER', 'O']"],
+        ['{"entities": [{"text": "ann", "type": "per"}, {"text": "x", "type": "LOC"}]}', "[]", "B-PER O"],
+        {"f1_score_micro": 0.8, "precision": 2 / 3, "recall": 1},
+    ),
+    "regression": (
+        ["1", "2", "3", "4"],
+        ["1.5", "about 2", FAILED, "The score is 4.5"],
+        {
+            "mean_absolute_error": 1 / 3,
+            "root_mean_squared_error": (0.5 / 3) ** 0.5,
+            "spearman_correlation": 1,
+        },
+    ),
+    "text-translation": (["the cat sat on the mat"] * 2, ["the cat sat on the mat", FAILED], {}),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task(tmp_path: Path, task: str) -> None:
+    if task == "text-translation":
+        pytest.importorskip("sacrebleu")
+    labels, answers, figures = TASKS[task]
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": label} for label in labels])
+    one = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    two = write_scores(tmp_path / "t", source, [FAILED, *answers[1:]], keep=["label"])
+    found = measured(tmp_path / "e", one, two, "--label", "label", "--as", task)
+    metrics = {name: each["value"] for name, each in found["models"][0]["metrics"].items()}
+    assert {name: metrics[name] for name in figures} == pytest.approx(dict(figures))
+    for name, each in found["models"][0]["metrics"].items():
+        assert each["low"] is None or each["low"] <= each["value"] <= each["high"], name
+    assert found["models"][1]["comparisons"].keys() == metrics.keys()
+
+
+@pytest.mark.parametrize(
+    ("labels", "task"),
+    [
+        (["a", "b", "a", "b"], "text-classification"),
+        (["Paris", "Rome", "Oslo"], "question-answering"),
+        (["a long text that nobody repeats", "another of as many words as that"], "text-generation"),
+        (["['B-PER', 'O']"], "token-classification"),
+        (['["Rome", "Roma"]'], "question-answering"),
+    ],
+)  # fmt: skip
+def test_the_task_is_guessed_and_shown(tmp_path: Path, labels: Sequence[str], task: str) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": label} for label in labels])
+    scores = write_scores(tmp_path / "s", source, ["x"] * len(labels), keep=["label"])
+    shown = run(scores, "--label", "label", "-o", tmp_path / "e", "--resamples", "20").stdout
+    assert shown.startswith(f"{task} (guessed; choose with --as)")
+
+
+@pytest.mark.parametrize("failed", [range(10), (0,), (3, 4, 5), (6, 7), (9, 2)])
+def test_failed_rows_never_raise_the_headline(tmp_path: Path, source: Path, failed: Sequence[int]) -> None:
+    """Whichever rows fail, right ones or wrong ones; of all figures see `test_classification`."""
+    values = []
+    for name, places in (("s", ()), ("t", failed)):
+        answers = [FAILED if place in places else each for place, each in enumerate(ANSWERS)]
+        scores = write_scores(tmp_path / name, source, answers, keep=["label"])
+        found = measured(tmp_path / "e", scores, "--label", "label")
+        values.append(found["models"][0]["metrics"][found["main_metric"]])
+    assert values[1]["value"] <= values[0]["value"]
+    assert values[1]["rows"] == 10
+
+
+def test_similarity_of_pairs_of_vectors(tmp_path: Path) -> None:
+    """Two outputs of the same input, one for each column of texts; a pair without a vector is left out."""
+    golds = ["5", "4", "0", "1", "2"]
+    source = write_input(tmp_path / "in" / "a.csv", [{"score": gold} for gold in golds])
+    angles = [0.1, 0.5, 1.5, 1.2, 1.0]
+    one = [np.array([1, 0], dtype=np.float32)] * 5
+    two = [np.array([np.cos(angle), np.sin(angle)], dtype=np.float32) for angle in angles]
+    first = write_scores(tmp_path / "s", source, one, keep=["score"], task="embeddings")
+    second = write_scores(tmp_path / "t", source, [*two[:4], FAILED], keep=["score"], task="embeddings")
+    found = measured(tmp_path / "e", first, "--pair", second, "--label", "score")
+    (model,) = found["models"]
+    assert found["task"] == "sts"
+    assert model["metrics"]["cosine_spearman"]["value"] == pytest.approx(1)
+    assert (model["metrics"]["cosine_spearman"]["rows"], model["coverage"]) == (4, 0.8)
+    assert model["outcomes"] == {"answered": 4, "error:timeout": 1}
+    run(first, "--label", "score", "-o", tmp_path / "e", error=UsageError)
+    run(first, "--label", "score", "--as", "sts", "-o", tmp_path / "e", error=UsageError)
+
+
+@pytest.mark.process  # joblib asks the system for its processors
+@pytest.mark.slow
+def test_a_probe_of_vectors(tmp_path: Path) -> None:
+    """Classes that lie apart are found; a row without a vector is wrong."""
+    pytest.importorskip("sklearn")
+    generator = np.random.default_rng(4)
+    outputs = []
+    for name, count in (("train", 60), ("test", 30)):
+        labels = [("red", "green", "blue")[place % 3] for place in range(count)]
+        places = np.arange(count) % 3
+        vectors = (np.eye(3)[places] * 4 + generator.normal(size=(count, 3))).astype(np.float32)
+        source = write_input(tmp_path / name / "a.csv", [{"colour": label} for label in labels])
+        answers: list[Any] = list(vectors)
+        if name == "test":
+            answers[:3] = [FAILED] * 3
+        out = tmp_path / f"{name}-scores"
+        outputs.append(write_scores(out, source, answers, keep=["colour"], task="embeddings"))
+    train, test = outputs
+    found = measured(tmp_path / "e", test, "--train", train, "--label", "colour")
+    (model,) = found["models"]
+    assert found["task"] == "embedding-classification"
+    accuracy = model["metrics"]["accuracy"]
+    assert accuracy["of_answered"] > 0.9
+    assert accuracy["value"] == pytest.approx(0.9 * accuracy["of_answered"])
+    assert model["metrics"]["f1_score_macro"]["value"] > 0.85
+    assert (model["coverage"], model["outcomes"]["error:timeout"]) == (0.9, 3)
+    again = measured(tmp_path / "f", test, "--train", train, "--label", "colour")
+    assert again == found
+    run(test, "--label", "colour", "-o", tmp_path / "e", error=UsageError)
+    run(test, "--label", "colour", "--as", "linear-probe", "-o", tmp_path / "e", error=UsageError)
+
+
+def test_a_single_row_is_a_clear_result(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": "yes"}])
+    scores = write_scores(tmp_path / "s", source, ["yes"], keep=["label"])
+    shown = run(scores, "--label", "label", "--metric", "cohen_kappa", "-o", tmp_path / "e").stdout
+    assert "accuracy              1.0000       0.2065 to 1.0000" in shown
+    assert "cohen_kappa           not defined" in shown
+    assert "This set has too few rows to show any difference." in shown
+    assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")
+
+
+def test_documents_are_ranked_for_queries_as_trec_eval_does(tmp_path: Path) -> None:
+    """Its own test files, as vectors whose cosines are the scores: each topic's figures, to four digits."""
+    published = Path(__file__).parent / "published"
+    lines = gzip.decompress((published / "trec_eval-results.test.gz").read_bytes()).decode().splitlines()
+    topics = sorted({line.split()[0] for line in lines})
+    scores: dict[str, list[float]] = {}
+    for line in lines:
+        topic, _, name, _, score, _ = line.split()
+        scores.setdefault(name, [0.0] * 3)[topics.index(topic)] = float(score) / 1000
+    vectors = [np.array([*each, (1 - np.square(each).sum()) ** 0.5], np.float32) for each in scores.values()]
+    ids = [{"docno": name} for name in [*scores, "lost"]]
+    documents = write_vectors(tmp_path / "d", ids, [*vectors, FAILED], id_column="docno")
+    qrels = tmp_path / "qrels"
+    qrels.write_bytes(gzip.decompress((published / "trec_eval-qrels.test.gz").read_bytes()))
+    asked: list[Any] = [*np.eye(3, 4, dtype=np.float32)]
+    rows = [{"topic": topic} for topic in topics]
+    queries = write_vectors(tmp_path / "q", rows, asked, id_column="topic")
+    shorter = write_vectors(tmp_path / "p", rows, [asked[0], FAILED, asked[2]], id_column="topic")
+    more = ("--metric", "ndcg_at_5", "--metric", "mrr")
+    found = measured(tmp_path / "e", queries, shorter, "--documents", documents, "--qrels", qrels, *more)
+    table = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
+    ours = {"ndcg_at_10": "ndcg_cut_10", "recall_at_100": "recall_100", "precision_at_10": "P_10"}
+    ours |= {"map_at_10": "map_cut_10", "mrr": "recip_rank", "ndcg_at_5": "ndcg_cut_5"}
+    expected = {}
+    for line in gzip.decompress((published / "trec_eval-out.test.aq.gz").read_bytes()).decode().splitlines():
+        name, topic, value = line.split(maxsplit=2)
+        expected[name, topic] = value
+    for topic, row in zip(topics, table, strict=False):
+        of_row = dict(row["scores"])
+        assert {name: f"{of_row[name]:.4f}" for name in ours} == {
+            name: expected[theirs, topic] for name, theirs in ours.items()
+        }
+    one, two = found["models"]
+    assert found["task"] == "retrieval"
+    for name, theirs in ours.items():
+        assert f"{one['metrics'][name]['value']:.4f}" == expected[theirs, "all"]
+    assert two["coverage"] == pytest.approx(2 / 3)
+    assert two["metrics"]["ndcg_at_10"]["value"] < one["metrics"]["ndcg_at_10"]["value"]
+    assert two["comparisons"]["ndcg_at_10"]["losses"] == 1
+    assert (one["join"]["documents"], one["join"]["documents_without_vector"]) == (len(scores), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        ("q1 0 d1 1\nq1 0 d2 0\nq2 0 d2 2\nq3 0 d1 1\n", ".test"),
+        ("query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t0\nq2\td2\t2\nq3\td1\t1\n", ".tsv"),
+        ("qid,doc_id\nq1,d1\nq2,d2\nq3,d1\n", ".csv"),
+    ],
+)
+def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -> None:
+    """One query of the file has no row, which is counted; one row has no relevances, and so no label."""
+    pair: list[Any] = [*np.eye(2, dtype=np.float32)]
+    documents = write_vectors(tmp_path / "d", [{"id": "d1"}, {"id": "d2"}], pair, id_column="id")
+    names = [{"id": name} for name in ("q1", "q2", "other")]
+    queries = write_vectors(tmp_path / "q", names, [*pair, pair[0]], id_column="id")
+    qrels = tmp_path / f"qrels{suffix}"
+    qrels.write_text(text, "utf-8")
+    words = (queries, "--documents", documents, "--qrels", qrels)
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert model["metrics"]["mrr_at_10"]["value"] == 1
+    assert (model["join"]["unmatched_labels"], model["join"]["rows_without_label"]) == (1, 1)
+    run(queries, "--documents", documents, "-o", tmp_path / "e", error=UsageError)
+    run(*words, "--metric", "ndcg_at_0", "-o", tmp_path / "e", error=UsageError)
+    run(*words, "--as", "sts", "-o", tmp_path / "e", error=UsageError)
+    qrels.write_text(text.replace("d2", ""), "utf-8")
+    run(*words, "-o", tmp_path / "e", error=InputError)
+
+
+def test_the_nearest_rows_classify(tmp_path: Path) -> None:
+    """Each model has training rows of its own, since vectors of two models cannot be compared."""
+    colours = ["red", "blue"] * 5
+    outputs, trained = list[Path](), list[str | Path]()
+    for name, size in (("small", 2), ("large", 3)):
+        eye: list[Any] = [*np.eye(2, size, dtype=np.float32)] * 5
+        rows = [{"colour": colour} for colour in colours]
+        train = write_vectors(tmp_path / name / "train", rows, eye, keep=["colour"])
+        answers = [*eye[:8], eye[0], FAILED]
+        test = write_vectors(tmp_path / name / "test", rows, answers, keep=["colour"])
+        outputs.append(test)
+        trained += ["--train", train]
+    words = (*outputs, *trained, "--label", "colour", "--as", "knn", "--names", "small,large")
+    found = measured(tmp_path / "e", *words)
+    for model in found["models"]:
+        assert model["metrics"]["accuracy"]["value"] == 0.9
+        assert model["metrics"]["accuracy"]["method"] == "wilson"
+        assert model["confusion_matrix"] == [[4, 0, 1], [0, 5, 0]]
+    assert found["models"][1]["comparisons"]["accuracy"]["difference"] == 0
+
+
+@pytest.mark.process  # joblib asks the system for its processors
+@pytest.mark.slow
+def test_clusters_are_compared_with_labels(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    generator = np.random.default_rng(4)
+    rows = [{"topic": "abc"[place % 3]} for place in range(60)]
+    vectors = [
+        (np.eye(3)[place % 3] * 5 + generator.normal(size=3) / 4).astype(np.float32) for place in range(60)
+    ]
+    scores = write_vectors(tmp_path / "v", rows, [*vectors[:59], FAILED], keep=["topic"])
+    found = measured(tmp_path / "e", scores, "--label", "topic", "--as", "clustering")
+    (model,) = found["models"]
+    assert model["metrics"]["v_measure"]["value"] > 0.9
+    assert model["metrics"]["v_measure"]["low"] is None
+    assert model["coverage"] == 59 / 60
+    again = measured(tmp_path / "f", scores, "--label", "topic", "--as", "clustering")
+    assert again == found
+
+
+def test_options_in_the_file_of_settings(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag wins; an unknown key, and an address in a file that nobody named, are refused."""
+    monkeypatch.chdir(tmp_path)
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    file = tmp_path / "batchscore.toml"
+    table = '[evaluate]\nlabel = "label"\nrequire = ["accuracy>=0.9"]\nlabels = ["pos", "neg"]\n'
+    file.write_text(f'model = "m"\n{table}', "utf-8")
+    assert run(scores).exit_code == 6
+    assert run(scores, "--require", "accuracy>=0.1").exit_code == 0
+    file.write_text(f"{table}unknown = 1", "utf-8")
+    run(scores, error=UsageError)
+    file.write_text('[evaluate]\nlabel = "label"\noutput = "s3://elsewhere/out"', "utf-8")
+    run(scores, error=SettingsError)
+    assert "--config batchscore.toml" in str(run(scores, error=SettingsError).exception)

@@ -1,0 +1,216 @@
+"""Intervals cover what they say, and comparisons equal those of scipy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.evaluate.metrics.classification import FIGURES
+from batchscore.evaluate.statistics.compare import (
+    Comparison,
+    compare_right,
+    detectable_difference,
+    holm,
+    mcnemar,
+    resample_cells,
+    resample_sums,
+    with_holm,
+)
+from batchscore.evaluate.statistics.intervals import (
+    MOST_UNITS,
+    Sampling,
+    bootstrap_cells,
+    bootstrap_mean,
+    bootstrap_rows,
+    percentiles,
+    units_of,
+    wilson,
+)
+
+SAMPLING = Sampling(resamples=500)
+
+
+def test_wilson_intervals() -> None:
+    found = wilson(20, 20, Sampling())
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((0.8389, 1), abs=1e-4)
+    assert wilson(0, 0, Sampling()) is None
+
+
+@pytest.mark.slow
+@given(st.integers(1, 1000), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))
+def test_wilson_equals_scipy(total: int, share: float, confidence: float) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    right = int(total * share)
+    expected = stats.binomtest(right, total).proportion_ci(confidence, method="wilson")
+    found = wilson(right, total, Sampling(confidence))
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_covers_at_twenty_rows() -> None:
+    """The chance that the interval holds the true rate; at 0.95 it is 92.5 %, its worst among these."""
+    intervals = [wilson(k, 20, Sampling()) for k in range(21)]
+
+    def coverage(rate: float) -> float:
+        chances = [math.comb(20, k) * rate**k * (1 - rate) ** (20 - k) for k in range(21)]
+        found = zip(chances, intervals, strict=True)
+        return sum(chance for chance, each in found if each is not None and each.low <= rate <= each.high)
+
+    assert [rate for rate in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.97) if coverage(rate) < 0.93] == []
+    assert np.mean([coverage(rate) for rate in np.linspace(0.5, 0.99, 100)]) >= 0.95
+
+
+def test_a_bootstrap_of_many_rows_is_as_wide_as_theory_says() -> None:
+    values = np.random.default_rng(5).gamma(1, size=3 * MOST_UNITS)
+    found = bootstrap_mean(values, SAMPLING)
+    assert found is not None
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
+    assert found.low < values.mean() < found.high
+    assert bootstrap_mean(np.array([]), SAMPLING) is None
+
+
+def test_clusters_are_resampled_whole() -> None:
+    """Ten copies of each row say no more than the row."""
+    values = np.random.default_rng(6).normal(size=200)
+    once = bootstrap_mean(values, SAMPLING)
+    copies = bootstrap_mean(np.repeat(values, 10), SAMPLING, np.repeat(np.arange(200), 10))
+    naive = bootstrap_mean(np.repeat(values, 10), SAMPLING)
+    assert once is not None
+    assert copies is not None
+    assert naive is not None
+    assert copies.method == "cluster_bootstrap"
+    assert copies.high - copies.low == pytest.approx(once.high - once.low, rel=0.01)
+    assert naive.high - naive.low < 0.5 * (once.high - once.low)
+
+
+def test_cells_are_resampled_as_rows_are() -> None:
+    generator = np.random.default_rng(7)
+    gold = generator.integers(0, 3, 400)
+    predicted = np.where(generator.random(400) < 0.7, gold, generator.integers(0, 4, 400))
+    cells = np.bincount(gold * 4 + predicted, minlength=12).reshape(3, 4)
+    figure = FIGURES["f1_score_macro"]
+    by_cells = percentiles(bootstrap_cells(cells, figure, SAMPLING), SAMPLING)
+    by_rows = percentiles(
+        bootstrap_rows(
+            400,
+            lambda rows: float(
+                figure(np.bincount(gold[rows] * 4 + predicted[rows], minlength=12).reshape(3, 4))
+            ),
+            SAMPLING,
+        ),
+        SAMPLING,
+    )
+    assert by_cells is not None
+    assert by_rows is not None
+    assert (by_cells.low, by_cells.high) == pytest.approx((by_rows.low, by_rows.high), abs=0.012)
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    values = np.random.default_rng(8).random(50)
+    assert bootstrap_mean(values, Sampling(seed=4)) == bootstrap_mean(values, Sampling(seed=4))
+    assert bootstrap_mean(values, Sampling(seed=4)) != bootstrap_mean(values, Sampling(seed=5))
+
+
+def test_groups_keep_the_sums() -> None:
+    rows = np.random.default_rng(9).random((MOST_UNITS + 5, 2))
+    np.testing.assert_allclose(units_of(rows).sum(0), rows.sum(0))
+
+
+@pytest.mark.slow
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar(wins: int, losses: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    found = mcnemar(wins, losses)
+    if 0 < wins + losses < 25:
+        assert found == pytest.approx(stats.binomtest(wins, wins + losses).pvalue)
+    elif wins + losses:
+        statistic = max(0, abs(wins - losses) - 1) ** 2 / (wins + losses)
+        assert found == pytest.approx(stats.chi2.sf(statistic, 1))
+    else:
+        assert found == 1
+
+
+def test_a_paired_difference_of_rates() -> None:
+    """Newcombe 1998, table III: 36 both, 12 and 2 only one, 0 neither; method 10."""
+    model = np.array([1] * 36 + [1] * 12 + [0] * 2, dtype=float)
+    baseline = np.array([1] * 36 + [0] * 12 + [1] * 2, dtype=float)
+    found = compare_right(model, baseline, Sampling())
+    assert (found.difference, found.low, found.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-4)
+    assert (found.wins, found.losses, found.ties) == (12, 2, 36)
+
+
+def test_paired_intervals_cover_at_twenty_rows() -> None:
+    generator = np.random.default_rng(10)
+    hard, covered = generator.random((1500, 20)), []
+    noise = generator.random((2, 1500, 20))
+    one, two = (
+        (hard + 0.5 * each < limit).astype(float) for each, limit in zip(noise, (1.1, 0.9), strict=True)
+    )
+    truth = (one - two).mean()
+    for first, second in zip(one, two, strict=True):
+        found = compare_right(first, second, Sampling())
+        covered.append(found.low <= truth <= found.high)
+    assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.slow
+def test_a_difference_of_means() -> None:
+    generator = np.random.default_rng(11)
+    base = generator.normal(0, 1, 300)
+    model = base + generator.normal(0.15, 1, 300)
+    found = resample_sums(
+        model[:, None], base[:, None], lambda sums: sums[:, 0] / 300, Sampling()
+    ).comparison(Sampling(), 300, model - base)
+    stats = pytest.importorskip("scipy.stats")
+    test = stats.ttest_rel(model, base)
+    assert found.p_value == pytest.approx(test.pvalue, abs=0.01)
+    interval = test.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.02)
+    assert found.wins + found.losses == 300
+
+
+def test_a_difference_of_a_figure_of_counts() -> None:
+    """From cells as from rows: macro F1 of two models, one of which is right more often."""
+    generator = np.random.default_rng(12)
+    gold = generator.integers(0, 3, 500)
+    one, two = (
+        np.where(generator.random(500) < share, gold, generator.integers(0, 4, 500)) for share in (0.75, 0.65)
+    )
+    figure = FIGURES["f1_score_macro"]
+    cells = np.stack([gold * 4 + one, gold * 4 + two], axis=1)
+    found = resample_cells(cells, (3, 4), figure, SAMPLING).comparison(SAMPLING, 500)
+    hot = [np.eye(12)[column] for column in cells.T]
+    by_rows = resample_sums(
+        hot[0], hot[1], lambda sums: figure(np.rint(sums).astype(int).reshape(-1, 3, 4)), SAMPLING
+    ).comparison(SAMPLING, 500)
+    assert found.difference == by_rows.difference > 0
+    assert (found.low, found.high) == pytest.approx((by_rows.low, by_rows.high), abs=0.02)
+    assert found.p_value == pytest.approx(by_rows.p_value, abs=0.02)
+
+
+def test_equal_models_do_not_differ() -> None:
+    same = np.random.default_rng(13).random((20, 1))
+    found = resample_sums(same, same, lambda sums: sums[:, 0], SAMPLING).comparison(SAMPLING, 20)
+    assert (found.difference, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+    undefined = resample_sums(same, same, lambda sums: sums[:, 0] * np.nan, SAMPLING)
+    assert undefined.comparison(SAMPLING, 20).p_value == 1
+
+
+def test_holm() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+    found = with_holm([Comparison(0, 0, 0, p, "m", 1) for p in (0.5, 0.9)])
+    assert [each.p_holm for each in found] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "difference"), [(3917, 0.05, 0.01), (1955, 0.1, 0.02), (150, 0.2, 0.1)]
+)
+def test_what_a_set_can_show(rows: int, share: float, difference: float) -> None:
+    assert detectable_difference(rows, share) == pytest.approx(difference, rel=0.01)
