@@ -84,6 +84,15 @@ def test_a_table_of_no_rows_has_the_columns_of_its_input(score: Callable[..., ba
     assert Path("merged.csv").read_text().startswith("lang,text,answer,")
 
 
+def test_a_csv_of_semicolons_is_said_to_come_back_with_commas(
+    score: Callable[..., batchscore.RunSummary],
+) -> None:
+    for text, note in (("a;text\n1;b\n", "separated by commas, unlike the input (;)"), ("a,text\n1,b\n", "")):
+        Path("in.csv").write_text(text)
+        score(column="text", task="chat", overwrite=True)
+        assert merge_output(Path("out"), Path("merged.csv"), overwrite=True).note == note
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_answers_with_a_schema_are_carried_over(
     form: str, score: Callable[..., batchscore.RunSummary]
