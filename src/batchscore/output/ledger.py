@@ -15,6 +15,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from batchscore.output.conflicts import (
+    adopt_reading,
     advice_on_change,
     discard_scores,
     error_of_change,
@@ -26,10 +27,9 @@ from batchscore.output.conflicts import (
     remove_uncommitted,
     sweep,
 )
-from batchscore.output.fingerprint import identity_text, reading_changes
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
-from batchscore.output.layout import journal_name, stem_of
+from batchscore.output.layout import journal_name
 from batchscore.output.manifest import (
     Commit,
     Manifest,
@@ -214,11 +214,7 @@ class Ledger(ABC):
         manifest = self.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
         if manifest.state == "complete" and manifest.input != digest:
             raise error_of_change(spec, file, manifest.input, digest)
-        reading = reading_changes(manifest.fingerprint, spec.fingerprint)
-        if reading:
-            # Its rows are read, and compared with those that were scored.
-            self.journals.adopt(stem_of(file), identity_text(manifest.fingerprint))
-            manifest.fingerprint, manifest.state = spec.fingerprint, "partial"
+        reading = adopt_reading(spec, manifest, self.journals)
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
         damaged = committed.keys() - manifest.parts.keys()
@@ -240,7 +236,7 @@ class Ledger(ABC):
             damaged=frozenset(damaged),
             retry_errors=retry_errors,
             images=images_text(spec),
-            reading="; ".join(reading),
+            reading=reading,
             advice=advice_on_change(spec, file),
         )
         return self.open[file]
