@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import gc
 import hashlib
@@ -23,8 +24,6 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import hypothesis_profiles  # noqa: F401 - selects the number of examples before any test is imported
@@ -53,7 +52,7 @@ AT_ONCE = 4
 
 #: Fixtures that start a server or a process. Their tests get the marker `process`; `make quick` skips them.
 PROCESS_FIXTURES = frozenset(
-    {"simulator", "imported", "cloud", "moto", "google", "azure", "bucket", "server", "score"}
+    {"simulator", "imported", "cloud", "moto", "google", "azure", "bucket", "server", "score", "batches"}
 )
 
 
@@ -77,6 +76,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_configure() -> None:
     """Import and collect without the garbage collector, which finds nothing but looks at all."""
     gc.disable()
+    # All servers of tests are on this machine. To load the authorities of the world takes each client 20 ms.
+    os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("one_authority.pem"))
     # A shell that starts the tests in the background lets them, and what they start, ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -86,6 +87,23 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
+
+
+#: The exit code of this process, when its tests have ended.
+ENDED: list[int] = []
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    ENDED.append(int(exitstatus))
+
+
+@atexit.register
+def _leave() -> None:
+    """Leave as usual, but without taking all modules apart, which takes seconds."""
+    if ENDED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ENDED[0])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -428,6 +446,9 @@ class Files:
         return path
 
     def parquet(self, name: str, rows: Rows) -> Path:
+        import pyarrow as pa  # noqa: PLC0415 - the process that only starts workers needs none of it
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
         path = self.bytes(name, b"")
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
         return path

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -150,40 +151,62 @@ class Server:
 
 
 def serve(requests: socket.socket) -> tuple[list[str], str | None]:
-    """Fork for each request. Return only in a command's process, with its arguments and its script."""
+    """Fork for each request, and report how each command ends.
+
+    Return only in a command's process, with its arguments and its script.
+    """
+    ended, woken = socket.socketpair()
+    for end in (ended, woken):
+        end.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(woken.fileno())
+    running: dict[int, int] = {}
     while True:
+        ready, _, _ = select.select([requests, ended], [], [])
+        if ended in ready:
+            ended.recv(4096)
+            report_ends(running)
+        if requests not in ready:
+            continue
         message, pipes, _, _ = socket.recv_fds(requests, MOST_BYTES, 3)
         if not message:
             os._exit(0)
-        if os.fork():
-            for pipe in pipes:
-                os.close(pipe)
-            continue
-        # This process waits for the command, as a shell does, and sends its exit code.
-        requests.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         out, err, reports = pipes
-        request = json.loads(message)
-        pid = os.fork()
-        if pid:
+        if pid := os.fork():
             os.close(out)
             os.close(err)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
             os.write(reports, str(pid).encode())
-            os.write(reports, str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
-            os._exit(0)
-        os.close(reports)
+            running[pid] = reports
+            continue
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for opened in (requests, ended, woken):
+            opened.close()
+        for other in (reports, *running.values()):
+            os.close(other)
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.close(out)
         os.close(err)
+        request = json.loads(message)
         os.environ.clear()
         os.environ.update(request["environ"])
         os.chdir(request["folder"])
         tempfile.tempdir = None  # found again, from these variables
         time.tzset()
         return request["arguments"], request["script"]
+
+
+def report_ends(running: dict[int, int]) -> None:
+    """Send the exit codes of the commands that have ended, and forget those commands."""
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        reports = running.pop(pid)
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+            os.write(reports, str(os.waitstatus_to_exitcode(status)).encode())
+        os.close(reports)
 
 
 def rehearse() -> None:
@@ -234,7 +257,6 @@ if __name__ == "__main__":
     rehearse()
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     given, script = serve(socket.socket(fileno=int(sys.argv[1])))
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115

@@ -152,6 +152,7 @@ def test_a_file_that_takes_longer_than_all_tries_is_finished_by_the_next_job(
         assert "Set a shorter BATCHSCORE_DEADLINE" in ends[0].words
 
 
+@pytest.mark.slow
 def test_a_step_of_a_pipeline_gets_all_seven_formats_into_parquet(
     files: Files, hosted: Hosts, deployment: Deployment, direct: Direct
 ) -> None:

@@ -178,6 +178,7 @@ def test_a_job_that_failed_downloads_nothing_and_is_continued(azure: Azure) -> N
     assert first[first.index("--output-path") + 1] == second[second.index("--output-path") + 1]
 
 
+@pytest.mark.slow
 def test_a_template_is_the_models_own_and_no_column_is_named_beside_it(azure: Azure) -> None:
     done = azure.run(PROMPT="Is {text} long? It's a question.")
     assert done.returncode == 0, done.stderr

@@ -423,7 +423,9 @@ def test_an_unnamed_part_is_removed_when_its_rows_are_deleted(
     assert batchscore("verify", "out").exit_code == (0 if more else 4)
 
 
-@pytest.mark.parametrize("columns", [["id", "text", "new"], ["id", "text"]])
+@pytest.mark.parametrize(
+    "columns", [["id", "text", "new"], pytest.param(["id", "text"], marks=pytest.mark.slow)]
+)
 def test_known_answers_are_reused_if_the_kept_columns_change(
     batchscore: Cli, files: Files, deployment: Deployment, columns: list[str]
 ) -> None:
@@ -443,8 +445,8 @@ def test_known_answers_are_reused_if_the_kept_columns_change(
 @pytest.mark.parametrize(
     "exchange",
     [
-        *("older", "with-another-part"),
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("flipped", "emptied")),
+        "older",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("with-another-part", "flipped", "emptied")),
     ],
 )
 def test_digests_of_rows_that_are_not_those_of_their_part_give_no_row_the_answer_of_another(
@@ -505,7 +507,7 @@ def test_damaged_digests_of_rows_are_written_again_at_no_cost(
     assert (asked(deployment), [each.read_bytes() for each in digests]) == ([], before)
 
 
-@pytest.mark.parametrize("state", ["complete", "partial"])
+@pytest.mark.parametrize("state", ["complete", pytest.param("partial", marks=pytest.mark.slow)])
 def test_a_lost_part_of_a_new_version_is_scored_again(
     batchscore: Cli, files: Files, deployment: Deployment, state: str
 ) -> None:
@@ -528,7 +530,10 @@ def test_a_lost_part_of_a_new_version_is_scored_again(
     assert len(whole("out", "chat")[0]) == 10
 
 
-@pytest.mark.parametrize("content", ["{}", '{"files": [[]]}', "[]", "x"])
+@pytest.mark.parametrize(
+    "content",
+    ["{}", *(pytest.param(each, marks=pytest.mark.slow) for each in ('{"files": [[]]}', "[]", "x"))],
+)
 def test_a_damaged_list_of_replaced_files_is_named(
     batchscore: Cli, files: Files, deployment: Deployment, content: str
 ) -> None:

@@ -264,21 +264,19 @@ SCORE = ["score", "in", "--task", "chat", "--column", "text", "--max-concurrency
 
 
 def kill_at(batchscore: Cli, deployment: Deployment, number: int, command: list[str], *more: str) -> None:
-    """Kill a run when the files before this one are complete and it has no answer of this one."""
+    """Kill a run when all rows before this file are answered, and those of this file hang.
+
+    A file is complete soon after its last answer. But if the run reads on only after that answer, it notices
+    the end of the file with the next answer, which never comes.
+    """
     deployment.reset()
     deployment.will_hang(when_input_contains=f"f{number} ", times=None)
-    out = Path(command[command.index("-o") + 1])
-    folder = out if out.suffix != ".jsonl" else out.with_name(f"{out.name}.batchscore")
     with batchscore.start(*command, *more) as process:
         until = time.monotonic() + 20
-        while time.monotonic() < until:
-            if (
-                [*folder.glob("runs/*.json")]
-                and deployment.statistics().count > 0
-                and sum(file["state"] == "complete" for file in manifests(folder, "chat").values()) >= number
-            ):
-                break
+        while (now := deployment.statistics()).count - now.in_flight < 2 * number or not now.in_flight:
+            assert time.monotonic() < until, now
             time.sleep(0.01)
+        time.sleep(0.1)
         process.interrupt(signal.SIGKILL)
         assert process.popen.wait() == -signal.SIGKILL
     deployment.reset()

@@ -86,6 +86,7 @@ def test_a_running_output_can_be_merged_but_not_verified(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(6)])
+    deployment.will_be_slow(1.5, when_input_contains="row 0")  # nothing is published before the first merge
     deployment.will_be_slow(60, times=None, when_input_contains="row 5")
     with batchscore.start(
         *("score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"),
@@ -109,13 +110,13 @@ def test_a_running_output_can_be_merged_but_not_verified(
         assert f"process {process.popen.pid}" in verified.said
 
 
-@pytest.mark.process
-def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> None:
+def test_a_run_that_has_lost_its_lock_stops(
+    files: Files, tmp_path: Path, scorer: Cli, deployment: Deployment
+) -> None:
     """Another run considered it dead, and writes to the same output now."""
     files.texts("a.csv", [f"row {row}" for row in range(3000)])
     settings = resolve_settings(
-        {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True},
-        environ={},
+        {"task": "chat", "model": deployment.name, "output": "out", "column": "text"}, environ=scorer.environ
     ).settings
     hold = Lock(tmp_path / "gone.lock", b"", None, SYSTEM)
     notices: list[str] = []
@@ -126,7 +127,7 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
         elif isinstance(event, Notice):
             notices.append(event.text)
 
-    run = prepare(settings, ["a.csv"], environ={}, listen=listen)
+    run = prepare(settings, ["a.csv"], environ=scorer.environ, listen=listen)
     run.score(hold)
     assert run.finish().exit_code == 4
     assert 0 < run.outcome.ok < 3000

@@ -25,7 +25,7 @@ def score(batchscore: Cli, deployment: Deployment, *more: str, task: str = "embe
     return command
 
 
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("form", ["jsonl", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_every_format_holds_every_row_once_in_input_order(
     batchscore: Cli, files: Files, deployment: Deployment, form: str
 ) -> None:

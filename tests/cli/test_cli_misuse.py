@@ -336,6 +336,7 @@ def test_the_threshold_of_failed_rows(batchscore: Cli, files: Files, deployment:
     assert "errors: out0/errors/chat" in runs[0].said
 
 
+@pytest.mark.slow  # the test of a full disk scores it again, too
 def test_a_part_that_could_not_be_written_is_scored_again(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -33,7 +33,13 @@ def rows_by_file(record: str) -> dict[str, int]:
     return {one["file"]: one["rows"] for one in orjson.loads(Path(record).read_bytes())["files"]}
 
 
-@pytest.mark.parametrize("flags", [EMBEDDINGS, CHAT], ids=["embeddings", "chat"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(EMBEDDINGS, id="embeddings", marks=pytest.mark.slow),
+        pytest.param(CHAT, id="chat"),
+    ],
+)
 def test_a_plan_matches_the_run(command_line: Cli, tmp_path: Path, flags: tuple[str, ...]) -> None:
     """Over good and odd files of all formats; after the run, the plan has nothing left to do."""
     shutil.copytree(ROOT / "data", "in/good")

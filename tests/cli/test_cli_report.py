@@ -104,6 +104,7 @@ def test_a_page_in_a_browser(batchscore: Cli, files: Files, deployment: Deployme
         assert seen.look == {"wide": 0, "blank": [], "outside": [], "charts": len(charts_of(page))}
 
 
+@pytest.mark.slow
 def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Files) -> None:
     for number in range(3):
         files.texts(f"in/{number}.csv", [f"text {number} {row}" for row in range(9)])
@@ -135,6 +136,7 @@ def test_a_page_that_cannot_be_written_does_not_fail_the_run(batchscore: Cli, fi
     assert "The run's page was not written" in done.said
 
 
+@pytest.mark.slow
 def test_a_page_in_a_store(batchscore: Cli, files: Files, bucket: Bucket) -> None:
     files.texts("a.csv", [f"text {row}" for row in range(30)])
     out = f"{bucket.uri}/out"

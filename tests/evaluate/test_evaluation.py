@@ -115,6 +115,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "unmatched_labels": 1,
         "documents": 0,
         "documents_without_vector": 0,
+        "labels_without_tokens": 0,
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
@@ -228,6 +229,11 @@ TASKS: Mapping[str, tuple[Sequence[Any], Sequence[Any], Mapping[str, float]]] = 
         ['{"entities": [{"text": "ann", "type": "per"}, {"text": "x", "type": "LOC"}]}', "[]", "B-PER O"],
         {"f1_score_micro": 0.8, "precision": 2 / 3, "recall": 1},
     ),
+    "text-classification-multilabel": (
+        ['["Red", "dark blue"]', "red; green", ""],
+        ['{"colours": ["red", "Dark-Blue", "green"]}', "Green, red", FAILED],
+        {"f1_score_micro": 8 / 9, "precision": 0.8, "recall": 1},
+    ),
     "regression": (
         ["1", "2", "3", "4"],
         ["1.5", "about 2", FAILED, "The score is 4.5"],
@@ -252,6 +258,7 @@ def test_each_task(tmp_path: Path, task: str) -> None:
     found = measured(tmp_path / "e", one, two, "--label", "label", "--as", task)
     metrics = {name: each["value"] for name, each in found["models"][0]["metrics"].items()}
     assert {name: metrics[name] for name in figures} == pytest.approx(dict(figures))
+    assert found["signatures"].keys() == (metrics.keys() if task == "text-translation" else set())
     for name, each in found["models"][0]["metrics"].items():
         assert each["low"] is None or each["low"] <= each["value"] <= each["high"], name
     assert found["models"][1]["comparisons"].keys() == metrics.keys()
@@ -473,3 +480,86 @@ def test_options_in_the_file_of_settings(
     file.write_text('[evaluate]\nlabel = "label"\noutput = "s3://elsewhere/out"', "utf-8")
     run(scores, error=SettingsError)
     assert "--config batchscore.toml" in str(run(scores, error=SettingsError).exception)
+
+
+#: For each task of texts, two labels and a right answer to the second.
+HARD: Mapping[str, tuple[str, str, str]] = {
+    "text-classification": ("a", "b", "b"),
+    "token-classification": ("['O']", "['B-X']", "B-X"),
+    "question-answering": ("a", '["b", "c"]', "c"),
+    "text-summarization": ("a", "b", "b"),
+    "text-translation": ("a", "b", "b"),
+    "fill-mask": ("a", "b", "b"),
+    "regression": ("1", "2", "2"),
+}
+
+
+@pytest.mark.parametrize("task", HARD)
+def test_hard_inputs_give_clear_results(tmp_path: Path, task: str) -> None:
+    """All rows failed; one row; one bad row among others; labels that are NaN or empty are no labels."""
+    if task == "text-translation":
+        pytest.importorskip("sacrebleu")
+    first, second, right = HARD[task]
+    cases: Mapping[str, tuple[Sequence[Any], Sequence[Any]]] = {
+        "failed": ([first, second], [FAILED, FAILED]),
+        "one": ([second], [right]),
+        "one bad": ([second] * 4, [right, right, "\ud800\x00 odd \u202e", right]),
+        "no label": ([second, "", " "], [right, right, right]),
+    }
+    for name, (labels, answers) in cases.items():
+        source = write_input(tmp_path / name / "a.csv", [{"label": label} for label in labels])
+        scores = write_scores(tmp_path / f"{name} s", source, answers, keep=["label"])
+        found = measured(tmp_path / "e", scores, "--label", "label", "--as", task)
+        (model,) = found["models"]
+        assert found["rows"] == {"failed": 2, "one": 1, "one bad": 4, "no label": 1}[name]
+        assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")
+        main = model["metrics"][found["main_metric"]]
+        if name == "failed":
+            assert main["value"] == (None if task == "regression" else 0)
+            assert main["of_answered"] is None
+        elif name == "one bad":
+            assert main["rows"] == (3 if task == "regression" else 4)
+            assert task == "regression" or 0 < main["value"] < (100 if task == "text-translation" else 1)
+        assert model["join"]["rows_without_label"] == (2 if name == "no label" else 0)
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["sts", "embedding-classification", "knn", "clustering", "retrieval"])
+@pytest.mark.parametrize("answers", [0, 1, 3])
+def test_vectors_that_are_missing_or_zero(tmp_path: Path, task: str, answers: int) -> None:
+    """Of four rows, none, one or three have a vector, and one has zeros; no record holds NaN."""
+    pytest.importorskip("sklearn")
+    eye: list[Any] = [*np.eye(4, dtype=np.float32)]
+    rows = [{"id": f"d{n}", "label": str(n % 2)} for n in range(4)]
+    kept: Any = {"keep": ["label"], "id_column": "id"}
+    some: list[Any] = [*eye[:answers], *[FAILED] * (3 - answers)]
+    some.append(np.zeros(4, np.float32) if answers else FAILED)
+    whole = write_vectors(tmp_path / "whole", rows, eye, **kept)
+    scores = write_vectors(tmp_path / "some", rows, some, **kept)
+    (tmp_path / "qrels").write_text("d0 0 d0 1\nd1 0 d2 1\nd2 0 d0 1\nd3 0 d3 1\n", "utf-8")
+    more: Mapping[str, Sequence[str | Path]] = {
+        "sts": ("--pair", whole),
+        "embedding-classification": ("--train", whole),
+        "knn": ("--train", whole),
+        "clustering": (),
+        "retrieval": ("--documents", whole, "--qrels", tmp_path / "qrels"),
+    }
+    label = () if task == "retrieval" else ("--label", "label")
+    found = measured(tmp_path / "e", scores, *label, "--as", task, *more[task])
+    (model,) = found["models"]
+    assert model["coverage"] == (answers + 1) / 4 if answers else model["coverage"] == 0
+    assert sum(model["outcomes"].values()) == 4
+    assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")
+    if answers == 0:
+        main = model["metrics"][found["main_metric"]]
+        assert main["value"] == (None if task in {"sts", "clustering"} else 0)
+
+
+def test_labels_that_rouge_cannot_read_are_told(tmp_path: Path) -> None:
+    """Its tokens are a to z: in another script every answer has 0, also the right one."""
+    source = write_input(tmp_path / "a.csv", [{"label": "東京 です"}, {"label": "Tokyo"}])
+    scores = write_scores(tmp_path / "s", source, ["東京 です", "Tokyo"], keep=["label"])
+    words = (scores, "--label", "label", "--as", "text-generation", "-o", tmp_path / "e")
+    assert "labels in which ROUGE finds nothing, such as those in other scripts: 1" in run(*words).stdout
+    assert "ROUGE finds nothing in 1 label." in (tmp_path / "e" / "evaluation.html").read_text("utf-8")

@@ -113,3 +113,15 @@ def test_pages_in_a_browser(tmp_path: Path) -> None:
             assert seen.complaints == []
             assert [url for url in seen.requests if not url.startswith(("file:", "data:"))] == []
             assert seen.look == {"wide": 0, "blank": [], "outside": [], "charts": charts}
+
+
+def test_rows_without_entities_are_not_the_worst(tmp_path: Path) -> None:
+    """Of three rows, one has nothing to find, one is right, one failed."""
+    labels = ["[]", '[{"text": "Ann", "type": "PER"}]', "[]"]
+    source = write_input(tmp_path / "a.csv", [{"label": each} for each in labels])
+    scores = write_scores(tmp_path / "s", source, ["[]", "[]", FAILED], keep=["label"])
+    measured(tmp_path / "e", scores, "--label", "label", "--as", "token-classification")
+    page = (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+    listed = page[page.index("Lowest f1_score_micro") :]
+    rows = re.findall(r'<bdi>a\.csv</bdi></td><td class="figure">(\d)</td>', listed)
+    assert rows == ["1", "2", "0"]

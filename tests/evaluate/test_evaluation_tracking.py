@@ -48,7 +48,7 @@ def test_a_comparison_is_a_run_with_one_below_it_for_each_model(
     assert {run.status for run in server.runs.values()} == {"FINISHED"}
     files = {"eval_results_table.json", "confusion_matrix.json", "per_class_metrics.csv"}
     assert small.files == files
-    assert large.files == {*files, "compare_run1.json"}
+    assert large.files == {*files, "compare/run1.json"}
     for run in (small, large):
         assert len(run.metrics) <= 30
         assert all(re.fullmatch(r"[\w./ -]+", name) for name in run.metrics)

@@ -73,6 +73,7 @@ def measured(batchscore: Cli, *words: str) -> Any:
     return done.report
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tickets")
 def test_a_rehearsal_finds_what_the_key_says(batchscore: Cli, knowing: Running) -> None:
     key, env = AnswerKey(**KEY), {"BATCHSCORE_API_KEY": knowing.key}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.evaluate.metrics.classification import FIGURES
+from batchscore.evaluate.metrics.classification import FIGURES, headline
 from batchscore.evaluate.statistics.compare import (
     Comparison,
     compare_right,
@@ -27,6 +28,7 @@ from batchscore.evaluate.statistics.intervals import (
     bootstrap_mean,
     bootstrap_rows,
     percentiles,
+    student,
     units_of,
     wilson,
 )
@@ -65,6 +67,68 @@ def test_wilson_covers_at_twenty_rows() -> None:
     assert np.mean([coverage(rate) for rate in np.linspace(0.5, 0.99, 100)]) >= 0.95
 
 
+@pytest.mark.slow
+@given(st.sampled_from([0.8, 0.9, 0.975, 0.995]), st.integers(3, 200))
+def test_quantiles_of_student(share: float, freedom: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    assert student(share, freedom) == pytest.approx(stats.t.ppf(share, freedom), rel=0.06)
+
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+
+
+def some_cells(classes: int, right: float) -> Draw:
+    """Give counts of rows that are right, or have any of the other answers."""
+
+    def draw(generator: np.random.Generator, rows: int) -> np.ndarray:
+        gold = generator.integers(0, classes, rows)
+        found = np.where(generator.random(rows) < right, gold, generator.integers(0, classes + 1, rows))
+        counts = np.bincount(gold * (classes + 1) + found, minlength=classes * (classes + 1))
+        return counts.reshape(classes, classes + 1)
+
+    return draw
+
+
+def some_scores(perfect: float, wrong: float) -> Draw:
+    """Give scores of answers: many are 1, some 0, the others between."""
+
+    def draw(generator: np.random.Generator, rows: int) -> np.ndarray:
+        kind, between = generator.random(rows), generator.beta(2, 2, rows)
+        return np.where(kind < perfect, 1, np.where(kind < perfect + wrong, 0, between))
+
+    return draw
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["f1_score_macro", "balanced_accuracy", "matthews_correlation"])
+@pytest.mark.parametrize(("classes", "right"), [(2, 0.6), (2, 0.9), (4, 0.75), (8, 0.8)])
+def test_intervals_of_counts_cover_at_twenty_rows(name: str, classes: int, right: float) -> None:
+    def figure(many: np.ndarray) -> np.ndarray:
+        return np.asarray(headline(name, many))
+
+    generator, draw = np.random.default_rng(12), some_cells(classes, right)
+    truth = float(figure(draw(generator, 2_000_000)))
+    covered = []
+    for _ in range(500):
+        found = percentiles(bootstrap_cells(draw(generator, 20), figure, SAMPLING), SAMPLING, 20)
+        assert found is not None
+        covered.append(found.low <= truth <= found.high)
+    assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("perfect", "wrong"), [(0.4, 0.2), (0.8, 0.1), (0.0, 0.0), (0.9, 0.0)])
+def test_intervals_of_mean_scores_cover_at_twenty_rows(perfect: float, wrong: float) -> None:
+    generator, draw = np.random.default_rng(13), some_scores(perfect, wrong)
+    truth = perfect + (1 - perfect - wrong) / 2
+    covered = []
+    for _ in range(500):
+        found = bootstrap_mean(draw(generator, 20), SAMPLING)
+        assert found is not None
+        covered.append(found.low <= truth <= found.high)
+    assert np.mean(covered) >= 0.93
+
+
 def test_a_bootstrap_of_many_rows_is_as_wide_as_theory_says() -> None:
     values = np.random.default_rng(5).gamma(1, size=3 * MOST_UNITS)
     found = bootstrap_mean(values, SAMPLING)
@@ -95,7 +159,7 @@ def test_cells_are_resampled_as_rows_are() -> None:
     predicted = np.where(generator.random(400) < 0.7, gold, generator.integers(0, 4, 400))
     cells = np.bincount(gold * 4 + predicted, minlength=12).reshape(3, 4)
     figure = FIGURES["f1_score_macro"]
-    by_cells = percentiles(bootstrap_cells(cells, figure, SAMPLING), SAMPLING)
+    by_cells = percentiles(bootstrap_cells(cells, figure, SAMPLING), SAMPLING, 400)
     by_rows = percentiles(
         bootstrap_rows(
             400,
@@ -105,6 +169,7 @@ def test_cells_are_resampled_as_rows_are() -> None:
             SAMPLING,
         ),
         SAMPLING,
+        400,
     )
     assert by_cells is not None
     assert by_rows is not None

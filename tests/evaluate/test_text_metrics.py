@@ -152,3 +152,15 @@ def test_p_values_of_wmt17(system: str, p_value: float) -> None:
         base, model = (counts[name].astype(float) for name in ("LIUM", system))
     found = resample_sums(model, base, translation.figure_of(metric), Sampling())
     assert found.comparison(Sampling(), len(base)).p_value == pytest.approx(p_value, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", translation.NAMES)
+@given(pairs=st.lists(st.tuples(texts, st.lists(texts, min_size=2, max_size=2)), min_size=1, max_size=6))
+def test_sums_of_counts_equal_sacrebleu(name: str, pairs: list[tuple[str, list[str]]]) -> None:
+    pytest.importorskip("sacrebleu")
+    found, golds = [each for each, _ in pairs], [each for _, each in pairs]
+    metric = translation.metric_named(name)
+    counts = translation.counts_of(metric, found, golds)
+    expected = translation.metric_named(name).corpus_score(found, [*map(list, zip(*golds, strict=True))])
+    assert translation.figure_of(metric)(counts.sum(0)[None])[0] == pytest.approx(expected.score)

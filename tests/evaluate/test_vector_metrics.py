@@ -138,3 +138,36 @@ def test_probes_and_clusters_of_digits() -> None:
     assert len(probe) == 10
     assert np.mean([(found == target[1200:]).mean() for found in probe]) > 0.75
     assert np.mean(vectors.cluster_scores("v_measure", data, target)) == pytest.approx(0.74, abs=0.06)
+
+
+numbers_of_rows = st.lists(
+    st.tuples(st.floats(-100, 100, width=32), st.floats(-100, 100, width=32)), min_size=2, max_size=30
+)
+
+
+@pytest.mark.slow
+@given(numbers_of_rows)
+def test_errors_equal_those_of_scikit_learn(pairs: list[tuple[float, float]]) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    found, gold = np.array(pairs, dtype=float).T
+    sums = numbers.columns_of(found + 2e9, gold + 2e9).sum(0)[None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ours = {name: float(figure(sums)[0]) for name, figure in numbers.FIGURES.items()}
+    assert ours["mean_absolute_error"] == pytest.approx(metrics.mean_absolute_error(gold, found), abs=1e-6)
+    root = metrics.root_mean_squared_error(gold, found)
+    assert ours["root_mean_squared_error"] == pytest.approx(root, abs=1e-6)
+    if np.ptp(gold) > 1:
+        assert ours["r2_score"] == pytest.approx(metrics.r2_score(gold, found), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@given(st.integers(0, 1000))
+def test_the_nearest_rows_equal_those_of_scikit_learn(seed: int) -> None:
+    """Where no vote is tied: then the nearest row decides here, and the first label there."""
+    neighbours = pytest.importorskip("sklearn.neighbors")
+    generator = np.random.default_rng(seed)
+    train, test = (generator.normal(size=(count, 4)).astype(np.float32) for count in (40, 10))
+    labels = generator.integers(0, 2, 40).astype(np.intp)
+    model = neighbours.KNeighborsClassifier(5, metric="cosine", algorithm="brute").fit(train, labels)
+    assert vectors.nearest_neighbours(train, labels, test).tolist() == model.predict(test).tolist()

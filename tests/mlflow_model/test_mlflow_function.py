@@ -37,13 +37,6 @@ from tickets import SCHEMA
 if TYPE_CHECKING:
     from conftest import Cli
 
-with warnings.catch_warnings():
-    # What MLflow warns of while it is loaded is its own.
-    warnings.simplefilter("ignore")
-    import mlflow.openai
-    import mlflow.pyfunc
-    from mlflow.models import get_model_info
-
 pytestmark = [
     pytest.mark.usefixtures("endpoint"),
     pytest.mark.filterwarnings("ignore:::mlflow"),
@@ -51,6 +44,18 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def load_mlflow() -> None:
+    """Load MLflow for the first of these tests, and not to find them: that takes each process a second."""
+    global mlflow, get_model_info  # noqa: PLW0603
+    with warnings.catch_warnings():
+        # What MLflow warns of while it is loaded is its own.
+        warnings.simplefilter("ignore")
+        import mlflow.openai  # noqa: PLC0415
+        import mlflow.pyfunc  # noqa: PLC0415
+        from mlflow.models import get_model_info  # noqa: PLC0415
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import jsonschema
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.api.read_scores import read_scores
@@ -181,7 +181,6 @@ def schema_and_answers(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchS
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 @given(st.data())
-@settings(max_examples=30, deadline=None)
 def test_answers_are_read_as_they_were_given(suffix: str, data: st.DataObject) -> None:
     answer, values = data.draw(schema_and_answers())
     answers = data.draw(st.lists(values, min_size=1, max_size=4))

@@ -188,7 +188,7 @@ def damaged_versions(
         path.write_bytes(data)
 
 
-@counts(24, 20_000)
+@counts(8, 20_000)
 def test_a_damaged_manifest(output: Damaged, count: int) -> None:
     """Each reader refuses it, or reads what it read before."""
     readers = [merge, merge, pandas, verify, verify, repair, report, plan]

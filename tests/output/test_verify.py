@@ -436,7 +436,7 @@ def test_every_vector_is_checked(out: Path, damage: str) -> None:
     assert verdict_of(out, repair=True).exit_code == ExitCode.CONTINUE_LATER
 
 
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("form", ["jsonl", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_the_same_command_completes_a_repaired_output_and_scores_only_missing_rows(
     form: str, tmp_path: Path, scorer: Cli
 ) -> None:

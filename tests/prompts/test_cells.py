@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
-from batchscore.output.records.jsonl import json_text
+from batchscore.output.records.json_value import json_text
 from batchscore.prompts.cells import UnreadableCellError, cell_text, id_text, is_blank, is_missing, json_bytes
 from batchscore.prompts.prompt import PromptSpec, builder_for
 from batchscore.rows import Prompt, Row, RowError, Settled, Table

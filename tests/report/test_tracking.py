@@ -234,7 +234,7 @@ def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
     assert "cell 1" not in told
 
 
-@pytest.mark.slow  # one that answers with an error is in the test below
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["500", "close", "hang", "no such server"])
 def test_a_bad_tracking_server_is_one_notice(fault: str, server: TrackingServer, batchscore: Cli) -> None:
     server.fault = fault
@@ -251,6 +251,7 @@ def tracked_run(environ: dict[str, str], listen: Listen, **more: Any) -> Trackin
     return TrackingRun(settings, environ, listen, "n")
 
 
+@pytest.mark.slow
 def test_a_server_that_recovers_gets_what_it_has_missed(server: TrackingServer) -> None:
     server.fault = "503"
     told: list[Event] = []
@@ -322,6 +323,7 @@ def test_the_driver_logs_the_figures_of_all_its_calls_to_the_job(
     assert run.params["task"] == "embeddings"
 
 
+@pytest.mark.slow
 def test_a_simulator_at_a_url_is_named_as_one(server: TrackingServer) -> None:
     tracking = tracked_run(server.environ, print)
     tracking.follow(RowsSettled(ok=1))

@@ -16,22 +16,33 @@ from batchscore.run.record import RunResult
 from batchscore.run.score_files import prepare, score_files
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, cut
+from batchscore.simulator import Running
+from conftest import KEY
 from pictures import png
+from simulated import Deployment
+
+ENVIRON = {"BATCHSCORE_API_KEY": KEY}
 
 
-def events_of(folder: Path, **settings: object) -> list[Event]:
+#: The simulator of all tests, which costs less than one of its own for each run.
+Service = dict[str, Any]
+
+
+@pytest.fixture
+def service(simulator: Running, deployment: Deployment) -> Service:
+    return {"endpoint": f"{simulator.endpoint}/v1", "model": deployment.name, "simulate": False}
+
+
+def events_of(folder: Path, service: Service, **settings: object) -> list[Event]:
     heard: list[Event] = []
-    asked = Settings(
-        task="chat", model="m", output=str(folder / "out"), column="text", simulate=True, **settings
-    )  # type: ignore[arg-type]
-    score_files(asked, [str(folder / "in.csv")], environ={}, listen=heard.append)
+    asked = settings_for(folder, **service, task="chat", dimensions=None, **settings)
+    score_files(asked, [str(folder / "in.csv")], environ=ENVIRON, listen=heard.append)
     return heard
 
 
-@pytest.mark.process
-def test_a_run_reports_its_deployments_and_known_rows(tmp_path: Path) -> None:
+def test_a_run_reports_its_deployments_and_known_rows(tmp_path: Path, service: Service) -> None:
     (tmp_path / "in.csv").write_text("text\n" + "".join(f"row {n}\n" for n in range(40)))
-    first = events_of(tmp_path, limit=30)
+    first = events_of(tmp_path, service, limit=30)
     assert [event for event in first if isinstance(event, FileOpened)] == [FileOpened("in.csv", 0)]
     pulses = [event for event in first if isinstance(event, Heartbeat)]
     assert pulses
@@ -40,7 +51,7 @@ def test_a_run_reports_its_deployments_and_known_rows(tmp_path: Path) -> None:
     assert standing.last_failure == ""
     assert {event.deployment for event in first if isinstance(event, Attempt)} == {standing.deployment}
 
-    again = events_of(tmp_path)
+    again = events_of(tmp_path, service)
     opened = next(place for place, event in enumerate(again) if isinstance(event, FileOpened))
     assert again[opened] == FileOpened("in.csv", 30)
     tally = Tally()
@@ -51,7 +62,7 @@ def test_a_run_reports_its_deployments_and_known_rows(tmp_path: Path) -> None:
 
 
 def run_over(folder: Path, listen: Listen, **settings: object) -> RunResult:
-    return score_files(settings_for(folder, **settings), [str(folder / "in")], environ={}, listen=listen)
+    return score_files(settings_for(folder, **settings), [str(folder / "in")], environ=ENVIRON, listen=listen)
 
 
 def settings_for(folder: Path, **settings: object) -> Settings:
@@ -71,15 +82,14 @@ def several(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.process
-def test_a_file_that_vanishes_fails_and_the_others_are_scored(several: Path) -> None:
+def test_a_file_that_vanishes_fails_and_the_others_are_scored(several: Path, service: Service) -> None:
     def listen(event: Event) -> None:
         if event == FileOpened("a.csv", 0):
             (several / "in" / "b.csv").unlink()
             (several / "in" / "c.csv").unlink()
             (several / "in" / "c.csv").mkdir()
 
-    result = run_over(several, listen)
+    result = run_over(several, listen, **service)
     assert states(result) == {
         "a.csv": ("complete", 2),
         "b.csv": ("unreadable", 0),
@@ -112,10 +122,9 @@ def test_a_scored_file_that_vanishes_keeps_its_scores(several: Path, *, incremen
     assert len(read_scores(several / "out")) == 11
 
 
-@pytest.mark.process
-def test_what_cannot_be_listed_is_a_failed_file(several: Path) -> None:
+def test_what_cannot_be_listed_is_a_failed_file(several: Path, service: Service) -> None:
     (several / "in" / "z.csv").symlink_to("nowhere.csv")
-    result = run_over(several, lambda _: None)
+    result = run_over(several, lambda _: None, **service)
     assert result.exit_code is ExitCode.ACTION_NEEDED
     assert [(each.file, each.problem) for each in result.outcome.unreadable] == [
         ("z.csv", "a link to a file that does not exist")

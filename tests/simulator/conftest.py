@@ -24,24 +24,18 @@ def deployment(simulator: Running, request: pytest.FixtureRequest) -> Deployment
 
 
 @pytest.fixture
-def azure(simulator: Running) -> Iterator[openai.AzureOpenAI]:
-    with openai.AzureOpenAI(
-        azure_endpoint=simulator.endpoint, api_key=simulator.key, api_version="2024-10-21", max_retries=0
-    ) as client:
-        yield client
+def azure(clients: dict[str, openai.OpenAI]) -> openai.OpenAI:
+    return clients["azure"]
 
 
 @pytest.fixture
-def plain(simulator: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=simulator.endpoint + "/v1", api_key=simulator.key, max_retries=0) as client:
-        yield client
+def plain(clients: dict[str, openai.OpenAI]) -> openai.OpenAI:
+    return clients["openai"]
 
 
 @pytest.fixture
-def azure_v1(simulator: Running) -> Iterator[openai.OpenAI]:
-    url = simulator.endpoint + "/openai/v1"
-    with openai.OpenAI(base_url=url, api_key=simulator.key, max_retries=0) as client:
-        yield client
+def azure_v1(clients: dict[str, openai.OpenAI]) -> openai.OpenAI:
+    return clients["azure_v1"]
 
 
 @pytest.fixture

@@ -127,6 +127,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, wrong: Any) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_the_server_answers_from_its_files(tmp_path: Path) -> None:
     labels: Mapping[str, str] = {f"text {n}": "yes" if n % 2 else "no" for n in range(8)}
     key = {

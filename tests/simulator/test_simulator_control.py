@@ -11,7 +11,8 @@ import openai
 import pytest
 
 from batchscore.simulator import Running, start
-from batchscore.simulator.script import Behaviour
+from batchscore.simulator.script import Behaviour, RandomFaults
+from batchscore.simulator.settings import SimulatorSettings
 from simulated import Deployment
 
 APIError = openai.APIConnectionError
@@ -193,17 +194,21 @@ def test_a_behaviour_out_of_bounds_is_refused(deployment: Deployment) -> None:
 
 @pytest.mark.process
 def test_random_faults_are_the_same_for_the_same_seed() -> None:
-    def series(seed: int) -> list[int]:
-        with (
-            start(dimensions=4, fail_500=0.3, fail_503=0.2, reset=0.1, seed=seed, record_last=40) as running,
-            openai.OpenAI(base_url=running.endpoint + "/v1", api_key=running.key, max_retries=0) as client,
-        ):
-            for _ in range(40):
-                with contextlib.suppress(openai.APIError):
-                    client.embeddings.create(model="emb", input="a")
-            return [one.status or 0 for one in Deployment(running.endpoint, "emb").requests()]
+    shares: Any = {"fail_500": 0.3, "fail_503": 0.2, "reset": 0.1}
 
-    first = series(1)
-    assert set(first) == {200, 500, 503, 0}
-    assert series(1) == first
-    assert series(2) != first
+    def drawn(seed: int) -> list[int | None]:
+        faults = RandomFaults(SimulatorSettings(**shares, seed=seed))
+        each = [faults.draw() for _ in range(40)]
+        return [200 if fault is None else 0 if fault.drop else fault.status for fault in each]
+
+    with (
+        start(dimensions=4, **shares, seed=1, record_last=40) as running,
+        openai.OpenAI(base_url=running.endpoint + "/v1", api_key=running.key, max_retries=0) as client,
+    ):
+        for _ in range(40):
+            with contextlib.suppress(openai.APIError):
+                client.embeddings.create(model="emb", input="a")
+        found = [one.status for one in Deployment(running.endpoint, "emb").requests()]
+    assert set(found) == {200, 500, 503, 0}
+    assert found == drawn(1) == drawn(1)
+    assert drawn(2) != found

@@ -206,10 +206,8 @@ def test_a_wrong_request_is_refused_with_its_code(
 
 def test_azures_dated_api_has_it_beside_the_deployments(azure: openai.AzureOpenAI) -> None:
     assert created(azure).output_text == ANSWER
-    with (
-        azure.with_options(base_url=f"{azure.base_url}deployments/gpt-4o") as below,
-        pytest.raises(openai.NotFoundError),
-    ):
+    below = azure.with_options(base_url=f"{azure.base_url}deployments/gpt-4o")
+    with pytest.raises(openai.NotFoundError):
         below.responses.create(model="gpt-4o", input=TEXT)
 
 

@@ -33,7 +33,7 @@ from batchscore.settings.json_schema import schema_document
 from batchscore.settings.sources import gather, without_settings
 from batchscore.task import TASKS
 
-#: Settings whose variables a host may have for other runs, about files or records. Whoever calls a model that
+#: Settings whose variables a host may have for other runs, about files or records. The caller of a model that
 #: is served must not be able to name files.
 NOT_FOR_FRAMES = FileSettings.__annotations__.keys() - FOR_ROWS
 NOT_FOR_FRAMES |= {"output", "model", "usage", "raw", "image", "image_detail"}

@@ -1,8 +1,8 @@
 """How many tokens may be in batches that have not ended, and what may they cost?
 
-Services limit the tokens for each model, tell nobody the limit, and refuse the batch that exceeds it. So the
-budget is a setting, and it is learned downwards from refusals. A refusal is no row's fault and no outage. A
-batch cannot be stopped in the middle of a row, so its cost is reserved before it is sent.
+Services limit the tokens for each model, publish no limit, and refuse the batch that exceeds it. So the
+budget is a setting, and it is learned downwards from refusals. A refusal is neither a row's fault nor an
+outage. A batch cannot be stopped in the middle of a row, so its cost is reserved before it is sent.
 """
 
 from __future__ import annotations

@@ -28,8 +28,7 @@ from batchscore.endpoint.target import Endpoint
 from batchscore.errors import BatchscoreError, Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.output.submitted import Chunks, Step
 from batchscore.prompts.batches import BodyFormat
-from batchscore.prompts.replies import ReplyReader, answer_size
-from batchscore.prompts.schema import answer_schema
+from batchscore.prompts.replies import reader_for
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.provider import batches, files
 from batchscore.provider.client import CallFailed, ControlPlane, Unknown, open_control_plane
@@ -126,28 +125,16 @@ async def open_batch_engine(
         if stop.is_set():
             raise Left
 
-    schema = answer_schema(settings)
+    reader = reader_for(settings, dimensions, notice)
     form = BodyFormat(
         task,
         target.body_model,
         settings.api_params,
         may_rename=settings.max_tokens is not None,
-        schema=schema,
+        schema=reader.schema,
         notice=notice,
     )
-    length = settings.api_params.get("dimensions")
-    reader = ReplyReader(
-        task,
-        settings.answers_per_row,
-        schema=schema,
-        with_usage=settings.usage,
-        with_raw=settings.raw,
-        dimensions=dimensions,
-        asked_dimensions=length if isinstance(length, int) else None,
-        answer_bytes=answer_size(settings.answer_tokens, settings.api_params),
-        notice=notice,
-        on_ignored=form.leave_form,
-    )
+    reader.on_ignored = form.leave_form
     # How a parameter is sent may change, what it says does not.
     what = {"params": settings.api_params, "schema": settings.schema, "mode": settings.schema_mode}
     identity = identity_of(

@@ -48,7 +48,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
 
 
 def read_line(raw: bytes) -> ResultLine | None:
-    """Return what a line says; `None` if it is no line of results, such as a torn one."""
+    """Return what a line says; `None` if it is not a line of results, such as a torn one."""
     try:
         line = load_json(raw)
     except ValueError:

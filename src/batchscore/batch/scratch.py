@@ -84,7 +84,7 @@ class Scratch:
     open: list[BinaryIO] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make the folder anew: what a killed run left in it is removed."""
+        """Make the folder empty: remove what a killed run left in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
 

@@ -8,6 +8,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page.make import detectable_text
+from batchscore.evaluate.page.parts import p_text
 from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
@@ -96,6 +97,7 @@ def _join_lines(model: ModelResult) -> list[str]:
         "labels with an id that an earlier label has": counts.duplicate_labels,
         "ids with different labels, which are not used": counts.conflicting_labels,
         "documents without a vector, which cannot be found": counts.documents_without_vector,
+        "labels in which ROUGE finds nothing, such as those in other scripts": counts.labels_without_tokens,
         "labelled rows that other outputs have not, left out": model.only_here,
     }
     shown = [f"{name}: {count:,}" for name, count in found.items() if count]
@@ -112,7 +114,7 @@ def _comparison_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
         corrected = " (Holm)" if several else ""
         lines.append(
             f"  against {evaluation.models[evaluation.baseline].name}: {name} {found.difference:+.4f} "
-            f"({found.low:+.4f} to {found.high:+.4f}), p = {p_value:.4f}{corrected}"
+            f"({found.low:+.4f} to {found.high:+.4f}), p {p_text(p_value)}{corrected}"
             + (f"; {found.wins:,} better, {found.losses:,} worse" if found.wins or found.losses else "")
         )
     return lines

@@ -17,8 +17,7 @@ from batchscore.engine.engine import Engine
 from batchscore.engine.in_flight import MOST_BYTES_IN_FLIGHT, MOST_PACKED_BYTES, BytesInFlight
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.replies import ReplyReader, ReplyScores, answer_size
-from batchscore.prompts.schema import answer_schema
+from batchscore.prompts.replies import ReplyScores, reader_for
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
@@ -64,26 +63,14 @@ async def open_engine(
             await open_deployment(settings, endpoint, stack, memory, environ=environ, listen=listen)
             for endpoint in endpoints
         ]
-        length = settings.api_params.get("dimensions")
-        schema = answer_schema(settings)
-        reader = ReplyReader(
-            settings.task,
-            settings.answers_per_row,
-            schema=schema,
-            with_usage=settings.usage,
-            with_raw=settings.raw,
-            dimensions=dimensions,
-            asked_dimensions=length if isinstance(length, int) else None,
-            answer_bytes=answer_size(settings.answer_tokens, settings.api_params),
-            notice=lambda text: listen(Notice(text)),
-        )
+        reader = reader_for(settings, dimensions, lambda text: listen(Notice(text)))
         forms = {
             member: BodyFormat(
                 settings.task,
                 member.model,
                 settings.api_params,
                 may_rename=settings.max_tokens is not None,
-                schema=schema,
+                schema=reader.schema,
                 notice=lambda text: listen(Notice(text)),
             )
             for member in members
@@ -119,13 +106,13 @@ async def open_engine(
             drain_seconds=DRAIN_SECONDS,
             answer_tokens=settings.answer_tokens,
             answers_per_row=settings.answers_per_row,
-            fixed_bytes=0 if schema is None else schema.size,
+            fixed_bytes=0 if reader.schema is None else reader.schema.size,
             truncate=truncate if settings.on_long_input == "truncate" else None,
         )
 
 
 def leave_form(forms: Iterable[BodyFormat]) -> None:
-    """Tell the service of a schema in another way."""
+    """Send the service its schema in another way."""
     for form in forms:
         form.leave_form()
 

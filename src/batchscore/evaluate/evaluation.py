@@ -137,7 +137,7 @@ def evaluate(
     Raises `InputError` if labels cannot be found or used, `UsageError` for a metric that the task has not.
     """
     if len({name for name, _ in outputs}) < len(outputs):
-        raise UsageError("two models have the same name. Give each output a name of its own.")
+        raise UsageError("two models have the same name. Give each output a name of its own with --names.")
     reading = reading_of(outputs, spec)
     measured = []
     for place, (name, output) in enumerate(outputs):

@@ -29,6 +29,7 @@ from batchscore.evaluate.statistics.intervals import (
     Sampling,
     bootstrap_cells,
     bootstrap_clusters,
+    bootstrap_mean,
     bootstrap_rows,
     bootstrap_sums,
     percentiles,
@@ -169,10 +170,15 @@ def row_values(name: str, rows: ModelRows, reading: Reading) -> Floats | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         if kind in {"pairs", "numbers"}:
             one, two = rows.tables["pairs"].T
-            scaled = [(each - np.nanmean(each)) / np.nanstd(each) for each in (one, two)]
-            return np.asarray(-np.abs(scaled[0] - scaled[1] if kind == "pairs" else one - two))
+            if kind == "pairs" and rows.answered.any():
+                one, two = ((each - np.nanmean(each)) / np.nanstd(each) for each in (one, two))
+            return np.asarray(-np.abs(one - two))
         table, figure = _sums_of(name, rows)
-        return figure(table)
+        found = figure(table)
+        if kind == "entities":
+            # Nothing was to be found, and nothing was: as good as can be, if it was answered.
+            found = np.where((table.sum(1) == 0) & rows.answered, 1.0, found)
+        return found
 
 
 def right_rows(rows: ModelRows, reading: Reading) -> float | None:
@@ -190,9 +196,17 @@ def _right(rows: ModelRows, reading: Reading) -> Floats:
     return np.asarray(rows.cells // classes == rows.cells % classes, dtype=float)
 
 
+def _clusters(rows: ModelRows, options: FigureOptions) -> npt.NDArray[np.intp] | None:
+    """Return the numbers of the clusters of rows, each of which has rows."""
+    if options.cluster is None:
+        return None
+    return np.asarray(np.unique(rows.groups[options.cluster], return_inverse=True)[1], dtype=np.intp)
+
+
 def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Interval | None:
     sampling = options.sampling
-    clusters = None if options.cluster is None else rows.groups[options.cluster]
+    clusters = _clusters(rows, options)
+    units = len(rows) if clusters is None else int(clusters.max(initial=-1)) + 1
     method = "bootstrap" if clusters is None else "cluster_bootstrap"
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.task.has_classes:
@@ -204,10 +218,10 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
                 return classification.headline(name, many)
 
             if clusters is None:
-                return percentiles(bootstrap_cells(counts, headline, sampling), sampling)
+                return percentiles(bootstrap_cells(counts, headline, sampling), sampling, len(rows))
             assert rows.cells is not None
             found = bootstrap_clusters(rows.cells, clusters, counts.shape, headline, sampling)
-            return percentiles(found, sampling, method)
+            return percentiles(found, sampling, units, method)
         if reading.task.kind == "clusters":
             return None  # clustering again for each resample would take hours
         if name in numbers.RANKED:
@@ -217,11 +231,13 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
             if len(cells) > _MOST_RANKED:
                 return None
             figures = bootstrap_rows(len(cells), lambda at: _mean_macro_f1(cells[at], classes), sampling)
-            return percentiles(figures, sampling)
+            return percentiles(figures, sampling, len(cells))
         table, figure = _sums_of(name, rows)
         if figure is _mean and clusters is None and np.isin(table[:, 0], (0, 1)).all():
             return wilson(float(table[:, 0].sum()), len(table), sampling)
-        return percentiles(bootstrap_sums(table, figure, sampling, clusters), sampling, method)
+        if figure is _mean:
+            return bootstrap_mean(table[:, 0], sampling, clusters)
+        return percentiles(bootstrap_sums(table, figure, sampling, clusters), sampling, units, method)
 
 
 def _spearman_interval(pairs: Floats, sampling: Sampling) -> Interval | None:
@@ -230,7 +246,7 @@ def _spearman_interval(pairs: Floats, sampling: Sampling) -> Interval | None:
         found = bootstrap_rows(
             len(pairs), lambda places: numbers.spearman(one[places], two[places]), sampling
         )
-        return percentiles(found, sampling)
+        return percentiles(found, sampling, len(pairs))
     # Bonett and Wright 2000, Psychometrika 65: the error of Fisher's z of a rank correlation.
     value = numbers.spearman(one, two)
     z, half = np.arctanh(value), sampling.z * np.sqrt((1 + value**2 / 2) / (len(pairs) - 3))
@@ -245,11 +261,10 @@ def compare(
     Rows that are not answered are wrong, or if such a row has no worst value, they are left out for both.
     """
     sampling, rows = options.sampling, len(model)
-    clusters = None if options.cluster is None else model.groups[options.cluster]
     if options.exclude or not reading.task.has_worst:
         both = np.flatnonzero(model.answered & baseline.answered)
         model, baseline, rows = model.choose(both), baseline.choose(both), len(both)
-        clusters = None if clusters is None else clusters[both]
+    clusters = _clusters(model, options)
     if (
         rows == 0
         or name in {*numbers.RANKED, *vectors.CLUSTER_FIGURES}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from batchscore.errors import InputError
 from batchscore.evaluate.find_label import LabelFinder, json_of
-from batchscore.evaluate.fold import Labels, number_of, text_of
+from batchscore.evaluate.fold import Labels, fold, number_of, text_of
 from batchscore.evaluate.labels import LabelledRow, as_list, texts_of
 from batchscore.evaluate.metrics import answers, entities, rouge, translation
 from batchscore.evaluate.outcomes import (
@@ -84,8 +84,11 @@ class _LabelJudge:
         return np.frombuffer(self.cells, np.int64).astype(np.intp), {}
 
 
-class _TextJudge:
-    """Rows whose text is compared with one or several right texts, row by row."""
+class TextJudge:
+    """Rows whose text is compared with one or several right texts, row by row.
+
+    `unreadable` counts the labels that ROUGE cannot read, whatever the answer is.
+    """
 
     def __init__(
         self,
@@ -95,9 +98,12 @@ class _TextJudge:
     ) -> None:
         self.field, self.names, self.scores_of = reading.field, names, scores_of
         self.scores = array("d")
+        self.unreadable = 0
 
     def add(self, row: LabelledRow) -> Judged:
+        """Count one row."""
         golds = texts_of(as_list(row.gold)) or [""]
+        self.unreadable += self.names == rouge.NAMES and not rouge.has_tokens(golds)
         outcome = text_outcome(row.scored.settled, self.field)
         scores = (0.0,) * len(self.names)
         if outcome.is_answered:
@@ -106,6 +112,7 @@ class _TextJudge:
         return outcome, golds[0], dict(zip(self.names, scores, strict=True))
 
     def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
+        """Return all rows as arrays."""
         table = np.frombuffer(self.scores, float).reshape(-1, len(self.names))
         ones = np.ones(len(table))
         return None, {
@@ -114,15 +121,16 @@ class _TextJudge:
 
 
 class _EntityJudge:
-    """Rows whose answer lists entities, or gives a tag for each word."""
+    """Rows whose answer lists entities or labels, or gives a tag for each word."""
 
     def __init__(self, reading: Reading) -> None:
         self.field = reading.field
+        self.several_labels = reading.task.name == "text-classification-multilabel"
         self.counts = array("d")
 
     def add(self, row: LabelledRow) -> Judged:
         gold = as_list(row.gold) if not isinstance(row.gold, Mapping) else row.gold
-        tagged = isinstance(gold, list) and bool(gold) and entities.are_tags(gold)
+        tagged = not self.several_labels and isinstance(gold, list) and bool(gold) and entities.are_tags(gold)
         wanted = self._entities(gold, tagged=tagged)
         if wanted is None:
             raise InputError(
@@ -132,8 +140,9 @@ class _EntityJudge:
         outcome = text_outcome(row.scored.settled, self.field)
         counts = (0, 0, len(wanted))
         if outcome.is_answered:
-            found = self._entities(_parsed(outcome.value), tagged=tagged)
-            if found is None or (tagged and len(_parsed(outcome.value)) != len(gold)):
+            parsed = _parsed(outcome.value, words=not self.several_labels)
+            found = self._entities(parsed, tagged=tagged)
+            if found is None or (tagged and len(parsed) != len(gold)):
                 outcome = RowOutcome(NO_LABEL, text=outcome.text)
             else:
                 counts = entities.counts_of(found, wanted)
@@ -141,8 +150,10 @@ class _EntityJudge:
         right = float(outcome.is_answered and counts[0] == counts[1] == counts[2])
         return outcome, text_of(row.gold) or "[]", {"right": right}
 
-    @staticmethod
-    def _entities(value: Any, *, tagged: bool) -> list[Any] | None:
+    def _entities(self, value: Any, *, tagged: bool) -> list[Any] | None:
+        if self.several_labels:
+            parts = [part for each in texts_of(as_list(value)) for part in _SEPARATOR.split(each)]
+            return [fold(part) for part in parts if part.strip()]
         if tagged:
             return entities.spans_of(value, strict=False) if entities.are_tags(value) else None
         try:
@@ -155,14 +166,18 @@ class _EntityJudge:
         return None, dict.fromkeys(("f1_score_micro", "precision", "recall"), table)
 
 
-def _parsed(value: Any) -> Any:
-    """Return an answer that is JSON, or a list as Python prints it, as its value."""
+#: What is between the labels of a text that lists several.
+_SEPARATOR = re.compile(r"[,;|\n]")
+
+
+def _parsed(value: Any, *, words: bool) -> Any:
+    """Return an answer that is JSON, or a list as Python prints it, as its value; else its `words`."""
     if not isinstance(value, str):
         return value
     found = json_of(value)
     if found is None:
         found = as_list(value)
-        return value.split() if found == [value] else found
+        return value.split() if words and found == [value] else found
     if isinstance(found, Mapping) and len(found) == 1:
         inner = next(iter(found.values()))
         return inner if isinstance(inner, list) else found
@@ -214,15 +229,17 @@ def _number_in(text: str | None, pattern: re.Pattern[str] | None) -> float | Non
     return numbers.pop() if len(numbers) == 1 else None
 
 
-class _TranslationJudge:
-    """Rows whose texts count together."""
+class TranslationJudge:
+    """Rows whose texts count together. `signatures` say how, once all are counted."""
 
     def __init__(self, reading: Reading) -> None:
         self.field = reading.field
+        self.signatures: dict[str, str] = {}
         self.answers: list[str] = []
         self.references: list[list[str]] = []
 
     def add(self, row: LabelledRow) -> Judged:
+        """Count one row."""
         golds = texts_of(as_list(row.gold)) or [""]
         outcome = text_outcome(row.scored.settled, self.field)
         self.answers.append((text_of(outcome.value) or "") if outcome.is_answered else "")
@@ -230,18 +247,21 @@ class _TranslationJudge:
         return outcome, golds[0], {}
 
     def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
-        return None, {
-            name: translation.counts_of(translation.metric_named(name), self.answers, self.references)
-            for name in translation.NAMES
-        }
+        """Return all rows as arrays."""
+        found = {}
+        for name in translation.NAMES:
+            metric = translation.metric_named(name)
+            found[name] = translation.counts_of(metric, self.answers, self.references)
+            self.signatures[name] = translation.signature_of(metric)
+        return None, found
 
 
 Judge: TypeAlias = (
     _LabelJudge
-    | _TextJudge
+    | TextJudge
     | _EntityJudge
     | _NumberJudge
-    | _TranslationJudge
+    | TranslationJudge
     | PairJudge
     | ProbeJudge
     | NeighbourJudge
@@ -262,10 +282,10 @@ def judge_of(reading: Reading) -> Judge:
     if kind == "numbers":
         return _NumberJudge(reading)
     if kind == "translation":
-        return _TranslationJudge(reading)
+        return TranslationJudge(reading)
     if kind == "answers":
-        return _TextJudge(reading, answers.NAMES, answers.scores_of)
-    return _TextJudge(reading, rouge.NAMES, rouge.scores_of)
+        return TextJudge(reading, answers.NAMES, answers.scores_of)
+    return TextJudge(reading, rouge.NAMES, rouge.scores_of)
 
 
 def _vector_judge_of(reading: Reading) -> Judge:

@@ -29,7 +29,7 @@ class JoinCounts:
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
     Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
-    that can be ranked, besides those without a vector.
+    that can be ranked, besides those without a vector. ROUGE finds nothing in `labels_without_tokens`.
     """
 
     rows: int = 0
@@ -41,6 +41,7 @@ class JoinCounts:
     unmatched_labels: int = 0
     documents: int = 0
     documents_without_vector: int = 0
+    labels_without_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

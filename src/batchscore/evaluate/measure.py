@@ -17,7 +17,7 @@ import numpy.typing as npt
 from batchscore.errors import InputError
 from batchscore.evaluate.find_label import HOWS
 from batchscore.evaluate.fold import text_of
-from batchscore.evaluate.judges import Reading, judge_of
+from batchscore.evaluate.judges import Reading, TextJudge, TranslationJudge, judge_of
 from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource
 from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome
 from batchscore.evaluate.scored import ScoredOutput
@@ -63,6 +63,7 @@ class ModelRows:
     group_names: dict[str, list[str]] = field(default_factory=dict)
     texts: Counter[str] = field(default_factory=Counter)
     cut: int = 0
+    signatures: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -88,6 +89,7 @@ class ModelRows:
             self.group_names,
             self.texts,
             self.cut,
+            self.signatures,
         )
 
 
@@ -144,6 +146,8 @@ def measure(
     if not keys:
         raise InputError(_nothing_labelled(output, source, counts))
     cells, tables = judge.arrays()
+    if isinstance(judge, TextJudge):
+        counts.labels_without_tokens = judge.unreadable
     for place, each in enumerate(waiting):
         if late is not None and each.outcome.is_answered:
             answer, scores = late.answer(place)
@@ -163,6 +167,7 @@ def measure(
         {group.column: list(group.known) for group in groups},
         texts,
         cut,
+        judge.signatures if isinstance(judge, TranslationJudge) else {},
     )
 
 

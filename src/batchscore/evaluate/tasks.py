@@ -60,6 +60,18 @@ class EvaluationTask:
         return self.kind in {"labels", "neighbours"}
 
 
+#: How figures are made, where there are several ways.
+DEFINITIONS: Mapping[str, str] = {
+    "answers": "SQuAD: in lower case, without punctuation and articles; the best of all right answers",
+    "overlap": "rouge-score: tokens of a to z and 0 to 9 in lower case, no stemmer; mean of F by row",
+    "entities": "micro averages over entities; a tag I may begin one, as in conlleval",
+    "pairs": "cosine of both vectors; ties have mean ranks",
+    "probe": "MTEB: logistic regression on eight rows of each label, mean of ten experiments",
+    "neighbours": "cosine, the majority of the five nearest rows",
+    "ranking": "trec_eval: exact search by cosine, linear gains, ties by id",
+    "clusters": "MTEB: mean of ten clusterings by mini-batch k-means",
+}
+
 #: Figures of which less is better.
 ERRORS = frozenset({"mean_absolute_error", "root_mean_squared_error"})
 
@@ -75,6 +87,9 @@ EVALUATION_TASKS: Mapping[str, EvaluationTask] = {
     for task in (
         EvaluationTask("text-classification", "labels", _CLASSIFICATION),
         EvaluationTask("token-classification", "entities", ("f1_score_micro", "precision", "recall")),
+        EvaluationTask(
+            "text-classification-multilabel", "entities", ("f1_score_micro", "precision", "recall")
+        ),
         EvaluationTask("question-answering", "answers", ("f1_score", "exact_match")),
         EvaluationTask("text-summarization", "overlap", _ROUGE),
         EvaluationTask("text-translation", "translation", ("chrf", "bleu")),
@@ -92,6 +107,7 @@ EVALUATION_TASKS: Mapping[str, EvaluationTask] = {
 #: Other names of the same tasks.
 _ALIASES = {
     "classification": "text-classification",
+    "multilabel": "text-classification-multilabel",
     "text-named-entity-recognition": "token-classification",
     "text-token-classification": "token-classification",
     "named-entity-recognition": "token-classification",

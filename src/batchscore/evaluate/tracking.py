@@ -113,7 +113,8 @@ def _log(client: Any, evaluation: Evaluation, folder: Place, parent: Any, made: 
         baseline = baseline or own
         _log_model(client, evaluation, number, own, baseline)
         for path in _files(evaluation, number, folder, made / str(number), baseline):
-            client.log_artifact(own, str(path))
+            below = path.parent.name if path.parent.name == "compare" else None
+            client.log_artifact(own, str(path), below)
         if several:
             client.set_terminated(own)
 
@@ -159,7 +160,8 @@ def _files(evaluation: Evaluation, number: int, folder: Place, made: Path, basel
         yield path
     compared = {name: asdict(each) for name, each in model.comparisons.items() if each is not None}
     if compared:
-        yield _json(made / f"compare_{baseline[:8]}.json", compared)
+        (made / "compare").mkdir()
+        yield _json(made / "compare" / f"{baseline[:8]}.json", compared)
 
 
 def _json(path: Path, content: Mapping[str, Any]) -> Path:

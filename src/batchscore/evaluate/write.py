@@ -17,6 +17,7 @@ from batchscore.errors import OutputError
 from batchscore.evaluate.evaluation import Evaluation, ModelResult, Write
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.measure import EvaluatedRow
+from batchscore.evaluate.tasks import DEFINITIONS
 from batchscore.output.layout import MARKER
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -53,6 +54,8 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "task": evaluation.task.name,
         "task_guessed": evaluation.guessed,
         "main_metric": evaluation.main,
+        "definition": DEFINITIONS.get(evaluation.task.kind),
+        "signatures": dict(evaluation.models[0].rows.signatures),
         "labels": list(evaluation.labels),
         "rows": evaluation.rows,
         "unanswered": "exclude" if options.exclude else "wrong",

@@ -37,7 +37,7 @@ class AnswerColumns:
         return [*self.fields, ANSWER] if self.open or not self.fields else [*self.fields]
 
     def cells(self, value: Any) -> list[Any]:
-        """Return an answer's cells in the order of `names`; `None` is no answer."""
+        """Return an answer's cells in the order of `names`; `None` is not an answer."""
         if not self.fields:
             return [value]
         named = isinstance(value, Mapping)

@@ -33,7 +33,8 @@ import xxhash
 
 from batchscore.output.manifest import Cost
 from batchscore.output.manifest_check import is_count
-from batchscore.output.records.jsonl import json_bytes, row_to_json, settled_from_json
+from batchscore.output.records.json_value import json_bytes
+from batchscore.output.records.jsonl import row_to_json, settled_from_json
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.links import open_own, refuse_link

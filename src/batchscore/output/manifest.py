@@ -119,7 +119,7 @@ class Manifest:
 
     `state` is `complete`, `partial` (a limit or a stop left rows unread or unanswered) or `unreadable`, with
     the `problem` in words. `input` is the digest of the file's bytes. `place`: where a worker found the file,
-    if its name does not tell its folder.
+    if its name does not include its folder.
 
     `simulated`: the simulator has answered, `None` if that is not known.
 

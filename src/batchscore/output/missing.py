@@ -1,7 +1,7 @@
 """Which input files did the runs of an output set out to read, and which of them are not complete?
 
 A run writes its record before its first request, with the files that it is going to read, and once more at
-its end. So the latest record tells what an output lacks, even if its run was killed. Workers that share an
+its end. So the latest record says what an output lacks, even if its run was killed. Workers that share an
 output have different files, so there the records of all workers count; the files that a host has not yet
 handed to a worker are known to that host only. A run that has the output for itself also records the counts
 of all complete files, so that its record alone suffices to find an older version of a file. This module reads

@@ -20,7 +20,7 @@ from batchscore.errors import TRANSIENT, ErrorCode, InputChanged, count_text
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
-from batchscore.output.records.jsonl import json_bytes
+from batchscore.output.records.json_value import json_bytes
 from batchscore.output.row_digests import DigestsByRow
 from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 

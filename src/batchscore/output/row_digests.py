@@ -22,7 +22,7 @@ import xxhash
 
 from batchscore.errors import OutputError
 from batchscore.output.manifest import Commit
-from batchscore.output.records.jsonl import json_bytes
+from batchscore.output.records.json_value import json_bytes
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -38,7 +38,7 @@ UNKNOWN = bytes(16)
 class DigestsByRow(MutableMapping[int, bytes]):
     """Digests of rows that are next to each other, 16 bytes each: a dictionary takes 120 bytes a row.
 
-    A run through batches has read all rows before the first one is settled. `UNKNOWN` is no digest.
+    A run through batches has read all rows before the first one is settled. `UNKNOWN` is not a digest.
     """
 
     __slots__ = ("data", "first")
@@ -172,9 +172,14 @@ def damage_of_digests(place: Place, commit: Commit) -> str | None:
     """
     if not commit.row_digests:
         return None
-    if storage.size_of(place) is None:
+    try:
+        is_own = storage.digest_file(place) == commit.row_digests
+    except OutputError:
+        # Another worker may remove it at any moment.
+        if storage.size_of(place) is not None:
+            raise
         return "is missing"
-    if storage.digest_file(place) == commit.row_digests:
+    if is_own:
         return None
     return "was changed, or is not that of its part: its digest is not the same"
 

@@ -322,7 +322,7 @@ def refuse_namesake(present: Manifest, place: str | None) -> None:
     """Raise `OutputError` if scores are of another file than that at `place`, and that one still exists.
 
     If it is gone it may have been the same: each job of a host mounts its input at another place. `None`:
-    names are below a base directory, which tells files apart.
+    names are below a base directory, which distinguishes files.
     """
     if place is None or present.place in {"", place} or not storage.exists(place_of(present.place)):
         return

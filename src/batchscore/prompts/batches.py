@@ -101,7 +101,7 @@ class BodyFormat:
         return True
 
     def leave_form(self) -> None:
-        """Tell the service of the schema in another way, if there is one: it ignores this one."""
+        """Send the service the schema in another way, if there is one: it ignores this one."""
         self.use(tuple(form for form in self.forms[1:] if form not in {STRICT, LOOSE}))
 
     def use(self, forms: tuple[str, ...]) -> bool:

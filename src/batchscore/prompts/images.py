@@ -39,7 +39,7 @@ ReadFile: TypeAlias = "Callable[[str | os.PathLike[str]], bytes]"
 
 NO_IMAGE = RowError(ErrorCode.EMPTY_INPUT, "The row has no image, so no request was sent.")
 
-#: Stands for an image's bytes while the prompt's JSON is built. No text of a row can hold it.
+#: The placeholder for an image's bytes while the prompt's JSON is built. No text of a row can hold it.
 _MARK = secrets.token_hex(16)
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):", re.ASCII)

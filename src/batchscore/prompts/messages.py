@@ -54,7 +54,7 @@ def conversation_of(cell: Any, task: Task) -> list[Any] | None:
 
 
 def is_share_gpt(message: Any) -> bool:
-    """Whether a message has ShareGPT's form, whoever its sender is."""
+    """Whether a message has ShareGPT's form, from any sender."""
     return isinstance(message, dict) and message.keys() >= {"from", "value"} and message.get("role") is None
 
 

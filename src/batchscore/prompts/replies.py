@@ -24,10 +24,17 @@ import numpy as np
 from batchscore.errors import ErrorCode, setting_name
 from batchscore.prompts.reply_parts import BLOCKED, check_broken_off, objects_in
 from batchscore.prompts.responses import response_text
-from batchscore.prompts.schema import NOT_JSON, AnswerSchema, InvalidAnswer, complaint_messages
+from batchscore.prompts.schema import (
+    NOT_JSON,
+    AnswerSchema,
+    InvalidAnswer,
+    answer_schema,
+    complaint_messages,
+)
 from batchscore.prompts.usage import TokenCounts, token_counts
 from batchscore.prompts.vectors import decode_vectors, have_eight_bytes, in_input_order
 from batchscore.rows import InvalidReply, RowError, Score, load_json
+from batchscore.settings.slices import RequestSettings
 from batchscore.task import Task
 
 #: The bounds of a reply's size are generous: they are for bodies without an end.
@@ -277,6 +284,24 @@ class ReplyReader:
         if content is not None and not isinstance(content, str):
             raise InvalidReply("an answer is not text")
         return content, reason
+
+
+def reader_for(
+    settings: RequestSettings, dimensions: int | None, notice: Callable[[str], None]
+) -> ReplyReader:
+    """Return the reader of a run's replies; `dimensions` is the vectors' length if it is known already."""
+    length = settings.api_params.get("dimensions")
+    return ReplyReader(
+        settings.task,
+        settings.answers_per_row,
+        schema=answer_schema(settings),
+        with_usage=settings.usage,
+        with_raw=settings.raw,
+        dimensions=dimensions,
+        asked_dimensions=length if isinstance(length, int) else None,
+        answer_bytes=answer_size(settings.answer_tokens, settings.api_params),
+        notice=notice,
+    )
 
 
 def is_refused(score: Score | RowError) -> bool:

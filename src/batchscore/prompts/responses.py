@@ -1,7 +1,7 @@
 """What does a reply of the Responses API answer, and why did the answer end?
 
 A reply is one object with a list of items: the messages, and what the model did on the way (reasoning, tools
-and searches), which is no part of the answer. The reasons are those of chat. Rules: OpenAI's OpenAPI
+and searches), which is not part of the answer. The reasons are those of chat. Rules: OpenAI's OpenAPI
 description of 2026-08 (`Response`).
 """
 

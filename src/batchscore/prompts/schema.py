@@ -72,7 +72,7 @@ class InvalidAnswer(Exception):  # noqa: N818 - a reason to request again, not a
 class AnswerSchema:
     """A JSON Schema that all answers of a run must match.
 
-    `forms` are the ways to tell the service, in the order in which they are tried; `violations` say why
+    `forms` are the ways to send it to the service, in the order in which they are tried; `violations` say why
     strict mode is not among them. `names` are the properties that the schema names: only they may be in a
     message. `feedback`: a second request says what was wrong with the first answer.
     """

@@ -78,7 +78,7 @@ async def newest(plane: ControlPlane, since: float) -> AsyncIterator[BatchState]
                 limit=PAGE, after=after or openai.omit, extra_headers=headers
             )
             if not isinstance(getattr(page, "data", None), list):
-                raise Unknown("the list of batches", why="the reply is no list")
+                raise Unknown("the list of batches", why="the reply is not a list")
             return [batch_state(each) for each in page.data], bool(page.has_more)
 
         found, more = await plane.repeat("the list of batches", call)
@@ -110,5 +110,5 @@ def known(found: Any, what: str) -> BatchState:
     """Return the state of a batch; raises `Unknown` if the reply was something else."""
     state = batch_state(found)
     if not state.id:
-        raise Unknown(what, why="the reply is no batch")
+        raise Unknown(what, why="the reply is not a batch")
     return state

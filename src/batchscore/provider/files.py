@@ -56,7 +56,7 @@ def uploaded_file(found: Any) -> UploadedFile:
     name, status = text_of(given.get("filename")), text_of(given.get("status")).lower()
     file = UploadedFile(text_of(given.get("id")), name, whole(given.get("bytes")), status)
     if not file.id:
-        raise Unknown("the look at a file", why="the reply is no file")
+        raise Unknown("the look at a file", why="the reply is not a file")
     return file
 
 

@@ -309,7 +309,7 @@ def spans_rows(dialect: Dialect, cells: list[str], width: int) -> bool:
     than a tab the first cells must also all be numbers.
     """
     text = dialect.delimiter.join(cells)
-    # Two rows have twice as many delimiters as one; in the last cell, a line end alone is no row.
+    # Two rows have twice as many delimiters as one; in the last cell, a line end alone is not a row.
     if dialect.sure or width < 2 or text.count(dialect.delimiter) < 2 * (width - 1):
         return False
     if "\n" not in text and "\r" not in text:

@@ -78,7 +78,9 @@ def _named(value: dict[str, Any], wanted: str) -> Records:
         inner = _table(at) or _columns(at) or _map(at)
         return Records([at], note) if inner is None else Records(inner.rows, note, inner.key)
     if not isinstance(at, list):
-        raise AmbiguousObjectError(f"its {wanted[:80]!r} ({setting_name('records')}) is no list of records")
+        raise AmbiguousObjectError(
+            f"its {wanted[:80]!r} ({setting_name('records')}) is not a list of records"
+        )
     return Records(at, note)
 
 

@@ -41,7 +41,7 @@ _CUT = 16
 def suffix_of_text(file: InputFile, named: Collection[str], options: ReadOptions) -> str:
     """Return the suffix of a text by its content; `named` are the columns that the settings name.
 
-    Raises `UnreadableFile` if it is no text, or if it is not clear whether it has a header.
+    Raises `UnreadableFile` if it is not text, or if it is not clear whether it has a header.
     """
     file = with_encoding(replace(file, suffix=".txt"), options)
     with text_blocks(file) as blocks:

@@ -193,7 +193,8 @@ def _workbook(file: InputFile) -> Iterator[tuple[Parts, Workbook]]:
             if head.startswith(_OLE):
                 what = "a workbook with a password, or an old one: save it as xlsx without password"
             raise UnreadableFile(
-                file.name, f"it is not an Excel workbook, but {what}" if what else "it is no Excel workbook"
+                file.name,
+                f"it is not an Excel workbook, but {what}" if what else "it is not an Excel workbook",
             )
         with open_seekable(file.path) as source:
             try:
@@ -254,7 +255,7 @@ def _chosen(file: InputFile, options: ReadOptions, book: Workbook) -> tuple[str,
 
 
 def _look_through(parts: Parts, sheet: _Sheet) -> None:
-    """Find what openpyxl does not tell while it streams: merged cells, and formulas without a value."""
+    """Find what openpyxl does not report while it streams: merged cells, and formulas without a value."""
     from openpyxl.utils import column_index_from_string  # noqa: PLC0415
 
     rest = b""

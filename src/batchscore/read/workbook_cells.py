@@ -25,7 +25,7 @@ _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _SEPARATOR = re.compile(r'\\([- ])|"([- ])"')
 _ZEROS = re.compile(r"0+(?:[- ]0+)*")
 
-#: What is no part of a point in time in a format: texts, colours and languages, escaped characters, AM/PM.
+#: What is not part of a point in time in a format: texts, colours and languages, escaped characters, AM/PM.
 _NO_LETTERS = re.compile(r'"[^"]*"|\[[^]]*\]|[\\_*].|am/pm|a/p')
 
 #: In the format of a duration: all hours, minutes or seconds, those of the next larger unit, and texts.

@@ -105,7 +105,7 @@ def moment_text(seconds: float) -> str:
 
 
 def short_name(name: str, most: int = LONGEST_NAME) -> str:
-    """Return a name, cut in the middle if it is long: both ends tell names apart."""
+    """Return a name, cut in the middle if it is long: names may differ at either end."""
     if len(name) <= most:
         return name
     head = (most - 1) // 2

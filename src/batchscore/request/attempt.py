@@ -17,21 +17,21 @@ from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome import (
     ANSWERED,
-    CONTENT_STATUSES,
     NEVER_ABOUT_ONE,
     Action,
     Outcome,
     cause_of,
     classify,
     failure_outcome,
+    needs_body,
     over_limit,
     refused_alone,
     refused_by_chance,
-    told_by_body,
     unusable_outcome,
 )
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.rate_headers import wait_seconds
+from batchscore.request.refusal import CONTENT_STATUSES
 from batchscore.request.retry_budget import RetryBudget
 from batchscore.request.send import NoReply
 from batchscore.request.service_words import probe_words
@@ -172,7 +172,7 @@ class Requester(Generic[T]):
             return await deployment.send(body, self.most_bytes(rows))
         except NoReply as lost:
             status = None if lost.head is None else lost.head.status
-            if lost.head is not None and not told_by_body(lost.head.status):
+            if lost.head is not None and not needs_body(lost.head.status):
                 return lost.head
             return failure_outcome(lost.code, lost.detail, status=status, needs_action=lost.needs_action)
         except BatchscoreError as reason:

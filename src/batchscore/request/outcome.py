@@ -3,20 +3,33 @@
 A pure table (`RULES`) from status and code to one of a few outcomes; the first rule that matches counts.
 Every failure is retried, unless it is the row's fault or a fault of every request. Words of a message count
 only if services have no code for the case, and whatever they say is confirmed by a probe before a run stops.
-Messages for records are our own: the service's may quote the input. `rate_headers` reads the waits.
+Messages for records are our own: the service's may quote the input. `refusal` reads what a reply says,
+`rate_headers` the waits.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from batchscore.errors import ErrorCode, name_settings, setting_name
-from batchscore.request import account_words, too_long
-from batchscore.request.error_shapes import code_of, error_in, inner_code_of, message_of, param_of
+from batchscore.request import account_words
+from batchscore.request.error_shapes import code_of, error_in
+from batchscore.request.refusal import (
+    CONTENT_STATUSES,
+    Refusal,
+    adaptable,
+    adaptable_by_words,
+    fitting_part,
+    is_filtered,
+    is_quota_for_now,
+    is_too_long,
+    never_fits,
+    read_refusal,
+    redirect_text,
+)
 from batchscore.request.service_codes import shown_detail
 from batchscore.rows import InvalidReply, Reply, RowError
 
@@ -71,20 +84,6 @@ class Outcome:
 #: The outcome of a good answer.
 ANSWERED = Outcome(Action.KEEP, ErrorCode.INVALID_RESPONSE, "")
 
-#: A service's codes that name the content as the reason, with 400, at gateways with 403 or 500.
-CONTENT_CODES = {
-    "content_filter": ErrorCode.CONTENT_FILTER,
-    "content_policy_violation": ErrorCode.CONTENT_FILTER,
-    "ResponsibleAIPolicyViolation": ErrorCode.CONTENT_FILTER,
-    "image_content_policy_violation": ErrorCode.CONTENT_FILTER,
-    **dict.fromkeys(("invalid_prompt", "bio_policy"), ErrorCode.CONTENT_FILTER),  # reasoning models
-    "context_length_exceeded": ErrorCode.INPUT_TOO_LONG,
-    "string_above_max_length": ErrorCode.INPUT_TOO_LONG,
-    "max_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,
-    "exceed_context_size_error": ErrorCode.INPUT_TOO_LONG,  # llama.cpp
-    "tokens_limit_reached": ErrorCode.INPUT_TOO_LONG,  # GitHub Models
-    "model_max_prompt_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,  # GitHub Copilot
-}
 
 #: The message of an error record, or its beginning.
 ERROR_TEXTS = {
@@ -98,8 +97,6 @@ ERROR_TEXTS = {
     ErrorCode.INVALID_RESPONSE: "The service's reply could not be used",
 }
 
-#: Refusals that are about the content of the request.
-CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
 
 #: Redirects and proxies do not look at the content of a request.
 NEVER_ABOUT_ONE = {*range(300, 400), 407}
@@ -114,81 +111,6 @@ PARAMETER_CODES = {
     "integer_below_min_value", "decimal_above_max_value", "decimal_below_min_value",
     "invalid_json_schema",
 }  # fmt: skip
-
-#: A request that is larger than the whole limit, with 429 (OpenAI) or 413 (Groq).
-NEVER_FITS = re.compile(r"\bLimit:? (\d{1,12}),? Requested:? (\d{1,12})\b")
-
-#: Parameters of which another form is ours to choose, and how a service without a code refuses the first.
-ADAPTABLE = {
-    "max_tokens": re.compile(r"'max_tokens' is not supported.{0,400}'max_completion_tokens'", re.DOTALL),
-    "encoding_format": re.compile(r"\bencoding_format\b|\bbase64\b.{0,40}support", re.IGNORECASE),
-    "response_format": re.compile(r"\bresponse[_ ]format\b|\bjson_schema\b", re.IGNORECASE),
-}
-
-#: Azure ML gives the status of the model's container here, and 424 as the status.
-CONTAINER_STATUS = "ms-azureml-model-error-statuscode"
-
-
-class Refusal(NamedTuple):
-    """What a reply without answers says, as far as the rules look at it. `message` is never shown."""
-
-    status: int
-    code: str
-    param: str
-    message: str
-    inner_code: str
-    names_wait: bool
-    error: Mapping[str, Any]
-
-    @property
-    def codes(self) -> set[str]:
-        """The code of the error, and that of what it holds within."""
-        return {self.code, self.inner_code}
-
-
-def is_quota_for_now(refusal: Refusal) -> bool:
-    """Whether a quota is used up for now: API Management names a moment, Google a rate limit with 403."""
-    for_now = refusal.names_wait or (
-        refusal.status == 403 and account_words.RATE_WORDS.search(refusal.message)
-    )
-    return bool(for_now) and account_words.EXHAUSTED_CODES.isdisjoint(refusal.codes)
-
-
-def is_filtered(refusal: Refusal) -> bool:
-    """Whether the content filter refused the content."""
-    return ErrorCode.CONTENT_FILTER in map(CONTENT_CODES.get, refusal.codes)
-
-
-def is_too_long(refusal: Refusal) -> bool:
-    """Whether the content is too long for the model; a firewall's 403 says so by its code only."""
-    by_words = refusal.status != 403 and too_long.is_too_long(refusal.message)
-    return ErrorCode.INPUT_TOO_LONG in map(CONTENT_CODES.get, refusal.codes) or by_words
-
-
-def never_fits(refusal: Refusal) -> bool:
-    """Whether this request alone is larger than the rate limit."""
-    counts = NEVER_FITS.search(refusal.message)
-    if counts is None:
-        return refusal.status == 413 and refusal.code == "rate_limit_exceeded"
-    return int(counts[2]) > int(counts[1])
-
-
-def adaptable(refusal: Refusal) -> str:
-    """Return the parameter that is named and may be accepted in another form, "" if there is none."""
-    name = refusal.param.partition(".")[0]  # `response_format.json_schema.schema`
-    if refusal.param.startswith("text.format"):  # the Responses API's name of it
-        return "response_format"
-    if name in {"encoding_format", "response_format"}:
-        return name
-    known = refusal.code == "unsupported_parameter" and refusal.param in ADAPTABLE
-    return refusal.param if known else ""
-
-
-def adaptable_by_words(refusal: Refusal) -> str:
-    """Return the parameter that a message without `param` seems to be about, "" if there is none."""
-    if refusal.param:
-        return ""
-    return next((name for name, words in ADAPTABLE.items() if words.search(refusal.message)), "")
 
 
 def always(refusal: Refusal) -> bool:
@@ -293,36 +215,9 @@ def outcome_of(refusal: Refusal, rule: Rule, reply: Reply, sent: bytes) -> Outco
     return Outcome(rule.action, code, reason, refusal.status, detail, fitting, by_chance=by_chance)
 
 
-def told_by_body(status: int) -> bool:
+def needs_body(status: int) -> bool:
     """Whether a status means little without its body: an answer, or a refusal of the content."""
     return 200 <= status < 300 or status in CONTENT_STATUSES
-
-
-def read_refusal(reply: Reply) -> Refusal:
-    """Return what a reply without answers says. Never raises."""
-    error = error_in(reply.body)
-    code, inner, param = code_of(error), inner_code_of(error), param_of(error)
-    names_wait = any(reply.headers.get(name) for name in ("retry-after", "retry-after-ms"))
-    return Refusal(status_of(reply), code, param, message_of(error), inner, names_wait, error)
-
-
-def status_of(reply: Reply) -> int:
-    """Return the status that decides: at Azure ML the one of the model's container."""
-    given = reply.headers.get(CONTAINER_STATUS, "").strip() if reply.status == 424 else ""
-    return int(given) if re.fullmatch("[3-5][0-9][0-9]", given, re.ASCII) else reply.status
-
-
-def fitting_part(refusal: Refusal) -> float | None:
-    """Return limit / requested if a refusal for its size names both."""
-    if counts := NEVER_FITS.search(refusal.message):
-        return too_long.part(int(counts[1]), int(counts[2]))
-    return too_long.fitting_part(refusal.error, refusal.message)
-
-
-def redirect_text(location: str) -> str:
-    """Return where a reply redirects to: only a known form of host, since a path may quote the input."""
-    found = re.match(r"(https?://[\w.-]{1,99}(:\d{1,5})?)(?=[/?#]|$)", location)
-    return f"to {found[1]}" if found else "on the same host" if location.startswith("/") else ""
 
 
 def over_quota(tokens: float, answer_tokens: float, most: float) -> RowError:

@@ -164,7 +164,7 @@ def per_minute(
 LARGEST_PART_OF_REFILL = 0.5
 
 #: Two spans lie within this many seconds, so that at most one minute begins in them; and they last some time,
-#: as a burst is no evidence.
+#: as a burst is not evidence.
 LONGEST_SPANS_SECONDS = 50.0
 SHORTEST_SPANS_SECONDS = 2.0
 

@@ -40,7 +40,7 @@ OBJECT_BYTES_PER_BYTE = 3
 #: In smaller bodies the values need not be counted: they take less than 100 MB.
 COUNTED_FROM_BYTES = 3 * 2**20
 
-#: So much is decompressed before other requests have their turn.
+#: The bytes that are decompressed before other requests have their turn.
 STEP_BYTES = 2**20
 _INPUT_STEP_BYTES = 2**16
 

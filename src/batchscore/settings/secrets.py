@@ -37,7 +37,7 @@ _OF_SCHEMAS = frozenset(
     {"type", "description", "enum", "const", "properties", "items", "anyOf", "oneOf", "$ref"}
 )
 
-#: A value in quotes, to the end of an entry of a connection string, or one word; a placeholder is no secret.
+#: A value in quotes, to the end of an entry of a connection string, or one word; but not a placeholder.
 _QUOTED = r"""\"(?:[^"\\]|\\.)+\"|'(?:[^'\\]|\\.)+'"""
 _WORD = r"""[^\s&;,'"<>{}$*](?:[^&;'"<>{}\n]{0,200}(?=;)|[^\s&;,'"<>{}]*)"""
 
@@ -89,7 +89,7 @@ _KEY_FORM = re.compile(
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?:sk|pk|rk|key)[-_](?=[\w-]*\d)[\w-]{9,}", re.IGNORECASE
 )
 _CHANGES = re.compile(r"(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
-#: What is named behind these parts is no key.
+#: A name that ends with one of these parts is not the name of a key.
 _COLLECTIONS = frozenset(
     {"accounts", "apis", "deployments", "endpoints", "engines", "gateways", "models", "projects", "providers"}
     | {"resourcegroups", "serving-endpoints", "subscriptions", "workspaces"}

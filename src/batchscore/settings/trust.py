@@ -119,7 +119,7 @@ def names_place(value: Any) -> bool:
 
 
 def names_host(value: Any) -> bool:
-    """Whether a value holds an address or a host, or tells the service to call another one."""
+    """Whether a value holds an address or a host, or makes the service call another one."""
     if isinstance(value, Mapping):
         return any(key != SCHEMA and member_names_host(key, inner) for key, inner in value.items())
     if isinstance(value, (list, tuple)):

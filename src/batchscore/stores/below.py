@@ -1,6 +1,6 @@
 """How is a file read that data names, and never one outside a folder?
 
-Whoever wrote the data chose the name: it may lead anywhere, also through links. So only regular files are
+The author of the data chose the name: it may lead anywhere, also through links. So only regular files are
 read, and only if they are really below the folder.
 """
 

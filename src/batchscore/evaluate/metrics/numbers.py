@@ -10,8 +10,12 @@ from batchscore.evaluate.statistics.intervals import Floats
 
 
 def columns_of(found: Floats, gold: Floats) -> Floats:
-    """Return what the figures are sums of, `(n, 8)`: 1, x, y, x², y², xy, |x - y|, (x - y)²."""
+    """Return what the figures are sums of, `(n, 8)`: 1, x, y, x², y², xy, |x - y|, (x - y)².
+
+    Here x and y count from their means: squares of large numbers, such as times, would hide how they vary.
+    """
     off = found - gold
+    found, gold = (each - each.mean() if len(each) else each for each in (found, gold))
     columns = (np.ones(len(found)), found, gold, found**2, gold**2, found * gold, np.abs(off), off**2)
     return np.stack(columns, axis=1)
 

@@ -40,7 +40,7 @@ def _found_by_depth(evaluation: Evaluation) -> Chart:
         "labels": [str(depth) for depth in DEPTHS],
         "series": shown,
         "x": "first documents",
-        "y": {"title": "share of the relevant documents", "unit": "", "most": 1},
+        "y": {"title": "share that is found", "unit": "", "most": 1},
     }
     says = "How many of the relevant documents are among the first ones, as a mean over all queries."
     return Chart("Relevant documents by depth", says, spec, shape="wide")

@@ -13,6 +13,7 @@ from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import USUAL_DISCORDANCE, Figure
 from batchscore.evaluate.page import charts, parts
 from batchscore.evaluate.page.examples import PER_CELL, PER_LIST, Examples, examples_of
+from batchscore.evaluate.tasks import DEFINITIONS
 from batchscore.report.page.frame import Frame, document, place_charts
 from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table
 from batchscore.report.words import money_text, percent_text
@@ -25,6 +26,9 @@ NAME = "evaluation.html"
 
 #: Most classes, slices and texts that are shown of a model; all are in metrics.json.
 _MOST_CLASSES, _MOST_SLICES, _MOST_TEXTS = 100, 60, 20
+
+#: Differences with a greater p-value are not marked.
+_SIGNIFICANT = 0.05
 
 #: With fewer rows, intervals are wide.
 _FEW_ROWS = 100
@@ -85,7 +89,7 @@ def verdict(evaluation: Evaluation) -> Html:
         kind, title = "", f"{evaluation.main} {parts.number_text(figure.value)}"
         title += "" if len(evaluation.models) == 1 else f" at best: {best.name}"
     counted = count_text(evaluation.rows, "labelled row")
-    guessed = " (guessed from the labels)" if evaluation.guessed else ""
+    guessed = " (guessed)" if evaluation.guessed else ""
     facts = f"{evaluation.task.name}{guessed} · {counted}"
     facts += f" · {count_text(len(evaluation.labels), 'label')}" if evaluation.labels else ""
     facts += f" · baseline {baseline.name}" if len(evaluation.models) > 1 else ""
@@ -117,6 +121,9 @@ def findings(evaluation: Evaluation) -> Html:
         if model.counts.documents_without_vector:
             count = count_text(model.counts.documents_without_vector, "document")
             found.append(("look", concat([name(model.name), f": {count} without a vector."])))
+        if model.counts.labels_without_tokens:
+            count = count_text(model.counts.labels_without_tokens, "label")
+            found.append(("look", concat([name(model.name), f": ROUGE finds nothing in {count}."])))
     if evaluation.rows < _FEW_ROWS:
         found.append(("look", Html(f"Only {count_text(evaluation.rows, 'row')}: intervals are wide.")))
     if evaluation.detectable is not None:
@@ -154,7 +161,9 @@ def metrics(evaluation: Evaluation) -> Html:
     caption = f"Figures over all labelled rows with {share} intervals"
     if len(evaluation.models) > 1:
         baseline = evaluation.models[evaluation.baseline].name
-        caption += f"; better or worse than {baseline} where the interval of the difference excludes 0"
+        caption += (
+            f"; better or worse than {baseline} if the interval of the difference excludes 0 and p < 0.05"
+        )
     return table(caption, ", ".join(["metric:o", *_model_heads(evaluation)]), lines)
 
 
@@ -164,7 +173,7 @@ def _model_heads(evaluation: Evaluation) -> list[str]:
 
 def _mark(model: ModelResult, metric: str) -> str:
     found = model.comparisons.get(metric)
-    if found is None or found.low <= 0 <= found.high:
+    if found is None or found.low <= 0 <= found.high or (found.p_holm or found.p_value) > _SIGNIFICANT:
         return ""
     return "better" if (found.difference > 0) != (metric in charts.ERRORS) else "worse"
 
@@ -199,7 +208,7 @@ def differences(evaluation: Evaluation) -> list[Html]:
                     metric,
                     f"{found.difference:+.4f}",
                     interval,
-                    parts.p_text(p_value),
+                    parts.p_text(p_value).removeprefix("= "),
                     *counts,
                 )
             )
@@ -333,11 +342,14 @@ def costs(evaluation: Evaluation) -> Html:
 def method(evaluation: Evaluation) -> Html:
     """Return the settings of the evaluation, and what was joined."""
     sampling = evaluation.options.sampling
+    definition = DEFINITIONS.get(evaluation.task.kind)
     settings = [
+        *([("definition", definition)] if definition else []),
         ("confidence", f"{sampling.confidence:g}"),
         ("resamples", f"{sampling.resamples:,}"),
         ("seed", str(sampling.seed)),
         ("clusters", evaluation.options.cluster or "none"),
+        *((f"signature of {metric}", text) for metric, text in evaluation.models[0].rows.signatures.items()),
         *(
             (f"interval of {metric}", figure.method)
             for metric, figure in evaluation.models[0].figures.items()

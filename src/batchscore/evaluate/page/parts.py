@@ -28,8 +28,8 @@ def number_text(value: float | None) -> str:
 
 
 def p_text(value: float) -> str:
-    """Return a p-value."""
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+    """Return a p-value with its sign."""
+    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
 
 
 def short(text: Any) -> Html:

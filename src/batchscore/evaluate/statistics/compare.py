@@ -101,15 +101,19 @@ def _newcombe(both: int, wins: int, losses: int, rows: int, sampling: Sampling) 
 
 @dataclass(frozen=True, slots=True)
 class Resampled:
-    """Differences between two models: the real one, those of resamples, those with answers swapped."""
+    """Differences between two models: the real one, those of resamples, those with answers swapped.
+
+    `units` are the rows or clusters that were resampled.
+    """
 
     difference: float
     resampled: Floats
     swapped: Floats
+    units: int
 
     def comparison(self, sampling: Sampling, rows: int, by_row: Floats | None = None) -> Comparison:
         """Return the comparison; `by_row` are the differences of rows, if there are any."""
-        found = percentiles(self.resampled, sampling)
+        found = percentiles(self.resampled, sampling, self.units)
         low, high = (self.difference, self.difference) if found is None else (found.low, found.high)
         trials = self.swapped[np.isfinite(self.swapped)]
         further = int((np.abs(trials) >= abs(self.difference) - 1e-12).sum())
@@ -136,6 +140,7 @@ def resample_sums(
         return figure(sums[:, :width]) - figure(sums[:, width:])
 
     units = units_of(np.hstack([model, baseline]), clusters, seed=sampling.seed)
+    count = len(model) if clusters is None else len(np.unique(clusters))
     total, apart = units.sum(0), units[:, :width] - units[:, width:]
     generator, swapped = sampling.generator, []
     for size in blocks(len(units), sampling):
@@ -145,6 +150,7 @@ def resample_sums(
         float(difference(total[None])[0]),
         bootstrap_sums(units, difference, sampling),
         np.concatenate(swapped),
+        count,
     )
 
 
@@ -181,7 +187,7 @@ def resample_cells(
         kept = generator.binomial(counts, 0.5, (block, len(counts)))
         swapped.append(difference(kept, counts - kept))
     real = float(difference(counts[None], none)[0])
-    return Resampled(real, np.concatenate(resampled), np.concatenate(swapped))
+    return Resampled(real, np.concatenate(resampled), np.concatenate(swapped), len(cells))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

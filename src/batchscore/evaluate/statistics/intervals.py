@@ -1,7 +1,9 @@
 """Between which values does a figure lie, given that the rows are a sample?
 
-Rates have Wilson intervals, which hold for few rows, too; all else a percentile bootstrap over rows, or over
-whole clusters of rows. Memory does not grow with the number of resamples. It does not know what figures mean.
+Rates have Wilson intervals; all else a percentile bootstrap over rows, or over whole clusters of rows. Two
+things make it hold for few rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg
+2015, The American Statistician 69, "expanded percentiles"). And what never occurred in few rows may occur:
+one more row is spread over all that is possible. Memory does not grow with the number of resamples.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 #: Of more units than this, random groups are resampled whole: their sums vary as much, and cost less.
 MOST_UNITS = 20_000
+
+#: With no more rows than this, one more row is spread over all that is possible.
+_FEW = 1000
 
 #: The numbers that a block of resamples may hold at a time, which bounds the memory.
 _BLOCK = 1 << 21
@@ -64,14 +69,31 @@ def wilson(right: float, total: float, sampling: Sampling) -> Interval | None:
     return Interval(float(low), float(high), "wilson")
 
 
-def percentiles(figures: Floats, sampling: Sampling, method: str = "bootstrap") -> Interval | None:
-    """Return the middle part of resampled figures; `None` if they are not defined."""
+def percentiles(
+    figures: Floats, sampling: Sampling, units: int, method: str = "bootstrap"
+) -> Interval | None:
+    """Return the middle part of figures of resampled units; `None` if they are not defined."""
     figures = figures[np.isfinite(figures)]
     if figures.size == 0:
         return None
-    tail = (1 - sampling.confidence) / 2
+    tail = 0.0
+    if units > 1:
+        wider = np.sqrt(units / (units - 1)) * student(0.5 + sampling.confidence / 2, units - 1)
+        tail = NormalDist().cdf(-float(wider))
     low, high = np.quantile(figures, (tail, 1 - tail))
     return Interval(float(low), float(high), method)
+
+
+def student(share: float, freedom: int) -> float:
+    """Return a quantile of Student's distribution, by Cornish and Fisher's expansion; too small below 3."""
+    z = NormalDist().inv_cdf(share)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return float(sum(term / freedom**power for power, term in enumerate(terms)))
 
 
 def units_of(rows: Floats, clusters: npt.NDArray[np.intp] | None = None, *, seed: int = 0) -> Floats:
@@ -120,35 +142,44 @@ def bootstrap_mean(
     values: Floats, sampling: Sampling, clusters: npt.NDArray[np.intp] | None = None
 ) -> Interval | None:
     """Return the interval of a mean; `None` without rows."""
-    if values.size == 0:
+    count = len(values)
+    if count == 0:
         return None
-    rows = np.stack([values, np.ones(len(values))], axis=1)
+    if clusters is None and count <= _FEW and values.min() >= 0 and values.max() <= 1:
+        # Half a row each of the worst and of the best that occurs: some figures cannot reach 1.
+        shares = np.array([*np.ones(count), 0.5, 0.5]) / (count + 1)
+        generator, known = sampling.generator, np.array([*values, 0, values.max() or 1])
+        means = np.concatenate(
+            [generator.multinomial(count, shares, size) @ known for size in blocks(count, sampling)]
+        )
+        return percentiles(means / count, sampling, count)
+    rows = np.stack([values, np.ones(count)], axis=1)
     means = bootstrap_sums(rows, lambda sums: sums[:, 0] / sums[:, 1], sampling, clusters)
-    return percentiles(means, sampling, "bootstrap" if clusters is None else "cluster_bootstrap")
-
-
-def resampled_cells(cells: npt.NDArray[Any], sampling: Sampling) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield resampled counts of cells, `(block, c)`.
-
-    To resample rows that are counted in cells is to draw the cells from a multinomial distribution, so the
-    cost does not depend on the number of rows.
-    """
-    total = int(cells.sum())
-    there = np.flatnonzero(cells)
-    shares = cells[there] / total
-    generator = sampling.generator
-    for size in blocks(cells.size, sampling):
-        drawn = np.zeros((size, cells.size), dtype=np.int64)
-        drawn[:, there] = generator.multinomial(total, shares, size)
-        yield drawn
+    if clusters is None:
+        return percentiles(means, sampling, count)
+    return percentiles(means, sampling, len(np.unique(clusters)), "cluster_bootstrap")
 
 
 def bootstrap_cells(
     counts: npt.NDArray[Any], figure: Callable[[npt.NDArray[Any]], Floats], sampling: Sampling
 ) -> Floats:
-    """Return a figure of resampled counts; `figure` takes counts with one more axis in front."""
-    blocks = resampled_cells(counts.reshape(-1), sampling)
-    return np.concatenate([figure(drawn.reshape(-1, *counts.shape)) for drawn in blocks])
+    """Return a figure of resampled counts, `(k, c)`; `figure` takes counts with one more axis in front.
+
+    To resample rows that are counted in cells is to draw the cells from a multinomial distribution, so the
+    cost does not depend on the number of rows.
+    """
+    total, weights = int(counts.sum()), counts.astype(float)
+    if total <= _FEW:
+        # One more row, in any cell of a label that occurs.
+        possible = np.repeat(counts.sum(1, keepdims=True) > 0, counts.shape[1], axis=1)
+        weights += possible / possible.sum()
+    there = np.flatnonzero(weights)
+    shares, generator, found = weights.ravel()[there] / weights.sum(), sampling.generator, []
+    for size in blocks(counts.size, sampling):
+        drawn = np.zeros((size, counts.size), dtype=np.int64)
+        drawn[:, there] = generator.multinomial(total, shares, size)
+        found.append(figure(drawn.reshape(-1, *counts.shape)))
+    return np.concatenate(found)
 
 
 def bootstrap_clusters(

@@ -27,7 +27,8 @@ from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.part_files import read_part
 from batchscore.output.parts import Part, is_final
-from batchscore.output.records.jsonl import json_bytes, row_to_json, settled_from_json
+from batchscore.output.records.json_value import json_bytes
+from batchscore.output.records.jsonl import row_to_json, settled_from_json
 from batchscore.output.row_digests import halves, read_digests
 from batchscore.rows import Prompt, Score, Settled, copy_answer
 from batchscore.stores.errors import explain_errors

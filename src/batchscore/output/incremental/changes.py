@@ -16,7 +16,7 @@ import orjson
 
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, Manifest
-from batchscore.output.records.jsonl import json_bytes
+from batchscore.output.records.json_value import json_bytes
 from batchscore.output.row_digests import Digests, Halves, read_digests
 from batchscore.stores import storage
 from batchscore.stores.address import Place

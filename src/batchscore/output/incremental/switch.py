@@ -52,7 +52,7 @@ def next_layout(layout: Layout) -> Layout:
 
 
 def replaced_place(layout: Layout) -> Place:
-    """Return the place of the names of the files whose complete scores are to be replaced."""
+    """Return where the names of the files are whose scores must be replaced."""
     return next_layout(layout).root / "replaced.json"
 
 

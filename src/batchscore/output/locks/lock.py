@@ -182,7 +182,7 @@ class LockAttempt:
         return False
 
     def announce_succession(self, holder: Holder | None) -> None:
-        """Tell the user whose place is taken."""
+        """Notify the user whose place is taken."""
         who = "an unknown run" if holder is None else describe(holder)
         self.notice(f"{self.what} was locked by {who}, which is not running any more. Continuing its work.")
 

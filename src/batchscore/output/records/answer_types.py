@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 
 from batchscore.output.answer_columns import free_names
-from batchscore.output.records.jsonl import json_text
+from batchscore.output.records.json_value import json_text
 from batchscore.settings.json_schema import resolve
 
 #: Keywords that do not change which values are possible, so that a reference beside them means its target.

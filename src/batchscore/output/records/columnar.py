@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.output.records.answer_types import AnswerType, answer_type
-from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text, kept_text
+from batchscore.output.records.json_value import json_text, kept_text
+from batchscore.output.records.jsonl import check_vector, error_fields, error_from
 from batchscore.output.records.schema import ANSWER_SCHEMA, ROW_FIELDS, RecordSchema, damage_text
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place

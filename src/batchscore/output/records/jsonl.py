@@ -7,18 +7,15 @@ rest of a record).
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, time
 from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
 
 from batchscore.errors import BrokenInvariant, ErrorCode, OutputError
+from batchscore.output.records.json_value import dumps
 from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
-from batchscore.prompts.cells import key_text, plain
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -30,7 +27,6 @@ _LONG_LINE = 8192
 #: What an answer that matches a JSON Schema may be, besides a text or null.
 _VALUES = (dict, list, int, float)
 _LINE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-_DEEPEST = 200  # orjson's limit is 254 levels
 
 # Among all finite float32 values (all were tested) only this one and its negative have a shortest text that
 # a reader by way of float64, as Python's and most others are, turns into the neighbouring float32.
@@ -45,7 +41,7 @@ def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[
     """
     vectors = _VectorEncoder()
     return _join_lines(
-        _dumps(_score_record(row, row.result, schema, vectors), _LINE)
+        dumps(_score_record(row, row.result, schema, vectors), _LINE)
         for row in settled
         if isinstance(row.result, Score)
     )
@@ -54,7 +50,7 @@ def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[
 def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[bytes]:
     """Yield the error records of the rows with an error, in the same chunks."""
     return _join_lines(
-        _dumps(_head_fields(row, schema) | {"error": error_fields(row.result)}, _LINE)
+        dumps(_head_fields(row, schema) | {"error": error_fields(row.result)}, _LINE)
         for row in settled
         if isinstance(row.result, RowError)
     )
@@ -75,29 +71,6 @@ def decode_errors(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     return _decode_lines(
         source, "an error", lambda record: _settled_row(record, error_from(record["error"]), schema)
     )
-
-
-def json_text(value: Any) -> str:
-    """Return any cell or reply as JSON text, with the rules of a record."""
-    return json_bytes(value).decode()
-
-
-def json_bytes(value: Any) -> bytes:
-    """Return any cell or reply as JSON in UTF-8, with the rules of a record."""
-    return _dumps(value, orjson.OPT_SERIALIZE_NUMPY)
-
-
-def kept_text(value: Any) -> str | None:
-    """Return any cell as text: JSON if it is not a text; `None` if it is null in the words of any library."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return replace_surrogates(value)
-    text = json_text(value)
-    if text == "null":  # NaN
-        return None
-    # A date or a Decimal is a JSON string: without the quotes, so that others can cast it.
-    return str(orjson.loads(text)) if text.startswith('"') else text
 
 
 def check_vector(value: Any, row: Settled, dimensions: int | None) -> Vector:
@@ -254,59 +227,6 @@ def _safe_text(vector: Vector) -> orjson.Fragment:
     return orjson.Fragment(text.replace(_SHORTEST_TEXT, _SAFE_TEXT))
 
 
-def _dumps(value: Any, option: int) -> bytes:
-    try:
-        return orjson.dumps(value, default=_from_other_type, option=option)
-    except orjson.JSONEncodeError:
-        # Lone surrogates, integers beyond 64 bits, keys that are not text, deep nests: rare and slow.
-        return orjson.dumps(
-            _simplify(value), default=_from_other_type, option=option | orjson.OPT_NON_STR_KEYS
-        )
-
-
-def _from_other_type(value: Any) -> Any:
-    """Return the JSON form of a cell of a type that orjson does not know: as it is sent, else in base64."""
-    try:
-        return plain(value)
-    except Exception:  # a cell that cannot be kept must not stop the run
-        return base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else None
-
-
-def _key_text(key: Any) -> str:
-    """Return the key of an object that is not text, with the same rules."""
-    try:
-        return key_text(key)
-    except Exception:  # as above
-        return str(_from_other_type(key))
-
-
-def _simplify(value: Any, depth: int = 0) -> Any:
-    """Return a copy of a cell without anything that orjson refuses."""
-    if isinstance(value, str):
-        return replace_surrogates(value)
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**64 else str(value)
-    if isinstance(value, (datetime, time)):  # orjson does not know times with a zone
-        return value.isoformat()
-    if isinstance(value, (Mapping, list, tuple)) and depth >= _DEEPEST:
-        return _deep_text(value)
-    if isinstance(value, Mapping):
-        return {
-            _simplify(key) if isinstance(key, (str, int)) else _key_text(key): _simplify(item, depth + 1)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [_simplify(item, depth + 1) for item in value]
-    return value
-
-
-def _deep_text(value: Any) -> str:
-    try:
-        return replace_surrogates(json.dumps(value, default=_from_other_type, ensure_ascii=False))
-    except RecursionError:  # from about 900 levels on; one such cell must not stop the run
-        return "(nested too deeply)"
-
-
 def _join_lines(lines: Iterator[bytes]) -> Iterator[bytes]:
     pending: list[bytes] = []
     size = 0
@@ -386,7 +306,7 @@ def _check_type(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
 
 def _check_number(value: Any, name: str) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"{name} is no number of a record")
+        raise ValueError(f"{name} is not a number of a record")
     return value
 
 

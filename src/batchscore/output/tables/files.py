@@ -20,7 +20,7 @@ from io import StringIO
 from typing import Any
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.records.jsonl import kept_text
+from batchscore.output.records.json_value import kept_text
 from batchscore.rows import replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
@@ -196,7 +196,7 @@ _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
 #: The delimiters that programs try, quotes, ends of lines, and blanks at either end.
 _NEEDS_QUOTES = re.compile(r"[,;|\t\r\n\"]|^\s|\s\Z").search
 
-#: A number is no formula.
+#: A number is not a formula.
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 #: What begins a formula within a text if a program splits it there: at a semicolon, as Excel does in many

@@ -1,6 +1,6 @@
 """Which rows do the inputs of an output hold, and which result does each have?
 
-The records hold no cell that nobody asked to keep, so the input is read again, and its digest tells whether
+The records hold no cell that nobody asked to keep, so the input is read again, and its digest shows whether
 it is still the one that was scored. Rows and records are both in order: memory is that of one part.
 """
 
@@ -196,8 +196,8 @@ def _rows(source: TableSource) -> Generator[Row | UnreadableRow, None, None]:
 
 def _other_rows(source: TableSource, row: int) -> InputChanged:
     return InputChanged(
-        f"{source.file.path} cannot be read as when it was scored: row {row} has a score, but is no row now. "
-        "Restore the file, or score it into another output."
+        f"{source.file.path} cannot be read as when it was scored: row {row} has a score, but is not a row "
+        "now. Restore the file, or score it into another output."
     )
 
 

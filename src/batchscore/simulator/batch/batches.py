@@ -1,6 +1,6 @@
 """Which batches does a project have, and may it create another one?
 
-It must not know HTTP, nor how a batch goes on.
+It must not know HTTP, nor how a batch proceeds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.service import OPERATIONS
 from batchscore.simulator.state import retry_after_headers
 
-#: A poll works at most so long to bring batches to the present.
+#: The longest time that a poll works to bring batches to the present.
 _POLL_SECONDS = 1.0
 
 

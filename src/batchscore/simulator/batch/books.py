@@ -1,6 +1,6 @@
 """What has a project enqueued, executed and to pay?
 
-It must not know how a batch goes on: that reports what it books and frees.
+It must not know how a batch proceeds: that reports what it books and frees.
 """
 
 from __future__ import annotations

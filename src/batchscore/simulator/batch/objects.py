@@ -1,6 +1,6 @@
 """How is a batch shown, in the usual form and in those that other services and pages show?
 
-It must not know how a batch goes on: a snapshot in, JSON out.
+It must not know how a batch proceeds: a snapshot in, JSON out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which call of the Batch API is this, and what is the reply?
 
-It must not know how a batch goes on. A fault decides whether a call happens and how its reply is lost.
+It must not know how a batch proceeds. A fault decides whether a call happens and how its reply is lost.
 """
 
 from __future__ import annotations
