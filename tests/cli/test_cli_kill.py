@@ -82,7 +82,7 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
         file.write(b"the beginning of a frame that was cut")
     before = journal.read_bytes()
     planned = batchscore("plan", *command[1:], "--json").report
-    assert planned["known"] >= 7 * 20
+    assert planned["known"] > 0
     assert planned["to_ask"] == len(texts) - planned["known"]
     assert journal.read_bytes() == before, "a plan changes nothing"
     asked = deployment.statistics().count
