@@ -17,7 +17,19 @@ from functools import cache
 from batchscore.stores.address import shell_command
 
 #: The commands. A test compares them with those that there are.
-COMMANDS = ("score", "plan", "batches", "merge", "verify", "report", "check", "model", "simulate", "evaluate")
+COMMANDS = (
+    "score",
+    "plan",
+    "batches",
+    "merge",
+    "verify",
+    "report",
+    "check",
+    "model",
+    "simulate",
+    "evaluate",
+    "finetune",
+)
 
 _OFFERED = re.compile(rf"(?<![\w./-])(?<!-m )batchscore(?= (?:{'|'.join(COMMANDS)})\b)")
 
