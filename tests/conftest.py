@@ -24,8 +24,6 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import hypothesis_profiles  # noqa: F401 - selects the number of examples before any test is imported
@@ -448,6 +446,9 @@ class Files:
         return path
 
     def parquet(self, name: str, rows: Rows) -> Path:
+        import pyarrow as pa  # noqa: PLC0415 - the process that only starts workers needs none of it
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
         path = self.bytes(name, b"")
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
         return path

@@ -25,9 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"output", "settings", "stores"},
     "run": {"batch", "endpoint", "engine", "output", "plan", "read", "report", "settings", "stores"},
     "evaluate": {"output", "read", "report", "settings", "stores"},
+    "finetune": {"plan", "prompts", "read", "report", "settings", "stores"},
     "azureml": {"endpoint", "mlflow_model", "prompts", "read", "report", "run", "settings"},
     "cli": {
-        *("azureml", "evaluate", "mlflow_model", "output", "plan", "report", "run", "settings", "simulator"),
+        *("azureml", "evaluate", "finetune", "mlflow_model", "output", "plan", "report", "run", "settings"),
+        "simulator",
         "stores",
     },
 }

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +16,11 @@ import pytest
 import batchscore
 from batchscore.api.score_files import work_outside_loop
 from batchscore.errors import ExitCode, InputError, UsageError
+from batchscore.output.merge import merge_output
+from batchscore.output.verify import verify_output
 from batchscore.simulator import Running
 from conftest import KEY
+from simulated import Deployment
 from tickets import SCHEMA
 
 
@@ -47,6 +51,46 @@ def test_files_are_scored_and_a_second_call_sends_nothing(
     assert json.loads(Path(done.record).read_text())["rows"] == 3
     again = score(column="text", keep=["lang"], dimensions=8)
     assert (again.rows, again.ok, again.prompt_tokens) == (3, 2, 0)
+
+
+def test_how_a_file_is_read_is_another_run_only_if_it_gives_other_rows(
+    score: Callable[..., batchscore.RunSummary], deployment: Deployment
+) -> None:
+    """What was found may be given, and a file in another encoding may join."""
+    run = partial(score, column="text", output="out.csv", task="chat", model=deployment.name)
+    Path("in.csv").write_text('text,n\n"a ""b""",1\nc "d" e,2\nf,3\n"g h" i,4\n')
+    assert (run(limit=2).ok, run(delimiter=",").failed) == (2, 1)
+    sent = deployment.statistics().count
+    again = run(quote='"', encoding="cp1252", txt="document")
+    assert (again.rows, again.ok, again.reason, deployment.statistics().count) == (4, 3, None, sent)
+    table = Path("out.csv").read_text()
+    other = run(quote="none")
+    assert "in.csv, as it is read now, has changed since it was scored (at row 0 or soon after)" in str(
+        other.reason
+    )
+    assert "quote was '\"', is now 'none'" in str(other.reason)
+    assert (deployment.statistics().count, Path("out.csv").read_text()) == (sent, table)
+    last = run(quote="none", incremental=True)
+    assert (last.rows, last.ok, deployment.statistics().count) == (4, 4, sent + 2), "c and f are reused"
+    assert run(quote="none").ok == 4
+    assert verify_output(Path("out.csv")).exit_code == 0
+    assert deployment.statistics().count == sent + 2
+
+
+def test_a_table_of_no_rows_has_the_columns_of_its_input(score: Callable[..., batchscore.RunSummary]) -> None:
+    Path("in.csv").write_text("lang,text\n")
+    assert score(column="text", task="chat").rows == 0
+    merge_output(Path("out"), Path("merged.csv"))
+    assert Path("merged.csv").read_text().startswith("lang,text,answer,")
+
+
+def test_a_csv_of_semicolons_is_said_to_come_back_with_commas(
+    score: Callable[..., batchscore.RunSummary],
+) -> None:
+    for text, note in (("a;text\n1;b\n", "separated by commas, unlike the input (;)"), ("a,text\n1,b\n", "")):
+        Path("in.csv").write_text(text)
+        score(column="text", task="chat", overwrite=True)
+        assert merge_output(Path("out"), Path("merged.csv"), overwrite=True).note == note
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

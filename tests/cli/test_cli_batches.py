@@ -122,11 +122,14 @@ def test_a_batch_is_forgotten_only_if_it_does_not_run(run: Callable[..., Finishe
     offered = refused.stderr.strip().rpartition(": ")[2]
     assert run(offered.removeprefix("batchscore ")).exit_code == 0
     # Another project's key: the service has no such batch.
-    gone = run("batches out", OPENAI_API_KEY=batchscore.environ["OPENAI_API_KEY"] + "-other")
+    other_key = batchscore.environ["OPENAI_API_KEY"] + "-other"
+    gone = run("batches out", OPENAI_API_KEY=other_key)
     assert "not there" in gone.stdout
     offered = gone.stdout.strip().splitlines()[-1].rpartition(": ")[2]
     assert offered == f"batchscore batches out forget {made['key']}"
-    forgotten = run(offered.removeprefix("batchscore "), OPENAI_BASE_URL=None)
+    unasked = run(offered.removeprefix("batchscore "), OPENAI_BASE_URL=None)
+    assert (unasked.exit_code, "its service is asked" in unasked.said) == (1, True)
+    forgotten = run(offered.removeprefix("batchscore "), OPENAI_API_KEY=other_key)
     assert forgotten.exit_code == 0
     assert "paid for a second time" in forgotten.stdout
     assert made["input_file"] in forgotten.stdout

@@ -15,8 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import click
+import pytest
+
 from batchscore import ExitCode
-from batchscore.errors import BatchscoreError
+from batchscore.cli.main import cli
+from batchscore.cli.program import COMMANDS, as_called, program
+from batchscore.errors import BatchscoreError, InputError, UsageError
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -44,6 +49,10 @@ def test_help_is_as_reviewed(batchscore: Cli, golden: Callable[[str, str], None]
         (["verify", "--help"], wide),
         (["report", "--help"], wide),
         (["evaluate", "--help"], wide),
+        (["finetune", "--help"], wide),
+        (["finetune", "prepare", "--help"], wide),
+        (["finetune", "check", "--help"], wide),
+        (["finetune", "plan", "--help"], wide),
         (["model", "--help"], wide),
         (["model", "save", "--help"], wide),
         (["--version"], {}),
@@ -89,10 +98,97 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
     }
 
 
+def test_no_option_silently_takes_the_last_of_two_values() -> None:
+    """On every command; options that may be repeated and flags stay as they are."""
+    group = cli.commands["model"]
+    assert isinstance(group, click.Group)
+    commands = {("model", name): each for name, each in group.commands.items()}
+    commands |= {(name,): each for name, each in cli.commands.items() if not isinstance(each, click.Group)}
+    for words, command in commands.items():
+        options = [each for each in command.params if isinstance(each, click.Option)]
+        for option in options:
+            if option.is_flag:
+                values = option.secondary_opts and [option.opts[-1], option.secondary_opts[-1]]
+                said = " and ".join(values)
+            else:
+                values = [option.opts[0], "7", f"{option.opts[-1]}=8"]
+                said = "" if option.multiple else f"{option.opts[-1]} is given twice: 7 and 8."
+            if said:
+                with pytest.raises(click.UsageError) as refused:
+                    cli([*words, *values], standalone_mode=False)
+                assert said in refused.value.format_message(), (words, option)
+    for again in (["--param", "top_k=1", "--param", " top_k =2"], ["--header", "a=1", "--header", "a=2"]):
+        with pytest.raises(UsageError, match=r"(?s)(top_k|a)\W* is given twice"):
+            cli(["score", "in", "-o", "out", "--task", "chat", "-m", "m", *again], standalone_mode=False)
+    with pytest.raises(InputError, match="no such file"):
+        cli(["check", "none", "--json", "--json"], standalone_mode=False)
+
+
+def test_words_that_are_no_option_get_the_right_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-dash.csv").touch()
+    for words, said in (
+        (["score", "-dash.csv"], "The file of this name is ./-dash.csv."),
+        (
+            ["score", "a.csv", "-v"],
+            "Give --verbose to see more of a run. The version is shown by: ",
+        ),
+        (["plan", "a.csv", "-v"], "No such option -v. The version is shown by"),
+        (["-v"], "The version is shown by -V."),
+        (["score", "a.csv", "--tpm", "lots"], "'lots' is not a valid number."),
+        (["score", "a.csv", "--limit", "1.5"], "'1.5' is not a valid whole number."),
+    ):
+        with pytest.raises(click.UsageError) as refused:
+            cli(words, standalone_mode=False)
+        assert said in refused.value.format_message()
+
+
 def test_the_installed_command_is_the_module(batchscore: Cli) -> None:
     script = Path(sys.executable).with_name("batchscore")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == batchscore("--version").stdout.split()[-1] == version("batchscore")
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "said"),
+    [
+        (".venv/bin/batchscore", ["/x/python", ".venv/bin/batchscore"], ".venv/bin/batchscore"),
+        ("a b/batchscore", ["/x/python", "a b/batchscore"], "'a b/batchscore'"),
+        ("bin/batchscore", ["/x/python", "bin/batchscore"], "batchscore"),
+        (
+            "/x/batchscore/__main__.py",
+            ["python3", "-m", "batchscore", "score", "-m", "m"],
+            "python3 -m batchscore",
+        ),
+        ("/x/batchscore/__main__.py", ["py", "-I", "-m", "batchscore"], "py -I -m batchscore"),
+        ("/x/pytest/__main__.py", ["python", "-m", "pytest"], "batchscore"),
+        ("ipykernel_launcher.py", ["python", "ipykernel_launcher.py"], "batchscore"),
+    ],
+)
+def test_offered_commands_begin_as_the_user_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (".venv/bin", "a b", "bin"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "batchscore").touch()
+    assert program(script, words, lambda _: "bin/batchscore") == said
+
+
+@pytest.mark.process
+def test_only_commands_are_written_as_the_user_began() -> None:
+    """The words before a command; not a name, a path or a module."""
+    assert set(COMMANDS) == set(cli.commands)
+    kept = "batchscore: x, ./batchscore score, py -m batchscore score, my-batchscore score, batchscore scores"
+    assert as_called(kept) == kept
+    done = subprocess.run(
+        [sys.executable, "-m", "batchscore", "model", "save", "m", "--task", "chat", "-m", "any"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    command = f"{sys.executable} -m batchscore score INPUT -o OUT --model ./m"
+    assert done.stdout == f"Saved m. To score with it, run: {command}\n"
 
 
 def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:

@@ -110,7 +110,7 @@ def test_a_file_that_still_breaks_off_at_the_same_place_costs_nothing_again(
     assert 5 < len(first) < 60
     for _ in range(2):
         plan = batchscore("plan", *command(deployment)[1:])
-        assert "to score        0 rows" in plan.stdout, plan
+        assert "to score       0 rows" in plan.stdout, plan
         again = batchscore(*command(deployment))
         assert (again.exit_code, asked(deployment)) == (1, []), again
         assert "breaks off" in batchscore("verify", "out").stdout

@@ -80,10 +80,15 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     assert journal.stat().st_mode & 0o077 == 0
     with journal.open("ab") as file:
         file.write(b"the beginning of a frame that was cut")
+    before = journal.read_bytes()
+    planned = batchscore("plan", *command[1:], "--json").report
+    assert planned["known"] > 0
+    assert planned["to_ask"] == len(texts) - planned["known"]
+    assert journal.read_bytes() == before, "a plan changes nothing"
     asked = deployment.statistics().count
     run = batchscore(*command)
     assert run.exit_code == 0, run
-    assert "done by earlier runs" in run.said
+    assert f", {planned['known']} done by earlier runs" in run.said
     assert deployment.statistics().count < asked + 20 - 4
     scores, errors = whole("out", "embeddings")
     assert (len(scores), len(errors)) == (len(texts), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +97,17 @@ def test_several_tasks_and_a_single_files_own_folder(
     assert (chosen.exit_code, single.exit_code) == (0, 0), (chosen, single)
     assert list(library.read_scores("chat.parquet")["chat"]) == answers("out", "chat")
     assert list(library.read_scores("one.arrow")["chat"]) == answers("out", "chat")
+    for part in Path("out/chat").iterdir():
+        part.unlink()
+    both, only, as_json = batchscore.together(
+        ["verify", "out"], ["verify", "out", "--task", "embeddings"], ["verify", "out", "--json"]
+    )
+    assert (both.exit_code, only.exit_code, as_json.exit_code) == (1, 0, 1), "the worst of both"
+    assert re.search(
+        r"(?s)^embeddings: .* Correct and complete.*^chat: .* Damaged: ", both.stdout, re.MULTILINE
+    )
+    found = json.loads(as_json.stdout)
+    assert (found["exit_code"], [each["exit_code"] for each in found["tasks"]]) == (1, [0, 1])
 
 
 def test_files_that_must_not_be_written_or_do_not_exist(

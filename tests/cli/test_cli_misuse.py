@@ -77,7 +77,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         ): "--task and --model are missing. Set them directly, with BATCHSCORE_TASK and BATCHSCORE_MODEL",
         (*chat[:4], "-m", "summries"): "(summries is not a folder of a saved model.)",
         (*chat, "--limit", "0"): "--limit is 0; it must be at least 1",
-        (*chat, "--max-concurrency", "many"): "'many' is not a valid integer",
+        (*chat, "--max-concurrency", "many"): "'many' is not a valid whole number",
         (*chat[:-1], "chats"): "'chats' is not one of 'embeddings', 'completions', 'chat'",
         (*chat, "--colum", "text"): "--colum",
         (*chat, "--tempreature", "0"): "Did you mean '--temperature'?",
@@ -170,7 +170,7 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
         "a.csv/out": "cannot write a.csv/out/.batchscore: a part of the path is a file",
         "a.csv": "a.csv is also the output: choose another output",
         "a.txt": "a.txt is a file. Give a folder, or a new file ending in .jsonl",
-        "mine.jsonl": "mine.jsonl exists already and batchscore did not write it",
+        "mine.jsonl": "mine.jsonl exists already, and no run with this --output wrote it",
         "foreign": "foreign/chat holds files that are not batchscore's, such as notes.txt",
     }
     if sys.platform == "linux":

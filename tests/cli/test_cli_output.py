@@ -162,6 +162,10 @@ def test_one_file_is_not_replaced_by_less_or_by_another_task(
     files.texts("in/c.csv", ["four"])
     more = batchscore("score", "in", *shared, "--task", "chat", "--json")
     assert (more.exit_code, more.report["known"], len(lines(Path("out.jsonl")))) == (0, 3, 4)
+    Path("out.jsonl").write_text("my notes")
+    edited = batchscore("score", "in", *shared, "--task", "chat")
+    assert "out.jsonl was changed after batchscore wrote it" in edited.said
+    assert (edited.exit_code, Path("out.jsonl").read_text()) == (1, "my notes")
     anew = batchscore("score", "in/b.csv", *shared, "--task", "embeddings", "--overwrite")
     assert (anew.exit_code, len(lines(Path("out.jsonl")))) == (0, 1)
     assert "--overwrite discarded 4 scores that out.jsonl held" in anew.said

@@ -72,6 +72,15 @@ def test_a_plan_matches_the_run(command_line: Cli, tmp_path: Path, flags: tuple[
     )
 
 
+def test_rows_that_have_failed_are_not_planned_as_scored(batchscore: Cli, files: Files) -> None:
+    files.text("a.csv", "text,n\none,1\ntwo,2,3\n,4\n")
+    command = ("a.csv", "-o", "out", *EMBEDDINGS)
+    assert batchscore("score", *command).exit_code == 3
+    text, again = batchscore.together(("plan", *command), ("plan", *command, "--retry-errors", "--json"))
+    assert "3 rows of earlier runs, at no cost; 1 of them failed" in text.stdout
+    assert (again.report["known"], again.report["known_failed"]) == (2, 0)
+
+
 def test_the_remaining_rows_of_an_output_are_planned(batchscore: Cli, files: Files) -> None:
     """After a limited run, and after a file has changed: as score itself resumes, or refuses to."""
     files.texts("in/a.csv", ["a text"] * 60)

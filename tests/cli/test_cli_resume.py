@@ -175,7 +175,7 @@ def test_plan_and_run_say_that_lost_rows_are_paid_for_again(
     deployment.reset()
     plan = batchscore("plan", *command, *more)
     assert "damaged" not in plan.stdout
-    assert "to score        0 rows" in plan.stdout, plan
+    assert "to score       0 rows" in plan.stdout, plan
     if damage == "manifest":
         shutil.rmtree("out/manifest")
     else:

@@ -54,9 +54,10 @@ def test_neither_the_input_nor_the_key_appears_anywhere_else(
         "--max-retries",
         "0",
     ]
+    other_model = ["no-such-model" if word == deployment.name else word for word in command]
     out, wrong = batchscore.each(
         ([*command, "-o", "out"], {}),
-        ([*command, "-o", "wrong", "-m", "no-such-model"], {"OPENAI_API_KEY": f"{simulator.key}2"}),
+        ([*other_model, "-o", "wrong"], {"OPENAI_API_KEY": f"{simulator.key}2"}),
     )
     assert (out.exit_code, wrong.exit_code) == (1, 1)
     found = codes(whole("out", "chat")[1])

@@ -149,7 +149,7 @@ def test_one_file_in_a_store_is_replaced_at_once_and_a_damaged_part_scored_again
     foreign, other = batchscore.together(
         [*SCORE, uri, "-o", f"{s3.uri}/other.jsonl"], [*command, "--dimensions", "5"]
     )
-    assert "batchscore did not write it" in foreign.said
+    assert "no run with this --output wrote it" in foreign.said
     assert "of another run" in other.said
     assert batchscore(*command, "--dimensions", "5", "--overwrite").exit_code == 0
 

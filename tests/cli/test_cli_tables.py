@@ -63,7 +63,9 @@ def test_csv_in_and_csv_out(batchscore: Cli, files: Files, deployment: Deploymen
     run = batchscore(*score)
     assert run.exit_code == 0, run
     assert "read: in.csv: column 'text'" in run.stdout
-    assert run.stdout.splitlines()[-1].endswith("""'import pandas; print(pandas.read_csv("out.csv"))'""")
+    assert run.stdout.splitlines()[-1].endswith(
+        """pandas.read_csv("out.csv", dtype=str, keep_default_na=False))'"""
+    )
     found = table(Path("out.csv"))
     assert found[0] == ["id", "note", "text", *ANSWER]
     safe = ["'=1+1", *NOTES[1:5], "'+x", "'@sum", *NOTES[7:]]
@@ -116,7 +118,7 @@ def test_a_table_is_only_made_of_the_input_that_was_scored(
     assert batchscore(*command(deployment, "in", "-o", "out", "--limit", "3")).exit_code == 0
     part = batchscore("merge", "out", "part.csv")
     assert part.exit_code == 4
-    assert part.stdout == "chat: 4 rows in part.csv\n"
+    assert part.stdout == "chat: 4 rows in part.csv, 1 of them not scored yet\n"
     found = table(Path("part.csv"))
     assert found[0] == ["file", "id", "text", "late", *ANSWER]
     assert [(*row[:4], bool(row[4])) for row in found[1:]] == [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import OutputError
-from batchscore.output.fingerprint import differences, shown_fingerprint
+from batchscore.output.fingerprint import other_settings, shown_fingerprint
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
     Commit,
@@ -134,7 +134,7 @@ def test_fingerprints_that_differ_in_what_is_hidden_differ(name: str, first: obj
     assert one == same
     assert one[name] == other[name]
     assert one != other
-    (told,) = differences(one, other)
+    (told,) = other_settings(one, other)
     assert told == f"the part of {name} that is hidden as *** has changed, or was not recorded"
     assert IDS[0][:25] not in str(one)
     assert "HUSH" not in str(one)
@@ -181,7 +181,7 @@ SAME = "Please summarise the following text of a customer in one sentence"
     ],
 )
 def test_a_difference_shows_where_values_differ(name: str, old: object, new: object, change: str) -> None:
-    text = "; ".join(differences({name: old}, {name: new}))
+    text = "; ".join(other_settings({name: old}, {name: new}))
     assert change in text
     was, _, now = text.partition(f"{name} was ")[2].partition(", is now ")
     assert was != now or name == "params"

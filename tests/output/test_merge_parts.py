@@ -14,6 +14,7 @@ import pytest
 
 from batchscore.errors import OutputError, UsageError
 from batchscore.output.merge import merge_output, merge_parts
+from batchscore.output.one_file import note_none, refuse_edited
 from batchscore.output.records import columnar, jsonl
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Settled
@@ -112,6 +113,33 @@ def test_what_a_killed_merge_has_left_beside_its_file_is_removed(tmp_path: Path)
     os.utime(left, (0, 0))  # it may be of another machine, so its age decides
     merge_output(tmp_path / "out", tmp_path / "m.jsonl")
     assert {path.name for path in tmp_path.iterdir()} == {"out", "m.jsonl"}
+
+
+def test_the_one_file_of_an_output_is_replaced_only_if_it_is_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it is named by another path; a copy elsewhere is not the output's own file."""
+    monkeypatch.chdir(tmp_path)
+    folder, file = Path("out.jsonl.batchscore"), Path("out.jsonl")
+    parts = write_folder(folder / "embeddings", SCHEMA, "jsonl", FILES)
+    file.write_text("of an earlier version, which noted nothing")
+    refuse_edited(folder, file)
+    file.unlink()
+    note_none(folder, file)
+    file.write_text("mine")
+    with pytest.raises(OutputError, match="was not written by batchscore"):
+        refuse_edited(folder, file)
+    for name in (tmp_path / "out.jsonl", Path("copy.jsonl")):
+        merge_parts(dict.fromkeys(parts), name, SCHEMA, output=folder)
+    refuse_edited(folder, file)
+    merge_parts(dict.fromkeys(parts[:1]), file, SCHEMA, output=folder)
+    refuse_edited(folder, file)
+    file.write_bytes(Path("copy.jsonl").read_bytes())
+    refuse_edited(folder, file)
+    file.write_bytes(file.read_bytes() + b"\n")
+    with pytest.raises(OutputError, match="changed after batchscore wrote it") as refused:
+        refuse_edited(folder, file)
+    assert str(refused.value).endswith("run: batchscore merge out.jsonl out-2.jsonl")
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import orjson
 import pytest
 
 from batchscore.errors import InputError, UsageError, name_settings
+from batchscore.output.spec import Output
 from batchscore.plan.survey import Survey, survey
+from batchscore.plan.without_effect import without_effect
 from batchscore.read.formats import open_rows
 from batchscore.read.input_file import StandardInput
 from batchscore.rows import Prompt, RowError
@@ -415,7 +417,7 @@ def test_bare_texts_of_standard_input_are_no_column_that_a_setting_names(named: 
     [
         ("stdin.json", "{'text': 1}", "not valid JSON at line 1"),
         ("stdin.csv", "Hi, you\nHi, all\n", "several columns hold text"),
-        ("stdin.csv", "id,text\n1,a\n", "several columns hold text"),
+        ("stdin.csv", "title,text\nb,a\n", "several columns hold text"),
     ],
 )
 def test_a_wrong_format_of_standard_input_can_be_named(name: str, content: str, words: str) -> None:
@@ -427,3 +429,51 @@ def test_a_wrong_format_of_standard_input_can_be_named(name: str, content: str, 
     with pytest.raises(InputError, match=words) as caught:
         piped(name, content, stdin_format=name[6:])
     assert "taken for" not in caught.value.text
+
+
+@pytest.mark.parametrize(
+    ("given", "suffix", "output", "said"),
+    [
+        ({"sheet": "May"}, ".csv", "out", "sheet has no effect: no input is .xlsx."),
+        ({"sheet": "May"}, ".xlsx", "out", ""),
+        ({"delimiter": ";"}, ".jsonl", "out", "delimiter has no effect: no input is .csv or .tsv."),
+        (
+            {"encoding": "cp1252"},
+            ".parquet",
+            "out",
+            "encoding has no effect: no input is .csv, .tsv, ",
+        ),
+        ({"txt": "document", "no_header": True}, ".xlsx", "out", "txt has no effect: no input is .txt."),
+        ({"image_detail": "low"}, ".csv", "out", "image_detail has no effect without image."),
+        (
+            {"stdin_format": "csv"},
+            ".csv",
+            "out",
+            "stdin_format has no effect: the input is not ",
+        ),
+        (
+            {"simulate": True, "api_version": "2024-10-21"},
+            ".csv",
+            "out",
+            "api_version has no effect with simulate.",
+        ),
+        ({"api_version": "2024-10-21"}, ".csv", "out", ""),
+        (
+            {"format": "parquet"},
+            ".csv",
+            "out.jsonl",
+            "format has no effect: the name out.jsonl decides.",
+        ),
+        ({"format": "parquet"}, ".csv", "out.csv", ""),
+        ({"csv_bom": True}, ".csv", "out.xlsx", "csv_bom has no effect: output is not .csv or .tsv."),
+        ({"csv_bom": True}, ".csv", "out.tsv", ""),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_named(
+    given: dict[str, Any], suffix: str, output: str, said: str
+) -> None:
+    chosen = Settings(task="chat", model="m", output=output, **given)
+    place = Output(Path("out"), Path(output) if "." in output else None)
+    (found,) = [*without_effect(chosen, [suffix], place, piped=False)] or [""]
+    assert name_settings(found).startswith(said)
+    assert bool(found) == bool(said)

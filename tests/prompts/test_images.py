@@ -226,6 +226,16 @@ def missing(name: Any) -> bytes:
         ([], ErrorCode.EMPTY_INPUT, "no image"),
         (float("nan"), ErrorCode.EMPTY_INPUT, "no image"),
         ("secret.png", ErrorCode.UNREADABLE_IMAGE, "there is no such file"),
+        (
+            "secret\\a.png",
+            ErrorCode.UNREADABLE_IMAGE,
+            "no such file; write / for the backslashes",
+        ),
+        (
+            base64.b64encode(PNG * 9).decode(),
+            ErrorCode.UNREADABLE_IMAGE,
+            "it is base64 alone; write data:image/png;",
+        ),
         ('["a.png",', ErrorCode.UNREADABLE_IMAGE, "neither a file nor a list in valid JSON"),
         (b"secret", ErrorCode.UNREADABLE_IMAGE, "it is no PNG"),
         (PNG[:40], ErrorCode.UNREADABLE_IMAGE, "it is cut off"),

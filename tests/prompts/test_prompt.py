@@ -84,6 +84,17 @@ def test_a_named_column_beats_the_ready_one(task: str) -> None:
     assert sent(has, wish(task, column="a"), a="yes", **{READY[task]: "no"}) == as_asked(task, "yes")
 
 
+def test_a_column_of_ids_beside_the_only_text_is_no_doubt() -> None:
+    """Unless it holds texts: then its name says nothing."""
+    pair = table("ticket_id", "body", text=["ticket_id", "body"])
+    assert sent(pair, wish(), ticket_id="7", body="yes") == "yes"
+    more = table("id", "a", "b", text=["id", "a", "b"])
+    with pytest.raises(InputError, match="several columns hold text: id, a, b"):
+        builder_for(more, wish())
+    with pytest.raises(InputError, match="several columns hold text: key, id"):
+        builder_for(table("key", "id", text=["key", "id"]), wish())
+
+
 def test_several_text_columns_need_a_choice() -> None:
     with pytest.raises(InputError, match="several columns hold text: a, b"):
         builder_for(table("a", "b", "n", text=["a", "b"]), wish())

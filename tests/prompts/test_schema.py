@@ -488,7 +488,13 @@ def test_a_schema_without_violations_is_strict() -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"type": "strnig"}, 'is not a valid JSON Schema: at #/type: "strnig" is not valid'),
+        ({"type": "strnig"}, 'at #, "strnig" is not a type of JSON; did you mean "string"?'),
+        (
+            closed(a={"type": ["Float", "null"]}),
+            'at #/properties/a, "Float" is not a type of JSON; did you mean "nu',
+        ),
+        (closed(a={"type": "date"}), '"date" is not a type of JSON: the types are string, number, '),
+        (closed(a={"type": None}), 'null is not a type of JSON; did you mean "null"?'),
         (closed(a={"type": "string", "pattern": "("}), 'at #/properties/a/pattern: "(" is not a "regex"'),
         (closed(a={"$ref": "#/$defs/none"}), "at #/properties/a, the reference '#/$defs/none' names no part"),
         (
@@ -524,7 +530,7 @@ def test_a_schema_without_violations_is_strict() -> None:
         ({"$schema": "http://json-schema.org/draft-03/schema#", **TEXT}, "at #/$schema, draft 3"),
         (
             {"$schema": "http://json-schema.org/draft-07/schema#", "$defs": 5, "type": "strnig"},
-            'at #/type: "strnig" is not valid',
+            'at #, "strnig" is not a type of JSON',
         ),
     ],
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from batchscore.report.advice import RunState, next_step
+from batchscore.report.advice import RunState, next_step, without_date
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,35 @@ def test_after_an_edit_an_output_is_replaced_only_if_it_has_no_scores() -> None:
     assert str(next_step(replace(state, command=shared))).endswith(", name a new output.")
 
 
+def test_a_value_that_was_the_cause_is_not_in_the_offered_command() -> None:
+    command = ["batchscore", "score", "in.csv", "--tpm=1", "--max-row-bytes", "9"]
+    few = RunState("chat", "out", command[:4], failed=1, codes={"over_quota"})
+    assert str(next_step(few)).endswith(
+        "failed rows without --tpm, run: batchscore score in.csv --retry-errors"
+    )
+    large = RunState("chat", "out", command, failed=2, codes={"over_quota", "row_too_large"})
+    assert next_step(large).text.endswith("To score these rows again without --tpm and --max-row-bytes, run")
+    assert next_step(large).command == "batchscore score in.csv --retry-errors --incremental"
+
+
+def test_a_date_that_has_passed_is_no_deadline_of_the_next_run() -> None:
+    words = ["batchscore", "score", "in.csv", "--deadline"]
+    assert without_date([*words, "2026-01-01T08:00", "--id", "n"]) == [*words[:-1], "--id", "n"]
+    assert without_date([*words[:-1], "--deadline=2026-01-01T08:00"]) == words[:-1]
+    for again in ("2h", "06:30"):
+        assert without_date([*words, again]) == [*words, again]
+
+
 @pytest.mark.parametrize(("partly_scored", "command"), [(False, "batchscore score in -o out"), (True, "")])
 def test_a_file_without_scores_is_fixed_and_scored_by_the_same_command(
     *, partly_scored: bool, command: str
 ) -> None:
     state = RunState("chat", "out", ["batchscore", "score", "in", "-o", "out"], ok=1, takes_incremental=False)
     step = next_step(replace(state, unreadable=[False, partly_scored]))
-    assert (step.text.startswith("Fix or remove these files. To resume"), step.command) == (True, command)
+    assert (
+        step.text.startswith("Fix or remove these files, or set how to read them. To resume"),
+        step.command,
+    ) == (True, command)
 
 
 def test_an_input_that_had_no_text_is_scored_once_it_has() -> None:

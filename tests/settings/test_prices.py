@@ -61,6 +61,7 @@ def test_a_cost_has_no_noise_in_its_last_digits() -> None:
         ("[prices.m]\nin = -1", "in is -1"),
         ("[prices.m]\nin = inf", "in is inf"),
         ("[prices.m]\ninput = 1", "holds in and out"),
+        ("[prices.m]\nin = 1\nhosting = true", "it must be the price of an hour of hosting"),
         ("[prices", "prices p.toml is not TOML"),
     ],
 )

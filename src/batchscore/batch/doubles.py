@@ -47,6 +47,7 @@ async def only_one(desk: Desk, work: ChunkWork, batch: BatchState) -> tuple[Batc
     if not batch.ended:
         kept = next((each for each in ours if each.status not in GIVEN_UP), batch)
     if kept.id != batch.id:
+        desk.looks.watched.pop(batch.id, None)
         created = kept.created or desk.clock.now()
         desk.change(work, batch=kept.id, created_at=created, expires_at=kept.expires or 0.0)
     over = [await give_up(desk, work, each) for each in ours if each.id != kept.id]

@@ -68,8 +68,14 @@ class BatchEngine:
     not_sent: int = 0
     rows_open: OpenRows = field(default_factory=lambda: OpenRows.of([]))
 
-    def keep_each_row(self, drain_seconds: float, note_service: Callable[[bool], None]) -> None:
-        """Serve a run that records each row: results are given a part of a chunk at a time anyway."""
+    def keep_each_row(
+        self, drain_seconds: float, note_service: Callable[[bool], None], ready: asyncio.Event | None = None
+    ) -> None:
+        """Serve a run that records each row: results are given a part of a chunk at a time anyway.
+
+        Batches are made of all prompts at once, so none needs to be `ready`.
+        """
+        del ready
         self.drain_seconds, self.note_service = drain_seconds, note_service
 
     def heartbeat(self, unwritten: int) -> Heartbeat:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import orjson
 
-from batchscore.cli.options import CONFIG_HELP, task_option
+from batchscore.cli.options import CONFIG_HELP, OneValueEach, task_option
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode
 from batchscore.stores.address import place_of
@@ -45,7 +45,9 @@ def use_table(ctx: click.Context, option: click.Parameter, named: str | None) ->
     use_config(ctx, option, named)
 
 
-@click.command(help=EVALUATE_HELP, short_help="Measure scores against labels, and compare models.")
+@click.command(
+    help=EVALUATE_HELP, short_help="Measure scores against labels, and compare models.", cls=OneValueEach
+)
 @click.argument("scores", nargs=-1, required=True)
 @click.option("--label", metavar="COLUMN", help="Column with the labels, in the input or the file of labels.")
 @click.option(

@@ -17,9 +17,11 @@ import orjson
 from batchscore.cli.batches import batches
 from batchscore.cli.check import check
 from batchscore.cli.evaluate import evaluate
+from batchscore.cli.finetune import finetune
 from batchscore.cli.model import model
 from batchscore.cli.outputs import merge, report, verify
 from batchscore.cli.plan import plan
+from batchscore.cli.program import as_called
 from batchscore.cli.say import say
 from batchscore.cli.score import score
 from batchscore.cli.simulate import simulate
@@ -31,6 +33,15 @@ from batchscore.settings.secrets import mask_text
 
 class Commands(click.Group):
     """The commands; Ctrl-C ends them without the empty line that click would print."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words before a command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name != "-v":
+                raise
+            raise click.NoSuchOption("-v", f"{error.message} The version is shown by -V.", ctx=ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -46,7 +57,7 @@ def cli() -> None:
     """Score every row of a folder of files with a model for embeddings or text."""
 
 
-for command in (score, plan, batches, merge, verify, report, evaluate, check, model, simulate):
+for command in (score, plan, batches, merge, verify, report, evaluate, check, finetune, model, simulate):
     cli.add_command(command)
 
 
@@ -60,7 +71,8 @@ def main() -> NoReturn:
         click.echo(mask_text(shown.getvalue()), err=True, nl=False)
         fail(ExitCode.USAGE, error.format_message())
     except BatchscoreError as error:
-        click.echo(f"batchscore: {mask_text(name_settings(error.terminal_text, as_flag))}", err=True)
+        text = as_called(name_settings(error.terminal_text, as_flag))
+        click.echo(f"batchscore: {mask_text(text)}", err=True)
         fail(error.exit_code, error.text)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted. Run the same command again.", err=True)

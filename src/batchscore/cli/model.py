@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from batchscore.cli.options import GroupedHelp, options_of
+from batchscore.cli.say import say
 from batchscore.mlflow_model.folder import ANSWERS, STORED
 from batchscore.settings.checks import ANSWER_PARAMS
 from batchscore.settings.sources import parse_param_flags
@@ -69,4 +70,4 @@ def save(path: Path, *, pip_requirements: tuple[str, ...], overwrite: bool, **gi
     save_model(path, **given, pip_requirements=pip_requirements or None, overwrite=overwrite)
     named = str(path) if is_saved_model(str(path)) else f"./{path}"
     command = shell_command(["batchscore", "score", "INPUT", "-o", "OUT", "--model", named])
-    click.echo(f"Saved {path}. To score with it, run: {command}")
+    say(f"Saved {path}. To score with it, run: {command}")

@@ -6,8 +6,10 @@ one place. It knows no values.
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Callable, Collection, Mapping
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
@@ -22,13 +24,27 @@ from batchscore.settings.declare import (
     shown_default,
 )
 from batchscore.settings.fields import Settings
+from batchscore.settings.secrets import mask_text, shown_words
 from batchscore.simulator import SimulatorSettings
 from batchscore.task import TASKS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+class _Whole(click.types.IntParamType):
+    """A whole number; click's own name of it is a word of programmers."""
+
+    name = "whole number"
+
+
+class _Number(click.types.FloatParamType):
+    """A number, as `_Whole`."""
+
+    name = "number"
+
+
 #: The types of values in click; all others are text.
-CLICK_TYPES: Mapping[str, Any] = {"int": int, "float": float}
+CLICK_TYPES: Mapping[str, Any] = {"int": _Whole(), "float": _Number()}
 
 #: How similar an option must be to be proposed in place of an unknown one; 1 is equal.
 CLOSE_MATCH = 0.75
@@ -92,19 +108,70 @@ def attributes_of(declared: Field[Any], *, needed: bool) -> dict[str, Any]:
     return attributes
 
 
+#: The number of characters of a value that a message shows.
+MOST_SHOWN = 60
+
+
+class OneValueEach(click.Command):
+    """A command that refuses two values of an option that takes one; click would take the last."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words."""
+        refuse_two_values(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+def refuse_two_values(command: click.Command, ctx: click.Context, words: Sequence[str]) -> None:
+    """Raise `click.UsageError` if an option that takes one value is given twice.
+
+    The words are read with every option repeatable, so that all values are known.
+    """
+    lenient = copy.copy(command)
+    lenient.params = [copy.copy(param) for param in command.params]
+    for param in lenient.params:
+        if isinstance(param, click.Option):
+            param.multiple = True
+    given, _, _ = lenient.make_parser(ctx).parse_args(args=list(words))
+    for param in command.params:
+        values = given.get(param.name or "")
+        if not isinstance(param, click.Option) or param.multiple or not isinstance(values, list):
+            continue
+        if param.is_flag and len(set(values)) > 1:
+            raise click.UsageError(
+                f"{param.opts[-1]} and {param.secondary_opts[-1]} exclude each other.", ctx
+            )
+        if not param.is_flag and len(values) > 1:
+            raise click.UsageError(f"{twice(param.opts[-1], values)} Give one of them.", ctx)
+
+
+def twice(flag: str, values: Sequence[str]) -> str:
+    """Return the sentence that an option has several values, with their secrets hidden."""
+    shown = [shown_words([flag, value])[1] for value in values]
+    cut = [f"{text[:MOST_SHOWN]}…" if len(text) > MOST_SHOWN else text for text in shown]
+    times = "twice" if len(cut) == 2 else f"{len(cut)} times"
+    return f"{flag} is given {times}: {', '.join(cut[:-1])} and {cut[-1]}."
+
+
 class GroupedHelp(click.Command):
     """A command with settings: its help lists them by group, and an unknown option gets the right hint."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words. An unknown long option is likely a parameter of the model, if none is similar."""
         try:
+            refuse_two_values(self, ctx, args)
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name
             known = [flag for each in self.get_params(ctx) for flag in each.opts]
             near = difflib.get_close_matches(name, known, cutoff=CLOSE_MATCH)
             more = ""
-            if not near and name.startswith("--"):
+            named = next((word for word in args if word.startswith(name) and os.path.lexists(word)), None)
+            if named is not None:
+                more, near = f" The file of this name is ./{mask_text(named)}.", []
+            elif name == "-v":
+                more = " Give --verbose to see more of a run." if "--verbose" in known else ""
+                more += " The version is shown by: batchscore -V"
+            elif not near and name.startswith("--"):
                 parameter = name.lstrip("-").replace("-", "_")
                 more = f" A parameter of the model is set by --param {parameter}=VALUE."
             raise click.NoSuchOption(name, f"No such option {name}.{more}", near, ctx) from None

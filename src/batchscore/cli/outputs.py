@@ -6,13 +6,14 @@ What they load beyond this is loaded when they run: readers of parts and numpy a
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import click
 import orjson
 
-from batchscore.cli.options import options_of, task_option
+from batchscore.cli.options import OneValueEach, options_of, task_option
 from batchscore.cli.say import bullets, say
-from batchscore.errors import ExitCode, count_text
+from batchscore.errors import BatchscoreError, ExitCode, count_text
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import place_of
 
@@ -33,7 +34,7 @@ then merge again; 1 error: fix OUT or FILE; 2 usage error.
 """
 
 
-@click.command(help=MERGE_HELP, short_help="Write the scores of a folder to one file.")
+@click.command(help=MERGE_HELP, short_help="Write the scores of a folder to one file.", cls=OneValueEach)
 @click.argument("out")
 @click.argument("file")
 @task_option("The task to merge. Required if OUT holds several.")
@@ -71,12 +72,17 @@ def merge(
     what, errors = "score", f"; {count_text(merged.errors, 'row')} with an error record instead"
     if is_table(place_of(file)):
         what, errors = "row", f", {merged.errors:,} of them with an error"
-    note = f", {merged.note}" if merged.note else ""
-    say(f"{merged.task}: {count_text(merged.rows, what)} in {file}{errors if merged.errors else ''}{note}")
+    ends = errors if merged.errors else ""
+    ends += f", {merged.unanswered:,} of them not scored yet" if merged.unanswered else ""
+    ends += f", {merged.note}" if merged.note else ""
+    say(f"{merged.task}: {count_text(merged.rows, what)} in {file}{ends}")
     if merged.missing:
         say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))
 
+
+#: Of several tasks in an output, the worst result counts.
+WORST_FIRST = (ExitCode.ACTION_NEEDED, ExitCode.OUTPUT_LOCKED, ExitCode.CONTINUE_LATER, ExitCode.DONE)
 
 VERIFY_HELP = """Check row by row that the output folder OUT holds what its manifests say.
 
@@ -93,18 +99,35 @@ Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score 
 """
 
 
-@click.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.")
+@click.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.", cls=OneValueEach)
 @click.argument("out")
-@task_option("The task to check. Required if OUT holds several.")
+@task_option("The task to check. Default: all tasks in OUT, and the exit code is the worst.")
 @click.option("--repair", is_flag=True, help="Remove damaged and leftover files.")
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output at the end.")
 def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     """Run `batchscore verify`."""
-    from batchscore.output.verify import verify_output  # noqa: PLC0415
+    from batchscore.output.verify import tasks_to_verify, verify_output  # noqa: PLC0415
 
-    result = verify_output(place_of(out), task=task, repair=repair, notice=lambda text: say(text, err=True))
-    say(orjson.dumps(result.to_json(as_flag)) if as_json else result.to_text())
-    sys.exit(int(result.exit_code))
+    tasks = tasks_to_verify(place_of(out), task)
+    found, codes = [], []
+    for each in tasks:
+        try:
+            result = verify_output(place_of(out), task=each, repair=repair, notice=partial(say, err=True))
+        except BatchscoreError as error:
+            if len(tasks) == 1:
+                raise
+            say(f"{each}: {error.text}", err=True)
+            found.append({"exit_code": int(error.exit_code), "task": each})
+            codes.append(error.exit_code)
+            continue
+        found.append(result.to_json(as_flag))
+        codes.append(result.exit_code)
+        if not as_json:
+            say(result.to_text())
+    worst = next(code for code in WORST_FIRST if code in codes)
+    if as_json:
+        say(orjson.dumps(found[0] if len(tasks) == 1 else {"exit_code": int(worst), "tasks": found}))
+    sys.exit(int(worst))
 
 
 REPORT_HELP = """Write OUT/report.html again, from the records, manifests and some scores in OUT.
@@ -118,7 +141,7 @@ workers. It is one file that works offline. It contains no text of the input.
 """
 
 
-@click.command(help=REPORT_HELP, short_help="Write the report page of an output.")
+@click.command(help=REPORT_HELP, short_help="Write the report page of an output.", cls=OneValueEach)
 @click.argument("out")
 @task_option("Show only this task. Default: all tasks in OUT.")
 @click.option(

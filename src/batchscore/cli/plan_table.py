@@ -91,7 +91,13 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     found, settings = plan.totals, plan.settings
     vectors = settings.task == EMBEDDINGS.name
     if found.known:
-        yield "already scored", f"{count_text(found.known, 'row')} of earlier runs, at no cost"
+        failed = min(plan.scored.failed, found.known)
+        ends = (
+            f"; {failed:,} of them failed ({setting_name('retry_errors')} sends these again)"
+            if failed
+            else ""
+        )
+        yield "already done", f"{count_text(found.known, 'row')} of earlier runs, at no cost{ends}"
     none = [name for name in NOT_SCORED if not any(getattr(one, name) for one in found.files)]
     yield "to score", count_text(found.prompts, "row") + (f"; none is {enumeration(none)}" if none else "")
     yield "prompt tokens", f"{found.tokens:,}, counted {plan.counter.how}\n({plan.counter.accuracy})"
@@ -217,6 +223,7 @@ def paces_table(plan: Plan) -> Table:
 def notes(plan: Plan) -> Iterator[str]:
     """Yield what else the user should know, a line each."""
     found, scored = plan.totals, plan.scored
+    yield from plan.unused
     if found.sampled:
         part = sum(one.read > 0 for one in found.files)
         yield (
@@ -255,6 +262,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "rows": found.rows,
         "rows_exact": found.exact,
         "known": found.known,
+        "known_failed": min(plan.scored.failed, found.known),
         "to_ask": found.prompts,
         "duplicates": round(found.prompts - found.sent),
         **{name: sum(one.total(name) for one in found.files) for name in NOT_SCORED},

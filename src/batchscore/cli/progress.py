@@ -17,6 +17,7 @@ from contextlib import suppress
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TextIO
 
+from batchscore.cli.program import as_called
 from batchscore.errors import name_settings, with_reply
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import View, Watch
@@ -107,7 +108,8 @@ class Progress:
             self.viewed_at = now
             self.view = self.watch.view(now)
         if isinstance(event, Notice):
-            self.notices.append(name_settings(with_reply(event.text, event.service_reply), as_flag))
+            text = name_settings(with_reply(event.text, event.service_reply), as_flag)
+            self.notices.append(as_called(text))
             self.wake.set()
 
     def show(self) -> None:

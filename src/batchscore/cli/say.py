@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from batchscore.cli.program import as_called
 from batchscore.errors import OutputError, name_settings
 from batchscore.settings.declare import as_flag
 
@@ -19,7 +20,7 @@ MOST_FILES = 5
 def say(text: str | bytes, *, err: bool = False) -> None:
     """Print a result. A reader that has gone away changes nothing; raises `OutputError` for a full disk."""
     if isinstance(text, str):
-        text = name_settings(text, as_flag)
+        text = as_called(name_settings(text, as_flag))
     stream = sys.stderr if err else sys.stdout
     try:
         click.echo(text, err=err)

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from batchscore.cli.options import simulator_options
+from batchscore.cli.options import OneValueEach, simulator_options
 from batchscore.errors import SettingsError
 from batchscore.simulator import SimulatorSettings
 from batchscore.simulator import run as run_simulator
 
 
-@click.command(short_help="Serve a simulated Azure OpenAI and OpenAI endpoint on loopback.")
+@click.command(short_help="Serve a simulated Azure OpenAI and OpenAI endpoint on loopback.", cls=OneValueEach)
 @simulator_options
 def simulate(**options: Any) -> None:
     """Serve a faithful simulation of Azure OpenAI and OpenAI on 127.0.0.1, to rehearse runs.

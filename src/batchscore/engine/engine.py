@@ -40,7 +40,8 @@ class Engine:
     `forms` holds each deployment's JSON around the prompts. `answer_tokens` is the maximum per answer, `None`
     without a limit; `fixed_bytes` is what a schema adds to each request. Setting `stop` ends the engine
     early: no more prompts are taken, requests in flight have `drain_seconds` to finish, and rows that were
-    not answered are not settled. The fields from `results` on are the state of the running engine.
+    not answered are not settled. `ready` is set while the stream need not be waited for. The fields from
+    `results` on are the state of the running engine.
     """
 
     packer: Packer
@@ -53,6 +54,7 @@ class Engine:
     answers_per_row: int = 1
     fixed_bytes: int = 0
     truncate: Callable[[Prompt, float | None], Prompt | None] | None = None
+    ready: asyncio.Event | None = None
     results: ResultQueue = field(default_factory=ResultQueue)
     in_flight: BytesInFlight = field(default_factory=BytesInFlight)
     workers: set[asyncio.Task[None]] = field(default_factory=set)
@@ -80,10 +82,12 @@ class Engine:
         """Whether no more prompts may be taken from the stream."""
         return self.ended or self.stop.is_set()
 
-    def keep_each_row(self, drain_seconds: float, note_service: Callable[[bool], None]) -> None:
+    def keep_each_row(
+        self, drain_seconds: float, note_service: Callable[[bool], None], ready: asyncio.Event | None = None
+    ) -> None:
         """Give each result at once: a killed process loses what is in no journal yet."""
+        self.ready, self.results.most = ready, 1
         self.drain_seconds, self.attempt_loop.requester.note_service = drain_seconds, note_service
-        self.results.most = 1
 
     async def settled(self) -> AsyncGenerator[list[Settled], None]:
         """Give lists of settled rows in the order in which they settle, each row once.
@@ -163,10 +167,8 @@ class Engine:
     def on_worker_end(self, worker: asyncio.Task[None]) -> None:
         """Note that a worker has ended, and its failure if it has one."""
         self.workers.discard(worker)
-        failure: BaseException | None = None
-        if not worker.cancelled():
-            failure = worker.exception()
-        elif not self.over:
+        failure = None if worker.cancelled() else worker.exception()
+        if worker.cancelled() and not self.over:
             failure = BrokenInvariant("a worker was cancelled in the middle of a run; please report this")
         if failure is not None and self.failure is None:
             self.failure = failure
@@ -178,10 +180,9 @@ class Engine:
         """Send requests until the stream ends or the concurrency shrinks."""
         try:
             while not self.over and deployment.wants_more_than(self.working[deployment] - 1):
-                if not self.results.emptied.is_set():
-                    await self.results.emptied.wait()
-                if not self.in_flight.room.is_set():
-                    await self.in_flight.room.wait()
+                for event in (self.results.emptied, self.in_flight.room, self.ready):
+                    if event is not None and not event.is_set():
+                        await event.wait()
                 if deployment.free:
                     batch = self.take(deployment)
                     if batch is not None and batch.ticket.start > batch.ticket.admitted:
@@ -222,8 +223,8 @@ class Engine:
             deployment.queued -= 1
 
     def take(self, deployment: Deployment) -> Batch | None:
-        """Take the next request's prompts and charge the quota; `None` if there are none, or no room."""
-        if not self.in_flight.room.is_set():
+        """Take the next request's prompts and charge the quota; `None` if there are none yet, or no room."""
+        if not self.in_flight.room.is_set() or (self.ready is not None and not self.ready.is_set()):
             return None
         pack = self.packer.take(deployment.target_tokens)
         if pack.settled:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from batchscore.errors import BatchscoreError, InputChanged, OutputError, setting_name
 from batchscore.output.find import score_files_of
-from batchscore.output.fingerprint import differences
+from batchscore.output.fingerprint import identity_text, other_settings, reading_changes
 from batchscore.output.input_digest import without_images
 from batchscore.output.journal import Journals
 from batchscore.output.layout import DIGESTS, Layout, stem_of, verify_command
@@ -27,6 +27,7 @@ from batchscore.output.manifest import (
     readable_manifests,
     remove_manifest,
 )
+from batchscore.output.one_file import refuse_edited
 from batchscore.output.records.schema import schema_of
 from batchscore.output.spec import OutputSpec
 from batchscore.prompts.columns import shorten_names
@@ -38,7 +39,7 @@ OVERWRITE = f"discard the old scores with {setting_name('overwrite')}"
 
 def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
     """Raise `OutputError` if a manifest's settings differ from this run's; it names the differences."""
-    layout, changes = spec.layout, "; ".join(differences(manifest.fingerprint, spec.fingerprint))
+    layout, changes = spec.layout, "; ".join(other_settings(manifest.fingerprint, spec.fingerprint))
     if not changes:
         return
     advice = f"Choose another output, or {OVERWRITE}."
@@ -48,6 +49,18 @@ def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
             f"errors/{layout.task}/ and manifest/{layout.task}/ of this one."
         )
     raise OutputError(f"{layout.root} holds {layout.task} of another run ({changes}). {advice}")
+
+
+def adopt_reading(spec: OutputSpec, manifest: Manifest, journals: Journals) -> str:
+    """Return in words how a file is read otherwise than by its manifest, empty if it is read alike.
+
+    Its rows must be read then, and are compared with those that were scored.
+    """
+    changes = reading_changes(manifest.fingerprint, spec.fingerprint)
+    if changes:
+        journals.adopt(stem_of(manifest.file), identity_text(manifest.fingerprint))
+        manifest.fingerprint, manifest.state = spec.fingerprint, "partial"
+    return "; ".join(changes)
 
 
 def error_of_simulator(spec: OutputSpec, *, simulated: bool) -> OutputError:
@@ -122,12 +135,14 @@ def advice_on_change(spec: OutputSpec, file: str) -> str:
 
 
 def refuse_foreign_file(spec: OutputSpec, file: Place) -> None:
-    """Raise `OutputError` if the output file exists and batchscore did not write it for this task."""
+    """Raise `OutputError` if the output file exists and is not what batchscore wrote for this task."""
     if storage.exists(file) and not storage.exists(spec.layout.readme):
         raise OutputError(
-            f"{file} exists already and batchscore did not write it. Choose another name, or replace it with "
+            f"{file} exists already, and no run with this {setting_name('output')} wrote it. Give "
+            f"{setting_name('output')} another name, move the file, or replace it with "
             f"{setting_name('overwrite')}."
         )
+    refuse_edited(spec.layout.root, file)
     for layout in layouts_of_other_tasks(spec):
         if any(manifest.ok for manifest in read_manifests(layout)):
             raise OutputError(

@@ -1,6 +1,8 @@
 """Which settings determine the records of an output, and do two runs differ in one?
 
-Secrets are hidden in a fingerprint, but a change of what is hidden counts. It knows nothing of files.
+Secrets are hidden in a fingerprint, but a change of what is hidden counts. How an input is read is in it for
+readers of the output, but does not tell two runs apart: what counts is whether the rows are the same. It
+knows nothing of files.
 """
 
 from __future__ import annotations
@@ -11,11 +13,16 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from batchscore.settings.json_schema import parts
 from batchscore.settings.secrets import HIDDEN, without_secrets
 
 #: The field with the digests of values of which a part is hidden.
 _HIDDEN = "hidden"
+
+#: How inputs are read: settings of which several can give the same rows.
+READING = ("txt", "encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet")
 
 #: The number of characters of a value that a message shows.
 _MOST_SHOWN = 60
@@ -62,11 +69,27 @@ def recorded_schema(fingerprint: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return {} if hides else schema
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return in words what differs between the fingerprints of two runs; nothing if they are the same."""
+def without_reading(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells runs apart, as the fingerprint of a run that reads its inputs by default."""
+    return {name: value for name, value in fingerprint.items() if name not in READING} | {"txt": "lines"}
+
+
+def identity_text(fingerprint: Mapping[str, Any]) -> str:
+    """Return a fingerprint as text."""
+    return orjson.dumps(fingerprint, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def reading_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return in words what differs in how two runs read their inputs."""
+    changed = [name for name in READING if old.get(name) != new.get(name)]
+    return [change for name in changed for change in _changes(name, old.get(name), new.get(name))]
+
+
+def other_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return in words what differs between the fingerprints of two runs, besides how inputs are read."""
     was, now = old.get(_HIDDEN, {}), new.get(_HIDDEN, {})
     found = []
-    for name in sorted({*old, *new} - {_HIDDEN}):
+    for name in sorted({*old, *new} - {_HIDDEN, *READING}):
         if old.get(name) != new.get(name):
             found += _changes(name, old.get(name), new.get(name))
         elif was.get(name) != now.get(name):

@@ -23,7 +23,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,21 +101,22 @@ class Journals:
     spent: dict[str, Cost] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def find(self) -> None:
-        """Find the journals that a killed run has left."""
+    def find(self, *, tidy: bool = True) -> None:
+        """Find the journals that a killed run has left; `tidy` removes what it has left besides."""
         self.free.clear()
         with explain_errors(self.folder, "read"), suppress(FileNotFoundError):
             refuse_link(self.folder)
             for path in list(self.folder.iterdir()):
                 if path.suffix in {SUFFIX, UNREAD_SUFFIX}:
                     self.present.add(path.stem)
-                elif path.suffix == FREE_SUFFIX:
+                elif path.suffix == FREE_SUFFIX and tidy:
                     path.unlink()
                 if path.suffix == UNREAD_SUFFIX:
                     self.unread.add(path.stem)
             for name in [name for name in self.unread if self.path(name, SUFFIX).exists()]:
                 # A run that was killed as it removed published rows has left both.
-                self.path(name).unlink()
+                if tidy:
+                    self.path(name).unlink()
                 self.unread.discard(name)
 
     def append(self, name: str, entries: Sequence[JournalEntry], spent: Cost | None = None) -> None:
@@ -140,25 +141,49 @@ class Journals:
         """
         if name not in self.present:
             return {}
-        entries: dict[int, JournalEntry] = {}
-        spent = self.spent[name] = Cost()
-        with explain_errors(self.path(name), "read"):
-            self.close_file(name)
-            with open_file(self.path(name)) as file:
-                header = file.read(HEADER.size)
-                seed = int.from_bytes(header[-8:], "little")
-                end = JournalEnd(seed) if header == self.header(name, seed) else None
-                if end is not None:
-                    for of_frame, cost, position in read_frames(file, end.seed):
-                        end.position = position
-                        spent.add(cost)
-                        fitting = [entry for entry in of_frame if self.fits(entry)]
-                        entries.update((entry.settled.row, entry) for entry in fitting)
+        self.close_file(name)
+        entries, self.spent[name], end = self.look(name)
         if end is None:
             self.remove(name)
         else:
             self.ends[name] = end
         return entries
+
+    def look(self, name: str) -> tuple[dict[int, JournalEntry], Cost, JournalEnd | None]:
+        """Return a journal's results by row, their cost and its end, and change nothing.
+
+        A journal of another run has no end.
+        """
+        entries: dict[int, JournalEntry] = {}
+        spent = Cost()
+        with explain_errors(self.path(name), "read"), open_file(self.path(name)) as file:
+            header = file.read(HEADER.size)
+            seed = int.from_bytes(header[-8:], "little")
+            end = JournalEnd(seed) if header == self.header(name, seed) else None
+            if end is not None:
+                for of_frame, cost, position in read_frames(file, end.seed):
+                    end.position = position
+                    spent.add(cost)
+                    fitting = [entry for entry in of_frame if self.fits(entry)]
+                    entries.update((entry.settled.row, entry) for entry in fitting)
+        return entries, spent, end
+
+    def adopt(self, stem: str, identity: str) -> None:
+        """Make a file's journals with this identity our own: those settings give the same records."""
+        theirs = replace(self, identity=identity)
+        for name in self.present - self.ends.keys():
+            if identity == self.identity or name.rpartition("-")[0] != stem:
+                continue
+            with explain_errors(self.path(name), "write"):
+                descriptor = open_own(self.path(name), os.O_RDWR)
+                try:
+                    header = os.read(descriptor, HEADER.size)
+                    seed = int.from_bytes(header[-8:], "little")
+                    if header == theirs.header(name, seed):
+                        os.lseek(descriptor, 0, os.SEEK_SET)
+                        os.write(descriptor, self.header(name, seed))
+                finally:
+                    os.close(descriptor)
 
     def scores_of_any_settings(self) -> int:
         """Return how many rows have a score here, also in journals that are not this run's."""

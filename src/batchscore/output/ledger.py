@@ -15,6 +15,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from batchscore.output.conflicts import (
+    adopt_reading,
     advice_on_change,
     discard_scores,
     error_of_change,
@@ -213,6 +214,7 @@ class Ledger(ABC):
         manifest = self.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
         if manifest.state == "complete" and manifest.input != digest:
             raise error_of_change(spec, file, manifest.input, digest)
+        reading = adopt_reading(spec, manifest, self.journals)
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
         damaged = committed.keys() - manifest.parts.keys()
@@ -234,6 +236,7 @@ class Ledger(ABC):
             damaged=frozenset(damaged),
             retry_errors=retry_errors,
             images=images_text(spec),
+            reading=reading,
             advice=advice_on_change(spec, file),
         )
         return self.open[file]

@@ -29,6 +29,7 @@ from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import Manifest, list_files, read_manifests
 from batchscore.output.missing import error_of_missing, missing_files, recorded_files
+from batchscore.output.one_file import replace_one_file
 from batchscore.output.part_files import RecordCheck, StatedScores, checked_chunks, refuse_changed
 from batchscore.output.records.formats import (
     FILE_SUFFIXES,
@@ -47,6 +48,7 @@ from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.links import through_link
+from batchscore.stores.storage import Sink
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +63,8 @@ _BATCH_ROWS = 1024
 class MergeResult:
     """The merged file: `rows` score records; `errors` rows have an error record instead.
 
+    A table has all rows of the input; `unanswered` ones have neither.
+
     `missing` says in words what the output lacks; empty if it is complete or has no manifests. `note` says
     which columns a table does not have; empty if it has all.
     """
@@ -70,6 +74,7 @@ class MergeResult:
     errors: int
     missing: tuple[str, ...]
     note: str = ""
+    unanswered: int = 0
 
 
 def merge_output(
@@ -116,7 +121,7 @@ def merge_output(
             # A run that is working does not say yet which version of an input it reads.
             refuse_locked(folder_of_locks(folder), task, what=f"{named} ({task})")
             raise
-        return MergeResult(task, table.rows, errors, missing, table.note)
+        return MergeResult(task, table.rows, errors, missing, table.note, table.unanswered)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
@@ -125,7 +130,7 @@ def merge_output(
     first, stated = next(iter(parts.items()))
     refuse_changed(first, stated)
     schema = schema_of(first, task, keep, answer=answer)
-    return MergeResult(task, merge_parts(parts, file, schema, sync=sync), errors, missing)
+    return MergeResult(task, merge_parts(parts, file, schema, output=folder, sync=sync), errors, missing)
 
 
 def _table_sources(
@@ -138,7 +143,7 @@ def _table_sources(
         )
     refuse_vectors(layout.task, file)
     score_parts(layout.root, layout.task, may_be_empty=True)
-    with_rows = (manifest for manifest in manifests if manifest.rows)
+    with_rows = [manifest for manifest in manifests if manifest.rows] or manifests
     in_order = sorted(with_rows, key=lambda manifest: manifest.file.split("/"))
     return sources_of(layout, in_order, base_dir)
 
@@ -201,11 +206,13 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
             storage.remove(through_link(file))
             return
         schema = replace(schema, dimensions=dimensions)
-    merge_parts(parts, file, schema, sync=ledger.spec.sync)
+    merge_parts(parts, file, schema, output=ledger.spec.layout.root, sync=ledger.spec.sync)
 
 
-def merge_parts(parts: Parts, destination: Place, schema: RecordSchema, *, sync: bool = False) -> int:
-    """Write the records of score parts, in the given order, to one file; return their number.
+def merge_parts(
+    parts: Parts, destination: Place, schema: RecordSchema, *, output: Place | None = None, sync: bool = False
+) -> int:
+    """Write the records of an `output`'s score parts, in the given order, to one file; return their number.
 
     The suffix of `destination` decides the format, which is one of records. JSON Lines parts are copied byte
     by byte into JSON Lines; all else is converted. The file is written completely or not at all, with `sync`
@@ -214,10 +221,10 @@ def merge_parts(parts: Parts, destination: Place, schema: RecordSchema, *, sync:
     parts are read once before.
     """
     suffix = refuse_other_suffix(destination)
-    destination = through_link(destination)
-    if suffix == ".jsonl":
-        return _merge_lines(parts, destination, schema, sync=sync)
-    return _merge_columns(parts, destination, schema, suffix, sync=sync)
+    with replace_one_file(output, destination, sync=sync) as sink:
+        if suffix == ".jsonl":
+            return _merge_lines(parts, sink, schema)
+        return _merge_columns(parts, sink, schema, suffix)
 
 
 def refuse_other_suffix(file: Place) -> str:
@@ -228,17 +235,12 @@ def refuse_other_suffix(file: Place) -> str:
     return suffix
 
 
-def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync: bool) -> int:
+def _merge_lines(parts: Parts, sink: Sink, schema: RecordSchema) -> int:
     rows = 0
-
-    def count_rows() -> Iterator[bytes]:
-        nonlocal rows
-        for part, stated in parts.items():
-            for chunk in _lines(part, stated, schema):
-                rows += chunk.count(b"\n")
-                yield chunk
-
-    storage.write_whole(destination, count_rows(), sync=sync)
+    for part, stated in parts.items():
+        for chunk in _lines(part, stated, schema):
+            rows += chunk.count(b"\n")
+            sink.write(chunk)
     return rows
 
 
@@ -255,15 +257,12 @@ def _lines(part: Place, stated: StatedScores | None, schema: RecordSchema) -> It
         raise OutputError(f"{part}: its last line is incomplete; {damage_text(part)}")
 
 
-def _merge_columns(parts: Parts, destination: Place, schema: RecordSchema, suffix: str, *, sync: bool) -> int:
+def _merge_columns(parts: Parts, sink: Sink, schema: RecordSchema, suffix: str) -> int:
     from batchscore.output.records import columnar  # noqa: PLC0415 - pyarrow takes a while to load
 
     schema = _complete_schema(parts, schema)
     rows = 0
-    with (
-        storage.replace_file(destination, sync=sync) as sink,
-        columnar.open_writer(sink, schema, suffix) as append,
-    ):
+    with columnar.open_writer(sink, schema, suffix) as append:
         for part, stated in parts.items():
             refuse_changed(part, stated)
             if part.suffix.lower() == ".parquet":

@@ -32,6 +32,7 @@ from batchscore.output.ledger import Ledger, SingleLedger
 from batchscore.output.locks.lock import Lock, hold_lock, refuse_locked
 from batchscore.output.locks.system import SYSTEM
 from batchscore.output.manifest import readable_manifests
+from batchscore.output.one_file import note_none
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, OutputSpec
 from batchscore.rows import Listen, Notice
@@ -58,6 +59,7 @@ def open_ledger(
         sweep_abandoned(through_link(output.file).parent)
         if not overwrite:
             refuse_foreign_file(spec, output.file)
+            note_none(layout.root, output.file)
     other_tasks = layouts_of_other_tasks(spec) if overwrite and output.file is not None else []
     if (
         overwrite

@@ -148,8 +148,8 @@ class FileInParts:
     """One input file on its way into parts, on top of the parts that an earlier run `committed`.
 
     A file of a `damaged` part is missing or cut; the rest of the part is used. With `retry_errors` no error
-    is final. `images` is what people call an image of a row, if rows have any. `advice` says what the
-    user can do if the input has changed.
+    is final. `images` is what people call an image of a row, if rows have any, and `reading` how the input
+    is read otherwise than before. `advice` says what the user can do if the input has changed.
     """
 
     file: str
@@ -160,6 +160,7 @@ class FileInParts:
     damaged: frozenset[int] = frozenset()
     retry_errors: bool = False
     images: str = ""
+    reading: str = ""
     advice: str = ""
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
@@ -201,9 +202,11 @@ class FileInParts:
             return
         if part.inputs != commit.inputs or (commit.whole and len(items) > commit.rows):
             first = commit.part * self.rows_per_part
-            or_image = f", or {self.images}," if self.images else ""
+            what = f", or {self.images}," if self.images else ""
+            what = ", as it is read now," if self.reading else what
+            why = f": {self.reading}" if self.reading else ""
             raise InputChanged(
-                f"{self.file}{or_image} has changed since it was scored (at row {first} or soon after). "
+                f"{self.file}{what} has changed since it was scored (at row {first} or soon after){why}. "
                 f"{self.advice}"
             )
         if commit.is_done(retry_errors=self.retry_errors) and commit.part not in self.damaged:

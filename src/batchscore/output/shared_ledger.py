@@ -87,9 +87,9 @@ class SharedLedger(Ledger):
                     raise
                 time.sleep(PAUSE_SECONDS)
         if present.fingerprint != self.spec.fingerprint:
-            if present.ok:
-                refuse_other_settings(self.spec, present)
-            return None
+            if not present.ok:
+                return None
+            refuse_other_settings(self.spec, present)
         refuse_namesake(present, self.spec.place_of_namesake(file))
         return present
 

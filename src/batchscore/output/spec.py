@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.find import refuse_links
-from batchscore.output.fingerprint import shown_fingerprint
+from batchscore.output.fingerprint import identity_text, shown_fingerprint, without_reading
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.records.formats import (
     FILE_SUFFIXES,
@@ -131,7 +129,12 @@ class OutputSpec:
     @property
     def identity(self) -> str:
         """The fingerprint as text: journals of other settings have another one."""
-        return orjson.dumps(self.fingerprint, option=orjson.OPT_SORT_KEYS).decode()
+        return identity_text(self.fingerprint)
+
+    @property
+    def settings_identity(self) -> str:
+        """The fingerprint as text, however inputs are read: what tells runs apart."""
+        return identity_text(without_reading(self.fingerprint))
 
     def place_of_namesake(self, file: str) -> str | None:
         """Return a file's place if another folder may hold a file of the same name in records."""

@@ -1,15 +1,18 @@
 """Which rows need no request, because an earlier run left their records in the output?
 
 It reads manifests and changes nothing. What would stop a run (another run's scores, a changed file) stops a
-plan with the same message. Answers in a killed run's journals are not counted; the run itself finds them.
+plan with the same message. Answers in a killed run's journals count, too, if they are in the output's folder.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from batchscore.errors import UnreadableFile
+from batchscore.errors import InputChanged, UnreadableFile
 from batchscore.output.conflicts import (
+    advice_on_change,
     error_of_change,
     refuse_foreign_file,
     refuse_foreign_files,
@@ -17,14 +20,21 @@ from batchscore.output.conflicts import (
     refuse_other_settings,
     refuse_to_lose,
 )
+from batchscore.output.fingerprint import identity_text, other_settings, reading_changes
 from batchscore.output.input_digest import digest_input
+from batchscore.output.journal import Journals
+from batchscore.output.journal_place import journal_folder
+from batchscore.output.layout import stem_of
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.part_files import PartFiles
-from batchscore.output.parts import damage_text
-from batchscore.output.spec import Output, fingerprint_of, output_spec
-from batchscore.plan.survey import Survey
+from batchscore.output.parts import FileInParts, damage_text, is_final
+from batchscore.output.spec import Output, OutputSpec, fingerprint_of, output_spec
+from batchscore.plan.survey import ReadyFile, Survey
+from batchscore.read.formats import open_rows
+from batchscore.read.input_file import ReadOptions
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, RecordSettings, cut
+from batchscore.task import TASKS
 
 
 @dataclass(slots=True)
@@ -32,7 +42,8 @@ class AlreadyScored:
     """What earlier runs left: manifests by file, and the `finished` files, of which no row needs a request.
 
     `changed` files differ from what was scored: at most all of their rows are sent. `dimensions` is the
-    length of the vectors; `--overwrite` would discard `discarded` scores. `lost` says of files with damage
+    length of the vectors; `--overwrite` would discard `discarded` scores. `answered` are the rows of each
+    file whose results are in journals. `lost` says of files with damage
     that rows are paid for again.
     """
 
@@ -41,12 +52,24 @@ class AlreadyScored:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
+    answered: dict[str, set[int]] = field(default_factory=dict)
     dimensions: int | None = None
     discarded: int = 0
     lost: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def failed(self) -> int:
+        """Rows that have failed and that no run sends again as it is."""
+        commits = (commit for manifest in self.manifests.values() for commit in manifest.parts.values())
+        return sum(
+            commit.errors - commit.empty - commit.retried(retry_errors=self.retry_errors)
+            for commit in commits
+        )
+
     def left_of(self, file: str, row: int) -> float:
         """Return how much of a row is left to send: 0, 1, or the share of its part's rows that is left."""
+        if row in self.answered.get(file, ()):
+            return 0.0
         manifest = self.manifests.get(file)
         commit = None if manifest is None else manifest.parts.get(row // self.rows_per_part)
         if commit is None or row % self.rows_per_part >= commit.rows:
@@ -73,7 +96,11 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
     for found in manifests.values() if ok else ():
         refuse_other_settings(spec, found)
     refuse_other_length(spec.layout, manifests.values())
-    same = {name: found for name, found in manifests.items() if found.fingerprint == spec.fingerprint}
+    same = {
+        name: found
+        for name, found in manifests.items()
+        if not other_settings(found.fingerprint, spec.fingerprint)
+    }
     if output.file is not None and not settings.incremental:
         refuse_to_lose(same, output.file, [ready.file.name for ready in survey.ready])
     scored.manifests = same
@@ -92,12 +119,56 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
             now = digest_input(ready.file, ready.builder, survey.options)
         except UnreadableFile:
             now = manifest.input  # reading the file reports what is wrong with it
-        unchanged = now == manifest.input
-        if not unchanged and not settings.incremental:
-            raise error_of_change(spec, name, manifest.input, now)
-        if not unchanged:
+        change = (
+            reading_change(ready, survey.options, spec, manifest)
+            if now == manifest.input
+            else error_of_change(spec, name, manifest.input, now)
+        )
+        if change is not None and not settings.incremental:
+            raise change
+        if change is not None:
             scored.changed.add(name)
             del same[name]
         elif manifest.is_done(retry_errors=settings.retry_errors):
             scored.finished.add(name)
+    for name, manifest in same.items() if not settings.shared_output else ():
+        scored.answered[name] = answered_in_journals(spec, manifest, retry_errors=settings.retry_errors)
     return scored
+
+
+def answered_in_journals(spec: OutputSpec, manifest: Manifest, *, retry_errors: bool) -> set[int]:
+    """Return the rows of a file that a killed run has settled without publishing their part."""
+    folder = spec.layout.journals if spec.scratch is None else journal_folder(spec.layout, spec.scratch)
+    if not isinstance(folder, Path):
+        return set()
+    journals = Journals(folder, identity_text(manifest.fingerprint), TASKS[spec.layout.task].answer)
+    journals.find(tidy=False)
+    stem = stem_of(manifest.file)
+    found = [journals.look(name)[0] for name in journals.present if name.rpartition("-")[0] == stem]
+    entries = (entry.settled for each in found for entry in each.values())
+    return {settled.row for settled in entries if is_final(settled, retry_errors=retry_errors)}
+
+
+def reading_change(
+    ready: ReadyFile, options: ReadOptions, spec: OutputSpec, manifest: Manifest
+) -> InputChanged | None:
+    """Return the error of a file that is read otherwise than when it was scored, if that gives other rows."""
+    name, changes = ready.file.name, reading_changes(manifest.fingerprint, spec.fingerprint)
+    if not changes:
+        return None
+    scored = FileInParts(
+        file=name,
+        rows_per_part=spec.rows_per_part,
+        committed=manifest.parts,
+        take_over=lambda *_: None,
+        journals=Journals(Path(), spec.identity),
+        reading="; ".join(changes),
+        advice=advice_on_change(spec, name),
+    )
+    with suppress(UnreadableFile), open_rows(ready.file, options, ready.builder.columns) as table:
+        try:
+            for _ in scored.unanswered(map(ready.builder.build, table.rows)):
+                pass
+        except InputChanged as error:
+            return error
+    return None

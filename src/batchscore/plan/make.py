@@ -31,6 +31,8 @@ from batchscore.plan.figures import PlanTotals
 from batchscore.plan.measure import Measurement
 from batchscore.plan.survey import Survey, check_output, survey
 from batchscore.plan.vocabulary import TokenCounter
+from batchscore.plan.without_effect import without_effect
+from batchscore.read.input_file import is_standard_input
 from batchscore.settings.deadline import moment_of
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, cut
@@ -47,7 +49,7 @@ class Plan:
     `answer_tokens` are those of all answers: the maximum if there is one, else a guess. `paces` holds
     the duration at each of some rate limits; `given`: these limits are the settings' own. `batches` are those
     of the Batch API, `None` for live requests. `cost` is in the currency of the prices, `seconds` is what
-    planning took.
+    planning took. `unused` says which settings change nothing.
     """
 
     settings: Settings
@@ -63,6 +65,7 @@ class Plan:
     cost: float | None
     batches: int | None
     seconds: float
+    unused: Sequence[str] = ()
 
     @property
     def requests(self) -> int:
@@ -129,6 +132,7 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
         cost=settings.cost(totals.tokens, answers),
         batches=batches_of(settings, totals) if settings.via == "batch" else None,
         seconds=time.monotonic() - started,
+        unused=[*without_effect(settings, surveyed.suffixes, output, piped=is_standard_input(inputs))],
     )
 
 

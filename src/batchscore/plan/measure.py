@@ -292,6 +292,7 @@ class Measurement:
             manifest = self.scored.manifests.get(figures.file)
             if manifest is not None:  # its rows were not compared with their records
                 settled = manifest.final_rows(retry_errors=self.scored.retry_errors)
+                settled += len(self.scored.answered.get(figures.file, ()))
                 left = max(0.0, 1 - settled / max(figures.all_rows, 1))
                 figures.known = settled / figures.scale
                 figures.prompts *= left

@@ -23,7 +23,7 @@ from batchscore.prompts.image_header import MOST_IMAGE_BYTES
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.files import FollowedLink, find_files
-from batchscore.read.formats import FORMATS, open_rows
+from batchscore.read.formats import FORMATS, open_rows, suffix_of
 from batchscore.read.input_file import AUTO, InputFile, ReadOptions, is_standard_input
 from batchscore.read.missing_inputs import SkippedFile, images_together
 from batchscore.read.named_files import reader_below
@@ -89,6 +89,12 @@ class Survey:
             (names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more", text)
             for text, names in files.items()
         ]
+
+    @property
+    def suffixes(self) -> set[str]:
+        """The suffixes of all input files, also of those that cannot be scored."""
+        found = {suffix_of(each.name) for each in self.problems}
+        return {ready.file.suffix for ready in self.ready} | {each[0] for each in found if each is not None}
 
     @property
     def left_out(self) -> dict[str, list[tuple[str, str]]]:

@@ -209,6 +209,10 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
             f"no column holds text; {_columns_text(table, table.columns)}. Name one with {column}."
         )
     doubt = f" {table.doubt}." if table.doubt else ""
+    texts = [name for name in table.text_columns if not _is_id_column(name, sample)]
+    if len(table.text_columns) == 2 and len(texts) == 1 and not (doubt or table.hidden):
+        other = next(name for name in table.text_columns if name not in texts)
+        return Choice(texts[0], f"the only column of text besides the id {shorten_name(other)!r}")
     if len(table.text_columns) > 1:
         named = _columns_text(table, table.columns) if table.hidden else shorten_names(table.text_columns)
         raise InputError(
@@ -236,6 +240,13 @@ def holds_conversations(cells: Sequence[Any], task: Task) -> bool:
     """Whether a column has conversations, as far as its first cells show; no cell says nothing against it."""
     filled = [cell for cell in cells if not is_blank(cell)]
     return not filled or any(conversation_of(cell, task) is not None for cell in filled)
+
+
+def _is_id_column(name: str, sample: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a column is named as ids are, and has no cell that is a text of several words."""
+    cells = [values.get(name) for values in sample]
+    named = bool(_ID_NAME.fullmatch(name) or _CAMEL_ID.fullmatch(name))
+    return named and not any(isinstance(cell, str) and len(cell.split()) > 1 for cell in cells)
 
 
 def is_id(name: str, cells: Sequence[Any]) -> bool:

@@ -45,7 +45,14 @@ _MARK = secrets.token_hex(16)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):", re.ASCII)
 _HTTP = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 _DATA = re.compile(r"data:[^,;]*(?:;[^,;]*)*;base64,", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 _LONGEST_URL = 8192
+
+#: Bytes that are encoded at a time: three bytes are four letters.
+_PIECE = 3 * 2**16
+
+#: Longer texts name no file (Linux: PATH_MAX has 4096 bytes, a name 255).
+_LONGEST_PATH = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +123,17 @@ class ImageColumns:
         scheme = _SCHEME.match(cell) if isinstance(cell, str) else None
         if scheme is not None and ("://" in str(cell) or scheme[1].lower() == "file"):
             raise InvalidImage("its address is not one of http, https or data")
+        if isinstance(cell, str) and len(cell) > _LONGEST_PATH and _BASE64.fullmatch(cell):
+            raise InvalidImage("it is base64 alone; write data:image/png;base64, or its kind, before it")
         not_json = "it is neither a file nor a list in valid JSON" if str(cell).startswith("[") else ""
         if self.read_file is None:
             raise InvalidImage(not_json or "rows in memory may not name files here; give bytes or a data URL")
         try:
             return self.read_file(cell)
         except OSError as error:
-            raise InvalidImage(not_json or error.strerror or "it cannot be read") from None
+            backslashes = "\\" in str(cell) and os.sep == "/"
+            slashes = "; write / for the backslashes in its path" if backslashes else ""
+            raise InvalidImage(not_json or f"{error.strerror or 'it cannot be read'}{slashes}") from None
 
 
 def digest_of(images: Sequence[Image] | RowError) -> bytes:
@@ -186,11 +197,17 @@ def add_images(body: bytes, images: Sequence[Image], columns: ImageColumns) -> t
     last["content"] = [*content, *(part_of(image, columns) for image in images)]
     pieces = json_bytes(fields if isinstance(prompt, dict) else messages).split(_MARK.encode())
     # Spliced in: as part of the JSON, megabytes would be searched for characters to escape.
-    encoded = [b64encode(image.data) for image in images if image.data]
+    encoded = [base64_of(image.data) for image in images if image.data]
     parts = [pieces[0]]
     for data, piece in zip(encoded, pieces[1:], strict=True):
-        parts += [data, piece]
-    return b"".join(parts), sum(map(len, encoded))
+        parts += [*data, piece]
+    return b"".join(parts), sum(len(part) for data in encoded for part in data)
+
+
+def base64_of(data: bytes) -> list[bytes]:
+    """Return the pieces of an image in base64: between two of them another thread may run."""
+    view = memoryview(data)
+    return [b64encode(view[at : at + _PIECE]) for at in range(0, len(data), _PIECE)]
 
 
 def part_of(image: Image, columns: ImageColumns) -> dict[str, Any]:

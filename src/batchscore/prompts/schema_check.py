@@ -5,6 +5,8 @@ A reference that leads nowhere would fail for each answer that is paid for. It k
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,21 @@ from batchscore.errors import UsageError
 from batchscore.settings.json_schema import anchors, parts, parts_below, resolve, short
 
 REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
+
+#: The types of JSON, and what other languages call them.
+TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+OTHER_NAMES: Mapping[str, str] = {
+    "str": "string",
+    "text": "string",
+    "int": "integer",
+    "float": "number",
+    "double": "number",
+    "bool": "boolean",
+    "dict": "object",
+    "map": "object",
+    "list": "array",
+    "none": "null",
+}
 
 #: The keywords that say anything of an answer, in any draft of JSON Schema.
 CONSTRAINING = REFERENCES | {
@@ -72,6 +89,7 @@ def check_document(document: Any, where: str) -> None:
     for pointer, part in found:
         if not isinstance(part, Mapping):
             continue
+        _check_type(part.get("type", []), f"{where}: at {short(pointer)}")
         for word in REFERENCES & part.keys():
             reference = part[word]
             target = targets.get(reference) if isinstance(reference, str) else None
@@ -88,6 +106,17 @@ def check_document(document: Any, where: str) -> None:
                     f"{where}: at {short(pointer)}, references within a part with an $id lead elsewhere; "
                     "leave $id out."
                 )
+
+
+def _check_type(kinds: Any, where: str) -> None:
+    """Raise `UsageError` for a word that is no type of JSON."""
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        if not isinstance(kind, str) or kind not in TYPES:
+            shown = json.dumps(kind)[:40]
+            near = difflib.get_close_matches(str(kind).lower(), [*TYPES, *OTHER_NAMES], n=1)
+            meant = OTHER_NAMES.get(near[0], near[0]) if near else ""
+            hint = f"; did you mean {json.dumps(meant)}?" if meant else f": the types are {', '.join(TYPES)}."
+            raise UsageError(f"{where}, {shown} is not a type of JSON{hint}")
 
 
 def _wrapped_at(document: Mapping[str, Any]) -> str:

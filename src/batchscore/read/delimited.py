@@ -22,6 +22,7 @@ from batchscore.read.dialect import (
     find_dialect,
     header_doubt,
     hidden_names,
+    is_blank_line,
     spans_rows,
     unnamed,
 )
@@ -89,7 +90,8 @@ def _header(file: InputFile, dialect: Dialect, limit: int) -> tuple[tuple[str, .
     with text_blocks(file, size=limit) as blocks:
         lines = _Lines(without_lines(blocks, dialect.skipped), dialect, limit)
         try:
-            cells: list[str] | None = next(filter(None, lines.reader()), None)
+            filled = (cells for cells in lines.reader() if not is_blank_line(cells))
+            cells: list[str] | None = next(filled, None)
         except _TooLargeError:
             raise UnreadableFile(
                 file.name,
@@ -124,6 +126,8 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
     name, width = file.name, len(columns)
     wider = width + dialect.trailing if dialect.trailing > 0 else -1
     number = -1 if dialect.header else 0
+    # The lines before the reader's first; unknown behind a record that was too large to be read.
+    before: int | None = dialect.skipped
     with text_blocks(file, size=limit) as blocks:
         lines = _Lines(without_lines(blocks, dialect.skipped), dialect, limit)
         reader, done = lines.reader(), 0
@@ -134,43 +138,48 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                     if lines.watch:
                         if number < 0:
                             done = line
-                            if cells:
+                            if not is_blank_line(cells):
                                 number = 0
                                 lines.end_watch()
                             continue
                         checked = _checked(file, number, cells, lines, limit)
                         if isinstance(checked, UnreadableRow):
                             yield checked
-                            number += 1
+                            number, done = number + 1, line
                             continue
                         cells = checked  # noqa: PLW2901
                     if line - done > 1 and spans_rows(dialect, cells, width):
-                        yield unreadable_row(name, number, SPANS_ROWS)
+                        yield unreadable_row(name, number, SPANS_ROWS, _line(before, done))
                     elif len(cells) == width or (len(cells) == wider and not any(cells[width:])):
                         yield Row(name, number, dict(zip(columns, cells)))  # noqa: B905 - just compared
-                    elif not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t")):
+                    elif is_blank_line(cells):
                         done = line
                         continue  # a blank line
                     else:
                         its, wanted = count_text(len(cells), "cell"), count_text(width, "cell")
-                        yield unreadable_row(name, number, f"it has {its}, the header has {wanted}")
-                    done = line
-                    number += 1
+                        message = f"it has {its}, the header has {wanted}"
+                        yield unreadable_row(name, number, message, _line(before, done))
+                    number, done = number + 1, line
             except csv.Error:
                 if lines.ended:
                     raise _unclosed(name, number) from None
+                yield unreadable_row(name, number, _AFTER_QUOTE, _line(before, done))
                 lines.done = done = reader.line_num
                 lines.end_watch()
-                yield unreadable_row(name, number, _AFTER_QUOTE)
                 number += 1
             except _TooLargeError:
                 if not lines.skip():
                     raise _unclosed(name, number) from None
                 yield too_large_row(name, number, limit)
                 number += 1
-                reader, done = lines.reader(), 0
+                reader, done, before = lines.reader(), 0, None
             else:
                 return
+
+
+def _line(before: int | None, done: int) -> int | None:
+    """Return the line at which a record begins, behind `done` lines of the reader; `None` if unknown."""
+    return None if before is None else before + done + 1
 
 
 def _checked(

@@ -165,7 +165,7 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
         found = replace(found, escape=options.escape)
     lines = [line[1] for line in _LINE.finditer(sample)]
     delimiters = list(dict.fromkeys((own, *DELIMITERS))) if options.delimiter == AUTO else [found.delimiter]
-    first = next((place for place, line in enumerate(lines) if place >= found.skipped and line), None)
+    first = next((place for place, line in enumerate(lines) if place >= found.skipped and line.strip()), None)
     preface = _PREFACE.fullmatch(lines[first]) if first is not None else None
     if preface and first is not None:
         found = replace(found, skipped=first + 1)
@@ -224,7 +224,7 @@ def _read(dialect: Dialect, text: str, *, cut: bool) -> _Reading:
             errors, broken = errors + 1, True
         else:
             broken = False
-            if any(cells):
+            if any(cells) and not is_blank_line(cells):
                 records.append(cells)
     if ended and cut:  # the last record is not complete
         errors -= broken
@@ -240,6 +240,11 @@ def _read(dialect: Dialect, text: str, *, cut: bool) -> _Reading:
         return _Reading(replace(dialect, trailing=more), records, errors, 1 - errors / (len(widths) + errors))
     fit = widths.count(width) / (len(widths) + errors) if widths or errors else 1.0
     return _Reading(dialect, records, errors, fit)
+
+
+def is_blank_line(cells: Sequence[str]) -> bool:
+    """Whether a record is a line of blanks, or empty. A cell of quotes alone is a row."""
+    return not cells or (len(cells) == 1 and bool(cells[0]) and not cells[0].strip(" \t"))
 
 
 def _refine(plain: _Reading, text: str, options: ReadOptions, *, cut: bool) -> _Reading:

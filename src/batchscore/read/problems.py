@@ -16,9 +16,13 @@ from batchscore.rows import Row, RowError, UnreadableRow
 Rows = Generator[Row | UnreadableRow, None, None]
 
 
-def unreadable_row(file: str, number: int, message: str) -> UnreadableRow:
-    """Return the error of a row that breaks the rules of its format; `message` begins with "it"."""
-    text = f"The row cannot be read: {name_settings(message)}."
+def unreadable_row(file: str, number: int, message: str, line: int | None = None) -> UnreadableRow:
+    """Return the error of a row that breaks the rules of its format; `message` begins with "it".
+
+    `line` is the line of the file at which the row begins, from 1, if that is known.
+    """
+    where = "" if line is None else f" (line {line})"
+    text = f"The row cannot be read{where}: {name_settings(message)}."
     return UnreadableRow(file, number, RowError(ErrorCode.UNREADABLE_ROW, text))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 _SAMPLE = 100
 _BATCH = 64
 
+#: Adjacent columns without any cell in the first rows that may belong to the table.
+_MOST_EMPTY = 64
+
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
 #: In a sheet's XML: the range of merged cells, and a formula without a stored value.
@@ -70,10 +73,14 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
         name, several, unvalued = sheet.name, sheet.count > 1 and options.sheet is None, sheet.unvalued
     width = max(len(cells) for cells in first)
     named = [] if options.no_header else [_header_text(cell) for cell in first[0]]
-    given = [*named, *[""] * (width - len(named))]
-    names = [name or free for name, free in zip(given, unnamed(width), strict=True)]
-    columns, repeated = number_repeated(names)
     sample = first if options.no_header else first[1:]
+    filled = {place for cells in sample for place, cell in enumerate(cells) if cell is not None}
+    filled |= {place for place, name in enumerate(named) if name}
+    places = _places(filled, width)
+    given = [named[place] if place < len(named) else "" for place in places]
+    free = [*unnamed(width)]
+    names = [name or free[place] for name, place in zip(given, places, strict=True)]
+    columns, repeated = number_repeated(names)
     texts = {place for cells in sample for place, cell in enumerate(cells) if isinstance(cell, str)}
     doubt = "" if options.no_header else header_doubt(names)
     hidden = () if options.no_header else hidden_names(given, columns)
@@ -86,9 +93,9 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
     )
     return Table(
         columns,
-        tuple(name for place, name in enumerate(columns) if place in texts),
+        tuple(name for place, name in zip(places, columns, strict=True) if place in texts),
         headerless=False,
-        rows=_rows(file, options, columns),
+        rows=_rows(file, options, columns, places),
         notes=tuple(filter(None, notes)),
         repeated=repeated,
         doubt=doubt,
@@ -103,9 +110,22 @@ def rows_of_sheet(file: InputFile, options: ReadOptions) -> int | None:
     return None if found is None else int(found[2]) - int(found[1]) + int(options.no_header)
 
 
-def _rows(file: InputFile, options: ReadOptions, columns: Sequence[str]) -> Rows:
-    name, limit, width = file.name, options.max_row_bytes, len(columns)
+def _places(filled: Collection[int], width: int) -> list[int]:
+    """Return the places of the columns: all, but for long runs of empty ones before a stray cell."""
+    places: list[int] = []
+    for place in range(width):
+        last = places[-1] if places else -1
+        if place in filled and place - last > _MOST_EMPTY:
+            places.append(place)
+        elif place in filled:
+            places += range(last + 1, place + 1)
+    return places
+
+
+def _rows(file: InputFile, options: ReadOptions, columns: Sequence[str], places: Sequence[int]) -> Rows:
+    name, limit, width = file.name, options.max_row_bytes, places[-1] + 1 if places else 0
     blank = [None] * width
+    left_out = sorted({*range(width)} - {*places})
     with _open(file, options) as sheet:
         rows = _filled_rows(sheet, options.skip_lines or 0)
         if not options.no_header:
@@ -114,10 +134,14 @@ def _rows(file: InputFile, options: ReadOptions, columns: Sequence[str]) -> Rows
             if len(cells) > width:
                 message = f"it has {len(cells)} cells, and the sheet has {width} columns"
                 yield unreadable_row(name, number, message)
+            elif left_out and any(cells[place] is not None for place in left_out if place < len(cells)):
+                yield unreadable_row(name, number, "it has a cell between the table and a stray one")
             elif sum(len(cell) for cell in cells if type(cell) is str) * 4 > limit and _size(cells) > limit:
                 yield too_large_row(name, number, limit)
             else:
-                yield Row(name, number, dict(zip(columns, [*cells, *blank[len(cells) :]], strict=True)))
+                whole = [*cells, *blank[len(cells) :]]
+                named = [whole[place] for place in places] if left_out else whole
+                yield Row(name, number, dict(zip(columns, named, strict=True)))
 
 
 def _size(cells: Sequence[Any]) -> int:

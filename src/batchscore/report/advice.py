@@ -6,9 +6,11 @@ Pure. The terminal and the report page give the same advice.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from batchscore.errors import ErrorCode, setting_name
 from batchscore.settings.secrets import HIDDEN
@@ -19,7 +21,10 @@ RETRY = "run the same command again to retry"
 #: What to do about rows with each error: in a few words, and what the page adds. Setting names are marked.
 ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.EMPTY_INPUT: ("nothing to do", "These rows have no text. They do not count as failed."),
-    ErrorCode.UNREADABLE_ROW: ("fix the rows listed in errors/", ""),
+    ErrorCode.UNREADABLE_ROW: (
+        "fix the rows in errors/, or set how to read them",
+        f"{setting_name('quote')}, {setting_name('escape')} and {setting_name('encoding')} say how.",
+    ),
     ErrorCode.ROW_TOO_LARGE: (f"split the row, or raise {setting_name('max_row_bytes')}", ""),
     ErrorCode.MISSING_COLUMN: ("add the column to these rows, or use another", ""),
     ErrorCode.INVALID_MESSAGES: ("fix the messages column of these rows", ""),
@@ -48,6 +53,9 @@ ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ),
 }
 
+
+#: Flags that can be the cause of errors. A command is offered without them.
+CAUSES: Mapping[str, str] = {"over_quota": "--tpm", "row_too_large": "--max-row-bytes"}
 
 #: Codes of rows whose remedy is to edit the input; a setting may help some of them instead.
 ONLY_BY_EDIT = frozenset({"unreadable_row", "missing_column", "invalid_messages", "unreadable_image"})
@@ -112,9 +120,12 @@ def next_step(state: RunState) -> NextStep:
     """Return the next step after a run."""
     # The same command with --overwrite would start from scratch instead of resuming.
     command = [word for word in state.command if word != "--overwrite"]
+    causes = [flag for code, flag in CAUSES.items() if code in state.codes and has_flag(command, flag)]
+    for flag in causes:
+        command = without_flag(command, flag)
     if state.stopped and state.limited and state.failed and not state.ok:
         # The rest of the rows would fail, too.
-        return after_failures(state, command)
+        return after_failures(state, command, causes)
     if state.stopped and state.limited:
         return run_again("To score all rows", without_flag(command, "--limit"))
     if state.stopped and state.changed:
@@ -124,12 +135,12 @@ def next_step(state: RunState) -> NextStep:
         fix = "Fix this. If a setting is wrong, change it in this command. "
         return run_again(f"{fix if state.must_act else ''}To resume", command)
     if state.unreadable:
-        purpose = "Fix or remove these files. To resume"
+        purpose = "Fix or remove these files, or set how to read them. To resume"
         return after_edit(state, purpose, command) if any(state.unreadable) else run_again(purpose, command)
     if state.transient:
         return run_again("To retry transient errors", command)
     if state.failed:
-        return after_failures(state, command)
+        return after_failures(state, command, causes)
     if not state.ok:
         return after_edit(state, "Nothing was scored. When the input has texts", command)
     if state.one_file:
@@ -142,10 +153,15 @@ def next_step(state: RunState) -> NextStep:
 def read_code(output: str) -> str:
     """Return the Python code that shows the scores of a file."""
     name, suffix = json.dumps(output), output.lower().rpartition(".")[2]
-    sep = ", sep='\\t'" if suffix == "tsv" else ""
-    readers = {"csv": "read_csv", "tsv": "read_csv", "xlsx": "read_excel"}
-    if suffix in readers:
-        return f"import pandas; print(pandas.{readers[suffix]}({name}{sep}))"
+    # Numbers such as 007, and texts such as NA, stay what they are.
+    as_text = "dtype=str, keep_default_na=False"
+    calls = {
+        "csv": f"read_csv({name}, {as_text})",
+        "tsv": f"read_csv({name}, sep='\\t', {as_text})",
+        "xlsx": f"read_excel({name}, keep_default_na=False)",
+    }
+    if suffix in calls:
+        return f"import pandas; print(pandas.{calls[suffix]})"
     return f"import batchscore; print(batchscore.read_scores({name}))"
 
 
@@ -157,14 +173,15 @@ def merged_name(state: RunState) -> str:
     return command_word(f"{above}{slash}{name.lstrip('.') or 'scores'}-{state.task}.jsonl")
 
 
-def after_failures(state: RunState, command: Sequence[str]) -> NextStep:
-    """Return the next step if rows failed that the same command does not retry."""
+def after_failures(state: RunState, command: Sequence[str], causes: Sequence[str]) -> NextStep:
+    """Return the next step if rows failed that the same command does not retry; `causes` were left out."""
+    without = f" without {' and '.join(causes)}" if causes else ""
     edited = not state.all_codes or bool(BY_EDIT.intersection(state.codes))
     # A changed setting can help the others, too, and then their input stays the same.
     flags = [] if state.all_codes and edited and ONLY_BY_EDIT.issuperset(state.codes) else ["--retry-errors"]
     if not edited:
-        return run_again("Fix the causes. To retry all failed rows", command, flags)
-    return after_edit(state, "Fix the causes. To score these rows again", command, flags)
+        return run_again(f"Fix the causes. To retry all failed rows{without}", command, flags)
+    return after_edit(state, f"Fix the causes. To score these rows again{without}", command, flags)
 
 
 def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
@@ -188,6 +205,18 @@ def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -
         return NextStep(f"{purpose}, run{hidden}", shell_command([*command[:end], *new, *command[end:]]))
     more = f" with {' and '.join(flags)}" if flags else ""
     return NextStep(f"{purpose}, run the same command again{more}")
+
+
+def has_flag(words: Sequence[str], flag: str) -> bool:
+    """Whether a command has a flag with a value."""
+    return any(word == flag or word.startswith(f"{flag}=") for word in words)
+
+
+def without_date(words: Sequence[str]) -> list[str]:
+    """Return a command's words without a deadline that is a date: it has passed when it is run again."""
+    given = [after for before, after in pairwise(words) if before == "--deadline"]
+    given += [word.partition("=")[2] for word in words if word.startswith("--deadline=")]
+    return without_flag(words, "--deadline") if any(re.match(r"\d{4}-", each) for each in given) else [*words]
 
 
 def without_flag(words: Sequence[str], flag: str) -> list[str]:

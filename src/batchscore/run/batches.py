@@ -112,6 +112,11 @@ def change_batches(
             try:
                 done = call(found, settings_for, environ, lambda plane: each_of(forget, plane, chosen))
             except SettingsError as error:  # there is no service to ask
+                if any(each.chunk.waiting and not each.chunk.simulated for each in chosen):
+                    raise SettingsError(
+                        f"{error.text} A batch that still runs must be cancelled first, so its service is "
+                        "asked. If that is gone, name the one that it had."
+                    ) from None
                 notice(f"The service was not asked whether they still run: {error.text}")
                 done = asyncio.run(each_of(forget, None, chosen))
     return BatchesOfOutput(str(named), list(map(line_of, read_batches(named, task))), done)
@@ -188,8 +193,9 @@ def line_of(found: Found) -> BatchLine:
         chunk=chunk,
         state=state if now is None else now.status,
         asked=now is not None,
-        answered=0 if now is None else now.completed + now.failed,
-        total=0 if now is None else now.total,
+        # A canary has a line of ours besides its rows.
+        answered=0 if now is None else min(now.completed + now.failed, chunk.rows),
+        total=0 if now is None else min(now.total, chunk.rows),
         latest_end=chunk.expires_at if now is None else now.expires or chunk.expires_at,
         problem=found.problem,
     )

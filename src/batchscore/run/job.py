@@ -51,11 +51,14 @@ class RunningEngine(Protocol):
     stop event.
     """
 
-    def keep_each_row(self, drain_seconds: float, note_service: Callable[[bool], None]) -> None:
+    def keep_each_row(
+        self, drain_seconds: float, note_service: Callable[[bool], None], ready: asyncio.Event | None = None
+    ) -> None:
         """Serve a run that records each row, before the first one is taken.
 
         `note_service` gets with the first answer, and with a change, whether the simulator answers. After a
-        stop, calls in flight have `drain_seconds`.
+        stop, calls in flight have `drain_seconds`. The next prompt can be taken without waiting while `ready`
+        is set.
         """
 
     def settled(self) -> AsyncGenerator[list[Settled], None]:
@@ -115,7 +118,7 @@ class Job:
             )
             # Closed here, so that an output that fails ends the requests at once and not some time later.
             async with engine as running, aclosing(running.settled()) as settled:
-                running.keep_each_row(self.drain_seconds, self.ledger.note_service)
+                running.keep_each_row(self.drain_seconds, self.ledger.note_service, self.source.ready)
                 pulse = asyncio.create_task(self.pulse(running))
                 try:
                     async for rows in settled:
@@ -253,7 +256,7 @@ class Job:
             before = self.ledger.manifests.get(name)
             if name in reported:
                 continue
-            done = before is not None and before.is_done(retry_errors=self.source.retry_errors)
+            done = before is not None and before.is_done(retry_errors=self.ledger.spec.retry_errors)
             opened = place < self.source.files_opened
             state = "partial" if opened else "complete" if done else "not_started"
             yield self.figures(name, state, complete=state == "complete")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from typing import Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.output.incremental.next_ledger import NextLedger
@@ -19,6 +21,7 @@ from batchscore.plan.survey import ReadyFile, Survey
 from batchscore.read.files import digest
 from batchscore.read.formats import open_rows
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
+from batchscore.run.built_ahead import Built, built_ahead
 from batchscore.settings.fields import Settings
 
 #: Files whose digests wait for a thread: with one at a time, small files cost a change of threads each.
@@ -54,13 +57,13 @@ class PromptSource:
     `through` are files that were read and may have unsettled rows; `problems` say why a file could not be
     read to its end. `known` counts the rows of a file that need no request. `limited`: `--limit` left rows.
     `digests` are those of the files, and `images` of the images that were read for their prompts.
-    `is_stopping` says whether the run ends before all is scored.
+    `is_stopping` says whether the run ends before all is scored. `ready` is set while the next prompt can be
+    taken without waiting for an image.
     """
 
     survey: Survey
     ledger: Ledger
     listen: Listen
-    retry_errors: bool
     rows_left: int | None
     through: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
@@ -72,6 +75,11 @@ class PromptSource:
     ids: set[int] = field(default_factory=set)
     repeated_ids: int = 0
     is_stopping: Callable[[], bool] = lambda: False
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing to wait for."""
+        self.ready.set()
 
     def start_digest(self, ready: ReadyFile) -> None:
         """Digest a file in a thread; if that decides whether the file has changed, also its images."""
@@ -145,19 +153,19 @@ class PromptSource:
     def prompts_of(self, ready: ReadyFile, progress: FileInParts) -> Iterator[Prompt | Settled]:
         """Give the prompt of each row of one file, up to the limit."""
         ids = self.ids
-        images = images_digest(ready.builder)
-        note_images = None
-        if images is not None:
-            self.images[ready.file.name] = images
-            note_images = images.add
-        with open_rows(ready.file, self.survey.options, ready.builder.columns) as table:
-            for row in table.rows:
+        build: Callable[[Any], Prompt | Settled] = ready.builder.build
+        with open_rows(ready.file, self.survey.options, ready.builder.columns) as table, ExitStack() as stack:
+            rows: Iterator[Any] = table.rows
+            if ready.builder.images is not None:
+                rows = stack.enter_context(closing(built_ahead(table.rows, ready.builder.build, self.ready)))
+                build = self.note_images(ready)
+            for row in rows:
                 if self.rows_left is not None:
                     if self.rows_left == 0:
                         progress.limited = self.limited = True
                         return
                     self.rows_left -= 1
-                item = ready.builder.build(row, note_images)
+                item = build(row)
                 if item.id is not None:
                     # Repeated ids are counted as far as memory allows.
                     key = hash(item.id)
@@ -167,6 +175,21 @@ class PromptSource:
                         ids.add(key)
                 yield item
 
+    def note_images(self, ready: ReadyFile) -> Callable[[Built], Prompt | Settled]:
+        """Return what takes a built row, and adds its images to the digest of its file."""
+        images = images_digest(ready.builder)
+        if images is not None:
+            self.images[ready.file.name] = images
+
+        def taken(built: Built) -> Prompt | Settled:
+            item, digests = built
+            if images is not None:
+                for each in digests:
+                    images.add(each)
+            return item
+
+        return taken
+
     def settled_rows(self, manifest: Manifest) -> int:
         """Return how many rows of a file need no request in this run."""
-        return manifest.final_rows(retry_errors=self.retry_errors)
+        return manifest.final_rows(retry_errors=self.ledger.spec.retry_errors)

@@ -32,15 +32,15 @@ from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger, removed_parts
 from batchscore.output.locks.lock import Lock
 from batchscore.output.manifest import visible_names
-from batchscore.output.merge import write_one_file
 from batchscore.output.missing import still_missing
 from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.run_records import RecordedFile
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
 from batchscore.output.submitted import refuse_submitted
-from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.plan.survey import Survey, check_output, survey
+from batchscore.plan.without_effect import without_effect
+from batchscore.read.input_file import is_standard_input
 from batchscore.report.page.make import write_report
 from batchscore.report.page.sample import quickly
 from batchscore.report.run_end import RunEnd
@@ -49,7 +49,7 @@ from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
 from batchscore.rows import Event, Listen, Notice
 from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
-from batchscore.run.expected import announce_expected, announce_table
+from batchscore.run.expected import announce_expected
 from batchscore.run.incremental import (
     Changes,
     carry_over_files,
@@ -69,11 +69,11 @@ from batchscore.run.record import (
     errors_by_code,
     files_at_start,
     run_name,
-    table_sources,
     without_removed,
     write_record,
     write_start,
 )
+from batchscore.run.result_file import write_result_file
 from batchscore.run.stop import StopConditions, stop_conditions
 from batchscore.run.test_request import refusal_of_test
 from batchscore.run.via_batch import ViaBatch, check_via, live_endpoints
@@ -111,7 +111,8 @@ def score_files(
     run = prepare(settings, inputs, environ=environ, listen=listen, named=named, command=command)
     listen(Notice(destination_text(run.endpoints, (named or {}).get("config"))))
     answers = run.survey.answers
-    for text in (*warnings, *(() if answers is None else answers.notices())):
+    unused = without_effect(settings, run.survey.suffixes, run.output, piped=is_standard_input(inputs))
+    for text in (*warnings, *unused, *(() if answers is None else answers.notices())):
         listen(Notice(text))
     with tracked(settings, environ, listen, run.call.name) as tracking:
         run.listen = tracking.listener
@@ -210,32 +211,19 @@ class Run:
         self.outcome = replace(self.outcome, errors_by_code=by_code)
         if self.output.file is not None and self.outcome.stopped_by is None and not self.outcome.interrupted:
             try:
-                self.write_file(visible, names)
+                write_result_file(
+                    self.output.file, visible, names, settings, self.survey, self.outcome, self.listen
+                )
                 self.file_written = True
             except BatchscoreError as error:  # the run still ends with its record and its page
                 self.outcome = replace(self.outcome, stopped_by=error)
-
-    def write_file(self, ledger: Ledger, names: Sequence[str]) -> None:
-        """Write the one file that the user named: a table of the inputs, or the scores of these files."""
-        file, settings = self.output.file, self.settings
-        assert file is not None
-        if not is_table(file):
-            write_one_file(ledger, file, names, settings.dimensions)
-            return
-        announce_table(file, self.outcome, self.listen)
-        limited, several = settings.limit is not None, self.survey.of_several_files
-        style = TableStyle(settings.csv_bom, settings.allow_formulas, limited, several)
-        sources = table_sources(self.survey, ledger.manifests)
-        table = write_table(ledger.spec.layout, sources, file, style, sync=settings.sync)
-        if table.note:
-            self.listen(Notice(f"The table {file} is {table.note}."))
 
     def begin(self, ledger: Ledger, versions: Mapping[str, str], done: Collection[str]) -> None:
         """Write down which files the run is going to read; raises `OutputError`."""
         settings, spec = self.settings, ledger.spec
         layout = spec.layout
         files = files_at_start(self.survey, versions, done)
-        inputs, fingerprint = checksum_of_inputs(self.call.inputs), checksum(spec.identity)
+        inputs, fingerprint = checksum_of_inputs(self.call.inputs), checksum(spec.settings_identity)
         earlier: list[RecordedFile] = []
         # One of many workers says nothing of the others. What is discarded leaves nothing to do.
         if not (settings.shared_output or settings.overwrite or settings.prune):
@@ -275,7 +263,7 @@ class Run:
 
         lock.when_lost = on_lost_lock
         listen = conditions.before(self.hear)
-        source = PromptSource(self.survey, ledger, listen, settings.retry_errors, settings.limit)
+        source = PromptSource(self.survey, ledger, listen, settings.limit)
         batches = ViaBatch(settings, self.endpoints[0], self.environ, self.layout, waits)
         opens = batches.opener(self.open_engine)
         job = Job(

@@ -5,6 +5,8 @@ The prices are in a file, or as the same tables in batchscore.toml; batchscore s
     [prices."gpt-4o-mini"]
     in = 0.15
     out = 0.60
+    training = 3.00  # a million tokens, for `batchscore finetune plan`
+    hosting = 1.70  # an hour of a deployment of the trained model
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ PRICED_TOKENS = 1_000_000
 
 #: The keys of a model's table, and the setting that each one gives.
 KEYS: Mapping[str, str] = {"in": "price_in", "out": "price_out"}
+
+#: Keys of a model's table that no setting has: a million tokens of training, an hour of a deployment.
+TRAINING_KEYS = ("training", "hosting")
 
 EXAMPLE = '[prices."gpt-4o-mini"] with in = 0.15 and out = 0.60'
 
@@ -58,13 +63,25 @@ def read_prices(path: str) -> Mapping[str, Any]:
 
 def prices_of(table: Any, where: str) -> dict[str, float]:
     """Return a model's prices by the names of their settings; raises `UsageError`."""
-    if not isinstance(table, dict) or not table or table.keys() - KEYS.keys():
+    if not isinstance(table, dict) or not table or table.keys() - KEYS.keys() - set(TRAINING_KEYS):
         raise UsageError(f"{where}: a model's table holds in and out, as in {EXAMPLE}.")
     for key, price in table.items():
         number = isinstance(price, (int, float)) and not isinstance(price, bool)
         if not number or not 0 <= price < math.inf:
-            raise UsageError(f"{where}: {key} is {price!r}; it must be the price of a million tokens.")
-    return {KEYS[key]: float(price) for key, price in table.items()}
+            what = "an hour of hosting" if key == "hosting" else "a million tokens"
+            raise UsageError(f"{where}: {key} is {price!r}; it must be the price of {what}.")
+    return {KEYS[key]: float(price) for key, price in table.items() if key in KEYS}
+
+
+def training_prices(listed: str | Mapping[str, Any] | None, model: str) -> tuple[float | None, float | None]:
+    """Return a model's prices of training and of hosting, `None` where the user's list has none."""
+    if listed is None:
+        return None, None
+    table = (read_prices(listed) if isinstance(listed, str) else listed).get(model, {})
+    if table:
+        prices_of(table, f'{setting_name("prices")}: prices."{model}"')
+    training, hosting = (None if table.get(key) is None else float(table[key]) for key in TRAINING_KEYS)
+    return training, hosting
 
 
 #: Tokens of prompts and of answers that a run through batches has sent live.

@@ -28,7 +28,7 @@ from batchscore.settings.declare import (
 )
 from batchscore.settings.fields import Settings
 from batchscore.settings.json_schema import schema_document
-from batchscore.settings.secrets import HIDDEN, mask_text
+from batchscore.settings.secrets import HIDDEN, mask_text, shown_parameter
 
 #: How people write true and false in variables.
 TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
@@ -255,6 +255,10 @@ def parse_pair_flags(name: str, given: Sequence[Any]) -> dict[str, str]:
         key, equals, text = one.partition("=") if isinstance(one, str) else ("", "", "")
         if not equals or not key.strip():
             raise UsageError(f"{setting_name(name)}: write NAME=VALUE, for example {PAIR_EXAMPLES[name]}")
+        if key.strip() in pairs:
+            raise UsageError(
+                f"{setting_name(name)} {mask_text(key.strip())} is given twice. Give one of them."
+            )
         pairs[key.strip()] = text.strip()
     return pairs
 
@@ -293,13 +297,17 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
             where = f"{where}: {text[1:]}"
             text = read_text(text[1:], where)
         try:
-            params[name.strip()] = json.loads(text)
+            value = json.loads(text)
         except ValueError as error:
             if must_be_json:
                 raise UsageError(f"{where} is not JSON ({error}).") from None
-            params[name.strip()] = text
-        if params[name.strip()] == HIDDEN:
+            value = text
+        if value == HIDDEN:
             raise UsageError(f"{where}: {HIDDEN} hides a secret in a shown command. Put the secret there.")
+        if name.strip() in params:
+            both = [shown_parameter(each) for each in given if each.partition("=")[0].strip() == name.strip()]
+            raise UsageError(f"{where} is given twice: {both[0]} and {both[1]}. Give one of them.")
+        params[name.strip()] = value
     return params
 
 

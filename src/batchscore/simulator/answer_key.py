@@ -174,8 +174,8 @@ class AnswerKey:
 
     def _chance(self, *words: str) -> float:
         """Return a number from 0 to 1 that follows from the seed and the words."""
-        told = "\0".join((str(self.seed), *words)).encode("utf-8", "surrogatepass")
-        return int.from_bytes(hashlib.blake2b(told, digest_size=7).digest(), "big") / 2**56
+        seeded = "\0".join((str(self.seed), *words)).encode("utf-8", "surrogatepass")
+        return int.from_bytes(hashlib.blake2b(seeded, digest_size=7).digest(), "big") / 2**56
 
     def _draw(self, weights: Mapping[str, float], *words: str) -> str | None:
         left = self._chance(*words) * sum(weights.values())

@@ -22,6 +22,7 @@ from batchscore.output.conflicts import (
     remove_uncommitted,
     sweep,
 )
+from batchscore.output.fingerprint import identity_text, other_settings
 from batchscore.output.incremental.changes import Version, differences, version_of
 from batchscore.output.incremental.switch import (
     SWITCH,
@@ -116,7 +117,7 @@ class NextLedger(Ledger):
                 fingerprint, files = read_replaced(self.replaced_path)
             except ValueError:
                 raise OutputError(f"{self.replaced_path} {UNKNOWN_REPLACED}.") from None
-            if fingerprint == self.spec.fingerprint:
+            if not other_settings(fingerprint, self.spec.fingerprint):
                 self.replaced = set(files) & set(manifests)
 
     @property
@@ -146,19 +147,23 @@ class NextLedger(Ledger):
             if before is not None and self.is_unchanged(before, digest):
                 self.unchanged.add(file)
         for file, manifest in list(self.manifests.items()):
-            if file in self.unchanged or inputs.get(file) != manifest.input:
+            self.journals.adopt(stem_of(file), identity_text(manifest.fingerprint))
+            is_read_alike = manifest.fingerprint == self.spec.fingerprint
+            if file in self.unchanged or not is_read_alike or inputs.get(file) != manifest.input:
                 set_version_aside(self, file)
         for file in self.unchanged:
             before = self.manifests[file] = visible.manifests[file]
             if before.reported != "yes":
                 report_records(visible.spec.layout, self.run, before)
         for file in visible.manifests.keys() - self.unchanged:
+            visible.journals.adopt(stem_of(file), identity_text(visible.manifests[file].fingerprint))
             set_journals_aside(visible, self, file)
 
     def is_unchanged(self, before: Manifest, digest: str) -> bool:
         """Whether no row of a file is left to score."""
         return (
             before.input == digest
+            and before.fingerprint == self.spec.fingerprint
             and before.file not in self.replaced
             and before.is_done(retry_errors=self.spec.retry_errors)
             and all(self.is_reusable(before.file, commit) for commit in before.parts.values())
@@ -183,7 +188,7 @@ class NextLedger(Ledger):
         return present + [
             (layout, manifest)
             for layout, manifest in read_set_aside(self.spec.layout)
-            if manifest.fingerprint == self.spec.fingerprint
+            if not other_settings(manifest.fingerprint, self.spec.fingerprint)
         ]
 
     def switch_complete(self) -> None:

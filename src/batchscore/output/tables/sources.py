@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 from batchscore.errors import InputChanged, InputError, UnreadableFile, setting_name
+from batchscore.output.fingerprint import READING
 from batchscore.output.input_digest import without_images
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, part_files_of
@@ -28,9 +29,6 @@ from batchscore.rows import Row, Score, Settled, Table, UnreadableRow
 from batchscore.settings.checks import DELIMITERS
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
-
-#: The fields of `ReadOptions` that a fingerprint has, if they are not the defaults.
-_READING = ("txt", "encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet")
 
 #: A column is left out if one of this many rows has bytes in it that are not text.
 _ROWS_TO_CHECK = 1000
@@ -84,7 +82,7 @@ def _recorded_bases(layout: Layout, names: Collection[str]) -> dict[str, Place]:
 
 def read_options_of(manifest: Manifest) -> ReadOptions:
     """Return how an input was read when it was scored."""
-    said = {name: manifest.fingerprint[name] for name in _READING if name in manifest.fingerprint}
+    said = {name: manifest.fingerprint[name] for name in READING if name in manifest.fingerprint}
     if "delimiter" in said:
         said["delimiter"] = DELIMITERS.get(said["delimiter"], said["delimiter"])
     return ReadOptions(**said)

@@ -15,15 +15,15 @@ from batchscore.errors import UnreadableFile
 from batchscore.output.answer_columns import STATUS, AnswerColumns, answer_columns, free_names
 from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import Layout
+from batchscore.output.one_file import replace_one_file
 from batchscore.output.records.formats import TABLE_SUFFIXES
 from batchscore.output.tables.files import check_fits, write_delimited, write_workbook
 from batchscore.output.tables.sources import TableSource, joined_rows, table_inputs
 from batchscore.prompts.columns import shorten_names
+from batchscore.read.delimited import dialect_of
 from batchscore.read.formats import open_table
 from batchscore.rows import Row, RowError, Settled
-from batchscore.stores import storage
 from batchscore.stores.address import Place
-from batchscore.stores.links import through_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,31 @@ class TableStyle:
     name_files: bool = False
 
 
+#: Inputs whose delimiter is compared with that of the table.
+_MOST_LOOKED_AT = 10
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenTable:
-    """A table that was written: its number of rows, and the columns of bytes that it could not hold."""
+    """A table that was written: its number of rows, and the columns of bytes that it could not hold.
+
+    `unanswered` rows have no record yet. `others` are the delimiters of csv inputs if this table is csv, too,
+    and has another one.
+    """
 
     rows: int
+    unanswered: int
     left_out: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
     @property
     def note(self) -> str:
-        """What is said of the columns that are not there; empty if there are none."""
-        if not self.left_out:
-            return ""
-        return f"without {shorten_names(self.left_out)} (bytes that are not text)"
+        """What is said of columns that are not there, and of the delimiter; empty if there is nothing."""
+        said = [f"without {shorten_names(self.left_out)} (bytes that are not text)"] if self.left_out else []
+        if self.others:
+            names = ", ".join({"\t": "tab"}.get(each, each) for each in self.others)
+            said.append(f"separated by commas, unlike the input ({names})")
+        return ", ".join(said)
 
 
 def is_table(file: Place | None) -> bool:
@@ -76,18 +88,19 @@ def write_table(
     fingerprint = next((source.manifest.fingerprint for source in sources), {})
     inputs = table_inputs(sources)
     columns = columns_of(inputs.columns, fingerprint, name_files=style.name_files)
-    count = 0
+    count = unanswered = 0
 
     def rows() -> Iterator[list[Any]]:
-        nonlocal count
+        nonlocal count, unanswered
         for source in inputs.sources:
             for row, settled in joined_rows(layout, source, limited=style.limited):
                 count += 1
+                unanswered += settled is None
                 yield columns.cells(row.file, row.values if isinstance(row, Row) else {}, settled)
 
     table: Iterable[list[Any]] = chain([columns.header], rows())
     suffix = destination.suffix.lower()
-    with storage.replace_file(through_link(destination), sync=sync) as sink:
+    with replace_one_file(layout.root, destination, sync=sync) as sink:
         if suffix == ".xlsx":
             write_workbook(sink, table, destination)
         else:
@@ -98,7 +111,18 @@ def write_table(
                 bom=style.csv_bom,
                 allow_formulas=style.allow_formulas,
             )
-    return WrittenTable(count, inputs.left_out)
+    others = _other_delimiters(inputs.sources[:_MOST_LOOKED_AT]) if suffix == ".csv" else ()
+    return WrittenTable(count, unanswered, inputs.left_out, others)
+
+
+def _other_delimiters(sources: Sequence[TableSource]) -> tuple[str, ...]:
+    """Return the delimiters of csv inputs, if none has that of our own csv."""
+    found: set[str] = set()
+    for source in sources:
+        if source.file.suffix == ".csv":
+            with suppress(UnreadableFile):
+                found.add(dialect_of(source.file, source.options, own=",").delimiter)
+    return () if "," in found else tuple(sorted(found))
 
 
 def check_table(

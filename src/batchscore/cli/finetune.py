@@ -1,0 +1,301 @@
+"""The command `batchscore finetune`: make training files, check them, and estimate what training costs.
+
+Nothing here sends a request.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+from batchscore.cli.options import GroupedHelp, config_option, options_of
+from batchscore.cli.say import say
+from batchscore.cli.standard_input import input_files
+from batchscore.errors import ExitCode, UsageError
+from batchscore.report.words import json_safe
+from batchscore.stores.address import place_of
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: The settings of reading that these commands share with score.
+READING = (
+    *("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet", "txt"),
+    "stdin_format",
+)
+#: Names of formats and services; `finetune.kinds` and `finetune.rules` describe them.
+FORMATS = (
+    *("chat", "prompt-completion", "preference", "reinforcement", "text-classification"),
+    *("token-classification", "question-answering", "text-summarization", "text-translation"),
+    "text-generation",
+)
+DEFAULT_MODEL = "gpt-4o"
+
+PREPARE_HELP = """Make training, validation and test files from the rows of INPUT.
+
+\b
+Reads csv, tsv, xlsx, json, jsonl, txt, parquet and arrow files; - is standard input. Columns become
+fields by templates; without them columns of usual names are taken, such as question and answer, or
+messages.
+
+\b
+  batchscore finetune prepare tickets.csv -o tuned/ --system "Name the topic." \\
+      --prompt "{text}" --answer "{topic}"
+  batchscore finetune prepare chats.jsonl -o tuned/
+  batchscore finetune prepare pairs.xlsx -o tuned/ --format preference --rejected "{worse}"
+  batchscore finetune prepare tickets.csv -o tuned/ --format text-classification
+
+\b
+Writes train.jsonl, validation.jsonl and test.jsonl, prepare.json with counts and checksums, and
+report.html. Keep the test part: it is never sent. If a row cannot become an example, or is
+too long, no file is written, and problems.jsonl names each row. Nothing is sent.
+
+\b
+Exit codes: 0 written; 1 error: fix INPUT, OUT or columns; 2 usage error; 3 rows cannot become
+examples.
+"""
+
+CHECK_HELP = """Check the training file FILE before it is uploaded, and name all its errors by line.
+
+FILE may be a folder of "finetune prepare": both its files are checked.
+
+\b
+The rules are those of OpenAI, of Azure OpenAI and of Azure ML's components. The services check
+a file in the job and name one error at a time. Tokens are counted, and an example that would be
+cut off is an error. Nothing is sent, and no text of the file is shown.
+
+\b
+  batchscore finetune check train.jsonl
+  batchscore finetune check tuned/
+  batchscore finetune check train.jsonl --validation validation.jsonl --service azure
+
+\b
+Exit codes: 0 no errors, perhaps warnings; 1 error: FILE cannot be read; 2 usage error; 3 FILE
+has errors.
+"""
+
+PLAN_HELP = """Show what training on DATA would cost, and whether it is within known limits.
+
+\b
+DATA is a folder of "finetune prepare", or a training file. The cost is tokens times epochs by the
+price in --prices: training is that of a million tokens, hosting that of an hour of a deployment.
+Nothing is sent.
+
+\b
+  batchscore finetune plan tuned/ -m gpt-4.1-mini --epochs 3 --prices prices.toml
+
+\b
+Exit codes: 0 within the limits; 1 error: fix DATA or prices; 2 usage error; 3 DATA has errors, or
+a limit is exceeded.
+"""
+
+
+@click.group(short_help="Prepare and check training files, and plan their cost.")
+def finetune() -> None:
+    """Prepare and check training files for a customised model, and plan what training costs."""
+
+
+def shared_options(command: Command) -> Command:
+    """Give a command the options that decide how examples are checked and counted."""
+    for option in reversed(
+        [
+            click.option(
+                "-m",
+                "--model",
+                default=DEFAULT_MODEL,
+                metavar="NAME",
+                help=f"Base model: its tokenizer and prices are used.  [default: {DEFAULT_MODEL}]",
+            ),
+            click.option(
+                "--service",
+                type=click.Choice(["any", "openai", "azure"]),
+                default="any",
+                help="Whose rules apply; any: the strictest of all.  [default: any]",
+            ),
+            click.option(
+                "--max-example-tokens",
+                type=click.IntRange(min=0),
+                metavar="N",
+                help="Tokens at which the service cuts an example off; 0: no limit. Default: 65536, or 16385 "
+                "for gpt-3.5-turbo.",
+            ),
+            click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+format_option = click.option(
+    "format_name",
+    "--format",
+    type=click.Choice(FORMATS),
+    default=None,
+    metavar="NAME",
+    help=f"Format of the examples: {', '.join(FORMATS)}.",
+)
+
+
+@finetune.command(help=PREPARE_HELP, short_help="Make training files from tables.", cls=GroupedHelp)
+@click.argument("inputs", nargs=-1, metavar="INPUT...", required=True)
+@click.option("-o", "--output", required=True, metavar="OUT", help="Folder for the files.")
+@format_option
+@click.option("--system", metavar="TEMPLATE", help="System message; use the same one for scoring.")
+@click.option(
+    "--prompt", metavar="TEMPLATE", help="Input of an example, or its column: {column} inserts a cell."
+)
+@click.option(
+    "--answer", metavar="TEMPLATE", help="Answer to learn, or its column. The preferred one of a pair."
+)
+@click.option("--rejected", metavar="TEMPLATE", help="The other answer of a pair (preference).")
+@click.option("--context", metavar="TEMPLATE", help="Context of a question, or the second text of a pair.")
+@click.option(
+    "field_flags",
+    "--field",
+    multiple=True,
+    metavar="NAME=TEMPLATE",
+    help="Any other field of the format, such as tools={tools} or de={german}. Repeatable.",
+)
+@click.option("--messages", metavar="FILE", help="JSON file of messages with templates, or its text (chat).")
+@click.option("--image", multiple=True, metavar="COLUMN", help="Column of images (chat). Repeatable.")
+@click.option(
+    "--image-detail",
+    type=click.Choice(["auto", "low", "high"]),
+    default="auto",
+    help="How closely the model looks at images; low costs least.",
+)
+@click.option(
+    "--split",
+    default="80/10/10",
+    metavar="A/B/C",
+    help="Percent of training, validation and test examples.  [default: 80/10/10]",
+)
+@click.option(
+    "--validation", multiple=True, metavar="INPUT", help="Input of the validation part. Repeatable."
+)
+@click.option("--test", multiple=True, metavar="INPUT", help="Input of the test part. Repeatable.")
+@click.option("--group", metavar="COLUMN", help="Rows with the same value stay in one part.")
+@click.option(
+    "--stratify",
+    metavar="COLUMN",
+    help="Column whose values are spread evenly over the parts; none: not at all. Default: the answers, if "
+    "they are classes.",
+)
+@click.option("--seed", type=int, default=0, metavar="N", help="Seed of the split.  [default: 0]")
+@click.option(
+    "--drop-invalid", is_flag=True, help="Leave out rows that cannot become examples, and write the rest."
+)
+@click.option("--keep-duplicates", is_flag=True, help="Keep examples that repeat an earlier one.")
+@click.option("--bom", is_flag=True, help="Begin the files with a byte order mark. OpenAI refuses it.")
+@options_of(READING)
+@config_option
+@shared_options
+def prepare(
+    inputs: tuple[str, ...], *, output: str, as_json: bool, config: str | None, **chosen: Any
+) -> None:
+    """Run `batchscore finetune prepare`."""
+    from batchscore.cli import finetune_spec as spec  # noqa: PLC0415 - loads the readers
+    from batchscore.cli.finetune_text import prepared_text  # noqa: PLC0415
+    from batchscore.finetune import page, prepare, summary  # noqa: PLC0415
+    from batchscore.finetune.kinds import kind_named  # noqa: PLC0415
+    from batchscore.finetune.read_examples import FREE, ReadExample  # noqa: PLC0415
+    from batchscore.finetune.rules import SERVICES  # noqa: PLC0415
+    from batchscore.finetune.split import shares_of  # noqa: PLC0415
+    from batchscore.plan.survey import read_options  # noqa: PLC0415
+
+    if chosen["bom"] and chosen["service"] == "openai":
+        raise UsageError("OpenAI refuses files with a byte order mark: leave out --bom.")
+    kind = kind_named(chosen["format_name"] or "chat")
+    counter = spec.token_counter(chosen["model"])
+    settings = spec.reading_settings(chosen, config)
+    how = ReadExample(
+        spec.mapped_of(kind.name, chosen),
+        read_options(settings),
+        SERVICES[chosen["service"]],
+        spec.example_tokens(counter, chosen["model"]),
+        spec.token_limit(chosen) if kind.hosted else 0,
+        chosen["model"],
+        chosen["group"],
+        None if chosen["stratify"] == "none" else chosen["stratify"],
+    )
+    options = prepare.PrepareOptions(
+        shares_of(chosen["split"]),
+        chosen["seed"],
+        chosen["stratify"] != "none",
+        chosen["drop_invalid"],
+        chosen["keep_duplicates"],
+        chosen["bom"],
+    )
+    folder = place_of(output)
+    with input_files(inputs, settings) as files:
+        given = {FREE: files, 1: chosen["validation"], 2: chosen["test"]}
+        found = prepare.prepare({part: each for part, each in given.items() if each}, folder, how, options)
+    content = summary.to_json(found, how, options, counter)
+    prepare.write_problems(folder, found.read.problems)
+    prepare.write_page(folder, page.PAGE, page.page(found, content, output))
+    if found.is_written:
+        summary.write_summary(folder, content)
+    if as_json:
+        say(orjson.dumps(json_safe(content)))
+    else:
+        say(prepared_text(found, content, output))
+    sys.exit(int(ExitCode.DONE if found.is_written else ExitCode.ROWS_FAILED))
+
+
+@finetune.command(help=CHECK_HELP, short_help="Name all errors of a training file by line.")
+@click.argument("file")
+@click.option(
+    "--validation", metavar="FILE", help="Check this validation file, too, and what both files share."
+)
+@format_option
+@shared_options
+def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) -> None:
+    """Run `batchscore finetune check`."""
+    from batchscore.cli import finetune_spec as spec  # noqa: PLC0415 - loads the readers
+    from batchscore.cli.finetune_text import checked_json, checked_text  # noqa: PLC0415
+
+    counter = spec.token_counter(chosen["model"])
+    found = spec.checked_files(file, validation, chosen, counter)
+    if as_json:
+        say(orjson.dumps(json_safe(checked_json(found, counter))))
+    else:
+        say(checked_text(found, counter, file))
+    sys.exit(int(ExitCode.ROWS_FAILED if any(each.errors for each in found) else ExitCode.DONE))
+
+
+@finetune.command(help=PLAN_HELP, short_help="Show what training would cost.", cls=GroupedHelp)
+@click.argument("data")
+@click.option("--validation", metavar="FILE", help="Validation file, if DATA is a file.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1, 50),
+    metavar="N",
+    help="Passes over the training file. Default: what auto probably means.",
+)
+@options_of({"prices"})
+@config_option
+@shared_options
+def plan(
+    data: str, *, validation: str | None, epochs: int | None, as_json: bool, config: str | None, **chosen: Any
+) -> None:
+    """Run `batchscore finetune plan`."""
+    from batchscore.cli import finetune_spec as spec  # noqa: PLC0415 - loads the readers
+    from batchscore.cli.finetune_text import plan_json, plan_text  # noqa: PLC0415
+    from batchscore.finetune.costs import training_cost  # noqa: PLC0415
+    from batchscore.settings.prices import training_prices  # noqa: PLC0415
+
+    prices = training_prices(spec.reading_settings(chosen, config).prices, chosen["model"])
+    counter = spec.token_counter(chosen["model"])
+    found = spec.checked_files(data, validation, chosen, counter)
+    cost = training_cost(
+        found[0], found[1] if len(found) > 1 else None, epochs, prices, spec.token_limit(chosen)
+    )
+    is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)
+    if as_json:
+        say(orjson.dumps(json_safe(plan_json(cost, found, counter, chosen["model"]))))
+    else:
+        say(plan_text(cost, found, counter, chosen["model"]))
+    sys.exit(int(ExitCode.DONE if is_fine else ExitCode.ROWS_FAILED))

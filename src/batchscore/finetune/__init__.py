@@ -1,0 +1,1 @@
+"""How does a table become a customised model: from examples to files that a service trains on?"""
