@@ -645,7 +645,8 @@ def test_options_in_the_file_of_settings(
     monkeypatch.chdir(tmp_path)
     scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
     file = tmp_path / "batchscore.toml"
-    table = '[evaluate]\nlabel = "label"\nrequire = ["accuracy>=0.9"]\nlabels = ["pos", "neg"]\nignore_identical_ids = true\n'
+    table = '[evaluate]\nlabel = "label"\nrequire = ["accuracy>=0.9"]\nlabels = ["pos", "neg"]\n'
+    table += "ignore_identical_ids = true\n"
     file.write_text(f'model = "m"\n{table}', "utf-8")
     assert run(scores).exit_code == 6
     assert run(scores, "--require", "accuracy>=0.1").exit_code == 0

@@ -65,7 +65,7 @@ def model_notices(rows: ModelRows) -> Iterator[str]:
             "documents, or without a vector."
         )
     if rows.output.limited:
-        yield "Its run was limited (--limit): rows that it did not send are not counted."
+        yield "Its run was limited to some rows, and the others are not counted."
     if rows.seen_field is not None and rows.seen_field.texts and not rows.seen_field.found:
         yield rows.seen_field.problem
 
