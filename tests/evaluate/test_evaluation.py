@@ -117,6 +117,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "documents_without_vector": 0,
         "documents_missing": 0,
         "rows_learned_from": 0,
+        "tags_of_other_length": 0,
         "labels_without_tokens": 0,
         "similar_ids": [],
         "not_in_other_outputs": 0,
@@ -219,6 +220,17 @@ def test_a_field_that_no_answer_has(
     assert words.split(". Name", maxsplit=1)[0] in shown
 
 
+def test_tags_that_fit_no_words_are_said(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": "['B-PER', 'O']"}] * 3)
+    scores = write_scores(tmp_path / "s", source, ["B-PER O", "B-PER", '{"tags": null}'], keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label")["models"]
+    assert model["outcomes"] == {"answered": 1, "no_label_found": 2}
+    assert "1 answer with more or fewer tags than the label" in model["notices"][0]
+    empty = write_scores(tmp_path / "t", source, ['{"tags": null}'] * 3, keep=["label"])
+    (model,) = measured(tmp_path / "e", empty, "--label", "label", "--field", "tags")["models"]
+    assert model["coverage"] == 0
+
+
 def test_what_is_no_label_is_said(tmp_path: Path) -> None:
     source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in ("a", "b", "NaN", "")] * 2)
     scores = write_scores(tmp_path / "s", source, ["a"] * 8, keep=["label"])
@@ -258,7 +270,7 @@ def test_vectors_are_not_measured_on_themselves(tmp_path: Path) -> None:
         assert "rows that it learned from" in str(done.exception)
     other = write_vectors(tmp_path / "c", rows[::-1], vectors, keep=["colour"], id_column="id")
     near = run(one, *words, "--train", other, "--resamples", "20")
-    assert "6 rows have the same vector as a row of --train" in near.stdout
+    assert "6 rows with the same vector as a row of --train" in near.stdout
     gold = write_input(tmp_path / "gold.csv", rows)
     by_id = run(one, *words, "--train", other, "--labels", gold, "--on", "id", error=InputError)
     assert "learned from" in str(by_id.exception)

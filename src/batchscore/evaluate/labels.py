@@ -38,7 +38,8 @@ class JoinCounts:
     Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
     that can be ranked, besides those without a vector; of the relevant ones `documents_missing` are none of
     them. `rows_learned_from` have a vector that is also in the scores of `--train`. ROUGE finds
-    nothing in `labels_without_tokens`. `similar_ids` are of a row and of a label that nearly fit, if some do.
+    nothing in `labels_without_tokens`. Answers with `tags_of_other_length` have more or fewer tags than
+    their label. `similar_ids` are of a row and of a label that nearly fit, if some do.
     """
 
     rows: int = 0
@@ -52,6 +53,7 @@ class JoinCounts:
     documents_without_vector: int = 0
     documents_missing: int = 0
     rows_learned_from: int = 0
+    tags_of_other_length: int = 0
     labels_without_tokens: int = 0
     similar_ids: tuple[str, ...] = ()
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from batchscore.errors import InputError
 from batchscore.evaluate.find_label import HOWS
 from batchscore.evaluate.fold import text_of
-from batchscore.evaluate.judges import Reading, TextJudge, TranslationJudge, judge_of
+from batchscore.evaluate.judges import EntityJudge, Reading, TextJudge, TranslationJudge, judge_of
 from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource
 from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome, SeenField
 from batchscore.evaluate.scored import ScoredOutput
@@ -153,6 +153,8 @@ def measure(
     cells, tables = judge.arrays()
     if isinstance(judge, TextJudge):
         counts.labels_without_tokens = judge.unreadable
+    if isinstance(judge, EntityJudge):
+        counts.tags_of_other_length = judge.other_length
     if isinstance(judge, RankingJudge):
         counts.documents_missing = len(judge.absent)
     if isinstance(judge, ClassJudge):

@@ -56,8 +56,13 @@ def model_notices(rows: ModelRows) -> Iterator[str]:
         ).rstrip()
     if counts.rows_learned_from:
         yield (
-            f"{count_text(counts.rows_learned_from, 'row')} have the same vector as a row of --train, most "
+            f"{count_text(counts.rows_learned_from, 'row')} with the same vector as a row of --train, most "
             "likely of the same text: figures are better than for new texts."
+        )
+    if counts.tags_of_other_length:
+        yield (
+            f"{count_text(counts.tags_of_other_length, 'answer')} with more or fewer tags than the label "
+            "fit no words, and count as no_label_found."
         )
     if counts.documents_missing:
         yield (

@@ -165,7 +165,7 @@ class SeenField:
         self.texts += 1
         if isinstance(parsed, Mapping):
             self.others.update(dict.fromkeys(map(str, parsed)))
-            self.found = member(parsed, self.name) is not None
+            self.found = self.name in parsed or member(parsed, self.name) is not None
 
     @property
     def problem(self) -> str:
