@@ -75,7 +75,7 @@ _NO_DENIALS = re.compile(r"\b(?:(?:no|without(?: a)?) (?:doubt|question)|(?:not|
 #: Verbs whose denial is one of all that follows in the clause: `I don't think that it is at all …`.
 _OPINIONS = re.compile(
     r"\b(?:thinks?|believe|say|call|consider|describe|described|classif\w+|label|see|find|feel|expect|suppose|seem"
-    r"|appear|look|sound|count|qualify|glaube|denke|finde|meine|pense|crois|creo|parece)\b"
+    r"|appear|look|sound|count|qualify|sure|certain|whether|glaube|denke|finde|meine|pense|crois|creo|parece)\b"
 )
 
 #: Denials after a label.
@@ -83,6 +83,12 @@ _DENIED_AFTER = re.compile(
     r"(?:\W{0,2}\s(?:is|was|would be|ist|wäre|est|es)\s"
     r"(?:not|wrong|incorrect|false|nicht|falsch|pas|faux|falso)\b"
     r"|\W?\s(?:isn|wasn)'t\b|\s?(?:では|じゃ)(?:な|あり)|[이가]?\s?아[니닙])"
+)
+
+#: Phrases that deny the word after them.
+_DENIED_BY = re.compile(
+    r"\b(?:far from|anything but|rather than|instead of|as opposed to|opposite of|nothing|lacks?"
+    r"|unlikely(?: to be)?|alles andere als|anstatt|statt|au lieu de)\W+(?:\w+\s)?\Z"
 )
 
 #: Denials in scripts without blanks, in the clause before a label.
@@ -252,6 +258,7 @@ class LabelFinder:
         return (
             any(map(self._denies, re.findall(r"[\w']+", clause)[-4:]))
             or _DENIED_BEFORE.search(clause) is not None
+            or _DENIED_BY.search(before[-60:].casefold()) is not None
             or self._is_doubted(before)
         )
 
