@@ -335,6 +335,8 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
     done = run(scores, "--label", "label", "--require", rule, "-o", tmp_path / "e", "--resamples", "20")
     assert done.exit_code == code
     assert ("NOT MET" in done.stdout) == (code == 6)
+    if rule.startswith("rows>"):
+        assert ": 10)" in done.stdout
 
 
 @pytest.mark.parametrize(

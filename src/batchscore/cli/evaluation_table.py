@@ -8,7 +8,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page.make import detectable_text
-from batchscore.evaluate.page.parts import p_text
+from batchscore.evaluate.page.parts import number_text, p_text
 from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
@@ -70,7 +70,7 @@ def _figure_cells(figure: Figure) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.4f}"
+    return "not defined" if value is None else number_text(value)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
