@@ -754,3 +754,22 @@ def test_labels_that_rouge_cannot_read_are_told(tmp_path: Path) -> None:
     words = (scores, "--label", "label", "--as", "text-generation", "-o", tmp_path / "e")
     assert "labels in which ROUGE finds nothing, such as those in other scripts: 1" in run(*words).stdout
     assert "ROUGE finds nothing in 1 label." in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+
+
+def test_the_number_of_an_answer(tmp_path: Path) -> None:
+    """A decimal comma gives no number, rather than a wrong one."""
+    right = ["4.5", "$4.50", "It is 1,234.5.", "It is 1,234, and no more."]
+    wrong = ["4,5", "It is 4,5.", "It is 3,3.", "Not 4, but 3,5", "It is 1.000,1", "2.5kg"]
+    source = write_input(tmp_path / "in.csv", [{"label": "4.5"}] * 10)
+    scores = write_scores(tmp_path / "s", source, [*right, *wrong], keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label", "--as", "regression")["models"]
+    assert model["outcomes"] == {"answered": 4, "no_label_found": 6}
+    rows = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
+    assert [dict(row["scores"]).get("absolute_error") for row in rows] == [0, 0, 1230, 1229.5, *[None] * 6]
+
+
+def test_labels_with_a_decimal_comma_are_refused(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in.csv", [{"label": "3.5"}, {"label": "2,25"}])
+    scores = write_scores(tmp_path / "s", source, ["3.5", "2.25"], keep=["label"])
+    done = run(scores, "--label", "label", "--as", "regression", "-o", tmp_path / "e", error=InputError)
+    assert "row 1: its label is not a number. Write decimals with a point" in str(done.exception)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from batchscore.evaluate.find_label import LabelFinder
-from batchscore.evaluate.fold import Labels, fold, text_of
+from batchscore.evaluate.fold import Labels, fold, number_of, text_of
 
 SENTIMENT = ("positive", "negative", "neutral")
 LETTERS = ("A", "B", "C", "D")
@@ -205,3 +205,20 @@ def test_cells_as_labels(value: Any, text: str | None) -> None:
 
 def test_folding_keeps_what_tells_labels_apart() -> None:
     assert len({fold(text) for text in ("C", "C++", "C#", "-1", "1", "1.5", "15")}) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1,234", 1234),
+        ("-1,234,567.5", -1234567.5),
+        ("−1,234e2", -123400),  # noqa: RUF001
+        ("72,", 72),  # as a pattern may leave it
+        # A decimal comma may not be read as one between thousands.
+        *dict.fromkeys(
+            ("3,5", "2,25", "0,125", "1,2,3", "1.234,5", "1234,567", "1,234,5", "1,000.5,3")
+        ).items(),
+    ],
+)
+def test_commas_in_numbers(text: str, number: float | None) -> None:
+    assert number_of(text) == number

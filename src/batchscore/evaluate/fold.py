@@ -25,6 +25,9 @@ _OUTER = " \t\r\n\v\f\"'`“”„‘’«»‹›()[]{}<>*_.,;:!?¡¿。、「�
 #: A whole number as programs write it into a column with gaps.
 _WHOLE_NUMBER = re.compile(r"\A(\d+)\.0+\Z")
 
+#: A number with commas between thousands. Any other comma may be a decimal sign.
+_WITH_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?!\d)[^,]*")
+
 _JOINTS = re.compile(r"[\s_\-‐‑–]+")  # noqa: RUF001
 
 
@@ -47,9 +50,12 @@ def text_of(value: Any) -> str | None:
 
 
 def number_of(text: str | None) -> float | None:
-    """Return a text as a finite number; `None` if it is none."""
+    """Return a text as a finite number; `None` if it is none, or has a decimal comma."""
+    text = (text or "").strip().removesuffix(",").replace("−", "-")  # noqa: RUF001
+    if _WITH_THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
     try:
-        found = float((text or "").replace("−", "-").replace(",", ""))  # noqa: RUF001
+        found = float(text)
     except ValueError:
         return None
     return found if math.isfinite(found) else None

@@ -204,8 +204,8 @@ class _NumberJudge:
         gold = number_of(text_of(row.gold))
         if gold is None:
             raise InputError(
-                f"{row.scored.file}, row {row.scored.row}: its label is not a number. Leave it empty if the "
-                "row has none, or evaluate another task."
+                f"{row.scored.file}, row {row.scored.row}: its label is not a number. Write decimals with a "
+                "point, leave it empty if the row has none, or evaluate another task."
             )
         outcome = text_outcome(row.scored.settled, self.field)
         found = None
@@ -221,7 +221,7 @@ class _NumberJudge:
         return None, {"pairs": np.frombuffer(self.pairs, float).reshape(-1, 2)}
 
 
-_NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")  # noqa: RUF001
+_NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?(?!\w|[.,]\d)")  # noqa: RUF001
 
 
 def _number_in(text: str | None, pattern: re.Pattern[str] | None) -> float | None:

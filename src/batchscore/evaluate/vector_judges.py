@@ -83,7 +83,10 @@ class PairJudge:
         """Count one row."""
         gold = number_of(text_of(row.gold))
         if gold is None:
-            raise InputError(f"{row.scored.file}, row {row.scored.row}: its label is not a number.")
+            raise InputError(
+                f"{row.scored.file}, row {row.scored.row}: its label is not a number. Write decimals with a "
+                "point, or leave it empty if the row has none."
+            )
         one, two = vector_outcome(row.scored.settled), self.partners.get(row.key, RowOutcome(NOT_REACHED))
         self.matched |= row.key in self.partners
         outcome = next((each for each in (one, two) if not each.is_answered), None)
