@@ -43,10 +43,12 @@ def write_scores(
     keep: Sequence[str] = (),
     id_column: str | None = None,
     task: str = "chat",
+    read: int | None = None,
 ) -> Path:
     """Write an output with the answers to the rows of a csv file.
 
-    An answer is a `Score`, a `RowError`, a value, or `...` for a row that was not reached.
+    An answer is a `Score`, a `RowError`, a value, or `...` for a row that was not reached. `read`: the run
+    was stopped after so many rows.
     """
     with source.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -78,11 +80,11 @@ def write_scores(
     scored = sum(isinstance(each.result, Score) for each in settled)
     commit = Commit(
         part=0,
-        rows=len(rows),
+        rows=len(rows) if read is None else read,
         ok=scored,
         errors=len(settled) - scored,
         transient=0,
-        whole=True,
+        whole=read is None,
         inputs="",
         attempts=len(settled),
         tokens_billed=10 * len(settled),

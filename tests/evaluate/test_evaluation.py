@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,34 @@ def test_rows_that_were_never_scored_count(tmp_path: Path, source: Path) -> None
     (model,) = measured(tmp_path / "e", scores, "--label", "label", "--base-dir", source.parent)["models"]
     assert model["outcomes"] == {"answered": 4, "not_reached": 6}
     assert model["metrics"]["accuracy"]["value"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcomes"),
+    [
+        (None, {"answered": 4, "not_reached": 7}),
+        (4, {"answered": 4}),  # the run has ended
+        (2, {"answered": 4}),  # an earlier run had no limit
+        (6, {"answered": 4, "not_reached": 2}),  # it was stopped
+        (8, {"answered": 4, "not_reached": 4}),  # also in the second file
+        (100, {"answered": 4, "not_reached": 7}),
+    ],
+)
+def test_the_rows_up_to_a_limit_count(
+    tmp_path: Path, source: Path, limit: int | None, outcomes: Mapping[str, int]
+) -> None:
+    """Those that a stopped run has not read, too; the first file has 7 rows."""
+    write_input(source, ROWS[:7])
+    write_input(source.parent / "b.csv", ROWS[:4])
+    answers = ["pos", "neg", "pos", "neg", *([...] * 3)]
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"], read=4)
+    files = [{"file": name, "state": "not_started"} for name in ("a.csv", "b.csv")]
+    record = {"settings": {"task": "chat", "limit": limit}, "files": files, "exit_code": None}
+    (scores / "runs").mkdir()
+    (scores / "runs" / "20260101T000000Z.json").write_text(json.dumps(record), "utf-8")
+    words = (scores, "--label", "label", "--base-dir", source.parent)
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert model["outcomes"] == outcomes
 
 
 def test_an_input_that_changed_is_refused(tmp_path: Path, source: Path) -> None:

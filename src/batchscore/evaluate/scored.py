@@ -17,7 +17,6 @@ from batchscore.output.find import output_folder, score_parts, task_of
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.missing import recorded_files
-from batchscore.output.run_records import run_records
 from batchscore.output.tables.sources import TableSource, joined_rows, results_of, sources_of
 from batchscore.rows import Row, Settled
 from batchscore.stores.address import Place
@@ -39,13 +38,15 @@ class ScoredRow:
 class ScoredOutput:
     """One output that is evaluated, as the user named it; `base_dir` is where the inputs are now.
 
-    `limited`: its run was to score some rows only, so the others are not missing.
+    `limited` files are those of which the first rows were to be scored, so the others are not missing, and
+    `unread` is the number of these rows that no run has read.
     """
 
     named: str
     layout: Layout
     manifests: tuple[Manifest, ...]
-    limited: bool
+    limited: frozenset[str]
+    unread: int
     base_dir: Place | None = None
     sources: dict[str, TableSource] = field(default_factory=dict)
 
@@ -84,7 +85,8 @@ class ScoredOutput:
     def is_settled(self) -> bool:
         """Whether every row that was to be scored has a record."""
         return all(
-            each.rows == each.ok + each.errors and (each.state == "complete" or (self.limited and each.rows))
+            each.rows == each.ok + each.errors
+            and (each.state == "complete" or (each.file in self.limited and not self.unread))
             for each in self.manifests
         )
 
@@ -109,19 +111,27 @@ class ScoredOutput:
         Raises `InputError` if an input is gone, `InputChanged` if it is not as it was, `OutputError` if a
         part is damaged.
         """
-        again = self.reads_inputs(columns)
+        again, unread = self.reads_inputs(columns), self.unread
         for manifest in self.manifests:
-            yield from self._from_input(manifest) if again else self._from_records(manifest)
+            if not again:
+                yield from self._from_records(manifest)
+            elif manifest.file not in self.limited:
+                yield from self._from_input(manifest, None)
+            else:
+                number = 0
+                for number, row in enumerate(self._from_input(manifest, manifest.rows + unread), 1):  # noqa: B007
+                    yield row
+                unread -= max(0, number - manifest.rows)
 
     def _from_records(self, manifest: Manifest) -> Iterator[ScoredRow]:
         for settled in results_of(self.layout, manifest):
             yield ScoredRow(settled.file, settled.row, settled.id, settled.kept, settled)
 
-    def _from_input(self, manifest: Manifest) -> Iterator[ScoredRow]:
+    def _from_input(self, manifest: Manifest, most: int | None) -> Iterator[ScoredRow]:
         if manifest.file not in self.sources:
             self.sources.update((each.manifest.file, each) for each in self._sources())
         source, column = self.sources[manifest.file], self.fingerprint.get("id")
-        for row, settled in joined_rows(self.layout, source, limited=self.limited):
+        for row, settled in joined_rows(self.layout, source, most=most):
             values = row.values if isinstance(row, Row) else {}
             own = values.get(column) if isinstance(column, str) else None
             found = None if own is None else str(own)
@@ -147,16 +157,23 @@ def open_scores(
             "failed would go unnoticed. Name the whole output folder."
         )
     recorded = recorded_files(folder, task)
-    records = (record for _, record in run_records(folder) if record is not None and record.task == task)
-    last = next(records, None)
-    limited = last is not None and last.limited
-    if not limited:
-        # Files that a killed run has not begun: their rows are not reached.
-        fingerprint = manifests[0].fingerprint
-        for file in recorded.without_manifest({each.file for each in manifests}):
+    limits = {file: each.limit for file, each in recorded.files.items() if each.limit is not None}
+    read = sum(each.rows for each in manifests if each.file in limits)
+    unread = max(0, max(limits.values(), default=0) - read)
+    fingerprint = manifests[0].fingerprint
+    for file in recorded.without_manifest({each.file for each in manifests}):
+        # The rows of files that a stopped run has not begun are not reached.
+        if unread or file not in limits:
             manifests.append(Manifest(file, task, fingerprint))
-    manifests.sort(key=lambda each: each.file.split("/"))
-    return ScoredOutput(shown or str(named), layout, tuple(manifests), limited, base_dir)
+    # A limit counts the rows of the files in the order of the run.
+    places = {file: place for place, file in enumerate(limits)}
+    manifests.sort(
+        key=lambda each: (
+            places.get(each.file, -1) if each.state == "partial" else -1,
+            each.file.split("/"),
+        )
+    )
+    return ScoredOutput(shown or str(named), layout, tuple(manifests), frozenset(limits), unread, base_dir)
 
 
 def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow, *, of_ids: bool = False) -> None:

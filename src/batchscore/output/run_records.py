@@ -99,7 +99,7 @@ class RecordedFile:
     `input` is the digest of the version that the run set out to score, or found scored. `counts` are those at
     the end of a run that found the file complete; `read_all`: one that ended has read it to its end. `inputs`
     is the checksum of the INPUTs of the run that set out to read it. `base` is the folder that the name is
-    relative to, if this run was to read the file.
+    relative to, if this run was to read the file. `limit`: it was to score so many rows of all its files.
     """
 
     file: str
@@ -111,15 +111,16 @@ class RecordedFile:
     inputs: str = ""
     base: str = ""
     read_all: bool = False
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """What one run's record says; `ended`: it was not killed, and is not working.
 
-    `without_file`: it was to write one file, and has not done so. `limited`: it was to score some rows only.
-    `pruning`: it was to remove the scores of files that are gone, and was killed. `complete_files` are the
-    counts of all other complete files in the output, `None` in the records of workers.
+    `without_file`: it was to write one file, and has not done so. `pruning`: it was to remove the scores of
+    files that are gone, and was killed. `complete_files` are the counts of all other complete files in the
+    output, `None` in the records of workers.
     """
 
     task: str
@@ -130,7 +131,6 @@ class RunRecord:
     pruning: bool
     files: tuple[RecordedFile, ...]
     complete_files: tuple[RecordedCounts, ...] | None
-    limited: bool = False
 
 
 def counts_in(manifest: Manifest) -> RecordedCounts:
@@ -167,6 +167,7 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
     files, earlier, complete = fields["files"], fields.get("earlier", []), fields.get("complete_files")
     shared = fields["settings"].get("shared_output") is True
     ended = fields.get("exit_code") is not None
+    limit = fields["settings"].get("limit")
     if any(odd_field(each, _FILE, _OPTIONAL_OF_FILE) for each in (*files, *earlier)) or any(
         odd_field(each, _COUNTED, _OPTIONAL_OF_FILE) or each["ok"] + each["errors"] > each["rows"]
         for each in (*(files if ended else ()), *(complete or ()))
@@ -195,11 +196,11 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
                 inputs=each.get("inputs", fields.get("inputs", "")),
                 base=base,
                 read_all=ended and each.get("complete") is True,
+                limit=limit if of_runs is files and is_count(limit) else None,
             )
             # The files of earlier runs may be below other folders.
             for of_runs, base in ((files, fields.get("base", "")), (earlier, ""))
             for each in of_runs
         ),
         complete_files=None if shared or complete is None else tuple(map(counts, complete)),
-        limited=fields["settings"].get("limit") is not None,
     )

@@ -162,9 +162,9 @@ def _has_bytes(cell: Any) -> bool:
 
 
 def joined_rows(
-    layout: Layout, source: TableSource, *, limited: bool
+    layout: Layout, source: TableSource, *, most: int | None
 ) -> Iterator[tuple[Row | UnreadableRow, Settled | None]]:
-    """Yield each row of an input with its result; `limited`: only those that the run has read.
+    """Yield each row of an input with its result; at `most` so many rows, with all that have one.
 
     Of a file that could not be read to its end, the rows before that are given. Raises `InputChanged` if the
     input is not as it was scored, `OutputError` for a damaged part.
@@ -173,7 +173,7 @@ def joined_rows(
     results = results_of(layout, source.manifest)
     waiting = next(results, None)
     with closing(_rows(source)) as rows:
-        for row in islice(rows, source.manifest.rows) if limited else rows:
+        for row in islice(rows, most):
             settled = None
             if waiting is not None and waiting.row == row.number:
                 settled, waiting = waiting, next(results, None)

@@ -93,7 +93,8 @@ def write_table(
     def rows() -> Iterator[list[Any]]:
         nonlocal count, unanswered
         for source in inputs.sources:
-            for row, settled in joined_rows(layout, source, limited=style.limited):
+            most = source.manifest.rows if style.limited else None
+            for row, settled in joined_rows(layout, source, most=most):
                 count += 1
                 unanswered += settled is None
                 yield columns.cells(row.file, row.values if isinstance(row, Row) else {}, settled)
