@@ -166,6 +166,24 @@ def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
 
 
 @pytest.mark.slow
+def test_a_run_that_reads_otherwise_and_is_killed_leaves_the_answers_of_the_first(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(200)])
+    deployment.will_be_slow(0.05, times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    command += ["--max-concurrency", "4"]
+    for other in ([], ["--encoding", "latin-1"]):
+        with batchscore.start(*command, *other) as process:
+            deployment.wait_for(deployment.statistics().count + 40)
+            process.interrupt(signal.SIGKILL)
+            process.popen.wait()
+    assert batchscore(*command).exit_code == 0
+    assert deployment.statistics().count <= 200 + 2 * 4
+    assert sorted(read_scores("out")["row"]) == list(range(200))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_runs_with_faults_that_are_killed_several_times(
     seed: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
