@@ -135,7 +135,7 @@ def test_a_table_is_only_made_of_the_input_that_was_scored(
     assert "in/a.csv has changed since it was scored" in changed.stderr
     shutil.rmtree("in")
     gone = batchscore("merge", "out", "all.csv")
-    assert "in/a.csv is not there, and a table has the columns of the input" in gone.stderr
+    assert "in/a.csv is not there, and its columns are needed" in gone.stderr
     assert not Path("all.csv").exists()
     moved = batchscore("merge", "out", "all.csv", "--base-dir", "moved")
     assert (moved.exit_code, moved.stdout) == (0, "chat: 4 rows in all.csv\n")

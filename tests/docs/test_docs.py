@@ -329,6 +329,14 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_table_has_a_head(page: Path) -> None:
+    """A blank line in a table makes text of the rows below it."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    tables = [block.splitlines() for block in re.split(r"\n\s*\n", text) if block.startswith("|")]
+    assert [table[0] for table in tables if len(table) < 2 or not re.fullmatch(r"[|\s:-]+", table[1])] == []
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)

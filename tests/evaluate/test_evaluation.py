@@ -115,11 +115,173 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "unmatched_labels": 1,
         "documents": 0,
         "documents_without_vector": 0,
+        "documents_missing": 0,
+        "rows_learned_from": 0,
+        "tags_of_other_length": 0,
         "labels_without_tokens": 0,
+        "similar_ids": [],
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
     assert "labels without a row: 1" in shown
+
+
+@pytest.mark.parametrize(
+    ("ids", "golds", "joined", "code"),
+    [
+        (["1", "2", "3", "4"], ["01", "02", "3", "04"], 1, 6),  # neither side fits
+        (["a", "b", "c", "d"], ["A ", "B", "c", "D"], 1, 6),
+        (["1", "2", "3", "4"], ["3"], 1, 0),  # a sample of the rows has labels
+        (["3"], ["1", "2", "3", "4"], 1, 0),  # the labels are of more rows
+        (["1", "2", "3", "4"], ["1", "2", "3", "x"], 3, 0),
+    ],
+)
+def test_ids_that_hardly_fit_meet_no_requirement(
+    tmp_path: Path, ids: Sequence[str], golds: Sequence[str], joined: int, code: int
+) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"id": each} for each in ids])
+    scores = write_scores(tmp_path / "s", source, ["yes"] * len(ids), id_column="id")
+    gold = write_input(tmp_path / "gold.csv", [{"id": each, "label": "yes"} for each in golds])
+    words = (scores, "--labels", gold, "--on", "id", "--as", "classification", "-o", tmp_path / "e")
+    done = run(*words, "--require", "accuracy>=0.9", "--require", "coverage>=99%")
+    assert done.exit_code == code
+    assert ("NOT MET: rows_with_label or labels_with_row>=50%" in done.stdout) == (code == 6)
+    if len(ids) == len(golds):
+        assert f"{joined} of {len(ids)} rows found a label, and " in done.stdout
+        assert ("write the ids alike" in done.stdout) == (code == 6)
+    asked = run(*words, "--require", f"labels_with_row>={joined / len(golds)}")
+    assert asked.exit_code == 0
+    assert run(*words, "--require", "labels_with_row>=100%").exit_code == (6 if joined < len(golds) else 0)
+
+
+def test_ids_that_do_not_fit_at_all_are_shown(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"id": "1"}])
+    scores = write_scores(tmp_path / "s", source, ["yes"], id_column="id")
+    gold = write_input(tmp_path / "gold.csv", [{"id": "001", "label": "yes"}])
+    done = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e", error=InputError)
+    assert "'1' and a label has '001'" in str(done.exception)
+
+
+def test_rows_that_were_scored_without_ids(tmp_path: Path, source: Path) -> None:
+    """Their ids are read from the input; a column that is not there is named, with the way out."""
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    gold = write_input(tmp_path / "gold.csv", ROWS)
+    words = (scores, "--labels", gold, "--label", "label", "--base-dir", source.parent)
+    (model,) = measured(tmp_path / "e", *words, "--on", "id")["models"]
+    assert (model["join"]["labelled"], model["metrics"]["accuracy"]["value"]) == (10, 0.4)
+    gone = run(scores, "--labels", gold, "--label", "label", "--on", "id", "--base-dir", tmp_path,
+               "-o", tmp_path / "e", error=InputError)  # fmt: skip
+    assert "was scored without" in str(gone.exception)
+    assert "is not there" in str(gone.exception)
+    other = write_input(tmp_path / "other.csv", [{"key": "r0", "label": "pos"}])
+    words = (scores, "--labels", other, "--label", "label", "--base-dir", source.parent)
+    done = run(*words, "--on", "key", "-o", tmp_path / "e", error=InputError)
+    assert "It was scored without" in str(done.exception)
+    assert "with --label alone" in str(done.exception)
+
+
+def test_spellings_of_a_label_are_one_label(tmp_path: Path) -> None:
+    """Those that occur, and it is said; labels that the user names are told apart."""
+    labels = ["billing", " billing ", "BILLING", "delivery", "billing", "Delivery."]
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in labels])
+    answers = ["billing", "billing", "billing", "delivery", "delivery", "delivery"]
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    found = measured(tmp_path / "e", scores, "--label", "label")
+    assert found["labels"] == ["billing", "delivery"]
+    assert found["models"][0]["metrics"]["accuracy"]["value"] == pytest.approx(5 / 6)
+    (notice,) = found["notices"]
+    assert "' billing '" in notice
+    assert "--labels" in notice
+    assert notice in run(scores, "--label", "label", "-o", tmp_path / "e").stdout
+    apart = write_input(tmp_path / "in" / "b.csv", [{"label": each} for each in ("A", "a", "A", "a")])
+    scores = write_scores(tmp_path / "t", apart, ["A", "A", "A", "a"], keep=["label"])
+    found = measured(tmp_path / "e", scores, "--label", "label", "--labels", "A,a")
+    assert (found["labels"], found["notices"]) == (["A", "a"], [])
+    assert found["models"][0]["metrics"]["accuracy"]["value"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (['{"label": "pos", "why": "x"}'] * 10, "'verdict'. Their fields are: label, why. Name one of them"),
+        ([{"label": "pos"}] * 9 + [FAILED], "Their fields are: label."),
+        (["pos"] * 10, "None of the answers is a JSON object"),
+    ],
+)
+@pytest.mark.parametrize("task", ["text-classification", "question-answering", "text-generation"])
+def test_a_field_that_no_answer_has(
+    tmp_path: Path, source: Path, answers: Sequence[Any], words: str, task: str
+) -> None:
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    asked = (scores, "--label", "label", "--as", task, "--field", "verdict", "-o", tmp_path / "e")
+    assert words in str(run(*asked, error=InputError).exception)
+    good = write_scores(tmp_path / "good", source, ['{"verdict": "pos"}'] * 10, keep=["label"])
+    shown = run(good, *asked, "--resamples", "20").stdout
+    assert words.split(". Name", maxsplit=1)[0] in shown
+
+
+def test_tags_that_fit_no_words_are_said(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": "['B-PER', 'O']"}] * 3)
+    scores = write_scores(tmp_path / "s", source, ["B-PER O", "B-PER", '{"tags": null}'], keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label")["models"]
+    assert model["outcomes"] == {"answered": 1, "no_label_found": 2}
+    assert "1 answer with more or fewer tags than the label" in model["notices"][0]
+    empty = write_scores(tmp_path / "t", source, ['{"tags": null}'] * 3, keep=["label"])
+    (model,) = measured(tmp_path / "e", empty, "--label", "label", "--field", "tags")["models"]
+    assert model["coverage"] == 0
+
+
+def test_what_is_no_label_is_said(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in ("a", "b", "NaN", "")] * 2)
+    scores = write_scores(tmp_path / "s", source, ["a"] * 8, keep=["label"])
+    other = write_scores(tmp_path / "t", source, ["b"] * 8, keep=["label"])
+    shown = run(scores, other, "--label", "label", "--cluster", "label", "--base-dir", source.parent,
+                "-o", tmp_path / "e").stdout  # fmt: skip
+    assert "'NaN' counts as a label like any other." in shown
+    assert "Not compared with the baseline, since no test fits these rows: f1_score_macro" in shown
+
+
+def test_a_query_may_not_find_itself(tmp_path: Path) -> None:
+    """As for duplicates of questions: each is a query and a document."""
+    rows = [{"id": name} for name in ("q1", "q2", "q3")]
+    angles: list[Any] = [np.array([np.cos(each), np.sin(each)], np.float32) for each in (0, 0.1, 1)]
+    texts = write_vectors(tmp_path / "q", rows, angles, id_column="id")
+    qrels = tmp_path / "qrels.csv"
+    qrels.write_text("qid,doc_id\nq1,q2\nq2,q1\nq2,lost\n", "utf-8")
+    words = (texts, "--documents", texts, "--qrels", qrels)
+    (plain,) = measured(tmp_path / "e", *words)["models"]
+    (other,) = measured(tmp_path / "e", *words, "--ignore-identical-ids")["models"]
+    assert [each["metrics"]["mrr_at_10"]["value"] for each in (plain, other)] == [0.5, 1]
+    assert other["join"]["documents_missing"] == 1
+    assert "1 relevant document cannot be found" in other["notices"][0]
+    qrels.write_text("qid,doc_id\nq1,d9\n", "utf-8")
+    none = run(*words, "-o", tmp_path / "e", error=InputError)
+    assert "'d9'; a document there is 'q1'" in str(none.exception)
+
+
+def test_vectors_are_not_measured_on_themselves(tmp_path: Path) -> None:
+    rows = [{"id": str(place), "colour": "red" if place % 2 else "blue"} for place in range(6)]
+    vectors: list[Any] = [*np.eye(2, dtype=np.float32)] * 3
+    one = write_vectors(tmp_path / "a", rows, vectors, keep=["colour"], id_column="id")
+    copy = write_vectors(tmp_path / "b", rows, vectors, keep=["colour"], id_column="id")
+    words = ("--label", "colour", "--as", "knn", "-o", tmp_path / "e")
+    for train in (one, copy):
+        done = run(one, *words, "--train", train, error=UsageError)
+        assert "rows that it learned from" in str(done.exception)
+    other = write_vectors(tmp_path / "c", rows[::-1], vectors, keep=["colour"], id_column="id")
+    near = run(one, *words, "--train", other, "--resamples", "20")
+    assert "6 rows with the same vector as a row of --train" in near.stdout
+    gold = write_input(tmp_path / "gold.csv", rows)
+    by_id = run(one, *words, "--train", other, "--labels", gold, "--on", "id", error=InputError)
+    assert "learned from" in str(by_id.exception)
+    strange = write_input(tmp_path / "d" / "other.csv", rows)
+    apart = write_scores(tmp_path / "d" / "s", strange, vectors, task="embeddings")
+    words = ("--label", "colour", "-o", tmp_path / "e")
+    assert "no row has a partner" in str(
+        run(other, "--pair", apart, "--label", "id", "-o", tmp_path / "e", error=InputError).exception
+    )
+    pair = run(one, "--pair", one, "--label", "colour", "-o", tmp_path / "e", error=UsageError)
+    assert "--pair" in str(pair.exception)
 
 
 def test_two_models_on_the_same_rows(tmp_path: Path, source: Path) -> None:
@@ -141,6 +303,8 @@ def test_two_models_on_the_same_rows(tmp_path: Path, source: Path) -> None:
         tmp_path / "e", one, two, "--label", "label", "--names", "small,large", "--baseline", "large"
     )
     assert other["models"][0]["comparisons"]["accuracy"]["difference"] == -0.6
+    better = measured(tmp_path / "e", *words, "--require", "accuracy>baseline+0.1")
+    assert [(each["model"], each["met"]) for each in better["requirements"]] == [("large", True)]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
@@ -160,7 +324,9 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> No
         ("accuracy>0.4", 6),
         ("coverage>=99%", 6),
         ("coverage>=50%", 0),
-        ("f1_score_macro>=baseline-0.01", 0),
+        ("rows>=10", 0),
+        ("rows>=11", 6),
+        ("rows_with_label>=99%", 0),
         ("cohen_kappa<=0", 6),
     ],
 )
@@ -169,6 +335,8 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
     done = run(scores, "--label", "label", "--require", rule, "-o", tmp_path / "e", "--resamples", "20")
     assert done.exit_code == code
     assert ("NOT MET" in done.stdout) == (code == 6)
+    if rule.startswith("rows>"):
+        assert ": 10)" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -176,6 +344,7 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
     [
         ((), UsageError),
         (("--label", "absent"), InputError),
+        (("--label", "Label"), InputError),
         (("--label", "label", "--require", "good"), UsageError),
         (("--label", "label", "--require", "bleu>=1"), UsageError),
         (("--label", "label", "--metric", "bleu"), UsageError),
@@ -188,6 +357,11 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
         (("--label", "label", "--baseline", "z"), UsageError),
         (("--label", "label", "--confidence", "95"), UsageError),
         (("--labels", "none.csv", "--on", "id"), InputError),
+        (("--label", "label", "--on", "id"), UsageError),
+        (("--label", "label", "--require", "accuracy>=baseline"), UsageError),
+        (("--label", "label", "--require", "coverage>=99"), UsageError),
+        (("--label", "label", "--require", "accuracy>=90"), UsageError),
+        (("--label", "label", "--field", "verdict"), InputError),
     ],
 )
 def test_a_mistake_is_a_message(
@@ -195,7 +369,8 @@ def test_a_mistake_is_a_message(
 ) -> None:
     scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
     base = ("--base-dir", str(source.parent))
-    run(scores, *words, *base, "-o", tmp_path / "e", error=error)
+    message = str(run(scores, *words, *base, "-o", tmp_path / "e", error=error).exception)
+    assert "Is it 'label'?" in message or "Label" not in words
 
 
 def test_an_evaluation_is_not_written_among_scores(tmp_path: Path, source: Path) -> None:
@@ -210,6 +385,10 @@ def test_all_rows_failed(tmp_path: Path, source: Path, answers: Sequence[Any]) -
     assert model["metrics"]["accuracy"]["value"] == 0
     assert model["metrics"]["accuracy"]["of_answered"] is None
     assert model["coverage"] == 0
+    found = measured(
+        tmp_path / "e", scores, scores, "--label", "label", "--unanswered", "exclude", "--names", "a,b"
+    )
+    assert found["detectable_difference"] is None
 
 
 #: Task, label, answers, and the figures that they give.
@@ -269,6 +448,9 @@ def test_each_task(tmp_path: Path, task: str) -> None:
     [
         (["a", "b", "a", "b"], "text-classification"),
         (["Paris", "Rome", "Oslo"], "question-answering"),
+        (["yes", "Yes", "no", " NO "], "text-classification"),
+        (["0.5", "12", "3e4", ""], "regression"),
+        (["1", "2", "1", "2"], "text-classification"),
         (["a long text that nobody repeats", "another of as many words as that"], "text-generation"),
         (["['B-PER', 'O']"], "token-classification"),
         (['["Rome", "Roma"]'], "question-answering"),
@@ -351,6 +533,11 @@ def test_a_single_row_is_a_clear_result(tmp_path: Path) -> None:
     shown = run(scores, "--label", "label", "--metric", "cohen_kappa", "-o", tmp_path / "e").stdout
     assert "accuracy              1.0000       0.2065 to 1.0000" in shown
     assert "cohen_kappa           not defined" in shown
+    f1 = next(line for line in shown.splitlines() if "f1_score_macro" in line)
+    assert f1.split() == ["f1_score_macro", "1.0000", "1.0000", "(1)"]
+    two = write_scores(tmp_path / "t", source, ["no"], keep=["label"])
+    (_, model) = measured(tmp_path / "e", scores, two, "--label", "label")["models"]
+    assert [name for name, each in model["comparisons"].items() if each is not None] == ["accuracy"]
     assert "This set has too few rows to show any difference." in shown
     assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")
 
@@ -430,8 +617,9 @@ def test_the_nearest_rows_classify(tmp_path: Path) -> None:
     outputs, trained = list[Path](), list[str | Path]()
     for name, size in (("small", 2), ("large", 3)):
         eye: list[Any] = [*np.eye(2, size, dtype=np.float32)] * 5
-        rows = [{"colour": colour} for colour in colours]
-        train = write_vectors(tmp_path / name / "train", rows, eye, keep=["colour"])
+        rows = [{"colour": colour, "text": "a test"} for colour in colours]
+        known = [{"colour": colour, "text": "to learn from"} for colour in colours]
+        train = write_vectors(tmp_path / name / "train", known, eye, keep=["colour"])
         answers = [*eye[:8], eye[0], FAILED]
         test = write_vectors(tmp_path / name / "test", rows, answers, keep=["colour"])
         outputs.append(test)
@@ -472,6 +660,7 @@ def test_options_in_the_file_of_settings(
     scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
     file = tmp_path / "batchscore.toml"
     table = '[evaluate]\nlabel = "label"\nrequire = ["accuracy>=0.9"]\nlabels = ["pos", "neg"]\n'
+    table += "ignore_identical_ids = true\n"
     file.write_text(f'model = "m"\n{table}', "utf-8")
     assert run(scores).exit_code == 6
     assert run(scores, "--require", "accuracy>=0.1").exit_code == 0
@@ -537,11 +726,13 @@ def test_vectors_that_are_missing_or_zero(tmp_path: Path, task: str, answers: in
     some.append(np.zeros(4, np.float32) if answers else FAILED)
     whole = write_vectors(tmp_path / "whole", rows, eye, **kept)
     scores = write_vectors(tmp_path / "some", rows, some, **kept)
+    others = [{**row, "id": f"other {row['id']}"} for row in rows]
+    learned = write_vectors(tmp_path / "learned", others, eye, **kept)
     (tmp_path / "qrels").write_text("d0 0 d0 1\nd1 0 d2 1\nd2 0 d0 1\nd3 0 d3 1\n", "utf-8")
     more: Mapping[str, Sequence[str | Path]] = {
         "sts": ("--pair", whole),
-        "embedding-classification": ("--train", whole),
-        "knn": ("--train", whole),
+        "embedding-classification": ("--train", learned),
+        "knn": ("--train", learned),
         "clustering": (),
         "retrieval": ("--documents", whole, "--qrels", tmp_path / "qrels"),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from batchscore.evaluate.statistics.intervals import (
     MOST_UNITS,
     Sampling,
     bootstrap_cells,
+    bootstrap_errors,
     bootstrap_mean,
     bootstrap_rows,
     percentiles,
@@ -127,6 +129,37 @@ def test_intervals_of_mean_scores_cover_at_twenty_rows(perfect: float, wrong: fl
         assert found is not None
         covered.append(found.low <= truth <= found.high)
     assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda generator: np.abs(generator.normal(size=20)),
+        lambda generator: 3 * generator.exponential(size=20),
+        lambda generator: np.where(generator.random(20) < 0.6, 0, generator.exponential(size=20)),
+        lambda generator: generator.normal(size=20) ** 2,
+    ],
+)
+def test_intervals_of_mean_errors_cover_at_twenty_rows(draw: Callable[[np.random.Generator], Any]) -> None:
+    generator = np.random.default_rng(14)
+    truth = np.mean([draw(generator) for _ in range(40_000)])
+    covered = []
+    for _ in range(1000):
+        found = bootstrap_errors(draw(generator), SAMPLING)
+        assert found is not None
+        covered.append(found.low <= truth <= found.high)
+    assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.parametrize("values", [[], [2.5], [1.0, 1.0, 1.0], [0.0, 0.0, 3.0]])
+def test_intervals_of_errors_without_spread(values: list[float]) -> None:
+    found = bootstrap_errors(np.array(values), SAMPLING)
+    if len(values) < 2:
+        assert found is None
+    else:
+        assert found is not None
+        assert 0 <= found.low <= np.mean(values) <= found.high
 
 
 def test_a_bootstrap_of_many_rows_is_as_wide_as_theory_says() -> None:

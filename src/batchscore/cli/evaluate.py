@@ -87,6 +87,11 @@ def use_table(ctx: click.Context, option: click.Parameter, named: str | None) ->
     help="Scores of the documents that are ranked for the queries in SCORES. Once for all, or for each.",
 )
 @click.option("--qrels", metavar="FILE", help="Relevant documents of each query: TREC's lines, or a table.")
+@click.option(
+    "--ignore-identical-ids",
+    is_flag=True,
+    help="Do not rank the document that has the id of the query, as for duplicates of questions.",
+)
 @click.option("--field", metavar="NAME", help="Field of JSON answers that is the answer, as label or a.b.")
 @click.option("--pattern", metavar="REGEX", help="What the answer in a text is: group 1 of the last match.")
 @click.option("map_file", "--map", metavar="FILE", help='JSON file of other spellings: {"good": "positive"}.')

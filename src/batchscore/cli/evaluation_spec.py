@@ -79,6 +79,7 @@ def spec_of(
         _baseline(scores, names, chosen["baseline"]),
         option,
         tuple(second),
+        chosen["ignore_identical_ids"],
     )
 
 
@@ -106,7 +107,11 @@ def _files_and_names(given: Sequence[str], on: str | None) -> tuple[list[str], l
     if len(files) > 1:
         raise UsageError(f"--labels names several files: {', '.join(files)}. Give one.")
     if on is not None and not files:
-        raise InputError(f"--on needs a file of labels, and {', '.join(given) or 'none'} is no file.")
+        if not given:
+            raise UsageError(
+                f"--on {on} is the column of ids in a file of labels: name the file with --labels FILE."
+            )
+        raise InputError(f"{given[0]} does not exist, and --on {on} needs a file of labels.")
     if files and on is None:
         raise UsageError(f"--labels {files[0]} is a file: name its column of ids with --on.")
     return files, names
@@ -158,11 +163,14 @@ def use_config(ctx: click.Context, _: click.Parameter, named: str | None) -> Non
         for flag in each.opts
         if flag.startswith("--")
     }
-    defaults = {}
+    defaults = dict[str, Any]()
     for key, value in table.items():
         option = options.get(key.replace("_", "-"))
         if option is None or option.name is None:
             raise UsageError(f"{where}: {key!r} is no option. The options are: {', '.join(options)}.")
+        if option.is_flag and isinstance(value, bool):
+            defaults[option.name] = value
+            continue
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, (str, int, float)) and not isinstance(each, bool) for each in values):
             raise UsageError(f"{where}: {key} must be a text, a number, or a list of these.")

@@ -8,7 +8,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page.make import detectable_text
-from batchscore.evaluate.page.parts import p_text
+from batchscore.evaluate.page.parts import number_text, p_text
 from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
@@ -26,6 +26,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     lines = [f"{task}: {count_text(evaluation.rows, 'labelled row')}{classes}"]
     if evaluation.options.exclude:
         lines.append("Rows without an answer do not count (--unanswered exclude).")
+    lines += map(_one_line, evaluation.notices)
     for model in evaluation.models:
         lines += ["", *_model_lines(model, evaluation)]
     if evaluation.detectable is not None:
@@ -42,6 +43,7 @@ def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
     rows = [[name, *_figure_cells(figure)] for name, figure in model.figures.items()]
     simulated = " (answers of the simulator)" if model.output.simulated else ""
     lines = [f"{model.name}{simulated}: coverage {model.coverage:.1%}", *_aligned([head, *rows])]
+    lines += (f"  {_one_line(text)}" for text in model.notices)
     unanswered = {name: count for name, count in model.outcomes.items() if name != "answered"}
     if unanswered:
         lines.append(f"  not answered: {_counts(unanswered)}")
@@ -68,7 +70,7 @@ def _figure_cells(figure: Figure) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.4f}"
+    return "not defined" if value is None else number_text(value)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -82,9 +84,14 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in ordered)
 
 
-def _quoted(text: str) -> str:
+def _one_line(text: str) -> str:
+    """Return a text of others as a terminal can show it."""
     shown = " ".join(str(json_safe(text)).split())
-    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
+
+
+def _quoted(text: str) -> str:
+    shown = _one_line(text)
     return f'"{shown[:_SHOWN_CHARACTERS]}{"…" if len(shown) > _SHOWN_CHARACTERS else ""}"'
 
 

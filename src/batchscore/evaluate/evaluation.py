@@ -28,11 +28,12 @@ from batchscore.evaluate.figures import (
     right_rows,
 )
 from batchscore.evaluate.find_label import HOWS
-from batchscore.evaluate.gates import Gate, check
+from batchscore.evaluate.gates import COUNTS, Gate, check, check_joined
 from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts
-from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure
+from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure, refuse_field
 from batchscore.evaluate.metrics.classification import per_class
+from batchscore.evaluate.notices import comparison_notices, label_notices, missing_notices, model_notices
 from batchscore.evaluate.outcomes import OUTCOMES
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.spec import EvaluationSpec, reading_of, with_second
@@ -58,7 +59,7 @@ class ModelResult:
 
     `confusion` and `classes` are of a task with labels. `outcomes` and `hows` count the rows. `texts` are the
     most frequent ones that gave no label. `cut`: answered rows whose text was cut after the answer.
-    `only_here` counts rows that other models have not.
+    `only_here` counts rows that other models have not. `notices` are for the reader.
     """
 
     name: str
@@ -74,6 +75,7 @@ class ModelResult:
     cost: AnswerCost
     confusion: npt.NDArray[np.intp] | None = None
     only_here: int = 0
+    notices: tuple[str, ...] = ()
 
     @property
     def output(self) -> ScoredOutput:
@@ -93,7 +95,11 @@ class ModelResult:
 
     def values(self) -> dict[str, float | None]:
         """Return all figures that a requirement can name."""
-        return {"coverage": self.coverage} | {name: each.value for name, each in self.figures.items()}
+        counts = self.rows.counts
+        shares = (self.coverage, len(self.rows), counts.rows_with_label, counts.labels_with_row)
+        return dict(zip(COUNTS, shares, strict=True)) | {
+            name: each.value for name, each in self.figures.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,7 @@ class Evaluation:
     detectable: float | None
     gates: tuple[Gate, ...]
     options: FigureOptions
+    notices: tuple[str, ...] = ()
 
     @property
     def task(self) -> EvaluationTask:
@@ -138,11 +145,17 @@ def evaluate(
     """
     if len({name for name, _ in outputs}) < len(outputs):
         raise UsageError("two models have the same name. Give each output a name of its own with --names.")
+    if len(outputs) == 1 and (rule := next((each for each in spec.requirements if each.of_baseline), None)):
+        raise UsageError(
+            f"{rule.text!r} compares with a baseline, and {outputs[0][1].named} is the only output. Name "
+            "that of the baseline, too: batchscore evaluate BASELINE SCORES …"
+        )
     reading = reading_of(outputs, spec)
     measured = []
     for place, (name, output) in enumerate(outputs):
         own = with_second(reading, spec, place)
         measured.append(measure(name, output, spec.source, own, partial(write, name)))
+    refuse_field(measured)
     names = tuple(dict.fromkeys((*reading.task.shown, *spec.figures)))
     check_names(names, reading, measured[0].tables)
     common, only_here = _common(measured, reading)
@@ -154,7 +167,6 @@ def evaluate(
     models = _corrected(results, names)
     main = names[0]
     others = [rows for place, rows in enumerate(common) if place != spec.baseline]
-    before = models[spec.baseline].values()
     return Evaluation(
         reading,
         spec.task is None,
@@ -162,12 +174,43 @@ def evaluate(
         tuple(models),
         spec.baseline,
         len(baseline),
-        detectable(main, others[0] if others else baseline, baseline if others else None, reading),
-        tuple(
-            check(each, model.name, model.values(), before) for each in spec.requirements for model in models
-        ),
+        _detectable(main, others[0] if others else None, baseline, reading, spec.options),
+        _gates(models, spec),
         spec.options,
+        (
+            *label_notices(reading.labels),
+            *missing_notices(reading.labels),
+            *comparison_notices([each.comparisons for each in models]),
+        ),
     )
+
+
+def _detectable(
+    main: str, other: ModelRows | None, baseline: ModelRows, reading: Reading, options: FigureOptions
+) -> float | None:
+    """Return the difference that the rows which count can show; `None` if none count."""
+    model = baseline if other is None else other
+    if options.exclude:
+        counted = np.flatnonzero(baseline.answered & model.answered)
+        baseline, model = baseline.choose(counted), model.choose(counted)
+    return detectable(main, model, None if other is None else baseline, reading) if len(model) else None
+
+
+def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, ...]:
+    """Return whether requirements are met; the baseline is not compared with itself."""
+    before = models[spec.baseline].values()
+    gates = [
+        check(each, model.name, model.values(), before)
+        for each in spec.requirements
+        for place, model in enumerate(models)
+        if not (each.of_baseline and place == spec.baseline)
+    ]
+    if spec.requirements and not {"rows_with_label", "labels_with_row"} & {
+        each.name for each in spec.requirements
+    }:
+        shares = ((each.name, each.counts.rows_with_label, each.counts.labels_with_row) for each in models)
+        gates += [gate for each in shares if not (gate := check_joined(*each)).met]
+    return tuple(gates)
 
 
 def _common(measured: Sequence[ModelRows], reading: Reading) -> tuple[list[ModelRows], list[int]]:
@@ -193,7 +236,7 @@ def _common(measured: Sequence[ModelRows], reading: Reading) -> tuple[list[Model
             raise InputError(
                 "the outputs have different labels for the same rows. Give one file of labels by id."
             )
-    return chosen, [len(each) - len(shared) for each in measured]
+    return chosen, [len(np.unique(each.keys)) - len(shared) for each in measured]
 
 
 def _corrected(models: Sequence[ModelResult], names: Sequence[str]) -> list[ModelResult]:
@@ -229,6 +272,7 @@ def _result(
         {} if baseline is None else {name: compare(name, rows, baseline, reading, options) for name in names},
         cost_of(rows.output, len(rows), right_rows(rows, reading)),
         confusion_of(rows, reading) if reading.task.has_classes else None,
+        notices=(*model_notices(rows),),
     )
 
 

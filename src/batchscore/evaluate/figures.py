@@ -6,6 +6,7 @@ these are, is always beside it. It knows no files.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,12 +30,14 @@ from batchscore.evaluate.statistics.intervals import (
     Sampling,
     bootstrap_cells,
     bootstrap_clusters,
+    bootstrap_errors,
     bootstrap_mean,
     bootstrap_rows,
     bootstrap_sums,
     percentiles,
     wilson,
 )
+from batchscore.evaluate.tasks import ERRORS
 
 #: Of more rows than this, ranks are not computed again for each resample.
 _MOST_RANKED = 20_000
@@ -71,7 +74,8 @@ def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, 
     for name in names:
         if name not in known:
             raise UsageError(
-                f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}."
+                f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}"
+                + (", and others at such depths." if reading.task.kind == "ranking" else ".")
             )
 
 
@@ -232,12 +236,22 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
                 return None
             figures = bootstrap_rows(len(cells), lambda at: _mean_macro_f1(cells[at], classes), sampling)
             return percentiles(figures, sampling, len(cells))
+        if name in ERRORS and clusters is None:
+            return _error_interval(name, rows.tables["pairs"], sampling)
         table, figure = _sums_of(name, rows)
         if figure is _mean and clusters is None and np.isin(table[:, 0], (0, 1)).all():
             return wilson(float(table[:, 0].sum()), len(table), sampling)
         if figure is _mean:
             return bootstrap_mean(table[:, 0], sampling, clusters)
         return percentiles(bootstrap_sums(table, figure, sampling, clusters), sampling, units, method)
+
+
+def _error_interval(name: str, pairs: Floats, sampling: Sampling) -> Interval | None:
+    off = np.abs(pairs[:, 0] - pairs[:, 1])
+    if name == "mean_absolute_error":
+        return bootstrap_errors(off, sampling)
+    found = bootstrap_errors(off**2, sampling)
+    return found and Interval(math.sqrt(found.low), math.sqrt(found.high), found.method)
 
 
 def _spearman_interval(pairs: Floats, sampling: Sampling) -> Interval | None:
@@ -265,6 +279,9 @@ def compare(
         both = np.flatnonzero(model.answered & baseline.answered)
         model, baseline, rows = model.choose(both), baseline.choose(both), len(both)
     clusters = _clusters(model, options)
+    units = rows if clusters is None else len(np.unique(clusters))
+    if units < 2 and not (rows and name == "accuracy" and clusters is None and reading.task.has_classes):
+        return None
     if (
         rows == 0
         or name in {*numbers.RANKED, *vectors.CLUSTER_FIGURES}

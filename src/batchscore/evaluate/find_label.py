@@ -35,6 +35,7 @@ _NOUNS = (
     r"|réponse|reponse|catégorie|classe|résultat"
     r"|respuesta|categoría|categoria|clase|etiqueta|resultado|risposta|resposta|antwoord|odpowiedź|ответ|категория"
 )
+_NOUNS_WITHOUT_BLANKS = r"答案|回答|标签|標籤|类别|類別|分类|分類|结论|結論|答え|正解|ラベル|カテゴリー?"
 _IS = r"is|was|are|would be|should be|ist|lautet|wäre|est|es|è|é"
 _MARKER = re.compile(
     rf"""
@@ -44,6 +45,7 @@ _MARKER = re.compile(
     | ^\s*\#\#\#\#(?!\#)\s*(?P<hash>[^\n]*)
     | (?<!\w)(?:{_NOUNS})(?:\s+(?:choice|option|label|class|category))?\s*
       (?::|=|(?:\s(?:{_IS})(?!\w)\s*(?:clearly\s|therefore\s|thus\s|also\s|probably\s)?:?))
+    | (?:{_NOUNS_WITHOUT_BLANKS})\s*(?:是|为|為|は|:|=)\s*:?
     | (?<!\w)(?:classified|categorised|categorized|labelled|labeled)\s+as(?!\w)\s*:?
     """,
     re.VERBOSE | re.IGNORECASE | re.MULTILINE | re.DOTALL,
@@ -51,21 +53,61 @@ _MARKER = re.compile(
 _GROUPS = ("boxed", "double", "inner", "hash")
 
 #: Where what follows a marker ends.
-_SENTENCE_END = re.compile(r"\n|(?<=[^\W\d_])[.!?](?=\s|\Z)|;\s|(?<=\d)\.(?=\s|\Z)")
+_SENTENCE_END = re.compile(r"\n|。|(?<=[^\W\d_])[.!?](?=\s|\Z)|;\s|(?<=\d)\.(?=\s|\Z)")
 
 #: Words that deny what follows them, within the same clause.
 _DENIALS = frozenset(
     {
         *("not", "no", "non", "never", "neither", "nor", "without", "cannot", "isn't", "aren't", "wasn't"),
-        *("weren't", "don't", "doesn't", "didn't", "can't", "won't", "nicht", "kein", "keine", "keinen"),
+        *("weren't", "hardly", "barely", "scarcely", "nicht", "kein", "keine", "keinen", "kaum"),
         *("keinem", "keiner", "keines", "weder", "noch", "ohne", "pas", "ni", "sans", "ningún", "ninguna"),
         *("sin", "niet", "geen", "não"),
     }
 )
-_CLAUSE_END = re.compile(r"[.,;:!?()\n]|\b(?:but|rather|instead|and|sondern|mais|sino|than|yet|however)\b")
+_CLAUSE_END = re.compile(
+    r"[.,;:!?()\n。、]|\b(?:but|rather|instead|and|sondern|mais|sino|than|yet|however|because|since|so|which|who"
+    r"|therefore|weil|donc|porque)\b"
+)
+
+#: What denies nothing though it has such a word.
+_NO_DENIALS = re.compile(r"\b(?:(?:no|without(?: a)?) (?:doubt|question)|(?:not|nicht) (?:only|just|nur))\b")
+
+#: Verbs whose denial is one of all that follows in the clause: `I don't think that it is at all …`.
+_OPINIONS = re.compile(
+    r"\b(?:thinks?|believe|say|call|consider|describe|described|classif\w+|label|see|find|feel|expect|suppose|seem"
+    r"|appear|look|sound|count|qualify|sure|certain|whether|glaube|denke|finde|meine|pense|crois|creo|parece)\b"
+)
+
+#: Denials after a label.
+_DENIED_AFTER = re.compile(
+    r"(?:\W{0,2}\s(?:is|was|would be|ist|wäre|est|es)\s"
+    r"(?:not|wrong|incorrect|false|nicht|falsch|pas|faux|falso)\b"
+    r"|\W?\s(?:isn|wasn)'t\b|\s?(?:では|じゃ)(?:な|あり)|[이가]?\s?아[니닙])"
+)
+
+#: Phrases that deny the word after them.
+_DENIED_BY = re.compile(
+    r"\b(?:far from|anything but|rather than|instead of|as opposed to|opposite of|nothing|lacks?"
+    r"|unlikely(?: to be)?|alles andere als|anstatt|statt|au lieu de)\W+(?:\w+\s)?\Z"
+)
+
+#: Denials in scripts without blanks, in the clause before a label.
+_DENIED_BEFORE = re.compile(r"(?:不|没|沒|非|未|無|无)[^不没沒非未無无]{0,4}\Z")
+
+#: A label that is itself a denial is no answer before a noun, as in `no idea`. These may follow it.
+_AFTER_NO = re.compile(
+    r"\W*(?:\Z|[^\w\s'*`\"_]|\n"
+    r"|\s(?:because|since|as|and|but|i|it|this|that|there|they|he|she|we|you|the|to|for|at|weil|da|es|das)\b)"
+)
+
+#: Letters of scripts that write words without blanks between them, or with endings.
+_WITHOUT_BLANKS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 
 #: A number that is the most that a scale has, such as the 10 of 7/10.
 _SCALE = re.compile(r"(?:\d\s*/|\b(?:out\s+of|von|sur|de|su|to|bis)\s+)\s*\Z")
+
+#: A sign, which makes another number of the one after it.
+_MINUS = re.compile(r"(?:\A|[\s(:=])[-−]\Z")  # noqa: RUF001
 
 _FENCED = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL | re.IGNORECASE)
 
@@ -162,7 +204,9 @@ class LabelFinder:
                 rest = text[marker.end() :].lstrip()
                 end = _SENTENCE_END.search(rest)
                 given = rest[: end.start()] if end else rest
-            if given.strip():
+            if given.strip() and not (
+                marker[0][-1:] not in ":=" and self._is_doubted(text[: marker.start()])
+            ):
                 return self._in_phrase(given)
         return None
 
@@ -200,14 +244,37 @@ class LabelFinder:
                 begins = alone and not shown[:start].strip(" ('\"[")
                 if not begins and not _is_choice(text, label):
                     continue
-            if label.isdigit() and _SCALE.search(shown[:start]):
+            if label.isdigit() and (_SCALE.search(shown[:start]) or _MINUS.search(shown[:start])):
                 continue
-            if not self._is_denied(shown[:start]):
+            after = shown[match.end() :][:40]
+            if key.casefold() in _DENIALS and not _AFTER_NO.match(after):
+                continue
+            if not self._is_denied(shown[:start]) and not _DENIED_AFTER.match(after.casefold()):
                 yield label
 
     def _is_denied(self, before: str) -> bool:
-        clause = _CLAUSE_END.split(before[-60:])[-1]
-        return any(word in self._denials for word in re.findall(r"[\w']+", clause.casefold())[-3:])
+        """Whether the words before a label deny it, within its clause."""
+        clause = _clause(before)
+        return (
+            any(map(self._denies, re.findall(r"[\w']+", clause)[-4:]))
+            or _DENIED_BEFORE.search(clause) is not None
+            or _DENIED_BY.search(before[-60:].casefold()) is not None
+            or self._is_doubted(before)
+        )
+
+    def _is_doubted(self, before: str) -> bool:
+        """Whether a clause begins as `I don't think that` does."""
+        found = _OPINIONS.search(clause := _clause(before.replace(", dass", " dass")))
+        return found is not None and any(map(self._denies, re.findall(r"[\w']+", clause)))
+
+    def _denies(self, word: str) -> bool:
+        return word in self._denials or word.endswith("n't")
+
+
+def _clause(before: str) -> str:
+    """Return the clause that is not yet at its end."""
+    clause = _CLAUSE_END.split(before[-100:].replace("’", "'").casefold())[-1]  # noqa: RUF001
+    return _NO_DENIALS.sub("", clause)
 
 
 def _as_found(labels: Collection[str | None], how: How) -> FoundLabel:
@@ -224,8 +291,16 @@ def _mention_pattern(labels: Labels) -> re.Pattern[str] | None:
     if not keys:
         return None
     # A number is not part of another one: no digits, points or commas of it on either side.
-    either = "|".join(map(re.escape, keys))
-    return re.compile(rf"(?<![\w+#])(?<!\d[.,/])(?P<label>{either})(?![\w+#%]|[.,]\d)")
+    words, others = list[str](), list[str]()
+    for key in keys:
+        (others if re.search(f"[{_WITHOUT_BLANKS}]", key) else words).append(re.escape(key))
+    letter = rf"[^\W{_WITHOUT_BLANKS}]"
+    either = (
+        [rf"(?<!{letter})(?<![+#])(?<!\d[.,/])(?:{'|'.join(words)})(?!{letter}|[+#%]|[.,]\d)"]
+        if words
+        else []
+    )
+    return re.compile(f"(?P<label>{'|'.join([*others, *either])})")
 
 
 def _folded_words(text: str) -> str:

@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +21,9 @@ _MARKDOWN = re.compile(r"\*\*|__|`+|~~|^(?:#{1,3}|>|[-*•])\s+", re.MULTILINE)
 
 #: What may enclose a label.
 _OUTER = " \t\r\n\v\f\"'`“”„‘’«»‹›()[]{}<>*_.,;:!?¡¿。、「」『』"  # noqa: RUF001
+
+#: A whole number as programs write it into a column with gaps.
+_WHOLE_NUMBER = re.compile(r"\A(\d+)\.0+\Z")
 
 _JOINTS = re.compile(r"[\s_\-‐‑–]+")  # noqa: RUF001
 
@@ -71,18 +74,36 @@ def fold(text: str) -> str:
     if not found:
         return text.strip()
     sign = "-" if found[:1] == "-" else ""
-    return sign + _JOINTS.sub(" ", found.removeprefix("-")).strip().casefold()
+    found = _JOINTS.sub(" ", found.removeprefix("-")).strip().casefold()
+    return sign + _WHOLE_NUMBER.sub(r"\1", found)
+
+
+def merged_names(counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """Return the labels among texts that occur so often, each with its other spellings.
+
+    Texts that differ only in what `fold` removes are one label, under its most frequent spelling.
+    """
+    by_fold = defaultdict[str, list[str]](list)
+    for text in sorted(counts, key=lambda text: (-counts[text], len(text.strip()), text.swapcase())):
+        by_fold[fold(text)].append(text)
+    return {first.strip(): [first, *others] for first, *others in by_fold.values()}
 
 
 class Labels:
     """The labels that rows may have, in order, and the other spellings of each.
 
     If two labels differ only in what `fold` removes, spellings are compared exactly (but for the punctuation
-    around them).
+    around them). `merged` are spellings that occurred and count as one label, see `merged_names`.
     """
 
-    def __init__(self, names: Iterable[str], spellings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        spellings: Mapping[str, str] | None = None,
+        merged: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.names = tuple(dict.fromkeys(names))
+        self.merged = dict(merged or {})
         by_fold = defaultdict(set)
         for name in self.names:
             by_fold[fold(name)].add(name)

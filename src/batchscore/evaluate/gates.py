@@ -1,6 +1,7 @@
 """Is a result good enough? It reads requirements such as `accuracy>=0.9` and compares figures with them.
 
-It does not know how figures are measured.
+It does not know how figures are measured. Beside them a requirement may name the number of labelled `rows`,
+and the shares `coverage`, `rows_with_label` and `labels_with_row`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,15 @@ _REQUIREMENT = re.compile(
     r"\s*(?P<name>[A-Za-z_][\w@.]*)\s*(?P<sign>>=|<=|>|<)\s*"
     r"(?:(?P<number>[-+]?\d+(?:\.\d+)?)(?P<percent>%)?|baseline\s*(?P<offset>[-+]\s*\d+(?:\.\d+)?)?)\s*"
 )
+
+#: What a requirement can name beside the metrics of a task.
+COUNTS = ("coverage", "rows", "rows_with_label", "labels_with_row")
+
+#: If less than this share of the rows have a label, and of the labels a row, ids do not fit.
+FEW_JOINED = 0.5
+
+#: Figures that may be more than 1.
+_BEYOND_ONE = frozenset({"rows", "bleu", "chrf", "mean_absolute_error", "root_mean_squared_error"})
 
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": lambda value, bound: value >= bound - 1e-12,
@@ -56,6 +66,8 @@ def requirement_of(text: str) -> Requirement:
         )
     if match["number"] is not None:
         number = float(match["number"]) / (100 if match["percent"] else 1)
+        if number > 1 and match["sign"][0] == ">" and match["name"] not in _BEYOND_ONE:
+            raise UsageError(f"{text!r} can never be met: {match['name']} is 1 at most. Write 90% or 0.9.")
         return Requirement(text, match["name"], match["sign"], number, of_baseline=False)
     offset = float((match["offset"] or "0").replace(" ", ""))
     return Requirement(text, match["name"], match["sign"], offset, of_baseline=True)
@@ -75,3 +87,14 @@ def check(
         bound = None if before is None else before + requirement.bound
     met = value is not None and bound is not None and _SIGNS[requirement.sign](value, bound)
     return Gate(model, requirement.text, value, bound, met)
+
+
+def check_joined(model: str, rows_with_label: float, labels_with_row: float) -> Gate:
+    """Return the requirement that goes with all others if none is about this: enough rows found their label.
+
+    A sample of the rows may have labels, or the labels be of more rows; if both sides hardly fit, figures of
+    the few others say nothing.
+    """
+    share = max(rows_with_label, labels_with_row)
+    text = f"rows_with_label or labels_with_row>={FEW_JOINED:.0%} (goes with all requirements)"
+    return Gate(model, text, share, FEW_JOINED, share >= FEW_JOINED)

@@ -46,7 +46,7 @@ class Reading:
     """How answers are read: the task, the labels that rows may have, and what the user said.
 
     `slices` and `cluster` name columns. `second` are the other vectors that the task needs, and `metrics`
-    figures beside those of the task.
+    figures beside those of the task. `ignore_identical` documents have the id of their query.
     """
 
     task: EvaluationTask
@@ -57,6 +57,7 @@ class Reading:
     cluster: str | None = None
     second: Second | None = None
     metrics: tuple[str, ...] = ()
+    ignore_identical: bool = False
 
 
 class _LabelJudge:
@@ -120,15 +121,20 @@ class TextJudge:
         }
 
 
-class _EntityJudge:
-    """Rows whose answer lists entities or labels, or gives a tag for each word."""
+class EntityJudge:
+    """Rows whose answer lists entities or labels, or gives a tag for each word.
+
+    `other_length` counts answers with more or fewer tags than their label has.
+    """
 
     def __init__(self, reading: Reading) -> None:
         self.field = reading.field
         self.several_labels = reading.task.name == "text-classification-multilabel"
         self.counts = array("d")
+        self.other_length = 0
 
     def add(self, row: LabelledRow) -> Judged:
+        """Count one row."""
         gold = as_list(row.gold) if not isinstance(row.gold, Mapping) else row.gold
         tagged = not self.several_labels and isinstance(gold, list) and bool(gold) and entities.are_tags(gold)
         wanted = self._entities(gold, tagged=tagged)
@@ -142,7 +148,9 @@ class _EntityJudge:
         if outcome.is_answered:
             parsed = _parsed(outcome.value, words=not self.several_labels)
             found = self._entities(parsed, tagged=tagged)
-            if found is None or (tagged and len(parsed) != len(gold)):
+            other_length = found is not None and tagged and len(parsed) != len(gold)
+            self.other_length += other_length
+            if found is None or other_length:
                 outcome = RowOutcome(NO_LABEL, text=outcome.text)
             else:
                 counts = entities.counts_of(found, wanted)
@@ -162,6 +170,7 @@ class _EntityJudge:
             return None
 
     def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
+        """Return all rows as arrays."""
         table = np.frombuffer(self.counts, float).reshape(-1, 3)
         return None, dict.fromkeys(("f1_score_micro", "precision", "recall"), table)
 
@@ -259,7 +268,7 @@ class TranslationJudge:
 Judge: TypeAlias = (
     _LabelJudge
     | TextJudge
-    | _EntityJudge
+    | EntityJudge
     | _NumberJudge
     | TranslationJudge
     | PairJudge
@@ -278,7 +287,7 @@ def judge_of(reading: Reading) -> Judge:
     if kind == "labels":
         return _LabelJudge(reading)
     if kind == "entities":
-        return _EntityJudge(reading)
+        return EntityJudge(reading)
     if kind == "numbers":
         return _NumberJudge(reading)
     if kind == "translation":
@@ -293,7 +302,11 @@ def _vector_judge_of(reading: Reading) -> Judge:
     if isinstance(second, PairedRows):
         return PairJudge(second.by_key)
     if isinstance(second, Documents):
-        return RankingJudge(second, (*reading.task.shown, *reading.metrics))
+        return RankingJudge(
+            second,
+            (*reading.task.shown, *reading.metrics),
+            ignore_identical=reading.ignore_identical,
+        )
     if isinstance(second, TrainingRows):
         of_kind = ProbeJudge if reading.task.kind == "probe" else NeighbourJudge
         return of_kind(reading.labels, second)

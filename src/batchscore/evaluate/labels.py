@@ -7,6 +7,7 @@ It knows no answers.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,19 @@ from typing import Any
 import orjson
 import xxhash
 
-from batchscore.errors import InputError
+from batchscore.errors import InputError, setting_name
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.scored import ScoredOutput, ScoredRow, refuse_absent
 from batchscore.read.files import find_files
 from batchscore.read.formats import open_rows
 from batchscore.read.input_file import ReadOptions
-from batchscore.rows import Row, Table
+from batchscore.rows import Row, Settled, Table
+
+#: What often differs between two spellings of one id: zeros in front, a fraction of zeros, blanks.
+_NOT_IN_IDS = re.compile(r"\s+|(?<!\d)0+(?=\d)|(?<=\d)\.0+(?=\s*\Z)")
+
+#: How many ids without a label are compared with those without a row.
+_COMPARED_IDS = 1000
 
 
 @dataclass(slots=True)
@@ -29,7 +36,10 @@ class JoinCounts:
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
     Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
-    that can be ranked, besides those without a vector. ROUGE finds nothing in `labels_without_tokens`.
+    that can be ranked, besides those without a vector; of the relevant ones `documents_missing` are none of
+    them. `rows_learned_from` have a vector that is also in the scores of `--train`. ROUGE finds
+    nothing in `labels_without_tokens`. Answers with `tags_of_other_length` have more or fewer tags than
+    their label. `similar_ids` are of a row and of a label that nearly fit, if some do.
     """
 
     rows: int = 0
@@ -41,7 +51,22 @@ class JoinCounts:
     unmatched_labels: int = 0
     documents: int = 0
     documents_without_vector: int = 0
+    documents_missing: int = 0
+    rows_learned_from: int = 0
+    tags_of_other_length: int = 0
     labels_without_tokens: int = 0
+    similar_ids: tuple[str, ...] = ()
+
+    @property
+    def rows_with_label(self) -> float:
+        """The share of the rows that have a label."""
+        return self.labelled / self.rows if self.rows else 0.0
+
+    @property
+    def labels_with_row(self) -> float:
+        """The share of the labels, with a row or without, that have one."""
+        known = self.labelled + self.unmatched_labels
+        return self.labelled / known if known else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +106,24 @@ class LabelSource:
 
     def rows(self, output: ScoredOutput, counts: JoinCounts) -> Iterator[LabelledRow]:
         """Yield all rows with their labels. `counts` is complete at the end."""
-        seen, matched = set[int](), set[str]()
+        seen, matched, unknown = set[int](), set[str](), list[str]()
         counts.rows = counts.labelled = counts.rows_without_label = counts.duplicate_rows = 0
-        checked = False
-        for scored in output.rows(self.columns):
+        checked, is_id = False, self.column in output.id_names
+        for scored in self._rows(output):
             if not checked and scored.values:
                 self._check_columns(output, scored)
                 checked = True
             counts.rows += 1
             row_id = self._id_of(scored)
+            key = self._key_of(scored, row_id)
             if self.file is None:
-                gold = scored.values.get(self.column)
-                key = key_of(f"{scored.file}\0{scored.row}")
+                gold = scored.values.get(self.column, scored.id if is_id else None)
             else:
                 gold = None if row_id is None else self.file.by_id.get(row_id)
-                key = key_of(f"{scored.file}\0{scored.row}" if row_id is None else row_id)
                 if row_id is not None and row_id in self.file.by_id:
                     matched.add(row_id)
+                elif row_id is not None and len(unknown) < _COMPARED_IDS:
+                    unknown.append(row_id)
             if row_id is not None:
                 id_key = key_of(row_id)
                 counts.duplicate_rows += id_key in seen
@@ -112,6 +138,29 @@ class LabelSource:
             counts.duplicate_labels = self.file.duplicates
             counts.conflicting_labels = self.file.conflicts
             counts.unmatched_labels = len(self.file.by_id) - len(matched)
+            if unknown and counts.unmatched_labels:
+                counts.similar_ids = _similar(unknown, self.file.by_id.keys() - matched)
+
+    def _rows(self, output: ScoredOutput) -> Iterator[ScoredRow]:
+        try:
+            yield from output.rows(self.columns)
+        except InputError as error:
+            if self.file is None or output.id_names or type(error) is not InputError:
+                raise
+            raise InputError(
+                f"{output.named} was scored without {setting_name('id')}, so the ids of its rows must be "
+                f"read from the input. {error}"
+            ) from None
+
+    def keyed(self, output: ScoredOutput) -> Iterator[tuple[int, Settled | None]]:
+        """Yield the keys of all rows with their results; these rows need no labels."""
+        columns = frozenset[str]() if self.file is None else frozenset({self.file.on})
+        for scored in output.rows(columns):
+            yield self._key_of(scored, self._id_of(scored)), scored.settled
+
+    def _key_of(self, scored: ScoredRow, row_id: str | None) -> int:
+        by_row = self.file is None or row_id is None
+        return key_of(f"{scored.file}\0{scored.row}" if by_row else row_id or "")
 
     def _id_of(self, scored: ScoredRow) -> str | None:
         if self.file is None or self.file.on not in scored.values:
@@ -119,10 +168,21 @@ class LabelSource:
         return text_of(scored.values[self.file.on])
 
     def _check_columns(self, output: ScoredOutput, scored: ScoredRow) -> None:
-        for name in (*(() if self.file else (self.column,)), *self.others):
+        own = () if self.file or self.column in output.id_names else (self.column,)
+        for name in (*own, *self.others):
             refuse_absent(name, output, scored)
         if self.file is not None and (scored.id is None or self.file.on not in output.id_names):
-            refuse_absent(self.file.on, output, scored)
+            refuse_absent(self.file.on, output, scored, of_ids=True)
+
+
+def _similar(ids: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """Return the first two ids that differ only in case, blanks, zeros in front or a fraction of zeros."""
+    known = {_NOT_IN_IDS.sub("", other).casefold(): other for other in others}
+    for each in ids:
+        found = known.get(_NOT_IN_IDS.sub("", each).casefold())
+        if found is not None:
+            return each, found
+    return ()
 
 
 def key_of(text: str) -> int:
@@ -193,13 +253,8 @@ def as_list(value: Any) -> list[Any]:
     return [value]
 
 
-def label_names(golds: Iterable[Any]) -> list[str]:
-    """Return the labels that occur, sorted; numbers by their value."""
-    names = {text for gold in golds if (text := text_of(gold)) is not None}
-    return sorted(names, key=_order)
-
-
-def _order(name: str) -> tuple[int, float, str]:
+def label_order(name: str) -> tuple[int, float, str]:
+    """Return what labels are sorted by: numbers by their value."""
     try:
         return (0, float(name), name)
     except ValueError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,12 +17,12 @@ import numpy.typing as npt
 from batchscore.errors import InputError
 from batchscore.evaluate.find_label import HOWS
 from batchscore.evaluate.fold import text_of
-from batchscore.evaluate.judges import Reading, TextJudge, TranslationJudge, judge_of
+from batchscore.evaluate.judges import EntityJudge, Reading, TextJudge, TranslationJudge, judge_of
 from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource
-from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome
+from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome, SeenField
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.intervals import Floats
-from batchscore.evaluate.vector_judges import Documents, LateJudge
+from batchscore.evaluate.vector_judges import ClassJudge, Documents, LateJudge, RankingJudge
 
 #: How many different texts without a label are counted.
 _MOST_TEXTS = 5000
@@ -47,7 +47,7 @@ class ModelRows:
 
     `cells` are the places in the confusion matrix, of a task with labels. `tables` hold what other figures
     are sums of, `(n, s)`. `groups` are numbers of the values of slices and clusters, whose names are in
-    `group_names`. `texts` counts answers that gave no label.
+    `group_names`. `texts` counts answers that gave no label. `seen_field` is that which the user named.
     """
 
     name: str
@@ -64,6 +64,7 @@ class ModelRows:
     texts: Counter[str] = field(default_factory=Counter)
     cut: int = 0
     signatures: Mapping[str, str] = field(default_factory=dict)
+    seen_field: SeenField | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -90,6 +91,7 @@ class ModelRows:
             self.texts,
             self.cut,
             self.signatures,
+            self.seen_field,
         )
 
 
@@ -121,12 +123,15 @@ def measure(
     if isinstance(reading.second, Documents):
         counts.documents, counts.documents_without_vector = len(reading.second.ids), reading.second.absent
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
+    seen = None if reading.field is None else SeenField(reading.field)
     keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0
     texts: Counter[str] = Counter()
     late, waiting = judge if isinstance(judge, LateJudge) else None, list[EvaluatedRow]()
     for row in source.rows(output, counts):
         if row.gold is None:
             continue
+        if seen is not None:
+            seen.look(row.scored.settled)
         outcome, gold, scores = judge.add(row)
         keys.append(row.key)
         outcomes.append(_OUTCOME_PLACES[outcome.name])
@@ -148,6 +153,12 @@ def measure(
     cells, tables = judge.arrays()
     if isinstance(judge, TextJudge):
         counts.labels_without_tokens = judge.unreadable
+    if isinstance(judge, EntityJudge):
+        counts.tags_of_other_length = judge.other_length
+    if isinstance(judge, RankingJudge):
+        counts.documents_missing = len(judge.absent)
+    if isinstance(judge, ClassJudge):
+        counts.rows_learned_from = judge.repeated
     for place, each in enumerate(waiting):
         if late is not None and each.outcome.is_answered:
             answer, scores = late.answer(place)
@@ -168,7 +179,17 @@ def measure(
         texts,
         cut,
         judge.signatures if isinstance(judge, TranslationJudge) else {},
+        seen,
     )
+
+
+def refuse_field(measured: Sequence[ModelRows]) -> None:
+    """Raise `InputError` if no answer of any model has the field that the user named."""
+    seen = [each.seen_field for each in measured if each.seen_field is not None and each.seen_field.texts]
+    if seen and not any(each.found for each in seen):
+        worst = max(seen, key=lambda each: len(each.others))
+        advice = "Name one of them with --field." if worst.others else "Leave out --field to read the texts."
+        raise InputError(f"{worst.problem} {advice}")
 
 
 _OUTCOME_PLACES = {name: place for place, name in enumerate(OUTCOMES)}
@@ -181,6 +202,15 @@ def _nothing_labelled(output: ScoredOutput, source: LabelSource, counts: JoinCou
             f"{output.named}: none of the {counts.rows:,} rows has a value in the column {source.column!r}."
         )
     return (
-        f"{output.named}: none of the {counts.rows:,} rows has an id that is in the column "
-        f"{source.file.on!r} of {source.file.named}. Compare some ids of both, or name another column."
+        f"{output.named}: none of the {counts.rows:,} rows has an id that is in "
+        f"{source.file.named}. {similar_text(counts) or 'Compare some ids of both.'} "
+        "Or name another column of ids with --on."
     )
+
+
+def similar_text(counts: JoinCounts) -> str:
+    """Return what to do about ids that nearly fit; empty if none do."""
+    if not counts.similar_ids:
+        return ""
+    row, label = map(repr, counts.similar_ids)
+    return f"A row has the id {row} and a label has {label}: write the ids alike."

@@ -5,6 +5,7 @@ A row is answered, or there is one reason why not. It knows results and how labe
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -142,6 +143,37 @@ def text_outcome(settled: Settled | None, field: str | None = None) -> RowOutcom
     if not answer or not answer.strip():
         return RowOutcome(reason or EMPTY, text=shown)
     return RowOutcome(ANSWERED, value if isinstance(value, list) else answer, text=shown)
+
+
+@dataclass(slots=True)
+class SeenField:
+    """Whether any answer has the field that the user named; `others` are the names that answers have."""
+
+    name: str
+    found: bool = False
+    texts: int = 0
+    others: dict[str, None] = dataclasses.field(default_factory=dict)
+
+    def look(self, settled: Settled | None) -> None:
+        """Look at one more answer."""
+        if self.found or without_answer(settled) is not None:
+            return
+        assert settled is not None
+        assert isinstance(settled.result, Score)
+        value = _first(settled.result.value)
+        parsed = json_of(without_reasoning(value)) if isinstance(value, str) else value
+        self.texts += 1
+        if isinstance(parsed, Mapping):
+            self.others.update(dict.fromkeys(map(str, parsed)))
+            self.found = self.name in parsed or member(parsed, self.name) is not None
+
+    @property
+    def problem(self) -> str:
+        """Say why the field gives nothing."""
+        if not self.others:
+            return f"None of the answers is a JSON object, so none has the field {self.name!r}."
+        shown = ", ".join([*self.others][:20])
+        return f"None of the answers has the field {self.name!r}. Their fields are: {shown}."
 
 
 def _first(value: Any) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchscore.errors import InputError, setting_name
+from batchscore.evaluate.fold import fold
 from batchscore.output.find import output_folder, score_parts, task_of
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, read_manifests
@@ -75,6 +76,11 @@ class ScoredOutput:
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     @property
+    def input_digests(self) -> frozenset[str]:
+        """The digests of its inputs that have rows."""
+        return frozenset(each.input for each in self.manifests if each.rows and each.input)
+
+    @property
     def is_settled(self) -> bool:
         """Whether every row that was to be scored has a record."""
         return all(
@@ -89,9 +95,9 @@ class ScoredOutput:
 
     @property
     def id_names(self) -> frozenset[str]:
-        """The names of the column of ids: in records, and in the input."""
+        """The names of the column of ids, in records and in the input; none if the rows have no ids."""
         name = self.fingerprint.get("id")
-        return frozenset({"id"} if name is None else {"id", str(name)})
+        return frozenset() if name is None else frozenset({"id", str(name)})
 
     def reads_inputs(self, columns: Collection[str]) -> bool:
         """Whether the inputs must be read again for these columns."""
@@ -153,12 +159,21 @@ def open_scores(
     return ScoredOutput(shown or str(named), layout, tuple(manifests), limited, base_dir)
 
 
-def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow) -> None:
-    """Raise `InputError` if a row of an output lacks a column that the user named."""
+def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow, *, of_ids: bool = False) -> None:
+    """Raise `InputError` if a row of an output lacks a column that the user named, such as that `of_ids`."""
     if column not in row.values:
+        near = next((f" Is it {each!r}?" for each in map(str, row.values) if fold(each) == fold(column)), "")
         has = ", ".join(map(str, row.values)) or "none"
+        why = out = ""
+        if of_ids:
+            if not output.id_names:
+                why = f" It was scored without {setting_name('id')}, so its rows have no ids of their own."
+            out = (
+                " with --on if it has the ids, also in the file of labels. Or put the labels into a column "
+                "of the input, score that, and name the column with --label alone: then no ids are needed."
+            )
         raise InputError(
-            f"{output.named}: {row.file} has no column {column!r}. Its columns are: {has}. Name one of them, "
-            f"or give a file of labels. If the inputs were moved, name their folder with "
-            f"{setting_name('base_dir')}."
+            f"{output.named}: {row.file} has no column {column!r}.{near}{why} Its columns are: {has}. Name "
+            f"one of them{out or ', or give a file of labels.'} If the inputs were moved, name their folder "
+            f"with {setting_name('base_dir')}."
         )

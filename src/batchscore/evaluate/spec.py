@@ -7,7 +7,8 @@ are read. It computes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +16,10 @@ import numpy as np
 
 from batchscore.errors import InputError, UsageError, setting_name
 from batchscore.evaluate.figures import FigureOptions
-from batchscore.evaluate.fold import Labels, text_of
-from batchscore.evaluate.gates import Requirement
+from batchscore.evaluate.fold import Labels, merged_names, text_of
+from batchscore.evaluate.gates import COUNTS, Requirement
 from batchscore.evaluate.judges import Reading
-from batchscore.evaluate.labels import JoinCounts, LabelSource, label_names
+from batchscore.evaluate.labels import JoinCounts, LabelSource, label_order
 from batchscore.evaluate.outcomes import vector_outcome
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.tasks import EVALUATION_TASKS, SECOND, EvaluationTask, guess_task
@@ -55,11 +56,12 @@ class EvaluationSpec:
     baseline: int = 0
     option: str = ""
     second: tuple[ScoredOutput, ...] = ()
+    ignore_identical: bool = False
 
     @property
     def figures(self) -> tuple[str, ...]:
         """The figures beside those of the task, also those of requirements."""
-        of_rules = (each.name for each in self.requirements if each.name != "coverage")
+        of_rules = (each.name for each in self.requirements if each.name not in COUNTS)
         return tuple(dict.fromkeys((*self.metrics, *of_rules)))
 
 
@@ -79,7 +81,8 @@ def reading_of(outputs: Outputs, spec: EvaluationSpec) -> Reading:
         )
     labels = spec.labels
     if task.kind == "labels":
-        labels = Labels(labels.names or _names_in(outputs, spec.source), labels.spellings)
+        if not labels.names:
+            labels = _labels_in(outputs, spec.source, labels.spellings)
         if labels.unknown:
             raise InputError(
                 f"other spellings are given for {labels.unknown[0]!r}, which is none of the labels: "
@@ -87,9 +90,16 @@ def reading_of(outputs: Outputs, spec: EvaluationSpec) -> Reading:
             )
     if task.kind in {"probe", "neighbours", "clusters"}:
         training = [("", each) for each in spec.second]
-        labels = Labels(_names_in([*outputs, *training], spec.source))
+        labels = _labels_in([*outputs, *training], spec.source)
     return Reading(
-        task, labels, spec.field, spec.pattern, spec.slices, spec.options.cluster, metrics=spec.figures
+        task,
+        labels,
+        spec.field,
+        spec.pattern,
+        spec.slices,
+        spec.options.cluster,
+        metrics=spec.figures,
+        ignore_identical=spec.ignore_identical,
     )
 
 
@@ -100,8 +110,7 @@ def with_second(reading: Reading, spec: EvaluationSpec, place: int) -> Reading:
     output = spec.second[place if len(spec.second) > 1 else 0]
     found: Second
     if spec.option == "pair":
-        rows = spec.source.rows(output, JoinCounts())
-        found = PairedRows({row.key: vector_outcome(row.scored.settled) for row in rows})
+        found = PairedRows({key: vector_outcome(settled) for key, settled in spec.source.keyed(output)})
     elif spec.option == "train":
         found = _training_rows(output, spec.source, reading.labels)
     else:
@@ -111,15 +120,17 @@ def with_second(reading: Reading, spec: EvaluationSpec, place: int) -> Reading:
 
 def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) -> TrainingRows:
     places = {name: place for place, name in enumerate(labels.names)}
-    vectors, golds = [], []
+    vectors, golds, keys = [], [], set[int]()
     for row in source.rows(output, JoinCounts()):
         outcome = vector_outcome(row.scored.settled)
         if row.gold is not None and outcome.is_answered:
             vectors.append(outcome.value)
-            golds.append(places[text_of(row.gold) or ""])
+            golds.append(places[labels.find(text_of(row.gold) or "") or ""])
+            if source.file is not None:  # else two inputs may have a file of one name
+                keys.add(row.key)
     if len(set(golds)) < 2:
         raise InputError(f"{output.named}: labelled rows of two labels or more are needed to learn from.")
-    return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp))
+    return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp), frozenset(keys))
 
 
 def _documents(output: ScoredOutput) -> Documents:
@@ -163,8 +174,28 @@ def _refuse_other_answers(outputs: Outputs, spec: EvaluationSpec) -> None:
     for output in spec.second:
         if output.task.answer != "vector":
             raise UsageError(f"{output.named} has texts, and --{needed} is for vectors.")
+    for output in spec.second:
+        _refuse_same(output, [each for _, each in outputs], spec.option)
     if len(spec.second) not in {0, 1, len(outputs)}:
         raise UsageError(f"give --{needed} once for all SCORES, or once for each of them.")
+
+
+def _refuse_same(second: ScoredOutput, outputs: Sequence[ScoredOutput], option: str) -> None:
+    """Raise `UsageError` if other vectors are those that are measured: figures would be perfect."""
+    for output in outputs:
+        if option == "pair" and second.layout.root == output.layout.root:
+            raise UsageError(
+                f"--pair {second.named} is the output that is measured, so every pair would be of two equal "
+                "vectors. Score the column of the second texts, and name that output."
+            )
+        shared = output.input_digests & second.input_digests
+        if option == "train" and shared:
+            file = next(each.file for each in second.manifests if each.input in shared)
+            raise UsageError(
+                f"--train {second.named} and {output.named} have scores of the same file, {file}: it would "
+                "be measured on the rows that it learned from. Score other rows, and name their output with "
+                "--train."
+            )
 
 
 def _some_golds(output: ScoredOutput, source: LabelSource) -> list[Any]:
@@ -177,19 +208,21 @@ def _some_golds(output: ScoredOutput, source: LabelSource) -> list[Any]:
     return golds
 
 
-def _names_in(outputs: Sequence[tuple[str, ScoredOutput]], source: LabelSource) -> list[str]:
+def _labels_in(outputs: Outputs, source: LabelSource, spellings: Mapping[str, str] | None = None) -> Labels:
+    """Return the labels that occur, of which those that differ only in their spelling are one."""
     if source.file is not None:
-        found: set[Any] = {text_of(gold) for gold in source.file.by_id.values()}
+        found = Counter(map(text_of, source.file.by_id.values()))
     else:
         # All outputs, since one of them may have rows that the others have not.
-        found = set()
-        for _, output in outputs:
-            for row in source.rows(output, JoinCounts()):
-                if row.gold is not None:
-                    found.add(text_of(row.gold))
+        found = Counter(
+            text_of(row.gold) for _, output in outputs for row in source.rows(output, JoinCounts())
+        )
+    del found[None]
     if len(found) > _MOST_CLASSES:
         raise InputError(
             f"the column {source.column!r} has {len(found):,} different labels, which is too many classes. "
             "Name another column, or another task, such as question-answering."
         )
-    return label_names(found - {None})
+    names = merged_names({text: count for text, count in found.items() if text is not None})
+    merged = {name: each for name, each in names.items() if len(each) > 1}
+    return Labels(sorted(names, key=label_order), spellings, merged)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from batchscore.errors import UsageError
-from batchscore.evaluate.fold import text_of
+from batchscore.evaluate.fold import fold, number_of, text_of
 from batchscore.evaluate.labels import as_list
 from batchscore.evaluate.metrics import retrieval
 from batchscore.evaluate.metrics.entities import are_tags
@@ -144,9 +144,11 @@ def guess_task(golds: Sequence[Any]) -> EvaluationTask:
             return EVALUATION_TASKS["token-classification"]
         return EVALUATION_TASKS["question-answering"]
     texts = [text_of(gold) or "" for gold in golds]
-    distinct = set(texts)
+    distinct = set(map(fold, texts))
     repeated = len(distinct) <= max(1, len(texts) // 2)
     if len(distinct) <= _MOST_CLASSES and repeated and max(map(len, distinct), default=0) <= _LONGEST_CLASS:
         return EVALUATION_TASKS["text-classification"]
+    if texts and all(number_of(text) is not None for text in texts):
+        return EVALUATION_TASKS["regression"]
     words = sum(len(text.split()) for text in texts) / max(1, len(texts))
     return EVALUATION_TASKS["question-answering" if words <= 5 else "text-generation"]

@@ -13,10 +13,11 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from batchscore.errors import InputError
 from batchscore.evaluate.fold import Labels, number_of, text_of
-from batchscore.evaluate.labels import LabelledRow
+from batchscore.evaluate.labels import LabelledRow, key_of
 from batchscore.evaluate.metrics import retrieval, vectors
 from batchscore.evaluate.outcomes import ANSWERED, NOT_REACHED, Judged, RowOutcome, vector_outcome
 from batchscore.evaluate.statistics.intervals import Floats
@@ -40,10 +41,16 @@ class PairedRows:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """Vectors, `(n, d)` float32, with the places of their labels."""
+    """Vectors, `(n, d)` float32, with the places of their labels; `keys` of rows with ids."""
 
     vectors: npt.NDArray[np.float32]
     labels: npt.NDArray[np.intp]
+    keys: frozenset[int] = frozenset()
+
+    @property
+    def seen(self) -> frozenset[int]:
+        """Numbers that stand for the vectors."""
+        return frozenset(map(number_of_vector, self.vectors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +66,18 @@ class Documents:
 Second: TypeAlias = PairedRows | TrainingRows | Documents
 
 
+def number_of_vector(vector: npt.NDArray[np.float32]) -> int:
+    """Return a number that stands for a vector."""
+    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(vector, dtype=np.float32).data)
+
+
 class PairJudge:
     """Rows with two vectors, whose cosine is compared with a number."""
 
     def __init__(self, partners: Mapping[int, RowOutcome]) -> None:
         self.partners = partners
         self.pairs = array("d")
+        self.matched = False
 
     def add(self, row: LabelledRow) -> Judged:
         """Count one row."""
@@ -72,6 +85,7 @@ class PairJudge:
         if gold is None:
             raise InputError(f"{row.scored.file}, row {row.scored.row}: its label is not a number.")
         one, two = vector_outcome(row.scored.settled), self.partners.get(row.key, RowOutcome(NOT_REACHED))
+        self.matched |= row.key in self.partners
         outcome = next((each for each in (one, two) if not each.is_answered), None)
         if outcome is not None:
             self.pairs.extend((float("nan"), gold))
@@ -87,6 +101,11 @@ class PairJudge:
 
     def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
         """Return all rows as arrays."""
+        if not self.matched:
+            raise InputError(
+                "no row has a partner in the scores of --pair. These must be of the same files, in another "
+                "column, or both outputs have ids: then give labels by id, with --labels FILE --on id."
+            )
         return None, {"pairs": np.frombuffer(self.pairs, float).reshape(-1, 2)}
 
 
@@ -125,19 +144,32 @@ class LateJudge(ABC):
         return there, np.stack(found) if found else np.zeros((0, self.size or 1), np.float32)
 
 
-class _ClassJudge(LateJudge):
-    """Rows with a vector and one label of several."""
+class ClassJudge(LateJudge):
+    """Rows with a vector and one label of several; `repeated` have a vector that is one of `training`."""
 
-    def __init__(self, labels: Labels, size: int | None) -> None:
-        super().__init__(size)
-        self.names = labels.names
+    def __init__(self, labels: Labels, training: TrainingRows | None) -> None:
+        super().__init__(None if training is None else training.vectors.shape[1])
+        self.labels, self.names = labels, labels.names
+        self.learned = frozenset[int]() if training is None else training.keys
+        self.seen = frozenset[int]() if training is None else training.seen
         self.places = {name: place for place, name in enumerate(labels.names)}
         self.golds = array("q")
 
     def gold(self, row: LabelledRow) -> str:
-        text = text_of(row.gold) or ""
+        """Keep the label of a row, and return it as text."""
+        if row.key in self.learned:
+            raise InputError(
+                f"{row.scored.file}, row {row.scored.row}: its id is also in the scores of --train, so it "
+                "would be measured on a row that it learned from. Leave such rows out of either."
+            )
+        text = self.labels.find(text_of(row.gold) or "") or ""
         self.golds.append(self.places[text])
         return text
+
+    @property
+    def repeated(self) -> int:
+        """How many rows have a vector that was learned from."""
+        return sum(each is not None and number_of_vector(each) in self.seen for each in self.vectors)
 
     @property
     def wanted(self) -> npt.NDArray[np.intp]:
@@ -145,11 +177,11 @@ class _ClassJudge(LateJudge):
         return np.frombuffer(self.golds, np.int64).astype(np.intp)
 
 
-class ProbeJudge(_ClassJudge):
+class ProbeJudge(ClassJudge):
     """Rows whose label a linear probe predicts from their vectors, in each of ten experiments."""
 
     def __init__(self, labels: Labels, training: TrainingRows) -> None:
-        super().__init__(labels, training.vectors.shape[1])
+        super().__init__(labels, training)
         self.training = training
         self.cells: Floats = np.zeros((0, 0))
 
@@ -172,11 +204,11 @@ class ProbeJudge(_ClassJudge):
         return self.names[int(np.bincount(found).argmax())], {"accuracy": right}
 
 
-class NeighbourJudge(_ClassJudge):
+class NeighbourJudge(ClassJudge):
     """Rows whose label is that of the nearest training rows."""
 
     def __init__(self, labels: Labels, training: TrainingRows) -> None:
-        super().__init__(labels, training.vectors.shape[1])
+        super().__init__(labels, training)
         self.training = training
         self.found: npt.NDArray[np.intp] = np.zeros(0, np.intp)
 
@@ -194,7 +226,7 @@ class NeighbourJudge(_ClassJudge):
         return self.names[found], {"right": float(found == self.golds[place])}
 
 
-class ClusterJudge(_ClassJudge):
+class ClusterJudge(ClassJudge):
     """Rows whose vectors are clustered; the clusters are compared with the labels."""
 
     def __init__(self, labels: Labels) -> None:
@@ -214,29 +246,48 @@ class ClusterJudge(_ClassJudge):
 
 
 class RankingJudge(LateJudge):
-    """Queries for which documents are ranked by the cosine of their vectors."""
+    """Queries for which documents are ranked by the cosine of their vectors.
 
-    def __init__(self, documents: Documents, names: Sequence[str]) -> None:
+    `ignore_identical`: the document that has the id of the query is not ranked. `absent` are relevant
+    documents that cannot be found, since they are not there or have no vector.
+    """
+
+    def __init__(self, documents: Documents, names: Sequence[str], *, ignore_identical: bool = False) -> None:
         super().__init__(documents.vectors.shape[1])
         own = (name for name in names if retrieval.is_figure(name))
         self.documents = documents
         self.names = list(dict.fromkeys((*own, *(f"recall_at_{depth}" for depth in DEPTHS))))
         self.judged: list[Mapping[str, int]] = []
+        self.absent: set[str] = set()
+        self._known = frozenset(documents.ids)
+        self._by_key = {key_of(name): name for name in documents.ids} if ignore_identical else {}
+        self._own: list[str] = []
         self.best: dict[int, list[str]] = {}
         self.scores: Floats = np.zeros((0, 0))
 
     def gold(self, row: LabelledRow) -> str:
         """Keep the relevances of a query, and return its relevant documents."""
         self.judged.append(row.gold)
-        return " ".join(name for name, relevance in sorted(row.gold.items()) if relevance > 0)
+        self._own.append(self._by_key.get(row.key, ""))
+        relevant = [name for name, relevance in sorted(row.gold.items()) if relevance > 0]
+        self.absent.update(name for name in relevant if name not in self._known)
+        return " ".join(relevant)
 
     def arrays(self) -> Arrays:
         """Return all rows as arrays."""
         there, queries = self.stacked()
         self.scores = np.zeros((len(self.judged), len(self.names)))
-        found = retrieval.nearest(queries, self.documents.vectors, self.documents.ids, _RANKED)
+        if self.absent and not any(self._known & {*each} for each in self.judged):
+            raise InputError(
+                "no document of the relevances is among the documents, such as "
+                f"{min(self.absent)!r}; a document there is {self.documents.ids[0]!r}. Name the scores of "
+                "the right documents with --documents."
+            )
+        most = _RANKED + bool(self._by_key)
+        found = retrieval.nearest(queries, self.documents.vectors, self.documents.ids, most)
         for place, scores in zip(there, found, strict=True):
-            order = retrieval.ranked(scores)
+            scores.pop(self._own[place], None)
+            order = retrieval.ranked(scores)[:_RANKED]
             self.best[place] = order[:_SHOWN]
             self.scores[place] = [retrieval.figure_of(name, order, self.judged[place]) for name in self.names]
         ones = np.ones(len(self.judged))

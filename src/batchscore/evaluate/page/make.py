@@ -111,7 +111,9 @@ def findings(evaluation: Evaluation) -> Html:
     for gate in evaluation.gates:
         words = concat([f"{gate.requirement}: ", name(gate.model), f" has {parts.number_text(gate.value)}"])
         found.append(("fine" if gate.met else "look", words))
+    found += [("look", element("span", text)) for text in evaluation.notices]
     for model in evaluation.models:
+        found += [("look", concat([name(model.name), f": {text}"])) for text in model.notices]
         if model.output.simulated:
             found.append(("look", concat([name(model.name), ": these answers are simulated."])))
         missing = evaluation.rows - model.outcomes.get("answered", 0)

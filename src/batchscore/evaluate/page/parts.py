@@ -23,8 +23,10 @@ _KINDS = 8
 
 
 def number_text(value: float | None) -> str:
-    """Return a figure with four digits."""
-    return NOTHING if value is None else f"{value:.4f}"
+    """Return a figure with four digits, or a count."""
+    if value is None:
+        return NOTHING
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def p_text(value: float) -> str:

@@ -30,7 +30,10 @@ _BLOCK = 1 << 21
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Two bounds of a figure, and the method: `wilson`, `bootstrap`, `cluster_bootstrap`, `fisher_z`."""
+    """Two bounds of a figure, and the method.
+
+    It is `wilson`, `bootstrap`, `bootstrap_t`, `cluster_bootstrap` or `fisher_z`.
+    """
 
     low: float
     high: float
@@ -72,14 +75,12 @@ def wilson(right: float, total: float, sampling: Sampling) -> Interval | None:
 def percentiles(
     figures: Floats, sampling: Sampling, units: int, method: str = "bootstrap"
 ) -> Interval | None:
-    """Return the middle part of figures of resampled units; `None` if they are not defined."""
+    """Return the middle part of figures of resampled units; `None` if a single unit or no figure is there."""
     figures = figures[np.isfinite(figures)]
-    if figures.size == 0:
+    if figures.size == 0 or units < 2:
         return None
-    tail = 0.0
-    if units > 1:
-        wider = np.sqrt(units / (units - 1)) * student(0.5 + sampling.confidence / 2, units - 1)
-        tail = NormalDist().cdf(-float(wider))
+    wider = np.sqrt(units / (units - 1)) * student(0.5 + sampling.confidence / 2, units - 1)
+    tail = NormalDist().cdf(-float(wider))
     low, high = np.quantile(figures, (tail, 1 - tail))
     return Interval(float(low), float(high), method)
 
@@ -158,6 +159,27 @@ def bootstrap_mean(
     if clusters is None:
         return percentiles(means, sampling, count)
     return percentiles(means, sampling, len(np.unique(clusters)), "cluster_bootstrap")
+
+
+def bootstrap_errors(values: Floats, sampling: Sampling) -> Interval | None:
+    """Return the interval of a mean of errors, which are 0 or more and skewed; `None` below two rows.
+
+    Of few rows the largest error is most likely not there, and then these rows vary too little: so the
+    interval also holds that of the bootstrap-t, which divides each mean by its own standard error.
+    """
+    found, count = bootstrap_mean(values, sampling), len(values)
+    deviation = float(values.std(ddof=1)) if count > 1 else 0.0
+    if found is None or count > _FEW or deviation == 0:
+        return found
+    generator, ratios = sampling.generator, []
+    for size in blocks(count, sampling):
+        drawn = values[generator.integers(count, size=(size, count))]
+        deviations = drawn.std(axis=1, ddof=1)
+        varies = deviations > 1e-9 * deviation
+        ratios.append((drawn.mean(axis=1)[varies] - values.mean()) / deviations[varies])
+    tail = (1 - sampling.confidence) / 2
+    low, high = values.mean() - deviation * np.quantile(np.concatenate(ratios), (1 - tail, tail))
+    return Interval(max(0.0, min(found.low, float(low))), max(found.high, float(high)), "bootstrap_t")
 
 
 def bootstrap_cells(

@@ -100,7 +100,7 @@ def _input_file(manifest: Manifest, options: ReadOptions, base: Place | None) ->
     size, kind = storage.size_of(place), suffix_of(name)
     if size is None or kind is None:
         raise InputError(
-            f"{place} is not there, and a table has the columns of the input. If the input was moved, name "
+            f"{place} is not there, and its columns are needed. If the input was moved, name "
             f"the folder that {name} is below with {where}."
         )
     partitions = partitions_of(str(place), str(place).removesuffix(name))

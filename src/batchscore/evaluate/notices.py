@@ -1,0 +1,84 @@
+"""What must a reader know before the figures of a model: about its labels, ids, and fields?
+
+It only reads results, and makes sentences of them; none quotes an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from batchscore.errors import count_text
+from batchscore.evaluate.fold import Labels
+from batchscore.evaluate.gates import FEW_JOINED
+from batchscore.evaluate.measure import ModelRows, similar_text
+
+#: How many labels with several spellings are named.
+_MOST_NAMED = 5
+
+#: What programs write in place of a value.
+_NO_VALUES = frozenset({"nan", "n/a", "#n/a", "<na>", "null", "nat"})
+
+
+def label_notices(labels: Labels) -> Iterator[str]:
+    """Yield what was decided about labels with several spellings."""
+    if not labels.merged:
+        return
+    named = "; ".join(
+        f"{', '.join(map(repr, spellings))} are {name!r}"
+        for name, spellings in [*labels.merged.items()][:_MOST_NAMED]
+    )
+    more = len(labels.merged) - _MOST_NAMED
+    yield (
+        f"Labels that differ only in case, blanks or punctuation are one label: {named}"
+        f"{f'; and {more} more' if more > 0 else ''}. To tell them apart, name all labels with --labels."
+    )
+
+
+def missing_notices(labels: Labels) -> Iterator[str]:
+    """Yield labels that were meant to be none."""
+    found = [name for name in labels.names if name.strip().lower() in _NO_VALUES]
+    if found:
+        yield (
+            f"{', '.join(map(repr, found))} {'count' if len(found) > 1 else 'counts'} as a label like any "
+            "other. Leave the cell empty if a row has no label."
+        )
+
+
+def model_notices(rows: ModelRows) -> Iterator[str]:
+    """Yield what is odd about the rows of a model."""
+    counts = rows.counts
+    if counts.rows_without_label and counts.unmatched_labels:
+        few = max(counts.rows_with_label, counts.labels_with_row) < FEW_JOINED
+        yield (
+            f"{'Only ' if few else ''}{counts.labelled:,} of {count_text(counts.rows, 'row')} found a label, "
+            f"and {count_text(counts.unmatched_labels, 'label')} found no row: the figures are of "
+            f"{counts.labelled:,} alone. {similar_text(counts)}"
+        ).rstrip()
+    if counts.rows_learned_from:
+        yield (
+            f"{count_text(counts.rows_learned_from, 'row')} with the same vector as a row of --train, most "
+            "likely of the same text: figures are better than for new texts."
+        )
+    if counts.tags_of_other_length:
+        yield (
+            f"{count_text(counts.tags_of_other_length, 'answer')} with more or fewer tags than the label "
+            "fit no words, and count as no_label_found."
+        )
+    if counts.documents_missing:
+        yield (
+            f"{count_text(counts.documents_missing, 'relevant document')} cannot be found: not among the "
+            "documents, or without a vector."
+        )
+    if rows.output.limited:
+        yield "Its run was limited to some rows, and the others are not counted."
+    if rows.seen_field is not None and rows.seen_field.texts and not rows.seen_field.found:
+        yield rows.seen_field.problem
+
+
+def comparison_notices(compared: Sequence[Mapping[str, object | None]]) -> Iterator[str]:
+    """Yield the figures that are not compared, from the comparisons of each model."""
+    found = dict.fromkeys(
+        name for each in compared for name, comparison in each.items() if comparison is None
+    )
+    if found:
+        yield f"Not compared with the baseline, since no test fits these rows: {', '.join(found)}."
