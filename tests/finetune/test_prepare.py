@@ -482,15 +482,16 @@ def test_duplicates_are_left_out_and_equal_inputs_stay_together(command: Command
 def test_parts_of_the_user_stay_as_they_are(command: Command, files: Files) -> None:
     rows = tickets(100)
     files.csv("t.csv", rows[:80])
-    files.csv("v.csv", [*rows[80:90], rows[3], {**rows[4], "topic": "billing"}])
+    files.csv("v.csv", [*rows[80:90], rows[3], {**rows[4], "topic": "billing"}, rows[95]])
     files.csv("e.csv", rows[90:])
     ran = command(
         "finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--validation", "v.csv", "--test", "e.csv"
     )
     assert ran.exit_code == 0, ran.stdout
-    assert [len(lines(f"out/{part}.jsonl")) for part in ("train", "validation", "test")] == [80, 11, 10]
-    assert "1 duplicate left out" in ran.stdout
-    assert "1 input of the validation part in the training part, too" in ran.stdout
+    assert [len(lines(f"out/{part}.jsonl")) for part in ("train", "validation", "test")] == [78, 13, 10]
+    assert "duplicate" not in ran.stdout
+    assert "2 examples with an input of the validation part left out" in ran.stdout
+    assert "1 example of the validation part with an input of the test part" in ran.stdout
     ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--test", "e.csv")
     assert [len(lines(f"out/{part}.jsonl")) for part in ("train", "validation", "test")] == [71, 9, 10]
 
@@ -508,6 +509,23 @@ def test_a_group_stays_in_one_part(command: Command, files: Files) -> None:
             where.setdefault(number // 4, set()).add(part)
     assert all(len(parts) == 1 for parts in where.values())
     assert set.union(*where.values()) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize("more", [(), ("--keep-duplicates",)])
+def test_a_group_of_a_part_of_the_user_is_in_no_other_part(
+    command: Command, files: Files, more: tuple[str, ...]
+) -> None:
+    rows = tickets(100)
+    files.csv("t.csv", [*rows[:90], rows[0]])
+    files.csv("e.csv", [*rows[90:], {**rows[90], "customer": "c0"}])
+    words = ("--test", "e.csv", "--group", "customer", *more)
+    ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, *words)
+    assert ran.exit_code == 0, ran.stdout
+    # Four of c0, one of them twice, and two of c22, whose other two are in the test part.
+    assert "7 examples with an input or a group of the test part left out" in ran.stdout
+    assert len(lines("out/test.jsonl")) == 11
+    others = [int(each["messages"][1]["content"].split()[1]) for each in prepared()[:-11]]
+    assert sorted(others) == list(range(4, 88))
 
 
 def test_a_column_is_spread_evenly(command: Command, files: Files) -> None:
