@@ -528,6 +528,22 @@ def test_a_group_of_a_part_of_the_user_is_in_no_other_part(
     assert sorted(others) == list(range(4, 88))
 
 
+@pytest.mark.parametrize("option", ["--group", "--stratify"])
+def test_a_column_that_has_no_text_is_a_problem_of_its_row(command: Command, option: str) -> None:
+    rows = [
+        {**each, "mark": b"\xff" if each["id"] == 7 else b"m%d" % (each["id"] // 4)} for each in tickets()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), "t.parquet")
+    words = ("finetune", "prepare", "t.parquet", "-o", "out", *CHAT, option, "mark")
+    ran = command(*words)
+    assert (ran.exit_code, "Traceback" in ran.stderr) == (3, False)
+    [problem] = lines("out/problems.jsonl")
+    assert (problem["row"], problem["rule"]) == (7, "no_example")
+    assert problem["message"] == "the column 'mark' holds bytes that are not UTF-8"
+    assert command(*words, "--drop-invalid").exit_code == 0
+    assert len(prepared()) == 59
+
+
 def test_a_column_is_spread_evenly(command: Command, files: Files) -> None:
     files.csv(
         "t.csv", [{"q": f"q{n}", "a": f"a{n}", "lang": "de" if n % 5 == 0 else "en"} for n in range(100)]
