@@ -451,6 +451,26 @@ def test_an_earlier_preparation_stays_if_the_next_one_fails(command: Command, fi
     assert Path("out/train.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_preparation_that_was_not_finished_is_refused_until_it_is_repeated(
+    command: Command, files: Files, earlier: bool
+) -> None:
+    files.csv("t.csv", tickets())
+    words = ("finetune", "prepare", "t.csv", "-o", "out", *CHAT)
+    if earlier:
+        assert command(*words, "--seed", "1").exit_code == 0
+        Path("out/report.html").unlink()
+    Path("out/report.html/own").mkdir(parents=True)
+    assert command(*words).exit_code == 1
+    for name in ("plan", "check"):
+        ran = command("finetune", name, "out")
+        assert (ran.exit_code, "that was not finished" in ran.stderr) == (1, True)
+    Path("out/report.html/own").rmdir()
+    Path("out/report.html").rmdir()
+    assert command(*words).exit_code == 0
+    assert command("finetune", "plan", "out").exit_code == 0
+
+
 def test_files_of_the_user_are_not_replaced(command: Command, files: Files) -> None:
     files.csv("t.csv", tickets())
     Path("out").mkdir()

@@ -45,6 +45,8 @@ from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.storage import WrittenFile
 
 SUMMARY, PROBLEMS = "prepare.json", "problems.jsonl"
+#: What prepare.json holds while files are replaced: they may be of two preparations.
+UNFINISHED = b'{"written":false}\n'
 #: Classes with fewer examples in training are rare.
 RARE = 2
 
@@ -293,6 +295,7 @@ def _write(
             line = spool.read(size)
             if place >= 0:
                 sinks[place].write(line)
+        storage.write_whole(folder / SUMMARY, UNFINISHED)
     for place, part in enumerate(PARTS):
         if place not in used:
             storage.remove(folder / file_of(part))
