@@ -317,6 +317,36 @@ def test_answers_get_their_place_in_the_context(command: Command, files: Files) 
     assert [(each["row"], each["rule"]) for each in problems] == [(3, "answer_place"), (4, "answer_place")]
 
 
+@pytest.mark.parametrize(
+    ("context", "answer", "given", "start"),
+    [
+        ("Txt {text}", "cat", 4, 8),
+        ("Txt {text}", "cat", 4.0, 8),
+        ("Txt {text}", "cat", "4", 8),
+        ("Txt {text}", "cat", 2, None),  # a place in the column, and there is none
+        ("{title}: {text}", "cat", 4, 10),
+        ("{title}: {text}", "19", 1, 1),  # only the title has it there
+        ("{text}; {text}", "cat", 4, None),  # which of both is meant?
+        ("{text}", "cat", 4, 4),
+        ("born {title} and 19", "19", None, 14),  # no part of a word
+        ("1984 年{title}", "9", None, 1),
+    ],
+)
+def test_offsets_are_those_of_the_column_in_the_context(
+    context: str, answer: str, given: Any, start: int | None, command: Command, files: Files
+) -> None:
+    row = {"question": "q", "title": "1198", "text": "cat cat cat", "answers": answer, "answer_start": given}
+    files.lines("t.jsonl", [row])
+    words = ("--format", "question-answering", "--split", "100", "--context", context)
+    ran = command("finetune", "prepare", "t.jsonl", "-o", "out", *words)
+    if start is None:
+        assert ran.exit_code == 3
+        assert lines("out/problems.jsonl")[0]["rule"] == "answer_place"
+    else:
+        assert lines("out/train.jsonl")[0]["answers"]["answer_start"] == [start]
+    assert ("answer_repeated" in ran.stdout) == (context == "1984 年{title}")
+
+
 def test_conversations_are_taken_as_they_are(command: Command, files: Files) -> None:
     tool = {"type": "function", "function": {"name": "add"}}
     call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
@@ -451,14 +481,14 @@ def test_an_earlier_preparation_stays_if_the_next_one_fails(command: Command, fi
     assert Path("out/train.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("earlier_seeds", [(), ("1",)])
 def test_a_preparation_that_was_not_finished_is_refused_until_it_is_repeated(
-    command: Command, files: Files, earlier: bool
+    command: Command, files: Files, earlier_seeds: tuple[str, ...]
 ) -> None:
     files.csv("t.csv", tickets())
     words = ("finetune", "prepare", "t.csv", "-o", "out", *CHAT)
-    if earlier:
-        assert command(*words, "--seed", "1").exit_code == 0
+    for seed in earlier_seeds:
+        assert command(*words, "--seed", seed).exit_code == 0
         Path("out/report.html").unlink()
     Path("out/report.html/own").mkdir(parents=True)
     assert command(*words).exit_code == 1

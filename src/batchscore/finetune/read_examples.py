@@ -145,7 +145,7 @@ def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: Exa
         sample, source = first_rows(table, whole=False)
         chosen = find_fields(how.said, table, sample)
         read.mapped = read.mapped or chosen
-        convert = converter(chosen, table, _images(how, file, table))
+        convert = converter(chosen, table, _images(how, file, table), read.warnings)
         columns = [_digest_of(table, name) for name in (how.group, how.stratify)]
         notes = (*_mark(file), *table.notes, *([chosen.marks.note] if chosen.marks else []))
         try:
