@@ -166,6 +166,26 @@ def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
 
 
 @pytest.mark.slow
+def test_a_run_that_reads_otherwise_and_is_killed_leaves_the_answers_of_the_first(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.text("a.csv", "text\n" + "".join(f'"row {row}"\n' for row in range(200)))
+    deployment.will_be_slow(0.05, times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    command += ["--max-concurrency", "4"]
+    for other in ([], ["--encoding", "latin-1"]):
+        with batchscore.start(*command, *other) as process:
+            deployment.wait_for(deployment.statistics().count + 40)
+            process.interrupt(signal.SIGKILL)
+            process.popen.wait()
+    wrong = batchscore(*command, "--quote", "none")
+    assert (wrong.exit_code, "as it is read now, has changed" in wrong.said) == (1, True), wrong
+    assert batchscore(*command).exit_code == 0
+    assert deployment.statistics().count <= 200 + 2 * 4
+    assert sorted(read_scores("out")["row"]) == list(range(200))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_runs_with_faults_that_are_killed_several_times(
     seed: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
@@ -272,11 +292,12 @@ def kill_at(batchscore: Cli, deployment: Deployment, number: int, command: list[
     deployment.reset()
     deployment.will_hang(when_input_contains=f"f{number} ", times=None)
     with batchscore.start(*command, *more) as process:
-        until = time.monotonic() + 20
-        while (now := deployment.statistics()).count - now.in_flight < 2 * number or not now.in_flight:
-            assert time.monotonic() < until, now
-            time.sleep(0.01)
-        time.sleep(0.1)
+        until, before = time.monotonic() + 20, -1
+        # Runs take over what earlier ones have answered, so only a standstill shows that all else is done.
+        while not (now := deployment.statistics()).in_flight or now.count != before:
+            assert time.monotonic() < until, (number, now, process.popen.poll())
+            before = now.count
+            time.sleep(0.4)
         process.interrupt(signal.SIGKILL)
         assert process.popen.wait() == -signal.SIGKILL
     deployment.reset()

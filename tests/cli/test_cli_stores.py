@@ -147,11 +147,11 @@ def test_one_file_in_a_store_is_replaced_at_once_and_a_damaged_part_scored_again
     assert s3.get("scores.jsonl") == whole
     s3.put("other.jsonl", "x")
     foreign, other = batchscore.together(
-        [*SCORE, uri, "-o", f"{s3.uri}/other.jsonl"], [*command, "--dimensions", "5"]
+        [*SCORE, uri, "-o", f"{s3.uri}/other.jsonl"], [*command, "--usage", "--batch-size", "1"]
     )
     assert "no run with this --output wrote it" in foreign.said
     assert "of another run" in other.said
-    assert batchscore(*command, "--dimensions", "5", "--overwrite").exit_code == 0
+    assert batchscore(*command, "--usage", "--batch-size", "1", "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize(

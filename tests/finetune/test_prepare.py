@@ -317,6 +317,36 @@ def test_answers_get_their_place_in_the_context(command: Command, files: Files) 
     assert [(each["row"], each["rule"]) for each in problems] == [(3, "answer_place"), (4, "answer_place")]
 
 
+@pytest.mark.parametrize(
+    ("context", "answer", "given", "start"),
+    [
+        ("Txt {text}", "cat", 4, 8),
+        ("Txt {text}", "cat", 4.0, 8),
+        ("Txt {text}", "cat", "4", 8),
+        ("Txt {text}", "cat", 2, None),  # a place in the column, and there is none
+        ("{title}: {text}", "cat", 4, 10),
+        ("{title}: {text}", "19", 1, 1),  # only the title has it there
+        ("{text}; {text}", "cat", 4, None),  # which of both is meant?
+        ("{text}", "cat", 4, 4),
+        ("born {title} and 19", "19", None, 14),  # no part of a word
+        ("1984 年{title}", "9", None, 1),
+    ],
+)
+def test_offsets_are_those_of_the_column_in_the_context(
+    context: str, answer: str, given: Any, start: int | None, command: Command, files: Files
+) -> None:
+    row = {"question": "q", "title": "1198", "text": "cat cat cat", "answers": answer, "answer_start": given}
+    files.lines("t.jsonl", [row])
+    words = ("--format", "question-answering", "--split", "100", "--context", context)
+    ran = command("finetune", "prepare", "t.jsonl", "-o", "out", *words)
+    if start is None:
+        assert ran.exit_code == 3
+        assert lines("out/problems.jsonl")[0]["rule"] == "answer_place"
+    else:
+        assert lines("out/train.jsonl")[0]["answers"]["answer_start"] == [start]
+    assert ("answer_repeated" in ran.stdout) == (context == "1984 年{title}")
+
+
 def test_conversations_are_taken_as_they_are(command: Command, files: Files) -> None:
     tool = {"type": "function", "function": {"name": "add"}}
     call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
@@ -451,6 +481,26 @@ def test_an_earlier_preparation_stays_if_the_next_one_fails(command: Command, fi
     assert Path("out/train.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("earlier_seeds", [(), ("1",)])
+def test_a_preparation_that_was_not_finished_is_refused_until_it_is_repeated(
+    command: Command, files: Files, earlier_seeds: tuple[str, ...]
+) -> None:
+    files.csv("t.csv", tickets())
+    words = ("finetune", "prepare", "t.csv", "-o", "out", *CHAT)
+    for seed in earlier_seeds:
+        assert command(*words, "--seed", seed).exit_code == 0
+        Path("out/report.html").unlink()
+    Path("out/report.html/own").mkdir(parents=True)
+    assert command(*words).exit_code == 1
+    for name in ("plan", "check"):
+        ran = command("finetune", name, "out")
+        assert (ran.exit_code, "that was not finished" in ran.stderr) == (1, True)
+    Path("out/report.html/own").rmdir()
+    Path("out/report.html").rmdir()
+    assert command(*words).exit_code == 0
+    assert command("finetune", "plan", "out").exit_code == 0
+
+
 def test_files_of_the_user_are_not_replaced(command: Command, files: Files) -> None:
     files.csv("t.csv", tickets())
     Path("out").mkdir()
@@ -482,15 +532,16 @@ def test_duplicates_are_left_out_and_equal_inputs_stay_together(command: Command
 def test_parts_of_the_user_stay_as_they_are(command: Command, files: Files) -> None:
     rows = tickets(100)
     files.csv("t.csv", rows[:80])
-    files.csv("v.csv", [*rows[80:90], rows[3], {**rows[4], "topic": "billing"}])
+    files.csv("v.csv", [*rows[80:90], rows[3], {**rows[4], "topic": "billing"}, rows[95]])
     files.csv("e.csv", rows[90:])
     ran = command(
         "finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--validation", "v.csv", "--test", "e.csv"
     )
     assert ran.exit_code == 0, ran.stdout
-    assert [len(lines(f"out/{part}.jsonl")) for part in ("train", "validation", "test")] == [80, 11, 10]
-    assert "1 duplicate left out" in ran.stdout
-    assert "1 input of the validation part in the training part, too" in ran.stdout
+    assert [len(lines(f"out/{part}.jsonl")) for part in ("train", "validation", "test")] == [78, 13, 10]
+    assert "duplicate" not in ran.stdout
+    assert "2 examples with an input of the validation part left out" in ran.stdout
+    assert "1 example of the validation part with an input of the test part" in ran.stdout
     ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--test", "e.csv")
     assert [len(lines(f"out/{part}.jsonl")) for part in ("train", "validation", "test")] == [71, 9, 10]
 
@@ -508,6 +559,39 @@ def test_a_group_stays_in_one_part(command: Command, files: Files) -> None:
             where.setdefault(number // 4, set()).add(part)
     assert all(len(parts) == 1 for parts in where.values())
     assert set.union(*where.values()) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize("more", [(), ("--keep-duplicates",)])
+def test_a_group_of_a_part_of_the_user_is_in_no_other_part(
+    command: Command, files: Files, more: tuple[str, ...]
+) -> None:
+    rows = tickets(100)
+    files.csv("t.csv", [*rows[:90], rows[0]])
+    files.csv("e.csv", [*rows[90:], {**rows[90], "customer": "c0"}])
+    words = ("--test", "e.csv", "--group", "customer", *more)
+    ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, *words)
+    assert ran.exit_code == 0, ran.stdout
+    # Four of c0, one of them twice, and two of c22, whose other two are in the test part.
+    assert "7 examples with an input or a group of the test part left out" in ran.stdout
+    assert len(lines("out/test.jsonl")) == 11
+    others = [int(each["messages"][1]["content"].split()[1]) for each in prepared()[:-11]]
+    assert sorted(others) == list(range(4, 88))
+
+
+@pytest.mark.parametrize("option", ["--group", "--stratify"])
+def test_a_column_that_has_no_text_is_a_problem_of_its_row(command: Command, option: str) -> None:
+    rows = [
+        {**each, "mark": b"\xff" if each["id"] == 7 else b"m%d" % (each["id"] // 4)} for each in tickets()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), "t.parquet")
+    words = ("finetune", "prepare", "t.parquet", "-o", "out", *CHAT, option, "mark")
+    ran = command(*words)
+    assert (ran.exit_code, "Traceback" in ran.stderr) == (3, False)
+    [problem] = lines("out/problems.jsonl")
+    assert (problem["row"], problem["rule"]) == (7, "no_example")
+    assert problem["message"] == "the column 'mark' holds bytes that are not UTF-8"
+    assert command(*words, "--drop-invalid").exit_code == 0
+    assert len(prepared()) == 59
 
 
 def test_a_column_is_spread_evenly(command: Command, files: Files) -> None:

@@ -44,13 +44,21 @@ def test_all_examples_get_a_part_that_has_a_share() -> None:
 
 @pytest.mark.parametrize(
     ("text", "shares"),
-    [("80/10/10", (0.8, 0.1, 0.1)), ("90/10", (0.9, 0.1, 0)), ("100", (1, 0, 0)), ("0.7/0.3", (0.7, 0.3, 0))],
+    [
+        ("80/10/10", (0.8, 0.1, 0.1)),
+        ("90/10", (0.9, 0.1, 0)),
+        ("100", (1, 0, 0)),
+        ("0.7/0.2/0.1", (0.7, 0.2, 0.1)),
+        ("33.3/33.3/33.4", (0.333, 0.333, 0.334)),
+    ],
 )
 def test_shares_are_percent_or_parts_of_one(text: str, shares: tuple[float, ...]) -> None:
     assert shares_of(text) == pytest.approx(shares)
 
 
-@pytest.mark.parametrize("text", ["", "80", "80/10/5", "0/50/50", "50/50/0/0", "a/b", "-10/110", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", "80", "80/10/5", "0.7/0.2", "99.9", "0/50/50", "50/50/0/0", "a/b", "-10/110", "nan"]
+)
 def test_other_shares_are_usage_errors(text: str) -> None:
     with pytest.raises(UsageError):
         shares_of(text)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -20,6 +22,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("endpoint"), pytest.mark
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
 LOCAL = ("--env-manager", "local")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded_mlflow() -> None:
+    """MLflow warns of its own types while it loads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("mlflow.pyfunc")
 
 
 @pytest.fixture(autouse=True)

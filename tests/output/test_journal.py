@@ -293,25 +293,3 @@ def test_an_answer_of_any_depth_in_a_journal_of_an_earlier_run_is_counted(tmp_pa
     assert memory_of(again) > 100
     assert memory_of(Settled("a.csv", 0, Score({"a": 1}, "stop", size=9))) == ROW_BYTES + 9 * OBJECT_FACTOR
     journals.close()
-
-
-def test_a_journal_of_settings_that_give_the_same_records_is_adopted(tmp_path: Path) -> None:
-    """Others of that run are not, and neither is one of yet other settings."""
-    entry = JournalEntry(Settled("a.csv", 0, Score("x")), bytes(DIGEST_BYTES))
-    for name, identity in (("a-0-00000", "old"), ("a-0-00001", "else"), ("b-0-00000", "old")):
-        before = Journals(tmp_path, identity, "text")
-        before.append(name, [entry])
-        before.close()
-    ours = Journals(tmp_path, "new", "text")
-    ours.find()
-    ours.adopt("a-0", "old")
-    assert {name: len(ours.replay(name)) for name in sorted(ours.present)} == {
-        "a-0-00000": 1,
-        "a-0-00001": 0,
-        "b-0-00000": 0,
-    }
-    ours.append("a-0-00000", [entry])
-    ours.close()
-    later = Journals(tmp_path, "new", "text")
-    later.find()
-    assert len(later.replay("a-0-00000")) == 1

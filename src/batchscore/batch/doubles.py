@@ -72,7 +72,11 @@ async def look_once_more(desk: Desk) -> None:
         try:
             for each in own_batches(chunk, await listed(desk, chunk)):
                 if each.id != chunk.batch:
-                    charge(desk, chunk, await cancelled(desk, each))
+                    given_up = await cancelled(desk, each)
+                    # The chunk may stay, for rows that later runs read: it is counted once.
+                    refused = (*chunk.refused, each.id)
+                    chunk = desk.chunks.change(chunk, refused=refused)  # noqa: PLW2901
+                    charge(desk, chunk, given_up)
         except (CallFailed, Outage):
             return
 

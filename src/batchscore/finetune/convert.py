@@ -6,7 +6,9 @@ knows rows and formats, not files. What an example must keep to is in `rules`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 from batchscore.errors import InputError, setting_name
@@ -37,8 +39,11 @@ class NoExample(ValueError):  # noqa: N818 - named for what is wrong
     """A row that cannot become an example; the message says why and quotes no cell."""
 
 
-def converter(found: Mapped, table: Table, images: ImageColumns | None) -> Convert:
-    """Return what makes an example of a row of this table; raises `InputError` for a missing column."""
+def converter(found: Mapped, table: Table, images: ImageColumns | None, warnings: Counter[str]) -> Convert:
+    """Return what makes an example of a row of this table, and counts warnings by their rule.
+
+    Raises `InputError` for a missing column.
+    """
     templates = found.fields
     wanted = {name: template.columns for name, template in templates.items()}
     if found.messages is not None:
@@ -54,6 +59,8 @@ def converter(found: Mapped, table: Table, images: ImageColumns | None) -> Conve
         make = _from_message_templates(found.messages, fill)
     elif is_ready(found, table):
         make = _from_messages(found, table, fill)
+    elif found.kind.name == "question-answering":
+        make = _question(fill, templates["context"], warnings)
     else:
         make = _MAKERS.get(found.kind.name, _flat)(fill)
 
@@ -186,11 +193,21 @@ def _tokens(fill: Fill) -> Convert:
     return make
 
 
-def _question(fill: Fill) -> Convert:
+def _question(fill: Fill, context: Template, warnings: Counter[str]) -> Convert:
     def make(values: Values) -> dict[str, Any]:
-        context = fill["context"](values)
-        answers = answers_of(fill["answers"](values), values.get("answer_start"), context)
-        return {"question": fill["question"](values), "context": context, "answers": answers}
+        pieces = [each if isinstance(each, str) else cell_text(values[each.name]) for each in context.pieces]
+        places = accumulate(map(len, pieces), initial=0)
+        columns = [
+            (place, piece)
+            for place, piece, each in zip(places, pieces, context.pieces, strict=False)
+            if isinstance(each, Column)
+        ]
+        whole = "".join(pieces)
+        start = all_plain(values.get("answer_start"))
+        answers, is_sure = answers_of(fill["answers"](values), start, whole, columns)
+        if not is_sure:
+            warnings["answer_repeated"] += 1
+        return {"question": fill["question"](values), "context": whole, "answers": answers}
 
     return make
 
@@ -201,7 +218,6 @@ _MAKERS: Mapping[str, Callable[[Fill], Convert]] = {
     "reinforcement": _reinforcement,
     "prompt-completion": _completion,
     "token-classification": _tokens,
-    "question-answering": _question,
 }
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from batchscore.errors import InputError
 from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.facts import TokenFacts, token_facts
 from batchscore.finetune.kinds import REINFORCEMENT_FORMAT
-from batchscore.finetune.prepare import file_of
+from batchscore.finetune.prepare import SUMMARY, UNFINISHED, file_of
 from batchscore.finetune.rules import MOST_FILE_BYTES, MOST_TOKENS
 from batchscore.settings.prices import PRICED_TOKENS
 from batchscore.stores import storage
@@ -70,9 +71,18 @@ class TrainingCost:
 
 
 def files_of(place: Place) -> tuple[Place, Place | None]:
-    """Return the training and the validation file of a prepared folder, or a file alone."""
+    """Return the training and the validation file of a prepared folder, or a file alone.
+
+    Raises `InputError` if the preparation was not finished.
+    """
     if not storage.is_folder(place):
         return place, None
+    summary = place / SUMMARY
+    if storage.exists(summary) and next(storage.chunks(summary), b"") == UNFINISHED:
+        raise InputError(
+            f"{place} holds files of a preparation that was not finished. Run the same "
+            "`batchscore finetune prepare` again."
+        )
     validation = place / file_of("validation")
     return place / file_of("train"), validation if storage.exists(validation) else None
 

@@ -36,7 +36,7 @@ from batchscore.finetune.rules import (
     MOST_IMAGE_EXAMPLES,
     USEFUL_EXAMPLES,
 )
-from batchscore.finetune.split import PARTS, groups_of, split
+from batchscore.finetune.split import PARTS, Integers, groups_of, split
 from batchscore.finetune.spool import ExampleSpool, open_spool
 from batchscore.report.words import json_safe, size_text
 from batchscore.stores import storage
@@ -45,6 +45,8 @@ from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.storage import WrittenFile
 
 SUMMARY, PROBLEMS = "prepare.json", "problems.jsonl"
+#: What prepare.json holds while files are replaced: they may be of two preparations.
+UNFINISHED = b'{"written":false}\n'
 #: Classes with fewer examples in training are rare.
 RARE = 2
 
@@ -94,8 +96,10 @@ def prepare(
     sweep_abandoned(folder)
     with open_spool() as spool:
         read = read_examples(inputs, folder, how, spool)
-        kept = kept_examples(read, keep_duplicates=options.keep_duplicates)
-        parts, stratified = choose_parts(read, kept, options)
+        groups = groups_of(digests(read.facts.inputs), digests(read.groups) if len(read.groups) else None)
+        shared = np.logical_or(*(_shared(read, groups, FREE, part) for part in (1, 2)))
+        kept = kept_examples(read, shared, keep_duplicates=options.keep_duplicates)
+        parts, stratified = choose_parts(read, kept, groups[kept], options)
         errors = _errors(read, kept, parts, options)
         is_written = not errors and (options.drop_invalid or not read.invalid)
         written: Mapping[str, WrittenFile] = {}
@@ -116,9 +120,9 @@ def prepare(
     return Prepared(
         read,
         made,
-        len(read.sizes) - len(kept),
+        len(read.sizes) - len(kept) - int(shared.sum()),
         tuple(errors),
-        (*_warnings(read, made), *_overlaps(read, kept, parts)),
+        (*_warnings(read, made), *_overlaps(read, groups)),
         stratified,
         is_written,
         tuple(tokens.astype(np.int64).tolist()) if len(tokens) < 100_000 else _sampled(tokens),
@@ -143,24 +147,26 @@ def file_of(part: str) -> str:
     return f"{part}.jsonl"
 
 
-def kept_examples(read: ExamplesRead, *, keep_duplicates: bool) -> npt.NDArray[np.int64]:
-    """Return the places of the examples that are written: the first of equal ones, or all."""
-    places = np.arange(len(read.sizes))
-    if keep_duplicates or not len(places):
-        return places
-    found: npt.NDArray[np.int64] = places[first_of_equal(pairs(read.facts)) == places]
-    return found
+def kept_examples(
+    read: ExamplesRead, shared: npt.NDArray[np.bool_], *, keep_duplicates: bool
+) -> npt.NDArray[np.int64]:
+    """Return the places of the examples that are written: the first of equal ones, or all.
+
+    A part that the user gives stays as it is; what others share with it is left out of them.
+    """
+    kept = ~shared
+    if not keep_duplicates:
+        first = first_of_equal(pairs(read.facts)) == np.arange(len(shared))
+        kept &= first | (np.array(read.fixed, dtype=np.int8) != FREE)
+    return np.flatnonzero(kept)
 
 
 def choose_parts(
-    read: ExamplesRead, kept: npt.NDArray[np.int64], options: PrepareOptions
+    read: ExamplesRead, kept: npt.NDArray[np.int64], groups: Integers, options: PrepareOptions
 ) -> tuple[npt.NDArray[np.int8], str]:
     """Return the part of each kept example, and what its classes are for spreading them."""
     fixed = np.array(read.fixed, dtype=np.int8)[kept]
     free = fixed == FREE
-    groups = groups_of(
-        digests(read.facts.inputs)[kept], digests(read.groups)[kept] if len(read.groups) else None
-    )
     if not len(kept):
         return np.zeros(0, dtype=np.int8), ""
     strata, by = None, ""
@@ -248,13 +254,21 @@ def _warnings(read: ExamplesRead, parts: Sequence[PreparedPart]) -> Iterator[str
         yield f"train.jsonl has {size_text(training.written.bytes)}: upload it in parts"
 
 
-def _overlaps(read: ExamplesRead, kept: npt.NDArray[np.int64], parts: npt.NDArray[np.int8]) -> Iterator[str]:
-    """Yield how many inputs of given parts are in the training part, too; the split makes no such parts."""
-    inputs = digests(read.facts.inputs)[kept]
-    for place in (1, 2):
-        count = int(np.isin(inputs[parts == place], inputs[parts == 0]).sum())
+def _shared(read: ExamplesRead, groups: Integers, part: int, given: int) -> npt.NDArray[np.bool_]:
+    """Return which examples of a part share a group with a part that the user gives."""
+    fixed = np.array(read.fixed, dtype=np.int8)
+    found: npt.NDArray[np.bool_] = (fixed == part) & np.isin(groups, groups[fixed == given])
+    return found
+
+
+def _overlaps(read: ExamplesRead, groups: Integers) -> Iterator[str]:
+    """Yield how many examples share a group with a part that the user gives; the split parts no group."""
+    what = "an input or a group" if len(read.groups) else "an input"
+    for part, given, then in ((FREE, 1, " left out"), (FREE, 2, " left out"), (1, 2, "")):
+        count = int(_shared(read, groups, part, given).sum())
         if count:
-            yield f"{count_text(count, 'input')} of the {PARTS[place]} part in the training part, too"
+            own = "" if part == FREE else f" of the {PARTS[part]} part"
+            yield f"{count_text(count, 'example')}{own} with {what} of the {PARTS[given]} part{then}"
 
 
 def _write(
@@ -281,6 +295,7 @@ def _write(
             line = spool.read(size)
             if place >= 0:
                 sinks[place].write(line)
+        storage.write_whole(folder / SUMMARY, UNFINISHED)
     for place, part in enumerate(PARTS):
         if place not in used:
             storage.remove(folder / file_of(part))

@@ -23,7 +23,7 @@ from batchscore.finetune.kinds import CHAT_FORMAT, REINFORCEMENT_FORMAT
 from batchscore.finetune.mapping import Mapped, find_fields
 from batchscore.finetune.rules import RULES, BrokenRule, ServiceRules
 from batchscore.finetune.spool import ExampleSpool
-from batchscore.prompts.cells import cell_text, json_bytes
+from batchscore.prompts.cells import UnreadableCellError, cell_text, json_bytes
 from batchscore.prompts.columns import first_rows, resolve
 from batchscore.prompts.image_header import MOST_IMAGE_BYTES
 from batchscore.prompts.images import ImageColumns
@@ -145,7 +145,7 @@ def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: Exa
         sample, source = first_rows(table, whole=False)
         chosen = find_fields(how.said, table, sample)
         read.mapped = read.mapped or chosen
-        convert = converter(chosen, table, _images(how, file, table))
+        convert = converter(chosen, table, _images(how, file, table), read.warnings)
         columns = [_digest_of(table, name) for name in (how.group, how.stratify)]
         notes = (*_mark(file), *table.notes, *([chosen.marks.note] if chosen.marks else []))
         try:
@@ -176,13 +176,19 @@ def _images(how: ReadExample, file: InputFile, table: Table) -> ImageColumns | N
 
 
 def _digest_of(table: Table, name: str | None) -> Callable[[Mapping[str, Any]], int] | None:
-    """Return what gives the digest of a column's cell; raises `InputError` for a missing column."""
+    """Return what gives the digest of a column's cell, or `NoExample`; raises `InputError` for no column."""
     if name is None:
         return None
     path = resolve(table, [(name, "column")], ()).get(name, name)
 
     def digest(values: Mapping[str, Any]) -> int:
-        return xxhash.xxh3_64_intdigest(cell_text(values.get(path)).encode("utf-8", "surrogatepass"))
+        try:
+            text = cell_text(values.get(path))
+        except UnreadableCellError as reason:
+            raise NoExample(f"the column {name!r} holds {reason}") from None
+        except RecursionError:
+            raise NoExample(f"the column {name!r} is nested too deeply") from None
+        return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
     return digest
 
@@ -205,6 +211,7 @@ def _read_row(
         return
     try:
         example = convert(row.values)
+        marks = [None if column is None else column(row.values) for column in columns]
     except NoExample as error:
         note("no_example", str(error))
         return
@@ -229,9 +236,9 @@ def _read_row(
     facts.add(row.number, measure(example, kind), tokens)
     if kind is CHAT_FORMAT:
         _note_system(example["messages"][0], read)
-    for column, digests in zip(columns, (read.groups, read.strata), strict=True):
-        if column is not None:
-            digests.append(column(row.values))
+    for mark, digests in zip(marks, (read.groups, read.strata), strict=True):
+        if mark is not None:
+            digests.append(mark)
     read.sizes.append(len(line) + 1)
     spool.write(line + b"\n")
 

@@ -5,7 +5,9 @@ People write lists as JSON or as words with spaces, and an answer as its text, o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from batchscore.prompts.messages import as_value
@@ -22,10 +24,13 @@ def list_of(cell: Any) -> Any:
     return value
 
 
-def answers_of(cell: Any, start: Any, context: str) -> dict[str, Any]:
-    """Return the answers of a cell with their offsets in the context, in characters.
+def answers_of(
+    cell: Any, start: Any, context: str, columns: Sequence[tuple[int, str]]
+) -> tuple[dict[str, Any], bool]:
+    """Return the answers of a cell with their offsets in the context, and whether each has only one place.
 
-    An offset that is given is kept; another one is that of the first occurrence, -1 if there is none.
+    Offsets are in characters. One that is given is that of a column of the context; `columns` are their
+    places and texts. Another one is that of the first occurrence, if possible as whole words; -1 for none.
     """
     value = as_value(cell)
     starts: Any = as_value(start)
@@ -39,14 +44,37 @@ def answers_of(cell: Any, start: Any, context: str) -> dict[str, Any]:
     texts = value if isinstance(value, list) else [] if value is None else [str(value)]
     given = starts if isinstance(starts, list) else [starts] * len(texts)
     if len(given) != len(texts):
-        return {"text": texts, "answer_start": given}
-    found = [_start(text, at, context) for text, at in zip(texts, given, strict=True)]
-    return {"text": texts, "answer_start": found}
+        return {"text": texts, "answer_start": given}, True
+    found = [_places(text, at, context, columns) for text, at in zip(texts, given, strict=True)]
+    starts = [places[0] if places else -1 for places in found]
+    return {"text": texts, "answer_start": starts}, all(len(places) < 2 for places in found)
 
 
-def _start(text: Any, given: Any, context: str) -> int:
-    if isinstance(given, str) and given.strip().isdigit():
+def _places(text: Any, given: Any, context: str, columns: Sequence[tuple[int, str]]) -> list[int]:
+    """Return the places that an answer may have in the context: none, one, or the first two."""
+    if not isinstance(text, str) or not text:
+        return []
+    if isinstance(given, str) and re.fullmatch(r"\s*\d{1,18}\s*", given):
+        given = int(given)
+    if isinstance(given, float) and given.is_integer():  # libraries make floats of whole numbers
         given = int(given)
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
-        return given
-    return context.find(text) if isinstance(text, str) and text else -1
+        meant = [at + given for at, column in columns if column.startswith(text, given)]
+        return meant if len(meant) == 1 else []
+    return list(islice(_words(text, context), 2)) or list(islice(_occurrences(text, context), 2))
+
+
+def _occurrences(text: str, context: str) -> Iterator[int]:
+    at = context.find(text)
+    while at >= 0:
+        yield at
+        at = context.find(text, at + 1)
+
+
+def _words(text: str, context: str) -> Iterator[int]:
+    """Yield where a text occurs that is no part of a longer word or number."""
+    for at in _occurrences(text, context):
+        before, after = context[at - 1 : at], context[at + len(text) : at + len(text) + 1]
+        goes_on = (before.isalnum() and text[0].isalnum()) or (after.isalnum() and text[-1].isalnum())
+        if not goes_on:
+            yield at

@@ -7,6 +7,7 @@ The same examples and seed give the same parts.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from random import Random
@@ -33,7 +34,7 @@ def shares_of(text: str) -> tuple[float, float, float]:
         raise UsageError(f"the split {text!r} must be up to three numbers, such as 80/10/10 or 90/10.")
     values = [float(each) for each in numbers] + [0.0] * (len(PARTS) - len(numbers))
     total = sum(values)
-    if total not in {1, 100} or not values[0]:
+    if not any(math.isclose(total, whole) for whole in (1, 100)) or not values[0]:
         raise UsageError(f"the numbers of the split {text!r} must add up to 100, and the first is not 0.")
     return (values[0] / total, values[1] / total, values[2] / total)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from batchscore.errors import BatchscoreError, InputChanged, OutputError, setting_name
 from batchscore.output.find import score_files_of
-from batchscore.output.fingerprint import identity_text, other_settings, reading_changes
+from batchscore.output.fingerprint import other_settings, reading_changes
 from batchscore.output.input_digest import without_images
 from batchscore.output.journal import Journals
 from batchscore.output.layout import DIGESTS, Layout, stem_of, verify_command
@@ -51,14 +51,13 @@ def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
     raise OutputError(f"{layout.root} holds {layout.task} of another run ({changes}). {advice}")
 
 
-def adopt_reading(spec: OutputSpec, manifest: Manifest, journals: Journals) -> str:
+def adopt_reading(spec: OutputSpec, manifest: Manifest) -> str:
     """Return in words how a file is read otherwise than by its manifest, empty if it is read alike.
 
     Its rows must be read then, and are compared with those that were scored.
     """
     changes = reading_changes(manifest.fingerprint, spec.fingerprint)
     if changes:
-        journals.adopt(stem_of(manifest.file), identity_text(manifest.fingerprint))
         manifest.fingerprint, manifest.state = spec.fingerprint, "partial"
     return "; ".join(changes)
 

@@ -69,14 +69,10 @@ def recorded_schema(fingerprint: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return {} if hides else schema
 
 
-def without_reading(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells runs apart, as the fingerprint of a run that reads its inputs by default."""
-    return {name: value for name, value in fingerprint.items() if name not in READING} | {"txt": "lines"}
-
-
-def identity_text(fingerprint: Mapping[str, Any]) -> str:
-    """Return a fingerprint as text."""
-    return orjson.dumps(fingerprint, option=orjson.OPT_SORT_KEYS).decode()
+def identity_of(fingerprint: Mapping[str, Any]) -> str:
+    """Return as text what tells runs apart: the fingerprint of a run that reads its inputs by default."""
+    shared = {name: value for name, value in fingerprint.items() if name not in READING} | {"txt": "lines"}
+    return orjson.dumps(shared, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def reading_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -167,23 +167,6 @@ class Journals:
                     fitting = [entry for entry in of_frame if self.fits(entry)]
                     entries.update((entry.settled.row, entry) for entry in fitting)
         return entries, spent, end
-
-    def adopt(self, stem: str, identity: str) -> None:
-        """Make a file's journals with this identity our own: those settings give the same records."""
-        theirs = replace(self, identity=identity)
-        for name in self.present - self.ends.keys():
-            if identity == self.identity or name.rpartition("-")[0] != stem:
-                continue
-            with explain_errors(self.path(name), "write"):
-                descriptor = open_own(self.path(name), os.O_RDWR)
-                try:
-                    header = os.read(descriptor, HEADER.size)
-                    seed = int.from_bytes(header[-8:], "little")
-                    if header == theirs.header(name, seed):
-                        os.lseek(descriptor, 0, os.SEEK_SET)
-                        os.write(descriptor, self.header(name, seed))
-                finally:
-                    os.close(descriptor)
 
     def scores_of_any_settings(self) -> int:
         """Return how many rows have a score here, also in journals that are not this run's."""

@@ -214,7 +214,7 @@ class Ledger(ABC):
         manifest = self.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
         if manifest.state == "complete" and manifest.input != digest:
             raise error_of_change(spec, file, manifest.input, digest)
-        reading = adopt_reading(spec, manifest, self.journals)
+        reading = adopt_reading(spec, manifest)
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
         damaged = committed.keys() - manifest.parts.keys()

@@ -36,8 +36,17 @@ def replace_one_file(output: Place | None, file: Place, *, sync: bool) -> Iterat
     with storage.replace_file(destination, sync=sync) as sink:
         yield sink
         if folder is not None:
-            digests = [*(digests_of(folder) or ())[-1:], sink.result().digest]
+            digests = [*_standing(folder, destination), sink.result().digest]
             storage.write_whole(_noted(folder), "\n".join(dict.fromkeys(digests)).encode())
+
+
+def _standing(folder: Place, file: Place) -> list[str]:
+    """Return the noted digest of the version that is there: the new one may fail to replace it."""
+    noted = digests_of(folder) or []
+    if len(noted) < 2 or not storage.exists(file):
+        return noted[-1:]
+    found = storage.digest_of(file)
+    return [found] if found in noted else noted[-1:]
 
 
 def _is_own(folder: Place, file: Place) -> bool:

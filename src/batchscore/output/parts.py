@@ -201,14 +201,7 @@ class FileInParts:
         if part.read < commit.rows and self.limited:
             return
         if part.inputs != commit.inputs or (commit.whole and len(items) > commit.rows):
-            first = commit.part * self.rows_per_part
-            what = f", or {self.images}," if self.images else ""
-            what = ", as it is read now," if self.reading else what
-            why = f": {self.reading}" if self.reading else ""
-            raise InputChanged(
-                f"{self.file}{what} has changed since it was scored (at row {first} or soon after){why}. "
-                f"{self.advice}"
-            )
+            raise self.error_of_change(commit.part * self.rows_per_part)
         if commit.is_done(retry_errors=self.retry_errors) and commit.part not in self.damaged:
             return
         for item in items[commit.rows :]:
@@ -223,6 +216,16 @@ class FileInParts:
             if not self.settle_from_journal(part, item, entries):
                 yield item
 
+    def error_of_change(self, row: int) -> InputChanged:
+        """Return the error of an input that is not what was scored, at or after a row."""
+        what = f", or {self.images}," if self.images else ""
+        what = ", as it is read now," if self.reading else what
+        why = f": {self.reading}" if self.reading else ""
+        return InputChanged(
+            f"{self.file}{what} has changed since it was scored (at row {row} or soon after){why}. "
+            f"{self.advice}"
+        )
+
     def replay(self, number: int) -> tuple[Mapping[int, JournalEntry], Cost]:
         """Return the results of a part that a killed run left in its journal, and their cost."""
         name = journal_name(self.file, number)
@@ -234,7 +237,11 @@ class FileInParts:
     ) -> bool:
         """Settle a row whose prompt a killed run had answered; return whether that was so."""
         entry = entries.get(item.row)
-        if entry is None or entry.prompt_digest != part.prompt_digests[item.row]:
+        if entry is None:
+            return False
+        if entry.prompt_digest != part.prompt_digests[item.row]:
+            if self.reading:  # new answers would replace those of a killed run, for what may be a mistake
+                raise self.error_of_change(item.row)
             return False
         if not is_final(entry.settled, retry_errors=self.retry_errors):
             return False

@@ -10,7 +10,7 @@ from typing import Any
 
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.find import refuse_links
-from batchscore.output.fingerprint import identity_text, shown_fingerprint, without_reading
+from batchscore.output.fingerprint import identity_of, shown_fingerprint
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.records.formats import (
     FILE_SUFFIXES,
@@ -128,13 +128,8 @@ class OutputSpec:
 
     @property
     def identity(self) -> str:
-        """The fingerprint as text: journals of other settings have another one."""
-        return identity_text(self.fingerprint)
-
-    @property
-    def settings_identity(self) -> str:
-        """The fingerprint as text, however inputs are read: what tells runs apart."""
-        return identity_text(without_reading(self.fingerprint))
+        """The fingerprint as text, however inputs are read: what tells runs, and their journals, apart."""
+        return identity_of(self.fingerprint)
 
     def place_of_namesake(self, file: str) -> str | None:
         """Return a file's place if another folder may hold a file of the same name in records."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from batchscore.errors import ExitCode, InputError, OutputError, count_text, name_settings
 from batchscore.output.find import folder_of_locks, one_file_of, output_folder, task_of, tasks_in
-from batchscore.output.fingerprint import identity_text, without_reading
+from batchscore.output.fingerprint import identity_of
 from batchscore.output.incremental.switch import finish_killed_runs, unfinished_stems
 from batchscore.output.journal import SUFFIX
 from batchscore.output.layout import DIGESTS, Layout, verify_command
@@ -243,7 +243,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
                 result.remove(path)
                 result.remove(copy_of(path))
             continue
-        fingerprints.setdefault(identity_text(without_reading(checked.sound.fingerprint)), str(path))
+        fingerprints.setdefault(identity_of(checked.sound.fingerprint), str(path))
         damaged = {problem.place for problem in checked.problems}
         sound |= {place for place in files_of(layout, checked.sound) if str(place) not in damaged}
         if result.repaired and checked.problems:

@@ -20,7 +20,7 @@ from batchscore.output.conflicts import (
     refuse_other_settings,
     refuse_to_lose,
 )
-from batchscore.output.fingerprint import identity_text, other_settings, reading_changes
+from batchscore.output.fingerprint import identity_of, other_settings, reading_changes
 from batchscore.output.input_digest import digest_input
 from batchscore.output.journal import Journals
 from batchscore.output.journal_place import journal_folder
@@ -141,7 +141,7 @@ def answered_in_journals(spec: OutputSpec, manifest: Manifest, *, retry_errors: 
     folder = spec.layout.journals if spec.scratch is None else journal_folder(spec.layout, spec.scratch)
     if not isinstance(folder, Path):
         return set()
-    journals = Journals(folder, identity_text(manifest.fingerprint), TASKS[spec.layout.task].answer)
+    journals = Journals(folder, identity_of(manifest.fingerprint), TASKS[spec.layout.task].answer)
     journals.find(tidy=False)
     stem = stem_of(manifest.file)
     found = [journals.look(name)[0] for name in journals.present if name.rpartition("-")[0] == stem]

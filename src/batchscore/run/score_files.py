@@ -223,7 +223,7 @@ class Run:
         settings, spec = self.settings, ledger.spec
         layout = spec.layout
         files = files_at_start(self.survey, versions, done)
-        inputs, fingerprint = checksum_of_inputs(self.call.inputs), checksum(spec.settings_identity)
+        inputs, fingerprint = checksum_of_inputs(self.call.inputs), checksum(spec.identity)
         earlier: list[RecordedFile] = []
         # One of many workers says nothing of the others. What is discarded leaves nothing to do.
         if not (settings.shared_output or settings.overwrite or settings.prune):

@@ -22,7 +22,7 @@ from batchscore.output.conflicts import (
     remove_uncommitted,
     sweep,
 )
-from batchscore.output.fingerprint import identity_text, other_settings
+from batchscore.output.fingerprint import other_settings
 from batchscore.output.incremental.changes import Version, differences, version_of
 from batchscore.output.incremental.switch import (
     SWITCH,
@@ -147,7 +147,6 @@ class NextLedger(Ledger):
             if before is not None and self.is_unchanged(before, digest):
                 self.unchanged.add(file)
         for file, manifest in list(self.manifests.items()):
-            self.journals.adopt(stem_of(file), identity_text(manifest.fingerprint))
             is_read_alike = manifest.fingerprint == self.spec.fingerprint
             if file in self.unchanged or not is_read_alike or inputs.get(file) != manifest.input:
                 set_version_aside(self, file)
@@ -156,7 +155,6 @@ class NextLedger(Ledger):
             if before.reported != "yes":
                 report_records(visible.spec.layout, self.run, before)
         for file in visible.manifests.keys() - self.unchanged:
-            visible.journals.adopt(stem_of(file), identity_text(visible.manifests[file].fingerprint))
             set_journals_aside(visible, self, file)
 
     def is_unchanged(self, before: Manifest, digest: str) -> bool:
