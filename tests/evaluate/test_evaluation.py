@@ -336,6 +336,20 @@ def test_two_models_on_the_same_rows(tmp_path: Path, source: Path) -> None:
     assert [(each["model"], each["met"]) for each in better["requirements"]] == [("large", True)]
 
 
+@pytest.mark.parametrize(
+    "task", ["text-classification", "question-answering", "text-summarization", "regression"]
+)
+def test_versions_of_a_file_are_not_compared(tmp_path: Path, task: str) -> None:
+    rows = [{"label": str(number)} for number in range(4)]
+    outputs = []
+    for name, chosen in (("one", rows), ("two", rows[::-1])):
+        source = write_input(tmp_path / name / "in.csv", chosen)
+        answers = [row["label"] for row in chosen]
+        outputs.append(write_scores(tmp_path / f"{name} s", source, answers, keep=["label"]))
+    done = run(*outputs, "--label", "label", "--as", task, "-o", tmp_path / "e", error=InputError)
+    assert "different labels for the same rows" in str(done.exception)
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
     scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label", "text"])
     names = ("metrics.json", "rows.parquet")

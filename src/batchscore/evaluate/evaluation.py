@@ -158,7 +158,7 @@ def evaluate(
     refuse_field(measured)
     names = tuple(dict.fromkeys((*reading.task.shown, *spec.figures)))
     check_names(names, reading, measured[0].tables)
-    common, only_here = _common(measured, reading)
+    common, only_here = _common(measured)
     baseline = common[spec.baseline]
     results = []
     for place, (rows, others_left_out) in enumerate(zip(common, only_here, strict=True)):
@@ -213,7 +213,7 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
     return tuple(gates)
 
 
-def _common(measured: Sequence[ModelRows], reading: Reading) -> tuple[list[ModelRows], list[int]]:
+def _common(measured: Sequence[ModelRows]) -> tuple[list[ModelRows], list[int]]:
     """Return the rows that all models have, in one order, and how many others each has."""
     if len(measured) == 1:
         return list(measured), [0]
@@ -229,13 +229,11 @@ def _common(measured: Sequence[ModelRows], reading: Reading) -> tuple[list[Model
     for each in measured:
         keys, first = np.unique(each.keys, return_index=True)
         chosen.append(each.choose(first[np.searchsorted(keys, shared)]))
-    if reading.task.has_classes:
-        width = len(reading.labels.names) + 1
-        golds = [each.cells // width for each in chosen if each.cells is not None]
-        if any(not np.array_equal(golds[0], each) for each in golds[1:]):
-            raise InputError(
-                "the outputs have different labels for the same rows. Give one file of labels by id."
-            )
+    if any(not np.array_equal(chosen[0].golds, each.golds) for each in chosen[1:]):
+        raise InputError(
+            "the outputs have different labels for the same rows, as those of different versions of a file "
+            "have. Give one file of labels by id."
+        )
     return chosen, [len(np.unique(each.keys)) - len(shared) for each in measured]
 
 

@@ -18,7 +18,7 @@ from batchscore.errors import InputError
 from batchscore.evaluate.find_label import HOWS
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.judges import EntityJudge, Reading, TextJudge, TranslationJudge, judge_of
-from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource
+from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource, key_of
 from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome, SeenField
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.intervals import Floats
@@ -45,15 +45,17 @@ class EvaluatedRow:
 class ModelRows:
     """All labelled rows of one model; `positions` say as which of them each was written.
 
-    `cells` are the places in the confusion matrix, of a task with labels. `tables` hold what other figures
-    are sums of, `(n, s)`. `groups` are numbers of the values of slices and clusters, whose names are in
-    `group_names`. `texts` counts answers that gave no label. `seen_field` is that which the user named.
+    `golds` are digests of the labels. `cells` are the places in the confusion matrix, of a task with labels.
+    `tables` hold what other figures are sums of, `(n, s)`. `groups` are numbers of the values of slices and
+    clusters, whose names are in `group_names`. `texts` counts answers that gave no label. `seen_field` is
+    that which the user named.
     """
 
     name: str
     output: ScoredOutput
     counts: JoinCounts
     keys: npt.NDArray[np.uint64]
+    golds: npt.NDArray[np.uint64]
     positions: npt.NDArray[np.intp]
     outcomes: npt.NDArray[np.intp]
     hows: npt.NDArray[np.intp]
@@ -81,6 +83,7 @@ class ModelRows:
             self.output,
             self.counts,
             self.keys[places],
+            self.golds[places],
             self.positions[places],
             self.outcomes[places],
             self.hows[places],
@@ -124,7 +127,7 @@ def measure(
         counts.documents, counts.documents_without_vector = len(reading.second.ids), reading.second.absent
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
     seen = None if reading.field is None else SeenField(reading.field)
-    keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0
+    keys, golds, outcomes, hows, cut = array("Q"), array("Q"), array("b"), array("b"), 0
     texts: Counter[str] = Counter()
     late, waiting = judge if isinstance(judge, LateJudge) else None, list[EvaluatedRow]()
     for row in source.rows(output, counts):
@@ -134,6 +137,7 @@ def measure(
             seen.look(row.scored.settled)
         outcome, gold, scores = judge.add(row)
         keys.append(row.key)
+        golds.append(key_of(gold))
         outcomes.append(_OUTCOME_PLACES[outcome.name])
         hows.append(_HOW_PLACES[outcome.how])
         cut += outcome.cut
@@ -169,6 +173,7 @@ def measure(
         output,
         counts,
         np.frombuffer(keys, np.uint64),
+        np.frombuffer(golds, np.uint64),
         np.arange(len(keys)),
         np.frombuffer(outcomes, np.int8).astype(np.intp),
         np.frombuffer(hows, np.int8).astype(np.intp),
