@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -205,6 +206,14 @@ def test_cells_as_labels(value: Any, text: str | None) -> None:
 
 def test_folding_keeps_what_tells_labels_apart() -> None:
     assert len({fold(text) for text in ("C", "C++", "C#", "-1", "1", "1.5", "15")}) == 7
+
+
+@pytest.mark.parametrize(("labels", "text"), [("ABCD", "I see a pattern, A "), ("12345", "1 ")])
+def test_a_long_answer_takes_time_by_its_length(labels: str, text: str) -> None:
+    """Models that repeat themselves write such answers."""
+    finder, started = LabelFinder(Labels(labels)), time.process_time()
+    finder.find(text * 10_000)
+    assert time.process_time() - started < 4  # not a minute
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,9 @@ _SCALE = re.compile(r"(?:\d\s*/|\b(?:out\s+of|von|sur|de|su|to|bis)\s+)\s*\Z")
 #: A sign, which makes another number of the one after it.
 _MINUS = re.compile(r"(?:\A|[\s(:=])[-−]\Z")  # noqa: RUF001
 
+#: How much of the text before a label or a marker can deny it.
+_CHARACTERS_BEFORE = 120
+
 _FENCED = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
@@ -205,7 +208,7 @@ class LabelFinder:
                 end = _SENTENCE_END.search(rest)
                 given = rest[: end.start()] if end else rest
             if given.strip() and not (
-                marker[0][-1:] not in ":=" and self._is_doubted(text[: marker.start()])
+                marker[0][-1:] not in ":=" and self._is_doubted(_before(text, marker.start()))
             ):
                 return self._in_phrase(given)
         return None
@@ -235,21 +238,25 @@ class LabelFinder:
         if self._mentions is None:
             return
         shown = text if self.labels.exact else _folded_words(text)
+        opening = len(shown) - len(shown.lstrip(" ('\"["))
+        choices: dict[str, bool] = {}
         for match in self._mentions.finditer(shown):
             key, start = match["label"], match.start("label")
             label = self.labels.known.get(key)
             if label is None:
                 continue
             if len(label) == 1 and label.isalpha():
-                begins = alone and not shown[:start].strip(" ('\"[")
-                if not begins and not _is_choice(text, label):
+                if label not in choices:
+                    choices[label] = _is_choice(text, label)
+                if not choices[label] and not (alone and start <= opening):
                     continue
-            if label.isdigit() and (_SCALE.search(shown[:start]) or _MINUS.search(shown[:start])):
+            before = _before(shown, start)
+            if label.isdigit() and (_SCALE.search(before) or _MINUS.search(before)):
                 continue
-            after = shown[match.end() :][:40]
+            after = shown[match.end() : match.end() + 40]
             if key.casefold() in _DENIALS and not _AFTER_NO.match(after):
                 continue
-            if not self._is_denied(shown[:start]) and not _DENIED_AFTER.match(after.casefold()):
+            if not self._is_denied(before) and not _DENIED_AFTER.match(after.casefold()):
                 yield label
 
     def _is_denied(self, before: str) -> bool:
@@ -269,6 +276,11 @@ class LabelFinder:
 
     def _denies(self, word: str) -> bool:
         return word in self._denials or word.endswith("n't")
+
+
+def _before(text: str, place: int) -> str:
+    """Return the end of the text before a place."""
+    return text[max(0, place - _CHARACTERS_BEFORE) : place]
 
 
 def _clause(before: str) -> str:
