@@ -350,6 +350,18 @@ def test_versions_of_a_file_are_not_compared(tmp_path: Path, task: str) -> None:
     assert "different labels for the same rows" in str(done.exception)
 
 
+def test_rows_with_the_same_id_count_alone_and_compared(tmp_path: Path) -> None:
+    rows = [{"id": str(number // 2)} for number in range(20)]
+    source = write_input(tmp_path / "in.csv", rows)
+    gold = write_input(tmp_path / "gold.csv", [{"id": str(number), "label": "a"} for number in range(10)])
+    one = write_scores(tmp_path / "one", source, ["a", "b"] * 10, id_column="id")
+    two = write_scores(tmp_path / "two", source, ["a"] * 20, id_column="id")
+    words = ("--labels", gold, "--on", "id", "--labels", "a,b")
+    for outputs in ((one,), (one, two)):
+        model = measured(tmp_path / "e", *outputs, *words)["models"][0]
+        assert (model["metrics"]["accuracy"]["value"], model["metrics"]["accuracy"]["rows"]) == (0.5, 20)
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
     scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label", "text"])
     names = ("metrics.json", "rows.parquet")

@@ -217,24 +217,35 @@ def _common(measured: Sequence[ModelRows]) -> tuple[list[ModelRows], list[int]]:
     """Return the rows that all models have, in one order, and how many others each has."""
     if len(measured) == 1:
         return list(measured), [0]
-    shared = measured[0].keys
-    for each in measured[1:]:
-        shared = np.intersect1d(shared, each.keys)
+    numbered = [_numbered(each.keys) for each in measured]
+    shared = numbered[0]
+    for keys in numbered[1:]:
+        shared = np.intersect1d(shared, keys)
     if not shared.size:
         raise InputError(
             "no row is in all outputs, so they cannot be compared. They must be scores of the same files, or "
             "have ids: then give a file of labels by id."
         )
     chosen = []
-    for each in measured:
-        keys, first = np.unique(each.keys, return_index=True)
-        chosen.append(each.choose(first[np.searchsorted(keys, shared)]))
+    for each, keys in zip(measured, numbered, strict=True):
+        order = np.argsort(keys)
+        chosen.append(each.choose(order[np.searchsorted(keys, shared, sorter=order)]))
     if any(not np.array_equal(chosen[0].golds, each.golds) for each in chosen[1:]):
         raise InputError(
             "the outputs have different labels for the same rows, as those of different versions of a file "
             "have. Give one file of labels by id."
         )
-    return chosen, [len(np.unique(each.keys)) - len(shared) for each in measured]
+    return chosen, [len(each) - len(shared) for each in measured]
+
+
+def _numbered(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return keys that differ, also of rows with one id: the second of them is paired with the second."""
+    order = np.argsort(keys, kind="stable")
+    begins = np.r_[True, np.diff(keys[order]) > 0]
+    numbers = np.arange(len(keys)) - np.flatnonzero(begins)[np.cumsum(begins) - 1]
+    found: npt.NDArray[np.uint64] = keys.copy()
+    found[order] += numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return found
 
 
 def _corrected(models: Sequence[ModelResult], names: Sequence[str]) -> list[ModelResult]:
