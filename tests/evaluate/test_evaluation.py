@@ -350,6 +350,15 @@ def test_versions_of_a_file_are_not_compared(tmp_path: Path, task: str) -> None:
     assert "different labels for the same rows" in str(done.exception)
 
 
+@pytest.mark.parametrize("answer", [["York, NY", "b"], '["York, NY", "b"]'])
+def test_labels_of_a_list_may_have_commas(tmp_path: Path, answer: Any) -> None:
+    source = write_input(tmp_path / "in.csv", [{"label": '["York, NY", "a"]'}, {"label": "7"}])
+    scores = write_scores(tmp_path / "s", source, [answer, 7], keep=["label"])
+    words = ("--label", "label", "--as", "text-classification-multilabel")
+    (model,) = measured(tmp_path / "e", scores, *words)["models"]
+    assert model["metrics"]["f1_score_micro"]["value"] == pytest.approx(2 / 3)
+
+
 def test_rows_with_the_same_id_count_alone_and_compared(tmp_path: Path) -> None:
     rows = [{"id": str(number // 2)} for number in range(20)]
     source = write_input(tmp_path / "in.csv", rows)

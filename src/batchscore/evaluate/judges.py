@@ -137,7 +137,7 @@ class EntityJudge:
         """Count one row."""
         gold = as_list(row.gold) if not isinstance(row.gold, Mapping) else row.gold
         tagged = not self.several_labels and isinstance(gold, list) and bool(gold) and entities.are_tags(gold)
-        wanted = self._entities(gold, tagged=tagged)
+        wanted = self._entities(gold, row.gold, tagged=tagged)
         if wanted is None:
             raise InputError(
                 f"{row.scored.file}, row {row.scored.row}: its label is neither a list of BIO tags nor "
@@ -147,7 +147,7 @@ class EntityJudge:
         counts = (0, 0, len(wanted))
         if outcome.is_answered:
             parsed = _parsed(outcome.value, words=not self.several_labels)
-            found = self._entities(parsed, tagged=tagged)
+            found = self._entities(parsed, outcome.value, tagged=tagged)
             other_length = found is not None and tagged and len(parsed) != len(gold)
             self.other_length += other_length
             if found is None or other_length:
@@ -158,9 +158,11 @@ class EntityJudge:
         right = float(outcome.is_answered and counts[0] == counts[1] == counts[2])
         return outcome, text_of(row.gold) or "[]", {"right": right}
 
-    def _entities(self, value: Any, *, tagged: bool) -> list[Any] | None:
+    def _entities(self, value: Any, given: Any, *, tagged: bool) -> list[Any] | None:
+        """Return the entities or labels of a value, as it was `given`; labels in a list may have commas."""
         if self.several_labels:
-            parts = [part for each in texts_of(as_list(value)) for part in _SEPARATOR.split(each)]
+            is_text = isinstance(given, str) and value == [given]
+            parts = _SEPARATOR.split(given) if is_text else texts_of(as_list(value))
             return [fold(part) for part in parts if part.strip()]
         if tagged:
             return entities.spans_of(value, strict=False) if entities.are_tags(value) else None

@@ -101,7 +101,7 @@ def label_outcome(settled: Settled | None, finder: LabelFinder) -> RowOutcome:
     assert settled is not None
     score = settled.result
     assert isinstance(score, Score)
-    value, reason = _first(score.value), _reason(score)
+    value, reason = _first(score), _reason(score)
     text = text_of(value)
     if text is None:
         return RowOutcome(reason or EMPTY)
@@ -130,7 +130,7 @@ def text_outcome(settled: Settled | None, field: str | None = None) -> RowOutcom
     assert settled is not None
     score = settled.result
     assert isinstance(score, Score)
-    value, reason = _first(score.value), _reason(score)
+    value, reason = _first(score), _reason(score)
     shown = text_of(value)
     if field is not None:
         parsed = json_of(value) if isinstance(value, str) else value
@@ -160,7 +160,7 @@ class SeenField:
             return
         assert settled is not None
         assert isinstance(settled.result, Score)
-        value = _first(settled.result.value)
+        value = _first(settled.result)
         parsed = json_of(without_reasoning(value)) if isinstance(value, str) else value
         self.texts += 1
         if isinstance(parsed, Mapping):
@@ -176,9 +176,10 @@ class SeenField:
         return f"None of the answers has the field {self.name!r}. Their fields are: {shown}."
 
 
-def _first(value: Any) -> Any:
-    """Return the first of several answers; a list that matches a schema is one answer."""
-    return value[0] if isinstance(value, list) and value and isinstance(value[0], str) else value
+def _first(score: Score) -> Any:
+    """Return the first of several answers, which have as many reasons; another list is one answer."""
+    several = isinstance(score.finish_reason, list) and isinstance(score.value, list) and score.value
+    return score.value[0] if several else score.value
 
 
 def _reason(score: Score) -> str | None:
