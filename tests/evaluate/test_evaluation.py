@@ -359,6 +359,17 @@ def test_labels_of_a_list_may_have_commas(tmp_path: Path, answer: Any) -> None:
     assert model["metrics"]["f1_score_micro"]["value"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "c.csv"])
+def test_a_file_without_the_column_of_labels_is_refused(tmp_path: Path, name: str) -> None:
+    source = write_input(tmp_path / "in" / "b.csv", [{"text": "1", "label": "x"}] * 4)
+    other = write_input(tmp_path / "in" / name, [{"text": "1", "Label": "x"}] * 4)
+    write_scores(tmp_path / "s", source, ["x"] * 4)
+    scores = write_scores(tmp_path / "s", other, ["x"] * 4)
+    words = (scores, "--base-dir", source.parent, "--label", "label", "-o", tmp_path / "e")
+    done = run(*words, error=InputError)
+    assert f"{name} has no column 'label'. Is it 'Label'?" in str(done.exception)
+
+
 def test_rows_with_the_same_id_count_alone_and_compared(tmp_path: Path) -> None:
     rows = [{"id": str(number // 2)} for number in range(20)]
     source = write_input(tmp_path / "in.csv", rows)

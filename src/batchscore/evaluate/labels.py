@@ -105,14 +105,22 @@ class LabelSource:
         return frozenset({self.file.on, *self.others})
 
     def rows(self, output: ScoredOutput, counts: JoinCounts) -> Iterator[LabelledRow]:
-        """Yield all rows with their labels. `counts` is complete at the end."""
+        """Yield all rows with their labels. `counts` is complete at the end.
+
+        Raises `InputError` if no row of a file has a column that is needed.
+        """
         seen, matched, unknown = set[int](), set[str](), list[str]()
         counts.rows = counts.labelled = counts.rows_without_label = counts.duplicate_rows = 0
-        checked, is_id = False, self.column in output.id_names
+        is_id, own = self.column in output.id_names, self._own_columns(output)
+        file, lacking = "", None
         for scored in self._rows(output):
-            if not checked and scored.values:
-                self._check_columns(output, scored)
-                checked = True
+            if scored.values and (lacking is not None or scored.file != file):
+                if not file:
+                    self._check_columns(output, scored)
+                if lacking is not None and scored.file != file:
+                    self._check_columns(output, lacking)
+                whole = own.keys() <= scored.values.keys()
+                file, lacking = scored.file, None if whole else lacking or scored
             counts.rows += 1
             row_id = self._id_of(scored)
             key = self._key_of(scored, row_id)
@@ -134,6 +142,8 @@ class LabelSource:
             else:
                 counts.labelled += 1
             yield LabelledRow(scored, gold, key)
+        if lacking is not None:
+            self._check_columns(output, lacking)
         if self.file is not None:
             counts.duplicate_labels = self.file.duplicates
             counts.conflicting_labels = self.file.conflicts
@@ -167,9 +177,12 @@ class LabelSource:
             return scored.id
         return text_of(scored.values[self.file.on])
 
-    def _check_columns(self, output: ScoredOutput, scored: ScoredRow) -> None:
+    def _own_columns(self, output: ScoredOutput) -> dict[str, None]:
         own = () if self.file or self.column in output.id_names else (self.column,)
-        for name in (*own, *self.others):
+        return dict.fromkeys((*own, *self.others))
+
+    def _check_columns(self, output: ScoredOutput, scored: ScoredRow) -> None:
+        for name in self._own_columns(output):
             refuse_absent(name, output, scored)
         if self.file is not None and (scored.id is None or self.file.on not in output.id_names):
             refuse_absent(self.file.on, output, scored, of_ids=True)
