@@ -124,6 +124,9 @@ ANSWERS: list[tuple[tuple[str, ...], Any, str | None, str]] = [
     (("C", "C++", "C#"), "C++", "C++", "whole"),
     (("-1", "0", "1"), "-1", "-1", "whole"),
     (("-1", "0", "1"), "- 1", "1", "whole"),
+    (("-1", "0", "1"), "−1", "-1", "whole"),  # noqa: RUF001
+    (("-1", "0", "1"), "Score: −1", "-1", "marker"),  # noqa: RUF001
+    (("−1", "0", "1"), "It is -1", "−1", "mention"),  # noqa: RUF001
     # Structured answers.
     (SENTIMENT, {"reason": "It is not positive.", "label": "Negative"}, "negative", "field"),
     (SENTIMENT, {"first": "positive", "second": "negative"}, None, "several"),
@@ -175,9 +178,12 @@ def test_a_field_of_the_user_is_the_only_one(field: str, answer: Any, label: str
         (r"(?<=<)[A-D](?=>)", "so <B>", "B"),
         (r"GRADE: (\w)", "GRADE: Z", None),
         (r"GRADE:( \w)?", "GRADE:", None),
+        (r'"final": ?"(\w)"', '{"first": "A", "final": "B"}', "B"),
+        (r'"final": ?"(\w)"', {"first": "A", "final": "B"}, "B"),
+        (r'"final": ?"(\w)"', '{"first": "A"}', None),
     ],
 )
-def test_a_pattern_of_the_user_has_no_fallback(pattern: str, answer: str, label: str | None) -> None:
+def test_a_pattern_of_the_user_has_no_fallback(pattern: str, answer: Any, label: str | None) -> None:
     found = LabelFinder(Labels(LETTERS), pattern=re.compile(pattern)).find(answer)
     assert found.label == label
     assert found.how == ("pattern" if label else "none")

@@ -145,6 +145,7 @@ class LabelFinder:
         self.labels = labels
         self.field = field
         self.pattern = pattern
+        self._by_fields = field is not None or pattern is None
         self._mentions = _mention_pattern(labels)
         self._denials = _DENIALS - labels.known.keys()
         self._cache: dict[str, FoundLabel] = {}
@@ -152,7 +153,7 @@ class LabelFinder:
     def find(self, value: Any) -> FoundLabel:
         """Return the label of an answer: a text, or a value that matches a schema."""
         if not isinstance(value, str):
-            return self._in_value(value)
+            return self._in_value(value) if self._by_fields else self._by_pattern(text_of(value) or "")
         known = self._cache.get(value)
         if known is None:
             known = self._in_text(value)
@@ -175,7 +176,7 @@ class LabelFinder:
 
     def _in_text(self, text: str) -> FoundLabel:
         text = _REASONING.sub("", text)
-        parsed = json_of(text)
+        parsed = json_of(text) if self._by_fields else None
         if parsed is not None:
             return self._in_value(parsed)
         if self.field is not None and "{" in text:

@@ -63,7 +63,7 @@ def number_of(text: str | None) -> float | None:
 
 def plain(text: str) -> str:
     """Return a text without Markdown, in one Unicode form; its case, blanks and punctuation stay."""
-    return _MARKDOWN.sub("", unicodedata.normalize("NFKC", text))
+    return _MARKDOWN.sub("", unicodedata.normalize("NFKC", text).replace("−", "-"))  # noqa: RUF001
 
 
 def trimmed(text: str) -> str:
