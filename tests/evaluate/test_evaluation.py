@@ -451,6 +451,9 @@ def test_a_mistake_is_a_message(
 def test_an_evaluation_is_not_written_among_scores(tmp_path: Path, source: Path) -> None:
     scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
     run(scores, "--label", "label", "-o", scores, error=OutputError)
+    (tmp_path / "metrics.json").write_text('{"accuracy": 1}', "utf-8")
+    run(scores, "--label", "label", "-o", tmp_path, error=OutputError)
+    assert (tmp_path / "metrics.json").read_text("utf-8") == '{"accuracy": 1}'
 
 
 @pytest.mark.parametrize("answers", [[FAILED] * 10, [""] * 10, ["neither"] * 10])

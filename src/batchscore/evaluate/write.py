@@ -31,9 +31,12 @@ ROWS_PER_GROUP = 10_000
 
 
 def refuse_scores(folder: Place) -> None:
-    """Raise `OutputError` if an evaluation would be written among scores."""
+    """Raise `OutputError` if an evaluation would be written among scores, or in place of other metrics."""
     if storage.exists(folder / MARKER) or storage.exists(folder / "manifest"):
         raise OutputError(f"{folder} is an output of scores. Choose another folder for the evaluation.")
+    path = folder / "metrics.json"
+    if storage.exists(path) and b'"batchscore"' not in b"".join(storage.chunks(path)):
+        raise OutputError(f"{path} is no file of batchscore. Choose another folder for the evaluation.")
 
 
 def write_metrics(folder: Place, evaluation: Evaluation) -> Place:
