@@ -217,7 +217,7 @@ def _common(measured: Sequence[ModelRows]) -> tuple[list[ModelRows], list[int]]:
     """Return the rows that all models have, in one order, and how many others each has."""
     if len(measured) == 1:
         return list(measured), [0]
-    numbered = [_numbered(each.keys) for each in measured]
+    numbered = [_numbered(each.keys[:, 0]) for each in measured]
     shared = numbered[0]
     for keys in numbered[1:]:
         shared = np.intersect1d(shared, keys)
@@ -230,7 +230,7 @@ def _common(measured: Sequence[ModelRows]) -> tuple[list[ModelRows], list[int]]:
     for each, keys in zip(measured, numbered, strict=True):
         order = np.argsort(keys)
         chosen.append(each.choose(order[np.searchsorted(keys, shared, sorter=order)]))
-    if any(not np.array_equal(chosen[0].golds, each.golds) for each in chosen[1:]):
+    if any(not np.array_equal(chosen[0].keys[:, 1], each.keys[:, 1]) for each in chosen[1:]):
         raise InputError(
             "the outputs have different labels for the same rows, as those of different versions of a file "
             "have. Give one file of labels by id."

@@ -45,17 +45,16 @@ class EvaluatedRow:
 class ModelRows:
     """All labelled rows of one model; `positions` say as which of them each was written.
 
-    `golds` are digests of the labels. `cells` are the places in the confusion matrix, of a task with labels.
-    `tables` hold what other figures are sums of, `(n, s)`. `groups` are numbers of the values of slices and
-    clusters, whose names are in `group_names`. `texts` counts answers that gave no label. `seen_field` is
-    that which the user named.
+    `keys` are those of the rows, each with a digest of its label. `cells` are the places in the confusion
+    matrix, of a task with labels. `tables` hold what other figures are sums of, `(n, s)`. `groups` are numbers
+    of the values of slices and clusters, whose names are in `group_names`. `texts` counts answers that gave
+    no label. `seen_field` is that which the user named.
     """
 
     name: str
     output: ScoredOutput
     counts: JoinCounts
     keys: npt.NDArray[np.uint64]
-    golds: npt.NDArray[np.uint64]
     positions: npt.NDArray[np.intp]
     outcomes: npt.NDArray[np.intp]
     hows: npt.NDArray[np.intp]
@@ -83,7 +82,6 @@ class ModelRows:
             self.output,
             self.counts,
             self.keys[places],
-            self.golds[places],
             self.positions[places],
             self.outcomes[places],
             self.hows[places],
@@ -127,7 +125,7 @@ def measure(
         counts.documents, counts.documents_without_vector = len(reading.second.ids), reading.second.absent
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
     seen = None if reading.field is None else SeenField(reading.field)
-    keys, golds, outcomes, hows, cut = array("Q"), array("Q"), array("b"), array("b"), 0
+    keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0
     texts: Counter[str] = Counter()
     late, waiting = judge if isinstance(judge, LateJudge) else None, list[EvaluatedRow]()
     for row in source.rows(output, counts):
@@ -136,8 +134,7 @@ def measure(
         if seen is not None:
             seen.look(row.scored.settled)
         outcome, gold, scores = judge.add(row)
-        keys.append(row.key)
-        golds.append(key_of(gold))
+        keys.extend((row.key, key_of(gold)))
         outcomes.append(_OUTCOME_PLACES[outcome.name])
         hows.append(_HOW_PLACES[outcome.how])
         cut += outcome.cut
@@ -172,9 +169,8 @@ def measure(
         name,
         output,
         counts,
-        np.frombuffer(keys, np.uint64),
-        np.frombuffer(golds, np.uint64),
-        np.arange(len(keys)),
+        np.frombuffer(keys, np.uint64).reshape(-1, 2),
+        np.arange(len(keys) // 2),
         np.frombuffer(outcomes, np.int8).astype(np.intp),
         np.frombuffer(hows, np.int8).astype(np.intp),
         cells,
