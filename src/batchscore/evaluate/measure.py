@@ -46,9 +46,9 @@ class ModelRows:
     """All labelled rows of one model; `positions` say as which of them each was written.
 
     `keys` are those of the rows, each with a digest of its label. `cells` are the places in the confusion
-    matrix, of a task with labels. `tables` hold what other figures are sums of, `(n, s)`. `groups` are numbers
-    of the values of slices and clusters, whose names are in `group_names`. `texts` counts answers that gave
-    no label. `seen_field` is that which the user named.
+    matrix, of a task with labels. `tables` hold what other figures are sums of, `(n, s)`. `groups` are
+    numbers of the values of slices and clusters, whose names are in `group_names`. `texts` counts answers
+    that gave no label. `seen_field` is that which the user named.
     """
 
     name: str
