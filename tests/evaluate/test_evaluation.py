@@ -846,6 +846,17 @@ def test_the_number_of_an_answer(tmp_path: Path) -> None:
     assert [dict(row["scores"]).get("absolute_error") for row in rows] == [0, 0, 1230, 1229.5, *[None] * 6]
 
 
+def test_an_error_of_answered_rows_alone_needs_all_answers(tmp_path: Path) -> None:
+    """Otherwise a model that answers only what is easy would be good enough."""
+    source = write_input(tmp_path / "in.csv", [{"label": str(place)} for place in range(4)])
+    scores = write_scores(tmp_path / "s", source, ["0", FAILED, FAILED, FAILED], keep=["label"])
+    words = (scores, "--label", "label", "--as", "regression", "-o", tmp_path / "e")
+    for more, code in (((), 6), (("--require", "coverage>=20%"), 0)):
+        done = run(*words, "--require", "mean_absolute_error<=1", *more)
+        assert done.exit_code == code, done.stdout
+        assert ("coverage>=100%" in done.stdout) == (code == 6)
+
+
 def test_labels_with_a_decimal_comma_are_refused(tmp_path: Path) -> None:
     source = write_input(tmp_path / "in.csv", [{"label": "3.5"}, {"label": "2,25"}])
     scores = write_scores(tmp_path / "s", source, ["3.5", "2.25"], keep=["label"])

@@ -28,7 +28,7 @@ from batchscore.evaluate.figures import (
     right_rows,
 )
 from batchscore.evaluate.find_label import HOWS
-from batchscore.evaluate.gates import COUNTS, Gate, check, check_joined
+from batchscore.evaluate.gates import COUNTS, Gate, check, check_answered, check_joined
 from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts
 from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure, refuse_field
@@ -175,7 +175,7 @@ def evaluate(
         spec.baseline,
         len(baseline),
         _detectable(main, others[0] if others else None, baseline, reading, spec.options),
-        _gates(models, spec),
+        _gates(models, spec, reading.task),
         spec.options,
         (
             *label_notices(reading.labels),
@@ -196,7 +196,7 @@ def _detectable(
     return detectable(main, model, None if other is None else baseline, reading) if len(model) else None
 
 
-def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, ...]:
+def _gates(models: Sequence[ModelResult], spec: EvaluationSpec, task: EvaluationTask) -> tuple[Gate, ...]:
     """Return whether requirements are met; the baseline is not compared with itself."""
     before = models[spec.baseline].values()
     gates = [
@@ -205,9 +205,10 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
         for place, model in enumerate(models)
         if not (each.of_baseline and place == spec.baseline)
     ]
-    if spec.requirements and not {"rows_with_label", "labels_with_row"} & {
-        each.name for each in spec.requirements
-    }:
+    named = {each.name for each in spec.requirements}
+    if named - set(COUNTS) and "coverage" not in named and not task.has_worst:
+        gates += [gate for each in models if not (gate := check_answered(each.name, each.values())).met]
+    if named and not {"rows_with_label", "labels_with_row"} & named:
         shares = ((each.name, each.counts.rows_with_label, each.counts.labels_with_row) for each in models)
         gates += [gate for each in shares if not (gate := check_joined(*each)).met]
     return tuple(gates)

@@ -89,6 +89,17 @@ def check(
     return Gate(model, requirement.text, value, bound, met)
 
 
+def check_answered(model: str, values: Mapping[str, float | None]) -> Gate:
+    """Return the requirement that goes with figures of answered rows alone if none is about coverage.
+
+    An error or a correlation has no worst value that a row without an answer could get, so a model that
+    answers only what is easy would have the best figure.
+    """
+    coverage = values.get("coverage")
+    text = "coverage>=100% (goes with figures of answered rows alone; a requirement of your own replaces it)"
+    return Gate(model, text, coverage, 1.0, coverage is not None and coverage >= 1 - 1e-12)
+
+
 def check_joined(model: str, rows_with_label: float, labels_with_row: float) -> Gate:
     """Return the requirement that goes with all others if none is about this: enough rows found their label.
 
