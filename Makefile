@@ -40,10 +40,11 @@ oldest: $(OLDEST)/.ready     ## the tests that use libraries, with the oldest re
 	$(OLDEST)/bin/pytest -n auto tests/api tests/azureml tests/endpoint tests/read tests/request tests/output \
 	    tests/cli/test_cli_commands.py tests/cli/test_cli_formats.py tests/mlflow_model
 
-# One case of each test. The Azure ML SDK is left out, since to import it takes seconds, and tests/cli, where
-# nearly all tests start processes: even to find them takes time.
+# One case of each test. A file is for one worker, which has then imported what it needs. The Azure ML SDK is left
+# out, since to import it takes seconds, and tests/cli, where nearly all tests start processes: even to find them
+# takes time.
 quick: $(READY)              ## the tests that need no server and no process, in seconds
-	$(BIN)/pytest -n 2 --dist worksteal --cases 1 -m "not slow and not process" \
+	$(BIN)/pytest -n 2 --dist loadfile --cases 1 -m "not slow and not process" \
 	    --ignore tests/azureml/test_check.py --ignore tests/cli
 
 lint: $(READY)               ## check style and formatting

@@ -214,6 +214,7 @@ def test_folding_keeps_what_tells_labels_apart() -> None:
     assert len({fold(text) for text in ("C", "C++", "C#", "-1", "1", "1.5", "15")}) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("labels", "text"), [("ABCD", "I see a pattern, A "), ("12345", "1 ")])
 def test_a_long_answer_takes_time_by_its_length(labels: str, text: str) -> None:
     """Models that repeat themselves write such answers."""
