@@ -405,13 +405,16 @@ def scorer(simulator: Running, imported: prefork.Server) -> Cli:
 
 @pytest.fixture
 def batchscore(scorer: Cli, tmp_path: Path) -> Iterator[Cli]:
-    """The command line. It must leave no temporary file behind, but for the record of a killed run.
+    """The command line. It must leave no temporary file behind, but for the record or page of a killed run.
 
-    Another task's run may write a record there now, so only a later run removes that.
+    Another task's run may write these now, so only a later run removes what is left of them.
     """
     cli = Cli(scorer.environ, scorer.imported)
     yield cli
-    remaining = [path for path in tmp_path.rglob("*.tmp") if path.parent.name != "runs" or not cli.killed]
+    remaining = list(tmp_path.rglob("*.tmp"))
+    if cli.killed:
+        shared = {path.parent for path in tmp_path.rglob(".batchscore")}
+        remaining = [path for path in remaining if path.parent not in shared and path.parent.name != "runs"]
     assert not remaining
 
 
