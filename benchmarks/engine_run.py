@@ -22,6 +22,10 @@ import openai
 import orjson
 import pyarrow.dataset
 
+# A run loads these when it needs them; other clients have loaded theirs before they are measured.
+import batchscore.output.records.columnar
+import batchscore.report.page.make
+import batchscore.request.wire  # noqa: F401
 from batchscore import __version__
 from batchscore.cli.progress import Progress
 from batchscore.mlflow_model.resolve import resolve_settings
