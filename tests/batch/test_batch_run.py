@@ -379,7 +379,8 @@ def test_a_chunk_that_is_always_too_large_is_halved(score: BatchRun, project: Pr
     assert not records()
     score.on_notice = lambda *_: None
     assert score(no_canary=True).exit_code is ExitCode.DONE
-    check_whole(project, 60)
+    # The stop may come within an upload, whose file then stays until it expires.
+    assert sorted(records()) == list(range(60))
     assert executed(project) == {1: 60}
 
 
