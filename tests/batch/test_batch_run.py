@@ -381,6 +381,7 @@ def test_a_chunk_that_is_always_too_large_is_halved(score: BatchRun, project: Pr
     assert score(no_canary=True).exit_code is ExitCode.DONE
     # The stop may come within an upload, whose file then stays until it expires.
     assert sorted(records()) == list(range(60))
+    assert not list(Path("out/.batchscore/batches").rglob("*.json"))
     assert executed(project) == {1: 60}
 
 
