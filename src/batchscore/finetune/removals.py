@@ -22,6 +22,8 @@ class Thing(IntEnum):
     JOB = 2
     UPLOAD = 3
     FILE = 4
+    #: A file whose upload got no reply: it may be there, by a name that no other file has.
+    LOST_FILE = 5
 
 
 #: How people call it.
@@ -31,6 +33,7 @@ NAMES = {
     Thing.JOB: "job",
     Thing.UPLOAD: "upload",
     Thing.FILE: "file",
+    Thing.LOST_FILE: "file named",
 }
 
 
@@ -119,6 +122,8 @@ def files_of(state: TrainingState, blocked: str, unsaved: str) -> Iterator[Remov
     for part, record in state.files.items():
         if record.upload is not None and not record.file_id:
             yield Removal(Thing.UPLOAD, record.upload.id, f"of the {part} file, not completed")
+        if record.intent_at and not record.file_id:
+            yield Removal(Thing.LOST_FILE, record.name, f"{part} file, if it has arrived")
         yield Removal(Thing.FILE, record.file_id, f"{part} file", blocked)
     for each in state.job.result_files:
         yield Removal(Thing.FILE, each, "results", unsaved)
