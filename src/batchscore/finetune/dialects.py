@@ -11,16 +11,6 @@ from urllib.parse import urlsplit
 
 from batchscore.endpoint.target import Target
 
-#: States of a job after which nothing more happens. All others, also unknown ones, count as still going.
-SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
-ENDED = frozenset({SUCCEEDED, FAILED, CANCELLED})
-
-#: States of a job that trains, that waits to be resumed, and that is on its way there.
-RUNNING, PAUSED, PAUSING = "running", "paused", "pausing"
-
-#: Azure and other services have names of their own for some states.
-_OTHER_NAMES = {"canceled": CANCELLED, "pending": "queued", "notrunning": "queued", "created": "queued"}
-
 #: What the kinds of training are called at Azure OpenAI. Standard stays in the region of the resource.
 TRAINING_TYPES = ("Standard", "GlobalStandard", "Developer")
 
@@ -90,12 +80,6 @@ def dialect_of(target: Target) -> Dialect:
         return AZURE_DATED
     host = urlsplit(target.url).hostname or ""
     return OPENAI if host == "api.openai.com" or host.endswith(".api.openai.com") else COMPATIBLE
-
-
-def job_status(word: str) -> str:
-    """Return the state of a job in one spelling for all services; an unknown one as it is."""
-    lower = word.strip().lower()
-    return _OTHER_NAMES.get(lower, lower)
 
 
 #: What to do about a job that was refused or has failed: a code, or a part of the service's message, in lower
