@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from batchscore.finetune.dialects import ENDED, Dialect
+from batchscore.finetune.dialects import Dialect
 from batchscore.finetune.state import JobRecord, TrainingState
+from batchscore.provider.job_object import ENDED
 
 
 class Thing(IntEnum):

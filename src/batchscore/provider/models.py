@@ -5,12 +5,12 @@ Deleting is repeated if its reply is lost: what is gone stays gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from batchscore.endpoint.target import Target
-from batchscore.provider.client import ControlPlane, NotThere, Refused
+from batchscore.provider.client import ControlPlane, NotThere, Refused, Unknown
 from batchscore.provider.files import UploadedFile, uploaded_file
 from batchscore.provider.job_object import ModelFacts, model_facts
 
@@ -22,6 +22,9 @@ _PROBE: Mapping[str, Any] = {"messages": [{"role": "user", "content": "."}], "ma
 
 #: Files of training and of its results.
 PURPOSES = ("fine-tune", "fine-tune-results")
+
+#: How often something is deleted that the service does not delete for now.
+MOST_TRIES = 4
 
 
 async def list_models(plane: ControlPlane) -> Sequence[ModelFacts]:
@@ -82,6 +85,15 @@ async def delete_job(plane: ControlPlane, job: str) -> bool:
     return await is_deleted(plane, "the deletion of the job", call)
 
 
+async def delete_file(plane: ControlPlane, file: str) -> bool:
+    """Delete a file; False if there was none."""
+
+    async def call(headers: Mapping[str, str]) -> None:
+        await plane.client.files.delete(file, extra_headers=headers)
+
+    return await is_deleted(plane, "the deletion of the file", call)
+
+
 async def cancel_upload(plane: ControlPlane, upload: str) -> bool:
     """Cancel an upload that was not completed; False if there was none."""
 
@@ -91,13 +103,25 @@ async def cancel_upload(plane: ControlPlane, upload: str) -> bool:
     return await is_deleted(plane, "the end of the upload", call)
 
 
-async def is_deleted(plane: ControlPlane, what: str, call: Any) -> bool:
-    """Make a call that deletes; False if there was nothing to delete. Raises `CallFailed`."""
-    try:
-        await plane.repeat(what, call)
-    except NotThere:
-        return False
-    return True
+async def is_deleted(
+    plane: ControlPlane, what: str, call: Callable[[Mapping[str, str]], Awaitable[None]]
+) -> bool:
+    """Make a call that deletes, a few times; False if there was nothing to delete. Raises `CallFailed`.
+
+    A conflict may last some seconds after what it was about is gone.
+    """
+    for is_last in (False,) * (MOST_TRIES - 1) + (True,):
+        try:
+            await plane.once(what, call)
+        except NotThere:
+            return False
+        except Unknown as failure:
+            if is_last:
+                raise
+            await plane.sleep(max(plane.retry_seconds, failure.wait_seconds))
+        else:
+            return True
+    raise AssertionError
 
 
 async def list_files(plane: ControlPlane) -> Sequence[UploadedFile]:
