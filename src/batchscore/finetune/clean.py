@@ -18,7 +18,10 @@ from batchscore.finetune.service import PURPOSE
 from batchscore.finetune.state import TrainingState, write_state
 from batchscore.provider import arm, files, models
 from batchscore.provider.arm import Account
-from batchscore.provider.client import CallFailed, ControlPlane, Unknown
+from batchscore.provider.client import CallFailed, ControlPlane, Refused, Unknown
+
+#: Refusals to cancel an upload that has expired or was completed: nothing is left of it but its file.
+_OVER = frozenset({400, 409, 410})
 
 #: How long a deployment may take to go.
 MOST_SECONDS = 900.0
@@ -106,7 +109,12 @@ class Cleaner:
         if removal.thing is Thing.JOB:
             return await models.delete_job(self.plane, removal.id)
         if removal.thing is Thing.UPLOAD:
-            return await models.cancel_upload(self.plane, removal.id)
+            try:
+                return await models.cancel_upload(self.plane, removal.id)
+            except Refused as refusal:
+                if refusal.status not in _OVER:
+                    raise
+                return False
         if removal.thing is Thing.FILE:
             return await models.delete_file(self.plane, removal.id)
         found = await files.find_uploads(self.plane, removal.id, purpose=PURPOSE)
@@ -128,6 +136,4 @@ def why_refused(removal: Removal, failure: CallFailed) -> str:
         )
     if removal.thing is Thing.MODEL and failure.status in {401, 403}:
         return f"{failure}. OpenAI lets only owners of the organisation delete models"
-    if removal.thing is Thing.UPLOAD and failure.status in {400, 409}:
-        return f"{failure}. It is completed or has expired, and an expired one needs no deletion"
     return f"{failure}. Check the key or the sign-in, and what it may do"
