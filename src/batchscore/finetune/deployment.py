@@ -69,12 +69,15 @@ KINDS: Mapping[str, Kind] = {
 def kind_of(given: str) -> Kind:
     """Return the kind of a name, ours or the service's; one that we do not know costs by the hour."""
     plain = given.strip().lower()
-    for kind in KINDS.values():
-        if plain in {kind.name, kind.sku.lower()}:
-            return kind
+    known = next((kind for kind in KINDS.values() if plain in {kind.name, kind.sku.lower()}), None)
+    return known or Kind(given.strip(), given.strip(), "a kind that batchscore does not know")
+
+
+def checked_kind(given: str) -> Kind:
+    """Return the kind that the user chose; raises `UsageError`."""
     if not re.fullmatch(r"[A-Za-z0-9]{2,64}", given.strip()):
         raise UsageError(f"--kind {given!r}: it must be one of {', '.join(KINDS)}, or a SKU of Azure.")
-    return Kind(given.strip(), given.strip(), "a kind that batchscore does not know")
+    return kind_of(given)
 
 
 @dataclass(frozen=True, slots=True)
