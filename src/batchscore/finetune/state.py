@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import orjson
 from batchscore.errors import InputError, OutputError, SettingsError
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.lock import hold_lock
+from batchscore.provider.job_object import JobState
 from batchscore.stores import storage
 from batchscore.stores.address import Place, command_word, shell_command
 from batchscore.stores.errors import explain_errors
@@ -212,6 +213,22 @@ def record_of(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
     if isinstance(values.get("upload"), dict):
         values["upload"] = record_of(UploadRecord, values["upload"])
     return kind(**{name: value for name, value in values.items() if name in names})
+
+
+def with_job(state: TrainingState, job: JobState) -> TrainingState:
+    """Return a state with what the service says of its job."""
+    found = replace(
+        state.job,
+        id=job.id,
+        status=job.status,
+        created_at=job.created or state.job.created_at,
+        finished_at=job.finished or 0.0,
+        trained_tokens=job.trained_tokens,
+        model=job.trained_model,
+        error=job.error_code,
+        result_files=job.result_files,
+    )
+    return replace(state, job=found)
 
 
 def local_folder_of(place: Place) -> Path:

@@ -48,18 +48,14 @@ async def look_at_job(plane: ControlPlane, job: str) -> JobState:
     return await plane.repeat("a look at a job", call)
 
 
-async def newest_jobs(
-    plane: ControlPlane, since: float, metadata: Mapping[str, str] | None = None
-) -> AsyncIterator[JobState]:
+async def newest_jobs(plane: ControlPlane, since: float) -> AsyncIterator[JobState]:
     """Give the jobs of a resource, none made before `since`. Raises `CallFailed`.
 
-    `metadata` is asked for; a service may ignore it, so look at what it gives.
+    The list is not filtered by metadata: a service that does not keep them would give nothing.
     """
 
     async def page_of(headers: Mapping[str, str], after: Any) -> Any:
-        query = {f"metadata[{name}]": value for name, value in (metadata or {}).items()}
-        jobs = plane.client.fine_tuning.jobs
-        return await jobs.list(limit=PAGE, after=after, extra_query=query, extra_headers=headers)
+        return await plane.client.fine_tuning.jobs.list(limit=PAGE, after=after, extra_headers=headers)
 
     async for each in newest_first(plane, "the list of jobs", page_of, job_state, since):
         yield each
