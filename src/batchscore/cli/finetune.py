@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 import orjson
 
+from batchscore.cli.finetune_deploy import clean, deploy, list_command
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
@@ -299,3 +300,7 @@ def plan(
     else:
         say(plan_text(cost, found, counter, chosen["model"]))
     sys.exit(int(ExitCode.DONE if is_fine else ExitCode.ROWS_FAILED))
+
+
+for later in (deploy, list_command, clean):
+    finetune.add_command(later)

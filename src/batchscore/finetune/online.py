@@ -1,0 +1,244 @@
+"""What do `deploy`, `list` and `clean` do, from a folder's state to their result?
+
+They hold the folder's lock while they change something. Nothing is made or deleted before `agree` says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from batchscore.endpoint.target import Target
+from batchscore.errors import InputError, ServiceRefused, SettingsError
+from batchscore.finetune.begin import finetune_command
+from batchscore.finetune.clean import Cleaner, Outcome
+from batchscore.finetune.deploy import MAY_NOT, Deployer, Outlook, wait_for_answer
+from batchscore.finetune.deployment import DEFAULT_CAPACITY, Kind, Step, Wanted, kind_of, name_for
+from batchscore.finetune.dialects import DIALECTS, Dialect, dialect_of
+from batchscore.finetune.inventory import Inventory, take_inventory
+from batchscore.finetune.removals import Named, Removal, Thing, removals_of
+from batchscore.finetune.resource import ResourceOptions
+from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
+from batchscore.finetune.state import TrainingState, hold_folder, require_state
+from batchscore.provider.client import ControlPlane
+
+#: Seconds until a model that needs no deployment must answer.
+MODEL_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """How a command reaches its service, and how it speaks to the user."""
+
+    target: Target
+    environ: Mapping[str, str]
+    resource: ResourceOptions = field(default_factory=ResourceOptions)
+    listen: Callable[[str], object] = str
+    limits: CallLimits = USUAL
+    clock: Callable[[], float] = time.time
+
+    @property
+    def host(self) -> str:
+        """The host of the service."""
+        return host_of(self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOptions:
+    """What the user wants of a deployment; what is `None` is decided here."""
+
+    name: str | None = None
+    kind: Kind | None = None
+    capacity: int | None = None
+    model: str | None = None
+    most_seconds: float = 1800.0
+
+    def wanted(self, state: TrainingState, model: str) -> Wanted:
+        """Return the deployment to make, or the one that was made of the same model before."""
+        made = state.deployment if state.deployment is not None and state.deployment.model == model else None
+        chosen = {name for name in ("name", "kind", "capacity") if getattr(self, name) is not None}
+        return Wanted(
+            self.name or (made.name if made else name_for(model)),
+            model,
+            self.kind or kind_of(made.sku if made and made.sku else "developer"),
+            self.capacity or (made.capacity if made and made.capacity else DEFAULT_CAPACITY),
+            frozenset(chosen),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What would be made, for the user to agree to."""
+
+    wanted: Wanted
+    outlook: Outlook
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A model that answers: by its `deployment`, or "" if it needs none. `note` is for people.
+
+    `ours`: this folder has made the deployment.
+    """
+
+    state: TrainingState
+    model: str
+    deployment: str = ""
+    sku: str = ""
+    created_at: float = 0.0
+    ends_at: float = 0.0
+    ours: bool = True
+    note: str = ""
+
+
+async def deploy(
+    folder: Path, options: DeployOptions, caller: Caller, agree: Callable[[Offer], bool]
+) -> Ready | None:
+    """Deploy the model of a folder and wait until it answers; `None` if the user does not agree."""
+    with hold_folder(folder, "batchscore finetune deploy", caller.listen):
+        state = require_state(folder)
+        require_endpoint(state, caller.target, folder)
+        model = options.model or trained_model(state, folder)
+        if not DIALECTS[state.dialect].needs_deployment:
+            return await wait_for_model(state, model, caller)
+        account = caller.resource.required(state, caller.environ)
+        wanted = options.wanted(state, model)
+        async with (
+            training_calls(caller.target, caller.environ, caller.limits) as plane,
+            caller.resource.calls(caller.host, caller.environ, caller.limits) as manager,
+        ):
+            deployer = Deployer(
+                manager,
+                account,
+                folder,
+                state,
+                wanted,
+                listen=caller.listen,
+                most_seconds=options.most_seconds,
+                clock=caller.clock,
+            )
+            outlook = await deployer.look_ahead()
+            refuse_hopeless(wanted, outlook)
+            if outlook.next.step in {Step.CREATE, Step.REMOVE}:
+                if not agree(Offer(wanted, outlook, state.job.base_model)):
+                    return None
+            made = await deployer.run()
+            await deployer.wait_until_it_answers(plane, caller.target, made.name)
+    record = deployer.state.deployment
+    ours = record is not None and record.name == made.name
+    return Ready(
+        deployer.state,
+        model,
+        made.name,
+        made.sku,
+        made.created_at,
+        record.ends_at if record is not None and ours else 0.0,
+        ours,
+        "" if ours else outlook.next.why,
+    )
+
+
+def trained_model(state: TrainingState, folder: Path) -> str:
+    """Return the model of a folder; raises `InputError` if there is none yet."""
+    if not state.model:
+        status = state.job.status or "not created"
+        command = finetune_command("watch" if state.job.id else "start", folder)
+        raise InputError(f"{folder} has no trained model yet: its job is {status}. Run: {command}")
+    if state.job.model in state.deleted:
+        raise InputError(f"The model {state.job.model} of {folder} was deleted.")
+    return state.model
+
+
+def refuse_hopeless(wanted: Wanted, outlook: Outlook) -> None:
+    """Raise an error if nothing can be made."""
+    if outlook.next.step is Step.REFUSE:
+        raise SettingsError(outlook.next.why)
+    if outlook.may is False:
+        raise ServiceRefused(f"{MAY_NOT} Nothing was made.")
+    problem = outlook.room.problem(wanted)
+    if problem:
+        raise ServiceRefused(f"{problem} Nothing was made.")
+
+
+async def wait_for_model(state: TrainingState, model: str, caller: Caller) -> Ready:
+    """Wait until a model that needs no deployment answers."""
+    begun = caller.clock()
+    async with training_calls(caller.target, caller.environ, caller.limits) as plane:
+
+        async def wait(looks: int, what: str) -> None:
+            if caller.clock() - begun > MODEL_SECONDS:
+                raise ServiceRefused(
+                    f"{model} does not exist for this key, {MODEL_SECONDS / 60:.0f} minutes after it was looked "
+                    "for first. Check that the key is of the organisation and the project that trained it."
+                )
+            if looks == 1:
+                caller.listen(f"waiting for {what}: a new model may be unknown for some minutes")
+            await plane.sleep(min(10.0, 0.5 * 1.5 ** min(looks - 1, 20)))
+
+        await wait_for_answer(plane, caller.target, model, wait)
+    return Ready(state, model)
+
+
+async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Dialect]:
+    """Return what is at a service; of a folder only what it names. `notes` say what is not known."""
+    state = None if folder is None else require_state(folder)
+    if state is not None:
+        require_endpoint(state, caller.target, folder)
+    dialect = dialect_of(caller.target)
+    account = caller.resource.account(state, caller.environ) if dialect.needs_deployment else None
+    async with AsyncExitStack() as stack:
+        plane = await stack.enter_async_context(
+            training_calls(caller.target, caller.environ, caller.limits)
+        )
+        manager: ControlPlane | None = None
+        if account is not None:
+            calls = caller.resource.calls(caller.host, caller.environ, caller.limits)
+            manager = await stack.enter_async_context(calls)
+        found = await take_inventory(plane, manager, account, caller.clock())
+    if dialect.needs_deployment and account is None:
+        missing = "deployments are not listed: name the resource with --resource"
+        found = replace(found, notes=(*found.notes, missing))
+    return (found if state is None else found.of(state)), dialect
+
+
+async def clean(
+    folder: Path | None,
+    named: Named,
+    caller: Caller,
+    agree: Callable[[Sequence[Removal]], bool],
+    *,
+    discard_results: bool = False,
+) -> tuple[Sequence[Removal], Sequence[Outcome]]:
+    """Delete what a folder or the command names; return what was to be deleted, and what became of it.
+
+    Nothing is deleted if `agree` says no.
+    """
+    hold = nullcontext() if folder is None else hold_folder(folder, "batchscore finetune clean", caller.listen)
+    with hold:
+        state = None if folder is None else require_state(folder)
+        if state is not None:
+            require_endpoint(state, caller.target, folder)
+        if named or state is None:
+            removals = named.removals()
+        else:
+            removals = removals_of(state, DIALECTS[state.dialect], discard_results=discard_results)
+        if not removals or not agree(removals):
+            return removals, ()
+        deployments = any(each.thing is Thing.DEPLOYMENT for each in removals)
+        account = caller.resource.account(state, caller.environ)
+        if deployments:
+            account = caller.resource.required(state, caller.environ)
+        async with AsyncExitStack() as stack:
+            plane = await stack.enter_async_context(
+                training_calls(caller.target, caller.environ, caller.limits)
+            )
+            manager: ControlPlane | None = None
+            if account is not None and dialect_of(caller.target).needs_deployment:
+                calls = caller.resource.calls(caller.host, caller.environ, caller.limits)
+                manager = await stack.enter_async_context(calls)
+            cleaner = Cleaner(plane, manager, account, folder, state, caller.listen, caller.clock)
+            return removals, await cleaner.run(removals)
