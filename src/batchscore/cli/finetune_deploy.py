@@ -155,11 +155,10 @@ def deploy(folder: str, *, name: str | None, kind: str | None, yes: bool, as_jso
     """Run `batchscore finetune deploy`."""
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
     from batchscore.finetune import online  # noqa: PLC0415
-    from batchscore.finetune.deployment import checked_kind, checked_name  # noqa: PLC0415
+    from batchscore.finetune.deployment import checked_kind, checked_name, hosting_price  # noqa: PLC0415
     from batchscore.finetune.state import local_folder_of, require_state  # noqa: PLC0415
     from batchscore.finetune.summary import read_summary  # noqa: PLC0415
     from batchscore.settings.deadline import seconds_of  # noqa: PLC0415
-    from batchscore.settings.prices import training_prices  # noqa: PLC0415
 
     place = local_folder_of(place_of(folder))
     options = online.DeployOptions(
@@ -171,7 +170,7 @@ def deploy(folder: str, *, name: str | None, kind: str | None, yes: bool, as_jso
     )
     base = require_state(place).job.base_model
     caller, prices = caller_of(chosen)
-    hourly = training_prices(prices, base)[1]
+    hourly = hosting_price(prices, base)
 
     def agree(offer: Offer) -> bool:
         say(text.offer_text(offer, hourly, folder), err=True)

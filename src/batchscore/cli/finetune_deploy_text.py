@@ -9,14 +9,13 @@ from typing import Any
 from batchscore.errors import count_text, duration_text
 from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.clean import Outcome
-from batchscore.finetune.deployment import hosting_hour, kind_of
+from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
 from batchscore.finetune.handover import Handover, Use, handover
 from batchscore.finetune.inventory import HeldDeployment, Inventory, base_of
 from batchscore.finetune.online import Offer, Ready
 from batchscore.finetune.removals import Removal
 from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, size_text
-from batchscore.settings.prices import training_prices
 from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import shell_command
 
@@ -173,9 +172,7 @@ def cost_of(each: HeldDeployment, prices: Any) -> float | None:
     """Return what an hour of a deployment costs, `None` if no price is known."""
     if not each.hourly:
         return 0.0
-    base = base_of(each.deployed.model)
-    names = (each.deployed.model, base, base.rpartition("-20")[0])
-    return next((price for name in names if (price := training_prices(prices, name)[1]) is not None), None)
+    return hosting_price(prices, each.deployed.model, base_of(each.deployed.model))
 
 
 def inventory_json(found: Inventory, prices: Any) -> dict[str, Any]:

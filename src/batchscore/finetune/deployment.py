@@ -16,6 +16,7 @@ from typing import Any
 from batchscore.errors import UsageError
 from batchscore.finetune.state import DeploymentRecord
 from batchscore.provider.arm import DELETING, GOING, SUCCEEDED, Deployed, Quota
+from batchscore.settings.prices import training_prices
 
 DAY_SECONDS = 86_400.0
 
@@ -263,3 +264,13 @@ def ends_at(kind: Kind, created_at: float) -> float:
 def hosting_hour(kind: Kind, price: float | None) -> float | None:
     """Return what an hour of a deployment costs, `None` if no price is known."""
     return price if kind.hourly else 0.0
+
+
+def hosting_price(prices: str | Mapping[str, Any] | None, *models: str) -> float | None:
+    """Return the price of an hour of a deployment in the user's list: of the first of these models that has one.
+
+    A model is also listed without its version. Raises `UsageError` if the list cannot be read.
+    """
+    names = dict.fromkeys(name for model in models for name in (model, versioned(model)[0]) if name)
+    found = (training_prices(prices, name)[1] for name in names)
+    return next((price for price in found if price is not None), None)

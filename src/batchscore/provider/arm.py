@@ -40,7 +40,7 @@ DELETING, SUCCEEDED = "deleting", "succeeded"
 MOST_PAGES = 100
 
 _ACCOUNT = re.compile(
-    r"/?subscriptions/(?P<subscription>[\w-]{1,64})/resourceGroups/(?P<group>[\w.()-]{1,90})"
+    r"/?subscriptions/(?P<subscription>[\w-]{1,64})/resourceGroups/(?P<group>(?!\.+/)[\w.()-]{1,90})"
     r"/providers/Microsoft\.CognitiveServices/accounts/(?P<name>[\w.-]{2,64})/?",
     re.IGNORECASE,
 )
