@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from batchscore.cli.finetune_deploy import clean, deploy, list_command
+from batchscore.cli.finetune_deploy import (
+    capacity_option,
+    clean,
+    deploy,
+    kind_option,
+    list_command,
+    look_ahead,
+    resource_options,
+)
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
@@ -83,14 +91,16 @@ PLAN_HELP = """Show what training on DATA would cost, and whether it is within k
 \b
 DATA is a folder of "finetune prepare", or a training file. The cost is tokens times epochs by the
 price in --prices: training is that of a million tokens, hosting that of an hour of a deployment.
-Nothing is sent.
+Nothing is sent. With --resource, Azure Resource Manager is asked whether this identity may deploy
+the model, and whether the quota is there; nothing is changed.
 
 \b
   batchscore finetune plan tuned/ -m gpt-4.1-mini --epochs 3 --prices prices.toml
+  batchscore finetune plan tuned/ -m gpt-4.1-mini-2025-04-14 --resource "$RESOURCE_ID"
 
 \b
-Exit codes: 0 within the limits; 1 error: fix DATA or prices; 2 usage error; 3 DATA has errors, or
-a limit is exceeded.
+Exit codes: 0 within the limits; 1 error: fix DATA, prices or resource; 2 usage error; 3 DATA has
+errors, a limit is exceeded, or the model could not be deployed; 4 Azure does not respond.
 """
 
 
@@ -276,6 +286,9 @@ def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) ->
     metavar="N",
     help="Passes over the training file. Default: what auto probably means.",
 )
+@resource_options
+@kind_option
+@capacity_option
 @options_of({"prices"})
 @config_option
 @shared_options
@@ -295,10 +308,11 @@ def plan(
         found[0], found[1] if len(found) > 1 else None, epochs, prices, spec.token_limit(chosen)
     )
     is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)
-    if as_json:
-        say(orjson.dumps(json_safe(plan_json(cost, found, counter, chosen["model"]))))
-    else:
-        say(plan_text(cost, found, counter, chosen["model"]))
+    content, shown = plan_json(cost, found, counter, chosen["model"]), plan_text(cost, found, counter, chosen["model"])
+    if chosen["resource"]:
+        more, text, is_possible = look_ahead(chosen, chosen["model"])
+        content, shown, is_fine = content | {"deployment": more}, f"{shown}\n{text}", is_fine and is_possible
+    say(orjson.dumps(json_safe(content)) if as_json else shown)
     sys.exit(int(ExitCode.DONE if is_fine else ExitCode.ROWS_FAILED))
 
 

@@ -117,6 +117,19 @@ def resource_options(command: Command) -> Command:
     return command
 
 
+kind_option = click.option(
+    "--kind",
+    metavar="KIND",
+    help="Kind of deployment: developer, standard, global, provisioned, or a SKU of Azure.  "
+    "[default: developer]",
+)
+capacity_option = click.option(
+    "--capacity",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Capacity of the deployment in thousands of tokens a minute; 1 is about one request a minute.  "
+    "[default: 50]",
+)
 json_option = click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output.")
 yes_option = click.option("--yes", is_flag=True, help="Do it without a question.")
 
@@ -125,17 +138,8 @@ yes_option = click.option("--yes", is_flag=True, help="Do it without a question.
 @click.argument("folder", metavar="DIR")
 @resource_options
 @click.option("--name", metavar="NAME", help="Name of the deployment. Default: made of the model's name.")
-@click.option(
-    "--kind",
-    metavar="KIND",
-    help="developer, standard, global, provisioned, or a SKU of Azure.  [default: developer]",
-)
-@click.option(
-    "--capacity",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Thousands of tokens a minute. 1 is about one request a minute.  [default: 50]",
-)
+@kind_option
+@capacity_option
 @click.option(
     "--trained-model",
     metavar="NAME",
@@ -250,6 +254,20 @@ def clean(
     if any(not each.for_now for each in kept):
         sys.exit(int(ExitCode.ACTION_NEEDED))
     sys.exit(int(ExitCode.CONTINUE_LATER if kept else ExitCode.DONE))
+
+
+def look_ahead(chosen: dict[str, Any], base: str) -> tuple[dict[str, Any], str, bool]:
+    """Return whether a model with this base could be deployed: as JSON, as text, and yes or no."""
+    from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
+    from batchscore.finetune import online  # noqa: PLC0415
+    from batchscore.finetune.deployment import checked_kind  # noqa: PLC0415
+    from batchscore.finetune.resource import ResourceOptions  # noqa: PLC0415
+
+    kind = None if chosen["kind"] is None else checked_kind(chosen["kind"])
+    options = online.DeployOptions(kind=kind, capacity=chosen["capacity"])
+    resource = ResourceOptions(chosen["resource"], chosen["arm_endpoint"])
+    found = asyncio.run(online.prospect(resource, os.environ, base, options))
+    return text.prospect_json(found), text.prospect_text(found), not found.problems
 
 
 def caller_of(chosen: dict[str, Any]) -> tuple[Caller, Any]:

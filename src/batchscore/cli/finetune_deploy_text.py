@@ -12,7 +12,7 @@ from batchscore.finetune.clean import Outcome
 from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
 from batchscore.finetune.handover import Handover, Use, handover
 from batchscore.finetune.inventory import HeldDeployment, Inventory, base_of
-from batchscore.finetune.online import Offer, Ready
+from batchscore.finetune.online import Offer, Prospect, Ready
 from batchscore.finetune.removals import Removal
 from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, size_text
@@ -35,6 +35,27 @@ def offer_text(offer: Offer, hourly: float | None, folder: str) -> str:
     ]
     width = max(len(name) for name, _ in facts)
     return "\n".join(f"{name.ljust(width)}  {visible(text)}" for name, text in facts)
+
+
+def prospect_text(found: Prospect) -> str:
+    """Return whether a model could be deployed."""
+    left = "not known" if found.left is None else f"{found.left:,} of {found.wanted.capacity:,} wanted"
+    may = {True: "this identity may deploy", False: "this identity may NOT deploy", None: "not known"}
+    lines = [f"deployment: {found.wanted.kind.sku} in {found.location or 'an unknown region'}"]
+    lines += [f"  permission: {may[found.may]}", f"  quota left: {left}"]
+    return "\n".join([*lines, *(f"  {problem}" for problem in found.problems)])
+
+
+def prospect_json(found: Prospect) -> dict[str, Any]:
+    """Return whether a model could be deployed as JSON; null is what nobody says."""
+    return {
+        "sku": found.wanted.kind.sku,
+        "capacity": found.wanted.capacity,
+        "location": found.location or None,
+        "permission": found.may,
+        "quota_left": found.left,
+        "problems": list(found.problems),
+    }
 
 
 def cost_text(sku: str, hourly: float | None, base: str) -> str:

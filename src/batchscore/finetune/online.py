@@ -15,7 +15,14 @@ from batchscore.endpoint.target import Target
 from batchscore.errors import InputError, ServiceRefused, SettingsError
 from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.clean import Cleaner, Outcome
-from batchscore.finetune.deploy import MAY_NOT, Deployer, Outlook, wait_for_answer
+from batchscore.finetune.deploy import (
+    MAY_NOT,
+    Deployer,
+    Outlook,
+    read_permission,
+    read_room,
+    wait_for_answer,
+)
 from batchscore.finetune.deployment import DEFAULT_CAPACITY, Kind, Step, Wanted, kind_of, name_for
 from batchscore.finetune.dialects import DIALECTS, Dialect, dialect_of
 from batchscore.finetune.inventory import Inventory, take_inventory
@@ -23,6 +30,7 @@ from batchscore.finetune.removals import Named, Removal, Thing, removals_of
 from batchscore.finetune.resource import ResourceOptions
 from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
 from batchscore.finetune.state import TrainingState, hold_folder, require_state
+from batchscore.provider.arm import look_at_account
 from batchscore.provider.client import ControlPlane
 
 #: Seconds until a model that needs no deployment must answer.
@@ -76,6 +84,35 @@ class Offer:
     wanted: Wanted
     outlook: Outlook
     base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """Whether a model that is not trained yet could be deployed. `problems` say why not."""
+
+    wanted: Wanted
+    location: str
+    may: bool | None
+    left: int | None
+    problems: Sequence[str]
+
+
+async def prospect(
+    resource: ResourceOptions,
+    environ: Mapping[str, str],
+    base: str,
+    options: DeployOptions,
+    limits: CallLimits = USUAL,
+) -> Prospect:
+    """Return whether a model with this base could be deployed, by reading. Raises a `BatchscoreError`."""
+    account = resource.required(None, environ)
+    wanted = Wanted("-", base, options.kind or kind_of("developer"), options.capacity or DEFAULT_CAPACITY)
+    async with resource.calls("", environ, limits) as manager:
+        facts = await look_at_account(manager, account)
+        room = await read_room(manager, account, facts.location, wanted, base)
+        may = await read_permission(manager, account)
+    problems = [*([MAY_NOT] if may is False else []), *filter(None, [room.problem(wanted)])]
+    return Prospect(wanted, facts.location, may, room.left, problems)
 
 
 @dataclass(frozen=True, slots=True)
