@@ -1,6 +1,6 @@
 """The command `batchscore finetune`: make training files, check them, and estimate what training costs.
 
-Nothing here sends a request.
+Nothing here sends a request, except `plan` if it is asked to look at the service.
 """
 
 from __future__ import annotations
@@ -12,15 +12,8 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from batchscore.cli.finetune_deploy import (
-    capacity_option,
-    clean,
-    deploy,
-    kind_option,
-    list_command,
-    look_ahead,
-    resource_options,
-)
+from batchscore.cli.batches import OF_SERVICE
+from batchscore.cli.finetune_deploy import capacity_option, kind_option, look_ahead, resource_options
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
@@ -91,22 +84,25 @@ PLAN_HELP = """Show what training on DATA would cost, and whether it is within k
 \b
 DATA is a folder of "finetune prepare", or a training file. The cost is tokens times epochs by the
 price in --prices: training is that of a million tokens, hosting that of an hour of a deployment.
-Nothing is sent. With --resource, Azure Resource Manager is asked whether this identity may deploy
-the model, and whether the quota is there; nothing is changed.
+Nothing is sent. With --check-service it also reads from the service whether the model is there,
+until when it can be trained and used, and how many files and jobs there are. With --resource it
+reads from Azure whether this identity may deploy the model, and whether the quota is there.
 
 \b
   batchscore finetune plan tuned/ -m gpt-4.1-mini --epochs 3 --prices prices.toml
+  batchscore finetune plan tuned/ -m gpt-4.1-mini --check-service
   batchscore finetune plan tuned/ -m gpt-4.1-mini-2025-04-14 --resource "$RESOURCE_ID"
 
 \b
-Exit codes: 0 within the limits; 1 error: fix DATA, prices or resource; 2 usage error; 3 DATA has
-errors, a limit is exceeded, or the model could not be deployed; 4 Azure does not respond.
+Exit codes: 0 within the limits; 1 error: fix DATA, prices, endpoint or resource; 2 usage error;
+3 DATA has errors, a limit is exceeded, or the model cannot be trained or deployed; 4 the service
+does not respond.
 """
 
 
-@click.group(short_help="Prepare and check training files, and plan their cost.")
+@click.group(short_help="Train a customised model: files, cost, job, results.")
 def finetune() -> None:
-    """Prepare and check training files for a customised model, and plan what training costs."""
+    """Train a customised model: prepare and check its files, plan the cost, run the job, see the results."""
 
 
 def shared_options(command: Command) -> Command:
@@ -215,6 +211,7 @@ def prepare(
     from batchscore.finetune.read_examples import FREE, ReadExample  # noqa: PLC0415
     from batchscore.finetune.rules import SERVICES  # noqa: PLC0415
     from batchscore.finetune.split import shares_of  # noqa: PLC0415
+    from batchscore.finetune.state import hold_folder  # noqa: PLC0415
     from batchscore.plan.survey import read_options  # noqa: PLC0415
 
     if chosen["bom"] and chosen["service"] == "openai":
@@ -241,14 +238,17 @@ def prepare(
         chosen["bom"],
     )
     folder = place_of(output)
-    with input_files(inputs, settings) as files:
-        given = {FREE: files, 1: chosen["validation"], 2: chosen["test"]}
-        found = prepare.prepare({part: each for part, each in given.items() if each}, folder, how, options)
-    content = summary.to_json(found, how, options, counter)
-    prepare.write_problems(folder, found.read.problems)
-    prepare.write_page(folder, page.PAGE, page.page(found, content, output))
-    if found.is_written:
-        summary.write_summary(folder, content)
+    with hold_folder(folder, "batchscore finetune prepare", lambda text: say(text, err=True)):
+        with input_files(inputs, settings) as files:
+            given = {FREE: files, 1: chosen["validation"], 2: chosen["test"]}
+            found = prepare.prepare(
+                {part: each for part, each in given.items() if each}, folder, how, options
+            )
+        content = summary.to_json(found, how, options, counter)
+        prepare.write_problems(folder, found.read.problems)
+        prepare.write_page(folder, page.PAGE, page.page(found, content, output))
+        if found.is_written:
+            summary.write_summary(folder, content)
     if as_json:
         say(orjson.dumps(json_safe(content)))
     else:
@@ -286,14 +286,22 @@ def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) ->
     metavar="N",
     help="Passes over the training file. Default: what auto probably means.",
 )
+@click.option("--check-service", is_flag=True, help="Read from the service whether it can be trained there.")
 @resource_options
 @kind_option
 @capacity_option
-@options_of({"prices"})
+@options_of({*OF_SERVICE, "prices"})
 @config_option
 @shared_options
 def plan(
-    data: str, *, validation: str | None, epochs: int | None, as_json: bool, config: str | None, **chosen: Any
+    data: str,
+    *,
+    validation: str | None,
+    epochs: int | None,
+    check_service: bool,
+    as_json: bool,
+    config: str | None,
+    **chosen: Any,
 ) -> None:
     """Run `batchscore finetune plan`."""
     from batchscore.cli import finetune_spec as spec  # noqa: PLC0415 - loads the readers
@@ -308,13 +316,25 @@ def plan(
         found[0], found[1] if len(found) > 1 else None, epochs, prices, spec.token_limit(chosen)
     )
     is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)
-    content, shown = plan_json(cost, found, counter, chosen["model"]), plan_text(cost, found, counter, chosen["model"])
+    shown, lines = (
+        plan_json(cost, found, counter, chosen["model"]),
+        [plan_text(cost, found, counter, chosen["model"])],
+    )
+    if check_service:
+        from batchscore.cli import finetune_job_spec as job_spec  # noqa: PLC0415 - loads the SDK
+        from batchscore.cli.finetune_job_text import service_json, service_lines  # noqa: PLC0415
+
+        facts = job_spec.facts_of(data, found, chosen, config)
+        is_fine = is_fine and not facts.problems and all(each.is_kept for each in facts.limits)
+        shown |= {"service": service_json(facts)}
+        lines += service_lines(facts)
     if chosen["resource"]:
         more, text, is_possible = look_ahead(chosen, chosen["model"])
-        content, shown, is_fine = content | {"deployment": more}, f"{shown}\n{text}", is_fine and is_possible
-    say(orjson.dumps(json_safe(content)) if as_json else shown)
+        is_fine = is_fine and is_possible
+        shown |= {"deployment": more}
+        lines.append(text)
+    if as_json:
+        say(orjson.dumps(json_safe(shown)))
+    else:
+        say("\n".join(lines))
     sys.exit(int(ExitCode.DONE if is_fine else ExitCode.ROWS_FAILED))
-
-
-for later in (deploy, list_command, clean):
-    finetune.add_command(later)

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-#: Settings that say which service is called. The model is that of the training.
-SERVICE = OF_SERVICE - {"model"}
-
 DEPLOY_HELP = """Make the trained model of the folder DIR answer requests, and show how to use it.
 
 \b
@@ -152,17 +149,17 @@ yes_option = click.option("--yes", is_flag=True, help="Do it without a question.
     help="Longest time to wait until the model answers.  [default: 30m]",
 )
 @yes_option
-@options_of(SERVICE | {"prices"})
+@options_of({*OF_SERVICE, "prices"})
 @config_option
 @json_option
 def deploy(folder: str, *, name: str | None, kind: str | None, yes: bool, as_json: bool, **chosen: Any) -> None:
     """Run `batchscore finetune deploy`."""
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
+    from batchscore.cli.finetune_job_spec import wait_seconds  # noqa: PLC0415
     from batchscore.finetune import online  # noqa: PLC0415
     from batchscore.finetune.deployment import checked_kind, checked_name, hosting_price  # noqa: PLC0415
     from batchscore.finetune.state import local_folder_of, require_state  # noqa: PLC0415
     from batchscore.finetune.summary import read_summary  # noqa: PLC0415
-    from batchscore.settings.deadline import seconds_of  # noqa: PLC0415
 
     place = local_folder_of(place_of(folder))
     options = online.DeployOptions(
@@ -170,10 +167,10 @@ def deploy(folder: str, *, name: str | None, kind: str | None, yes: bool, as_jso
         None if kind is None else checked_kind(kind),
         chosen["capacity"],
         chosen["trained_model"],
-        seconds_of("max_wait", chosen["max_wait"]),
+        wait_seconds(chosen["max_wait"]) or 0.0,
     )
     base = require_state(place).job.base_model
-    caller, prices = caller_of(chosen)
+    caller, prices = caller_of(folder, chosen)
     hourly = hosting_price(prices, base)
 
     def agree(offer: Offer) -> bool:
@@ -194,7 +191,7 @@ def deploy(folder: str, *, name: str | None, kind: str | None, yes: bool, as_jso
 @click.command("list", help=LIST_HELP, short_help="List jobs, models, deployments and files.", cls=GroupedHelp)
 @click.argument("folder", metavar="[DIR]", required=False)
 @resource_options
-@options_of(SERVICE | {"prices"})
+@options_of({*OF_SERVICE, "prices"})
 @config_option
 @json_option
 def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
@@ -204,7 +201,7 @@ def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
     from batchscore.finetune.state import local_folder_of  # noqa: PLC0415
 
     place = None if folder is None else local_folder_of(place_of(folder))
-    caller, prices = caller_of(chosen)
+    caller, prices = caller_of(folder, chosen)
     found, dialect = asyncio.run(online.inventory(place, caller))
     if as_json:
         say(orjson.dumps(json_safe(text.inventory_json(found, prices))))
@@ -220,7 +217,7 @@ def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
 @click.option("--file", "files", multiple=True, metavar="ID", help="Delete this file. Repeatable.")
 @click.option("--discard-results", is_flag=True, help="Delete results that were not downloaded.")
 @yes_option
-@options_of(SERVICE)
+@options_of(OF_SERVICE)
 @config_option
 @json_option
 def clean(
@@ -236,7 +233,7 @@ def clean(
     named = Named(chosen["deployments"], chosen["models"], chosen["files"])
     if place is None and not named:
         raise UsageError("Name the folder of a training, or what to delete: --deployment, --trained-model or --file.")
-    caller, _ = caller_of(chosen)
+    caller, _ = caller_of(folder, chosen)
 
     def agree(removals: Sequence[Removal]) -> bool:
         if not as_json:
@@ -270,25 +267,15 @@ def look_ahead(chosen: dict[str, Any], base: str) -> tuple[dict[str, Any], str, 
     return text.prospect_json(found), text.prospect_text(found), not found.problems
 
 
-def caller_of(chosen: dict[str, Any]) -> tuple[Caller, Any]:
+def caller_of(folder: str | None, chosen: dict[str, Any]) -> tuple[Caller, Any]:
     """Return how the service is reached, and the list of prices."""
-    from batchscore.cli.settings_file import settings_file  # noqa: PLC0415
-    from batchscore.finetune.commands import target_of  # noqa: PLC0415
+    from batchscore.cli.finetune_job_spec import training_place  # noqa: PLC0415
     from batchscore.finetune.online import Caller  # noqa: PLC0415
     from batchscore.finetune.resource import ResourceOptions  # noqa: PLC0415
-    from batchscore.mlflow_model.resolve import resolve_settings  # noqa: PLC0415
 
-    flags = {name: chosen.get(name) for name in SERVICE | {"prices"}}
-    # Files, jobs and deployments are not below a model.
-    given = {**flags, "task": "chat", "model": "any", "output": "any"}
-    resolved = resolve_settings(given, environ=os.environ, config=settings_file(chosen.get("config"), given))
-    caller = Caller(
-        target_of(resolved.settings, os.environ, resolved.sources),
-        os.environ,
-        ResourceOptions(chosen.get("resource"), chosen.get("arm_endpoint")),
-        lambda text: say(f"{text}.", err=True),
-    )
-    return caller, resolved.settings.prices
+    place, prices = training_place(folder or ".", chosen, chosen["config"])
+    resource = ResourceOptions(chosen["resource"], chosen["arm_endpoint"])
+    return Caller(place.target, place.environ, resource, lambda text: say(f"{text}.", err=True)), prices
 
 
 def endpoint_flags(chosen: dict[str, Any]) -> list[str]:
@@ -296,7 +283,7 @@ def endpoint_flags(chosen: dict[str, Any]) -> list[str]:
     from batchscore.settings.declare import as_flag  # noqa: PLC0415
 
     words: list[str] = []
-    for name in sorted(SERVICE):
+    for name in sorted(OF_SERVICE):
         value = chosen.get(name)
         for each in value if isinstance(value, (tuple, list)) else [value]:
             if each is not None and each is not False:
@@ -313,3 +300,7 @@ def agreed(question: str, *, yes: bool) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("Nobody can answer here: add --yes to the command if you agree.")
     return click.confirm(question, err=True)
+
+
+#: The commands of a trained model, in the order of its life.
+DEPLOY_COMMANDS = (deploy, list_command, clean)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import InputError, SettingsError, UsageError, setting_name
+from batchscore.errors import InputError, SettingsError, UsageError
 from batchscore.finetune.dialects import Dialect
 from batchscore.finetune.kinds import KINDS
 from batchscore.finetune.prepare import file_of
@@ -127,7 +127,7 @@ def before_again(old: TrainingState, folder: Path) -> TrainingState:
             "one model."
         )
     if not job.id:
-        raise UsageError(f"{setting_name('again')} is for a job that has failed, and {folder} has none.")
+        raise UsageError(f"No job of {folder} has failed, so there is none to repeat.")
     # The service may have removed the files meanwhile: each is looked at.
     files = {part: replace(file, processed=False) for part, file in old.files.items()}
     return replace(

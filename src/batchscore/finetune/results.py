@@ -12,7 +12,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from typing import Any
@@ -91,22 +91,42 @@ def table_of(data: bytes) -> ResultTable:
     heads = [name_of_column(each) for each in next(lines, [])]
     if "step" not in heads:
         raise InputError("The results file has no column step.")
-    rows: dict[int, dict[str, float]] = {}
-    skipped = 0
-    for cells in lines:
-        found = {
-            name: number_of(name, cell) for name, cell in zip(heads, cells, strict=False) if name is not None
+    return joined(
+        {name: number_of(name, cell) for name, cell in zip(heads, cells, strict=False) if name is not None}
+        for cells in lines
+        if any(cell.strip() for cell in cells)
+    )
+
+
+def table_of_metrics(found: Iterable[Mapping[str, float]]) -> ResultTable:
+    """Return the results that events hold, oldest first, for a service that gives no file of them yet."""
+    rows = ({name_of_column(name): value for name, value in metrics.items()} for metrics in found if metrics)
+    return joined(
+        {
+            name: number_of(name, str(value))
+            for name, value in row.items()
+            if name not in {None, "total_steps"}
         }
-        step = found.pop("step", nan)
+        for row in rows
+    )
+
+
+def joined(found: Iterable[dict[str, float]]) -> ResultTable:
+    """Return a table of rows, each a dictionary with its step."""
+    rows: dict[int, dict[str, float]] = {}
+    names: dict[str, None] = {}
+    skipped = 0
+    for values in found:
+        step = values.pop("step", nan)
         if isnan(step):
-            skipped += any(cell.strip() for cell in cells)
+            skipped += 1
             continue
+        names |= dict.fromkeys(values)
         # A job that was interrupted may have written a step twice: the last value counts.
         row = rows.setdefault(int(step), {})
-        row.update({name: value for name, value in found.items() if not isnan(value) or name not in row})
-    names = [name for name in dict.fromkeys(heads) if name not in {None, "step"}]
+        row.update({name: value for name, value in values.items() if not isnan(value) or name not in row})
     steps = sorted(rows)
-    columns = {str(name): tuple(rows[step].get(str(name), nan) for step in steps) for name in names}
+    columns = {name: tuple(rows[step].get(name, nan) for step in steps) for name in names}
     return ResultTable(tuple(steps), columns, skipped)
 
 

@@ -88,9 +88,8 @@ def findings(found: TrainingResults) -> Html:
     kind, text = gap_text(found.ends)
     if text:
         shown.append((kind, text))
-    if not found.table.has("valid_loss") and not found.table.has("full_valid_loss"):
-        if not found.table.has("valid_reward"):
-            shown.append(("look", "Nothing was measured on a validation file: overfitting cannot be seen."))
+    if not any(map(found.table.has, ("valid_loss", "full_valid_loss", "valid_reward"))):
+        shown.append(("look", "Nothing was measured on a validation file: overfitting cannot be seen."))
     if found.table.skipped:
         shown.append(("look", f"{count_text(found.table.skipped, 'line')} of the results without a step"))
     kept = {each.step for each in found.checkpoints}
@@ -303,10 +302,8 @@ def column_table(of: ResultTable) -> Html:
     for column in of.columns:
         values = [value for _, value in of.points(column)]
         if values:
-            lines.append(
-                (name(column), len(values), *(figure(each) for each in (values[0], min(values), max(values))))
-                + (figure(values[-1]),)
-            )
+            shown = (values[0], min(values), max(values), values[-1])
+            lines.append((name(column), len(values), *map(figure, shown)))
     heads = "column, values:n, first:n, lowest:n, highest:n, last:n"
     return table("Columns of the results", heads, lines)
 

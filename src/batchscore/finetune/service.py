@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from batchscore.endpoint.gateway import filled
 from batchscore.endpoint.target import Target
-from batchscore.errors import SettingsError, setting_name
+from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.finetune.state import TrainingState
 from batchscore.provider.client import CallFailed, ControlPlane, error_of_call, open_control_plane
 from batchscore.task import CHAT
@@ -78,3 +79,16 @@ def require_endpoint(state: TrainingState, target: Target, folder: object) -> No
             f"The files and the job of {folder} are at {state.endpoint}, and {setting_name('endpoint')} is "
             f"{host_of(target)}. Name that service, or prepare a new folder for this one."
         )
+
+
+def import_url(option: str, text: str, environ: Mapping[str, str]) -> str:
+    """Return the URL that a service fetches a file from, with its variables replaced; it is secret.
+
+    Raises `UsageError` for one with a signature in plain text: other users see the words of a command.
+    """
+    if "sig=" in text.lower():
+        raise UsageError(
+            f"{option} holds a signature, which other users of this machine can see. Put the URL into a "
+            f"variable, and name it: {option} '${{TRAINING_URL}}'"
+        )
+    return filled(option, {"url": text}, environ)["url"]
