@@ -26,7 +26,9 @@ def test_each_cloud_has_its_own(host: str, expected: str) -> None:
     assert found.scope == f"{expected}/.default"
 
 
-@pytest.mark.parametrize("given", ["http://127.0.0.1:8123", "http://localhost:1", "https://[::1]:9", "http://127.0.0.1:8123/"])
+@pytest.mark.parametrize(
+    "given", ["http://127.0.0.1:8123", "http://localhost:1", "https://[::1]:9", "http://127.0.0.1:8123/"]
+)
 def test_a_simulator_is_named(given: str) -> None:
     found = resource_manager(given, "127.0.0.1", {})
     assert found.url == given.rstrip("/")

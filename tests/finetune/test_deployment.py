@@ -137,7 +137,11 @@ def test_the_version_of_a_base_model(base: str, expected: tuple[str, str]) -> No
         ([("DeveloperTier", 200)], [("OpenAI.DeveloperTier.gpt-4.1-mini-finetune", 30)], 30),
         ([("DeveloperTier", 200)], [("OpenAI.DeveloperTier.gpt-4.1-mini", 0)], 200),
         ([], [("OpenAI.DeveloperTier.gpt-4.1-mini", 7)], 7),
-        ([], [("OpenAI.Standard.gpt-4.1-mini", 7), ("OpenAI.DeveloperTier.gpt-4.1", 7), ("AccountCount", 1)], None),
+        (
+            [],
+            [("OpenAI.Standard.gpt-4.1-mini", 7), ("OpenAI.DeveloperTier.gpt-4.1", 7), ("AccountCount", 1)],
+            None,
+        ),
         ([("developertier", -4)], [], 0),
     ],
 )
@@ -170,7 +174,12 @@ def file(name: str, **more: Any) -> FileRecord:
 
 def trained(**more: Any) -> TrainingState:
     job = JobRecord(
-        id="job-1", intent_at=1.0, status="succeeded", model=MODEL, result_files=("file-r",), request={"model": "gpt-4.1-mini"}
+        id="job-1",
+        intent_at=1.0,
+        status="succeeded",
+        model=MODEL,
+        result_files=("file-r",),
+        request={"model": "gpt-4.1-mini"},
     )
     given: dict[str, Any] = {
         "training": file("t.jsonl", file_id="file-t"),
@@ -222,14 +231,20 @@ def test_the_files_of_a_job_that_goes_on_stay(status: str) -> None:
 
 def test_a_job_that_may_exist_keeps_its_files() -> None:
     state = trained(job=JobRecord(intent_at=1.0), deployment=None, earlier_jobs=())
-    assert all(each.blocked for each in removals_of(state, AZURE_V1, discard_results=False) if each.id != "file-l")
+    assert all(
+        each.blocked for each in removals_of(state, AZURE_V1, discard_results=False) if each.id != "file-l"
+    )
 
 
 def test_what_may_have_arrived_without_a_reply_is_looked_for() -> None:
     upload = UploadRecord(id="upload-1", part_bytes=1)
     state = trained(
-        training=file("run-t.jsonl", intent_at=1.0), validation=file("v", upload=upload), job=JobRecord(), deployment=None,
-        earlier_jobs=(), leftovers=(),
+        training=file("run-t.jsonl", intent_at=1.0),
+        validation=file("v", upload=upload),
+        job=JobRecord(),
+        deployment=None,
+        earlier_jobs=(),
+        leftovers=(),
     )
     assert ids(removals_of(state, AZURE_V1, discard_results=False)) == [
         (Thing.UPLOAD, "upload-1"),
@@ -248,7 +263,9 @@ def test_what_is_gone_is_not_deleted_again() -> None:
 
 
 def test_a_model_waits_for_its_deployment() -> None:
-    deployment, model, a_file = (Removal(thing, "x", "") for thing in (Thing.DEPLOYMENT, Thing.MODEL, Thing.FILE))
+    deployment, model, a_file = (
+        Removal(thing, "x", "") for thing in (Thing.DEPLOYMENT, Thing.MODEL, Thing.FILE)
+    )
     assert "x still exists" in waits_for(model, [deployment])
     assert not waits_for(model, [a_file])
     assert not waits_for(a_file, [deployment])
@@ -279,14 +296,28 @@ def test_the_commands_have_the_prompt_of_the_training() -> None:
     use = Use(MODEL, "gpt-4.1-mini", "topics", ["--endpoint", "https://x"])
     commands = handover("tuned/", SUMMARY, use)
     assert shlex.split(commands.score) == [
-        *"batchscore score INPUT -o OUT --task chat -m gpt-4.1-mini --deployment topics --endpoint https://x".split(),
+        *[
+            "batchscore",
+            "score",
+            "INPUT",
+            "-o",
+            "OUT",
+            "--task",
+            "chat",
+            "-m",
+            "gpt-4.1-mini",
+            "--deployment",
+            "topics",
+            "--endpoint",
+            "https://x",
+        ],
         "--system",
         "Say {{x}}; it's {language}.",
         "--prompt",
         "Topic of: {text}",
     ]
     save = shlex.split(commands.save)
-    assert save[:8] == "batchscore model save ./tuned-model --task chat -m topics".split()
+    assert save[:8] == ["batchscore", "model", "save", "./tuned-model", "--task", "chat", "-m", "topics"]
     assert "https://x" not in save
     base, tuned, evaluate = map(shlex.split, commands.evaluate)
     assert base[2] == tuned[2] == "tuned/test.jsonl"
@@ -298,7 +329,7 @@ def test_a_system_message_of_conversations_is_no_template() -> None:
     summary = {**SUMMARY, "fields": {"messages": "as it is"}, "system": 'Answer as {"a": 1}.'}
     words = shlex.split(handover("tuned", summary, Use("ft:m", "gpt-4o")).score)
     assert words[-2:] == ["--system", 'Answer as {{"a": 1}}.']
-    assert words[6:8] == ["-m", "ft:m"]
+    assert words[7:9] == ["-m", "ft:m"]
 
 
 @pytest.mark.parametrize("base", ["o4-mini-2025-04-16", "gpt-5-mini"])

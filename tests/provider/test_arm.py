@@ -23,7 +23,15 @@ def test_the_id_of_a_resource(given: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["", "name", ID + "/deployments/d", ID.replace("0-1", ".."), ID.replace("name", "../x"), f"{ID}?x=1", "https://x" + ID],
+    [
+        "",
+        "name",
+        ID + "/deployments/d",
+        ID.replace("0-1", ".."),
+        ID.replace("name", "../x"),
+        f"{ID}?x=1",
+        "https://x" + ID,
+    ],
 )
 def test_what_is_not_the_id_of_a_resource(given: str) -> None:
     with pytest.raises(SettingsError, match="az cognitiveservices account show"):

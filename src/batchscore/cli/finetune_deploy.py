@@ -1,4 +1,4 @@
-"""The commands `batchscore finetune deploy`, `list` and `clean`: from a trained model to its use, and to nothing.
+"""The commands `batchscore finetune deploy`, `list` and `clean`: a trained model's use and its end.
 
 They turn options into what `finetune.online` does, and print the result.
 """
@@ -127,11 +127,15 @@ capacity_option = click.option(
     help="Capacity of the deployment in thousands of tokens a minute; 1 is about one request a minute.  "
     "[default: 50]",
 )
-json_option = click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output.")
+json_option = click.option(
+    "as_json", "--json", is_flag=True, help="Print one JSON object on standard output."
+)
 yes_option = click.option("--yes", is_flag=True, help="Do it without a question.")
 
 
-@click.command(help=DEPLOY_HELP, short_help="Make a trained model answer, and show how to use it.", cls=GroupedHelp)
+@click.command(
+    help=DEPLOY_HELP, short_help="Make a trained model answer, and show how to use it.", cls=GroupedHelp
+)
 @click.argument("folder", metavar="DIR")
 @resource_options
 @click.option("--name", metavar="NAME", help="Name of the deployment. Default: made of the model's name.")
@@ -152,7 +156,9 @@ yes_option = click.option("--yes", is_flag=True, help="Do it without a question.
 @options_of({*OF_SERVICE, "prices"})
 @config_option
 @json_option
-def deploy(folder: str, *, name: str | None, kind: str | None, yes: bool, as_json: bool, **chosen: Any) -> None:
+def deploy(
+    folder: str, *, name: str | None, kind: str | None, yes: bool, as_json: bool, **chosen: Any
+) -> None:
     """Run `batchscore finetune deploy`."""
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
     from batchscore.cli.finetune_job_spec import wait_seconds  # noqa: PLC0415
@@ -188,7 +194,9 @@ def deploy(folder: str, *, name: str | None, kind: str | None, yes: bool, as_jso
         say(text.ready_text(ready, hourly, commands, folder, caller.clock()))
 
 
-@click.command("list", help=LIST_HELP, short_help="List jobs, models, deployments and files.", cls=GroupedHelp)
+@click.command(
+    "list", help=LIST_HELP, short_help="List jobs, models, deployments and files.", cls=GroupedHelp
+)
 @click.argument("folder", metavar="[DIR]", required=False)
 @resource_options
 @options_of({*OF_SERVICE, "prices"})
@@ -212,7 +220,9 @@ def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
 @click.command(help=CLEAN_HELP, short_help="Delete what a training made at the service.", cls=GroupedHelp)
 @click.argument("folder", metavar="[DIR]", required=False)
 @resource_options
-@click.option("--deployment", "deployments", multiple=True, metavar="NAME", help="Delete this deployment. Repeatable.")
+@click.option(
+    "--deployment", "deployments", multiple=True, metavar="NAME", help="Delete this deployment. Repeatable."
+)
 @click.option("--trained-model", "models", multiple=True, metavar="ID", help="Delete this model. Repeatable.")
 @click.option("--file", "files", multiple=True, metavar="ID", help="Delete this file. Repeatable.")
 @click.option("--discard-results", is_flag=True, help="Delete results that were not downloaded.")
@@ -220,9 +230,7 @@ def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
 @options_of(OF_SERVICE)
 @config_option
 @json_option
-def clean(
-    folder: str | None, *, discard_results: bool, yes: bool, as_json: bool, **chosen: Any
-) -> None:
+def clean(folder: str | None, *, discard_results: bool, yes: bool, as_json: bool, **chosen: Any) -> None:
     """Run `batchscore finetune clean`."""
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
     from batchscore.finetune import online  # noqa: PLC0415
@@ -232,7 +240,9 @@ def clean(
     place = None if folder is None else local_folder_of(place_of(folder))
     named = Named(chosen["deployments"], chosen["models"], chosen["files"])
     if place is None and not named:
-        raise UsageError("Name the folder of a training, or what to delete: --deployment, --trained-model or --file.")
+        raise UsageError(
+            "Name the folder of a training, or what to delete: --deployment, --trained-model or --file."
+        )
     caller, _ = caller_of(folder, chosen)
 
     def agree(removals: Sequence[Removal]) -> bool:

@@ -11,7 +11,7 @@ from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.clean import Outcome
 from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
 from batchscore.finetune.handover import Handover, Use, handover
-from batchscore.finetune.inventory import HeldDeployment, Inventory, base_of
+from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
 from batchscore.finetune.online import Offer, Prospect, Ready
 from batchscore.finetune.removals import Removal
 from batchscore.report.page.markup import visible
@@ -100,7 +100,11 @@ def ready_text(ready: Ready, hourly: float | None, commands: Handover, folder: s
             lines.append(f"The service removes it at {moment(ready.ends_at)}, in {left}.")
     else:
         lines.append(f"{ready.note} That one answers; this folder did not make it, and clean leaves it.")
-    lines += ["", "To score with the system message and the prompt of the training, run:", f"  {commands.score}"]
+    lines += [
+        "",
+        "To score with the system message and the prompt of the training, run:",
+        f"  {commands.score}",
+    ]
     if commands.evaluate:
         lines += ["", "To find out whether training was worth it, score the test part with both models:"]
         lines += [f"  {each}" for each in commands.evaluate]
@@ -143,36 +147,54 @@ def day(seconds: float | None) -> str:
 def inventory_text(found: Inventory, service: str, prices: Any, now: float) -> str:
     """Return tables of all that is there, and what it costs."""
     cells = [["KIND", "ID", "STATE", "ABOUT"]]
-    for job in found.jobs:
-        about = f"{job.model}, made {day(job.created)}" + (f", {job.error_code}" if job.error_code else "")
-        cells.append(["job", job.id, job.status, about])
-    for model in found.models:
-        end = "no end announced" if not model.used_until else f"retires {day(model.used_until)}"
-        cells.append(["model", model.id, "-", end])
-    for each in found.deployments:
-        cells.append(["deployment", each.deployed.name, each.deployed.state, deployment_text(each, prices, now)])
-    for file in found.files:
-        cells.append(["file", file.id, file.status or "-", f"{file.name}, {size_text(file.bytes)}"])
-    lines = table([[visible(cell) for cell in row] for row in cells]) if len(cells) > 1 else []
+    cells += [
+        ["job", job.id, job.status, job_text(job.model, job.created, job.error_code)] for job in found.jobs
+    ]
+    cells += [["model", each.id, "-", retirement_text(each)] for each in found.models]
+    cells += [
+        ["deployment", each.deployed.name, each.deployed.state, deployment_text(each, prices, now)]
+        for each in found.deployments
+    ]
+    cells += [
+        ["file", each.id, each.status or "-", f"{each.name}, {size_text(each.bytes)}"] for each in found.files
+    ]
+    lines = [*table([[visible(cell) for cell in row] for row in cells]), ""] if len(cells) > 1 else []
+    lines.append(left_text(found, service, prices))
+    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+
+
+def job_text(model: str, created: float | None, error_code: str) -> str:
+    """Return a job's base model, its day, and why it failed."""
+    return f"{model}, made {day(created)}" + (f", {error_code}" if error_code else "")
+
+
+def retirement_text(model: HeldModel) -> str:
+    """Return until when a model can be used."""
+    return f"retires {day(model.used_until)}" if model.used_until else "no end announced"
+
+
+def left_text(found: Inventory, service: str, prices: Any) -> str:
+    """Return how much is left and what it costs."""
     if found.left:
         hourly = [cost_of(each, prices) for each in found.deployments if each.hourly]
-        total = sum(each for each in hourly if each is not None)
-        cost = f"; deployments cost {money_text(total)} an hour" if hourly and None not in hourly else ""
-        unknown = "; deployments cost by the hour (--prices has no hosting price)" if None in hourly else ""
-        lines += ["", f"{count_text(found.left, 'thing')} left at {service}{cost}{unknown}."]
-    elif not found.notes:
-        lines += [""] if lines else []
-        ended = count_text(len(found.jobs), "ended job")
-        record = f" The {ended} above {'is' if len(found.jobs) == 1 else 'are'} a record and cost nothing."
-        lines.append(f"Nothing is left at {service} that costs, runs or takes up a quota." + (record if found.jobs else ""))
-    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+        known = [each for each in hourly if each is not None]
+        cost = f" Deployments cost {money_text(sum(known))} an hour." if known else ""
+        more = (
+            " Some cost by the hour, and --prices has no hosting price." if len(known) < len(hourly) else ""
+        )
+        return f"{count_text(found.left, 'thing')} left at {service}.{cost}{more}"
+    if found.notes:
+        return f"Nothing else is left at {service}."
+    record = " The jobs above have ended: they are a record, and cost nothing." if found.jobs else ""
+    return f"Nothing is left at {service} that costs, runs or takes up a quota.{record}"
 
 
 def table(cells: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table, all columns to the left."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
     ]
 
 
@@ -220,7 +242,8 @@ def inventory_json(found: Inventory, prices: Any) -> dict[str, Any]:
             for each in found.deployments
         ],
         "files": [
-            {"id": file.id, "name": file.name, "bytes": file.bytes, "status": file.status} for file in found.files
+            {"id": file.id, "name": file.name, "bytes": file.bytes, "status": file.status}
+            for file in found.files
         ],
         "left": found.left,
         "notes": list(found.notes),

@@ -1,7 +1,7 @@
 """Where is Azure Resource Manager, and which token does it take?
 
-It knows hosts and variables, and sends nothing. A token of Resource Manager can change all that its owner can,
-so no settings file names its host: a flag or a variable does, and only for hosts that may get it.
+It knows hosts and variables, and sends nothing. A token of Resource Manager can change all that its owner
+can, so no settings file names its host: a flag or a variable does, and only a host that may get it.
 
 Facts of the field (learn.microsoft.com, "Azure Resource Manager: national clouds", seen 2026-11): each cloud
 has one host and a scope of its own. An API key of a resource is worth nothing there.
@@ -70,7 +70,7 @@ def resource_manager(given: str | None, service_host: str, environ: Mapping[str,
     listed = bool(re.fullmatch(r"[a-z0-9.-]+", host)) and host in trusted_hosts(environ)
     if not (host in SCOPES or local or listed):
         raise SettingsError(
-            f"{OPTION}: {host} is not a host of Azure Resource Manager, so no token is sent there. If you trust "
-            "it, list the host in the variable BATCHSCORE_TRUSTED_HOSTS."
+            f"{OPTION}: {host} is not a host of Azure Resource Manager, so no token is sent there. If "
+            "you trust it, list the host in the variable BATCHSCORE_TRUSTED_HOSTS."
         )
     return ResourceManager(f"{split.scheme}://{split.netloc}", SCOPES.get(host, SCOPES[_PUBLIC]))

@@ -94,7 +94,9 @@ class Cleaner:
         if not names:
             return ""
         flags = " ".join(f"--deployment {name}" for name in names)
-        return f"it is deployed as {', '.join(names)}, which this folder did not make. If it may go, add {flags}"
+        return (
+            f"it is deployed as {', '.join(names)}, which this folder did not make. If it may go, add {flags}"
+        )
 
     async def delete(self, removal: Removal) -> bool:
         """Delete a thing; return whether it was there. Raises `CallFailed` and `Outage`."""
@@ -131,8 +133,8 @@ def why_refused(removal: Removal, failure: CallFailed) -> str:
         return f"{failure}. {MAY_NOT}"
     if removal.thing in {Thing.MODEL, Thing.JOB} and failure.status in {400, 409}:
         return (
-            f"{failure}. The service does not delete a model while a deployment of it exists, or a job that has "
-            "not ended: look at `batchscore finetune list`"
+            f"{failure}. The service does not delete a model while a deployment of it exists, or a job "
+            "that has not ended: look at `batchscore finetune list`"
         )
     if removal.thing is Thing.MODEL and failure.status in {401, 403}:
         return f"{failure}. OpenAI lets only owners of the organisation delete models"

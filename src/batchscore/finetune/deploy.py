@@ -14,7 +14,16 @@ from pathlib import Path
 
 from batchscore.endpoint.target import Target
 from batchscore.errors import Outage, ServiceRefused, SettingsError, duration_text
-from batchscore.finetune.deployment import NextStep, Room, Step, Wanted, ends_at, next_step, room_for, versioned
+from batchscore.finetune.deployment import (
+    NextStep,
+    Room,
+    Step,
+    Wanted,
+    ends_at,
+    next_step,
+    room_for,
+    versioned,
+)
 from batchscore.finetune.service import USUAL, CallLimits
 from batchscore.finetune.state import DeploymentRecord, TrainingState, write_state
 from batchscore.provider import arm
@@ -102,8 +111,8 @@ class Deployer:
                 losses += 1
                 if losses > MOST_LOOKS:
                     raise Outage(
-                        "The creation of the deployment got no reply, and it is not there. Run the same command "
-                        "again: it looks for the deployment first."
+                        "The creation of the deployment got no reply, and it is not there. Run the same "
+                        "command again: it looks for the deployment first."
                     )
             looks += 1
             await self.wait(looks, f"the deployment {self.wanted.name}")
@@ -150,8 +159,8 @@ class Deployer:
         """Wait until the next look; raises `Outage` if this has taken too long."""
         if self.clock() - self.begun > self.most_seconds:
             raise Outage(
-                f"{what} is not ready after {duration_text(self.most_seconds)}. Run the same command again to wait "
-                "longer. If it stays so, remove it and deploy again: some regions have trouble for hours."
+                f"{what} is not ready after {duration_text(self.most_seconds)}. Run the same command "
+                "again to wait longer. If it stays so, remove it and deploy again: a region may have trouble."
             )
         if looks in {1, 8, 24} or not looks % 60:
             self.listen(f"waiting for {what}")
@@ -265,8 +274,8 @@ def check_account(account: Account, facts: arm.AccountFacts, endpoint: str) -> N
     is_azure = endpoint.partition(":")[0].endswith((".azure.com", ".azure.us", ".azure.cn"))
     if names and is_azure and endpoint.partition(".")[0] not in names:
         raise SettingsError(
-            f"--resource names {account.name}, whose address is {', '.join(sorted(facts.hosts))}. The model was "
-            f"trained at {endpoint}. Name the resource of that endpoint."
+            f"--resource names {account.name}, whose address is {', '.join(sorted(facts.hosts))}. The "
+            f"model was trained at {endpoint}. Name the resource of that endpoint."
         )
 
 
@@ -275,8 +284,8 @@ def refusal_of(failure: Refused, wanted: Wanted) -> ServiceRefused:
     code = failure.code.lower()
     if code == "insufficientquota":
         advice = (
-            f"The quota for {wanted.kind.sku} in this region is too small for --capacity {wanted.capacity}. Choose "
-            "a lower one, remove other deployments, or ask for more in the portal."
+            f"The quota for {wanted.kind.sku} in this region is too small for --capacity "
+            f"{wanted.capacity}. Choose a lower one, remove other deployments, or ask for more in the portal."
         )
     elif failure.status == 403:
         advice = MAY_NOT
@@ -286,14 +295,14 @@ def refusal_of(failure: Refused, wanted: Wanted) -> ServiceRefused:
         advice = "There is no such resource: check --resource, and whether this identity may see it."
     else:
         advice = (
-            f"{wanted.model} may have failed the safety evaluation, its base may be retired, or the region may not "
-            f"offer {wanted.kind.sku}. A model can have one deployment only; `finetune list` shows all."
+            f"{wanted.model} may have failed the safety evaluation, its base may be retired, or the "
+            f"region may not offer {wanted.kind.sku}. A model can have one deployment only."
         )
     return ServiceRefused(f"{failure}. Nothing was made, and nothing is billed. {advice}")
 
 
 #: What is said to an identity that may not deploy.
 MAY_NOT = (
-    f"This identity may not make deployments: it needs the permission {arm.WRITE} on the resource, which the role "
-    "Cognitive Services Contributor has. A role that may train is not enough. New roles take some minutes."
+    f"This identity may not make deployments: it needs the permission {arm.WRITE} on the resource, which "
+    "the role Cognitive Services Contributor has. To be allowed to train is not enough."
 )

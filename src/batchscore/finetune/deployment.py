@@ -1,8 +1,10 @@
-"""May a trained model be deployed on Azure, as what, and what is the next step? It decides, and calls nothing.
+"""May a trained model be deployed on Azure, as what, and what is the next step?
 
-Facts of the field (Microsoft's pages on deploying fine-tuned models, seen 2026-11): a customised model has one
-deployment per resource. It costs by the hour while it exists, except as DeveloperTier, which is removed after
-24 hours. One that gets no call for 15 days is removed, too; the model stays.
+It decides, and calls nothing.
+
+Facts of the field (Microsoft's pages on deploying fine-tuned models, seen 2026-11): a trained model has one
+deployment per resource. It costs by the hour while it exists, except as DeveloperTier, which is removed
+after 24 hours. One that gets no call for 15 days is removed, too; the model stays.
 """
 
 from __future__ import annotations
@@ -166,8 +168,8 @@ def next_step(
         return NextStep(
             Step.REFUSE,
             earlier,
-            f"This folder has the deployment {earlier.name} of {earlier.model or 'a model'}. Remove it first, or "
-            "leave out --name to use it.",
+            f"This folder has the deployment {earlier.name} of {earlier.model or 'a model'}. Remove it "
+            "first, or leave out --name to use it.",
         )
     mine = next((each for each in deployments if each.name.lower() == name), None)
     if mine is None:
@@ -183,8 +185,8 @@ def next_step(
         return NextStep(
             Step.REFUSE,
             mine,
-            f"The resource has a deployment {mine.name} of {mine.model or 'another model'}, which this folder did "
-            "not make. It is left as it is. Choose another name with --name.",
+            f"The resource has a deployment {mine.name} of {mine.model or 'another model'}, which this "
+            "folder did not make. It is left as it is. Choose another name with --name.",
         )
     if mine.state == DELETING or mine.state in GOING:
         return NextStep(Step.WAIT, mine)
@@ -199,7 +201,9 @@ def next_step(
         return NextStep(Step.REMOVE, mine, f"{mine.name} ended as {mine.state}")
     differs = differences(wanted, mine)
     if differs:
-        return NextStep(Step.REFUSE, mine, f"{mine.name} exists with {differs}. Remove it to make another one.")
+        return NextStep(
+            Step.REFUSE, mine, f"{mine.name} exists with {differs}. Remove it to make another one."
+        )
     return NextStep(Step.PROBE, mine)
 
 
@@ -224,10 +228,12 @@ class Room:
             return ""
         what = f"{wanted.kind.sku} deployments of this model"
         if self.left < 1:
-            return f"The quota for {what} is used up in this region: free some, or ask for more in the portal."
+            return (
+                f"The quota for {what} is used up in this region: free some, or ask for more in the portal."
+            )
         return (
-            f"The quota for {what} has {self.left} left in this region, and {wanted.capacity} are wanted. Choose "
-            f"--capacity {self.left}, free some, or ask for more in the portal."
+            f"The quota for {what} has {self.left} left in this region, and {wanted.capacity} are "
+            f"wanted. Choose --capacity {self.left}, free some, or ask for more in the portal."
         )
 
 
@@ -267,9 +273,9 @@ def hosting_hour(kind: Kind, price: float | None) -> float | None:
 
 
 def hosting_price(prices: str | Mapping[str, Any] | None, *models: str) -> float | None:
-    """Return the price of an hour of a deployment in the user's list: of the first of these models that has one.
+    """Return the price of an hour of a deployment in the user's list, for the first of these models listed.
 
-    A model is also listed without its version. Raises `UsageError` if the list cannot be read.
+    A model may be listed without its version. Raises `UsageError` if the list cannot be read.
     """
     names = dict.fromkeys(name for model in models for name in (model, versioned(model)[0]) if name)
     found = (training_prices(prices, name)[1] for name in names)

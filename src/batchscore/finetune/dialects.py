@@ -66,7 +66,12 @@ AZURE_V1 = Dialect(
     needs_deployment=True,
 )
 AZURE_DATED = replace(
-    AZURE_V1, name="azure-dated", has_uploads=True, has_import=True, has_method=False, keeps_metadata=False,
+    AZURE_V1,
+    name="azure-dated",
+    has_uploads=True,
+    has_import=True,
+    has_method=False,
+    keeps_metadata=False,
     deletes_jobs=True,
 )
 DIALECTS = {each.name: each for each in (OPENAI, COMPATIBLE, AZURE_V1, AZURE_DATED)}

@@ -1,7 +1,7 @@
 """Which commands use a trained model as it was trained, and find out whether training was worth it?
 
-A model that is asked in another way than it was trained answers worse, so the commands have the system message
-and the templates of the training. It reads no row and calls nothing.
+A model that is asked in another way than it was trained answers worse, so the commands have the system
+message and the templates of the training. It reads no row and calls nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,18 @@ class Handover:
 def handover(folder: str, summary: Mapping[str, Any], use: Use) -> Handover:
     """Return the commands for the model of a prepared folder; `summary` is its prepare.json."""
     prompt = prompt_flags(summary)
-    score = ["batchscore", "score", "INPUT", "-o", "OUT", "--task", "chat", *use.tuned, *use.endpoint, *prompt]
+    score = [
+        "batchscore",
+        "score",
+        "INPUT",
+        "-o",
+        "OUT",
+        "--task",
+        "chat",
+        *use.tuned,
+        *use.endpoint,
+        *prompt,
+    ]
     # A saved model holds no endpoint; its name there is the one that requests are sent with.
     save = ["batchscore", "model", "save", "./tuned-model", "--task", "chat"]
     save += ["-m", use.deployment or use.model, *prompt]

@@ -160,9 +160,9 @@ async def deploy(
             )
             outlook = await deployer.look_ahead()
             refuse_hopeless(wanted, outlook)
-            if outlook.next.step in {Step.CREATE, Step.REMOVE}:
-                if not agree(Offer(wanted, outlook, state.job.base_model)):
-                    return None
+            is_new = outlook.next.step in {Step.CREATE, Step.REMOVE}
+            if is_new and not agree(Offer(wanted, outlook, state.job.base_model)):
+                return None
             made = await deployer.run()
             await deployer.wait_until_it_answers(plane, caller.target, made.name)
     record = deployer.state.deployment
@@ -209,8 +209,8 @@ async def wait_for_model(state: TrainingState, model: str, caller: Caller) -> Re
         async def wait(looks: int, what: str) -> None:
             if caller.clock() - begun > MODEL_SECONDS:
                 raise ServiceRefused(
-                    f"{model} does not exist for this key, {MODEL_SECONDS / 60:.0f} minutes after it was looked "
-                    "for first. Check that the key is of the organisation and the project that trained it."
+                    f"{model} does not exist for this key, {MODEL_SECONDS / 60:.0f} minutes after it was "
+                    "looked for first. Is the key of the organisation and the project that trained it?"
                 )
             if looks == 1:
                 caller.listen(f"waiting for {what}: a new model may be unknown for some minutes")
@@ -228,9 +228,7 @@ async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Dia
     dialect = dialect_of(caller.target)
     account = caller.resource.account(state, caller.environ) if dialect.needs_deployment else None
     async with AsyncExitStack() as stack:
-        plane = await stack.enter_async_context(
-            training_calls(caller.target, caller.environ, caller.limits)
-        )
+        plane = await stack.enter_async_context(training_calls(caller.target, caller.environ, caller.limits))
         manager: ControlPlane | None = None
         if account is not None:
             calls = caller.resource.calls(caller.host, caller.environ, caller.limits)
@@ -254,7 +252,9 @@ async def clean(
 
     Nothing is deleted if `agree` says no.
     """
-    hold = nullcontext() if folder is None else hold_folder(folder, "batchscore finetune clean", caller.listen)
+    hold = (
+        nullcontext() if folder is None else hold_folder(folder, "batchscore finetune clean", caller.listen)
+    )
     with hold:
         state = None if folder is None else require_state(folder)
         if state is not None:

@@ -40,7 +40,7 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One thing to delete. `what` describes it. If it is `blocked`, that says why it cannot be deleted yet."""
+    """One thing to delete. `what` describes it. `blocked` says why it cannot be deleted yet, "" if it can."""
 
     thing: Thing
     id: str
@@ -72,7 +72,9 @@ class Named:
             (Thing.MODEL, self.models),
             (Thing.FILE, self.files),
         )
-        return [Removal(thing, one, "named in the command") for thing, ids in each for one in dict.fromkeys(ids)]
+        return [
+            Removal(thing, one, "named in the command") for thing, ids in each for one in dict.fromkeys(ids)
+        ]
 
 
 def removals_of(state: TrainingState, dialect: Dialect, *, discard_results: bool) -> list[Removal]:

@@ -3,9 +3,9 @@
 Plain REST: five calls do not justify the library `azure-mgmt-cognitiveservices`. It knows no training and no
 folder. A deployment is made by one `PUT`, which is never repeated here; reads are.
 
-Facts of the field (the REST specification of Microsoft.CognitiveServices, seen 2026-11): a `PUT` with the name
-of an existing deployment changes it. The state of a deployment is in the object itself, so `GET` follows it
-whatever headers the first reply had. `DELETE` of what is missing is a success.
+Facts of the field (the REST specification of Microsoft.CognitiveServices, seen 2026-11): a `PUT` with the
+name of an existing deployment changes it. The state of a deployment is in the object itself, so `GET`
+follows it whatever headers the first reply had. `DELETE` of what is missing is a success.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def account_of(given: str) -> Account:
     found = _ACCOUNT.fullmatch(given.strip())
     if found is None:
         raise SettingsError(
-            "--resource is not the ID of an Azure OpenAI resource. It is on the resource's page in the portal "
-            "(JSON view), and `az cognitiveservices account show --name NAME --resource-group GROUP --query id "
-            "--output tsv` prints it: /subscriptions/…/resourceGroups/…/providers/Microsoft.CognitiveServices/"
-            "accounts/NAME"
+            "--resource is not the ID of an Azure OpenAI resource. It is on the resource's page in the "
+            "portal (JSON view), and `az cognitiveservices account show --name NAME --resource-group GROUP "
+            "--query id --output tsv` prints it: "
+            "/subscriptions/…/resourceGroups/…/providers/Microsoft.CognitiveServices/accounts/NAME"
         )
     return Account(found["subscription"], found["group"], found["name"])
 
@@ -90,7 +90,7 @@ class AccountFacts:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A deployment as it is now. `state` is in lower case. `created_at` is in seconds since 1970, 0 if unknown.
+    """A deployment as it is now. `state` is in lower case. `created_at`: seconds since 1970, 0 if unknown.
 
     `problem` is the service's code of its failure, if it says one.
     """
@@ -107,7 +107,7 @@ class Deployed:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What is left of a quota: units of capacity. `name` is that of the quota, or of the kind of deployment."""
+    """What is left of a quota, in units of capacity. `name` is that of the quota, or a kind of deployment."""
 
     name: str
     left: int
@@ -312,7 +312,11 @@ async def quotas_left(plane: ControlPlane, account: Account, location: str) -> S
     )
     quotas = []
     for each in found:
-        name, limit, used = fields_of(each.get("name")).get("value"), each.get("limit"), each.get("currentValue")
+        name, limit, used = (
+            fields_of(each.get("name")).get("value"),
+            each.get("limit"),
+            each.get("currentValue"),
+        )
         if isinstance(limit, (int, float)) and isinstance(used, (int, float)):
             quotas.append(Quota(text_of(name), int(limit - used)))
     return quotas
