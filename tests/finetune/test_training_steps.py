@@ -10,7 +10,14 @@ import pytest
 
 from batchscore.errors import OutputError, OutputLocked, SettingsError, UsageError
 from batchscore.finetune.begin import continued
-from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1, COMPATIBLE, OPENAI, Dialect, advice_for
+from batchscore.finetune.dialects import (
+    AZURE_DATED,
+    AZURE_V1,
+    COMPATIBLE,
+    OPENAI,
+    TrainingDialect,
+    advice_for,
+)
 from batchscore.finetune.state import (
     STATE,
     DeploymentRecord,
@@ -27,7 +34,7 @@ from batchscore.finetune.state import (
 from batchscore.finetune.steps import (
     RUN_KEY,
     JobMove,
-    NextStep,
+    PartStep,
     TrainingStep,
     after_failure,
     after_looking,
@@ -76,7 +83,7 @@ def with_job_of(state: TrainingState, **fields: Any) -> TrainingState:
     ],
 )
 def test_the_first_step_that_is_not_done(state: TrainingState, step: TrainingStep, part: str) -> None:
-    assert next_step(state) == NextStep(step, part)
+    assert next_step(state) == PartStep(step, part)
 
 
 def job(key: str, created: float = 1.0, **fields: Any) -> JobState:
@@ -154,7 +161,7 @@ def method(name: str, **more: Any) -> dict[str, Any]:
         (AZURE_V1, "reinforcement", method("reinforcement", grader={"type": "x"})),
     ],
 )
-def test_the_request_of_a_job(dialect: Dialect, name: str, expected: dict[str, Any]) -> None:
+def test_the_request_of_a_job(dialect: TrainingDialect, name: str, expected: dict[str, Any]) -> None:
     more = {"suffix": None, "trainingType": "Standard", "reinforcement": {"grader": {"type": "x"}}}
     request = request_of("m", name, {"n_epochs": 2}, more, dialect)
     assert request == {"model": "m", "trainingType": "Standard", **expected}
@@ -221,7 +228,7 @@ def test_a_new_job_follows_one_that_failed(tmp_path: Path, status: str) -> None:
     made = with_job_of(READY, id="j", status=status)
     found = continued(made, NEW, tmp_path, again=True)
     assert found.earlier_jobs == ("j",)
-    assert next_step(found) == NextStep(TrainingStep.WAIT_FOR_FILE, "training")
+    assert next_step(found) == PartStep(TrainingStep.WAIT_FOR_FILE, "training")
 
 
 def test_objects_of_both_dialects() -> None:

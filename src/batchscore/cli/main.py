@@ -60,8 +60,8 @@ def cli() -> None:
 
 for command in (score, plan, batches, merge, verify, report, evaluate, check, finetune, model, simulate):
     cli.add_command(command)
-for command in JOB_COMMANDS:
-    finetune.add_command(command)
+for of_job in JOB_COMMANDS:
+    finetune.add_command(of_job)
 
 
 def main() -> NoReturn:
