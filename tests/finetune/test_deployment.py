@@ -25,7 +25,7 @@ from batchscore.finetune.deployment import (
     versioned,
 )
 from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1, OPENAI
-from batchscore.finetune.handover import Use, handover
+from batchscore.cli.finetune_use import Use, handover
 from batchscore.finetune.inventory import base_of
 from batchscore.finetune.removals import Named, Removal, Thing, is_gone, removals_of, waits_for
 from batchscore.finetune.state import DeploymentRecord, FileRecord, JobRecord, TrainingState, UploadRecord

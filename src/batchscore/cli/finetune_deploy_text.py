@@ -10,7 +10,7 @@ from batchscore.errors import count_text, duration_text
 from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.clean import Outcome
 from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
-from batchscore.finetune.handover import Handover, Use, handover
+from batchscore.cli.finetune_use import Handover, Use, handover
 from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
 from batchscore.finetune.online import Offer, Prospect, Ready
 from batchscore.finetune.removals import Removal

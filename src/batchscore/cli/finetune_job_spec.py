@@ -20,7 +20,7 @@ from batchscore.finetune.begin import METHODS, prepared_of
 from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.commands import TrainingPlace, target_of
 from batchscore.finetune.costs import TrainingCost, training_cost
-from batchscore.finetune.dialects import Dialect, dialect_of
+from batchscore.finetune.dialects import TrainingDialect, dialect_of
 from batchscore.finetune.service import USUAL, import_url
 from batchscore.finetune.service_facts import ServiceFacts, service_facts
 from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState, local_folder_of
@@ -87,7 +87,7 @@ def request_of_options(
     return request_of(model, method, {**parameters, **pairs_of(chosen["hyperparameters"])}, more, dialect)
 
 
-def suffix_of(text: str | None, dialect: Dialect) -> str | None:
+def suffix_of(text: str | None, dialect: TrainingDialect) -> str | None:
     """Return a suffix that the service takes; raises `UsageError`."""
     if text is not None and (not re.fullmatch(r"[A-Za-z0-9_-]+", text) or len(text) > dialect.most_suffix):
         raise UsageError(
@@ -96,7 +96,7 @@ def suffix_of(text: str | None, dialect: Dialect) -> str | None:
     return text
 
 
-def training_type_of(text: str | None, dialect: Dialect) -> str | None:
+def training_type_of(text: str | None, dialect: TrainingDialect) -> str | None:
     """Return the training type, which Azure needs and others do not know; raises `UsageError`."""
     if dialect.training_types and text is None:
         raise UsageError(

@@ -61,8 +61,8 @@ def cli() -> None:
 
 for command in (score, plan, batches, merge, verify, report, evaluate, check, finetune, model, simulate):
     cli.add_command(command)
-for command in (*JOB_COMMANDS, *DEPLOY_COMMANDS):
-    finetune.add_command(command)
+for of_training in (*JOB_COMMANDS, *DEPLOY_COMMANDS):
+    finetune.add_command(of_training)
 
 
 def main() -> NoReturn:

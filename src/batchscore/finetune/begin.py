@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import InputError, SettingsError, UsageError
-from batchscore.finetune.dialects import Dialect
+from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.kinds import KINDS
 from batchscore.finetune.prepare import file_of
 from batchscore.finetune.state import TRAINING, VALIDATION, FileRecord, JobRecord, TrainingState
@@ -55,7 +55,7 @@ def prepared_of(folder: Path) -> dict[str, Any]:
 
 
 def new_state(
-    folder: Path, summary: Mapping[str, Any], host: str, dialect: Dialect, request: Mapping[str, Any]
+    folder: Path, summary: Mapping[str, Any], host: str, dialect: TrainingDialect, request: Mapping[str, Any]
 ) -> TrainingState:
     """Return the state of a training of which nothing was sent."""
     run = uuid.uuid4().hex

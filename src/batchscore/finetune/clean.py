@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchscore.errors import Outage
+from batchscore.errors import Outage, setting_name
 from batchscore.finetune.deploy import MAY_NOT, remove_deployment
 from batchscore.finetune.removals import Removal, Thing, is_gone, waits_for
 from batchscore.finetune.service import PURPOSE
@@ -93,7 +93,8 @@ class Cleaner:
         names = [each.name for each in found if each.model == model]
         if not names:
             return ""
-        flags = " ".join(f"--deployment {name}" for name in names)
+        flag = setting_name("deployment")
+        flags = " ".join(f"{flag} {name}" for name in names)
         return (
             f"it is deployed as {', '.join(names)}, which this folder did not make. If it may go, add {flags}"
         )

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -164,7 +165,7 @@ async def _result_table(plane: ControlPlane, folder: Path, found: JobLook) -> Re
         digest = storage.write_whole(saved, plain_bytes(data)).digest
         record = ResultsRecord(file_id=each, digest=digest)
         with suppress(OutputLocked):
-            change_state(folder, lambda state, record=record: replace(state, results=record))
+            change_state(folder, partial(replace, results=record))
         return table
     if found.state.results is not None and storage.exists(saved):
         return table_of(b"".join(storage.chunks(saved)))

@@ -16,7 +16,7 @@ TRAINING_TYPES = ("Standard", "GlobalStandard", "Developer")
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class TrainingDialect:
     """What one kind of service takes. `name` is the one in finetune.json.
 
     `rules` are those of the checks of files (`rules.SERVICES`). `training_types`: a job must have one of
@@ -47,11 +47,11 @@ class Dialect:
     deletes_jobs: bool = False
 
 
-OPENAI = Dialect("openai", "OpenAI", "openai")
+OPENAI = TrainingDialect("openai", "OpenAI", "openai")
 #: Services that copy OpenAI's shape often know only the older form of a job.
 COMPATIBLE = replace(OPENAI, name="compatible", service="this service", rules="any", has_method=False)
 #: Azure refuses a job before its files are processed. A v1 address has no Uploads and no import.
-AZURE_V1 = Dialect(
+AZURE_V1 = TrainingDialect(
     "azure-v1",
     "Azure OpenAI",
     "azure",
@@ -77,7 +77,7 @@ AZURE_DATED = replace(
 DIALECTS = {each.name: each for each in (OPENAI, COMPATIBLE, AZURE_V1, AZURE_DATED)}
 
 
-def dialect_of(target: Target) -> Dialect:
+def dialect_of(target: Target) -> TrainingDialect:
     """Return the dialect of the service that a target belongs to."""
     if target.surface == "azure-v1":
         return AZURE_V1

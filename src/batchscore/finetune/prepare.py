@@ -140,7 +140,8 @@ def refuse_others(folder: Place) -> None:
     if state is not None and state.job.may_exist:
         job = state.job.id or "whose creation was not confirmed"
         raise OutputError(
-            f"{folder} has a training job ({job}), which its files and {STATE} belong to. Choose another folder."
+            f"{folder} has a training job ({job}), to which its files and {STATE} belong. Choose another "
+            "folder."
         )
     if storage.exists(folder / SUMMARY):
         return

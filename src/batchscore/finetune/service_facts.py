@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from batchscore.finetune.commands import TrainingPlace
 from batchscore.finetune.costs import KnownLimit
-from batchscore.finetune.dialects import Dialect, dialect_of
+from batchscore.finetune.dialects import TrainingDialect, dialect_of
 from batchscore.finetune.service import PURPOSE, training_calls
 from batchscore.provider import files, jobs
 from batchscore.provider.client import ControlPlane, NotThere, Refused
@@ -49,7 +49,7 @@ def service_facts(place: TrainingPlace, model: str, sizes: tuple[int, ...], now:
 
 
 async def read(
-    plane: ControlPlane, dialect: Dialect, model: str, sizes: tuple[int, ...], now: float
+    plane: ControlPlane, dialect: TrainingDialect, model: str, sizes: tuple[int, ...], now: float
 ) -> ServiceFacts:
     """Read the facts; raises `CallFailed` if the service does not respond."""
     found: ModelFacts | None = None
@@ -94,7 +94,7 @@ def model_lines(found: ModelFacts) -> Iterator[tuple[str, str]]:
 
 
 def room(
-    dialect: Dialect, count: int, size: int, waiting: int, sizes: tuple[int, ...]
+    dialect: TrainingDialect, count: int, size: int, waiting: int, sizes: tuple[int, ...]
 ) -> Iterator[KnownLimit]:
     """Yield what a resource holds with the new files and the new job, if there are limits."""
     if dialect.most_files:

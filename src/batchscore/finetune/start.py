@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import Outage, ServiceRefused, count_text
-from batchscore.finetune.dialects import Dialect, advice_for
+from batchscore.finetune.dialects import TrainingDialect, advice_for
 from batchscore.finetune.prepare import file_of
 from batchscore.finetune.service import PURPOSE, CallLimits
 from batchscore.finetune.state import (
@@ -54,7 +54,7 @@ class Starter:
     """The way from files to a job. `urls` are where the service fetches a part from: secret, and not kept."""
 
     plane: ControlPlane
-    dialect: Dialect
+    dialect: TrainingDialect
     folder: Path
     state: TrainingState
     limits: CallLimits
@@ -233,7 +233,7 @@ class Starter:
             self.note_file(part, processed=False)
 
 
-def refusal_of(failure: CallFailed, dialect: Dialect) -> ServiceRefused:
+def refusal_of(failure: CallFailed, dialect: TrainingDialect) -> ServiceRefused:
     """Return the error of a job that the service refuses; it was surely not made."""
     advice = advice_for(failure.code, failure.words)
     if not advice and failure.status in {401, 403}:

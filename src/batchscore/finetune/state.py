@@ -209,7 +209,9 @@ def state_of(given: Mapping[str, Any]) -> TrainingState:
 def record_of(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
     """Return a record of JSON, whose lists are tuples."""
     names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
     if isinstance(values.get("upload"), dict):
         values["upload"] = record_of(UploadRecord, values["upload"])
     return kind(**{name: value for name, value in values.items() if name in names})

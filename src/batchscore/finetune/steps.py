@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from batchscore.finetune.dialects import Dialect
+from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState
 from batchscore.provider.client import CallFailed, NotThere, Unknown
 from batchscore.provider.job_object import ENDED, JobState
@@ -46,27 +46,27 @@ class TrainingStep(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class NextStep:
+class PartStep:
     """A step, and the part of the data that it is about."""
 
     step: TrainingStep
     part: str = ""
 
 
-def next_step(state: TrainingState) -> NextStep:
+def next_step(state: TrainingState) -> PartStep:
     """Return the first step that is not done."""
     job = state.job
     if job.id:
-        return NextStep(TrainingStep.DONE if job.status in ENDED else TrainingStep.FOLLOW_JOB)
+        return PartStep(TrainingStep.DONE if job.status in ENDED else TrainingStep.FOLLOW_JOB)
     if job.intent_at:
-        return NextStep(TrainingStep.FIND_JOB)
+        return PartStep(TrainingStep.FIND_JOB)
     for part, file in state.files.items():
         if not file.file_id:
-            return NextStep(TrainingStep.SEND_FILE, part)
+            return PartStep(TrainingStep.SEND_FILE, part)
     for part, file in state.files.items():
         if not file.processed:
-            return NextStep(TrainingStep.WAIT_FOR_FILE, part)
-    return NextStep(TrainingStep.CREATE_JOB)
+            return PartStep(TrainingStep.WAIT_FOR_FILE, part)
+    return PartStep(TrainingStep.CREATE_JOB)
 
 
 class JobMove(Enum):
@@ -132,7 +132,7 @@ def after_failure(failure: CallFailed, tries: int) -> JobMove:
     return JobMove.STOP
 
 
-def job_body(state: TrainingState, dialect: Dialect) -> dict[str, Any]:
+def job_body(state: TrainingState, dialect: TrainingDialect) -> dict[str, Any]:
     """Return the body of the request that creates the job."""
     body: dict[str, Any] = {**state.job.request, "training_file": state.training.file_id}
     if VALIDATION in state.files:
@@ -143,7 +143,7 @@ def job_body(state: TrainingState, dialect: Dialect) -> dict[str, Any]:
 
 
 def request_of(
-    model: str, method: str, parameters: Mapping[str, Any], more: Mapping[str, Any], dialect: Dialect
+    model: str, method: str, parameters: Mapping[str, Any], more: Mapping[str, Any], dialect: TrainingDialect
 ) -> dict[str, Any]:
     """Return what of a job does not depend on its files.
 
