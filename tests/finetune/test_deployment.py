@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from batchscore.cli.finetune_use import Use, handover
 from batchscore.errors import UsageError
 from batchscore.evaluate.labels import answer_of
 from batchscore.finetune.deployment import (
     KINDS,
-    Step,
-    Wanted,
+    DeployStep,
+    WantedDeployment,
     checked_kind,
     checked_name,
     ends_at,
@@ -25,16 +26,15 @@ from batchscore.finetune.deployment import (
     versioned,
 )
 from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1, OPENAI
-from batchscore.cli.finetune_use import Use, handover
 from batchscore.finetune.inventory import base_of
 from batchscore.finetune.removals import Named, Removal, Thing, is_gone, removals_of, waits_for
 from batchscore.finetune.state import DeploymentRecord, FileRecord, JobRecord, TrainingState, UploadRecord
-from batchscore.provider.arm import Deployed, Quota
+from batchscore.provider.arm import CapacityLeft, Deployed
 
 MODEL = "gpt-4.1-mini-2025-04-14.ft-0a1b2c-topics"
 RUN = "run-1"
 DEVELOPER = KINDS["developer"]
-WANTED = Wanted("topics", MODEL, DEVELOPER)
+WANTED = WantedDeployment("topics", MODEL, DEVELOPER)
 RECORD = DeploymentRecord(name="topics", model=MODEL, intent_at=1.0, arm_id="/x/deployments/topics")
 
 
@@ -46,42 +46,42 @@ def there(name: str = "topics", state: str = "succeeded", model: str = MODEL, **
 @pytest.mark.parametrize(
     ("found", "record", "step"),
     [
-        ([], None, Step.CREATE),
-        ([there(model="gpt-4o", tags={})], None, Step.REFUSE),  # of others, with this name
-        ([there("TOPICS", model="gpt-4o", tags={})], None, Step.REFUSE),
-        ([there(model="gpt-4o", tags={})], RECORD, Step.REFUSE),
-        ([there(model="gpt-4o", tags={"batchscore": "run-2"})], RECORD, Step.REFUSE),
-        ([there(tags={"batchscore": "run-2"})], RECORD, Step.REUSE),
-        ([there("other", tags={})], None, Step.REUSE),
-        ([there("other", "deleting", tags={})], None, Step.CREATE),
-        ([there("base", model="gpt-4o", tags={})], None, Step.CREATE),
-        ([there()], RECORD, Step.PROBE),
-        ([there("Topics")], RECORD, Step.PROBE),
-        ([there(tags={})], RECORD, Step.PROBE),  # a service that keeps no tags
-        ([there(tags={})], replace(RECORD, intent_at=0.0), Step.REUSE),
-        ([there()], None, Step.PROBE),  # finetune.json was restored from a backup
-        ([there(state="creating")], RECORD, Step.WAIT),
-        ([there(state="")], RECORD, Step.WAIT),
-        ([there(state="deleting")], RECORD, Step.WAIT),
-        ([there(state="failed")], RECORD, Step.REMOVE),
-        ([there(state="canceled")], RECORD, Step.REMOVE),
-        ([there(state="failed", model="gpt-4o", tags={})], None, Step.REFUSE),
-        ([there("earlier", model="gpt-4o.ft-1")], None, Step.REFUSE),  # ours, of an earlier training
-        ([there(model="gpt-4o.ft-1")], RECORD, Step.REFUSE),
+        ([], None, DeployStep.CREATE),
+        ([there(model="gpt-4o", tags={})], None, DeployStep.REFUSE),  # of others, with this name
+        ([there("TOPICS", model="gpt-4o", tags={})], None, DeployStep.REFUSE),
+        ([there(model="gpt-4o", tags={})], RECORD, DeployStep.REFUSE),
+        ([there(model="gpt-4o", tags={"batchscore": "run-2"})], RECORD, DeployStep.REFUSE),
+        ([there(tags={"batchscore": "run-2"})], RECORD, DeployStep.REUSE),
+        ([there("other", tags={})], None, DeployStep.REUSE),
+        ([there("other", "deleting", tags={})], None, DeployStep.CREATE),
+        ([there("base", model="gpt-4o", tags={})], None, DeployStep.CREATE),
+        ([there()], RECORD, DeployStep.PROBE),
+        ([there("Topics")], RECORD, DeployStep.PROBE),
+        ([there(tags={})], RECORD, DeployStep.PROBE),  # a service that keeps no tags
+        ([there(tags={})], replace(RECORD, intent_at=0.0), DeployStep.REUSE),
+        ([there()], None, DeployStep.PROBE),  # finetune.json was restored from a backup
+        ([there(state="creating")], RECORD, DeployStep.WAIT),
+        ([there(state="")], RECORD, DeployStep.WAIT),
+        ([there(state="deleting")], RECORD, DeployStep.WAIT),
+        ([there(state="failed")], RECORD, DeployStep.REMOVE),
+        ([there(state="canceled")], RECORD, DeployStep.REMOVE),
+        ([there(state="failed", model="gpt-4o", tags={})], None, DeployStep.REFUSE),
+        ([there("earlier", model="gpt-4o.ft-1")], None, DeployStep.REFUSE),  # ours, of an earlier training
+        ([there(model="gpt-4o.ft-1")], RECORD, DeployStep.REFUSE),
     ],
 )
-def test_the_next_step(found: list[Deployed], record: DeploymentRecord | None, step: Step) -> None:
+def test_the_next_step(found: list[Deployed], record: DeploymentRecord | None, step: DeployStep) -> None:
     decided = next_step(WANTED, record, found, RUN)
     assert decided.step is step
-    assert bool(decided.why) is (step in {Step.REFUSE, Step.REUSE, Step.REMOVE})
+    assert bool(decided.why) is (step in {DeployStep.REFUSE, DeployStep.REUSE, DeployStep.REMOVE})
 
 
 def test_options_that_an_existing_deployment_does_not_have_are_refused() -> None:
     wanted = replace(WANTED, kind=KINDS["standard"], capacity=10)
-    assert next_step(wanted, RECORD, [there()], RUN).step is Step.PROBE, "nobody chose them"
+    assert next_step(wanted, RECORD, [there()], RUN).step is DeployStep.PROBE, "nobody chose them"
     for option in ("kind", "capacity"):
         decided = next_step(replace(wanted, chosen=frozenset({option})), RECORD, [there()], RUN)
-        assert decided.step is Step.REFUSE
+        assert decided.step is DeployStep.REFUSE
 
 
 def test_the_request_says_whose_the_deployment_is() -> None:
@@ -146,7 +146,7 @@ def test_the_version_of_a_base_model(base: str, expected: tuple[str, str]) -> No
     ],
 )
 def test_how_much_can_be_deployed(capacities: Any, usages: Any, left: int | None) -> None:
-    quotas = [[Quota(*each) for each in given] for given in (capacities, usages)]
+    quotas = [[CapacityLeft(*each) for each in given] for given in (capacities, usages)]
     room = room_for(WANTED, "gpt-4.1-mini-2025-04-14", *quotas)
     assert room.left == left
     problem = room.problem(WANTED)

@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from batchscore.cli.finetune_use import Handover, Use, handover
 from batchscore.errors import count_text, duration_text
 from batchscore.finetune.begin import finetune_command
-from batchscore.finetune.clean import Outcome
+from batchscore.finetune.clean import Deletion
 from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
-from batchscore.cli.finetune_use import Handover, Use, handover
 from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
 from batchscore.finetune.online import Offer, Prospect, Ready
 from batchscore.finetune.removals import Removal
@@ -263,7 +263,7 @@ def removals_text(removals: Sequence[Removal]) -> str:
 
 
 def cleaned_text(
-    removals: Sequence[Removal], outcomes: Sequence[Outcome], words: Sequence[str], *, done: bool
+    removals: Sequence[Removal], outcomes: Sequence[Deletion], words: Sequence[str], *, done: bool
 ) -> str:
     """Return what was deleted, what was not and why, and the next command."""
     if not removals:
@@ -280,7 +280,7 @@ def cleaned_text(
     return "\n".join(lines)
 
 
-def cleaned_json(removals: Sequence[Removal], outcomes: Sequence[Outcome], *, done: bool) -> dict[str, Any]:
+def cleaned_json(removals: Sequence[Removal], outcomes: Sequence[Deletion], *, done: bool) -> dict[str, Any]:
     """Return what was to be deleted and what became of it as JSON."""
     ends = {(each.removal.thing, each.removal.id): each for each in outcomes}
     found = []

@@ -28,7 +28,7 @@ MOST_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Deletion:
     """What became of one deletion. `why` explains what was not deleted; `for_now`: it may be so later."""
 
     removal: Removal
@@ -52,9 +52,9 @@ class Cleaner:
     listen: Callable[[str], object] = str
     clock: Callable[[], float] = time.time
     most_seconds: float = MOST_SECONDS
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Deletion] = field(default_factory=list)
 
-    async def run(self, removals: Sequence[Removal]) -> list[Outcome]:
+    async def run(self, removals: Sequence[Removal]) -> list[Deletion]:
         """Delete one thing after the other; a refusal does not keep the others."""
         remaining: list[Removal] = []
         for removal in removals:
@@ -66,18 +66,18 @@ class Cleaner:
             self.outcomes.append(outcome)
         return self.outcomes
 
-    async def outcome_of(self, removal: Removal, remaining: Sequence[Removal]) -> Outcome:
+    async def outcome_of(self, removal: Removal, remaining: Sequence[Removal]) -> Deletion:
         """Delete one thing."""
         why = removal.blocked or waits_for(removal, remaining) or await self.served_by(removal)
         if why:
-            return Outcome(removal, why=why)
+            return Deletion(removal, why=why)
         self.listen(f"deleting the {removal.name}")
         try:
-            return Outcome(removal, await self.delete(removal))
+            return Deletion(removal, await self.delete(removal))
         except Outage as outage:
-            return Outcome(removal, why=str(outage), for_now=True)
+            return Deletion(removal, why=str(outage), for_now=True)
         except CallFailed as failure:
-            return Outcome(removal, why=why_refused(removal, failure), for_now=isinstance(failure, Unknown))
+            return Deletion(removal, why=why_refused(removal, failure), for_now=isinstance(failure, Unknown))
 
     async def served_by(self, removal: Removal) -> str:
         """Return why a model cannot go yet, "" if it can: another deployment serves it."""

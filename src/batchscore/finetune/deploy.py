@@ -15,10 +15,10 @@ from pathlib import Path
 from batchscore.endpoint.target import Target
 from batchscore.errors import Outage, ServiceRefused, SettingsError, duration_text
 from batchscore.finetune.deployment import (
-    NextStep,
+    DeployDecision,
+    DeployStep,
     Room,
-    Step,
-    Wanted,
+    WantedDeployment,
     ends_at,
     next_step,
     room_for,
@@ -27,7 +27,7 @@ from batchscore.finetune.deployment import (
 from batchscore.finetune.service import USUAL, CallLimits
 from batchscore.finetune.state import DeploymentRecord, TrainingState, write_state
 from batchscore.provider import arm
-from batchscore.provider.arm import Account, Deployed, Quota
+from batchscore.provider.arm import Account, CapacityLeft, Deployed
 from batchscore.provider.client import CallFailed, ControlPlane, Refused, Unknown
 from batchscore.provider.models import answers
 
@@ -51,7 +51,7 @@ class Outlook:
     `may` is `None` if nobody says.
     """
 
-    next: NextStep
+    next: DeployDecision
     room: Room
     may: bool | None
     location: str
@@ -65,7 +65,7 @@ class Deployer:
     account: Account
     folder: Path
     state: TrainingState
-    wanted: Wanted
+    wanted: WantedDeployment
     limits: CallLimits = USUAL
     listen: Callable[[str], object] = str
     most_seconds: float = 1800.0
@@ -79,7 +79,7 @@ class Deployer:
         check_account(self.account, facts, self.state.endpoint)
         self.others = await arm.list_deployments(self.manager, self.account)
         step = next_step(self.wanted, self.state.deployment, self.others, self.state.run)
-        if step.step not in {Step.CREATE, Step.REMOVE}:
+        if step.step not in {DeployStep.CREATE, DeployStep.REMOVE}:
             return Outlook(step, Room(None), None, facts.location)
         room = await read_room(
             self.manager, self.account, facts.location, self.wanted, self.state.job.base_model
@@ -92,11 +92,11 @@ class Deployer:
         looks = losses = busy = removed = 0
         while True:
             step = next_step(self.wanted, self.state.deployment, self.others, self.state.run)
-            if step.step is Step.REFUSE:
+            if step.step is DeployStep.REFUSE:
                 raise SettingsError(step.why)
-            if step.step in {Step.PROBE, Step.REUSE} and step.deployed is not None:
-                return self.note_made(step.deployed) if step.step is Step.PROBE else step.deployed
-            if step.step is Step.REMOVE and step.deployed is not None:
+            if step.step in {DeployStep.PROBE, DeployStep.REUSE} and step.deployed is not None:
+                return self.note_made(step.deployed) if step.step is DeployStep.PROBE else step.deployed
+            if step.step is DeployStep.REMOVE and step.deployed is not None:
                 if removed:
                     raise ServiceRefused(
                         f"{step.why} again ({step.deployed.problem or 'no code'}). Try another kind of "
@@ -105,9 +105,9 @@ class Deployer:
                 removed += 1
                 self.listen(f"{step.why}: removing it, to make it again")
                 await self.remove(step.deployed.name)
-            elif step.step is Step.CREATE and not losses:
+            elif step.step is DeployStep.CREATE and not losses:
                 busy, losses = await self.create(busy, losses)
-            elif step.step is Step.CREATE:
+            elif step.step is DeployStep.CREATE:
                 losses += 1
                 if losses > MOST_LOOKS:
                     raise Outage(
@@ -193,7 +193,7 @@ class Deployer:
         await wait_for_answer(plane, target, name, self.wait)
 
 
-def is_kind(made: Deployed, wanted: Wanted) -> bool:
+def is_kind(made: Deployed, wanted: WantedDeployment) -> bool:
     """Whether a deployment is of the kind that is wanted."""
     return made.sku.lower() in {"", wanted.kind.sku.lower()}
 
@@ -253,11 +253,11 @@ async def read_permission(manager: ControlPlane, account: Account) -> bool | Non
 
 
 async def read_room(
-    manager: ControlPlane, account: Account, location: str, wanted: Wanted, base: str
+    manager: ControlPlane, account: Account, location: str, wanted: WantedDeployment, base: str
 ) -> Room:
     """Return how much can be deployed, as far as the service says."""
-    capacities: Sequence[Quota] = ()
-    usages: Sequence[Quota] = ()
+    capacities: Sequence[CapacityLeft] = ()
+    usages: Sequence[CapacityLeft] = ()
     with suppress(CallFailed):
         capacities = await arm.capacity_left(manager, account, location, *versioned(base))
     with suppress(CallFailed):
@@ -279,7 +279,7 @@ def check_account(account: Account, facts: arm.AccountFacts, endpoint: str) -> N
         )
 
 
-def refusal_of(failure: Refused, wanted: Wanted) -> ServiceRefused:
+def refusal_of(failure: Refused, wanted: WantedDeployment) -> ServiceRefused:
     """Return the error of a deployment that the service refuses; it was surely not made."""
     code = failure.code.lower()
     if code == "insufficientquota":

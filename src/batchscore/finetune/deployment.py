@@ -17,7 +17,7 @@ from typing import Any
 
 from batchscore.errors import UsageError
 from batchscore.finetune.state import DeploymentRecord
-from batchscore.provider.arm import DELETING, GOING, SUCCEEDED, Deployed, Quota
+from batchscore.provider.arm import DELETING, GOING, SUCCEEDED, CapacityLeft, Deployed
 from batchscore.settings.prices import training_prices
 
 DAY_SECONDS = 86_400.0
@@ -37,7 +37,7 @@ _VERSIONED = re.compile(r"(?P<name>.+?)-(?P<version>\d{4}(-\d{2}-\d{2})?)")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DeploymentKind:
     """A kind of deployment: our name for it, the service's, and what it means.
 
     `hourly`: it costs by the hour while it exists. `life_seconds`: the service removes it then, 0 if it does
@@ -51,10 +51,10 @@ class Kind:
     life_seconds: float = 0.0
 
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, DeploymentKind] = {
     kind.name: kind
     for kind in (
-        Kind(
+        DeploymentKind(
             "developer",
             "DeveloperTier",
             "for evaluation: no hourly price, removed 24 hours after it was made, no SLA, and texts may be "
@@ -62,21 +62,23 @@ KINDS: Mapping[str, Kind] = {
             hourly=False,
             life_seconds=DAY_SECONDS,
         ),
-        Kind("standard", "Standard", "texts stay in the region of the resource"),
-        Kind("global", "GlobalStandard", "texts may be processed in any region"),
-        Kind("provisioned", "ProvisionedManaged", "billed by provisioned throughput units, in the region"),
+        DeploymentKind("standard", "Standard", "texts stay in the region of the resource"),
+        DeploymentKind("global", "GlobalStandard", "texts may be processed in any region"),
+        DeploymentKind(
+            "provisioned", "ProvisionedManaged", "billed by provisioned throughput units, in the region"
+        ),
     )
 }
 
 
-def kind_of(given: str) -> Kind:
+def kind_of(given: str) -> DeploymentKind:
     """Return the kind of a name, ours or the service's; one that we do not know costs by the hour."""
     plain = given.strip().lower()
     known = next((kind for kind in KINDS.values() if plain in {kind.name, kind.sku.lower()}), None)
-    return known or Kind(given.strip(), given.strip(), "a kind that batchscore does not know")
+    return known or DeploymentKind(given.strip(), given.strip(), "a kind that batchscore does not know")
 
 
-def checked_kind(given: str) -> Kind:
+def checked_kind(given: str) -> DeploymentKind:
     """Return the kind that the user chose; raises `UsageError`."""
     if not re.fullmatch(r"[A-Za-z0-9]{2,64}", given.strip()):
         raise UsageError(f"--kind {given!r}: it must be one of {', '.join(KINDS)}, or a SKU of Azure.")
@@ -84,12 +86,12 @@ def checked_kind(given: str) -> Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedDeployment:
     """The deployment that the user wants. `chosen` are the options that the user gave."""
 
     name: str
     model: str
-    kind: Kind
+    kind: DeploymentKind
     capacity: int = DEFAULT_CAPACITY
     chosen: frozenset[str] = field(default_factory=frozenset)
 
@@ -121,7 +123,7 @@ def versioned(base: str) -> tuple[str, str]:
     return (base, "") if found is None else (found["name"], found["version"])
 
 
-class Step(str, Enum):
+class DeployStep(str, Enum):
     """What to do next about a deployment."""
 
     #: Make it.
@@ -139,10 +141,10 @@ class Step(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class NextStep:
+class DeployDecision:
     """A step; `deployed` is what it is about, `why` is for people."""
 
-    step: Step
+    step: DeployStep
     deployed: Deployed | None = None
     why: str = ""
 
@@ -157,16 +159,16 @@ def is_ours(found: Deployed, record: DeploymentRecord | None, run: str) -> bool:
 
 
 def next_step(
-    wanted: Wanted, record: DeploymentRecord | None, deployments: Sequence[Deployed], run: str
-) -> NextStep:
+    wanted: WantedDeployment, record: DeploymentRecord | None, deployments: Sequence[Deployed], run: str
+) -> DeployDecision:
     """Return what to do next, given all deployments of the resource. Never over one that is not ours."""
     name = wanted.name.lower()
     earlier = next(
         (each for each in deployments if each.name.lower() != name and is_ours(each, record, run)), None
     )
     if earlier is not None:
-        return NextStep(
-            Step.REFUSE,
+        return DeployDecision(
+            DeployStep.REFUSE,
             earlier,
             f"This folder has the deployment {earlier.name} of {earlier.model or 'a model'}. Remove it "
             "first, or leave out --name to use it.",
@@ -177,37 +179,41 @@ def next_step(
             (each for each in deployments if each.model == wanted.model and each.state != DELETING), None
         )
         if other is None:
-            return NextStep(Step.CREATE)
-        return NextStep(Step.REUSE, other, f"{wanted.model} is deployed already, as {other.name}.")
+            return DeployDecision(DeployStep.CREATE)
+        return DeployDecision(
+            DeployStep.REUSE, other, f"{wanted.model} is deployed already, as {other.name}."
+        )
     if not is_ours(mine, record, run):
         if mine.model == wanted.model and mine.state == SUCCEEDED:
-            return NextStep(Step.REUSE, mine, f"{wanted.model} is deployed already, as {mine.name}.")
-        return NextStep(
-            Step.REFUSE,
+            return DeployDecision(
+                DeployStep.REUSE, mine, f"{wanted.model} is deployed already, as {mine.name}."
+            )
+        return DeployDecision(
+            DeployStep.REFUSE,
             mine,
             f"The resource has a deployment {mine.name} of {mine.model or 'another model'}, which this "
             "folder did not make. It is left as it is. Choose another name with --name.",
         )
     if mine.state == DELETING or mine.state in GOING:
-        return NextStep(Step.WAIT, mine)
+        return DeployDecision(DeployStep.WAIT, mine)
     if mine.model != wanted.model:
-        return NextStep(
-            Step.REFUSE,
+        return DeployDecision(
+            DeployStep.REFUSE,
             mine,
             f"{mine.name} serves {mine.model}, an earlier model of this folder. Remove it, or choose another "
             "name with --name.",
         )
     if mine.state != SUCCEEDED:
-        return NextStep(Step.REMOVE, mine, f"{mine.name} ended as {mine.state}")
+        return DeployDecision(DeployStep.REMOVE, mine, f"{mine.name} ended as {mine.state}")
     differs = differences(wanted, mine)
     if differs:
-        return NextStep(
-            Step.REFUSE, mine, f"{mine.name} exists with {differs}. Remove it to make another one."
+        return DeployDecision(
+            DeployStep.REFUSE, mine, f"{mine.name} exists with {differs}. Remove it to make another one."
         )
-    return NextStep(Step.PROBE, mine)
+    return DeployDecision(DeployStep.PROBE, mine)
 
 
-def differences(wanted: Wanted, mine: Deployed) -> str:
+def differences(wanted: WantedDeployment, mine: Deployed) -> str:
     """Return in which chosen option a deployment differs from what is wanted, "" if in none."""
     if "kind" in wanted.chosen and mine.sku and mine.sku.lower() != wanted.kind.sku.lower():
         return f"the SKU {mine.sku}"
@@ -222,7 +228,7 @@ class Room:
 
     left: int | None
 
-    def problem(self, wanted: Wanted) -> str:
+    def problem(self, wanted: WantedDeployment) -> str:
         """Return why there is no room, "" if there is or it is not known."""
         if self.left is None or self.left >= wanted.capacity:
             return ""
@@ -237,7 +243,9 @@ class Room:
         )
 
 
-def room_for(wanted: Wanted, base: str, capacities: Sequence[Quota], usages: Sequence[Quota]) -> Room:
+def room_for(
+    wanted: WantedDeployment, base: str, capacities: Sequence[CapacityLeft], usages: Sequence[CapacityLeft]
+) -> Room:
     """Return what is left for a deployment: by the model's capacity, and by the quotas that name it.
 
     Quotas are named like OpenAI.Standard.gpt-4o-finetune; one of trained models counts before the base's.
@@ -262,12 +270,12 @@ def is_of(name: str, model: str) -> bool:
     return re.sub(r"-?fine-?tuned?$", "", quota_parts(name)[1]) == model
 
 
-def ends_at(kind: Kind, created_at: float) -> float:
+def ends_at(kind: DeploymentKind, created_at: float) -> float:
     """Return when the service removes a deployment by itself, 0 if it does not."""
     return created_at + kind.life_seconds if kind.life_seconds and created_at else 0.0
 
 
-def hosting_hour(kind: Kind, price: float | None) -> float | None:
+def hosting_hour(kind: DeploymentKind, price: float | None) -> float | None:
     """Return what an hour of a deployment costs, `None` if no price is known."""
     return price if kind.hourly else 0.0
 

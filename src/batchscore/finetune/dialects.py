@@ -25,8 +25,6 @@ class TrainingDialect:
     names its method; others know only supervised training with `hyperparameters`. `keeps_metadata`: a job
     keeps texts of ours. `most_suffix` are the letters of a suffix. `most_files` and `most_bytes` are those of
     all training files of a resource, and `most_queued` the jobs that wait, 0 if there is no such limit.
-    `needs_deployment`: a trained model answers only as a deployment. `deletes_jobs`: a model is deleted with
-    its job.
     """
 
     name: str
@@ -43,8 +41,16 @@ class TrainingDialect:
     most_files: int = 0
     most_bytes: int = 0
     most_queued: int = 0
-    needs_deployment: bool = False
-    deletes_jobs: bool = False
+
+    @property
+    def needs_deployment(self) -> bool:
+        """Whether a trained model answers only as a deployment: so it is on Azure."""
+        return bool(self.training_types)
+
+    @property
+    def deletes_jobs(self) -> bool:
+        """Whether a model is deleted with its job."""
+        return self.name == "azure-dated"
 
 
 OPENAI = TrainingDialect("openai", "OpenAI", "openai")
@@ -63,7 +69,6 @@ AZURE_V1 = TrainingDialect(
     most_files=100,
     most_bytes=10**9,
     most_queued=20,
-    needs_deployment=True,
 )
 AZURE_DATED = replace(
     AZURE_V1,
@@ -72,7 +77,6 @@ AZURE_DATED = replace(
     has_import=True,
     has_method=False,
     keeps_metadata=False,
-    deletes_jobs=True,
 )
 DIALECTS = {each.name: each for each in (OPENAI, COMPATIBLE, AZURE_V1, AZURE_DATED)}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from batchscore.endpoint.target import Target
 from batchscore.errors import InputError, ServiceRefused, SettingsError
 from batchscore.finetune.begin import finetune_command
-from batchscore.finetune.clean import Cleaner, Outcome
+from batchscore.finetune.clean import Cleaner, Deletion
 from batchscore.finetune.deploy import (
     MAY_NOT,
     Deployer,
@@ -23,8 +23,15 @@ from batchscore.finetune.deploy import (
     read_room,
     wait_for_answer,
 )
-from batchscore.finetune.deployment import DEFAULT_CAPACITY, Kind, Step, Wanted, kind_of, name_for
-from batchscore.finetune.dialects import DIALECTS, Dialect, dialect_of
+from batchscore.finetune.deployment import (
+    DEFAULT_CAPACITY,
+    DeploymentKind,
+    DeployStep,
+    WantedDeployment,
+    kind_of,
+    name_for,
+)
+from batchscore.finetune.dialects import DIALECTS, TrainingDialect, dialect_of
 from batchscore.finetune.inventory import Inventory, take_inventory
 from batchscore.finetune.removals import Named, Removal, Thing, removals_of
 from batchscore.finetune.resource import ResourceOptions
@@ -59,16 +66,16 @@ class DeployOptions:
     """What the user wants of a deployment; what is `None` is decided here."""
 
     name: str | None = None
-    kind: Kind | None = None
+    kind: DeploymentKind | None = None
     capacity: int | None = None
     model: str | None = None
     most_seconds: float = 1800.0
 
-    def wanted(self, state: TrainingState, model: str) -> Wanted:
+    def wanted(self, state: TrainingState, model: str) -> WantedDeployment:
         """Return the deployment to make, or the one that was made of the same model before."""
         made = state.deployment if state.deployment is not None and state.deployment.model == model else None
         chosen = {name for name in ("name", "kind", "capacity") if getattr(self, name) is not None}
-        return Wanted(
+        return WantedDeployment(
             self.name or (made.name if made else name_for(model)),
             model,
             self.kind or kind_of(made.sku if made and made.sku else "developer"),
@@ -81,7 +88,7 @@ class DeployOptions:
 class Offer:
     """What would be made, for the user to agree to."""
 
-    wanted: Wanted
+    wanted: WantedDeployment
     outlook: Outlook
     base: str
 
@@ -90,7 +97,7 @@ class Offer:
 class Prospect:
     """Whether a model that is not trained yet could be deployed. `problems` say why not."""
 
-    wanted: Wanted
+    wanted: WantedDeployment
     location: str
     may: bool | None
     left: int | None
@@ -106,7 +113,9 @@ async def prospect(
 ) -> Prospect:
     """Return whether a model with this base could be deployed, by reading. Raises a `BatchscoreError`."""
     account = resource.required(None, environ)
-    wanted = Wanted("-", base, options.kind or kind_of("developer"), options.capacity or DEFAULT_CAPACITY)
+    wanted = WantedDeployment(
+        "-", base, options.kind or kind_of("developer"), options.capacity or DEFAULT_CAPACITY
+    )
     async with resource.calls("", environ, limits) as manager:
         facts = await look_at_account(manager, account)
         room = await read_room(manager, account, facts.location, wanted, base)
@@ -160,7 +169,7 @@ async def deploy(
             )
             outlook = await deployer.look_ahead()
             refuse_hopeless(wanted, outlook)
-            is_new = outlook.next.step in {Step.CREATE, Step.REMOVE}
+            is_new = outlook.next.step in {DeployStep.CREATE, DeployStep.REMOVE}
             if is_new and not agree(Offer(wanted, outlook, state.job.base_model)):
                 return None
             made = await deployer.run()
@@ -190,9 +199,9 @@ def trained_model(state: TrainingState, folder: Path) -> str:
     return state.model
 
 
-def refuse_hopeless(wanted: Wanted, outlook: Outlook) -> None:
+def refuse_hopeless(wanted: WantedDeployment, outlook: Outlook) -> None:
     """Raise an error if nothing can be made."""
-    if outlook.next.step is Step.REFUSE:
+    if outlook.next.step is DeployStep.REFUSE:
         raise SettingsError(outlook.next.why)
     if outlook.may is False:
         raise ServiceRefused(f"{MAY_NOT} Nothing was made.")
@@ -220,7 +229,7 @@ async def wait_for_model(state: TrainingState, model: str, caller: Caller) -> Re
     return Ready(state, model)
 
 
-async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Dialect]:
+async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, TrainingDialect]:
     """Return what is at a service; of a folder only what it names. `notes` say what is not known."""
     state = None if folder is None else require_state(folder)
     if state is not None:
@@ -247,7 +256,7 @@ async def clean(
     agree: Callable[[Sequence[Removal]], bool],
     *,
     discard_results: bool = False,
-) -> tuple[Sequence[Removal], Sequence[Outcome]]:
+) -> tuple[Sequence[Removal], Sequence[Deletion]]:
     """Delete what a folder or the command names; return what was to be deleted, and what became of it.
 
     Nothing is deleted if `agree` says no.

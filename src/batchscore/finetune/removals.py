@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from batchscore.finetune.dialects import Dialect
+from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.state import JobRecord, TrainingState
 from batchscore.provider.job_object import ENDED
 
@@ -77,7 +77,7 @@ class Named:
         ]
 
 
-def removals_of(state: TrainingState, dialect: Dialect, *, discard_results: bool) -> list[Removal]:
+def removals_of(state: TrainingState, dialect: TrainingDialect, *, discard_results: bool) -> list[Removal]:
     """Return what is left of a folder at the service, in the order of deletion."""
     blocked = blocked_by_job(state.job)
     unsaved = ""
@@ -104,7 +104,7 @@ def deployment_of(state: TrainingState) -> Iterator[Removal]:
         yield Removal(Thing.DEPLOYMENT, made.name, f"{made.sku or 'deployment'} of {made.model}")
 
 
-def models_of(state: TrainingState, dialect: Dialect, unsaved: str) -> Iterator[Removal]:
+def models_of(state: TrainingState, dialect: TrainingDialect, unsaved: str) -> Iterator[Removal]:
     """Yield the trained model. Azure's dated surface deletes it with its job."""
     job = state.job
     if dialect.deletes_jobs:

@@ -39,8 +39,7 @@ class ResourceOptions:
         if account is None:
             raise SettingsError(
                 "Which Azure OpenAI resource is meant? Give its ID with --resource or the variable "
-                f"{RESOURCE_VARIABLE}. `az cognitiveservices account show --name NAME --resource-group GROUP "
-                "--query id --output tsv` prints it."
+                f"{RESOURCE_VARIABLE}. `az cognitiveservices account show` prints it."
             )
         return account
 

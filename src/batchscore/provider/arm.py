@@ -23,7 +23,7 @@ from batchscore.endpoint.credentials import token_credentials
 from batchscore.endpoint.resource_manager import ResourceManager
 from batchscore.errors import SettingsError
 from batchscore.provider.batch_object import fields_of, text_of, whole
-from batchscore.provider.client import ControlPlane, NotThere, Service, Unknown, open_service
+from batchscore.provider.client import CalledService, ControlPlane, NotThere, Unknown, open_service
 
 #: Versions of the calls: of Microsoft.CognitiveServices, and of permissions.
 API_VERSION = "2025-06-01"
@@ -72,10 +72,9 @@ def account_of(given: str) -> Account:
     found = _ACCOUNT.fullmatch(given.strip())
     if found is None:
         raise SettingsError(
-            "--resource is not the ID of an Azure OpenAI resource. It is on the resource's page in the "
-            "portal (JSON view), and `az cognitiveservices account show --name NAME --resource-group GROUP "
-            "--query id --output tsv` prints it: "
-            "/subscriptions/…/resourceGroups/…/providers/Microsoft.CognitiveServices/accounts/NAME"
+            "--resource is not the ID of an Azure OpenAI resource: /subscriptions/…/resourceGroups/…/"
+            "providers/Microsoft.CognitiveServices/accounts/NAME. It is on the page of the resource in the "
+            "portal (JSON view), and `az cognitiveservices account show` prints it."
         )
     return Account(found["subscription"], found["group"], found["name"])
 
@@ -106,7 +105,7 @@ class Deployed:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class CapacityLeft:
     """What is left of a quota, in units of capacity. `name` is that of the quota, or a kind of deployment."""
 
     name: str
@@ -125,7 +124,7 @@ async def open_arm(
 ) -> AsyncIterator[ControlPlane]:
     """Give the calls to Resource Manager, open while the block runs."""
     signed = token_credentials(manager.scope, environ)
-    service = Service(manager.url, {}, {}, signed)
+    service = CalledService(manager.url, {}, {}, signed)
     async with open_service(
         service,
         patience_seconds=patience_seconds,
@@ -279,7 +278,7 @@ def matches(patterns: Sequence[str], action: str) -> bool:
 
 async def capacity_left(
     plane: ControlPlane, account: Account, location: str, model: str, version: str
-) -> Sequence[Quota]:
+) -> Sequence[CapacityLeft]:
     """Return what can still be deployed of a customised model in a region, for each kind of deployment.
 
     `model` and `version` are those of its base. Raises `CallFailed`.
@@ -298,11 +297,11 @@ async def capacity_left(
         inner = fields_of(each.get("properties"))
         left = inner.get("availableFinetuneCapacity")
         if isinstance(left, (int, float)) and not isinstance(left, bool):
-            lefts.append(Quota(text_of(inner.get("skuName")), int(left)))
+            lefts.append(CapacityLeft(text_of(inner.get("skuName")), int(left)))
     return lefts
 
 
-async def quotas_left(plane: ControlPlane, account: Account, location: str) -> Sequence[Quota]:
+async def quotas_left(plane: ControlPlane, account: Account, location: str) -> Sequence[CapacityLeft]:
     """Return what is left of all quotas of a subscription in a region; raises `CallFailed`."""
     found = await get_all(
         plane,
@@ -318,5 +317,5 @@ async def quotas_left(plane: ControlPlane, account: Account, location: str) -> S
             each.get("currentValue"),
         )
         if isinstance(limit, (int, float)) and isinstance(used, (int, float)):
-            quotas.append(Quota(text_of(name), int(limit - used)))
+            quotas.append(CapacityLeft(text_of(name), int(limit - used)))
     return quotas

@@ -231,7 +231,7 @@ async def open_control_plane(
     address, query = control_address(target, task)
     headers = {name: value for name, value in target.headers.items() if name.lower() != "content-type"}
     signed = credentials_for(target, environ)
-    service = Service(address, query, headers, signed, target.certificate)
+    service = CalledService(address, query, headers, signed, target.certificate)
     async with open_service(
         service,
         patience_seconds=patience_seconds,
@@ -243,7 +243,7 @@ async def open_control_plane(
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class CalledService:
     """Where calls go, with which query parameters and headers, signed and secured how. Its repr is short."""
 
     address: str
@@ -255,7 +255,7 @@ class Service:
 
 @asynccontextmanager
 async def open_service(
-    service: Service,
+    service: CalledService,
     *,
     patience_seconds: float,
     sleep: Callable[[float], Awaitable[None]],
