@@ -154,6 +154,15 @@ def test_without_validation_the_last_model_is_proposed() -> None:
     assert proposal(table_of(b"step,train_loss\n1,2\n"), [], "") is None
 
 
+def test_a_last_model_that_was_not_measured_is_not_left_out() -> None:
+    """The whole validation file was not measured at the end: the batches decide."""
+    lines = ["step,train_loss,valid_loss,full_valid_loss"]
+    lines += [f"{step},1,{3 - step / 20},{1.5 if step == 20 else ''}" for step in range(1, 40)]
+    best = proposal(table_of("\n".join(lines).encode()), [checkpoint(20)], "model")
+    assert best is not None
+    assert (best.step, best.model, best.measure) == (39, "model", "valid_loss")
+
+
 def test_the_highest_reward_is_best() -> None:
     data = b"step,full_valid_mean_reward\n10,0.2\n20,0.6\n30,0.4\n"
     best = proposal(table_of(data), [checkpoint(10), checkpoint(20), checkpoint(30)], "model")

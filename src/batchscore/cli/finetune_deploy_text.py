@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchscore.cli.finetune_use import Handover, Use, handover
-from batchscore.errors import count_text, duration_text
+from batchscore.errors import count_text, duration_text, name_settings
 from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.clean import Deletion
 from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
@@ -16,6 +16,7 @@ from batchscore.finetune.online import Offer, Prospect, Ready
 from batchscore.finetune.removals import Removal
 from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, size_text
+from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import shell_command
 
@@ -258,8 +259,13 @@ def removals_text(removals: Sequence[Removal]) -> str:
     for each in removals:
         lines.append(f"  {visible(each.name)} ({visible(each.what)})")
         if each.blocked:
-            lines.append(f"      not yet: {each.blocked}")
+            lines.append(f"      not yet: {reason(each.blocked)}")
     return "\n".join(lines)
+
+
+def reason(why: str) -> str:
+    """Return why something was not deleted, with the flags that help."""
+    return visible(name_settings(why, as_flag))
 
 
 def cleaned_text(
@@ -274,7 +280,7 @@ def cleaned_text(
     lines = []
     for each in outcomes:
         if each.why:
-            lines.append(f"not deleted: {visible(each.removal.name)}: {visible(each.why)}.")
+            lines.append(f"not deleted: {visible(each.removal.name)}: {reason(each.why)}.")
         else:
             lines.append(f"{'deleted' if each.was_there else 'not there'}: {visible(each.removal.name)}")
     return "\n".join(lines)
@@ -287,6 +293,6 @@ def cleaned_json(removals: Sequence[Removal], outcomes: Sequence[Deletion], *, d
     for each in removals:
         end = ends.get((each.thing, each.id))
         state = "kept" if end is None or end.why else "deleted" if end.was_there else "not_there"
-        why = (each.blocked if end is None else end.why) or None
+        why = name_settings(each.blocked if end is None else end.why, as_flag) or None
         found.append({"kind": each.thing.name.lower(), "id": each.id, "state": state, "why": why})
     return {"removals": found, "done": done}

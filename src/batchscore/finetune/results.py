@@ -259,7 +259,8 @@ def proposal(table: ResultTable, kept: Sequence[JobCheckpoint], model: str) -> P
             for step in sorted(found)
         )
         known = [each for each in candidates if not isnan(each.value)]
-        if known and (len(known) == len(candidates) or len(known) > 1):
+        # Without the last one, the comparison would say nothing of the model that is used by default.
+        if known and known[-1].is_last:
             return compared(known, candidates, measure, words, is_less_better=is_less_better)
     why = "It is the last one: nothing was measured on a validation file, so none can be called better."
     return Proposal(newest, found[newest], True, why)
