@@ -1,4 +1,4 @@
-"""A trained model is deployed once, listed, and deleted again, whatever is refused or lost: at the simulator."""
+"""A trained model is deployed once, listed, and deleted again, whatever is refused or lost."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command import Command, Ran
+from trained import SURFACES, SYSTEM, client_of, forget_results, train, variables
 
 from batchscore.finetune.state import JobRecord, TrainingState, read_state, write_state
 from batchscore.simulator import Running
-from command import Command, Ran
 from simulated import ACCOUNT_ID, Project
-from trained import SURFACES, SYSTEM, client_of, forget_results, train, variables
 from tuning_jobs import MODEL, Management
 
 if TYPE_CHECKING:
@@ -88,7 +88,11 @@ def test_a_model_is_deployed_once_and_its_commands_are_shown(
     assert made(project) == ({"topics": 1}, {})
     state = state_of(folder)
     assert state.deployment is not None
-    assert (state.deployment.name, state.deployment.model, state.deployment.sku) == ("topics", model, "DeveloperTier")
+    assert (state.deployment.name, state.deployment.model, state.deployment.sku) == (
+        "topics",
+        model,
+        "DeveloperTier",
+    )
     assert state.deployment.arm_id == f"{ACCOUNT_ID}/deployments/topics"
     assert state.deployment.ends_at == state.deployment.created_at + 86_400
     written = (folder / "finetune.json").read_text()
@@ -198,7 +202,13 @@ def test_what_is_refused_is_explained(
         ({"BATCHSCORE_AZURE_RESOURCE": None}, "--resource"),
         ({"BATCHSCORE_AZURE_RESOURCE": "/subscriptions/x"}, "is not the ID"),
         ({"BATCHSCORE_ARM_ENDPOINT": "https://evil.example"}, "no token is sent"),
-        ({"IDENTITY_ENDPOINT": "http://127.0.0.1:9", "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"}, "No Entra ID token"),
+        (
+            {
+                "IDENTITY_ENDPOINT": "http://127.0.0.1:9",
+                "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+            },
+            "No Entra ID token",
+        ),
     ],
 )
 def test_what_is_missing_is_named(
@@ -219,8 +229,18 @@ def test_a_folder_without_a_model_is_told_what_to_do(run: Run, folder: Path) -> 
     assert "finetune start" in run("deploy", ".", "--yes").stderr
 
 
-@pytest.mark.parametrize("happened", [True, False])
-@pytest.mark.parametrize("fault", [{"drop": True}, {"status": 500}, {"status": 503, "retry_after": 1}])
+@pytest.mark.parametrize(
+    ("fault", "happened"),
+    [
+        ({"drop": True}, True),
+        pytest.param({"drop": True}, False, marks=pytest.mark.slow),
+        *[
+            pytest.param({"status": status, "retry_after": 1}, happened, marks=pytest.mark.slow)
+            for status in (500, 503)
+            for happened in (True, False)
+        ],
+    ],
+)
 def test_a_lost_reply_makes_no_second_deployment(
     run: Run, project: Project, folder: Path, fault: dict[str, Any], *, happened: bool
 ) -> None:
@@ -234,6 +254,7 @@ def test_a_lost_reply_makes_no_second_deployment(
     assert made(project) == ({"topics": 1}, {})
 
 
+@pytest.mark.slow
 def test_a_busy_resource_is_waited_for(run: Run, project: Project, folder: Path) -> None:
     project.will("put_deployment", status=409, code="RequestConflict", happened=False, times=2)
     project.will("list_deployments", status=429, retry_after=0.1)
@@ -243,6 +264,7 @@ def test_a_busy_resource_is_waited_for(run: Run, project: Project, folder: Path)
     assert made(project) == ({"topics": 1}, {})
 
 
+@pytest.mark.slow
 def test_a_failed_deployment_is_removed_and_made_again_once(run: Run, project: Project, folder: Path) -> None:
     project.set_tuning(deployment_fails=True)
     done = run("deploy", "tuned", "--name", "topics", "--yes")
@@ -254,6 +276,7 @@ def test_a_failed_deployment_is_removed_and_made_again_once(run: Run, project: P
     assert made(project) == ({"topics": 3}, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stuck", ["creating", "not_ready"])
 def test_waiting_ends_and_continues(run: Run, project: Project, folder: Path, stuck: str) -> None:
     project.set_tuning(**{stuck: None})
@@ -302,7 +325,11 @@ def test_the_list_shows_all_of_it_and_then_nothing(run: Run, project: Project, f
     assert [model["id"] for model in found["models"]] == [state.job.model]
     assert found["models"][0]["retires_at"] > 1.7e9
     (deployment,) = found["deployments"]
-    assert (deployment["name"], deployment["model"], deployment["cost_per_hour"]) == ("topics", state.job.model, 1.7)
+    assert (deployment["name"], deployment["model"], deployment["cost_per_hour"]) == (
+        "topics",
+        state.job.model,
+        1.7,
+    )
     assert {file["id"] for file in found["files"]} == {state.training.file_id, *state.job.result_files}
     assert found["left"] == 2 + len(found["files"])
     text = run("list", "tuned").stdout
@@ -359,6 +386,7 @@ def test_what_is_not_there_is_fine(run: Run, project: Project, folder: Path, sim
     assert states[state.job.model] == "deleted"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["delete_deployment", "delete_model", "delete_file"])
 @pytest.mark.parametrize("happened", [True, False])
 def test_a_deletion_without_a_reply_is_looked_at(
@@ -410,7 +438,7 @@ def test_only_what_is_named_is_deleted(run: Run, project: Project, folder: Path,
     assert run("clean", "--yes").exit_code == 2
 
 
-def test_an_answer_that_is_no_json_is_an_outage(run: Run, project: Project, folder: Path) -> None:
+def test_reads_are_repeated(run: Run, project: Project, folder: Path) -> None:
     project.will("get_account", status=503, times=3, retry_after=0.01)
     assert run("deploy", "tuned", "--yes").exit_code == 0
 
@@ -427,10 +455,19 @@ DEPLOY_STEPS = (
     "put_deployment",
     "get_deployment",
 )
-CLEAN_STEPS = ("get_token", "get_deployment", "delete_deployment", "list_deployments", "delete_model", "delete_file")
+CLEAN_STEPS = (
+    "get_token",
+    "get_deployment",
+    "delete_deployment",
+    "list_deployments",
+    "delete_model",
+    "delete_file",
+)
 
 
-def kill_at(cli: Cli, project: Project, kind: str, words: tuple[str, ...], *, happened: bool, **more: Any) -> None:
+def kill_at(
+    cli: Cli, project: Project, kind: str, words: tuple[str, ...], *, happened: bool, **more: Any
+) -> None:
     """Kill a command while it waits for the reply to a call."""
     before = project.books().calls.get(kind, 0)
     project.will(kind, hang=60, happened=happened)

@@ -25,7 +25,7 @@ from batchscore.finetune.deployment import (
     room_for,
     versioned,
 )
-from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1, OPENAI
+from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1
 from batchscore.finetune.inventory import base_of
 from batchscore.finetune.removals import Named, Removal, Thing, is_gone, removals_of, waits_for
 from batchscore.finetune.state import DeploymentRecord, FileRecord, JobRecord, TrainingState, UploadRecord
@@ -206,15 +206,6 @@ def test_the_order_of_deletion() -> None:
     assert not any(each.blocked for each in found)
     dated = removals_of(trained(), AZURE_DATED, discard_results=True)
     assert ids(dated) == [(Thing.DEPLOYMENT, "topics"), (Thing.JOB, "job-1"), (Thing.JOB, "job-0"), *FILES]
-
-
-def test_at_openai_a_proposed_checkpoint_is_a_model_of_its_own() -> None:
-    state = trained(deployment=None, checkpoint="ft:x:ckpt")
-    assert ids(removals_of(state, OPENAI, discard_results=True))[:2] == [
-        (Thing.MODEL, MODEL),
-        (Thing.MODEL, "ft:x:ckpt"),
-    ]
-    assert (Thing.MODEL, "ft:x:ckpt") not in ids(removals_of(state, AZURE_V1, discard_results=True))
 
 
 def test_results_that_are_not_saved_stay() -> None:

@@ -35,7 +35,7 @@ from batchscore.provider.models import answers
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.5, 10.0
 
 #: How often a deployment is looked for whose creation got no reply, before the user is asked to come back.
-MOST_LOOKS = 8
+MOST_LOOKS = 5
 
 #: How often a creation is repeated that was refused because the resource is busy.
 MOST_BUSY = 60
@@ -91,6 +91,7 @@ class Deployer:
         self.begun = self.clock()
         looks = losses = busy = removed = 0
         while True:
+            is_first = False
             step = next_step(self.wanted, self.state.deployment, self.others, self.state.run)
             if step.step is DeployStep.REFUSE:
                 raise SettingsError(step.why)
@@ -106,7 +107,9 @@ class Deployer:
                 self.listen(f"{step.why}: removing it, to make it again")
                 await self.remove(step.deployed.name)
             elif step.step is DeployStep.CREATE and not losses:
+                before = busy, losses
                 busy, losses = await self.create(busy, losses)
+                is_first = (busy, losses) == before
             elif step.step is DeployStep.CREATE:
                 losses += 1
                 if losses > MOST_LOOKS:
@@ -114,8 +117,9 @@ class Deployer:
                         "The creation of the deployment got no reply, and it is not there. Run the same "
                         "command again: it looks for the deployment first."
                     )
-            looks += 1
-            await self.wait(looks, f"the deployment {self.wanted.name}")
+            if not is_first:
+                looks += 1
+                await self.wait(looks, f"the deployment {self.wanted.name}")
             await self.look_again()
 
     async def create(self, busy: int, losses: int) -> tuple[int, int]:

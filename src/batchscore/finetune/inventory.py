@@ -133,7 +133,9 @@ def held_models(found: Sequence[ModelFacts], made: Iterable[str]) -> Sequence[He
     known, trained = {each.id: each for each in found}, {*made}
     models = []
     for each in found:
-        if is_trained(each.id) or each.id in trained:
+        # A checkpoint goes with its model: only one that was left behind is shown.
+        own, is_checkpoint, _ = each.id.rpartition(":ckpt-step-")
+        if (is_trained(each.id) or each.id in trained) and not (is_checkpoint and own in known):
             base = known.get(base_of(each.id))
             end = each.used_until or (None if base is None else base.used_until)
             models.append(HeldModel(each.id, end))

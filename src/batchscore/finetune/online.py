@@ -38,7 +38,8 @@ from batchscore.finetune.resource import ResourceOptions
 from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
 from batchscore.finetune.state import TrainingState, hold_folder, require_state
 from batchscore.provider.arm import look_at_account
-from batchscore.provider.client import ControlPlane
+from batchscore.provider.client import ControlPlane, NotThere
+from batchscore.provider.jobs import checkpoints_of
 
 #: Seconds until a model that needs no deployment must answer.
 MODEL_SECONDS = 900.0
@@ -249,6 +250,20 @@ async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Tra
     return (found if state is None else found.of(state)), dialect
 
 
+async def checkpoint_removals(state: TrainingState, caller: Caller) -> Sequence[Removal]:
+    """Return the checkpoints of a job that are models of their own, as at OpenAI."""
+    job = state.job
+    if DIALECTS[state.dialect].needs_deployment or not job.id or job.id in state.deleted:
+        return ()
+    async with training_calls(caller.target, caller.environ, caller.limits) as plane:
+        try:
+            found = await checkpoints_of(plane, job.id)
+        except NotThere:
+            return ()
+    models = [each.model for each in found if each.model and each.model != job.model]
+    return [Removal(Thing.MODEL, each, "a checkpoint") for each in models if each not in state.deleted]
+
+
 async def clean(
     folder: Path | None,
     named: Named,
@@ -271,7 +286,9 @@ async def clean(
         if named or state is None:
             removals = named.removals()
         else:
-            removals = removals_of(state, DIALECTS[state.dialect], discard_results=discard_results)
+            removals = removals_of(state, DIALECTS[state.dialect], folder, discard_results=discard_results)
+            removals = [*removals, *await checkpoint_removals(state, caller)]
+            removals.sort(key=lambda each: each.thing)
         if not removals or not agree(removals):
             return removals, ()
         deployments = any(each.thing is Thing.DEPLOYMENT for each in removals)

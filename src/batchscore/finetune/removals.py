@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.state import JobRecord, TrainingState
 from batchscore.provider.job_object import ENDED
@@ -77,24 +78,30 @@ class Named:
         ]
 
 
-def removals_of(state: TrainingState, dialect: TrainingDialect, *, discard_results: bool) -> list[Removal]:
+def removals_of(
+    state: TrainingState, dialect: TrainingDialect, folder: object = "DIR", *, discard_results: bool
+) -> list[Removal]:
     """Return what is left of a folder at the service, in the order of deletion."""
-    blocked = blocked_by_job(state.job)
+    blocked = blocked_by_job(state.job, folder)
     unsaved = ""
     if state.job.result_files and state.results is None and not discard_results:
-        unsaved = "the results are not downloaded yet"
-    found = [*deployment_of(state), *models_of(state, dialect, unsaved), *files_of(state, blocked, unsaved)]
+        save = finetune_command("results", folder)
+        unsaved = f"the results are not downloaded yet: run {save}, or add --discard-results"
+    models = models_of(state, dialect, blocked, unsaved)
+    found = [*deployment_of(state), *models, *files_of(state, blocked, unsaved)]
     once = {(each.thing, each.id): each for each in found if each.id and each.id not in state.deleted}
     return sorted(once.values(), key=lambda each: each.thing)
 
 
-def blocked_by_job(job: JobRecord) -> str:
+def blocked_by_job(job: JobRecord, folder: object) -> str:
     """Return why the files of a job must stay, "" if they need not."""
     if not job.may_exist or job.status in ENDED:
         return ""
     if not job.id:
-        return "a job may have been made of it, and it is not known which"
-    return f"the job {job.id} has not ended ({job.status or 'unknown'})"
+        look = finetune_command("status", folder)
+        return f"a job may have been made of it, and its id is not known: run {look}"
+    cancel, look = finetune_command("cancel", folder), finetune_command("status", folder)
+    return f"the job {job.id} is {job.status or 'not known to have ended'}: run {look}, or {cancel}"
 
 
 def deployment_of(state: TrainingState) -> Iterator[Removal]:
@@ -104,20 +111,19 @@ def deployment_of(state: TrainingState) -> Iterator[Removal]:
         yield Removal(Thing.DEPLOYMENT, made.name, f"{made.sku or 'deployment'} of {made.model}")
 
 
-def models_of(state: TrainingState, dialect: TrainingDialect, unsaved: str) -> Iterator[Removal]:
+def models_of(
+    state: TrainingState, dialect: TrainingDialect, blocked: str, unsaved: str
+) -> Iterator[Removal]:
     """Yield the trained model. Azure's dated surface deletes it with its job."""
     job = state.job
     if dialect.deletes_jobs:
         for each in (job.id, *state.earlier_jobs):
             if each:
                 what = f"with its model {job.model}" if each == job.id and job.model else "that has ended"
-                blocked = (blocked_by_job(job) or unsaved) if each == job.id else ""
-                yield Removal(Thing.JOB, each, what, blocked)
+                yield Removal(Thing.JOB, each, what, (blocked or unsaved) if each == job.id else "")
         return
     if job.model:
         yield Removal(Thing.MODEL, job.model, f"trained from {job.base_model}")
-    if state.checkpoint and not dialect.needs_deployment:
-        yield Removal(Thing.MODEL, state.checkpoint, "a checkpoint")
 
 
 def files_of(state: TrainingState, blocked: str, unsaved: str) -> Iterator[Removal]:
