@@ -148,7 +148,10 @@ async def _create_job(project: Project, request: web.Request, surface: Surface) 
     job = body if isinstance(body, ServiceReply) else project.tuning.jobs.create(body, surface)
     if isinstance(job, ServiceReply):
         return job
-    return json_reply(project.tuning.jobs.object_of(job), 201 if surface is Surface.AZURE else 200)
+    shown = project.tuning.jobs.object_of(job)
+    if surface is not Surface.AZURE:
+        return json_reply(shown)
+    return json_reply(shown, 201, location=f"{request.url.origin()}/openai/fine_tuning/jobs/{job.id}")
 
 
 async def _list_jobs(project: Project, request: web.Request, surface: Surface) -> Outcome:
