@@ -73,8 +73,12 @@ def test_a_deployment_is_made_answers_and_is_deleted(
     assert ask(azure_batches, "gpt-4.1-mini", "Where is my parcel, it is so late?") != "delivery"
     with pytest.raises(openai.NotFoundError):
         ask(azure_batches, model, "My parcel is late.")
+    assert management.put("topics", model, capacity=40).status == 200
+    assert management.state("topics") == "Accepted"
+    assert ask(azure_batches, "topics", "My parcel is late.") == "delivery"
+    project.advance(200)
     (listed,) = management.send("GET", "/deployments").json()["value"]
-    assert (listed["name"], listed["sku"]) == ("topics", {"name": "Standard", "capacity": 50})
+    assert (listed["name"], listed["sku"]) == ("topics", {"name": "Standard", "capacity": 40})
     assert management.send("DELETE", "/deployments/topics").status == 200
     assert management.send("DELETE", "/deployments/topics").status == 204
     assert management.state("topics") == "404"
@@ -243,7 +247,8 @@ def test_a_change_is_followed_by_headers(
     project: Project, management: Management, tune: Callable[[], str], style: str
 ) -> None:
     project.set_tuning(poll_header=style, poll_after=5, deleting=30)
-    reply = management.put("topics", tune())
+    model = tune()
+    reply = management.put("topics", model)
     url = reply.headers["azure-asyncoperation" if style == "operation" else "location"]
     assert reply.headers["retry-after"] == "5"
     first = management.send("GET", url)
@@ -256,6 +261,8 @@ def test_a_change_is_followed_by_headers(
     assert second.json().get("status", "Succeeded") == "Succeeded"
     assert management.send("DELETE", "/deployments/topics").status == 202
     assert management.state("topics") == "Deleting"
+    assert code_of(management.put("topics", model)) == (409, "RequestConflict")
+    assert management.send("DELETE", "/deployments/topics").status == 202
     project.advance(30)
     assert management.state("topics") == "404"
 
@@ -275,7 +282,12 @@ def test_a_model_is_not_deleted_before_its_deployment(
         azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
     project.advance(200)
     management.send("DELETE", "/deployments/topics")
+    project.set_tuning(may_delete=False)
+    with pytest.raises(openai.PermissionDeniedError):
+        azure_v1_batches.models.delete(job.fine_tuned_model)
     azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
+    with pytest.raises(openai.NotFoundError):
+        azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
     assert project.meter()["held"]["models"] == 0
     assert project.meter()["training"]["tokens"] > 0
 

@@ -50,6 +50,8 @@ def test_the_official_client_trains_a_model(project: Project, batches: openai.Op
     assert all(one.metrics.full_valid_loss for one in checkpoints)
     assert [one.id for one in batches.fine_tuning.jobs.list()] == [job.id]
     assert batches.models.retrieve(done.fine_tuned_model).id == done.fine_tuned_model
+    (sent,) = project.requests("create_job")
+    check_object("CreateFineTuningJobRequest", sent.body)
     for parsed in (done, *events, *checkpoints):
         type(parsed).model_validate(parsed.to_dict(), strict=False)
 

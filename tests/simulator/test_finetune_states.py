@@ -60,6 +60,10 @@ def test_a_file_is_uploaded_in_parts(project: Project, surface: str, request: py
     check_object("CompleteUploadRequest", project.requests("complete_upload")[0].body)
     with pytest.raises(openai.BadRequestError, match="is completed"):
         client.uploads.parts.create(begun.id, data=b"more")
+    chunked = client.uploads.upload_file_chunked(
+        file=raw, filename=name, bytes=len(raw), mime_type="application/jsonl", purpose="fine-tune"
+    )
+    assert chunked.status == "completed"
 
 
 def test_an_upload_expires_or_is_cancelled(project: Project, openai_batches: openai.OpenAI) -> None:
@@ -95,6 +99,9 @@ def test_the_objects_of_uploads_match_the_public_description(simulator: Running,
     client = PlainClient(simulator, project)
     begun = client.post("/uploads", began(17))
     check_object("Upload", begun.json())
+    form = {"content-type": "multipart/form-data; boundary=edge"}
+    part = b'--edge\r\nContent-Disposition: form-data; name="data"; filename="x"\r\n\r\n{}\r\n--edge--\r\n'
+    check_object("UploadPart", client.send("POST", f"/uploads/{begun.json()['id']}/parts", part, form).json())
     for wrong in ({"bytes": 0}, {"bytes": "many"}, {"purpose": None}, {"filename": "train.csv"}):
         assert client.post("/uploads", began(**wrong)).status == 400
     assert client.post("/uploads/none/cancel").status == 404
@@ -296,9 +303,9 @@ def test_jobs_are_listed_in_pages_and_by_metadata(project: Project, batches: ope
     file = upload(batches)
     made = [create(batches, file, metadata={"run": str(number % 2)}).id for number in range(5)]
     assert [job.id for job in batches.fine_tuning.jobs.list(limit=2)] == made[::-1]
-    ours = batches.fine_tuning.jobs.list(extra_query={"metadata[run]": "1"})
-    assert [job.id for job in ours] == [made[3], made[1]]
+    assert [job.id for job in batches.fine_tuning.jobs.list(metadata={"run": "1"})] == [made[3], made[1]]
     project.set_tuning(metadata=False)
+    assert len(batches.fine_tuning.jobs.list(metadata={"run": "1"}).data) == 5
     assert batches.fine_tuning.jobs.retrieve(made[0]).metadata is None
 
 

@@ -162,7 +162,7 @@ async def _delete(project: Project, request: web.Request) -> ServiceReply:
     found = tuning.deployments.get(name)
     if found is None:
         return ServiceReply(204, b"")
-    if tuning.rules.one_at_a_time and tuning.deployments.busy(name):
+    if tuning.rules.one_at_a_time and found.deleted_at is None and tuning.deployments.busy(name):
         return arm_errors.busy(ACCOUNT_ID)
     tuning.deployments.delete(found)
     if tuning.deployments.get(name) is None:

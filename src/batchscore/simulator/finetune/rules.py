@@ -44,7 +44,8 @@ class FineTuneRules:
     deployment is Creating for `creating` seconds, then Succeeded, and does not answer for `not_ready` more;
     it is Deleting for `deleting`. `deployment_fails`: it ends as Failed. `quota` is in thousands of tokens
     per minute, for each kind of deployment; `max_deployments` are those of tuned models. `may_deploy` False:
-    the role is missing. `idle_removal` and `developer_life`: seconds until a deployment is removed.
+    the role is missing; `may_delete` is that for models. `idle_removal` and `developer_life`: seconds until
+    a deployment is removed.
     `one_at_a_time`: a call is refused while the account works on another deployment. `poll_header`: how a
     change is followed, "" (poll the resource), "operation" or "location"; `poll_after` is its `Retry-After`.
     A list of the management has `page` values at once.
@@ -87,6 +88,7 @@ class FineTuneRules:
     quota: int = 1000
     max_deployments: int = 10
     may_deploy: bool = True
+    may_delete: bool = True
     idle_removal: float = 15 * 86_400.0
     developer_life: float = 86_400.0
     one_at_a_time: bool = True
