@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 import openai
 import pytest
 
-from batch_files import Reply
+from batch_files import Reply, chat_line, results, submit
 from batchscore.simulator import Running
+from batchscore.simulator.finetune.learned import LearnedAnswers
 from simulated import ACCOUNT_ID, Project
-from tuning_jobs import MODEL, Management, create, end, upload
+from tuning_jobs import MODEL, Management, create, end, example, training_file, upload
 
 _direct = build_opener(ProxyHandler({}))
 _HOUR = 3600
@@ -71,8 +73,12 @@ def test_a_deployment_is_made_answers_and_is_deleted(
     assert ask(azure_batches, "gpt-4.1-mini", "Where is my parcel, it is so late?") != "delivery"
     with pytest.raises(openai.NotFoundError):
         ask(azure_batches, model, "My parcel is late.")
+    assert management.put("topics", model, capacity=40).status == 200
+    assert management.state("topics") == "Accepted"
+    assert ask(azure_batches, "topics", "My parcel is late.") == "delivery"
+    project.advance(200)
     (listed,) = management.send("GET", "/deployments").json()["value"]
-    assert (listed["name"], listed["sku"]) == ("topics", {"name": "Standard", "capacity": 50})
+    assert (listed["name"], listed["sku"]) == ("topics", {"name": "Standard", "capacity": 40})
     assert management.send("DELETE", "/deployments/topics").status == 200
     assert management.send("DELETE", "/deployments/topics").status == 204
     assert management.state("topics") == "404"
@@ -193,6 +199,14 @@ def test_the_account_says_what_is_left(
     models = {one["name"]: one for one in management.send("GET", "/models").json()["value"]}
     assert models["gpt-4.1-mini"]["deprecation"].keys() == {"fineTune", "inference"}
     assert models[model]["baseModel"]["name"] == "gpt-4.1-mini"
+    project.set_tuning(page=20)
+    url, names = "/usages", []
+    while url:
+        page = management.send("GET", url).json()
+        assert len(page["value"]) <= 20
+        names += [one["name"]["value"] for one in page["value"]]
+        url = page.get("nextLink")
+    assert sorted(names) == sorted(found)
     account = management.send("GET", "").json()
     assert management.send("GET", f"{place}/accounts").json()["value"] == [account]
     allowed = management.send("GET", "/providers/Microsoft.Authorization/permissions").json()
@@ -233,7 +247,8 @@ def test_a_change_is_followed_by_headers(
     project: Project, management: Management, tune: Callable[[], str], style: str
 ) -> None:
     project.set_tuning(poll_header=style, poll_after=5, deleting=30)
-    reply = management.put("topics", tune())
+    model = tune()
+    reply = management.put("topics", model)
     url = reply.headers["azure-asyncoperation" if style == "operation" else "location"]
     assert reply.headers["retry-after"] == "5"
     first = management.send("GET", url)
@@ -246,6 +261,8 @@ def test_a_change_is_followed_by_headers(
     assert second.json().get("status", "Succeeded") == "Succeeded"
     assert management.send("DELETE", "/deployments/topics").status == 202
     assert management.state("topics") == "Deleting"
+    assert code_of(management.put("topics", model)) == (409, "RequestConflict")
+    assert management.send("DELETE", "/deployments/topics").status == 202
     project.advance(30)
     assert management.state("topics") == "404"
 
@@ -265,7 +282,12 @@ def test_a_model_is_not_deleted_before_its_deployment(
         azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
     project.advance(200)
     management.send("DELETE", "/deployments/topics")
+    project.set_tuning(may_delete=False)
+    with pytest.raises(openai.PermissionDeniedError):
+        azure_v1_batches.models.delete(job.fine_tuned_model)
     azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
+    with pytest.raises(openai.NotFoundError):
+        azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
     assert project.meter()["held"]["models"] == 0
     assert project.meter()["training"]["tokens"] > 0
 
@@ -312,3 +334,32 @@ def test_a_model_of_openai_answers_at_once_or_a_little_later(
     assert openai_batches.models.delete(model).deleted
     with pytest.raises(openai.NotFoundError):
         ask(openai_batches, model, "My parcel is late.")
+
+
+def test_a_batch_gets_the_answers_of_a_tuned_model(project: Project, openai_batches: openai.OpenAI) -> None:
+    model = end(project, openai_batches, create(openai_batches)).fine_tuned_model
+    for name, file, expected in ((model, "output", "delivery"), ("ft:none", "error", "model_not_found")):
+        lines = [chat_line("a", "The parcel is late.", body={"model": name})]
+        batch = openai_batches.batches.retrieve(submit(openai_batches, lines).id)
+        (found,) = results(openai_batches, getattr(batch, f"{file}_file_id"))
+        assert expected in json.dumps(found["response"]["body"])
+
+
+def test_a_model_learns_labels_and_answers(tmp_path: Path) -> None:
+    """It names the labels of most unseen texts; without labels the most similar text counts."""
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(training_file(60)[1].read())
+    learned = LearnedAnswers(path)
+    unseen = [example(number)["messages"] for number in range(100, 160)]
+    right = [learned.answer(messages[1]["content"]) == messages[2]["content"] for messages in unseen]
+    assert sum(right) / len(right) > 0.9
+    path = tmp_path / "texts.jsonl"
+    pairs = [
+        ("Where is Paris?", "In France."),
+        ("Who wrote Emma?", "Austen."),
+        ("What is a poodle?", "A dog."),
+    ]
+    path.write_text("".join(f'{{"prompt": "{one}", "completion": "{two}"}}\n' for one, two in pairs))
+    learned = LearnedAnswers(path)
+    asked = ["Where is  PARIS?", "And who wrote Emma?", "How tall is it?"]
+    assert [learned.answer(one) for one in asked] == ["In France.", "Austen.", None]

@@ -29,7 +29,6 @@ from batchscore.simulator.control import control_routes
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.finetune.arm_routes import ARM_CALLS, arm_door
 from batchscore.simulator.finetune.control import tuning_control_routes
-from batchscore.simulator.finetune.learned import learned_answers
 from batchscore.simulator.finetune.models import BASE_MODELS
 from batchscore.simulator.finetune.routes import TUNING_CALLS, model_calls
 from batchscore.simulator.script import Behaviour, RandomFaults
@@ -131,9 +130,7 @@ class Simulator:
             if error is not None and unread is None:
                 return _send(record, error)
             behaviour = unread or state.script.take(lambda: prompt_text(body) or str(body))
-            file = answering.learned_from
-            learned = None if file is None else learned_answers(file).write
-            call = ServiceCall(surface, operation, name, body, learned)
+            call = ServiceCall(surface, operation, name, body, answering.learned)
             return await self._answer(request, record, state, behaviour, call)
         finally:
             state.record_end(record)

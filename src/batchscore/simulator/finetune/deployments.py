@@ -65,9 +65,10 @@ class AccountDeployment:
 
     def answers(self, now: float, rules: FineTuneRules) -> bool:
         """Whether it can be called."""
-        if self.state(now, rules) != "Succeeded" or rules.not_ready is None or rules.creating is None:
+        if self.fails or self.deleted_at is not None or None in {rules.creating, rules.not_ready}:
             return False
-        return self.changed_at > self.created_at or now - self.changed_at >= rules.creating + rules.not_ready
+        # A change does not interrupt it.
+        return now >= self.created_at + (rules.creating or 0.0) + (rules.not_ready or 0.0)
 
     def hosted_until(self, now: float) -> float:
         """Return until when it was there."""
@@ -127,7 +128,7 @@ class Deployments:
         found = self.get(name)
         if found is not None:
             self.changed[name] += 1
-            found.wanted, found.changed_at, found.fails = wanted, now, self._rules().deployment_fails
+            found.wanted, found.changed_at = wanted, now
             found.tuned = self._models.tuned(wanted.model) is not None
             return found, False
         self.created[name] += 1
@@ -143,10 +144,13 @@ class Deployments:
         self.step()
 
     def busy(self, name: str) -> bool:
-        """Whether the account works on another deployment."""
+        """Whether the account works on another deployment, or deletes this one."""
         now, rules = self._now(), self._rules()
-        moving = {"Accepted", "Creating", "Deleting"}
-        return any(one.name != name and one.state(now, rules) in moving for one in self.all())
+        states = [(one.name, one.state(now, rules)) for one in self.all()]
+        return any(
+            state == "Deleting" or (other != name and state in {"Accepted", "Creating"})
+            for other, state in states
+        )
 
     def usage_name(self, model: str, sku: str) -> str:
         """Return the name of the quota that a model needs: each kind and base has its own."""
