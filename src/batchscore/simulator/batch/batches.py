@@ -176,7 +176,7 @@ def _parse_request(body: dict[str, Any], surface: Surface) -> BatchRequest | Ser
         message = f"Invalid value: '{window}'. Supported values are: '24h'."
         return refused(surface, message, param="completion_window", code="invalid_value")
     metadata = body.get("metadata")
-    problem = _metadata_problem(metadata)
+    problem = metadata_problem(metadata)
     if problem is not None:
         return refused(surface, problem, param="metadata", code="invalid_type")
     expires_after = None
@@ -190,7 +190,8 @@ def _parse_request(body: dict[str, Any], surface: Surface) -> BatchRequest | Ser
     return BatchRequest(body["input_file_id"], endpoint, window, metadata, expires_after, surface)
 
 
-def _metadata_problem(metadata: object) -> str | None:
+def metadata_problem(metadata: object) -> str | None:
+    """Return what is wrong with the metadata of a request."""
     if metadata is None:
         return None
     if not isinstance(metadata, dict):

@@ -1,0 +1,289 @@
+"""What is in a training file, by the rules of a service: examples, tokens, and what is wrong with it?
+
+It must not know jobs. A file is read once: its result is kept beside the file.
+Words: reports of users on failed jobs of OpenAI and Azure, and Azure's reference, seen 2026-11.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchscore.simulator.batch.clock import ProjectClock
+from batchscore.simulator.batch.errors import refused
+from batchscore.simulator.batch.files import FileStore, SimulatedFile
+from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.finetune.rules import FineTuneRules
+from batchscore.simulator.words import count_tokens
+
+#: The least number of examples, and the most tokens of one; what is beyond them is cut off silently.
+LEAST_EXAMPLES = 10
+MOST_TOKENS = 65_536
+#: By OpenAI's cookbook: tokens of a message, and of an example; those of an image at low detail.
+_PER_MESSAGE, _PER_EXAMPLE, _PER_IMAGE = 3, 3, 85
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_SIDES = ("preferred_output", "non_preferred_output")
+_BOM = b"\xef\xbb\xbf"
+
+#: A message with the key it is about.
+_Problem = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class LearnedExample:
+    """What a model learns from an example: to answer this to that."""
+
+    prompt: str
+    answer: str
+
+
+@dataclass
+class TrainingScan:
+    """What a file holds. `tokens` counts an example up to its limit; `cut` are those beyond it.
+
+    `not_json` is why the file is no JSON Lines; `problem` is what is wrong with the first wrong example.
+    """
+
+    examples: int = 0
+    tokens: int = 0
+    cut: int = 0
+    kinds: set[str] = field(default_factory=set)
+    digest: str = ""
+    not_json: str | None = None
+    problem: str | None = None
+
+
+class TrainingFiles:
+    """What is known of the training files of a project."""
+
+    def __init__(self, files: FileStore, clock: ProjectClock, rules: Callable[[], FineTuneRules]) -> None:
+        self._files = files
+        self._clock = clock
+        self._rules = rules
+        self._scans: dict[str, TrainingScan] = {}
+        self._not_imported: set[str] = set()
+
+    def fail_import(self, file: SimulatedFile) -> None:
+        """Note that there was nothing at the URL of a file."""
+        self._not_imported.add(file.id)
+
+    def scan(self, file: SimulatedFile) -> TrainingScan:
+        """Return what is in a file."""
+        if file.id not in self._scans:
+            self._scans[file.id] = scan_file(file.path, file.surface)
+        return self._scans[file.id]
+
+    def state(self, file: SimulatedFile) -> tuple[str, str | None]:
+        """Return the status of a file, and its details. OpenAI looks at the examples only in the job."""
+        age, wait = self._clock.now() - file.created_at, self._rules().file_running
+        if file.surface is Surface.OPENAI:
+            return "processed" if wait is not None and age >= wait else "uploaded", None
+        if wait is None or age < wait:
+            return "pending" if wait is None or age < wait / 2 else "running", None
+        if file.id in self._not_imported:
+            return "error", "fileImportFailed: The content of the URL could not be read."
+        scan = self.scan(file)
+        wrong = scan.not_json or scan.problem
+        return ("processed", None) if wrong is None else ("error", f"jsonlValidationFailed: {wrong}")
+
+    def refusal(self, path: Path, surface: Surface) -> ServiceReply | None:
+        """Return the error reply to an upload: OpenAI looks at once whether each line is an object."""
+        if surface is Surface.OPENAI:
+            problem = scan_file(path, surface).not_json
+            return None if problem is None else refused(surface, problem, param="file")
+        rules, there = self._rules(), [file for file in self._files.all() if file.purpose == "fine-tune"]
+        if len(there) >= rules.max_files:
+            message = f"The resource has {rules.max_files} files, the limit. Delete some."
+            return refused(surface, message, code="quotaExceeded")
+        if sum(file.size for file in there) + path.stat().st_size > rules.max_file_bytes:
+            message = f"The files of the resource exceed {rules.max_file_bytes} bytes. Delete some."
+            return refused(surface, message, code="quotaExceeded")
+        return None
+
+    def keep(self, file: SimulatedFile, job: str) -> None:
+        """Keep what a job has read, also if its file is deleted."""
+        with suppress(FileExistsError):
+            os.link(file.path, self.kept(job))
+
+    def kept(self, job: str) -> Path:
+        """Return where that is."""
+        return self._files.folder / f"learned-{job}.jsonl"
+
+
+def scan_file(path: Path, surface: Surface) -> TrainingScan:
+    """Read a file."""
+    found = TrainingScan()
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        for number, raw in enumerate(source, 1):
+            digest.update(raw)
+            if found.not_json is None:
+                _scan_line(found, raw, number, surface)
+    found.digest = digest.hexdigest()
+    if found.examples == 0 and found.not_json is None:
+        found.not_json = "The file is empty."
+    return found
+
+
+def _scan_line(found: TrainingScan, raw: bytes, number: int, surface: Surface) -> None:
+    if number == 1 and surface is not Surface.OPENAI:
+        raw = raw.removeprefix(_BOM)
+    if not raw.strip():
+        return
+    example = _parsed(raw)
+    if not isinstance(example, dict):
+        start = raw[:8].decode("utf-8", "replace").rstrip("\n").replace('"', '\\"')
+        found.not_json = (
+            "Expected file to have JSONL format, where every line is a valid JSON dictionary. Line"
+            f' {number} is not a dictionary (HINT: line starts with: "{start}...").'
+        )
+        return
+    found.examples += 1
+    kind = _kind_of(example)
+    found.kinds.add(kind)
+    problem = _problem_of(example, kind, surface)
+    if problem is not None:
+        if found.problem is None:
+            found.problem = f"Invalid file format. Line {number}, message {problem[0]}, key {problem[1]}"
+        return
+    tokens = _tokens_of(example)
+    found.cut += tokens > MOST_TOKENS
+    found.tokens += min(tokens, MOST_TOKENS)
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _kind_of(example: dict[str, Any]) -> str:
+    if "preferred_output" in example or "non_preferred_output" in example:
+        return "dpo"
+    return "completion" if "prompt" in example or "completion" in example else "chat"
+
+
+def _problem_of(example: dict[str, Any], kind: str, surface: Surface) -> _Problem | None:
+    if kind == "completion":
+        for key in ("prompt", "completion"):
+            if not isinstance(example.get(key), str):
+                return "Input should be a valid string", key
+        if surface is not Surface.OPENAI and not example["prompt"]:
+            return "The prompt is empty", "prompt"
+        extra = sorted(example.keys() - {"prompt", "completion"})
+        return (f'contains an extra "{extra[0]}"', extra[0]) if extra else None
+    if kind == "dpo":
+        given = example.get("input")
+        inner = given.get("messages") if isinstance(given, dict) else None
+        problem = _messages_problem(inner, "input.messages", needs_answer=False)
+        for key in _SIDES:
+            problem = problem or _messages_problem(example.get(key), key, needs_answer=True)
+        return problem
+    given, tools = example.get("messages"), example.get("tools")
+    return _messages_problem(given, "messages", needs_answer=True, tools=tools)
+
+
+def _messages_problem(messages: Any, key: str, *, needs_answer: bool, tools: Any = None) -> _Problem | None:
+    if not isinstance(messages, list) or not messages:
+        return "Input should be a valid list with at least one message", key
+    for at, message in enumerate(messages):
+        place = f"{key}[{at}]"
+        if not isinstance(message, dict):
+            return "Input should be a valid dictionary", place
+        role, content = message.get("role"), message.get("content")
+        if role not in _ROLES:
+            return "Input should be 'system', 'developer', 'user', 'assistant' or 'tool'", f"{place}.role"
+        calls = message.get("tool_calls") or message.get("function_call")
+        if content is None and not (role == "assistant" and calls):
+            return "Field required", f"{place}.content"
+        is_text = content is None or isinstance(content, str)
+        if not is_text and (role != "user" or not _is_parts(content)):
+            return "Input should be a valid string", f"{place}.content"
+        if "weight" in message and (role != "assistant" or message["weight"] not in (0, 1)):
+            return "weight must be 0 or 1, and only on assistant messages", f"{place}.weight"
+        if role == "tool" and not isinstance(message.get("tool_call_id"), str):
+            return "Field required", f"{place}.tool_call_id"
+        problem = _calls_problem(message.get("tool_calls"), f"{place}.tool_calls", tools)
+        if problem is not None:
+            return problem
+    if needs_answer and not any(message["role"] == "assistant" for message in messages):
+        return "Example must have at least one message from the assistant", key
+    return None
+
+
+def _is_parts(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
+
+
+def _calls_problem(calls: Any, place: str, tools: Any) -> _Problem | None:
+    if calls is None:
+        return None
+    if not isinstance(calls, list):
+        return "Input should be a valid list", place
+    known = [
+        tool["function"].get("name")
+        for tool in (tools if isinstance(tools, list) else [])
+        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+    ]
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+            return "Input should be a valid string", f"{place}.function.arguments"
+        if tools is not None and function.get("name") not in known:
+            return "The function is not among the tools", f"{place}.function.name"
+    return None
+
+
+def _tokens_of(example: dict[str, Any]) -> int:
+    if "messages" not in example and "input" not in example:
+        return count_tokens(example["prompt"]) + count_tokens(example["completion"]) + _PER_EXAMPLE
+    given = example.get("input", example)
+    sides = [given["messages"], *(example.get(key, []) for key in _SIDES)]
+    tokens = _PER_EXAMPLE
+    for message in (message for side in sides for message in side):
+        tokens += _PER_MESSAGE + sum(
+            _PER_IMAGE if part is None else count_tokens(part) for part in _parts_of(message)
+        )
+    if given.get("tools"):
+        tokens += count_tokens(orjson.dumps(given["tools"]).decode())
+    return tokens
+
+
+def _parts_of(message: dict[str, Any]) -> Iterator[str | None]:
+    """Give the texts of a message, and None for each image."""
+    content = message.get("content")
+    if isinstance(content, str):
+        yield content
+    for part in content if isinstance(content, list) else ():
+        yield None if part["type"] == "image_url" else str(part.get("text", ""))
+    if message.get("tool_calls"):
+        yield orjson.dumps(message["tool_calls"]).decode()
+
+
+def learned_examples(path: Path) -> Iterator[LearnedExample]:
+    """Give what a model learns from a valid file, in its order."""
+    with path.open("rb") as source:
+        for raw in source:
+            if not raw.strip():
+                continue
+            example = orjson.loads(raw.removeprefix(_BOM))
+            if "prompt" in example:
+                yield LearnedExample(example["prompt"], example["completion"])
+                continue
+            given = example.get("input", example)
+            said = [*given["messages"], *example.get("preferred_output", [])]
+            prompt = ""
+            for message in said:
+                text = "\n".join(part for part in _parts_of(message) if part)
+                if message["role"] == "user":
+                    prompt = text
+                elif message["role"] == "assistant" and message.get("weight", 1) and text:
+                    yield LearnedExample(prompt, text)

@@ -1,0 +1,314 @@
+"""Tuned models are deployed by Azure's management, answer, cost by the hour, and are removed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+import openai
+import pytest
+
+from batch_files import Reply
+from batchscore.simulator import Running
+from simulated import ACCOUNT_ID, Project
+from tuning_jobs import MODEL, Management, create, end, upload
+
+_direct = build_opener(ProxyHandler({}))
+_HOUR = 3600
+
+
+@pytest.fixture
+def management(simulator: Running, project: Project) -> Management:
+    return Management(simulator, project)
+
+
+@pytest.fixture
+def project(project: Project) -> Project:
+    project.stop_clock()
+    project.set_tuning(validating=1, queued=1, running=10, creating=200, not_ready=60)
+    return project
+
+
+@pytest.fixture
+def tune(project: Project, azure_batches: openai.OpenAI) -> Callable[[], str]:
+    """Train a model of 40 examples; return its name."""
+
+    def call(**given: Any) -> str:
+        name: str = end(project, azure_batches, create(azure_batches, **given)).fine_tuned_model
+        return name
+
+    return call
+
+
+def code_of(reply: Reply) -> tuple[int, str]:
+    return reply.status, reply.json()["error"]["code"]
+
+
+def ask(client: openai.OpenAI, model: str, text: str) -> str:
+    messages: Any = [{"role": "system", "content": "Name the topic."}, {"role": "user", "content": text}]
+    return client.chat.completions.create(model=model, messages=messages).choices[0].message.content or ""
+
+
+def test_a_deployment_is_made_answers_and_is_deleted(
+    project: Project, management: Management, tune: Callable[[], str], azure_batches: openai.OpenAI
+) -> None:
+    model = tune()
+    made = management.put("topics", model)
+    assert made.status == 201
+    assert made.json()["properties"]["provisioningState"] == "Accepted"
+    states = [management.state("topics")]
+    for _ in range(2):
+        project.advance(100)
+        states.append(management.state("topics"))
+    assert states == ["Accepted", "Creating", "Succeeded"]
+    with pytest.raises(openai.NotFoundError) as caught:
+        ask(azure_batches, "topics", "My parcel is late.")
+    assert caught.value.code == "DeploymentNotFound"
+    project.advance(60)
+    assert ask(azure_batches, "topics", "Where is my parcel, it is so late?") == "delivery"
+    assert ask(azure_batches, "gpt-4.1-mini", "Where is my parcel, it is so late?") != "delivery"
+    with pytest.raises(openai.NotFoundError):
+        ask(azure_batches, model, "My parcel is late.")
+    (listed,) = management.send("GET", "/deployments").json()["value"]
+    assert (listed["name"], listed["sku"]) == ("topics", {"name": "Standard", "capacity": 50})
+    assert management.send("DELETE", "/deployments/topics").status == 200
+    assert management.send("DELETE", "/deployments/topics").status == 204
+    assert management.state("topics") == "404"
+    with pytest.raises(openai.NotFoundError):
+        ask(azure_batches, "topics", "My parcel is late.")
+
+
+def test_the_meter_counts_once_and_stands_still_after_deletion(
+    project: Project, management: Management, tune: Callable[[], str], azure_v1_batches: openai.OpenAI
+) -> None:
+    model = tune()
+    trained = project.meter()
+    (job,) = trained["training"]["jobs"].values()
+    assert trained["training"]["tokens"] == job["tokens"] > 0
+    assert trained["total"] == trained["training"]["cost"] == job["tokens"] / 1e6 * 25
+    project.advance(100 * _HOUR)
+    assert project.meter()["total"] == trained["total"]
+    management.put("topics", model)
+    project.advance(10 * _HOUR)
+    hosting = project.meter()["hosting"]
+    assert (hosting["running"], round(hosting["cost"], 2)) == (["topics"], 17.0)
+    assert project.meter()["hosting"] == hosting
+    management.send("DELETE", "/deployments/topics")
+    project.advance(500 * _HOUR)
+    after = project.meter()
+    assert after["total"] == pytest.approx(trained["total"] + 17)
+    assert (after["hosting"]["running"], after["created"]["deployments"]) == ([], {"topics": 1})
+    assert list(after["created"]["jobs"].values()) == [1]
+    assert azure_v1_batches.models.delete(model).deleted
+    for file in azure_v1_batches.files.list():
+        azure_v1_batches.files.delete(file.id)
+    assert project.meter()["held"] == dict.fromkeys(after["held"], 0)
+    project.advance(500 * _HOUR)
+    assert project.meter()["total"] == after["total"]
+
+
+@pytest.mark.parametrize(
+    ("sku", "hours", "reason", "cost"),
+    [
+        ("developertier", 24, "developer_life", 0),
+        ("Standard", 15 * 24, "idle", 15 * 24 * 1.7),
+        ("GlobalStandard", 15 * 24, "idle", 15 * 24 * 1.7),
+        ("ProvisionedManaged", None, None, 20 * 24 * 1.7),
+    ],
+)
+def test_the_service_removes_what_is_over(
+    project: Project,
+    management: Management,
+    tune: Callable[[], str],
+    sku: str,
+    hours: int | None,
+    reason: str | None,
+    cost: float,
+) -> None:
+    management.put("topics", tune(), sku)
+    if hours is not None:
+        project.advance(hours * _HOUR - 1)
+        assert management.state("topics") == "Succeeded"
+    project.advance(1 if hours else 20 * 24 * _HOUR)
+    assert (management.state("topics") == "404") == (hours is not None)
+    (found,) = project.meter()["hosting"]["deployments"]
+    assert (found["ended_by"], round(found["cost"], 2)) == (reason, round(cost, 2))
+
+
+def test_a_call_keeps_a_deployment(
+    project: Project, management: Management, tune: Callable[[], str], azure_batches: openai.OpenAI
+) -> None:
+    management.put("topics", tune())
+    for _ in range(2):
+        project.advance(14 * 24 * _HOUR)
+        ask(azure_batches, "topics", "My parcel is late.")
+    assert management.state("topics") == "Succeeded"
+
+
+def test_what_cannot_be_deployed_is_refused(
+    project: Project, management: Management, tune: Callable[..., str]
+) -> None:
+    one, two = tune(), tune(suffix="two")
+    assert code_of(management.put("aa", "gpt-no.ft-1")) == (400, "DeploymentModelNotSupported")
+    assert code_of(management.put("aa", one, "Fast")) == (400, "InvalidResourceProperties")
+    assert code_of(management.put("aa", one, capacity=0)) == (400, "InvalidResourceProperties")
+    reply = management.put("aa", one, capacity=2000)
+    assert code_of(reply) == (400, "InsufficientQuota")
+    assert (
+        "require 2000 new capacity in quota Tokens Per Minute (thousands)" in reply.json()["error"]["message"]
+    )
+    assert management.put("aa", one).status == 201
+    assert code_of(management.put("bb", two)) == (409, "RequestConflict")
+    project.advance(200)
+    assert code_of(management.put("bb", one)) == (400, "InvalidResourceProperties")
+    assert management.put("aa", one, capacity=60).status == 200
+    assert project.meter()["changed"] == {"deployments": {"aa": 1}}
+    project.advance(200)
+    project.set_tuning(max_deployments=1)
+    assert code_of(management.put("bb", two)) == (400, "DeploymentLimitReached")
+    project.set_tuning(may_deploy=False)
+    assert code_of(management.put("bb", two)) == (403, "AuthorizationFailed")
+    assert code_of(management.send("DELETE", "/deployments/aa")) == (403, "AuthorizationFailed")
+
+
+def test_the_account_says_what_is_left(
+    project: Project, management: Management, tune: Callable[[], str]
+) -> None:
+    model = tune()
+    management.put("topics", model, capacity=300)
+    name = "OpenAI.Standard.gpt-4.1-mini-finetune"
+    for path in (
+        "/usages",
+        "/subscriptions/00000000-0000-0000-0000-000000000001/providers/Microsoft.CognitiveServices/locations/swedencentral/usages",
+    ):
+        found = {one["name"]["value"]: one for one in management.send("GET", path).json()["value"]}
+        assert (found[name]["currentValue"], found[name]["limit"]) == (300, 1000)
+        assert found["OpenAI.Standard.gpt-4.1-mini"]["currentValue"] == 0
+    place = ACCOUNT_ID.partition("/resourceGroups")[0] + "/providers/Microsoft.CognitiveServices"
+    left = management.send("GET", f"{place}/modelCapacities?modelName=gpt-4.1-mini&modelVersion=2025-04-14")
+    by_sku = {one["name"]: one["properties"] for one in left.json()["value"]}
+    assert by_sku["Standard"]["availableFinetuneCapacity"] == 700
+    models = {one["name"]: one for one in management.send("GET", "/models").json()["value"]}
+    assert models["gpt-4.1-mini"]["deprecation"].keys() == {"fineTune", "inference"}
+    assert models[model]["baseModel"]["name"] == "gpt-4.1-mini"
+    account = management.send("GET", "").json()
+    assert management.send("GET", f"{place}/accounts").json()["value"] == [account]
+    allowed = management.send("GET", "/providers/Microsoft.Authorization/permissions").json()
+    assert allowed["value"][0]["actions"] == ["Microsoft.CognitiveServices/*"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (("000000000001", "000000000002"), "SubscriptionNotFound"),
+        (("resourceGroups/simulator", "resourceGroups/other"), "ResourceGroupNotFound"),
+        (("accounts/simulator", "accounts/other"), "ResourceNotFound"),
+    ],
+)
+def test_only_one_account_is_there(management: Management, wrong: tuple[str, str], code: str) -> None:
+    assert code_of(management.send("GET", ACCOUNT_ID.replace(*wrong))) == (404, code)
+    assert management.send("GET", ACCOUNT_ID.replace("resourceGroups/s", "resourcegroups/S")).status == 200
+
+
+def test_the_management_takes_only_its_own_tokens(
+    simulator: Running, project: Project, management: Management, azure_batches: openai.OpenAI
+) -> None:
+    for token in (project.key, project.arm_token.replace("management", "ai"), "wrong~management"):
+        reply = management.send("GET", "", authorization=f"Bearer {token}")
+        assert code_of(reply) == (401, "InvalidAuthenticationTokenAudience")
+    assert code_of(management.send("GET", "", authorization="")) == (401, "AuthenticationFailed")
+    with pytest.raises(openai.AuthenticationError):
+        azure_batches.with_options(api_key=project.arm_token).models.list()
+    identity = project.identity()
+    url = f"{identity['IDENTITY_ENDPOINT']}?api-version=2019-08-01&resource=https://management.azure.com"
+    request = Request(url, headers={"x-identity-header": identity["IDENTITY_HEADER"]})
+    with _direct.open(request) as reply:
+        assert json.loads(reply.read())["access_token"] == project.arm_token
+
+
+@pytest.mark.parametrize("style", ["operation", "location"])
+def test_a_change_is_followed_by_headers(
+    project: Project, management: Management, tune: Callable[[], str], style: str
+) -> None:
+    project.set_tuning(poll_header=style, poll_after=5, deleting=30)
+    reply = management.put("topics", tune())
+    url = reply.headers["azure-asyncoperation" if style == "operation" else "location"]
+    assert reply.headers["retry-after"] == "5"
+    first = management.send("GET", url)
+    assert (first.status, style == "operation" and first.json()["status"]) == (
+        (200, "InProgress") if style == "operation" else (202, False)
+    )
+    project.advance(200)
+    second = management.send("GET", url)
+    assert second.status == 200
+    assert second.json().get("status", "Succeeded") == "Succeeded"
+    assert management.send("DELETE", "/deployments/topics").status == 202
+    assert management.state("topics") == "Deleting"
+    project.advance(30)
+    assert management.state("topics") == "404"
+
+
+def test_a_model_is_not_deleted_before_its_deployment(
+    project: Project,
+    management: Management,
+    azure_batches: openai.OpenAI,
+    azure_v1_batches: openai.OpenAI,
+) -> None:
+    job = end(project, azure_batches, create(azure_batches))
+    (checkpoint, *_) = azure_batches.fine_tuning.jobs.checkpoints.list(job.id).data
+    assert management.put("topics", checkpoint.id).status == 201
+    with pytest.raises(openai.ConflictError, match="existing deployment"):
+        azure_v1_batches.models.delete(job.fine_tuned_model)
+    with pytest.raises(openai.ConflictError):
+        azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
+    project.advance(200)
+    management.send("DELETE", "/deployments/topics")
+    azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
+    assert project.meter()["held"]["models"] == 0
+    assert project.meter()["training"]["tokens"] > 0
+
+
+def test_a_lost_reply_makes_one_deployment(
+    project: Project, management: Management, tune: Callable[[], str]
+) -> None:
+    model = tune()
+    for happened in (False, True):
+        project.will("put_deployment", drop=True, happened=happened)
+        with pytest.raises(OSError):
+            management.put("topics", model)
+        assert management.state("topics") == ("Accepted" if happened else "404")
+    assert project.meter()["created"]["deployments"] == {"topics": 1}
+    project.will("get_deployment", status=429, retry_after=3)
+    assert management.send("GET", "/deployments/topics").headers["retry-after"] == "3"
+    project.will("list_deployments", status=401, code="ExpiredAuthenticationToken")
+    assert code_of(management.send("GET", "/deployments")) == (401, "ExpiredAuthenticationToken")
+
+
+def test_a_deployment_can_fail(project: Project, management: Management, tune: Callable[[], str]) -> None:
+    project.set_tuning(deployment_fails=True)
+    management.put("topics", tune())
+    project.advance(200)
+    assert management.state("topics") == "Failed"
+    assert project.meter()["hosting"]["cost"] == 0
+    assert management.send("DELETE", "/deployments/topics").status == 200
+
+
+def test_a_model_of_openai_answers_at_once_or_a_little_later(
+    project: Project, openai_batches: openai.OpenAI
+) -> None:
+    project.set_tuning(model_hidden=60)
+    job = create(openai_batches, upload(openai_batches))
+    project.advance(12)
+    model = openai_batches.fine_tuning.jobs.retrieve(job.id).fine_tuned_model
+    assert model is not None
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
+        ask(openai_batches, model, "My parcel is late.")
+    project.advance(60)
+    assert ask(openai_batches, model, "My parcel is late.") == "delivery"
+    assert ask(openai_batches, model, "The bill is much too high.") == "billing"
+    assert ask(openai_batches, MODEL, "My parcel is late.") not in {"delivery", "billing"}
+    assert openai_batches.models.delete(model).deleted
+    with pytest.raises(openai.NotFoundError):
+        ask(openai_batches, model, "My parcel is late.")
