@@ -265,7 +265,12 @@ def model_calls(names: Callable[[], list[str]]) -> tuple[Call, ...]:
     """Return the calls of models. `names` are those that are served besides the tuned ones."""
 
     async def list_models(project: Project, _: web.Request, surface: Surface) -> Outcome:
-        found = [name for name in names() if project.tuning.models.tuned(name) is None]
+        # A trained model that was called and is deleted, or another project's, is no base model.
+        found = [
+            name
+            for name in names()
+            if project.tuning.models.tuned(name) is None and not name.startswith("ft:") and ".ft-" not in name
+        ]
         return json_reply({"object": "list", "data": project.tuning.model_objects(found, surface)})
 
     async def get_model(project: Project, request: web.Request, surface: Surface) -> Outcome:
