@@ -439,14 +439,13 @@ def test_only_what_is_named_is_deleted(run: Run, project: Project, folder: Path,
 
 
 def test_reads_are_repeated(run: Run, project: Project, folder: Path) -> None:
-    project.will("get_account", status=503, times=3, retry_after=0.01)
+    project.will("get_account", status=503)
     assert run("deploy", "tuned", "--yes").exit_code == 0
 
 
 # Killed at each step.
 
 DEPLOY_STEPS = (
-    "get_token",
     "get_account",
     "list_deployments",
     "list_capacities",
@@ -456,7 +455,6 @@ DEPLOY_STEPS = (
     "get_deployment",
 )
 CLEAN_STEPS = (
-    "get_token",
     "get_deployment",
     "delete_deployment",
     "list_deployments",
@@ -471,9 +469,9 @@ def kill_at(
     """Kill a command while it waits for the reply to a call."""
     before = project.books().calls.get(kind, 0)
     project.will(kind, hang=60, happened=happened)
-    process = cli.start("finetune", *words, **more)
-    project.wait_for(kind, before + 1, happened=False, timeout_s=30)
-    process.kill()
+    with cli.start("finetune", *words, **more) as process:
+        project.wait_for(kind, before + 1, timeout_s=30)
+        process.popen.kill()
     project.drop_faults()
 
 
