@@ -155,8 +155,8 @@ def use_what_was_printed(run: Callable[[str], Finished], printed: str, place: Pa
         if path.suffix in {".json", ".yaml", ""} and path.is_file()
     )
     assert "--yes" not in clean
-    for name in ("scores-base", "scores-tuned", "evaluation"):
-        shutil.rmtree(place / "tuned" / name)
+    for name in ("tuned/scores-base", "tuned/scores-tuned", "tuned/evaluation", "tuned-model"):
+        shutil.rmtree(place / name)  # the guide shows the same commands
 
 
 def tuned_over_base(found: dict[str, Any]) -> dict[str, Any]:
