@@ -143,6 +143,21 @@ def test_the_service_removes_what_is_over(
     assert (found["ended_by"], round(found["cost"], 2)) == (reason, round(cost, 2))
 
 
+def test_a_retired_model_neither_answers_nor_can_be_deployed(
+    project: Project, management: Management, tune: Callable[[], str], azure_batches: openai.OpenAI
+) -> None:
+    project.set_tuning(inference_ends=2000)
+    model = tune()
+    management.put("topics", model, "ProvisionedManaged")
+    project.advance(400)
+    assert ask(azure_batches, "topics", "My parcel is late.") == "delivery"
+    project.advance(2000)
+    with pytest.raises(openai.NotFoundError):
+        ask(azure_batches, "topics", "My parcel is late.")
+    assert code_of(management.put("other", "gpt-4.1-mini")) == (400, "ServiceModelDeprecated")
+    assert code_of(management.put("other", model)) == (400, "DeploymentModelNotSupported")
+
+
 def test_a_call_keeps_a_deployment(
     project: Project, management: Management, tune: Callable[[], str], azure_batches: openai.OpenAI
 ) -> None:

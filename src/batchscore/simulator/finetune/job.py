@@ -211,7 +211,7 @@ class TuningJob:
             return
         self.plan = read
         if self._fails == "safety_before":
-            self._fail(at, _failure("safety_before", on_azure=self.is_azure))
+            self._fail(at, failure("safety_before", on_azure=self.is_azure))
         else:
             self._enter("queued", at)
             self._say(
@@ -227,7 +227,7 @@ class TuningJob:
 
     def _trained_to_end(self, at: float) -> None:
         if self._fails:
-            self._fail(at, _failure(self._fails, on_azure=self.is_azure))
+            self._fail(at, failure(self._fails, on_azure=self.is_azure))
             return
         assert self.plan is not None
         self.model = self.model_name()
@@ -327,7 +327,7 @@ _FAILURES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
 }
 
 
-def _failure(kind: str, *, on_azure: bool) -> Mapping[str, Any]:
+def failure(kind: str, *, on_azure: bool) -> Mapping[str, Any]:
     """Return the error of a job that fails by the rules."""
     azure, openai = _FAILURES[kind]
     return azure if on_azure else openai

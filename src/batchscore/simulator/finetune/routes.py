@@ -225,6 +225,12 @@ async def _list_events(project: Project, request: web.Request, surface: Surface)
     if isinstance(job, ServiceReply):
         return job
     found = [event_object(event, surface) for event in reversed(job.events)]
+    after, repeats = request.query.get("after"), project.tuning.rules.repeats_events
+    places = [place for place, one in enumerate(found) if one["id"] == after]
+    if repeats and places:
+        # The page begins earlier than it should.
+        found = found[max(0, places[0] + 1 - repeats) :]
+        request = request.clone(rel_url=request.rel_url.without_query_params("after"))
     return page_reply(found, request, surface, _EVENT_PAGE)
 
 
