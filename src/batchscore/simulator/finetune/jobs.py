@@ -172,7 +172,7 @@ class TuningJobs:
         file = self._tools.files.get(request.training_file)
         assert file is not None
         scan = self._tools.training.scan(file)
-        if scan.unsafe:
+        if scan.unsafe or job.fails == "safety_before":
             return failure("safety_before", on_azure=job.is_azure)
         self._tools.training.keep(file, job.id)
         chosen = _choose(request, scan.examples, self._tools.rules().epochs)
