@@ -267,12 +267,11 @@ TUNING_CALLS = (
 )
 
 
-def model_calls(names: Callable[[], list[str]]) -> tuple[Call, ...]:
+def model_calls(names: list[str]) -> tuple[Call, ...]:
     """Return the calls of models. `names` are those that are served besides the tuned ones."""
 
     async def list_models(project: Project, _: web.Request, surface: Surface) -> Outcome:
-        found = [name for name in names() if project.tuning.models.tuned(name) is None]
-        return json_reply({"object": "list", "data": project.tuning.model_objects(found, surface)})
+        return json_reply({"object": "list", "data": project.tuning.model_objects(names, surface)})
 
     async def get_model(project: Project, request: web.Request, surface: Surface) -> Outcome:
         tuning, name = project.tuning, request.match_info["id"]
@@ -280,9 +279,7 @@ def model_calls(names: Callable[[], list[str]]) -> tuple[Call, ...]:
         model = tuning.models.tuned(name)
         if model is not None and tuning.sees(model):
             return json_reply(tuning.models.tuned_object(model, surface, tuning.rules))
-        if model is None and base_model(name) is not None:
-            return json_reply(tuning.models.base_object(name, surface, tuning.rules))
-        if model is None and name in names():
+        if model is None and (name in names or base_model(name) is not None):
             return json_reply(tuning.models.base_object(name, surface, tuning.rules))
         return _no_model(surface, name)
 
