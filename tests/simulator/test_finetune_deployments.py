@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,16 @@ import pytest
 
 from batch_files import Reply, chat_line, results, submit
 from batchscore.simulator import Running
+from batchscore.simulator.batch.clock import ProjectClock
+from batchscore.simulator.batch.files import FileStore, UploadForm
+from batchscore.simulator.batch.rules import BatchRules
+from batchscore.simulator.error_replies import Surface
+from batchscore.simulator.finetune.deployments import Wanted
 from batchscore.simulator.finetune.learned import LearnedAnswers
+from batchscore.simulator.finetune.rules import FineTuneRules, changed_tuning
+from batchscore.simulator.finetune.tuning import Tuning
 from simulated import ACCOUNT_ID, Project
-from tuning_jobs import MODEL, Management, create, end, example, training_file, upload
+from tuning_jobs import AZURE, MODEL, Management, create, end, example, training_file, upload
 
 _direct = build_opener(ProxyHandler({}))
 _HOUR = 3600
@@ -143,6 +151,21 @@ def test_the_service_removes_what_is_over(
     assert (found["ended_by"], round(found["cost"], 2)) == (reason, round(cost, 2))
 
 
+def test_a_retired_model_neither_answers_nor_can_be_deployed(
+    project: Project, management: Management, tune: Callable[[], str], azure_batches: openai.OpenAI
+) -> None:
+    project.set_tuning(inference_ends=2000)
+    model = tune()
+    management.put("topics", model, "ProvisionedManaged")
+    project.advance(400)
+    assert ask(azure_batches, "topics", "My parcel is late.") == "delivery"
+    project.advance(2000)
+    with pytest.raises(openai.NotFoundError):
+        ask(azure_batches, "topics", "My parcel is late.")
+    assert code_of(management.put("other", "gpt-4.1-mini")) == (400, "ServiceModelDeprecated")
+    assert code_of(management.put("other", model)) == (400, "DeploymentModelNotSupported")
+
+
 def test_a_call_keeps_a_deployment(
     project: Project, management: Management, tune: Callable[[], str], azure_batches: openai.OpenAI
 ) -> None:
@@ -235,6 +258,12 @@ def test_the_management_takes_only_its_own_tokens(
     assert code_of(management.send("GET", "", authorization="")) == (401, "AuthenticationFailed")
     with pytest.raises(openai.AuthenticationError):
         azure_batches.with_options(api_key=project.arm_token).models.list()
+    bearer = f"Bearer {project.arm_token.replace('management', 'cognitiveservices')}"
+    assert (
+        azure_batches.with_options(default_headers={"Authorization": bearer, "api-key": openai.Omit()})
+        .models.list()
+        .data
+    )
     identity = project.identity()
     url = f"{identity['IDENTITY_ENDPOINT']}?api-version=2019-08-01&resource=https://management.azure.com"
     request = Request(url, headers={"x-identity-header": identity["IDENTITY_HEADER"]})
@@ -363,3 +392,71 @@ def test_a_model_learns_labels_and_answers(tmp_path: Path) -> None:
     learned = LearnedAnswers(path)
     asked = ["Where is  PARIS?", "And who wrote Emma?", "How tall is it?"]
     assert [learned.answer(one) for one in asked] == ["In France.", "Austen.", None]
+
+
+class Account:
+    """A project's fine-tuning without a server, with a clock that stands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ProjectClock()
+        self.clock.run(running=False)
+        files = FileStore(folder, self.clock, BatchRules)
+        rules = FineTuneRules(validating=1, queued=1, running=100, pausing=5, creating=50, deleting=20)
+        self.tuning = Tuning(
+            files, self.clock, changed_tuning(rules, {"idle_removal": 1e9, "running_jobs": 2})
+        )
+        (folder / "train").write_bytes(training_file(20)[1].read())
+        form = UploadForm(folder / "train", "train.jsonl", "fine-tune")
+        self.file = files.add(form, Surface.AZURE, identifier="file-1").id
+        self.hosting = 0.0
+
+    def act(self, chance: random.Random) -> None:
+        """Do something that a client might do."""
+        tuning, now = self.tuning, self.clock.now()
+        body = {"model": MODEL, "training_file": self.file, **AZURE}
+        jobs, models = tuning.jobs.newest(), [*tuning.models.all()]
+        name = chance.choice(["aa", "bb", "cc"])
+        found = tuning.deployments.get(name)
+        deed = chance.randrange(6)
+        if deed == 0 and len(jobs) < 6:
+            tuning.jobs.create(body, Surface.AZURE)
+        elif deed == 1 and jobs:
+            job = chance.choice(jobs)
+            chance.choice([job.cancel, job.pause, job.resume])(now)
+        elif deed == 2 and models:
+            sku = chance.choice(["Standard", "DeveloperTier"])
+            tuning.deployments.put(name, Wanted(chance.choice(models).name, "1", "OpenAI", sku, 1))
+        elif deed == 3 and found is not None:
+            tuning.deployments.delete(found)
+        elif deed == 4 and jobs:
+            tuning.delete_job(chance.choice(jobs))
+        else:
+            for _ in range(chance.randrange(200)):
+                paid = [one for one in tuning.deployments.all() if one.tuned and one.wanted.sku == "Standard"]
+                self.hosting += len(paid) * tuning.rules.hosting_price / 3600
+                self.clock.advance(1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_meter_is_right_whatever_is_done(tmp_path: Path, seed: int) -> None:
+    """It never falls nor counts twice; its hours are those that a second clock counts."""
+    account, chance, total = Account(tmp_path), random.Random(seed), 0.0
+    for _ in range(60):
+        account.act(chance)
+        meter = account.tuning.meter(1)
+        assert meter == account.tuning.meter(1)
+        assert meter["total"] >= total - 1e-9
+        total = meter["total"]
+    assert meter["hosting"]["cost"] == pytest.approx(account.hosting)
+    ended = {job.id: job for job in account.tuning.jobs.everything() if job.billed_tokens}
+    assert meter["training"]["jobs"].keys() == ended.keys()
+    assert all(
+        job.billed_tokens == job.tokens and (job.status == "succeeded") == (job.model is not None)
+        for job in ended.values()
+    )
+    for one in account.tuning.deployments.all():
+        account.tuning.deployments.delete(one)
+    account.clock.advance(20)
+    still = account.tuning.meter(1)["hosting"]
+    account.clock.advance(1e6)
+    assert account.tuning.meter(1)["hosting"] == still

@@ -285,6 +285,40 @@ def test_a_failed_job_costs_nothing(project: Project, batches: openai.OpenAI, fa
     assert project.meter()["total"] == 0
 
 
+def test_a_file_may_be_unsafe_or_show_people(project: Project, batches: openai.OpenAI) -> None:
+    unsafe = example(1)
+    unsafe["messages"][1]["content"] = "simulate-content-filter"
+    job = end(project, batches, create(batches, upload(batches, 40, unsafe)))
+    assert job.error.code == ("contentFilter" if is_azure(batches) else "invalid_training_file")
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/simulate-person.png"}}
+    shown = example(1)
+    shown["messages"][1]["content"] = [{"type": "text", "text": "Who is it?"}, picture]
+    whole = end(project, batches, create(batches)).trained_tokens
+    assert end(project, batches, create(batches, upload(batches, 40, shown))).trained_tokens == whole
+
+
+def test_reinforcement_needs_a_grader_and_its_examples(
+    project: Project, openai_batches: openai.OpenAI
+) -> None:
+    lines = [{"messages": example(number)["messages"][:2], "label": "x"} for number in range(10)]
+    file = upload(openai_batches, 0, *lines)
+    grader = {"type": "string_check", "name": "g", "operation": "eq", "input": "a", "reference": "b"}
+    method: Any = {"type": "reinforcement", "reinforcement": {"grader": grader}}
+    given: Any = {"model": "o4-mini", "validation_file": file, "method": method}
+    assert end(project, openai_batches, create(openai_batches, file, **given)).status == "succeeded"
+    failed = end(project, openai_batches, create(openai_batches, **given))
+    assert failed.error.code == "invalid_file_format"
+
+
+def test_a_page_of_events_may_repeat_some(project: Project, openai_batches: openai.OpenAI) -> None:
+    project.set_tuning(repeats_events=3)
+    job = end(project, openai_batches, create(openai_batches))
+    found = [event.id for event in openai_batches.fine_tuning.jobs.list_events(job.id, limit=20)]
+    assert len(found) > len(set(found)) > 100
+    first = openai_batches.fine_tuning.jobs.list_events(job.id, limit=20)
+    assert [event.id for event in first.get_next_page().data[:3]] == [event.id for event in first.data[-3:]]
+
+
 def test_jobs_wait_for_a_place(project: Project, batches: openai.OpenAI) -> None:
     project.set_tuning(running_jobs=1, queued_jobs=1)
     file = upload(batches)

@@ -75,8 +75,8 @@ CLEAN_HELP = """Delete at the service what the training of DIR made: its deploym
 
 \b
 Without --yes, nothing is deleted: the command shows what would be. Only what finetune.json in DIR
-names is deleted, or what you name with --deployment, --model and --file. A deployment goes before
-its model, and files go last. What is not there is fine. The files in DIR stay.
+names is deleted, or what you name with --deployment, --trained-model or --file. A deployment goes
+before its model, and files go last. What is not there is fine. The files in DIR stay.
 
 \b
   batchscore finetune clean tuned/

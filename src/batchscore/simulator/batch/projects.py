@@ -49,7 +49,9 @@ class Project:
         self.tuning = Tuning(self.files, self.clock, tuning_lasting(settings.finetune_seconds))
         runner = LineRunner(service, settings, RandomFaults(settings), self.faults, self.tuning.answering)
         tools = BatchTools(self.files, self.books, runner, lambda: self.rules)
-        self.batches = Batches(tools, self.clock, service.has_deployment)
+        self.batches = Batches(
+            tools, self.clock, lambda name: self.tuning.made(name) or service.has_deployment(name)
+        )
 
     def change_rules(self, changes: Mapping[str, Any]) -> None:
         """Change some of its rules."""

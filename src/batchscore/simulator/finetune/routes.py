@@ -225,6 +225,12 @@ async def _list_events(project: Project, request: web.Request, surface: Surface)
     if isinstance(job, ServiceReply):
         return job
     found = [event_object(event, surface) for event in reversed(job.events)]
+    after, repeats = request.query.get("after"), project.tuning.rules.repeats_events
+    places = [place for place, one in enumerate(found) if one["id"] == after]
+    if repeats and places:
+        # The page begins earlier than it should.
+        found = found[max(0, places[0] + 1 - repeats) :]
+        request = request.clone(rel_url=request.rel_url.without_query_params("after"))
     return page_reply(found, request, surface, _EVENT_PAGE)
 
 
@@ -261,17 +267,11 @@ TUNING_CALLS = (
 )
 
 
-def model_calls(names: Callable[[], list[str]]) -> tuple[Call, ...]:
+def model_calls(names: list[str]) -> tuple[Call, ...]:
     """Return the calls of models. `names` are those that are served besides the tuned ones."""
 
     async def list_models(project: Project, _: web.Request, surface: Surface) -> Outcome:
-        # A trained model that was called and is deleted, or another project's, is no base model.
-        found = [
-            name
-            for name in names()
-            if project.tuning.models.tuned(name) is None and not name.startswith("ft:") and ".ft-" not in name
-        ]
-        return json_reply({"object": "list", "data": project.tuning.model_objects(found, surface)})
+        return json_reply({"object": "list", "data": project.tuning.model_objects(names, surface)})
 
     async def get_model(project: Project, request: web.Request, surface: Surface) -> Outcome:
         tuning, name = project.tuning, request.match_info["id"]
@@ -279,9 +279,7 @@ def model_calls(names: Callable[[], list[str]]) -> tuple[Call, ...]:
         model = tuning.models.tuned(name)
         if model is not None and tuning.sees(model):
             return json_reply(tuning.models.tuned_object(model, surface, tuning.rules))
-        if model is None and base_model(name) is not None:
-            return json_reply(tuning.models.base_object(name, surface, tuning.rules))
-        if model is None and name in names():
+        if model is None and (name in names or base_model(name) is not None):
             return json_reply(tuning.models.base_object(name, surface, tuning.rules))
         return _no_model(surface, name)
 

@@ -25,10 +25,11 @@ from batchscore.simulator.service import Learned
 
 
 class Answering(NamedTuple):
-    """Whether a name answers, and what its model has learned to say."""
+    """Whether a name answers, what its model has learned to say, and whether it was made in this project."""
 
     exists: bool
     learned: Learned | None = None
+    made: bool = False
 
 
 class Tuning:
@@ -96,6 +97,11 @@ class Tuning:
         message = f"Cannot delete a model if it has an existing deployment: '{found[0].name}'."
         return refused(surface, message, code="conflict", status=409)
 
+    def made(self, name: str) -> bool:
+        """Whether a model or deployment of this name was made here."""
+        self.step()
+        return self.models.tuned(name) is not None or self.deployments.get(name) is not None
+
     def answering(self, name: str, surface: Surface) -> Answering:
         """Return whether a name answers here, and by which tuned model. A call of it counts as use."""
         self.step()
@@ -106,13 +112,13 @@ class Tuning:
             tuned = self.models.tuned(deployment.wanted.model)
             answers = deployment.answers(self.clock.now(), self.rules)
             is_over = self.clock.now() >= self.models.answers_until(self.rules)
-            return Answering(answers and not is_over, _learned(tuned))
+            return Answering(answers and not is_over, _learned(tuned), made=True)
         if surface is not Surface.OPENAI:
             # The name of a model is not that of a deployment.
             return Answering(tuned is None and not self.deployments.was_deleted(name))
         if tuned is None:
             return Answering(not name.startswith("ft:"))
-        return Answering(self.sees(tuned), _learned(tuned))
+        return Answering(self.sees(tuned), _learned(tuned), made=True)
 
     def meter(self, files: int) -> dict[str, Any]:
         """Return what was paid until now, how often what was created, and what is still there."""
