@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 import openai
 import pytest
 
-from batch_files import Reply
+from batch_files import Reply, chat_line, results, submit
 from batchscore.simulator import Running
+from batchscore.simulator.batch.clock import ProjectClock
+from batchscore.simulator.batch.files import FileStore, UploadForm
+from batchscore.simulator.batch.rules import BatchRules
+from batchscore.simulator.error_replies import Surface
+from batchscore.simulator.finetune.deployments import Wanted
+from batchscore.simulator.finetune.learned import LearnedAnswers
+from batchscore.simulator.finetune.rules import FineTuneRules, changed_tuning
+from batchscore.simulator.finetune.tuning import Tuning
 from simulated import ACCOUNT_ID, Project
-from tuning_jobs import MODEL, Management, create, end, upload
+from tuning_jobs import AZURE, MODEL, Management, create, end, example, training_file, upload
 
 _direct = build_opener(ProxyHandler({}))
 _HOUR = 3600
@@ -71,8 +81,12 @@ def test_a_deployment_is_made_answers_and_is_deleted(
     assert ask(azure_batches, "gpt-4.1-mini", "Where is my parcel, it is so late?") != "delivery"
     with pytest.raises(openai.NotFoundError):
         ask(azure_batches, model, "My parcel is late.")
+    assert management.put("topics", model, capacity=40).status == 200
+    assert management.state("topics") == "Accepted"
+    assert ask(azure_batches, "topics", "My parcel is late.") == "delivery"
+    project.advance(200)
     (listed,) = management.send("GET", "/deployments").json()["value"]
-    assert (listed["name"], listed["sku"]) == ("topics", {"name": "Standard", "capacity": 50})
+    assert (listed["name"], listed["sku"]) == ("topics", {"name": "Standard", "capacity": 40})
     assert management.send("DELETE", "/deployments/topics").status == 200
     assert management.send("DELETE", "/deployments/topics").status == 204
     assert management.state("topics") == "404"
@@ -137,6 +151,21 @@ def test_the_service_removes_what_is_over(
     assert (found["ended_by"], round(found["cost"], 2)) == (reason, round(cost, 2))
 
 
+def test_a_retired_model_neither_answers_nor_can_be_deployed(
+    project: Project, management: Management, tune: Callable[[], str], azure_batches: openai.OpenAI
+) -> None:
+    project.set_tuning(inference_ends=2000)
+    model = tune()
+    management.put("topics", model, "ProvisionedManaged")
+    project.advance(400)
+    assert ask(azure_batches, "topics", "My parcel is late.") == "delivery"
+    project.advance(2000)
+    with pytest.raises(openai.NotFoundError):
+        ask(azure_batches, "topics", "My parcel is late.")
+    assert code_of(management.put("other", "gpt-4.1-mini")) == (400, "ServiceModelDeprecated")
+    assert code_of(management.put("other", model)) == (400, "DeploymentModelNotSupported")
+
+
 def test_a_call_keeps_a_deployment(
     project: Project, management: Management, tune: Callable[[], str], azure_batches: openai.OpenAI
 ) -> None:
@@ -193,6 +222,14 @@ def test_the_account_says_what_is_left(
     models = {one["name"]: one for one in management.send("GET", "/models").json()["value"]}
     assert models["gpt-4.1-mini"]["deprecation"].keys() == {"fineTune", "inference"}
     assert models[model]["baseModel"]["name"] == "gpt-4.1-mini"
+    project.set_tuning(page=20)
+    url, names = "/usages", []
+    while url:
+        page = management.send("GET", url).json()
+        assert len(page["value"]) <= 20
+        names += [one["name"]["value"] for one in page["value"]]
+        url = page.get("nextLink")
+    assert sorted(names) == sorted(found)
     account = management.send("GET", "").json()
     assert management.send("GET", f"{place}/accounts").json()["value"] == [account]
     allowed = management.send("GET", "/providers/Microsoft.Authorization/permissions").json()
@@ -221,6 +258,12 @@ def test_the_management_takes_only_its_own_tokens(
     assert code_of(management.send("GET", "", authorization="")) == (401, "AuthenticationFailed")
     with pytest.raises(openai.AuthenticationError):
         azure_batches.with_options(api_key=project.arm_token).models.list()
+    bearer = f"Bearer {project.arm_token.replace('management', 'cognitiveservices')}"
+    assert (
+        azure_batches.with_options(default_headers={"Authorization": bearer, "api-key": openai.Omit()})
+        .models.list()
+        .data
+    )
     identity = project.identity()
     url = f"{identity['IDENTITY_ENDPOINT']}?api-version=2019-08-01&resource=https://management.azure.com"
     request = Request(url, headers={"x-identity-header": identity["IDENTITY_HEADER"]})
@@ -233,7 +276,8 @@ def test_a_change_is_followed_by_headers(
     project: Project, management: Management, tune: Callable[[], str], style: str
 ) -> None:
     project.set_tuning(poll_header=style, poll_after=5, deleting=30)
-    reply = management.put("topics", tune())
+    model = tune()
+    reply = management.put("topics", model)
     url = reply.headers["azure-asyncoperation" if style == "operation" else "location"]
     assert reply.headers["retry-after"] == "5"
     first = management.send("GET", url)
@@ -246,6 +290,8 @@ def test_a_change_is_followed_by_headers(
     assert second.json().get("status", "Succeeded") == "Succeeded"
     assert management.send("DELETE", "/deployments/topics").status == 202
     assert management.state("topics") == "Deleting"
+    assert code_of(management.put("topics", model)) == (409, "RequestConflict")
+    assert management.send("DELETE", "/deployments/topics").status == 202
     project.advance(30)
     assert management.state("topics") == "404"
 
@@ -265,7 +311,12 @@ def test_a_model_is_not_deleted_before_its_deployment(
         azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
     project.advance(200)
     management.send("DELETE", "/deployments/topics")
+    project.set_tuning(may_delete=False)
+    with pytest.raises(openai.PermissionDeniedError):
+        azure_v1_batches.models.delete(job.fine_tuned_model)
     azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
+    with pytest.raises(openai.NotFoundError):
+        azure_batches.delete(f"/fine_tuning/jobs/{job.id}", cast_to=object)
     assert project.meter()["held"]["models"] == 0
     assert project.meter()["training"]["tokens"] > 0
 
@@ -312,3 +363,100 @@ def test_a_model_of_openai_answers_at_once_or_a_little_later(
     assert openai_batches.models.delete(model).deleted
     with pytest.raises(openai.NotFoundError):
         ask(openai_batches, model, "My parcel is late.")
+
+
+def test_a_batch_gets_the_answers_of_a_tuned_model(project: Project, openai_batches: openai.OpenAI) -> None:
+    model = end(project, openai_batches, create(openai_batches)).fine_tuned_model
+    for name, file, expected in ((model, "output", "delivery"), ("ft:none", "error", "model_not_found")):
+        lines = [chat_line("a", "The parcel is late.", body={"model": name})]
+        batch = openai_batches.batches.retrieve(submit(openai_batches, lines).id)
+        (found,) = results(openai_batches, getattr(batch, f"{file}_file_id"))
+        assert expected in json.dumps(found["response"]["body"])
+
+
+def test_a_model_learns_labels_and_answers(tmp_path: Path) -> None:
+    """It names the labels of most unseen texts; without labels the most similar text counts."""
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(training_file(60)[1].read())
+    learned = LearnedAnswers(path)
+    unseen = [example(number)["messages"] for number in range(100, 160)]
+    right = [learned.answer(messages[1]["content"]) == messages[2]["content"] for messages in unseen]
+    assert sum(right) / len(right) > 0.9
+    path = tmp_path / "texts.jsonl"
+    pairs = [
+        ("Where is Paris?", "In France."),
+        ("Who wrote Emma?", "Austen."),
+        ("What is a poodle?", "A dog."),
+    ]
+    path.write_text("".join(f'{{"prompt": "{one}", "completion": "{two}"}}\n' for one, two in pairs))
+    learned = LearnedAnswers(path)
+    asked = ["Where is  PARIS?", "And who wrote Emma?", "How tall is it?"]
+    assert [learned.answer(one) for one in asked] == ["In France.", "Austen.", None]
+
+
+class Account:
+    """A project's fine-tuning without a server, with a clock that stands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ProjectClock()
+        self.clock.run(running=False)
+        files = FileStore(folder, self.clock, BatchRules)
+        rules = FineTuneRules(validating=1, queued=1, running=100, pausing=5, creating=50, deleting=20)
+        self.tuning = Tuning(
+            files, self.clock, changed_tuning(rules, {"idle_removal": 1e9, "running_jobs": 2})
+        )
+        (folder / "train").write_bytes(training_file(20)[1].read())
+        form = UploadForm(folder / "train", "train.jsonl", "fine-tune")
+        self.file = files.add(form, Surface.AZURE, identifier="file-1").id
+        self.hosting = 0.0
+
+    def act(self, chance: random.Random) -> None:
+        """Do something that a client might do."""
+        tuning, now = self.tuning, self.clock.now()
+        body = {"model": MODEL, "training_file": self.file, **AZURE}
+        jobs, models = tuning.jobs.newest(), [*tuning.models.all()]
+        name = chance.choice(["aa", "bb", "cc"])
+        found = tuning.deployments.get(name)
+        deed = chance.randrange(6)
+        if deed == 0 and len(jobs) < 6:
+            tuning.jobs.create(body, Surface.AZURE)
+        elif deed == 1 and jobs:
+            job = chance.choice(jobs)
+            chance.choice([job.cancel, job.pause, job.resume])(now)
+        elif deed == 2 and models:
+            sku = chance.choice(["Standard", "DeveloperTier"])
+            tuning.deployments.put(name, Wanted(chance.choice(models).name, "1", "OpenAI", sku, 1))
+        elif deed == 3 and found is not None:
+            tuning.deployments.delete(found)
+        elif deed == 4 and jobs:
+            tuning.delete_job(chance.choice(jobs))
+        else:
+            for _ in range(chance.randrange(200)):
+                paid = [one for one in tuning.deployments.all() if one.tuned and one.wanted.sku == "Standard"]
+                self.hosting += len(paid) * tuning.rules.hosting_price / 3600
+                self.clock.advance(1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_meter_is_right_whatever_is_done(tmp_path: Path, seed: int) -> None:
+    """It never falls nor counts twice; its hours are those that a second clock counts."""
+    account, chance, total = Account(tmp_path), random.Random(seed), 0.0
+    for _ in range(60):
+        account.act(chance)
+        meter = account.tuning.meter(1)
+        assert meter == account.tuning.meter(1)
+        assert meter["total"] >= total - 1e-9
+        total = meter["total"]
+    assert meter["hosting"]["cost"] == pytest.approx(account.hosting)
+    ended = {job.id: job for job in account.tuning.jobs.everything() if job.billed_tokens}
+    assert meter["training"]["jobs"].keys() == ended.keys()
+    assert all(
+        job.billed_tokens == job.tokens and (job.status == "succeeded") == (job.model is not None)
+        for job in ended.values()
+    )
+    for one in account.tuning.deployments.all():
+        account.tuning.deployments.delete(one)
+    account.clock.advance(20)
+    still = account.tuning.meter(1)["hosting"]
+    account.clock.advance(1e6)
+    assert account.tuning.meter(1)["hosting"] == still

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import csv
 import io
+from typing import Any
 
 import openai
 import pytest
@@ -14,7 +15,7 @@ from batch_files import PlainClient
 from batchscore.simulator import Running
 from openai_schemas import check_object
 from simulated import Project
-from tuning_jobs import MODEL, create, end, is_azure, training_file, upload
+from tuning_jobs import AZURE, MODEL, create, end, is_azure, training_file, upload
 
 
 @pytest.fixture
@@ -49,6 +50,8 @@ def test_the_official_client_trains_a_model(project: Project, batches: openai.Op
     assert all(one.metrics.full_valid_loss for one in checkpoints)
     assert [one.id for one in batches.fine_tuning.jobs.list()] == [job.id]
     assert batches.models.retrieve(done.fine_tuned_model).id == done.fine_tuned_model
+    (sent,) = project.requests("create_job")
+    check_object("CreateFineTuningJobRequest", sent.body)
     for parsed in (done, *events, *checkpoints):
         type(parsed).model_validate(parsed.to_dict(), strict=False)
 
@@ -145,11 +148,20 @@ def test_every_object_matches_the_public_description(
     check_object("ListFilesResponse", client.get("/files?purpose=fine-tune-results").json())
 
 
-def test_the_asynchronous_client_trains_a_model(simulator: Running, project: Project) -> None:
+@pytest.mark.parametrize("surface", ["openai", "azure"])
+def test_the_asynchronous_client_trains_a_model(simulator: Running, project: Project, surface: str) -> None:
+    given: Any = {"api_key": project.key, "max_retries": 0}
+    if surface == "openai":
+        client = openai.AsyncOpenAI(base_url=simulator.endpoint + "/v1", **given)
+    else:
+        client = openai.AsyncAzureOpenAI(azure_endpoint=simulator.endpoint, api_version="2024-10-21", **given)
+
     async def drive() -> str | None:
-        async with openai.AsyncOpenAI(base_url=simulator.endpoint + "/v1", api_key=project.key) as client:
+        async with client:
             file = await client.files.create(file=training_file(), purpose="fine-tune")
-            job = await client.fine_tuning.jobs.create(model=MODEL, training_file=file.id)
+            job = await client.fine_tuning.jobs.create(
+                model=MODEL, training_file=file.id, extra_body=AZURE if surface == "azure" else None
+            )
             project.advance(100)
             return (await client.fine_tuning.jobs.retrieve(job.id)).status
 

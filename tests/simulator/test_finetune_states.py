@@ -60,6 +60,10 @@ def test_a_file_is_uploaded_in_parts(project: Project, surface: str, request: py
     check_object("CompleteUploadRequest", project.requests("complete_upload")[0].body)
     with pytest.raises(openai.BadRequestError, match="is completed"):
         client.uploads.parts.create(begun.id, data=b"more")
+    chunked = client.uploads.upload_file_chunked(
+        file=raw, filename=name, bytes=len(raw), mime_type="application/jsonl", purpose="fine-tune"
+    )
+    assert chunked.status == "completed"
 
 
 def test_an_upload_expires_or_is_cancelled(project: Project, openai_batches: openai.OpenAI) -> None:
@@ -95,6 +99,9 @@ def test_the_objects_of_uploads_match_the_public_description(simulator: Running,
     client = PlainClient(simulator, project)
     begun = client.post("/uploads", began(17))
     check_object("Upload", begun.json())
+    form = {"content-type": "multipart/form-data; boundary=edge"}
+    part = b'--edge\r\nContent-Disposition: form-data; name="data"; filename="x"\r\n\r\n{}\r\n--edge--\r\n'
+    check_object("UploadPart", client.send("POST", f"/uploads/{begun.json()['id']}/parts", part, form).json())
     for wrong in ({"bytes": 0}, {"bytes": "many"}, {"purpose": None}, {"filename": "train.csv"}):
         assert client.post("/uploads", began(**wrong)).status == 400
     assert client.post("/uploads/none/cancel").status == 404
@@ -115,7 +122,7 @@ def served(content: bytes) -> Iterator[str]:
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/train.jsonl"
     finally:
@@ -244,6 +251,20 @@ def test_a_job_is_paused_and_resumed(project: Project, batches: openai.OpenAI) -
         jobs.resume(job.id)
 
 
+def test_a_job_of_the_developer_type_is_preempted(project: Project, azure_batches: openai.OpenAI) -> None:
+    project.set_tuning(preempts=100)
+    job = create(azure_batches, extra_body={"trainingType": "developerTier"})
+    states = []
+    for seconds in (7, 100, 1, 5):
+        project.advance(seconds)
+        states.append(azure_batches.fine_tuning.jobs.retrieve(job.id).status)
+    assert states == ["paused", "pending", "running", "succeeded"]
+    events = azure_batches.fine_tuning.jobs.list_events(job.id, limit=100)
+    assert [event.message for event in events if str(event.level) == "warning"] == [
+        "The job was preempted and will be resumed."
+    ]
+
+
 def test_a_cancelled_job_costs_what_was_done(project: Project, batches: openai.OpenAI) -> None:
     whole = end(project, batches, create(batches)).trained_tokens
     job = create(batches)
@@ -264,6 +285,40 @@ def test_a_failed_job_costs_nothing(project: Project, batches: openai.OpenAI, fa
     assert project.meter()["total"] == 0
 
 
+def test_a_file_may_be_unsafe_or_show_people(project: Project, batches: openai.OpenAI) -> None:
+    unsafe = example(1)
+    unsafe["messages"][1]["content"] = "simulate-content-filter"
+    job = end(project, batches, create(batches, upload(batches, 40, unsafe)))
+    assert job.error.code == ("contentFilter" if is_azure(batches) else "invalid_training_file")
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/simulate-person.png"}}
+    shown = example(1)
+    shown["messages"][1]["content"] = [{"type": "text", "text": "Who is it?"}, picture]
+    whole = end(project, batches, create(batches)).trained_tokens
+    assert end(project, batches, create(batches, upload(batches, 40, shown))).trained_tokens == whole
+
+
+def test_reinforcement_needs_a_grader_and_its_examples(
+    project: Project, openai_batches: openai.OpenAI
+) -> None:
+    lines = [{"messages": example(number)["messages"][:2], "label": "x"} for number in range(10)]
+    file = upload(openai_batches, 0, *lines)
+    grader = {"type": "string_check", "name": "g", "operation": "eq", "input": "a", "reference": "b"}
+    method: Any = {"type": "reinforcement", "reinforcement": {"grader": grader}}
+    given: Any = {"model": "o4-mini", "validation_file": file, "method": method}
+    assert end(project, openai_batches, create(openai_batches, file, **given)).status == "succeeded"
+    failed = end(project, openai_batches, create(openai_batches, **given))
+    assert failed.error.code == "invalid_file_format"
+
+
+def test_a_page_of_events_may_repeat_some(project: Project, openai_batches: openai.OpenAI) -> None:
+    project.set_tuning(repeats_events=3)
+    job = end(project, openai_batches, create(openai_batches))
+    found = [event.id for event in openai_batches.fine_tuning.jobs.list_events(job.id, limit=20)]
+    assert len(found) > len(set(found)) > 100
+    first = openai_batches.fine_tuning.jobs.list_events(job.id, limit=20)
+    assert [event.id for event in first.get_next_page().data[:3]] == [event.id for event in first.data[-3:]]
+
+
 def test_jobs_wait_for_a_place(project: Project, batches: openai.OpenAI) -> None:
     project.set_tuning(running_jobs=1, queued_jobs=1)
     file = upload(batches)
@@ -282,9 +337,9 @@ def test_jobs_are_listed_in_pages_and_by_metadata(project: Project, batches: ope
     file = upload(batches)
     made = [create(batches, file, metadata={"run": str(number % 2)}).id for number in range(5)]
     assert [job.id for job in batches.fine_tuning.jobs.list(limit=2)] == made[::-1]
-    ours = batches.fine_tuning.jobs.list(extra_query={"metadata[run]": "1"})
-    assert [job.id for job in ours] == [made[3], made[1]]
+    assert [job.id for job in batches.fine_tuning.jobs.list(metadata={"run": "1"})] == [made[3], made[1]]
     project.set_tuning(metadata=False)
+    assert len(batches.fine_tuning.jobs.list(metadata={"run": "1"}).data) == 5
     assert batches.fine_tuning.jobs.retrieve(made[0]).metadata is None
 
 
@@ -356,12 +411,12 @@ def test_who_may_not_train_is_told(project: Project, openai_batches: openai.Open
 def test_a_lost_reply_makes_one_job(project: Project, openai_batches: openai.OpenAI) -> None:
     file = upload(openai_batches)
     for happened in (False, True):
-        project.will("create_job", status=503, happened=happened)
+        project.will("create_job", status=503, retry_after=0.01, happened=happened)
         with pytest.raises(openai.InternalServerError):
             create(openai_batches, file)
         assert len(openai_batches.fine_tuning.jobs.list().data) == happened
     create(openai_batches.with_options(max_retries=2), file)
-    project.will("create_job", status=503, happened=True)
+    project.will("create_job", status=503, retry_after=0.01, happened=True)
     create(openai_batches.with_options(max_retries=2), file)
     (count,) = project.meter()["created"]["jobs"].values()
     assert count == 4
@@ -379,15 +434,12 @@ def test_azure_counts_the_files_of_a_resource(project: Project, azure_batches: o
 
 def test_a_file_that_is_gone_fails_the_job(project: Project, openai_batches: openai.OpenAI) -> None:
     file = upload(openai_batches)
-    early, late = create(openai_batches, file), create(openai_batches, file)
-    project.set_tuning(validating=None)
+    early = create(openai_batches, file)
     openai_batches.files.delete(file)
-    project.set_tuning(validating=1)
     assert end(project, openai_batches, early).error.code == "invalid_training_file"
     file = upload(openai_batches)
     late = create(openai_batches, file)
     project.advance(2)
-    openai_batches.fine_tuning.jobs.retrieve(late.id)
     openai_batches.files.delete(file)
     assert end(project, openai_batches, late).status == "succeeded"
 

@@ -29,7 +29,6 @@ from batchscore.simulator.control import control_routes
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.finetune.arm_routes import ARM_CALLS, arm_door
 from batchscore.simulator.finetune.control import tuning_control_routes
-from batchscore.simulator.finetune.learned import learned_answers
 from batchscore.simulator.finetune.models import BASE_MODELS
 from batchscore.simulator.finetune.routes import TUNING_CALLS, model_calls
 from batchscore.simulator.script import Behaviour, RandomFaults
@@ -72,8 +71,9 @@ class Simulator:
         router = application.router
         for surface, operation, path in _PATHS:
             router.add_post(path, partial(self._serve, surface=surface, operation=operation))
+        # Without given names any name answers, so it lists those that have dates.
+        calls = (*BATCH_CALLS, *TUNING_CALLS, *model_calls(sorted(self.settings.deployments or BASE_MODELS)))
         for door in model_doors(self._authenticate):
-            calls = (*BATCH_CALLS, *TUNING_CALLS, *model_calls(self._names))
             router.add_routes(call_routes(self.projects, self.states, door, calls))
         management = arm_door(partial(self._authenticate, audiences=_MANAGEMENT))
         router.add_routes(call_routes(self.projects, self.states, management, ARM_CALLS))
@@ -118,22 +118,21 @@ class Simulator:
                 error = error_replies.invalid_request("you must provide a model parameter")
         state = self.states.get(name)
         answering = self.projects.answering(project_name(request), name, surface)
+        exists = answering.exists and (answering.made or self._service.has_deployment(name))
         state.record_arrival(record)
         try:
             if surface is Surface.AZURE and not request.query.get("api-version"):
                 error = error_replies.resource_not_found()
             elif not allowed:
                 error = error_replies.unauthorized(surface, presented=authentication)
-            elif error is None and not (self._service.has_deployment(name) and answering.exists):
+            elif error is None and not exists:
                 error = error_replies.deployment_not_found(surface, name)
             elif error is None and surface is not Surface.OPENAI and name.endswith(_BATCH_SUFFIX):
                 error = error_replies.batch_deployment(name)
             if error is not None and unread is None:
                 return _send(record, error)
             behaviour = unread or state.script.take(lambda: prompt_text(body) or str(body))
-            file = answering.learned_from
-            learned = None if file is None else learned_answers(file).write
-            call = ServiceCall(surface, operation, name, body, learned)
+            call = ServiceCall(surface, operation, name, body, answering.learned)
             return await self._answer(request, record, state, behaviour, call)
         finally:
             state.record_end(record)
@@ -193,13 +192,6 @@ class Simulator:
         if secret and _is_one_of(secret, self._secrets):
             return "bearer", audience in audiences
         return "bearer", audiences is _DATA and _is_one_of(token, self._secrets)
-
-    def _names(self) -> list[str]:
-        """Return the names of the models that are served, as far as they are known."""
-        if self.settings.deployments:
-            return sorted(self.settings.deployments)
-        called = (name for name in self.states.by_name if name and self._service.has_deployment(name))
-        return sorted({*BASE_MODELS, *called})
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/openai/"):

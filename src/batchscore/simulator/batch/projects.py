@@ -46,10 +46,12 @@ class Project:
         self.faults = FaultScript(settings.seed)
         self.files = FileStore(folder, self.clock, lambda: self.rules)
         self.books = Books(folder, settings.record_last)
-        runner = LineRunner(service, settings, RandomFaults(settings), self.faults)
-        tools = BatchTools(self.files, self.books, runner, lambda: self.rules)
-        self.batches = Batches(tools, self.clock, service.has_deployment)
         self.tuning = Tuning(self.files, self.clock, tuning_lasting(settings.finetune_seconds))
+        runner = LineRunner(service, settings, RandomFaults(settings), self.faults, self.tuning.answering)
+        tools = BatchTools(self.files, self.books, runner, lambda: self.rules)
+        self.batches = Batches(
+            tools, self.clock, lambda name: self.tuning.made(name) or service.has_deployment(name)
+        )
 
     def change_rules(self, changes: Mapping[str, Any]) -> None:
         """Change some of its rules."""
@@ -93,7 +95,7 @@ class Projects:
     def answering(self, name: str, model: str, surface: Surface) -> Answering:
         """Return whether a model or deployment answers in a project, and what it has learned."""
         project = self._by_name.get(name)
-        return Answering(True, None) if project is None else project.tuning.answering(model, surface)
+        return Answering(True) if project is None else project.tuning.answering(model, surface)
 
     def remove(self, name: str) -> None:
         """Forget a project and all that it holds."""

@@ -57,6 +57,8 @@ async def _delete_file(project: Project, request: web.Request, surface: Surface)
     file = project.files.get(request.match_info["id"])
     if file is None:
         return no_file(surface, request.match_info["id"])
+    # What has read it until now needs it no more.
+    project.tuning.step()
     project.files.delete(file.id)
     return json_reply({"id": file.id, "object": "file", "deleted": True})
 

@@ -162,7 +162,7 @@ async def _delete(project: Project, request: web.Request) -> ServiceReply:
     found = tuning.deployments.get(name)
     if found is None:
         return ServiceReply(204, b"")
-    if tuning.rules.one_at_a_time and tuning.deployments.busy(name):
+    if tuning.rules.one_at_a_time and found.deleted_at is None and tuning.deployments.busy(name):
         return arm_errors.busy(ACCOUNT_ID)
     tuning.deployments.delete(found)
     if tuning.deployments.get(name) is None:
@@ -170,8 +170,17 @@ async def _delete(project: Project, request: web.Request) -> ServiceReply:
     return ServiceReply(202, b"", _poll_headers(project, request, found))
 
 
-async def _list(project: Project, _: web.Request) -> ServiceReply:
-    return json_reply({"value": [_object(project, one) for one in project.tuning.deployments.all()]})
+async def _list(project: Project, request: web.Request) -> ServiceReply:
+    return _page(project, request, [_object(project, one) for one in project.tuning.deployments.all()])
+
+
+def _page(project: Project, request: web.Request, values: list[dict[str, Any]]) -> ServiceReply:
+    """Return the values of a list, and where the rest is."""
+    start, length = int(request.query.get("$skiptoken", "0")), project.tuning.rules.page
+    shown: dict[str, Any] = {"value": values[start : start + length]}
+    if start + length < len(values):
+        shown["nextLink"] = str(request.url.update_query({"$skiptoken": str(start + length)}))
+    return json_reply(shown)
 
 
 async def _operation(project: Project, request: web.Request) -> ServiceReply:
@@ -243,12 +252,12 @@ async def _list_accounts(_: Project, request: web.Request) -> ServiceReply:
     return json_reply({"value": [_account(request)]})
 
 
-async def _list_models(project: Project, _: web.Request) -> ServiceReply:
-    return json_reply({"value": account_models(project.tuning)})
+async def _list_models(project: Project, request: web.Request) -> ServiceReply:
+    return _page(project, request, account_models(project.tuning))
 
 
-async def _list_usages(project: Project, _: web.Request) -> ServiceReply:
-    return json_reply({"value": usages(project.tuning)})
+async def _list_usages(project: Project, request: web.Request) -> ServiceReply:
+    return _page(project, request, usages(project.tuning))
 
 
 async def _list_capacities(project: Project, request: web.Request) -> ServiceReply:
@@ -259,7 +268,7 @@ async def _list_capacities(project: Project, request: web.Request) -> ServiceRep
     place = f"/subscriptions/{SUBSCRIPTION}/{_PROVIDER}/locations/{LOCATION}/modelCapacities"
     kind = "Microsoft.CognitiveServices/locations/modelCapacities"
     shown = [{"id": f"{place}/{one['name']}", "type": kind, "location": LOCATION, **one} for one in found]
-    return json_reply({"value": shown})
+    return _page(project, request, shown)
 
 
 async def _permissions(project: Project, _: web.Request) -> ServiceReply:

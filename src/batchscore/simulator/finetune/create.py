@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from batchscore.simulator.batch.batches import metadata_problem
-from batchscore.simulator.batch.errors import missing_parameter, refused
+from batchscore.simulator.batch.errors import metadata_problem, missing_parameter, refused
 from batchscore.simulator.error_replies import ServiceReply, Surface, unknown_parameter
 from batchscore.simulator.finetune.job import JobRequest
 from batchscore.simulator.finetune.rules import FineTuneRules

@@ -40,7 +40,7 @@ class Wanted(NamedTuple):
 
 @dataclass
 class AccountDeployment:
-    """A deployment. `tuned` is whether it costs by the hour: its model was made by a job."""
+    """A deployment. `tuned`: its model was made by a job. `kept_since` is since when it is of its kind."""
 
     name: str
     wanted: Wanted
@@ -53,6 +53,8 @@ class AccountDeployment:
     deleted_at: float | None = None
     ended_at: float | None = None
     ended_by: str | None = None
+    kept_since: float = 0.0
+    _paid_before: float = 0.0
 
     def state(self, now: float, rules: FineTuneRules) -> str:
         """Return its provisioning state."""
@@ -65,13 +67,21 @@ class AccountDeployment:
 
     def answers(self, now: float, rules: FineTuneRules) -> bool:
         """Whether it can be called."""
-        if self.state(now, rules) != "Succeeded" or rules.not_ready is None or rules.creating is None:
+        if self.fails or self.deleted_at is not None or None in {rules.creating, rules.not_ready}:
             return False
-        return self.changed_at > self.created_at or now - self.changed_at >= rules.creating + rules.not_ready
+        # A change does not interrupt it.
+        return now >= self.created_at + (rules.creating or 0.0) + (rules.not_ready or 0.0)
 
-    def hosted_until(self, now: float) -> float:
-        """Return until when it was there."""
-        return now if self.ended_at is None else self.ended_at
+    def paid_seconds(self, now: float) -> float:
+        """Return for how long it was there and had a price by the hour."""
+        is_paid = self.tuned and not self.fails and self.wanted.sku != DEVELOPER
+        until = now if self.ended_at is None else self.ended_at
+        return self._paid_before + (until - self.kept_since if is_paid else 0.0)
+
+    def change(self, wanted: Wanted, now: float, *, tuned: bool) -> None:
+        """Let it be something else from now on."""
+        self._paid_before, self.kept_since = self.paid_seconds(now), now
+        self.wanted, self.tuned, self.changed_at = wanted, tuned, now
 
 
 class Deployments:
@@ -95,9 +105,9 @@ class Deployments:
             if one.deleted_at is not None:
                 ends.append((one.deleted_at + rules.deleting, "deleted"))
             if one.wanted.sku == DEVELOPER:
-                ends.append((one.created_at + rules.developer_life, "developer_life"))
+                ends.append((one.kept_since + rules.developer_life, "developer_life"))
             if one.tuned and one.wanted.sku in _IDLE:
-                ends.append((max(one.created_at, one.called_at) + rules.idle_removal, "idle"))
+                ends.append((max(one.kept_since, one.called_at) + rules.idle_removal, "idle"))
             at, reason = min(ends, default=(now + 1, ""))
             if at <= now:
                 one.ended_at, one.ended_by = min(at, now), reason
@@ -123,16 +133,15 @@ class Deployments:
 
     def put(self, name: str, wanted: Wanted) -> tuple[AccountDeployment, bool]:
         """Create or change a deployment. Return it, and whether it is new."""
-        now = self._now()
+        now, tuned = self._now(), self._models.tuned(wanted.model) is not None
         found = self.get(name)
         if found is not None:
             self.changed[name] += 1
-            found.wanted, found.changed_at, found.fails = wanted, now, self._rules().deployment_fails
-            found.tuned = self._models.tuned(wanted.model) is not None
+            found.change(wanted, now, tuned=tuned)
             return found, False
         self.created[name] += 1
-        tuned = self._models.tuned(wanted.model) is not None
-        made = AccountDeployment(name, wanted, tuned, now, now, self._rules().deployment_fails)
+        fails = self._rules().deployment_fails
+        made = AccountDeployment(name, wanted, tuned, now, now, fails, kept_since=now)
         self._by_name[name] = made
         return made, True
 
@@ -143,10 +152,13 @@ class Deployments:
         self.step()
 
     def busy(self, name: str) -> bool:
-        """Whether the account works on another deployment."""
+        """Whether the account works on another deployment, or deletes this one."""
         now, rules = self._now(), self._rules()
-        moving = {"Accepted", "Creating", "Deleting"}
-        return any(one.name != name and one.state(now, rules) in moving for one in self.all())
+        states = [(one.name, one.state(now, rules)) for one in self.all()]
+        return any(
+            state == "Deleting" or (other != name and state in {"Accepted", "Creating"})
+            for other, state in states
+        )
 
     def usage_name(self, model: str, sku: str) -> str:
         """Return the name of the quota that a model needs: each kind and base has its own."""

@@ -17,6 +17,8 @@ from batchscore.simulator.finetune.rules import FineTuneRules
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 #: The most metrics events of a job; a longer one reports every so many steps.
 _MOST_METRICS = 200
+#: After this share of its training a job is preempted.
+_PREEMPTED_AT = 0.5
 #: How many checkpoints are kept.
 _KEPT_CHECKPOINTS = 3
 
@@ -87,7 +89,9 @@ class TuningJob:
         self.steps = 0
         self.billed_tokens = 0
         self.shown_odd = False
-        self._fails, self._fails_at = rules.fails, rules.fails_at
+        self.fails, self._fails_at = rules.fails, rules.fails_at
+        self._can_be_preempted = (request.training_type or "").lower().startswith("developer")
+        self._preempted = False
         self._since = now
         self._trained = 0.0
         name = os.urandom(16).hex()
@@ -122,9 +126,13 @@ class TuningJob:
         if self.status == "running":
             if rules.running is None:
                 return None
-            share = self._fails_at if self._fails in {"server_error", "exceeded_quota"} else 1.0
+            share = self._fails_at if self.fails in {"server_error", "exceeded_quota"} else 1.0
+            if self._is_preempted(rules):
+                share = min(share, _PREEMPTED_AT)
             return self._since + max(0.0, rules.running * share - self._trained)
         wait = {"validating": rules.validating, "pausing": rules.pausing}.get(self.status)
+        if self.status == "paused" and self._preempted:
+            wait = rules.preempts
         return None if wait is None else self._since + wait
 
     def move(self, rules: FineTuneRules, at: float) -> None:
@@ -135,6 +143,14 @@ class TuningJob:
         elif self.status == "pausing":
             self._enter("paused", at)
             self._say(at, "The job is paused.")
+        elif self.status == "paused":
+            self.resume(at)
+        elif self._is_preempted(rules):
+            self.train(rules, at)
+            self._trained += at - self._since
+            self._preempted, self._can_be_preempted = True, False
+            self._enter("paused", at)
+            self._say(at, "The job was preempted and will be resumed.", level="warn")
         else:
             self.train(rules, at)
             self._trained_to_end(at)
@@ -175,6 +191,7 @@ class TuningJob:
         """Resume it, or return why not."""
         if self.status != "paused":
             return f"Cannot resume a job with status '{self.status}'."
+        self._preempted = False
         self._enter("queued", now)
         self._say(now, "The job is resumed.")
         return None
@@ -193,20 +210,17 @@ class TuningJob:
             self._fail(at, read)
             return
         self.plan = read
-        if self._fails == "safety_before":
-            self._fail(at, _failure("safety_before", on_azure=self.is_azure))
-        else:
-            self._enter("queued", at)
-            self._say(
-                at,
-                "Job enqueued. Waiting for jobs ahead to complete."
-                if self.is_azure
-                else "Files validated, moving job to queued state",
-            )
+        self._enter("queued", at)
+        message = "Files validated, moving job to queued state"
+        self._say(at, "Job enqueued. Waiting for jobs ahead to complete." if self.is_azure else message)
+
+    def _is_preempted(self, rules: FineTuneRules) -> bool:
+        """Whether it does not run to its end at once."""
+        return self._can_be_preempted and rules.preempts != 0
 
     def _trained_to_end(self, at: float) -> None:
-        if self._fails:
-            self._fail(at, _failure(self._fails, on_azure=self.is_azure))
+        if self.fails:
+            self._fail(at, failure(self.fails, on_azure=self.is_azure))
             return
         assert self.plan is not None
         self.model = self.model_name()
@@ -306,7 +320,7 @@ _FAILURES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
 }
 
 
-def _failure(kind: str, *, on_azure: bool) -> Mapping[str, Any]:
+def failure(kind: str, *, on_azure: bool) -> Mapping[str, Any]:
     """Return the error of a job that fails by the rules."""
     azure, openai = _FAILURES[kind]
     return azure if on_azure else openai

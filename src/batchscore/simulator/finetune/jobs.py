@@ -19,7 +19,7 @@ from batchscore.simulator.batch.files import DAY, FileStore, SimulatedFile, Uplo
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.finetune.create import NOT_TRAINABLE, parse_job
 from batchscore.simulator.finetune.curve import Curve, as_base64, result_csv
-from batchscore.simulator.finetune.job import JobRequest, TrainingPlan, TuningJob
+from batchscore.simulator.finetune.job import JobRequest, TrainingPlan, TuningJob, failure
 from batchscore.simulator.finetune.models import Models, TunedModel, base_model
 from batchscore.simulator.finetune.objects import job_object
 from batchscore.simulator.finetune.rules import FineTuneRules
@@ -28,7 +28,7 @@ from batchscore.simulator.finetune.training_file import LEAST_EXAMPLES, Training
 #: What `auto` means for the learning rate.
 _RATE = 1.8
 #: The formats that each method takes.
-_FORMATS = {"supervised": {"chat", "completion"}, "dpo": {"dpo"}, "reinforcement": {"chat"}}
+_FORMATS = {"supervised": {"chat", "completion"}, "dpo": {"dpo"}, "reinforcement": {"reinforcement"}}
 #: What a job of unknown length says of its end: sooner than it ends.
 _GUESS = 1320
 
@@ -153,7 +153,7 @@ class TuningJobs:
         if job.steps > before and job.is_azure and self._tools.rules().mid_results:
             self._write_results(job)
 
-    def _read(self, job: TuningJob) -> TrainingPlan | dict[str, Any]:
+    def _read(self, job: TuningJob) -> TrainingPlan | Mapping[str, Any]:
         """Return what a job will do, by what is in its files; or the error with which it fails."""
         request = job.request
         files = {"training_file": request.training_file, "validation_file": request.validation_file}
@@ -172,6 +172,8 @@ class TuningJobs:
         file = self._tools.files.get(request.training_file)
         assert file is not None
         scan = self._tools.training.scan(file)
+        if scan.unsafe or job.fails == "safety_before":
+            return failure("safety_before", on_azure=job.is_azure)
         self._tools.training.keep(file, job.id)
         chosen = _choose(request, scan.examples, self._tools.rules().epochs)
         epochs, batch = chosen["n_epochs"], chosen["batch_size"]

@@ -1,8 +1,8 @@
-"""What does a tuned model answer? What its file teaches: an example's answer, or the likeliest label.
+"""What does a tuned model answer? What its file teaches: the answer to this prompt, or to a similar one.
 
 It must not know HTTP nor jobs: a training file, a prompt and options in, a text out. Labels are told apart
 by the words of the prompts (naive Bayes), so that new texts of the same kind are answered better than by the
-base model, and not perfectly.
+base model, and not perfectly. Where answers are no labels, a similar prompt must share most of the words.
 """
 
 from __future__ import annotations
@@ -36,13 +36,21 @@ class LearnedAnswers:
         is_labels = 1 < len(labels) <= labels.total() / _EXAMPLES_PER_LABEL
         self._labels = labels if is_labels else Counter[str]()
         self._words = words
+        self._replies = list(self._answers.values())
+        self._prompts_with: dict[str, list[int]] = defaultdict(list)
+        if not is_labels:
+            for at, prompt in enumerate(self._answers):
+                for word in set(WORD.findall(prompt)):
+                    self._prompts_with[word].append(at)
         self._known = len({word for counts in words.values() for word in counts})
 
     def answer(self, prompt: str) -> str | None:
         """Return the answer to a prompt; None if nothing is known about it."""
         found = self._answers.get(_normal(prompt))
-        if found is not None or not self._labels:
+        if found is not None:
             return found
+        if not self._labels:
+            return self._similar(prompt)
         asked = _words(prompt)
 
         def likelihood(label: str) -> float:
@@ -51,6 +59,15 @@ class LearnedAnswers:
             return log(self._labels[label]) + sum(log((counts[word] + 1) / total) for word in asked)
 
         return max(sorted(self._labels), key=likelihood)
+
+    def _similar(self, prompt: str) -> str | None:
+        """Return the answer to the prompt that shares the most words, if it shares more than half of them."""
+        asked = set(WORD.findall(prompt.casefold()))
+        shared = Counter(at for word in asked for at in self._prompts_with.get(word, ()))
+        if not shared:
+            return None
+        at, count = max(shared.items(), key=lambda one: (one[1], -one[0]))
+        return self._replies[at] if count > len(asked) / 2 else None
 
     def write(self, prompt: str, options: AnswerOptions) -> GeneratedText | None:
         """Return the answer as a model writes it, by the options of a request."""

@@ -5,10 +5,10 @@ It must not know how jobs and deployments proceed: it reads what they did.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from batchscore.simulator.finetune.deployments import DEVELOPER, AccountDeployment
+from batchscore.simulator.finetune.deployments import AccountDeployment
 from batchscore.simulator.finetune.job import TuningJob
 from batchscore.simulator.finetune.rules import FineTuneRules
 
@@ -25,14 +25,13 @@ def training_bill(jobs: Iterable[TuningJob], rules: FineTuneRules) -> dict[str, 
 
 
 def hosting_bill(
-    deployments: Iterable[AccountDeployment], now: float, rules: FineTuneRules
+    deployments: Sequence[AccountDeployment], now: float, rules: FineTuneRules
 ) -> dict[str, Any]:
     """Return what the deployments of tuned models cost, by the hours that they were there."""
     shown = []
     for one in deployments:
-        until = one.hosted_until(now)
-        is_paid = one.tuned and not one.fails and one.wanted.sku != DEVELOPER
-        hours = (until - one.created_at) / 3600
+        paid = one.paid_seconds(now) / 3600
+        until = now if one.ended_at is None else one.ended_at
         shown.append(
             {
                 "name": one.name,
@@ -42,12 +41,12 @@ def hosting_bill(
                 "created_at": one.created_at,
                 "ended_at": one.ended_at,
                 "ended_by": one.ended_by,
-                "hours": hours,
-                "cost": hours * rules.hosting_price if is_paid else 0.0,
+                "hours": (until - one.created_at) / 3600,
+                "cost": paid * rules.hosting_price,
             }
         )
     return {
-        "hours": sum(one["hours"] for one in shown if one["cost"]),
+        "hours": sum(one.paid_seconds(now) for one in deployments) / 3600,
         "cost": sum(one["cost"] for one in shown),
         "running": [one["name"] for one in shown if one["ended_at"] is None],
         "deployments": shown,

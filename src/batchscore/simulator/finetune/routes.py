@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, build_opener
 
 from aiohttp import BodyPartReader, web
 
@@ -32,7 +32,14 @@ _JOB_PAGE, _EVENT_PAGE, _CHECKPOINT_PAGE = (20, 100), (20, 100), (10, 100)
 _PIECE = 2**18
 # What a client offers for import is on this machine only.
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
-_direct = build_opener(ProxyHandler({}))
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none: it might lead away from this machine."""
+
+
+_direct = build_opener(ProxyHandler({}), _NoRedirects)
 
 
 def _unknown(request: web.Request, surface: Surface) -> ServiceReply:
@@ -148,14 +155,17 @@ async def _create_job(project: Project, request: web.Request, surface: Surface) 
     job = body if isinstance(body, ServiceReply) else project.tuning.jobs.create(body, surface)
     if isinstance(job, ServiceReply):
         return job
-    return json_reply(project.tuning.jobs.object_of(job), 201 if surface is Surface.AZURE else 200)
+    shown = project.tuning.jobs.object_of(job)
+    if surface is not Surface.AZURE:
+        return json_reply(shown)
+    return json_reply(shown, 201, location=f"{request.url.origin()}/openai/fine_tuning/jobs/{job.id}")
 
 
 async def _list_jobs(project: Project, request: web.Request, surface: Surface) -> Outcome:
     wanted = {
         name[len("metadata[") : -1]: value
         for name, value in request.query.items()
-        if name.startswith("metadata[") and name.endswith("]")
+        if project.tuning.rules.metadata and name.startswith("metadata[") and name.endswith("]")
     }
     found = [
         project.tuning.jobs.object_of(job)
@@ -185,7 +195,7 @@ async def _delete_job(project: Project, request: web.Request, surface: Surface) 
         return _unknown(request, surface)
     job = _job_of(project, request, surface)
     if isinstance(job, ServiceReply):
-        return ServiceReply(204, b"")
+        return job
     return project.tuning.delete_job(job) or ServiceReply(204, b"")
 
 
@@ -215,6 +225,12 @@ async def _list_events(project: Project, request: web.Request, surface: Surface)
     if isinstance(job, ServiceReply):
         return job
     found = [event_object(event, surface) for event in reversed(job.events)]
+    after, repeats = request.query.get("after"), project.tuning.rules.repeats_events
+    places = [place for place, one in enumerate(found) if one["id"] == after]
+    if repeats and places:
+        # The page begins earlier than it should.
+        found = found[max(0, places[0] + 1 - repeats) :]
+        request = request.clone(rel_url=request.rel_url.without_query_params("after"))
     return page_reply(found, request, surface, _EVENT_PAGE)
 
 
@@ -251,12 +267,11 @@ TUNING_CALLS = (
 )
 
 
-def model_calls(names: Callable[[], list[str]]) -> tuple[Call, ...]:
+def model_calls(names: list[str]) -> tuple[Call, ...]:
     """Return the calls of models. `names` are those that are served besides the tuned ones."""
 
     async def list_models(project: Project, _: web.Request, surface: Surface) -> Outcome:
-        found = [name for name in names() if project.tuning.models.tuned(name) is None]
-        return json_reply({"object": "list", "data": project.tuning.model_objects(found, surface)})
+        return json_reply({"object": "list", "data": project.tuning.model_objects(names, surface)})
 
     async def get_model(project: Project, request: web.Request, surface: Surface) -> Outcome:
         tuning, name = project.tuning, request.match_info["id"]
@@ -264,9 +279,7 @@ def model_calls(names: Callable[[], list[str]]) -> tuple[Call, ...]:
         model = tuning.models.tuned(name)
         if model is not None and tuning.sees(model):
             return json_reply(tuning.models.tuned_object(model, surface, tuning.rules))
-        if model is None and base_model(name) is not None:
-            return json_reply(tuning.models.base_object(name, surface, tuning.rules))
-        if model is None and name in names():
+        if model is None and (name in names or base_model(name) is not None):
             return json_reply(tuning.models.base_object(name, surface, tuning.rules))
         return _no_model(surface, name)
 
@@ -292,4 +305,7 @@ async def _delete_model(project: Project, request: web.Request, surface: Surface
         if base_model(name) is not None:
             return refused(surface, f"The model '{name}' is not yours.", code="forbidden", status=403)
         return _no_model(surface, name)
+    if not tuning.rules.may_delete:
+        message = "You have insufficient permissions for this operation: only an owner deletes a model."
+        return refused(surface, message, code="insufficient_permissions", status=403)
     return tuning.delete_model(model, surface) or json_reply({"id": name, "object": "model", "deleted": True})

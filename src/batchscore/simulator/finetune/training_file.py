@@ -21,7 +21,7 @@ from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.files import FileStore, SimulatedFile
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.finetune.rules import FineTuneRules
-from batchscore.simulator.words import count_tokens
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
 
 #: The least number of examples, and the most tokens of one; what is beyond them is cut off silently.
 LEAST_EXAMPLES = 10
@@ -31,6 +31,11 @@ _PER_MESSAGE, _PER_EXAMPLE, _PER_IMAGE = 3, 3, 85
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _SIDES = ("preferred_output", "non_preferred_output")
 _BOM = b"\xef\xbb\xbf"
+
+#: In the address of an image: it shows a person, so that the service skips the example without a word.
+SKIPPED_IMAGE_TRIGGER = "simulate-person"
+#: The keys of a chat example; one with others is for a grader, which reads them.
+_CHAT_KEYS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
 
 #: A message with the key it is about.
 _Problem = tuple[str, str]
@@ -49,6 +54,7 @@ class TrainingScan:
     """What a file holds. `tokens` counts an example up to its limit; `cut` are those beyond it.
 
     `not_json` is why the file is no JSON Lines; `problem` is what is wrong with the first wrong example.
+    `unsafe`: the safety check refuses it. An example with an image of a person is not among the `examples`.
     """
 
     examples: int = 0
@@ -58,6 +64,7 @@ class TrainingScan:
     digest: str = ""
     not_json: str | None = None
     problem: str | None = None
+    unsafe: bool = False
 
 
 class TrainingFiles:
@@ -145,6 +152,9 @@ def _scan_line(found: TrainingScan, raw: bytes, number: int, surface: Surface) -
             f' {number} is not a dictionary (HINT: line starts with: "{start}...").'
         )
         return
+    if SKIPPED_IMAGE_TRIGGER.encode() in raw:
+        return
+    found.unsafe |= CONTENT_FILTER_TRIGGER.encode() in raw
     found.examples += 1
     kind = _kind_of(example)
     found.kinds.add(kind)
@@ -168,7 +178,9 @@ def _parsed(raw: bytes) -> Any:
 def _kind_of(example: dict[str, Any]) -> str:
     if "preferred_output" in example or "non_preferred_output" in example:
         return "dpo"
-    return "completion" if "prompt" in example or "completion" in example else "chat"
+    if "prompt" in example or "completion" in example:
+        return "completion"
+    return "reinforcement" if example.keys() - _CHAT_KEYS and "messages" in example else "chat"
 
 
 def _problem_of(example: dict[str, Any], kind: str, surface: Surface) -> _Problem | None:
@@ -188,7 +200,8 @@ def _problem_of(example: dict[str, Any], kind: str, surface: Surface) -> _Proble
             problem = problem or _messages_problem(example.get(key), key, needs_answer=True)
         return problem
     given, tools = example.get("messages"), example.get("tools")
-    return _messages_problem(given, "messages", needs_answer=True, tools=tools)
+    needs_answer = kind == "chat"
+    return _messages_problem(given, "messages", needs_answer=needs_answer, tools=tools)
 
 
 def _messages_problem(messages: Any, key: str, *, needs_answer: bool, tools: Any = None) -> _Problem | None:

@@ -6,7 +6,6 @@ It must not know HTTP.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchscore.simulator.batch.clock import ProjectClock
@@ -16,18 +15,21 @@ from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.finetune.deployments import Deployments
 from batchscore.simulator.finetune.job import TuningJob
 from batchscore.simulator.finetune.jobs import TuningJobs, TuningTools
+from batchscore.simulator.finetune.learned import learned_answers
 from batchscore.simulator.finetune.meter import hosting_bill, training_bill
 from batchscore.simulator.finetune.models import Models, TunedModel
 from batchscore.simulator.finetune.rules import FineTuneRules, changed_tuning
 from batchscore.simulator.finetune.training_file import TrainingFiles
 from batchscore.simulator.finetune.uploads import Uploads
+from batchscore.simulator.service import Learned
 
 
 class Answering(NamedTuple):
-    """Whether a name answers, and the training file that its model has learned from."""
+    """Whether a name answers, what its model has learned to say, and whether it was made in this project."""
 
     exists: bool
-    learned_from: Path | None
+    learned: Learned | None = None
+    made: bool = False
 
 
 class Tuning:
@@ -95,6 +97,11 @@ class Tuning:
         message = f"Cannot delete a model if it has an existing deployment: '{found[0].name}'."
         return refused(surface, message, code="conflict", status=409)
 
+    def made(self, name: str) -> bool:
+        """Whether a model or deployment of this name was made here."""
+        self.step()
+        return self.models.tuned(name) is not None or self.deployments.get(name) is not None
+
     def answering(self, name: str, surface: Surface) -> Answering:
         """Return whether a name answers here, and by which tuned model. A call of it counts as use."""
         self.step()
@@ -103,14 +110,15 @@ class Tuning:
         if deployment is not None:
             deployment.called_at = self.clock.now()
             tuned = self.models.tuned(deployment.wanted.model)
-            exists = deployment.answers(self.clock.now(), self.rules)
-            return Answering(exists, None if tuned is None else tuned.learned_from)
+            answers = deployment.answers(self.clock.now(), self.rules)
+            is_over = self.clock.now() >= self.models.answers_until(self.rules)
+            return Answering(answers and not is_over, _learned(tuned), made=True)
         if surface is not Surface.OPENAI:
             # The name of a model is not that of a deployment.
-            return Answering(tuned is None and not self.deployments.was_deleted(name), None)
+            return Answering(tuned is None and not self.deployments.was_deleted(name))
         if tuned is None:
-            return Answering(not name.startswith("ft:"), None)
-        return Answering(self.sees(tuned), tuned.learned_from)
+            return Answering(not name.startswith("ft:"))
+        return Answering(self.sees(tuned), _learned(tuned), made=True)
 
     def meter(self, files: int) -> dict[str, Any]:
         """Return what was paid until now, how often what was created, and what is still there."""
@@ -134,3 +142,7 @@ class Tuning:
                 "deployments": len(deployments.all()),
             },
         }
+
+
+def _learned(model: TunedModel | None) -> Learned | None:
+    return None if model is None else learned_answers(model.learned_from).write
