@@ -53,8 +53,8 @@ def use(project: Project, simulator: Running, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def place(project: Project, simulator: Running, folder: Path) -> Callable[..., TrainingPlace]:
-    """Return the folder with a surface of the simulator, where no job ends, so that it makes no file."""
-    project.set_tuning(running=None)
+    """Return the folder with a surface of the simulator, where no job makes a file of results."""
+    project.set_tuning(running=None, mid_results=False)
 
     def of(surface: str = "openai", limits: CallLimits = FAST) -> TrainingPlace:
         return place_of(folder, simulator.endpoint, project.key, surface, limits)
@@ -146,7 +146,7 @@ def test_other_files_settings_and_services_are_refused(
     assert (ran.exit_code, "is not as it was prepared" in ran.stderr) == (1, True)
     train.write_bytes(kept)
     assert project.books().calls == {}
-    project.set_tuning(running=None)
+    project.set_tuning(running=None, mid_results=False)
     assert command(*start).exit_code == 0
     ran = command(*start, "--epochs", "9")
     assert (ran.exit_code, "other settings (hyperparameters)" in ran.stderr) == (1, True)
@@ -365,7 +365,7 @@ def test_a_job_that_failed_is_repeated_if_it_is_wanted(
     assert "finetune start tuned --again" in watched.stdout
     first = state_of(folder).job.id
     project.set_tuning(fails="")
-    assert command("finetune", "start", "tuned", "--yes").exit_code == 0
+    assert command("finetune", "start", "tuned", "--yes").exit_code == 1
     assert state_of(folder).job.id == first, "nothing happens without --again"
     ran = command("finetune", "start", "tuned", "--again", "--yes")
     assert ran.exit_code == 0, ran.stderr
@@ -378,7 +378,7 @@ def test_a_job_that_no_reply_named_can_be_followed_and_cancelled(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
     """The command was killed after the service had created the job."""
-    project.set_tuning(running=None)
+    project.set_tuning(running=None, mid_results=False)
     project.will("create_job", drop=True, happened=True)
     project.will("list_jobs", status=404, code="not_there")
     with pytest.raises(BatchscoreError):

@@ -86,8 +86,8 @@ def test_a_kill_at_any_change_of_the_record(
         project = Project(
             simulator.endpoint, simulator.key, f"start-{moment}-{lost}-{'-'.join(map(str, way))}"
         )
-        # A job that ends would make a file.
-        project.set_tuning(running=None)
+        # A job would make a file of results.
+        project.set_tuning(running=None, mid_results=False)
         starts = Starts(imported, simulator.endpoint, project, way)
         if lost:
             project.will(lost, drop=True, happened=True)
@@ -124,7 +124,7 @@ def test_a_kill_during_any_call(
     project: Project,
 ) -> None:
     write_prepared(FOLDER)
-    project.set_tuning(running=None)
+    project.set_tuning(running=None, mid_results=False)
     starts = Starts(imported, simulator.endpoint, project, way)
     project.will(call, skip=skip, hang=5.0, happened=happened)
     run = starts.start()
@@ -141,7 +141,7 @@ def test_a_watch_that_is_left_says_how_to_continue(
 ) -> None:
     """The job goes on."""
     write_prepared(FOLDER)
-    project.set_tuning(running=None)
+    project.set_tuning(running=None, mid_results=False)
     assert Starts(imported, simulator.endpoint, project, ("openai", 1))() == 0
     environ = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": project.key}
     run = batchscore.start("finetune", "watch", "tuned", "--every", "0.2", env=environ)

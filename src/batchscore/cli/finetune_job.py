@@ -37,9 +37,9 @@ and Developer are cheaper and may send the data to other regions. finetune.json 
 each step, without keys.
 
 \b
-Exit codes: 0 the job was created; 1 error: fix DIR, endpoint, key or settings; 2 usage error, or
---yes is missing; 3 the files have errors, or a limit is exceeded; 4 the service does not respond;
-5 another command is working on DIR.
+Exit codes: 0 the job was created; 1 error: fix DIR, endpoint, key or settings, or the job has
+failed; 2 usage error, or --yes is missing; 3 the files have errors, or a limit is exceeded; 4 the
+service does not respond; 5 another command is working on DIR.
 """
 
 STATUS_HELP = """Show the training job of DIR: its state, its steps and its last events.
@@ -200,6 +200,8 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
         say(orjson.dumps(json_safe({**text.state_json(state, place.folder), "estimate": costs})))
     else:
         say(text.started_text(state, folder))
+    if state.job.status in {"failed", "cancelled"}:
+        sys.exit(int(ExitCode.ACTION_NEEDED))
 
 
 def agree(*, as_json: bool) -> None:
