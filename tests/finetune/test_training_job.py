@@ -15,7 +15,7 @@ import pytest
 from command import Command, Ran
 
 from batchscore.errors import BatchscoreError, Outage, ServiceRefused
-from batchscore.finetune.commands import TrainingPlace, run_action, run_status
+from batchscore.finetune.commands import TrainingPlace, run_action, run_start, run_status
 from batchscore.finetune.service import CallLimits
 from batchscore.finetune.state import STATE, TrainingState, read_state
 from batchscore.simulator import Running
@@ -53,7 +53,8 @@ def use(project: Project, simulator: Running, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def place(project: Project, simulator: Running, folder: Path) -> Callable[..., TrainingPlace]:
-    """Return the folder with a surface of the simulator."""
+    """Return the folder with a surface of the simulator, where no job makes a file of results."""
+    project.set_tuning(running=None, mid_results=False)
 
     def of(surface: str = "openai", limits: CallLimits = FAST) -> TrainingPlace:
         return place_of(folder, simulator.endpoint, project.key, surface, limits)
@@ -145,7 +146,7 @@ def test_other_files_settings_and_services_are_refused(
     assert (ran.exit_code, "is not as it was prepared" in ran.stderr) == (1, True)
     train.write_bytes(kept)
     assert project.books().calls == {}
-    project.set_tuning(running=None)
+    project.set_tuning(running=None, mid_results=False)
     assert command(*start).exit_code == 0
     ran = command(*start, "--epochs", "9")
     assert (ran.exit_code, "other settings (hyperparameters)" in ran.stderr) == (1, True)
@@ -233,8 +234,10 @@ def test_a_refusal_says_what_to_do_and_can_be_repeated(
     fault: dict[str, Any], text: str, place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
     project.will("create_job", **fault)
+    said: list[str] = []
     with pytest.raises(ServiceRefused, match=text):
-        started(place())
+        run_start(place(), {"model": MODEL, "suffix": "tickets"}, {}, said.append)
+    assert fault.get("message", "The service says") in said[-1]
     assert project.books().calls["create_job"] == 1
     assert not state_of(folder).job.may_exist
     assert started(place()).job.id
@@ -309,6 +312,9 @@ def test_a_file_is_fetched_from_a_url_that_is_not_kept(
         start = ["finetune", "start", "tuned", "-m", MODEL, *flags, "--yes"]
         ran = command(*start, "--training-url", url)
         assert (ran.exit_code, "secret" in ran.stderr) == (2, False)
+        monkeypatch.setenv("TRAINING_URL", url.replace("train.jsonl", "prepare.json"))
+        ran = command(*start, "--training-url", "${TRAINING_URL}")
+        assert ran.exit_code == 1, "it is another file"
         monkeypatch.setenv("TRAINING_URL", url)
         project.will("import_file", drop=True, happened=True)
         ran = command(*start, "--training-url", "${TRAINING_URL}")
@@ -359,7 +365,7 @@ def test_a_job_that_failed_is_repeated_if_it_is_wanted(
     assert "finetune start tuned --again" in watched.stdout
     first = state_of(folder).job.id
     project.set_tuning(fails="")
-    assert command("finetune", "start", "tuned", "--yes").exit_code == 0
+    assert command("finetune", "start", "tuned", "--yes").exit_code == 1
     assert state_of(folder).job.id == first, "nothing happens without --again"
     ran = command("finetune", "start", "tuned", "--again", "--yes")
     assert ran.exit_code == 0, ran.stderr
@@ -372,7 +378,7 @@ def test_a_job_that_no_reply_named_can_be_followed_and_cancelled(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
     """The command was killed after the service had created the job."""
-    project.set_tuning(running=None)
+    project.set_tuning(running=None, mid_results=False)
     project.will("create_job", drop=True, happened=True)
     project.will("list_jobs", status=404, code="not_there")
     with pytest.raises(BatchscoreError):

@@ -19,7 +19,8 @@ from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
 from batchscore.errors import ExitCode, UsageError
 from batchscore.report.words import json_safe
-from batchscore.stores.address import place_of
+from batchscore.stores import storage
+from batchscore.stores.address import command_word, place_of, shell_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -333,6 +334,9 @@ def plan(
         is_fine = is_fine and is_possible
         shown |= {"deployment": more}
         lines.append(text)
+    if is_fine and storage.is_folder(place_of(data)):
+        words = ["batchscore", "finetune", "start", command_word(data), "-m", chosen["model"]]
+        lines.append(f"To train, run: {shell_command(words)}")
     if as_json:
         say(orjson.dumps(json_safe(shown)))
     else:

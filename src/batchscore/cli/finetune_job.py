@@ -37,9 +37,9 @@ and Developer are cheaper and may send the data to other regions. finetune.json 
 each step, without keys.
 
 \b
-Exit codes: 0 the job was created; 1 error: fix DIR, endpoint, key or settings; 2 usage error, or
---yes is missing; 3 the files have errors, or a limit is exceeded; 4 the service does not respond;
-5 another command is working on DIR.
+Exit codes: 0 the job was created; 1 error: fix DIR, endpoint, key or settings, or the job has
+failed; 2 usage error, or --yes is missing; 3 the files have errors, or a limit is exceeded; 4 the
+service does not respond; 5 another command is working on DIR.
 """
 
 STATUS_HELP = """Show the training job of DIR: its state, its steps and its last events.
@@ -183,19 +183,25 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
     old = read_state(place.folder)
     request = spec.request_of_options(place, old, chosen)
     urls = spec.import_urls(place, chosen)
+    estimate = None
     if old is None or again or not old.job.may_exist:
         estimate = spec.estimate_of(place, request, old, prices)
         if not as_json:
             say(text.estimate_text(estimate))
         if not estimate.is_fine:
+            if as_json:
+                say(orjson.dumps(json_safe({"estimate": text.estimate_json(estimate)})))
             sys.exit(int(ExitCode.ROWS_FAILED))
         if not yes:
             agree(as_json=as_json)
     state = run_start(place, request, urls, lambda line: say(line, err=True), again=again)
     if as_json:
-        say(orjson.dumps(json_safe(text.state_json(state, place.folder))))
+        costs = None if estimate is None else text.estimate_json(estimate)
+        say(orjson.dumps(json_safe({**text.state_json(state, place.folder), "estimate": costs})))
     else:
         say(text.started_text(state, folder))
+    if state.job.status in {"failed", "cancelled"}:
+        sys.exit(int(ExitCode.ACTION_NEEDED))
 
 
 def agree(*, as_json: bool) -> None:

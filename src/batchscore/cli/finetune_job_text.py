@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from batchscore.cli.finetune_job_spec import Estimate
-from batchscore.cli.finetune_text import broken_lines, file_line, limit_json, limit_line, plan_text
+from batchscore.cli.finetune_text import broken_lines, file_line, limit_json, limit_line, plan_json, plan_text
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, duration_text
 from batchscore.finetune.begin import finetune_command
@@ -45,6 +45,11 @@ def estimate_text(found: Estimate) -> str:
         if each.errors:
             lines += [file_line(each, found.counter), *broken_lines(each)]
     return "\n".join(lines)
+
+
+def estimate_json(found: Estimate) -> dict[str, Any]:
+    """Return the estimate as JSON."""
+    return plan_json(found.cost, found.files, found.counter, found.model)
 
 
 def exit_code_of(found: JobLook) -> ExitCode:
@@ -115,7 +120,9 @@ def next_lines(found: JobLook, folder: str) -> Iterator[str]:
     elif job.ended:
         if job.error_code:
             advice = advice_for(job.error_code, job.error_words)
-            yield f"The service says: {job.error_code}. {advice}".rstrip()
+            words = f": {visible(mask_text(job.error_words))}" if job.error_words else ""
+            yield f"The service says: {job.error_code}{words}"
+            yield from [advice] if advice else []
         yield f"To train again, run: {finetune_command('start', folder, '--again')}"
     elif job.status == "paused":
         yield f"To continue the training, run: {finetune_command('resume', folder)}"

@@ -28,6 +28,7 @@ from batchscore.finetune.results_page import RESULTS_PAGE, RESULTS_TABLE, Traini
 from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
 from batchscore.finetune.start import Starter
 from batchscore.finetune.state import (
+    JobRecord,
     ResultsRecord,
     TrainingState,
     change_state,
@@ -91,7 +92,11 @@ def run_start(
         old = read_state(folder)
         if old is not None:
             require_endpoint(old, place.target, folder)
-        new = new_state(folder, prepared_of(folder), host_of(place.target), dialect, request)
+        if old is not None and old.job.may_exist and not again:
+            # Its files are at the service: nothing is sent, whatever became of them here.
+            new = replace(old, job=JobRecord(request=request))
+        else:
+            new = new_state(folder, prepared_of(folder), host_of(place.target), dialect, request)
         state = write_state(folder, continued(old, new, folder, again=again))
         return asyncio.run(starting(state))
 

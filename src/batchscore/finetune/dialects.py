@@ -106,6 +106,13 @@ ADVICE = (
     ("quotaexceeded", "The quota of jobs or files is used up: delete old ones, or wait for a job to end."),
     ("exceeded_quota", "The account's budget is used up: raise it at the service."),
     ("invalid_n_examples", "The file has too few examples."),
+    *(
+        (code, "A file breaks a rule of its format: `batchscore finetune check` names all errors.")
+        for code in (
+            *("invalid_training_file", "invalid_validation_file", "invalid_file_format"),
+            "jsonlvalidationfailed",
+        )
+    ),
     ("completed file import", "The file is not processed yet."),
     ("rai checks", "The safety check refused the training data. The service does not name the examples."),
     ("content_filter", "The safety check refused the training data. The service does not name the examples."),

@@ -143,7 +143,7 @@ async def act(plane: ControlPlane, folder: Path, state: TrainingState, action: s
     if found.job.ended:
         if action == "cancel" and found.job.status == CANCELLED:
             return found
-        raise InputError(f"The job {found.job.id} has ended ({found.job.status}), so it cannot {action}.")
+        raise InputError(f"The job {found.job.id} has ended ({found.job.status}): nothing to {action}.")
     try:
         job = await jobs.change_job(plane, found.job.id, action)
     except NotThere:

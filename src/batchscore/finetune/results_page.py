@@ -50,7 +50,8 @@ def page(found: TrainingResults, folder: str) -> bytes:
         verdict(found),
         findings(found),
         figures(found),
-        *([place_charts(charts, drawn)] if charts else []),
+        *([element("h2", "Curves"), place_charts(charts, drawn)] if charts else []),
+        element("h2", "Epochs and checkpoints"),
         epoch_table(found),
         checkpoint_table(found),
         column_table(found.table),
@@ -177,9 +178,10 @@ def curves(found: TrainingResults, title: str, unit: str, columns: Sequence[str]
             lines.append(series(label, means, colour, type="line", dots=True, order=-1))
         else:
             lines.append(series(label, means, colour, type="line", joined=True))
-    ends = ", ".join(
-        f"{label_of(column)[0]} {of.level(column, of.steps[-1]):.3g}" for column in shown if of.points(column)
-    )
+    ends = ", ".join(f"{label_of(column)[0]} {at_end(of, column):.3g}" for column in shown)
+    says = f"At the end: {ends}."
+    if found.checkpoints:
+        says += " Solid lines are the checkpoints that were kept."
     spec = {
         "type": "line",
         "labels": [f"{step:,}" for step in steps],
@@ -188,7 +190,12 @@ def curves(found: TrainingResults, title: str, unit: str, columns: Sequence[str]
         "y": {"title": unit, "unit": "", "digits": 4},
         "marks": marks(found, steps),
     }
-    return Chart(f"{title} over steps", f"At the end: {ends}.", spec, shape="wide")
+    return Chart(f"{title} over steps", says, spec, shape="wide")
+
+
+def at_end(of: ResultTable, column: str) -> float:
+    """Return the last level of a column: a mean, or what was measured of the whole validation file."""
+    return of.points(column)[-1][1] if column.startswith("full_") else of.level(column, of.steps[-1])
 
 
 def marks(found: TrainingResults, steps: Sequence[int]) -> list[dict[str, Any]]:
@@ -201,7 +208,7 @@ def marks(found: TrainingResults, steps: Sequence[int]) -> list[dict[str, Any]]:
         ]
     for each in found.checkpoints:
         is_best = found.proposal is not None and found.proposal.step == each.step
-        label = "checkpoint, proposed" if is_best else "checkpoint"
+        label = "proposed" if is_best else ""
         shown.append({"at": place_of(each.step, steps), "label": label, "dashed": False})
     return shown
 
@@ -277,7 +284,9 @@ def epoch_table(found: TrainingResults) -> Html:
 
 def figure(value: float) -> str:
     """Return a measurement with the digits that matter."""
-    return NOTHING if isnan(value) else f"{value:.4g}"
+    if isnan(value):
+        return NOTHING
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def checkpoint_table(found: TrainingResults) -> Html:

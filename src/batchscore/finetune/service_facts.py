@@ -71,7 +71,7 @@ async def read(
         listed = await files.list_files(plane, purpose=PURPOSE)
     except Refused as failure:
         problems.append(f"This identity cannot list files here ({failure.status}).")
-    facts = [("service", dialect.service), ("jobs that have not ended", f"{waiting:,}")]
+    facts = [("service", str(plane.client.base_url.host)), ("jobs that have not ended", f"{waiting:,}")]
     if found is not None:
         facts += list(model_lines(found))
     return ServiceFacts(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import Outage, ServiceRefused, count_text
+from batchscore.errors import InputError, Outage, ServiceRefused, count_text
 from batchscore.finetune.dialects import TrainingDialect, advice_for
 from batchscore.finetune.prepare import file_of
 from batchscore.finetune.service import PURPOSE, CallLimits
@@ -39,8 +39,10 @@ from batchscore.finetune.steps import (
 )
 from batchscore.provider import files, jobs, uploads
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, Unknown
-from batchscore.provider.job_object import JobState
+from batchscore.provider.job_object import MOST_MESSAGE, JobState
+from batchscore.report.page.markup import visible
 from batchscore.report.words import size_text
+from batchscore.settings.secrets import mask_text
 
 #: The file of each part that is sent. The test part never is.
 FILE_OF = {TRAINING: file_of("train"), "validation": file_of("validation")}
@@ -196,6 +198,13 @@ class Starter:
                     else "Send it again, or check it."
                 )
             )
+        if file.imported and found.bytes not in {0, file.bytes}:
+            self.note_file(part, file_id="", intent_at=0.0)
+            self.write(leftovers=(*self.state.leftovers, found.id))
+            raise InputError(
+                f"The file at the URL has {found.bytes:,} bytes, and {FILE_OF[part]} has {file.bytes:,}: "
+                "it is another file. Copy the prepared one there."
+            )
         self.note_file(part, processed=True)
 
     async def create_job(self) -> None:
@@ -227,6 +236,9 @@ class Starter:
             return
         self.write(job=replace(self.state.job, intent_at=0.0))
         if move is JobMove.STOP:
+            if failure.words:
+                # For a terminal: the request holds no text of an example.
+                self.listen(f'The service says: "{visible(mask_text(failure.words[:MOST_MESSAGE]))}"')
             raise refusal_of(failure, self.dialect)
         await self.plane.sleep(self.limits.settle)
         for part in self.state.files:

@@ -37,7 +37,7 @@ class JobState:
     """A job as its service describes it. Times are seconds since the epoch, `None` if it gives none.
 
     `model` is the base model and `trained_model` what the job has made, "" before. `error_code` is a name;
-    `error_words` may be searched, never shown or kept. `settings` are the hyperparameters.
+    `error_words` are for a terminal only. `settings` are the hyperparameters.
     """
 
     id: str
@@ -117,7 +117,7 @@ def job_state(found: Any) -> JobState:
         trained_tokens=whole(given.get("trained_tokens")),
         result_files=tuple(filter(None, map(text_of, results))) if isinstance(results, list) else (),
         error_code=name_of(error.get("code")),
-        error_words=text_of(error.get("message")),
+        error_words=text_of(error.get("message"))[:MOST_MESSAGE],
         settings=settings_of(given),
         metadata={str(name): text_of(value) for name, value in fields_of(given.get("metadata")).items()},
     )
