@@ -438,6 +438,14 @@ def test_only_what_is_named_is_deleted(run: Run, project: Project, folder: Path,
     assert run("clean", "--yes").exit_code == 2
 
 
+def test_a_deployment_that_is_not_listed_yet_is_not_made_again(
+    run: Run, project: Project, folder: Path
+) -> None:
+    project.will("get_deployment", status=404, code="ResourceNotFound", times=2)
+    assert run("deploy", "tuned", "--name", "topics", "--yes").exit_code == 0
+    assert made(project) == ({"topics": 1}, {})
+
+
 def test_reads_are_repeated(run: Run, project: Project, folder: Path) -> None:
     project.will("get_account", status=503)
     assert run("deploy", "tuned", "--yes").exit_code == 0

@@ -20,6 +20,7 @@ from batchscore.finetune.deployment import (
     Room,
     WantedDeployment,
     ends_at,
+    kind_of,
     next_step,
     room_for,
     versioned,
@@ -59,7 +60,11 @@ class Outlook:
 
 @dataclass(slots=True)
 class Deployer:
-    """The way from a trained model to a deployment that answers. `listen` gets a line for people."""
+    """The way from a trained model to a deployment that answers. `listen` gets a line for people.
+
+    `sent`: the deployment was asked for and not refused, so it is only looked for. `busy` counts refusals for
+    now.
+    """
 
     manager: ControlPlane
     account: Account
@@ -72,6 +77,8 @@ class Deployer:
     clock: Callable[[], float] = time.time
     others: Sequence[Deployed] = field(default_factory=tuple)
     begun: float = 0.0
+    sent: bool = False
+    busy: int = 0
 
     async def look_ahead(self) -> Outlook:
         """Return what can be known by reading. Raises `CallFailed` and `SettingsError`."""
@@ -89,41 +96,43 @@ class Deployer:
     async def run(self) -> Deployed:
         """Do all steps until there is a deployment that has been made. Raises errors of all kinds."""
         self.begun = self.clock()
-        looks = losses = busy = removed = 0
+        # The user may have thought about it for long.
+        self.others = await arm.list_deployments(self.manager, self.account)
+        looks = missing = removed = 0
         while True:
-            is_first = False
             step = next_step(self.wanted, self.state.deployment, self.others, self.state.run)
+            found = step.deployed
             if step.step is DeployStep.REFUSE:
                 raise SettingsError(step.why)
-            if step.step in {DeployStep.PROBE, DeployStep.REUSE} and step.deployed is not None:
-                return self.note_made(step.deployed) if step.step is DeployStep.PROBE else step.deployed
-            if step.step is DeployStep.REMOVE and step.deployed is not None:
-                if removed:
-                    raise ServiceRefused(
-                        f"{step.why} again ({step.deployed.problem or 'no code'}). Try another kind of "
-                        "deployment or another day: the region may have trouble."
-                    )
+            if step.step in {DeployStep.PROBE, DeployStep.REUSE} and found is not None:
+                return self.note_made(found) if step.step is DeployStep.PROBE else found
+            if step.step is DeployStep.REMOVE and found is not None:
                 removed += 1
+                if removed > 1:
+                    raise ServiceRefused(
+                        f"{step.why} again ({found.problem or 'no code'}). Try another kind, or another "
+                        "day: the region may have trouble."
+                    )
                 self.listen(f"{step.why}: removing it, to make it again")
-                await self.remove(step.deployed.name)
-            elif step.step is DeployStep.CREATE and not losses:
-                before = busy, losses
-                busy, losses = await self.create(busy, losses)
-                is_first = (busy, losses) == before
+                await remove_deployment(self.manager, self.account, found.name, self.most_seconds, self.clock)
+                self.sent = False
+            elif step.step is DeployStep.CREATE and not self.sent:
+                await self.create()
+                await self.look_again()
+                continue
             elif step.step is DeployStep.CREATE:
-                losses += 1
-                if losses > MOST_LOOKS:
+                missing += 1
+                if missing > MOST_LOOKS:
                     raise Outage(
-                        "The creation of the deployment got no reply, and it is not there. Run the same "
+                        "The creation of the deployment was not confirmed, and it is not there. Run the same "
                         "command again: it looks for the deployment first."
                     )
-            if not is_first:
-                looks += 1
-                await self.wait(looks, f"the deployment {self.wanted.name}")
+            looks += 1
+            await self.wait(looks, f"the deployment {self.wanted.name}")
             await self.look_again()
 
-    async def create(self, busy: int, losses: int) -> tuple[int, int]:
-        """Make the deployment, by one call; return how often that was refused for now, or got no reply."""
+    async def create(self) -> None:
+        """Make the deployment, by one call; `sent` is then true. While the resource is busy, it waits."""
         name, wanted = self.wanted.name, self.wanted
         self.note(
             DeploymentRecord(
@@ -136,22 +145,21 @@ class Deployer:
             )
         )
         self.listen(f"making the deployment {name}, {wanted.kind.sku}, capacity {wanted.capacity}")
+        self.sent = True
         try:
             await arm.create(self.manager, self.account, name, wanted.body(self.state.run))
         except Refused as failure:
-            self.note(None)
+            # An earlier call without a reply may have made it after all.
+            if await arm.look(self.manager, self.account, name) is None:
+                self.note(None)
             raise refusal_of(failure, wanted) from None
         except Unknown as failure:
-            if failure.status not in _BUSY or busy >= MOST_BUSY:
-                return busy, losses + 1
-            self.listen("the resource is busy with another deployment: waiting")
-            await self.manager.sleep(failure.wait_seconds)
-            return busy + 1, losses
-        return busy, losses
-
-    async def remove(self, name: str) -> None:
-        """Remove a deployment, and wait until it is gone. Raises `CallFailed` and `Outage`."""
-        await remove_deployment(self.manager, self.account, name, self.most_seconds, self.clock)
+            self.busy += failure.status in _BUSY
+            self.sent = failure.status not in _BUSY or self.busy > MOST_BUSY
+            if not self.sent:
+                self.listen("the resource is busy with another deployment: waiting")
+                await self.wait(self.busy, "the resource")
+                await self.manager.sleep(failure.wait_seconds)
 
     async def look_again(self) -> None:
         """Look at the wanted deployment."""
@@ -187,7 +195,7 @@ class Deployer:
                 sku=made.sku or record.sku,
                 capacity=made.capacity or record.capacity,
                 created_at=created,
-                ends_at=ends_at(self.wanted.kind, created) if is_kind(made, self.wanted) else 0.0,
+                ends_at=ends_at(kind_of(made.sku or record.sku), created),
             )
         )
         return made
@@ -195,11 +203,6 @@ class Deployer:
     async def wait_until_it_answers(self, plane: ControlPlane, target: Target, name: str) -> None:
         """Wait until requests for a deployment or a model are answered. Raises `CallFailed` and `Outage`."""
         await wait_for_answer(plane, target, name, self.wait)
-
-
-def is_kind(made: Deployed, wanted: WantedDeployment) -> bool:
-    """Whether a deployment is of the kind that is wanted."""
-    return made.sku.lower() in {"", wanted.kind.sku.lower()}
 
 
 def look_seconds(looks: int) -> float:

@@ -195,7 +195,7 @@ def trained_model(state: TrainingState, folder: Path) -> str:
         status = state.job.status or "not created"
         command = finetune_command("watch" if state.job.id else "start", folder)
         raise InputError(f"{folder} has no trained model yet: its job is {status}. Run: {command}")
-    if state.job.model in state.deleted:
+    if {state.job.model, state.job.id} & {*state.deleted}:
         raise InputError(f"The model {state.job.model} of {folder} was deleted.")
     return state.model
 

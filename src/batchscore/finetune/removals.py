@@ -89,7 +89,9 @@ def removals_of(
         unsaved = f"the results are not downloaded yet: run {save}, or add --discard-results"
     models = models_of(state, dialect, blocked, unsaved)
     found = [*deployment_of(state), *models, *files_of(state, blocked, unsaved)]
-    once = {(each.thing, each.id): each for each in found if each.id and each.id not in state.deleted}
+    # A deployment of a name that was deleted may have been made again.
+    left = [each for each in found if each.thing is Thing.DEPLOYMENT or each.id not in state.deleted]
+    once = {(each.thing, each.id): each for each in left if each.id}
     return sorted(once.values(), key=lambda each: each.thing)
 
 
