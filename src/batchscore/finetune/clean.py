@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchscore.errors import Outage, setting_name
+from batchscore.errors import Outage, ServiceRefused, setting_name
 from batchscore.finetune.deploy import MAY_NOT, remove_deployment
 from batchscore.finetune.removals import Removal, Thing, is_gone, waits_for
 from batchscore.finetune.service import PURPOSE
@@ -75,7 +75,9 @@ class Cleaner:
         try:
             return Deletion(removal, await self.delete(removal))
         except Outage as outage:
-            return Deletion(removal, why=str(outage), for_now=True)
+            return Deletion(removal, why=outage.text.rstrip("."), for_now=True)
+        except ServiceRefused as refusal:
+            return Deletion(removal, why=refusal.text.rstrip("."))
         except CallFailed as failure:
             return Deletion(removal, why=why_refused(removal, failure), for_now=isinstance(failure, Unknown))
 
@@ -88,7 +90,7 @@ class Cleaner:
             return ""
         try:
             found = await arm.list_deployments(self.manager, self.account)
-        except CallFailed:
+        except (CallFailed, ServiceRefused):
             return ""  # the service itself refuses
         names = [each.name for each in found if each.model == model]
         if not names:
