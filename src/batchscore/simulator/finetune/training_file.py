@@ -74,7 +74,7 @@ class TrainingFiles:
         self._files = files
         self._clock = clock
         self._rules = rules
-        self._scans: dict[str, TrainingScan] = {}
+        self._scans: dict[Path, TrainingScan] = {}
         self._not_imported: set[str] = set()
 
     def fail_import(self, file: SimulatedFile) -> None:
@@ -83,9 +83,13 @@ class TrainingFiles:
 
     def scan(self, file: SimulatedFile) -> TrainingScan:
         """Return what is in a file."""
-        if file.id not in self._scans:
-            self._scans[file.id] = scan_file(file.path, file.surface)
-        return self._scans[file.id]
+        return self._scan(file.path, file.surface)
+
+    def _scan(self, path: Path, surface: Surface) -> TrainingScan:
+        if path not in self._scans:
+            usual = "refused" if surface is Surface.OPENAI else "accepted"
+            self._scans[path] = scan_file(path, surface, self._rules().bom or usual)
+        return self._scans[path]
 
     def state(self, file: SimulatedFile) -> tuple[str, str | None]:
         """Return the status of a file, and its details. OpenAI looks at the examples only in the job."""
@@ -103,7 +107,7 @@ class TrainingFiles:
     def refusal(self, path: Path, surface: Surface) -> ServiceReply | None:
         """Return the error reply to an upload: OpenAI looks at once whether each line is an object."""
         if surface is Surface.OPENAI:
-            problem = scan_file(path, surface).not_json
+            problem = self._scan(path, surface).not_json
             return None if problem is None else refused(surface, problem, param="file")
         rules, there = self._rules(), [file for file in self._files.all() if file.purpose == "fine-tune"]
         if len(there) >= rules.max_files:
@@ -124,11 +128,19 @@ class TrainingFiles:
         return self._files.folder / f"learned-{job}.jsonl"
 
 
-def scan_file(path: Path, surface: Surface) -> TrainingScan:
-    """Read a file."""
+def scan_file(path: Path, surface: Surface, bom: str) -> TrainingScan:
+    """Read a file. A byte order mark at its start is `accepted`, `refused` or `required`."""
     found = TrainingScan()
     digest = hashlib.sha256()
     with path.open("rb") as source:
+        if source.read(len(_BOM)) != _BOM:
+            source.seek(0)
+            if bom == "required":
+                found.not_json = "The file must be UTF-8 with a byte order mark."
+        elif bom == "refused":
+            source.seek(0)
+        else:
+            digest.update(_BOM)
         for number, raw in enumerate(source, 1):
             digest.update(raw)
             if found.not_json is None:
@@ -140,8 +152,6 @@ def scan_file(path: Path, surface: Surface) -> TrainingScan:
 
 
 def _scan_line(found: TrainingScan, raw: bytes, number: int, surface: Surface) -> None:
-    if number == 1 and surface is not Surface.OPENAI:
-        raw = raw.removeprefix(_BOM)
     if not raw.strip():
         return
     example = _parsed(raw)
