@@ -51,7 +51,7 @@ class LearnedExample:
 
 @dataclass
 class TrainingScan:
-    """What a file holds. `tokens` counts an example up to its limit; `cut` are those beyond it.
+    """What a file holds. `tokens` counts an example up to its limit.
 
     `not_json` is why the file is no JSON Lines; `problem` is what is wrong with the first wrong example.
     `unsafe`: the safety check refuses it. An example with an image of a person is not among the `examples`.
@@ -59,7 +59,6 @@ class TrainingScan:
 
     examples: int = 0
     tokens: int = 0
-    cut: int = 0
     kinds: set[str] = field(default_factory=set)
     digest: str = ""
     not_json: str | None = None
@@ -173,9 +172,7 @@ def _scan_line(found: TrainingScan, raw: bytes, number: int, surface: Surface) -
         if found.problem is None:
             found.problem = f"Invalid file format. Line {number}, message {problem[0]}, key {problem[1]}"
         return
-    tokens = _tokens_of(example)
-    found.cut += tokens > MOST_TOKENS
-    found.tokens += min(tokens, MOST_TOKENS)
+    found.tokens += min(_tokens_of(example), MOST_TOKENS)
 
 
 def _parsed(raw: bytes) -> Any:
@@ -298,6 +295,9 @@ def learned_examples(path: Path) -> Iterator[LearnedExample]:
             if not raw.strip():
                 continue
             example = orjson.loads(raw.removeprefix(_BOM))
+            if _tokens_of(example) > MOST_TOKENS:
+                # What is cut off at the end is the answer.
+                continue
             if "prompt" in example:
                 yield LearnedExample(example["prompt"], example["completion"])
                 continue
