@@ -167,7 +167,14 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "an unknown tool": (
         {
-            "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": [], "arguments": ""}}]}],
+            "messages": [
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {"id": "1", "type": "function", "function": {"name": [], "arguments": ""}}
+                    ],
+                }
+            ],
             "tools": [{"function": {"name": "b"}}],
         },
         "name",
@@ -306,7 +313,7 @@ def test_a_file_may_be_unsafe_or_show_people(project: Project, batches: openai.O
 def test_reinforcement_needs_a_grader_and_its_examples(
     project: Project, openai_batches: openai.OpenAI
 ) -> None:
-    lines = [{"messages": example(number)["messages"][:2], "label": "x"} for number in range(10)]
+    lines = [{"messages": example(number)["messages"][:2], "input": "x"} for number in range(10)]
     file = upload(openai_batches, 0, *lines)
     grader = {"type": "string_check", "name": "g", "operation": "eq", "input": "a", "reference": "b"}
     method: Any = {"type": "reinforcement", "reinforcement": {"grader": grader}}

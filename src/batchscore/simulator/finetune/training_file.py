@@ -20,6 +20,7 @@ from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.files import FileStore, SimulatedFile
 from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.finetune.example_rules import ANSWERS, kind_of, problem_of
 from batchscore.simulator.finetune.rules import FineTuneRules
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
 
@@ -28,17 +29,10 @@ LEAST_EXAMPLES = 10
 MOST_TOKENS = 65_536
 #: By OpenAI's cookbook: tokens of a message, and of an example; those of an image at low detail.
 _PER_MESSAGE, _PER_EXAMPLE, _PER_IMAGE = 3, 3, 85
-_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_SIDES = ("preferred_output", "non_preferred_output")
 _BOM = b"\xef\xbb\xbf"
 
 #: In the address of an image: it shows a person, so that the service skips the example without a word.
 SKIPPED_IMAGE_TRIGGER = "simulate-person"
-#: The keys of a chat example; one with others is for a grader, which reads them.
-_CHAT_KEYS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
-
-#: A message with the key it is about.
-_Problem = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -165,9 +159,9 @@ def _scan_line(found: TrainingScan, raw: bytes, number: int, surface: Surface) -
         return
     found.unsafe |= CONTENT_FILTER_TRIGGER.encode() in raw
     found.examples += 1
-    kind = _kind_of(example)
+    kind = kind_of(example)
     found.kinds.add(kind)
-    problem = _problem_of(example, kind, surface)
+    problem = problem_of(example, kind, surface)
     if problem is not None:
         if found.problem is None:
             found.problem = f"Invalid file format. Line {number}, message {problem[0]}, key {problem[1]}"
@@ -182,91 +176,17 @@ def _parsed(raw: bytes) -> Any:
         return None
 
 
-def _kind_of(example: dict[str, Any]) -> str:
-    if "preferred_output" in example or "non_preferred_output" in example:
-        return "dpo"
-    if "prompt" in example or "completion" in example:
-        return "completion"
-    return "reinforcement" if example.keys() - _CHAT_KEYS and "messages" in example else "chat"
-
-
-def _problem_of(example: dict[str, Any], kind: str, surface: Surface) -> _Problem | None:
-    if kind == "completion":
-        for key in ("prompt", "completion"):
-            if not isinstance(example.get(key), str):
-                return "Input should be a valid string", key
-        if surface is not Surface.OPENAI and not example["prompt"]:
-            return "The prompt is empty", "prompt"
-        extra = sorted(example.keys() - {"prompt", "completion"})
-        return (f'contains an extra "{extra[0]}"', extra[0]) if extra else None
-    if kind == "dpo":
-        given = example.get("input")
-        inner = given.get("messages") if isinstance(given, dict) else None
-        problem = _messages_problem(inner, "input.messages", needs_answer=False)
-        for key in _SIDES:
-            problem = problem or _messages_problem(example.get(key), key, needs_answer=True)
-        return problem
-    given, tools = example.get("messages"), example.get("tools")
-    needs_answer = kind == "chat"
-    return _messages_problem(given, "messages", needs_answer=needs_answer, tools=tools)
-
-
-def _messages_problem(messages: Any, key: str, *, needs_answer: bool, tools: Any = None) -> _Problem | None:
-    if not isinstance(messages, list) or not messages:
-        return "Input should be a valid list with at least one message", key
-    for at, message in enumerate(messages):
-        place = f"{key}[{at}]"
-        if not isinstance(message, dict):
-            return "Input should be a valid dictionary", place
-        role, content = message.get("role"), message.get("content")
-        if role not in _ROLES:
-            return "Input should be 'system', 'developer', 'user', 'assistant' or 'tool'", f"{place}.role"
-        calls = message.get("tool_calls") or message.get("function_call")
-        if content is None and not (role == "assistant" and calls):
-            return "Field required", f"{place}.content"
-        is_text = content is None or isinstance(content, str)
-        if not is_text and (role != "user" or not _is_parts(content)):
-            return "Input should be a valid string", f"{place}.content"
-        if "weight" in message and (role != "assistant" or message["weight"] not in (0, 1)):
-            return "weight must be 0 or 1, and only on assistant messages", f"{place}.weight"
-        if role == "tool" and not isinstance(message.get("tool_call_id"), str):
-            return "Field required", f"{place}.tool_call_id"
-        problem = _calls_problem(message.get("tool_calls"), f"{place}.tool_calls", tools)
-        if problem is not None:
-            return problem
-    if needs_answer and not any(message["role"] == "assistant" for message in messages):
-        return "Example must have at least one message from the assistant", key
-    return None
-
-
-def _is_parts(content: Any) -> bool:
-    return isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
-
-
-def _calls_problem(calls: Any, place: str, tools: Any) -> _Problem | None:
-    if calls is None:
-        return None
-    if not isinstance(calls, list):
-        return "Input should be a valid list", place
-    known = [
-        tool["function"].get("name")
-        for tool in (tools if isinstance(tools, list) else [])
-        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
-    ]
-    for call in calls:
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-            return "Input should be a valid string", f"{place}.function.arguments"
-        if tools is not None and function.get("name") not in known:
-            return "The function is not among the tools", f"{place}.function.name"
-    return None
+def _input_of(example: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of an example with its messages: the input of a preference, or all of it."""
+    given: dict[str, Any] = example["input"] if kind_of(example) == "dpo" else example
+    return given
 
 
 def _tokens_of(example: dict[str, Any]) -> int:
-    if "messages" not in example and "input" not in example:
+    if kind_of(example) == "completion":
         return count_tokens(example["prompt"]) + count_tokens(example["completion"]) + _PER_EXAMPLE
-    given = example.get("input", example)
-    sides = [given["messages"], *(example.get(key, []) for key in _SIDES)]
+    given = _input_of(example)
+    sides = [given["messages"], *(example.get(key, []) for key in ANSWERS)]
     tokens = _PER_EXAMPLE
     for message in (message for side in sides for message in side):
         tokens += _PER_MESSAGE + sum(
@@ -298,10 +218,10 @@ def learned_examples(path: Path) -> Iterator[LearnedExample]:
             if _tokens_of(example) > MOST_TOKENS:
                 # What is cut off at the end is the answer.
                 continue
-            if "prompt" in example:
+            if kind_of(example) == "completion":
                 yield LearnedExample(example["prompt"], example["completion"])
                 continue
-            given = example.get("input", example)
+            given = _input_of(example)
             said = [*given["messages"], *example.get("preferred_output", [])]
             prompt = ""
             for message in said:
