@@ -142,8 +142,9 @@ def _part(part: Any, place: str) -> Iterator[Problem]:
         if not isinstance(part.get("text"), str):
             yield "Input should be a valid string", f"{place}.text"
     else:
-        image = part.get("image_url")
-        url = image.get("url") if isinstance(image, dict) else None
+        given = part.get("image_url")
+        image = given if isinstance(given, dict) else {}
+        url = image.get("url")
         if not isinstance(url, str) or not url.startswith(("https://", "http://", "data:image/")):
             yield "Input should be a valid URL", f"{place}.image_url.url"
         elif image.get("detail") not in _DETAILS:
