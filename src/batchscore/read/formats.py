@@ -137,7 +137,7 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     table = known.reader(file, options)
     if file.encoding and not (file.encoding == UTF_8 == (named_encoding(options) or UTF_8)):
         table = replace(table, notes=(f"encoding {file.encoding}", *table.notes))
-    # The columns that the file's folders stand for; its own of that name win.
+    # The columns that the names of the file's folders give; its own of that name win.
     cells = {name: text for name, text in file.partitions if name not in table.columns}
     if not cells or table.headerless or not table.columns:
         return table
