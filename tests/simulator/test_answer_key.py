@@ -122,7 +122,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, wrong: Any) -> None:
     path.write_text(json.dumps(wrong), "utf-8")
     with pytest.raises(ValueError, match=r"key\.json is not an answer key"):
         read_key(str(path))
-    with pytest.raises(ValueError, match="no table of vectors"):
+    with pytest.raises(ValueError, match="not a table of vectors"):
         read_table(str(path))
 
 

@@ -348,7 +348,7 @@ def look_like_names(columns: Iterable[str]) -> bool:
 
 
 def hidden_names(given: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the names that may be cells of a row: all but usual words, if the line is not a header."""
+    """Return those of the names that may be cells of a row: all but usual words, if it is not a header."""
     if look_like_names(given):
         return ()
     return tuple(name for name in names if not _is_made_of_words(name))

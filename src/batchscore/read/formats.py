@@ -49,8 +49,8 @@ class InputFormat:
     part of a file. "lines": every line is a row, so reading may begin at any line. "records": a row ends at a
     line end. "document": the file is one value. "footer": the file says how many rows there are, and
     is read by rows and not by bytes. `compressible`: it may also be compressed (`COMPRESSIONS`).
-    `same_columns`: all rows of a file have the same columns. `stated` reads that number of rows, of a workbook
-    about the number.
+    `same_columns`: all rows of a file have the same columns. `stated` reads that number of rows;
+    of a workbook it is an estimate.
     """
 
     reader: Callable[[InputFile, ReadOptions], Table]

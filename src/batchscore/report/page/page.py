@@ -216,8 +216,7 @@ def sample(task: TaskData, charts: list[dict[str, Any]]) -> Html:
         return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
         found = [
-            lengths(f"Length of the answers in {each.unit}", each, "answers")
-            for each in task.answers.lengths
+            lengths(f"Length of the answers in {each.unit}", each, "answers") for each in task.answers.lengths
         ]
         drawn = place_charts(found, charts)
         return concat([head, reasons(task), tables.enums(task.answers.enums), drawn])
