@@ -48,8 +48,9 @@ from batchscore.cli.main import cli
 from batchscore.errors import ERROR_MEANINGS, EXIT_MEANINGS, TRANSIENT, ErrorCode, ExitCode
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.config_file import ConfigFile
-from batchscore.simulator.batch.faults import CALLS, CUTS, LINE_FAULTS, CallFault, LineFault
+from batchscore.simulator.batch.faults import CALLS, CUTS, LINE_FAULTS, TUNING_CALLS, CallFault, LineFault
 from batchscore.simulator.batch.rules import BatchRules
+from batchscore.simulator.finetune.rules import COLUMNS, ENCODINGS, FAILURES, MARKS, FineTuneRules
 from batchscore.simulator.script import REPLY_WAYS, VECTOR_FAULTS, Behaviour
 
 EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column", "text")
@@ -242,8 +243,20 @@ def test_the_examples_of_a_page_run_in_their_order_in_one_folder(
 
 def test_the_page_of_the_simulator_names_all_that_a_script_may_hold() -> None:
     page = (DOCS / "how-to" / "simulator.md").read_text("utf-8")
-    names = [each.name for kind in (Behaviour, BatchRules, CallFault, LineFault) for each in fields(kind)]
-    names += [*CALLS, *LINE_FAULTS, *CUTS, *REPLY_WAYS, *VECTOR_FAULTS]
+    names = [
+        each.name
+        for kind in (Behaviour, BatchRules, CallFault, FineTuneRules, LineFault)
+        for each in fields(kind)
+    ]
+    names += [
+        *CALLS,
+        *TUNING_CALLS,
+        *filter(None, (*COLUMNS, *ENCODINGS, *FAILURES, *MARKS)),
+        *LINE_FAULTS,
+        *CUTS,
+        *REPLY_WAYS,
+        *VECTOR_FAULTS,
+    ]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
@@ -297,7 +310,9 @@ def test_every_name_in_a_map_of_the_code_exists(page: str) -> None:
         for path in (ROOT / folder).rglob("*.py")
         for word in re.findall(r"\w+", path.read_text("utf-8"))
     }
-    named = re.findall(r"`(?:[A-Za-z_]+\.)?([A-Z]\w{3,}|[a-z]+_[a-z_]+)`", (ROOT / page).read_text("utf-8"))
+    named = re.findall(
+        r"`(?:[A-Za-z_]+\.)?(_?[A-Z]\w{3,}|_?[a-z]+_[a-z_]+)`", (ROOT / page).read_text("utf-8")
+    )
     ours = {name for name in named if not name.startswith("BATCHSCORE_")}
     assert ours
     assert not ours - code

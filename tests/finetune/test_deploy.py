@@ -21,7 +21,8 @@ from tuning_jobs import MODEL, Management
 if TYPE_CHECKING:
     from conftest import Cli
 
-AZURE = ["azure-v1", "azure-dated"]
+SLOW = pytest.mark.slow
+AZURE = ["azure-v1", pytest.param("azure-dated", marks=SLOW)]
 Run = Callable[..., Ran]
 
 pytestmark = pytest.mark.process
@@ -80,7 +81,7 @@ def test_a_model_is_deployed_once_and_its_commands_are_shown(
 ) -> None:
     folder = tmp_path / "tuned"
     model = train(simulator, project, folder, surface).job.model
-    project.set_tuning(creating=0.6, not_ready=0.6)
+    project.set_tuning(creating=0.2, not_ready=0.2)
     first = run("deploy", "tuned", "--name", "topics", "--yes", surface=surface)
     assert first.exit_code == 0, first.stderr
     again = run("deploy", "tuned", surface=surface)
@@ -112,7 +113,7 @@ def test_at_openai_a_model_needs_no_deployment(
     run: Run, project: Project, simulator: Running, tmp_path: Path
 ) -> None:
     state = train(simulator, project, tmp_path / "tuned", "openai")
-    project.set_tuning(model_hidden=1.0)
+    project.set_tuning(model_hidden=0.2)
     done = run("deploy", "tuned", surface="openai")
     assert done.exit_code == 0, done.stderr
     assert "needs no deployment" in done.stdout
@@ -202,12 +203,13 @@ def test_what_is_refused_is_explained(
         ({"BATCHSCORE_AZURE_RESOURCE": None}, "--resource"),
         ({"BATCHSCORE_AZURE_RESOURCE": "/subscriptions/x"}, "is not the ID"),
         ({"BATCHSCORE_ARM_ENDPOINT": "https://evil.example"}, "no token is sent"),
-        (
+        pytest.param(
             {
                 "IDENTITY_ENDPOINT": "http://127.0.0.1:9",
                 "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
             },
             "No Entra ID token",
+            marks=SLOW,
         ),
     ],
 )
@@ -233,9 +235,9 @@ def test_a_folder_without_a_model_is_told_what_to_do(run: Run, folder: Path) -> 
     ("fault", "happened"),
     [
         ({"drop": True}, True),
-        pytest.param({"drop": True}, False, marks=pytest.mark.slow),
+        pytest.param({"drop": True}, False, marks=SLOW),
         *[
-            pytest.param({"status": status, "retry_after": 1}, happened, marks=pytest.mark.slow)
+            pytest.param({"status": status, "retry_after": 1}, happened, marks=SLOW)
             for status in (500, 503)
             for happened in (True, False)
         ],
@@ -254,7 +256,7 @@ def test_a_lost_reply_makes_no_second_deployment(
     assert made(project) == ({"topics": 1}, {})
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_busy_resource_is_waited_for(run: Run, project: Project, folder: Path) -> None:
     project.will("put_deployment", status=409, code="RequestConflict", happened=False, times=2)
     project.will("list_deployments", status=429, retry_after=0.1)
@@ -264,7 +266,7 @@ def test_a_busy_resource_is_waited_for(run: Run, project: Project, folder: Path)
     assert made(project) == ({"topics": 1}, {})
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_failed_deployment_is_removed_and_made_again_once(run: Run, project: Project, folder: Path) -> None:
     project.set_tuning(deployment_fails=True)
     done = run("deploy", "tuned", "--name", "topics", "--yes")
@@ -276,7 +278,7 @@ def test_a_failed_deployment_is_removed_and_made_again_once(run: Run, project: P
     assert made(project) == ({"topics": 3}, {})
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("stuck", ["creating", "not_ready"])
 def test_waiting_ends_and_continues(run: Run, project: Project, folder: Path, stuck: str) -> None:
     project.set_tuning(**{stuck: None})
@@ -386,7 +388,7 @@ def test_what_is_not_there_is_fine(run: Run, project: Project, folder: Path, sim
     assert states[state.job.model] == "deleted"
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("kind", ["delete_deployment", "delete_model", "delete_file"])
 @pytest.mark.parametrize("happened", [True, False])
 def test_a_deletion_without_a_reply_is_looked_at(
@@ -438,6 +440,7 @@ def test_only_what_is_named_is_deleted(run: Run, project: Project, folder: Path,
     assert run("clean", "--yes").exit_code == 2
 
 
+@SLOW
 def test_a_deployment_that_is_not_listed_yet_is_not_made_again(
     run: Run, project: Project, folder: Path
 ) -> None:
@@ -446,6 +449,7 @@ def test_a_deployment_that_is_not_listed_yet_is_not_made_again(
     assert made(project) == ({"topics": 1}, {})
 
 
+@SLOW
 def test_reads_are_repeated(run: Run, project: Project, folder: Path) -> None:
     project.will("get_account", status=503)
     assert run("deploy", "tuned", "--yes").exit_code == 0
@@ -483,7 +487,7 @@ def kill_at(
     project.drop_faults()
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("happened", [True, False])
 @pytest.mark.parametrize("kind", DEPLOY_STEPS)
 def test_a_killed_deployment_is_made_once(
@@ -501,7 +505,7 @@ def test_a_killed_deployment_is_made_once(
     assert project.meter()["held"] == held()
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("happened", [True, False])
 @pytest.mark.parametrize("kind", CLEAN_STEPS)
 def test_a_killed_clean_up_continues(

@@ -58,7 +58,6 @@ class ResourceOptions:
             environ,
             patience_seconds=limits.patience,
             sleep=asyncio.sleep,
-            calls_per_second=limits.calls_per_second,
             retry_seconds=limits.retry,
         )
         try:

@@ -36,6 +36,9 @@ WRITE = "Microsoft.CognitiveServices/accounts/deployments/write"
 GOING = frozenset({"accepted", "creating", "updating", "moving", "running", ""})
 DELETING, SUCCEEDED = "deleting", "succeeded"
 
+#: Resource Manager lets an identity make 250 calls at once, and 25 a second.
+CALLS_PER_SECOND = 20.0
+
 #: Pages of a list at most.
 MOST_PAGES = 100
 
@@ -119,7 +122,7 @@ async def open_arm(
     *,
     patience_seconds: float,
     sleep: Callable[[float], Awaitable[None]],
-    calls_per_second: float = 5.0,
+    calls_per_second: float = CALLS_PER_SECOND,
     retry_seconds: float = 1.0,
 ) -> AsyncIterator[ControlPlane]:
     """Give the calls to Resource Manager, open while the block runs."""
