@@ -372,8 +372,8 @@ def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
 def test_rows_are_bound_from_the_creation_of_a_batch_on() -> None:
     free = [step.value for step in Step if not replace(CHUNK, step=step).may_cost]
     assert free == ["planned", "uploaded", "closed"]
-    assert replace(CHUNK, step=Step.UPLOADED, ambiguous=True).is_open, "a creation had no usable reply"
-    assert not replace(CHUNK, step=Step.CLOSED, ambiguous=True, unread=1).waiting
+    assert replace(CHUNK, step=Step.UPLOADED, sent=1).is_open, "a creation had no usable reply"
+    assert not replace(CHUNK, step=Step.CLOSED, sent=1, unread=1).waiting
 
 
 SentAgain = list[tuple[int, bool]]
