@@ -486,9 +486,9 @@ def test_a_line_that_the_service_refuses_costs_its_row_and_not_the_file(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", ["submitted", "settled", ""])
+@pytest.mark.parametrize("stopped", [True, False])
 def test_only_new_and_changed_rows_are_sent_with_incremental(
-    score: BatchRun, project: Project, killed: str
+    score: BatchRun, project: Project, *, stopped: bool
 ) -> None:
     """Also if the run stops within it, or the input changes again while a batch runs."""
     given = {"incremental": True, "rows_per_part": 7}
@@ -499,13 +499,11 @@ def test_only_new_and_changed_rows_are_sent_with_incremental(
     assert first.changes.new == 20
     write_rows(25, {3: "This one is other."})
     more = 0
-    if killed:
-        project.set_rules(in_progress=None if killed == "submitted" else 0)
-        score.stops_when_submitted = killed == "submitted"
-        if killed == "settled":
-            score.on_notice = stop_at("completed")
+    if stopped:
+        project.set_rules(in_progress=None)
+        score.stops_when_submitted = True
         assert score(**given).exit_code is ExitCode.CONTINUE_LATER
-        score.stops_when_submitted, score.on_notice = False, lambda *_: None
+        score.stops_when_submitted = False
         project.set_rules(in_progress=0)
         write_rows(25, {3: "This one is other.", 24: "This one has changed once more."})
         more = 1

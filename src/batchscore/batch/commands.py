@@ -123,7 +123,7 @@ async def look_at_all(plane: ControlPlane, found: Sequence[Found]) -> list[Found
         if each in unsure:
             ours = own_batches(each.chunk, listed.values())
             if ours and each.chunk.is_open and not each.chunk.batch:
-                return replace(each, now=ours[0], others=ours[1:])
+                return replace(each, others=ours[1:])  # the next run takes the first
             each = replace(each, others=[one for one in ours if one.id != each.chunk.batch])
         if each.chunk.batch not in ids:
             return each

@@ -32,7 +32,7 @@ from batchscore.provider.client import CallFailed
 from batchscore.rows import DeploymentState, Heartbeat, Prompt, Settled
 
 #: Rows that are read between two moments in which other tasks may work.
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 50
 
 
 @dataclass(slots=True)
