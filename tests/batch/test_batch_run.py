@@ -472,6 +472,7 @@ def test_a_wrong_parameter_costs_a_canary_and_no_more(score: BatchRun, project: 
     assert sorted(records()) == list(range(500))
 
 
+@pytest.mark.slow
 def test_a_line_that_the_service_refuses_costs_its_row_and_not_the_file(
     score: BatchRun, project: Project
 ) -> None:
