@@ -16,7 +16,7 @@ from typing import Any
 import openai
 import pytest
 
-from batch_files import PlainClient
+from batch_files import PlainClient, as_file, chat_line
 from batch_runs import FAST, BatchRun, records, write_rows
 from batchscore import read_scores
 from batchscore.errors import BatchscoreError, ExitCode, SettingsError, UsageError
@@ -816,10 +816,15 @@ def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
 
 
 @pytest.mark.slow
-def test_files_can_be_kept(score: BatchRun, project: Project) -> None:
+def test_only_our_own_files_are_deleted_and_they_can_be_kept(score: BatchRun, project: Project) -> None:
+    client = openai.OpenAI(base_url=f"{score.endpoint}/v1", api_key=project.key, max_retries=0)
+    other = client.files.create(file=as_file([chat_line("a")]), purpose="batch")
     write_rows(5)
-    assert score(keep_batch_files=True).exit_code is ExitCode.DONE
-    assert project.books().files == 2
+    assert score().exit_code is ExitCode.DONE
+    assert [each.id for each in client.files.list()] == [other.id]
+    write_rows(5, path="in.csv", words={0: "Another."})
+    assert score(keep_batch_files=True, output="kept").exit_code is ExitCode.DONE
+    assert project.books().files == 3
 
 
 @pytest.mark.slow
