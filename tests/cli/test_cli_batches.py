@@ -137,7 +137,7 @@ def test_a_batch_that_is_listed_late_is_shown_and_cancelled(
     assert "cancelled, 30 of 30 rows answered, which may be billed twice." in line["twice"]
     project.set_rules(in_progress=0)
     said = ""
-    while (finished := batchscore(*[each for each in SCORE if each != "--quiet"])).exit_code:
+    while (finished := batchscore(*SCORE)).exit_code:
         said += finished.said
     assert f"The second one, {made['batch']}, was cancelled after 30 rows" in said + finished.said
     assert sorted(records()) == list(range(30))
