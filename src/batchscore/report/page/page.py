@@ -215,7 +215,10 @@ def sample(task: TaskData, charts: list[dict[str, Any]]) -> Html:
         facts = table(caption, "property, value", rows)
         return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
-        drawn = place_charts([lengths(each) for each in task.answers.lengths], charts)
+        found = [
+            lengths(f"Length of the answers in {each.unit}", each, "answers") for each in task.answers.lengths
+        ]
+        drawn = place_charts(found, charts)
         return concat([head, reasons(task), tables.enums(task.answers.enums), drawn])
     why = task.no_sample or f"No {what} {'could be read' if scored else 'yet'}."
     return concat([head, element("p", why, class_="note")])
