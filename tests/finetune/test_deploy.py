@@ -109,6 +109,24 @@ def test_a_model_is_deployed_once_and_its_commands_are_shown(
     assert project.requests("put_deployment")[0].body["sku"] == {"name": "DeveloperTier", "capacity": 50}
 
 
+def test_a_checkpoint_is_deployed_by_its_id(
+    run: Run, project: Project, simulator: Running, folder: Path
+) -> None:
+    """`results` proposes one by the name that jobs give it; Azure's management knows only its id."""
+    client = client_of(simulator, project, "azure-v1")
+    found = client.fine_tuning.jobs.checkpoints.list(state_of(folder).job.id).data
+    best = min(found, key=lambda each: each.step_number)
+    write_state(folder, replace(state_of(folder), checkpoint=best.fine_tuned_model_checkpoint))
+    done = run("deploy", "tuned", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert run("deploy", "tuned").exit_code == 0
+    (sent,) = project.requests("put_deployment")
+    assert sent.body["properties"]["model"]["name"] == best.id
+    assert best.id in run("list", "tuned").stdout
+    assert run("clean", "tuned", "--yes").exit_code == 0
+    assert project.meter()["held"] == held()
+
+
 def test_at_openai_a_model_needs_no_deployment(
     run: Run, project: Project, simulator: Running, tmp_path: Path
 ) -> None:

@@ -72,13 +72,17 @@ class DeployOptions:
     model: str | None = None
     most_seconds: float = 1800.0
 
-    def wanted(self, state: TrainingState, model: str) -> WantedDeployment:
-        """Return the deployment to make, or the one that was made of the same model before."""
-        made = state.deployment if state.deployment is not None and state.deployment.model == model else None
+    def wanted(self, state: TrainingState, model: str, deployable: str) -> WantedDeployment:
+        """Return the deployment to make, or the one that was made of the same model before.
+
+        `deployable` is the model's name in Resource Manager.
+        """
+        same = state.deployment is not None and state.deployment.model == deployable
+        made = state.deployment if same else None
         chosen = {name for name in ("name", "kind", "capacity") if getattr(self, name) is not None}
         return WantedDeployment(
             self.name or (made.name if made else name_for(model)),
-            model,
+            deployable,
             self.kind or kind_of(made.sku if made and made.sku else "developer"),
             self.capacity or (made.capacity if made and made.capacity else DEFAULT_CAPACITY),
             frozenset(chosen),
@@ -153,11 +157,11 @@ async def deploy(
         if not DIALECTS[state.dialect].needs_deployment:
             return await wait_for_model(state, model, caller)
         account = caller.resource.required(state, caller.environ)
-        wanted = options.wanted(state, model)
         async with (
             training_calls(caller.target, caller.environ, caller.limits) as plane,
             caller.resource.calls(caller.host, caller.environ, caller.limits) as manager,
         ):
+            wanted = options.wanted(state, model, await deployable(plane, state, model))
             deployer = Deployer(
                 manager,
                 account,
@@ -209,6 +213,17 @@ def refuse_hopeless(wanted: WantedDeployment, outlook: Outlook) -> None:
     problem = outlook.room.problem(wanted)
     if problem:
         raise ServiceRefused(f"{problem} Nothing was made.")
+
+
+async def deployable(plane: ControlPlane, state: TrainingState, model: str) -> str:
+    """Return the name by which Azure deploys a model: of a checkpoint, its id."""
+    if model == state.job.model or not state.job.id:
+        return model
+    try:
+        found = await checkpoints_of(plane, state.job.id)
+    except NotThere:
+        return model
+    return next((each.id for each in found if model in {each.model, each.id}), model)
 
 
 async def wait_for_model(state: TrainingState, model: str, caller: Caller) -> Ready:

@@ -38,8 +38,8 @@ async def list_models(plane: ControlPlane) -> Sequence[ModelFacts]:
 
 
 def is_trained(model: str) -> bool:
-    """Whether a name is that of a trained model: `ft:BASE:…` at OpenAI, `BASE.ft-…` at Azure."""
-    return model.startswith("ft:") or ".ft-" in model
+    """Whether a name is of a trained model: `ft:BASE:…` at OpenAI, `BASE.ft-…` at Azure, a checkpoint."""
+    return model.startswith(("ft:", "ftchkpt-")) or ".ft-" in model
 
 
 async def answers(plane: ControlPlane, target: Target, model: str) -> bool:
