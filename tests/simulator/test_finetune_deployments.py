@@ -230,6 +230,7 @@ def test_the_account_says_what_is_left(
         names += [one["name"]["value"] for one in page["value"]]
         url = page.get("nextLink")
     assert sorted(names) == sorted(found)
+    assert management.send("GET", "/usages?$skiptoken=x").status == 400
     account = management.send("GET", "").json()
     assert management.send("GET", f"{place}/accounts").json()["value"] == [account]
     allowed = management.send("GET", "/providers/Microsoft.Authorization/permissions").json()

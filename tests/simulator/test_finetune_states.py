@@ -85,6 +85,8 @@ def test_an_upload_expires_or_is_cancelled(project: Project, openai_batches: ope
         ({"md5": "wrong"}, "md5"),
         ({"part_ids": []}, "part_ids"),
         ({"part_ids": ["part_none"]}, "Invalid part id"),
+        ({"part_ids": [["part_none"]]}, "Invalid part id"),
+        ({"md5": ["wrong"]}, "md5"),
     ],
 )
 def test_an_upload_is_checked_as_a_whole(
@@ -140,6 +142,9 @@ def test_azure_imports_a_file(simulator: Running, project: Project) -> None:
         right = client.post("/files/import", {**given, "content_url": url})
         gone = client.post("/files/import", {**given, "content_url": url + "?no"})
     far = client.post("/files/import", {**given, "content_url": "https://example.com/train.jsonl"})
+    wrong = client.post("/files/import", {**given, "content_url": "http://[::1"})
+    other = client.post("/files/import", {**given, "filename": "train.csv", "content_url": url})
+    assert (wrong.status, other.status) == (201, 400)
     assert (right.status, right.json()["status"]) == (201, "pending")
     seen = []
     for _ in range(3):
