@@ -110,6 +110,13 @@ def test_a_model_gives_a_name_that_the_service_takes(model: str) -> None:
     assert checked_name(name_for(model) + "x" * (len(name_for(model)) < 2))
 
 
+def test_the_name_of_a_deployment_is_short_and_tells_models_apart() -> None:
+    tuned = "gpt-4.1-mini-2025-04-14.ft-42f87ed2b243aad5dea5e9b21698a7a9"
+    assert name_for(tuned) == "gpt-4-1-mini-ft-42f87ed2b2"
+    assert name_for(f"{tuned}-topics") == "gpt-4-1-mini-ft-42f87ed2b2-topics"
+    assert name_for(f"{tuned}:ckpt-step-40") == "gpt-4-1-mini-ft-42f87ed2b2-ckpt-step-40"
+
+
 @pytest.mark.parametrize("name", ["a", "a.b", "a b", "-a", "a" * 65, "a/../b", ""])
 def test_a_name_that_the_service_does_not_take(name: str) -> None:
     with pytest.raises(UsageError):

@@ -30,7 +30,7 @@ def offer_text(offer: Offer, hourly: float | None, folder: str) -> str:
         ("deployment", f"{wanted.name}: {wanted.kind.sku}, {wanted.kind.means}"),
         ("capacity", f"{wanted.capacity}, in thousands of tokens a minute"),
         ("cost", cost_text(wanted.kind.sku, hourly, offer.base)),
-        ("ends", end_of(wanted.kind.sku, folder)),
+        ("ends", end_of(wanted.kind.sku, wanted.name, folder)),
         ("quota left", "not known" if left is None else f"{left:,}"),
         ("permission", "not known" if outlook.may is None else "this identity may make deployments"),
     ]
@@ -72,10 +72,10 @@ def cost_text(sku: str, hourly: float | None, base: str) -> str:
     )
 
 
-def end_of(sku: str, folder: str) -> str:
+def end_of(sku: str, name: str, folder: str) -> str:
     """Return when a deployment ends by itself, and how to end it."""
     life = kind_of(sku).life_seconds
-    command = finetune_command("clean", folder, "--yes")
+    command = finetune_command("clean", folder, "--deployment", name, "--yes")
     if life:
         return f"the service removes it {duration_text(life)} after it was made; earlier with: {command}"
     return f"not by itself, except after 15 days without a request. To end it, run: {command}"

@@ -71,7 +71,8 @@ class Cleaner:
         why = removal.blocked or waits_for(removal, remaining) or await self.served_by(removal)
         if why:
             return Deletion(removal, why=why)
-        self.listen(f"deleting the {removal.name}")
+        if removal.thing is Thing.DEPLOYMENT:
+            self.listen(f"deleting the {removal.name}")
         try:
             return Deletion(removal, await self.delete(removal))
         except Outage as outage:

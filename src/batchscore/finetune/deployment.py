@@ -32,6 +32,10 @@ DEFAULT_CAPACITY = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,63}")
 _MOST_NAME = 64
 
+#: What follows the base in a trained model's name on Azure; some letters of its id tell models apart.
+_TUNED = re.compile(r"(?P<id>[0-9a-f]{8,})(?P<more>.*)")
+_ID_LETTERS = 10
+
 #: A base model's name with the date or number of its version.
 _VERSIONED = re.compile(r"(?P<name>.+?)-(?P<version>\d{4}(-\d{2}-\d{2})?)")
 
@@ -105,7 +109,11 @@ class WantedDeployment:
 
 
 def name_for(model: str) -> str:
-    """Return a name for the deployment of a model: the model's, with the letters that a name may have."""
+    """Return a name for the deployment of a model: of its base, its id and its suffix, as a name may be."""
+    base, mark, rest = model.partition(".ft-")
+    found = _TUNED.fullmatch(rest)
+    if mark and found is not None:
+        model = f"{versioned(base)[0]}-ft-{found['id'][:_ID_LETTERS]}{found['more']}"
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", model).strip("-_")
     return plain[-_MOST_NAME:].lstrip("-_")
 
