@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import shlex
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -542,3 +544,30 @@ def test_a_killed_clean_up_continues(
     assert meter["held"] == held()
     project.advance(3600)
     assert project.meter()["total"] == meter["total"], "nothing was left running"
+
+
+@SLOW
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_any_moment_until_it_is_done(
+    command_line: Cli, project: Project, simulator: Running, tmp_path: Path, seed: int
+) -> None:
+    """Each run has more time than the one before, so that the kills are spread over all steps."""
+    train(simulator, project, tmp_path / "tuned")
+    project.set_tuning(creating=0.7, not_ready=0.3, deleting=0.4)
+    chosen = random.Random(seed)
+    more: Any = {"env": variables(simulator, project, "azure-v1"), "cwd": tmp_path}
+    kills = 0
+    for words in (("deploy", "tuned", "--name", "topics", "--yes"), ("clean", "tuned", "--yes")):
+        for number in range(60):
+            with command_line.start("finetune", *words, **more) as process:
+                try:
+                    done = process.finish(0.4 + 0.1 * number + chosen.uniform(0, 0.3))
+                except subprocess.TimeoutExpired:
+                    kills += 1
+                    continue
+            assert done.exit_code == 0, done.said
+            break
+        if words[0] == "deploy":
+            assert made(project) == ({"topics": 1}, {})
+    assert kills > 5
+    assert project.meter()["held"] == held()

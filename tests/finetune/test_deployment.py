@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from batchscore.cli.finetune_use import Use, handover
-from batchscore.errors import UsageError
+from batchscore.errors import SettingsError, UsageError
 from batchscore.evaluate.labels import answer_of
+from batchscore.finetune.deploy import check_account
 from batchscore.finetune.deployment import (
     KINDS,
     DeployStep,
@@ -29,7 +30,7 @@ from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1
 from batchscore.finetune.inventory import base_of
 from batchscore.finetune.removals import Named, Removal, Thing, is_gone, removals_of, waits_for
 from batchscore.finetune.state import DeploymentRecord, FileRecord, JobRecord, TrainingState, UploadRecord
-from batchscore.provider.arm import CapacityLeft, Deployed
+from batchscore.provider.arm import Account, AccountFacts, CapacityLeft, Deployed
 
 MODEL = "gpt-4.1-mini-2025-04-14.ft-0a1b2c-topics"
 RUN = "run-1"
@@ -170,6 +171,26 @@ def test_when_a_deployment_ends_and_what_it_costs() -> None:
     assert hosting_price(prices, MODEL, base_of(MODEL)) == 1.7
     assert hosting_price(prices, "gpt-4o") is None
     assert hosting_price(None, "gpt-4o") is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fits"),
+    [
+        ("mine.openai.azure.com", True),
+        ("mine.cognitiveservices.azure.com", True),
+        ("other.openai.azure.com", False),
+        ("gateway.example.com", True),
+        ("127.0.0.1:8000", True),
+    ],
+)
+def test_a_resource_must_be_that_of_the_endpoint(endpoint: str, *, fits: bool) -> None:
+    account = Account("s", "g", "mine")
+    facts = AccountFacts("swedencentral", frozenset({"mine.openai.azure.com", "mine.services.ai.azure.com"}))
+    if fits:
+        check_account(account, facts, endpoint)
+        return
+    with pytest.raises(SettingsError, match="Name the resource of that endpoint"):
+        check_account(account, facts, endpoint)
 
 
 # What is deleted.

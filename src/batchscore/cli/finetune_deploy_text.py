@@ -21,6 +21,10 @@ from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import shell_command
 
 
+#: The days before a retirement in which the list says how many are left.
+SOON_DAYS = 90
+
+
 def offer_text(offer: Offer, hourly: float | None, folder: str) -> str:
     """Return what would be made and what it costs."""
     wanted, outlook = offer.wanted, offer.outlook
@@ -151,7 +155,7 @@ def inventory_text(found: Inventory, service: str, prices: Any, now: float) -> s
     cells += [
         ["job", job.id, job.status, job_text(job.model, job.created, job.error_code)] for job in found.jobs
     ]
-    cells += [["model", each.id, "-", retirement_text(each)] for each in found.models]
+    cells += [["model", each.id, "-", retirement_text(each, now)] for each in found.models]
     cells += [
         ["deployment", each.deployed.name, each.deployed.state, deployment_text(each, prices, now)]
         for each in found.deployments
@@ -169,9 +173,13 @@ def job_text(model: str, created: float | None, error_code: str) -> str:
     return f"{model}, made {day(created)}" + (f", {error_code}" if error_code else "")
 
 
-def retirement_text(model: HeldModel) -> str:
-    """Return until when a model can be used."""
-    return f"retires {day(model.used_until)}" if model.used_until else "no end announced"
+def retirement_text(model: HeldModel, now: float) -> str:
+    """Return until when a model can be used, and how long that is if it is soon."""
+    if not model.used_until:
+        return "no end announced"
+    days = int((model.used_until - now) // 86_400)
+    soon = " (has retired)" if days < 0 else f", in {count_text(days, 'day')}" if days < SOON_DAYS else ""
+    return f"retires {day(model.used_until)}{soon}"
 
 
 def left_text(found: Inventory, service: str, prices: Any) -> str:

@@ -68,4 +68,4 @@ class ResourceOptions:
 
 
 #: What may help if Resource Manager refuses a call.
-HINT = "Check --resource, and whether this identity may read the resource."
+HINT = "Check --resource, the tenant that you are signed in to, and whether this identity may read it."
