@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.evaluate.metrics.classification import FIGURES, headline
+from batchscore.evaluate.metrics.classification import FIGURES
 from batchscore.evaluate.statistics.compare import (
     Comparison,
     compare_right,
@@ -105,9 +105,7 @@ def some_scores(perfect: float, wrong: float) -> Draw:
 @pytest.mark.parametrize("name", ["f1_score_macro", "balanced_accuracy", "matthews_correlation"])
 @pytest.mark.parametrize(("classes", "right"), [(2, 0.6), (2, 0.9), (4, 0.75), (8, 0.8)])
 def test_intervals_of_counts_cover_at_twenty_rows(name: str, classes: int, right: float) -> None:
-    def figure(many: np.ndarray) -> np.ndarray:
-        return np.asarray(headline(name, many))
-
+    figure = FIGURES[name]
     generator, draw = np.random.default_rng(12), some_cells(classes, right)
     truth = float(figure(draw(generator, 2_000_000)))
     covered = []

@@ -39,6 +39,8 @@ def metrics_of(model: ModelResult) -> dict[str, float]:
     found: dict[str, float | None] = {"coverage": model.coverage, "example_count": float(len(model.rows))}
     for name, figure in [*model.figures.items()][:MOST_METRICS]:
         found |= {name: figure.value, f"{name}_ci_low": figure.low, f"{name}_ci_high": figure.high}
+        if figure.unanswered == "withheld":
+            found[f"{name}_of_answered"] = figure.of_answered
     cost = model.cost
     found |= {"tokens_each_right": cost.tokens_each_right, "cost_each_right": cost.money_each_right}
     return {fit_name(name): float(value) for name, value in found.items() if value is not None}
@@ -46,7 +48,7 @@ def metrics_of(model: ModelResult) -> dict[str, float]:
 
 def comparison_of(metric: str, found: Comparison, baseline: str) -> dict[str, float]:
     """Return the keys and values of a comparison with a baseline run, named as MLflow's own comparisons."""
-    values: dict[str, float] = {
+    values: dict[str, float | None] = {
         "diff": found.difference,
         "ci_low": found.low,
         "ci_high": found.high,
@@ -56,7 +58,11 @@ def comparison_of(metric: str, found: Comparison, baseline: str) -> dict[str, fl
     mean, square = (found.wins - found.losses) / found.rows, (found.wins + found.losses) / found.rows
     if found.method == "mcnemar" and square > mean**2:
         values["effect_size"] = mean / (square - mean**2) ** 0.5
-    return {fit_name(f"compare/{baseline[:8]}/{metric}/{name}"): float(each) for name, each in values.items()}
+    return {
+        fit_name(f"compare/{baseline[:8]}/{metric}/{name}"): float(each)
+        for name, each in values.items()
+        if each is not None
+    }
 
 
 def confusion_json(model: ModelResult, labels: tuple[str, ...]) -> dict[str, Any]:
