@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -28,6 +28,9 @@ from batchscore.evaluate.statistics.compare import (
     resample_sums,
 )
 from batchscore.evaluate.statistics.intervals import (
+    MEAN,
+    MOST_UNITS,
+    ROOTS,
     Floats,
     Interval,
     Sampling,
@@ -37,6 +40,7 @@ from batchscore.evaluate.statistics.intervals import (
     bootstrap_mean,
     bootstrap_rows,
     bootstrap_sums,
+    bootstrap_t,
     percentiles,
     wilson,
 )
@@ -277,6 +281,14 @@ def _error_interval(name: str, pairs: Floats, sampling: Sampling) -> Interval | 
     return found and Interval(math.sqrt(found.low), math.sqrt(found.high), found.method)
 
 
+def _difference_interval(name: str, table: Floats, other: Floats, sampling: Sampling) -> Interval | None:
+    """Return the interval of the difference of two mean errors or scores on the same rows."""
+    if name == "root_mean_squared_error":
+        return bootstrap_t(np.stack([table[:, 7], other[:, 7]], axis=1), ROOTS, sampling, by_kurtosis=True)
+    column = 6 if name == "mean_absolute_error" else 0
+    return bootstrap_t((table - other)[:, [column]], MEAN, sampling, by_kurtosis=True)
+
+
 def _spearman_interval(pairs: Floats, sampling: Sampling) -> Interval | None:
     one, two = pairs.T
     if len(pairs) <= _MOST_RANKED:
@@ -330,8 +342,12 @@ def compare(
             return found.comparison(sampling, rows, one - two)
         (table, figure), (other, _) = _sums_of(name, model), _sums_of(name, baseline)
         by_row = table[:, 0] - other[:, 0] if figure is _mean else None
-        found = resample_sums(table, other, figure, sampling, clusters)
-        return found.comparison(sampling, rows, by_row)
+        compared = resample_sums(table, other, figure, sampling, clusters).comparison(sampling, rows, by_row)
+        if clusters is None and rows <= MOST_UNITS and (figure is _mean or name in ERRORS):
+            interval = _difference_interval(name, table, other, sampling)
+            low, high = (None, None) if interval is None else (interval.low, interval.high)
+            return replace(compared, low=low, high=high)
+        return compared
 
 
 def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading: Reading) -> float | None:
