@@ -178,12 +178,12 @@ def test_intervals_of_mean_errors_hold_the_truth(name: str, rows: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [20, 50])
 @pytest.mark.parametrize("part", [1, 0.5, 0.1])
-@pytest.mark.parametrize("name", [name for name in ERRORS if name != "uniform"])
+@pytest.mark.parametrize("name", [name for name in ERRORS if name not in {"uniform", "squared log-normal"}])
 def test_intervals_of_differences_of_mean_errors_hold_the_truth(name: str, part: float, rows: int) -> None:
     """Of two models whose errors do not depend on each other, and are as large or smaller."""
     draw, truth = ERRORS[name]
     generator = np.random.default_rng(15)
-    pairs = draw(generator, (1000, 2, rows)) * [[1], [part]]
+    pairs = draw(generator, (2000, 2, rows)) * [[1], [part]]
     few = Sampling(resamples=300)
     found = [bootstrap_t((one - two)[:, None], MEAN, few, by_kurtosis=True) for one, two in pairs]
     wrong, none = shares(found, truth * (1 - part))

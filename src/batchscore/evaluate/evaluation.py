@@ -111,9 +111,13 @@ class ModelResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The result. `guessed`: nobody named the task. `detectable` is a difference of the main figure."""
+    """The result. `guessed`: nobody named the task. `detectable` is a difference of the main figure.
+
+    `label` is the column of the labels, empty if they are relevances.
+    """
 
     reading: Reading
+    label: str
     guessed: bool
     main: str
     models: tuple[ModelResult, ...]
@@ -176,6 +180,7 @@ def evaluate(
     others = [rows for place, rows in enumerate(common) if place != spec.baseline]
     return Evaluation(
         reading,
+        spec.source.column,
         spec.task is None,
         main,
         tuple(models),

@@ -30,7 +30,8 @@ MOST_METRICS, MOST_ROWS = 5, 1000
 #: The files of an evaluation that are logged as they are.
 FILES = ("evaluation.html", "metrics.json")
 
-#: The columns of the table of rows.
+#: The table of rows, and its columns.
+TABLE = "eval_results_table.json"
 COLUMNS = ("file", "row", "id", "label", "answer", "outcome", "found_by")
 
 
@@ -136,8 +137,11 @@ def _log_model(client: Any, evaluation: Evaluation, number: int, run: str, basel
         "batchscore.evaluation.scores": model.output.named,
         "batchscore.evaluation.digest": model.output.digest,
         "batchscore.evaluation.model": model.output.model,
+        "batchscore.evaluation.label": evaluation.label,
         "batchscore.evaluation.good_enough": str(evaluation.is_good_enough).lower(),
         "batchscore.simulated": str(model.output.simulated).lower(),
+        # So that MLflow shows the table of rows, and compares those of several runs.
+        "mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}]),
     }
     from mlflow.entities import Metric, RunTag  # noqa: PLC0415 - it takes a second
 
@@ -153,7 +157,7 @@ def _files(evaluation: Evaluation, number: int, folder: Place, made: Path, basel
     """Write the files of one model, and yield their paths."""
     made.mkdir()
     model, labels = evaluation.models[number], evaluation.labels
-    yield _json(made / "eval_results_table.json", _table(evaluation, number, folder))
+    yield _json(made / TABLE, _table(evaluation, number, folder))
     if model.confusion is not None:
         yield _json(made / "confusion_matrix.json", confusion_json(model, labels))
     if model.classes is not None:

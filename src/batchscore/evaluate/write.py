@@ -77,6 +77,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "numpy": np.__version__,
         "task": evaluation.task.name,
         "task_guessed": evaluation.guessed,
+        "label": evaluation.label,
         "main_metric": evaluation.main,
         "definition": DEFINITIONS.get(evaluation.task.kind),
         "signatures": dict(evaluation.models[0].rows.signatures),
