@@ -19,6 +19,7 @@ from batchscore.finetune.commands import TrainingPlace, run_action, run_start, r
 from batchscore.finetune.service import CallLimits
 from batchscore.finetune.state import STATE, TrainingState, read_state
 from batchscore.simulator import Running
+from openai_schemas import check_object
 from simulated import Project
 from trainings import FAST, MODEL, SURFACES, place_of, started, write_prepared
 
@@ -273,6 +274,11 @@ def test_a_large_file_is_sent_in_parts_and_an_interrupted_upload_continues(
     assert project.books().happened["complete_upload"] == 1
     assert project.books().files == 2
     assert state.training.upload is None
+    for call, name in (
+        ("create_upload", "CreateUploadRequest"),
+        ("complete_upload", "CompleteUploadRequest"),
+    ):
+        check_object(name, project.requests(call)[-1].body)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from batchscore.finetune.state import TrainingState, change_state, require_state
 from batchscore.finetune.steps import CLOCK_SECONDS, own_jobs
 from batchscore.provider import jobs
 from batchscore.provider.client import ControlPlane, NotThere, Refused
-from batchscore.provider.job_object import CANCELLED, JobEvent, JobState
+from batchscore.provider.job_object import CANCELLED, JobState, TrainingEvent
 
 #: The number of events that `status` shows.
 RECENT = 5
@@ -38,7 +38,7 @@ class JobLook:
 
     state: TrainingState
     job: JobState
-    events: Sequence[JobEvent] = ()
+    events: Sequence[TrainingEvent] = ()
 
 
 async def look(plane: ControlPlane, folder: Path, state: TrainingState) -> JobLook:
@@ -87,9 +87,9 @@ def record(folder: Path, job: JobState, last_event: str = "") -> TrainingState:
     return change(state)
 
 
-async def recent_events(plane: ControlPlane, job: str, most: int = RECENT) -> list[JobEvent]:
+async def recent_events(plane: ControlPlane, job: str, most: int = RECENT) -> list[TrainingEvent]:
     """Return the last events of a job, oldest first."""
-    found: list[JobEvent] = []
+    found: list[TrainingEvent] = []
     async for each in jobs.newest_events(plane, job):
         found.append(each)
         if len(found) >= most:
@@ -97,9 +97,9 @@ async def recent_events(plane: ControlPlane, job: str, most: int = RECENT) -> li
     return found[::-1]
 
 
-async def events_after(plane: ControlPlane, job: str, known: set[str]) -> list[JobEvent]:
+async def events_after(plane: ControlPlane, job: str, known: set[str]) -> list[TrainingEvent]:
     """Return the events that are not known, oldest first, and make them known."""
-    found: list[JobEvent] = []
+    found: list[TrainingEvent] = []
     async for each in jobs.newest_events(plane, job):
         if each.id in known:
             break
