@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from command import Command, Ran
 from batchscore.errors import BatchscoreError, Outage, ServiceRefused
 from batchscore.finetune.commands import TrainingPlace, run_action, run_start, run_status
 from batchscore.finetune.service import CallLimits
-from batchscore.finetune.state import STATE, TrainingState, read_state
+from batchscore.finetune.state import STATE, TrainingState, change_state, hold_folder, read_state
 from batchscore.simulator import Running
 from openai_schemas import check_object
 from simulated import Project
@@ -446,3 +447,30 @@ def test_a_key_that_is_not_accepted(
     ran: Ran = command("finetune", "start", "tuned", "-m", MODEL, "--yes")
     assert (ran.exit_code, "check the key or the sign-in" in ran.stderr) == (1, True)
     assert "wrong-key" not in ran.stderr
+
+
+def test_a_job_whose_service_has_another_clock_is_found(
+    place: Callable[..., TrainingPlace], project: Project
+) -> None:
+    """Ours is hours ahead."""
+    project.will("create_job", drop=True, happened=True)
+    project.will("list_jobs", status=404)
+    with pytest.raises(BatchscoreError):
+        started(place())
+    change_state(
+        place().folder,
+        lambda each: replace(each, job=replace(each.job, intent_at=each.job.intent_at + 40_000)),
+    )
+    assert started(place()).job.id
+    assert paid_jobs(project) == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_shown(
+    command: Command, use: Callable[..., list[str]], folder: Path, project: Project
+) -> None:
+    use()
+    project.set_tuning(running=None)
+    started(place_of(folder, os.environ["BATCHSCORE_ENDPOINT"].removesuffix("/v1"), project.key))
+    with hold_folder(folder, "another command", lambda _: None):
+        assert command("finetune", "status", "tuned").exit_code == 4
+        assert command("finetune", "start", "tuned").exit_code == 5

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchscore.errors import InputError, OutputLocked, ServiceRefused
+from batchscore.errors import InputError, OutputError, ServiceRefused
 from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.service import CallLimits
 from batchscore.finetune.state import TrainingState, change_state, require_state, with_job
@@ -81,8 +81,8 @@ def record(folder: Path, job: JobState, last_event: str = "") -> TrainingState:
         return replace(found, job=replace(found.job, last_event=last_event or state.job.last_event))
 
     state = require_state(folder)
-    with suppress(OutputLocked):
-        # Another command of this folder is working, and will record it.
+    with suppress(OutputError):
+        # Another command of this folder is working, or it cannot be written: the job is shown nevertheless.
         return change_state(folder, change)
     return change(state)
 

@@ -95,7 +95,11 @@ class Starter:
     async def remove_leftovers(self) -> None:
         """Remove files of ours at the service that no job needs."""
         for each in self.state.leftovers:
-            await files.delete(self.plane, each)
+            try:
+                await files.delete(self.plane, each)
+            except Refused as failure:
+                self.listen(f"{failure}: {each} stays there. It costs nothing, but counts as a file")
+                continue
             left = tuple(one for one in self.state.leftovers if one != each)
             self.write(leftovers=left, deleted=(*self.state.deleted, each))
 

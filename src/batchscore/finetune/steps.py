@@ -19,8 +19,9 @@ from batchscore.provider.job_object import ENDED, JobState
 #: The metadata by which a job is found again.
 RUN_KEY = "batchscore_run"
 
-#: A job may be listed with a time before our own clock's: seconds before the call that made it.
-CLOCK_SECONDS = 600.0
+#: A job may be listed with a time before our own clock's: seconds before the call that made it. Jobs are few,
+#: and one that is overlooked is paid for again.
+CLOCK_SECONDS = 7 * 86_400.0
 
 #: How often a job is created again after a failure that may pass.
 MOST_TRIES = 5
