@@ -474,3 +474,17 @@ def test_a_folder_that_cannot_be_written_is_shown(
     with hold_folder(folder, "another command", lambda _: None):
         assert command("finetune", "status", "tuned").exit_code == 4
         assert command("finetune", "start", "tuned").exit_code == 5
+
+
+def test_a_job_that_the_list_showed_too_late_is_cancelled(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """Another one was made meanwhile, and the process was killed before it could look again."""
+    first = started(place())
+    forgotten = replace(first.job, id="", intent_at=0.0, status="", doubtful=True)
+    change_state(folder, lambda each: replace(each, job=forgotten))
+    second = started(place())
+    assert second.job.id != first.job.id
+    assert not second.job.doubtful
+    assert project.meter()["held"]["jobs"] == 1
+    assert run_status(place()).job.status != "cancelled"

@@ -121,6 +121,11 @@ def own_jobs(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
     return sorted(ours, key=lambda each: (each.created or 0.0, each.id))
 
 
+def doubles_of(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
+    """Return the jobs that were made besides the recorded one and have not ended."""
+    return [each for each in own_jobs(state, found) if each.id != state.job.id and not each.ended]
+
+
 def after_failure(failure: CallFailed, tries: int) -> JobMove:
     """Return the move after a creation failed for the `tries`th time."""
     if failure.code in FINAL_CODES:
