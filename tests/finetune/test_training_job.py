@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,8 +18,9 @@ from command import Command, Ran
 from batchscore.errors import BatchscoreError, Outage, ServiceRefused
 from batchscore.finetune.commands import TrainingPlace, run_action, run_start, run_status
 from batchscore.finetune.service import CallLimits
-from batchscore.finetune.state import STATE, TrainingState, read_state
+from batchscore.finetune.state import STATE, TrainingState, change_state, hold_folder, read_state
 from batchscore.simulator import Running
+from openai_schemas import check_object
 from simulated import Project
 from trainings import FAST, MODEL, SURFACES, place_of, started, write_prepared
 
@@ -273,6 +275,11 @@ def test_a_large_file_is_sent_in_parts_and_an_interrupted_upload_continues(
     assert project.books().happened["complete_upload"] == 1
     assert project.books().files == 2
     assert state.training.upload is None
+    for call, name in (
+        ("create_upload", "CreateUploadRequest"),
+        ("complete_upload", "CompleteUploadRequest"),
+    ):
+        check_object(name, project.requests(call)[-1].body)
 
 
 @pytest.mark.slow
@@ -440,3 +447,44 @@ def test_a_key_that_is_not_accepted(
     ran: Ran = command("finetune", "start", "tuned", "-m", MODEL, "--yes")
     assert (ran.exit_code, "check the key or the sign-in" in ran.stderr) == (1, True)
     assert "wrong-key" not in ran.stderr
+
+
+def test_a_job_whose_service_has_another_clock_is_found(
+    place: Callable[..., TrainingPlace], project: Project
+) -> None:
+    """Ours is hours ahead."""
+    project.will("create_job", drop=True, happened=True)
+    project.will("list_jobs", status=404)
+    with pytest.raises(BatchscoreError):
+        started(place())
+    change_state(
+        place().folder,
+        lambda each: replace(each, job=replace(each.job, intent_at=each.job.intent_at + 40_000)),
+    )
+    assert started(place()).job.id
+    assert paid_jobs(project) == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_shown(
+    command: Command, use: Callable[..., list[str]], folder: Path, project: Project
+) -> None:
+    use()
+    project.set_tuning(running=None)
+    started(place_of(folder, os.environ["BATCHSCORE_ENDPOINT"].removesuffix("/v1"), project.key))
+    with hold_folder(folder, "another command", lambda _: None):
+        assert command("finetune", "status", "tuned").exit_code == 4
+        assert command("finetune", "start", "tuned").exit_code == 5
+
+
+def test_a_job_that_the_list_showed_too_late_is_cancelled(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """Another one was made meanwhile, and the process was killed before it could look again."""
+    first = started(place())
+    forgotten = replace(first.job, id="", intent_at=0.0, status="", doubtful=True)
+    change_state(folder, lambda each: replace(each, job=forgotten))
+    second = started(place())
+    assert second.job.id != first.job.id
+    assert not second.job.doubtful
+    assert project.meter()["held"]["jobs"] == 1
+    assert run_status(place()).job.status != "cancelled"

@@ -144,11 +144,10 @@ def test_a_watch_that_is_left_says_how_to_continue(
     project.set_tuning(running=None, mid_results=False)
     assert Starts(imported, simulator.endpoint, project, ("openai", 1))() == 0
     environ = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": project.key}
-    run = batchscore.start("finetune", "watch", "tuned", "--every", "0.2", env=environ)
-    project.wait_for("get_job", 3)
-    run.send_signal(signal.SIGINT)
-    with run.stdout, run.stderr:
-        _, stderr = run.communicate(LONGEST)
-    assert run.wait() == 4
-    assert "finetune watch tuned" in stderr
+    with batchscore.start("finetune", "watch", "tuned", "--every", "0.2", env=environ) as run:
+        project.wait_for("get_job", 3)
+        run.interrupt()
+        done = run.finish()
+    assert done.exit_code == 4
+    assert "finetune watch tuned" in done.stderr
     assert project.meter()["held"]["jobs"] == 1

@@ -43,7 +43,8 @@ from batchscore.finetune.steps import (
     request_of,
 )
 from batchscore.provider.client import NotThere, Refused, Unknown
-from batchscore.provider.job_object import JobState, job_event, job_state, model_facts
+from batchscore.provider.job_object import JobState, job_state, model_facts, training_event
+from openai_schemas import check_object
 
 TRAIN = FileRecord(name="r-train.jsonl", digest="xxh3:1", bytes=3, examples=10)
 VALID = FileRecord(name="r-validation.jsonl", digest="xxh3:2", bytes=3)
@@ -170,6 +171,20 @@ def test_the_request_of_a_job(dialect: TrainingDialect, name: str, expected: dic
     assert ("metadata" in body) is dialect.keeps_metadata
 
 
+GRADER = {"type": "string_check", "name": "g", "input": "{{sample.output_text}}", "operation": "eq"}
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, COMPATIBLE], ids=lambda each: each.name)
+@pytest.mark.parametrize("name", ["supervised", "dpo", "reinforcement"])
+def test_a_request_is_as_the_description_of_openai_has_it(dialect: TrainingDialect, name: str) -> None:
+    parameters = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 0.5}
+    more = {"suffix": "s", "seed": 3, "reinforcement": {"grader": {**GRADER, "reference": "{{item.answer}}"}}}
+    request = request_of("gpt-4o-mini", name, parameters, more, dialect)
+    check_object(
+        "CreateFineTuningJobRequest", job_body(replace(READY, job=JobRecord(request=request)), dialect)
+    )
+
+
 def test_the_record_is_private_whole_and_complete(tmp_path: Path) -> None:
     upload = UploadRecord(id="u", part_bytes=4, parts=("p1", "p2"), expires_at=5.0)
     state = replace(
@@ -260,9 +275,8 @@ def test_objects_of_both_dialects() -> None:
     assert openai.ended
     assert openai.settings == {"beta": 0.1, "n_epochs": "auto"}
     assert "too few" in advice_for(openai.error_code, openai.error_words)
-    assert job_event({"id": "e", "level": "warning", "data": {"step": 1, "train_loss": "x"}}).metrics == {
-        "step": 1
-    }
+    event = training_event({"id": "e", "level": "warning", "data": {"step": 1, "train_loss": "x"}})
+    assert (event.level, event.metrics) == ("warn", {"step": 1})
     facts = model_facts({"id": "m", "shutdown_date": "2027-01-14", "capabilities": {"fine_tune": False}})
     assert facts.used_until == 1799884800.0
     assert facts.trainable is False

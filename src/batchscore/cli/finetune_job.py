@@ -254,7 +254,7 @@ def watch(
     from batchscore.cli import finetune_job_text as text  # noqa: PLC0415
     from batchscore.finetune.commands import run_watch  # noqa: PLC0415
 
-    place, _ = spec.training_place(folder, chosen, config, every)
+    place, _ = spec.training_place(folder, chosen, config, spec.watching(every))
     seconds = spec.wait_seconds(max_wait)
     shown = text.Watched(folder, as_json=as_json)
     try:

@@ -21,7 +21,7 @@ from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.commands import TrainingPlace, target_of
 from batchscore.finetune.costs import TrainingCost, training_cost
 from batchscore.finetune.dialects import TrainingDialect, dialect_of
-from batchscore.finetune.service import USUAL, import_url
+from batchscore.finetune.service import USUAL, CallLimits, import_url
 from batchscore.finetune.service_facts import ServiceFacts, service_facts
 from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState, local_folder_of
 from batchscore.finetune.steps import request_of
@@ -42,7 +42,7 @@ _PARAMETERS = {
 
 
 def training_place(
-    folder: str, chosen: Mapping[str, Any], config: str | None, every: float | None = None
+    folder: str, chosen: Mapping[str, Any], config: str | None, limits: CallLimits = USUAL
 ) -> tuple[TrainingPlace, Any]:
     """Return a folder with the service that its commands call, and the prices; raises a `BatchscoreError`."""
     flags = {name: chosen.get(name) for name in (*OF_SERVICE, "prices")}
@@ -50,11 +50,15 @@ def training_place(
     given = {**flags, "task": "chat", "model": "any", "output": folder}
     resolved = resolve_settings(given, environ=os.environ, config=settings_file(config, given))
     target = target_of(resolved.settings, os.environ, resolved.sources)
-    limits = USUAL if every is None else replace(USUAL, look=every)
     place = TrainingPlace(
         folder=local_folder_of(place_of(folder)), target=target, environ=os.environ, limits=limits
     )
     return place, resolved.settings.prices
+
+
+def watching(every: float | None) -> CallLimits:
+    """Return the limits of a watch, which waits out an outage of an hour."""
+    return replace(USUAL, look=every or USUAL.look, patience=3600.0)
 
 
 def request_of_options(

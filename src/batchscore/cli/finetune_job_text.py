@@ -211,7 +211,8 @@ def results_text(found: JobLook, drawn: TrainingResults | None, folder: str) -> 
     """Return where the results are, and which model is proposed."""
     job = found.job
     if drawn is None:
-        return "\n".join([f"Job {job.id}: {job.status}. It has no results yet.", *next_lines(found, folder)])
+        yet = "" if job.ended else " yet"
+        return "\n".join([f"Job {job.id}: {job.status}. It has no results{yet}.", *next_lines(found, folder)])
     table = drawn.table
     last = table.steps[-1]
     losses = [

@@ -105,14 +105,14 @@ def continued(old: TrainingState | None, new: TrainingState, folder: Path, *, ag
     request = new.job.request or old.job.request
     kept = {part: file.digest for part, file in old.files.items()}
     if kept == {part: file.digest for part, file in new.files.items()}:
-        return replace(old, job=JobRecord(request=request))
+        return replace(old, job=replace(old.job, request=request))
     # The folder was prepared again before there was a job.
     stale = tuple(file.file_id for file in old.files.values() if file.file_id)
     return replace(
         old,
         training=new.training,
         validation=new.validation,
-        job=JobRecord(request=request),
+        job=replace(old.job, request=request),
         leftovers=(*old.leftovers, *stale),
     )
 

@@ -12,14 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchscore.errors import InputError, OutputLocked, ServiceRefused
+from batchscore.errors import InputError, OutputError, ServiceRefused
 from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.service import CallLimits
 from batchscore.finetune.state import TrainingState, change_state, require_state, with_job
 from batchscore.finetune.steps import CLOCK_SECONDS, own_jobs
 from batchscore.provider import jobs
 from batchscore.provider.client import ControlPlane, NotThere, Refused
-from batchscore.provider.job_object import CANCELLED, JobEvent, JobState
+from batchscore.provider.job_object import CANCELLED, JobState, TrainingEvent
 
 #: The number of events that `status` shows.
 RECENT = 5
@@ -38,7 +38,7 @@ class JobLook:
 
     state: TrainingState
     job: JobState
-    events: Sequence[JobEvent] = ()
+    events: Sequence[TrainingEvent] = ()
 
 
 async def look(plane: ControlPlane, folder: Path, state: TrainingState) -> JobLook:
@@ -81,15 +81,15 @@ def record(folder: Path, job: JobState, last_event: str = "") -> TrainingState:
         return replace(found, job=replace(found.job, last_event=last_event or state.job.last_event))
 
     state = require_state(folder)
-    with suppress(OutputLocked):
-        # Another command of this folder is working, and will record it.
+    with suppress(OutputError):
+        # Another command of this folder is working, or it cannot be written: the job is shown nevertheless.
         return change_state(folder, change)
     return change(state)
 
 
-async def recent_events(plane: ControlPlane, job: str, most: int = RECENT) -> list[JobEvent]:
+async def recent_events(plane: ControlPlane, job: str, most: int = RECENT) -> list[TrainingEvent]:
     """Return the last events of a job, oldest first."""
-    found: list[JobEvent] = []
+    found: list[TrainingEvent] = []
     async for each in jobs.newest_events(plane, job):
         found.append(each)
         if len(found) >= most:
@@ -97,9 +97,9 @@ async def recent_events(plane: ControlPlane, job: str, most: int = RECENT) -> li
     return found[::-1]
 
 
-async def events_after(plane: ControlPlane, job: str, known: set[str]) -> list[JobEvent]:
+async def events_after(plane: ControlPlane, job: str, known: set[str]) -> list[TrainingEvent]:
     """Return the events that are not known, oldest first, and make them known."""
-    found: list[JobEvent] = []
+    found: list[TrainingEvent] = []
     async for each in jobs.newest_events(plane, job):
         if each.id in known:
             break

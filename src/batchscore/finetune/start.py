@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from batchscore.errors import InputError, Outage, ServiceRefused, count_text
+from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.dialects import TrainingDialect, advice_for
 from batchscore.finetune.prepare import file_of
 from batchscore.finetune.service import PURPOSE, CallLimits
@@ -33,9 +34,9 @@ from batchscore.finetune.steps import (
     TrainingStep,
     after_failure,
     after_looking,
+    doubles_of,
     job_body,
     next_step,
-    own_jobs,
 )
 from batchscore.provider import files, jobs, uploads
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, Unknown
@@ -79,6 +80,8 @@ class Starter:
                 await self.create_job()
             elif step.step is TrainingStep.FIND_JOB:
                 self.state = await find_job(self.plane, self.folder, self.state, self.limits, self.listen)
+            elif self.state.job.doubtful:
+                await self.cancel_doubles()
             else:
                 return self.state
 
@@ -95,7 +98,11 @@ class Starter:
     async def remove_leftovers(self) -> None:
         """Remove files of ours at the service that no job needs."""
         for each in self.state.leftovers:
-            await files.delete(self.plane, each)
+            try:
+                await files.delete(self.plane, each)
+            except Refused as failure:
+                self.listen(f"{failure}: {each} stays there. It costs nothing, but counts as a file")
+                continue
             left = tuple(one for one in self.state.leftovers if one != each)
             self.write(leftovers=left, deleted=(*self.state.deleted, each))
 
@@ -187,25 +194,28 @@ class Starter:
             self.note_file(part, file_id="", intent_at=0.0)
             await self.try_again(failure)
             return
-        if found.status in files.BROKEN:
+        problem = self.problem_of(part, found)
+        if problem:
             self.note_file(part, file_id="", intent_at=0.0)
             self.write(leftovers=(*self.state.leftovers, found.id))
-            raise ServiceRefused(
-                f"The service cannot use {FILE_OF[part]} (state {found.status}). Nothing was trained. "
-                + (
-                    "Check the URL and how long it is valid."
-                    if file.imported
-                    else "Send it again, or check it."
-                )
-            )
-        if file.imported and found.bytes not in {0, file.bytes}:
-            self.note_file(part, file_id="", intent_at=0.0)
-            self.write(leftovers=(*self.state.leftovers, found.id))
-            raise InputError(
-                f"The file at the URL has {found.bytes:,} bytes, and {FILE_OF[part]} has {file.bytes:,}: "
-                "it is another file. Copy the prepared one there."
-            )
+            raise InputError(f"{problem} Nothing was trained.")
         self.note_file(part, processed=True)
+
+    def problem_of(self, part: str, found: files.UploadedFile) -> str:
+        """Return why no job can be made of a file, "" if one can."""
+        file, name = self.state.files[part], FILE_OF[part]
+        if found.status in files.BROKEN:
+            checked = finetune_command("check", self.folder)
+            what = (
+                "Check the URL and how long it is valid." if file.imported else f"To check it, run: {checked}"
+            )
+            return f"The service cannot use {name} (state {found.status}). {what}"
+        if file.imported and found.bytes not in {0, file.bytes}:
+            return (
+                f"The file at the URL has {found.bytes:,} bytes, and {name} has {file.bytes:,}: it is "
+                "another file. Copy the prepared one there."
+            )
+        return ""
 
     async def create_job(self) -> None:
         """Make the job. Its intent is written first; without a reply the job is looked for."""
@@ -217,13 +227,13 @@ class Starter:
             await self.after_failure(failure)
             return
         self.state = write_state(self.folder, with_job(self.state, job))
-        if self.creations > 1:
-            # The list may have lagged when it was looked for.
-            found = [
-                each async for each in jobs.newest_jobs(self.plane, self.state.job.intent_at - CLOCK_SECONDS)
-            ]
-            doubles = [each for each in own_jobs(self.state, found) if each.id != job.id and not each.ended]
-            await cancel_doubles(self.plane, doubles, self.listen)
+
+    async def cancel_doubles(self) -> None:
+        """Cancel jobs that were made besides the first one: the list may have lagged when it was read."""
+        since = self.state.job.intent_at - CLOCK_SECONDS
+        found = [each async for each in jobs.newest_jobs(self.plane, since)]
+        await cancel_doubles(self.plane, doubles_of(self.state, found), self.listen)
+        self.write(job=replace(self.state.job, doubtful=False))
 
     async def after_failure(self, failure: CallFailed) -> None:
         """Do what follows a creation that failed; raises an error if that is the end."""
@@ -276,12 +286,12 @@ async def find_job(
             await cancel_doubles(plane, decision.doubles, listen)
             return state
         if decision.move is JobMove.CREATE:
-            return write_state(folder, replace(state, job=replace(state.job, intent_at=0.0)))
+            return write_state(folder, replace(state, job=replace(state.job, intent_at=0.0, doubtful=True)))
         await plane.sleep(waits.pop(0))
 
 
 async def cancel_doubles(
-    plane: ControlPlane, doubles: list[JobState] | tuple[JobState, ...], listen: Callable[[str], object]
+    plane: ControlPlane, doubles: Sequence[JobState], listen: Callable[[str], object]
 ) -> None:
     """Cancel jobs that were made besides the first one."""
     for each in doubles:

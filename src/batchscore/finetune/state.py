@@ -68,12 +68,14 @@ class JobRecord:
     """One training job. Times are seconds since the epoch, 0 if that has not happened.
 
     `request` is what creates it besides its files: the model, the suffix, the method. `intent_at` is set
-    before it is sent; without an `id` the job may exist, and must be looked for. `model` is the trained
+    before it is sent; without an `id` the job may exist, and must be looked for. `doubtful`: it was not found
+    after a creation without a reply, so that another one was made. `model` is the trained
     model's name. `error` is the service's code of a failure.
     """
 
     request: Mapping[str, Any] = field(default_factory=dict)
     intent_at: float = 0.0
+    doubtful: bool = False
     id: str = ""
     status: str = ""
     created_at: float = 0.0

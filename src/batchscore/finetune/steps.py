@@ -19,8 +19,9 @@ from batchscore.provider.job_object import ENDED, JobState
 #: The metadata by which a job is found again.
 RUN_KEY = "batchscore_run"
 
-#: A job may be listed with a time before our own clock's: seconds before the call that made it.
-CLOCK_SECONDS = 600.0
+#: A job may be listed with a time before our own clock's: seconds before the call that made it. Jobs are few,
+#: and one that is overlooked is paid for again.
+CLOCK_SECONDS = 7 * 86_400.0
 
 #: How often a job is created again after a failure that may pass.
 MOST_TRIES = 5
@@ -118,6 +119,11 @@ def own_jobs(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
         )
     ]
     return sorted(ours, key=lambda each: (each.created or 0.0, each.id))
+
+
+def doubles_of(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
+    """Return the jobs that were made besides the recorded one and have not ended."""
+    return [each for each in own_jobs(state, found) if each.id != state.job.id and not each.ended]
 
 
 def after_failure(failure: CallFailed, tries: int) -> JobMove:

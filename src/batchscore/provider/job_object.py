@@ -63,7 +63,7 @@ class JobState:
 
 
 @dataclass(frozen=True, slots=True)
-class JobEvent:
+class TrainingEvent:
     """One event of a job. `message` is the service's, for a terminal only. `metrics` are those of a step."""
 
     id: str
@@ -135,11 +135,11 @@ def settings_of(given: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def job_event(found: Any) -> JobEvent:
+def training_event(found: Any) -> TrainingEvent:
     """Return an event."""
     given = fields_of(found)
     level = text_of(given.get("level")).lower()
-    return JobEvent(
+    return TrainingEvent(
         id=text_of(given.get("id")),
         created=moment(given.get("created_at")),
         level="warn" if level == "warning" else level,

@@ -11,13 +11,13 @@ from batchscore.provider.job_object import (
     PAUSED,
     PAUSING,
     JobCheckpoint,
-    JobEvent,
     JobState,
     ModelFacts,
+    TrainingEvent,
     job_checkpoint,
-    job_event,
     job_state,
     model_facts,
+    training_event,
 )
 from batchscore.provider.lists import PAGE, newest_first
 
@@ -90,7 +90,7 @@ async def change_job(plane: ControlPlane, job: str, action: str) -> JobState:
     return await look_at_job(plane, job)
 
 
-async def newest_events(plane: ControlPlane, job: str) -> AsyncIterator[JobEvent]:
+async def newest_events(plane: ControlPlane, job: str) -> AsyncIterator[TrainingEvent]:
     """Give the events of a job, newest first, each once. Raises `CallFailed`.
 
     New ones may arrive while pages are read, so that an event is on two of them.
@@ -101,7 +101,7 @@ async def newest_events(plane: ControlPlane, job: str) -> AsyncIterator[JobEvent
         jobs = plane.client.fine_tuning.jobs
         return await jobs.list_events(job, limit=PAGE, after=after, extra_headers=headers)
 
-    async for each in newest_first(plane, "the events of the job", page_of, job_event, 0.0):
+    async for each in newest_first(plane, "the events of the job", page_of, training_event, 0.0):
         if each.id not in seen:
             seen.add(each.id)
             yield each
