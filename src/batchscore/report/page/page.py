@@ -110,6 +110,8 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
         if result.next_step.command:
             block.append(element("pre", element("code", result.next_step.command)))
     findings = findings_of(task)
+    if task.unconfirmed:
+        findings.insert(0, ("look", task.unconfirmed))
     if task.damage:
         check = shlex.join(["batchscore", "verify", command_word(output)])
         words = "Parts of this output are damaged, or a run is writing to it; see the end of the page."
