@@ -20,7 +20,6 @@ from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import shell_command
 
-
 #: The days before a retirement in which the list says how many are left.
 SOON_DAYS = 90
 
