@@ -364,6 +364,15 @@ def test_the_list_shows_all_of_it_and_then_nothing(run: Run, project: Project, f
     assert json.loads(run("list", "--json").stdout)["left"] == 0
 
 
+def test_lists_have_pages(run: Run, project: Project, folder: Path, management: Management) -> None:
+    for number in range(3):
+        assert management.put(f"base-{number}", "gpt-4o").status == 201
+    project.set_tuning(page=1, one_at_a_time=False)
+    assert management.put("theirs", state_of(folder).job.model).status == 201
+    done = run("deploy", "tuned", "--yes")
+    assert "--deployment theirs" in done.stdout, "it is on the fourth page"
+
+
 def test_a_list_without_a_resource_says_so(run: Run, folder: Path) -> None:
     done = run("list", env={"BATCHSCORE_AZURE_RESOURCE": None})
     assert done.exit_code == 0
@@ -428,12 +437,20 @@ def test_a_missing_permission_to_delete_is_explained_and_the_rest_is_deleted(
     project.set_tuning(may_deploy=False)
     done = run("clean", "tuned", "--yes")
     assert done.exit_code == 1
-    assert "deployments/write" in done.stdout
+    assert "deployments/delete" in done.stdout
     assert "still exists" in done.stdout, "the model waits for its deployment"
     assert project.meter()["held"] == held(models=1, deployments=1)
     project.set_tuning(may_deploy=True)
     assert run("clean", "tuned", "--yes").exit_code == 0
     assert project.meter()["held"] == held()
+
+
+def test_a_role_that_may_not_delete_models_is_explained(run: Run, project: Project, folder: Path) -> None:
+    project.set_tuning(may_delete=False)
+    done = run("clean", "tuned", "--yes")
+    assert done.exit_code == 1
+    assert "may delete models" in done.stdout
+    assert project.meter()["held"] == held(models=1)
 
 
 def test_results_are_not_lost(run: Run, project: Project, folder: Path) -> None:

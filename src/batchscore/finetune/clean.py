@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchscore.errors import Outage, ServiceRefused, setting_name
-from batchscore.finetune.deploy import MAY_NOT, remove_deployment
+from batchscore.finetune.deploy import may_not, remove_deployment
 from batchscore.finetune.removals import Removal, Thing, is_gone, waits_for
 from batchscore.finetune.service import PURPOSE
 from batchscore.finetune.state import TrainingState, write_state
@@ -134,12 +134,12 @@ def why_refused(removal: Removal, failure: CallFailed) -> str:
     if isinstance(failure, Unknown) and failure.status != 409:
         return f"{failure}. Run the same command again"
     if removal.thing is Thing.DEPLOYMENT and failure.status == 403:
-        return f"{failure}. {MAY_NOT}"
+        return f"{failure}. {may_not(arm.DELETE)}".rstrip(".")
     if removal.thing in {Thing.MODEL, Thing.JOB} and failure.status in {400, 409}:
         return (
             f"{failure}. The service does not delete a model while a deployment of it exists, or a job "
             "that has not ended: look at `batchscore finetune list`"
         )
     if removal.thing is Thing.MODEL and failure.status in {401, 403}:
-        return f"{failure}. OpenAI lets only owners of the organisation delete models"
+        return f"{failure}. This key may not: at OpenAI only owners of the organisation may delete models"
     return f"{failure}. Check the key or the sign-in, and what it may do"

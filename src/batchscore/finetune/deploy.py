@@ -295,7 +295,7 @@ def refusal_of(failure: Refused, wanted: WantedDeployment) -> ServiceRefused:
             f"{wanted.capacity}. Choose a lower one, remove other deployments, or ask for more in the portal."
         )
     elif failure.status == 403:
-        advice = MAY_NOT
+        advice = may_not(arm.WRITE)
     elif failure.status == 401:
         advice = "The sign-in is not accepted: run az login again, and check the tenant."
     elif failure.status == 404:
@@ -308,8 +308,9 @@ def refusal_of(failure: Refused, wanted: WantedDeployment) -> ServiceRefused:
     return ServiceRefused(f"{failure}. Nothing was made, and nothing is billed. {advice}")
 
 
-#: What is said to an identity that may not deploy.
-MAY_NOT = (
-    f"This identity may not make deployments: it needs the permission {arm.WRITE} on the resource, which "
-    "the role Cognitive Services Contributor has. To be allowed to train is not enough."
-)
+def may_not(permission: str) -> str:
+    """Return what is said to an identity that lacks a permission."""
+    return (
+        f"This identity may not: it needs the permission {permission} on the resource, which the role "
+        "Cognitive Services Contributor has. To be allowed to train is not enough."
+    )

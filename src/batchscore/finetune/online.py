@@ -16,9 +16,9 @@ from batchscore.errors import InputError, ServiceRefused, SettingsError
 from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.clean import Cleaner, Deletion
 from batchscore.finetune.deploy import (
-    MAY_NOT,
     Deployer,
     Outlook,
+    may_not,
     read_permission,
     read_room,
     wait_for_answer,
@@ -37,7 +37,7 @@ from batchscore.finetune.removals import Named, Removal, Thing, removals_of
 from batchscore.finetune.resource import ResourceOptions
 from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
 from batchscore.finetune.state import TrainingState, hold_folder, require_state
-from batchscore.provider.arm import look_at_account
+from batchscore.provider.arm import WRITE, look_at_account
 from batchscore.provider.client import ControlPlane, NotThere
 from batchscore.provider.jobs import checkpoints_of
 
@@ -125,7 +125,7 @@ async def prospect(
         facts = await look_at_account(manager, account)
         room = await read_room(manager, account, facts.location, wanted, base)
         may = await read_permission(manager, account)
-    problems = [*([MAY_NOT] if may is False else []), *filter(None, [room.problem(wanted)])]
+    problems = [*([may_not(WRITE)] if may is False else []), *filter(None, [room.problem(wanted)])]
     return Prospect(wanted, facts.location, may, room.left, problems)
 
 
@@ -209,7 +209,7 @@ def refuse_hopeless(wanted: WantedDeployment, outlook: Outlook) -> None:
     if outlook.next.step is DeployStep.REFUSE:
         raise SettingsError(outlook.next.why)
     if outlook.may is False:
-        raise ServiceRefused(f"{MAY_NOT} Nothing was made.")
+        raise ServiceRefused(f"{may_not(WRITE)} Nothing was made.")
     problem = outlook.room.problem(wanted)
     if problem:
         raise ServiceRefused(f"{problem} Nothing was made.")

@@ -29,8 +29,9 @@ from batchscore.provider.client import CalledService, ControlPlane, NotThere, Un
 API_VERSION = "2025-06-01"
 PERMISSIONS_VERSION = "2022-04-01"
 
-#: What making a deployment needs.
+#: What making and deleting a deployment need.
 WRITE = "Microsoft.CognitiveServices/accounts/deployments/write"
+DELETE = "Microsoft.CognitiveServices/accounts/deployments/delete"
 
 #: States that a deployment leaves by itself, in lower case; every other one but `succeeded` is a failure.
 GOING = frozenset({"accepted", "creating", "updating", "moving", "running", ""})
