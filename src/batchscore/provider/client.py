@@ -177,12 +177,12 @@ def failure_of(what: str, error: openai.APIError) -> CallFailed:
     return failure
 
 
-def error_of_call(failure: CallFailed) -> ServiceRefused | Outage:
-    """Return the error of a command whose call failed."""
+def error_of_call(failure: CallFailed, more: str = "") -> ServiceRefused | Outage:
+    """Return the error of a command whose call failed. `more` says what else may help."""
     if not isinstance(failure, Refused):
         return Outage(f"{failure}. Run the same command again.")
     why = "the key or the sign-in" if failure.status in {401, 403} else "the endpoint and the key"
-    return ServiceRefused(f"{failure}: check {why}.")
+    return ServiceRefused(f"{failure}: check {why}. {more}".rstrip())
 
 
 def why_not_connected(error: BaseException) -> str:
