@@ -230,6 +230,7 @@ def test_the_account_says_what_is_left(
         names += [one["name"]["value"] for one in page["value"]]
         url = page.get("nextLink")
     assert sorted(names) == sorted(found)
+    assert management.send("GET", "/usages?$skiptoken=x").status == 400
     account = management.send("GET", "").json()
     assert management.send("GET", f"{place}/accounts").json()["value"] == [account]
     allowed = management.send("GET", "/providers/Microsoft.Authorization/permissions").json()
@@ -386,12 +387,12 @@ def test_a_model_learns_labels_and_answers(tmp_path: Path) -> None:
     pairs = [
         ("Where is Paris?", "In France."),
         ("Who wrote Emma?", "Austen."),
-        ("What is a poodle?", "A dog."),
+        ("A long story. " * 20_000, "Its answer is cut off."),
     ]
     path.write_text("".join(f'{{"prompt": "{one}", "completion": "{two}"}}\n' for one, two in pairs))
     learned = LearnedAnswers(path)
-    asked = ["Where is  PARIS?", "And who wrote Emma?", "How tall is it?"]
-    assert [learned.answer(one) for one in asked] == ["In France.", "Austen.", None]
+    asked = ["Where is  PARIS?", "And who wrote Emma?", "How tall is it?", pairs[-1][0]]
+    assert [learned.answer(one) for one in asked] == ["In France.", "Austen.", None, None]
 
 
 class Account:

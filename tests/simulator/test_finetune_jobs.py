@@ -69,7 +69,8 @@ def test_the_results_have_a_row_of_each_step(
 ) -> None:
     job = create(batches, validation_file=upload(batches, validation) if validation else None)
     (file,) = end(project, batches, job).result_files
-    assert batches.files.retrieve(file).purpose == "fine-tune-results"
+    shown = batches.files.retrieve(file)
+    assert (shown.purpose, shown.status) == ("fine-tune-results", "processed")
     raw = batches.files.content(file).read()
     assert raw.startswith(b"step,") == is_azure(batches)
     found = rows(batches, file)

@@ -15,6 +15,8 @@ import pytest
 from batch_files import PlainClient
 from batchscore.simulator import Running
 from batchscore.simulator.batch.faults import TUNING_CALLS, CallFault
+from batchscore.simulator.finetune import routes
+from batchscore.simulator.finetune.arm_routes import ARM_CALLS
 from openai_schemas import check_object
 from simulated import Project
 from tuning_jobs import AZURE, MODEL, create, end, example, is_azure, training_file, upload
@@ -83,6 +85,8 @@ def test_an_upload_expires_or_is_cancelled(project: Project, openai_batches: ope
         ({"md5": "wrong"}, "md5"),
         ({"part_ids": []}, "part_ids"),
         ({"part_ids": ["part_none"]}, "Invalid part id"),
+        ({"part_ids": [["part_none"]]}, "Invalid part id"),
+        ({"md5": ["wrong"]}, "md5"),
     ],
 )
 def test_an_upload_is_checked_as_a_whole(
@@ -138,6 +142,9 @@ def test_azure_imports_a_file(simulator: Running, project: Project) -> None:
         right = client.post("/files/import", {**given, "content_url": url})
         gone = client.post("/files/import", {**given, "content_url": url + "?no"})
     far = client.post("/files/import", {**given, "content_url": "https://example.com/train.jsonl"})
+    wrong = client.post("/files/import", {**given, "content_url": "http://[::1"})
+    other = client.post("/files/import", {**given, "filename": "train.csv", "content_url": url})
+    assert (wrong.status, other.status) == (201, 400)
     assert (right.status, right.json()["status"]) == (201, "pending")
     seen = []
     for _ in range(3):
@@ -165,7 +172,14 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "an unknown tool": (
         {
-            "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": [], "arguments": ""}}]}],
+            "messages": [
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {"id": "1", "type": "function", "function": {"name": [], "arguments": ""}}
+                    ],
+                }
+            ],
             "tools": [{"function": {"name": "b"}}],
         },
         "name",
@@ -209,6 +223,10 @@ def test_a_byte_order_mark_is_refused_by_openai_only(
         openai_batches.files.create(**given)
     file = azure_batches.files.create(**given)
     assert end(project, azure_batches, create(azure_batches, file.id)).status == "succeeded"
+    project.set_tuning(bom="required")
+    assert openai_batches.files.create(**given).id
+    with pytest.raises(openai.BadRequestError, match="with a byte order mark"):
+        upload(openai_batches)
 
 
 def test_preferences_need_their_method(project: Project, openai_batches: openai.OpenAI) -> None:
@@ -300,7 +318,7 @@ def test_a_file_may_be_unsafe_or_show_people(project: Project, batches: openai.O
 def test_reinforcement_needs_a_grader_and_its_examples(
     project: Project, openai_batches: openai.OpenAI
 ) -> None:
-    lines = [{"messages": example(number)["messages"][:2], "label": "x"} for number in range(10)]
+    lines = [{"messages": example(number)["messages"][:2], "input": "x"} for number in range(10)]
     file = upload(openai_batches, 0, *lines)
     grader = {"type": "string_check", "name": "g", "operation": "eq", "input": "a", "reference": "b"}
     method: Any = {"type": "reinforcement", "reinforcement": {"grader": grader}}
@@ -458,6 +476,11 @@ def test_an_unknown_state_is_shown_once(project: Project, batches: openai.OpenAI
     job = create(batches)
     project.advance(5)
     assert [batches.fine_tuning.jobs.retrieve(job.id).status for _ in range(2)] == ["preempted", "running"]
+
+
+def test_each_call_has_the_name_that_faults_use() -> None:
+    served = {call.name for call in (*routes.TUNING_CALLS, *routes.model_calls([]), *ARM_CALLS)}
+    assert served == set(TUNING_CALLS)
 
 
 def test_a_fault_names_a_call_that_exists() -> None:

@@ -75,7 +75,7 @@ class Simulator:
         calls = (*BATCH_CALLS, *TUNING_CALLS, *model_calls(sorted(self.settings.deployments or BASE_MODELS)))
         for door in model_doors(self._authenticate):
             router.add_routes(call_routes(self.projects, self.states, door, calls))
-        management = arm_door(partial(self._authenticate, audiences=_MANAGEMENT))
+        management = arm_door(partial(self._authenticate, manages=True))
         router.add_routes(call_routes(self.projects, self.states, management, ARM_CALLS))
         router.add_routes(tuning_control_routes(self.projects, self.settings.key))
         router.add_routes(control_routes(self.states))
@@ -174,24 +174,22 @@ class Simulator:
             return await send_badly(request, reply, behaviour)
         return await send_in_its_way(request, reply, behaviour)
 
-    def _authenticate(
-        self, request: web.Request, audiences: tuple[str, ...] = _DATA
-    ) -> tuple[str | None, bool]:
+    def _authenticate(self, request: web.Request, *, manages: bool = False) -> tuple[str | None, bool]:
         """Return the kind of authentication ("key", "bearer", None), and whether the client is authorized.
 
-        A token may name its audience behind a tilde; for the management it must.
+        A token may name its audience behind a tilde; for a call that `manages` it must.
         """
         key = request.headers.get("api-key")
         if key is not None:
-            return "key", audiences is _DATA and _is_one_of(key, self._secrets[:1])
+            return "key", not manages and _is_one_of(key, self._secrets[:1])
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             return None, False
         token = token.strip()
         secret, _, audience = split_key(token)[0].rpartition("~")
         if secret and _is_one_of(secret, self._secrets):
-            return "bearer", audience in audiences
-        return "bearer", audiences is _DATA and _is_one_of(token, self._secrets)
+            return "bearer", audience in (_MANAGEMENT if manages else _DATA)
+        return "bearer", not manages and _is_one_of(token, self._secrets)
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/openai/"):

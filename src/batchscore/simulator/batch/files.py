@@ -134,7 +134,7 @@ class FileStore:
             return self.examiner.state(file)[0]
         if file.purpose == "batch" and self._age(file) < self._rules().file_pending:
             return "uploaded" if file.surface is Surface.OPENAI else "pending"
-        readable = file.begins_well or file.surface is Surface.OPENAI
+        readable = file.begins_well or file.surface is Surface.OPENAI or file.purpose == "fine-tune-results"
         return "processed" if readable else "error"
 
     def to_json(self, file: SimulatedFile) -> dict[str, Any]:

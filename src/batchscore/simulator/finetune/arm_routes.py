@@ -176,7 +176,10 @@ async def _list(project: Project, request: web.Request) -> ServiceReply:
 
 def _page(project: Project, request: web.Request, values: list[dict[str, Any]]) -> ServiceReply:
     """Return the values of a list, and where the rest is."""
-    start, length = int(request.query.get("$skiptoken", "0")), project.tuning.rules.page
+    token, length = request.query.get("$skiptoken", "0"), project.tuning.rules.page
+    if not token.isdecimal():
+        return arm_error(400, "InvalidQueryParameter", "The skip token is invalid.")
+    start = int(token)
     shown: dict[str, Any] = {"value": values[start : start + length]}
     if start + length < len(values):
         shown["nextLink"] = str(request.url.update_query({"$skiptoken": str(start + length)}))

@@ -95,6 +95,8 @@ def _fields_problem(body: Mapping[str, Any], surface: Surface) -> ServiceReply |
         if body.get(name) is not None and not isinstance(body[name], str):
             message = f"Invalid type for '{name}': expected a string."
             return _wrong(surface, message, param=name, code="invalid_type")
+    if not isinstance(body.get("integrations") or [], list):
+        return _wrong(surface, "Invalid type for 'integrations': expected an array.", param="integrations")
     unknown = sorted(body.keys() - _FIELDS)
     if surface is Surface.OPENAI:
         unknown += [name for name in ("trainingType",) if name in body]

@@ -38,7 +38,6 @@ class JobRequest:
     training_type: str | None
     integrations: list[Any]
     surface: Surface
-    deprecated_form: bool = False
 
 
 @dataclass(frozen=True)

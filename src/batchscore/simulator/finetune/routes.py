@@ -30,6 +30,8 @@ from batchscore.simulator.service import parse_body
 #: Default and maximum of `limit`.
 _JOB_PAGE, _EVENT_PAGE, _CHECKPOINT_PAGE = (20, 100), (20, 100), (10, 100)
 _PIECE = 2**18
+#: The purposes of files that can be imported.
+_IMPORTED = ("fine-tune", "batch")
 # What a client offers for import is on this machine only.
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -125,6 +127,8 @@ async def _import_file(project: Project, request: web.Request, surface: Surface)
     for name in ("purpose", "filename", "content_url"):
         if not isinstance(body.get(name), str):
             return missing_parameter(surface, name)
+    if body["purpose"] not in _IMPORTED or not body["filename"].endswith(".jsonl"):
+        return refused(surface, "Only files of JSON Lines for fine-tuning and batches can be imported.")
     path = project.folder / f"import-{uuid.uuid4().hex}"
     content = await asyncio.to_thread(_fetch, body["content_url"])
     path.write_bytes(content or b"")
@@ -139,10 +143,10 @@ async def _import_file(project: Project, request: web.Request, surface: Surface)
 
 def _fetch(url: str) -> bytes | None:
     """Return what is at a URL on this machine; None if there is nothing."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or parts.hostname not in _LOCAL:
-        return None
     try:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or parts.hostname not in _LOCAL:
+            return None
         with _direct.open(url, timeout=10) as reply:
             found: bytes = reply.read()
             return found

@@ -14,6 +14,8 @@ from typing import Any
 FAILURES = ("", "server_error", "exceeded_quota", "safety_before", "safety_after")
 #: Columns of a result file: see `FineTuneRules.columns`.
 COLUMNS = ("", "gpt3", "chat", "full", "azure", "reinforcement")
+#: What is done with a byte order mark: see `FineTuneRules.bom`.
+MARKS = ("", "accepted", "refused", "required")
 #: How a result file is sent: see `FineTuneRules.encoding`.
 ENCODINGS = ("", "base64", "plain")
 #: How long a job is in each state, as a share of all its time.
@@ -35,8 +37,9 @@ class FineTuneRules:
     Forms: `columns` and `encoding` of result files, "" being those of the service; `metadata` False drops
     it.
 
-    Files: `file_running` seconds until a file is processed. `max_files` and `max_file_bytes` of a
-    resource (Azure). `upload_expires`: None is an hour, on Azure two.
+    Files: `bom` is what is done with a byte order mark; "": OpenAI refuses it. `file_running` seconds
+    until a file is processed. `max_files` and `max_file_bytes` of a resource (Azure). `upload_expires`:
+    None is an hour, on Azure two.
 
     Limits: `running_jobs`, `queued_jobs`, `daily_jobs`, `max_jobs`. `eligible` False: nobody here may
     train. `training_types`: those of the region (Azure). `training_ends` and `inference_ends`: seconds
@@ -71,6 +74,7 @@ class FineTuneRules:
     columns: str = ""
     encoding: str = ""
     metadata: bool = True
+    bom: str = ""
     file_running: float | None = 0.0
     max_files: int = 100
     max_file_bytes: int = 10**9
@@ -111,6 +115,7 @@ class FineTuneRules:
             "fails": FAILURES,
             "columns": COLUMNS,
             "encoding": ENCODINGS,
+            "bom": MARKS,
             "poll_header": ("", "operation", "location"),
         }
         for name, allowed in choices.items():

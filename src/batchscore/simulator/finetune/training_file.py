@@ -20,6 +20,7 @@ from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.files import FileStore, SimulatedFile
 from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.finetune.example_rules import ANSWERS, kind_of, problem_of
 from batchscore.simulator.finetune.rules import FineTuneRules
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
 
@@ -28,17 +29,10 @@ LEAST_EXAMPLES = 10
 MOST_TOKENS = 65_536
 #: By OpenAI's cookbook: tokens of a message, and of an example; those of an image at low detail.
 _PER_MESSAGE, _PER_EXAMPLE, _PER_IMAGE = 3, 3, 85
-_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_SIDES = ("preferred_output", "non_preferred_output")
 _BOM = b"\xef\xbb\xbf"
 
 #: In the address of an image: it shows a person, so that the service skips the example without a word.
 SKIPPED_IMAGE_TRIGGER = "simulate-person"
-#: The keys of a chat example; one with others is for a grader, which reads them.
-_CHAT_KEYS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
-
-#: A message with the key it is about.
-_Problem = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ class LearnedExample:
 
 @dataclass
 class TrainingScan:
-    """What a file holds. `tokens` counts an example up to its limit; `cut` are those beyond it.
+    """What a file holds. `tokens` counts an example up to its limit.
 
     `not_json` is why the file is no JSON Lines; `problem` is what is wrong with the first wrong example.
     `unsafe`: the safety check refuses it. An example with an image of a person is not among the `examples`.
@@ -59,7 +53,6 @@ class TrainingScan:
 
     examples: int = 0
     tokens: int = 0
-    cut: int = 0
     kinds: set[str] = field(default_factory=set)
     digest: str = ""
     not_json: str | None = None
@@ -74,7 +67,7 @@ class TrainingFiles:
         self._files = files
         self._clock = clock
         self._rules = rules
-        self._scans: dict[str, TrainingScan] = {}
+        self._scans: dict[Path, TrainingScan] = {}
         self._not_imported: set[str] = set()
 
     def fail_import(self, file: SimulatedFile) -> None:
@@ -83,9 +76,13 @@ class TrainingFiles:
 
     def scan(self, file: SimulatedFile) -> TrainingScan:
         """Return what is in a file."""
-        if file.id not in self._scans:
-            self._scans[file.id] = scan_file(file.path, file.surface)
-        return self._scans[file.id]
+        return self._scan(file.path, file.surface)
+
+    def _scan(self, path: Path, surface: Surface) -> TrainingScan:
+        if path not in self._scans:
+            usual = "refused" if surface is Surface.OPENAI else "accepted"
+            self._scans[path] = scan_file(path, surface, self._rules().bom or usual)
+        return self._scans[path]
 
     def state(self, file: SimulatedFile) -> tuple[str, str | None]:
         """Return the status of a file, and its details. OpenAI looks at the examples only in the job."""
@@ -103,7 +100,7 @@ class TrainingFiles:
     def refusal(self, path: Path, surface: Surface) -> ServiceReply | None:
         """Return the error reply to an upload: OpenAI looks at once whether each line is an object."""
         if surface is Surface.OPENAI:
-            problem = scan_file(path, surface).not_json
+            problem = self._scan(path, surface).not_json
             return None if problem is None else refused(surface, problem, param="file")
         rules, there = self._rules(), [file for file in self._files.all() if file.purpose == "fine-tune"]
         if len(there) >= rules.max_files:
@@ -124,11 +121,19 @@ class TrainingFiles:
         return self._files.folder / f"learned-{job}.jsonl"
 
 
-def scan_file(path: Path, surface: Surface) -> TrainingScan:
-    """Read a file."""
+def scan_file(path: Path, surface: Surface, bom: str) -> TrainingScan:
+    """Read a file. A byte order mark at its start is `accepted`, `refused` or `required`."""
     found = TrainingScan()
     digest = hashlib.sha256()
     with path.open("rb") as source:
+        if source.read(len(_BOM)) != _BOM:
+            source.seek(0)
+            if bom == "required":
+                found.not_json = "The file must be UTF-8 with a byte order mark."
+        elif bom == "refused":
+            source.seek(0)
+        else:
+            digest.update(_BOM)
         for number, raw in enumerate(source, 1):
             digest.update(raw)
             if found.not_json is None:
@@ -140,8 +145,6 @@ def scan_file(path: Path, surface: Surface) -> TrainingScan:
 
 
 def _scan_line(found: TrainingScan, raw: bytes, number: int, surface: Surface) -> None:
-    if number == 1 and surface is not Surface.OPENAI:
-        raw = raw.removeprefix(_BOM)
     if not raw.strip():
         return
     example = _parsed(raw)
@@ -156,16 +159,14 @@ def _scan_line(found: TrainingScan, raw: bytes, number: int, surface: Surface) -
         return
     found.unsafe |= CONTENT_FILTER_TRIGGER.encode() in raw
     found.examples += 1
-    kind = _kind_of(example)
+    kind = kind_of(example)
     found.kinds.add(kind)
-    problem = _problem_of(example, kind, surface)
+    problem = problem_of(example, kind, surface)
     if problem is not None:
         if found.problem is None:
             found.problem = f"Invalid file format. Line {number}, message {problem[0]}, key {problem[1]}"
         return
-    tokens = _tokens_of(example)
-    found.cut += tokens > MOST_TOKENS
-    found.tokens += min(tokens, MOST_TOKENS)
+    found.tokens += min(_tokens_of(example), MOST_TOKENS)
 
 
 def _parsed(raw: bytes) -> Any:
@@ -175,91 +176,17 @@ def _parsed(raw: bytes) -> Any:
         return None
 
 
-def _kind_of(example: dict[str, Any]) -> str:
-    if "preferred_output" in example or "non_preferred_output" in example:
-        return "dpo"
-    if "prompt" in example or "completion" in example:
-        return "completion"
-    return "reinforcement" if example.keys() - _CHAT_KEYS and "messages" in example else "chat"
-
-
-def _problem_of(example: dict[str, Any], kind: str, surface: Surface) -> _Problem | None:
-    if kind == "completion":
-        for key in ("prompt", "completion"):
-            if not isinstance(example.get(key), str):
-                return "Input should be a valid string", key
-        if surface is not Surface.OPENAI and not example["prompt"]:
-            return "The prompt is empty", "prompt"
-        extra = sorted(example.keys() - {"prompt", "completion"})
-        return (f'contains an extra "{extra[0]}"', extra[0]) if extra else None
-    if kind == "dpo":
-        given = example.get("input")
-        inner = given.get("messages") if isinstance(given, dict) else None
-        problem = _messages_problem(inner, "input.messages", needs_answer=False)
-        for key in _SIDES:
-            problem = problem or _messages_problem(example.get(key), key, needs_answer=True)
-        return problem
-    given, tools = example.get("messages"), example.get("tools")
-    needs_answer = kind == "chat"
-    return _messages_problem(given, "messages", needs_answer=needs_answer, tools=tools)
-
-
-def _messages_problem(messages: Any, key: str, *, needs_answer: bool, tools: Any = None) -> _Problem | None:
-    if not isinstance(messages, list) or not messages:
-        return "Input should be a valid list with at least one message", key
-    for at, message in enumerate(messages):
-        place = f"{key}[{at}]"
-        if not isinstance(message, dict):
-            return "Input should be a valid dictionary", place
-        role, content = message.get("role"), message.get("content")
-        if role not in _ROLES:
-            return "Input should be 'system', 'developer', 'user', 'assistant' or 'tool'", f"{place}.role"
-        calls = message.get("tool_calls") or message.get("function_call")
-        if content is None and not (role == "assistant" and calls):
-            return "Field required", f"{place}.content"
-        is_text = content is None or isinstance(content, str)
-        if not is_text and (role != "user" or not _is_parts(content)):
-            return "Input should be a valid string", f"{place}.content"
-        if "weight" in message and (role != "assistant" or message["weight"] not in (0, 1)):
-            return "weight must be 0 or 1, and only on assistant messages", f"{place}.weight"
-        if role == "tool" and not isinstance(message.get("tool_call_id"), str):
-            return "Field required", f"{place}.tool_call_id"
-        problem = _calls_problem(message.get("tool_calls"), f"{place}.tool_calls", tools)
-        if problem is not None:
-            return problem
-    if needs_answer and not any(message["role"] == "assistant" for message in messages):
-        return "Example must have at least one message from the assistant", key
-    return None
-
-
-def _is_parts(content: Any) -> bool:
-    return isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
-
-
-def _calls_problem(calls: Any, place: str, tools: Any) -> _Problem | None:
-    if calls is None:
-        return None
-    if not isinstance(calls, list):
-        return "Input should be a valid list", place
-    known = [
-        tool["function"].get("name")
-        for tool in (tools if isinstance(tools, list) else [])
-        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
-    ]
-    for call in calls:
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-            return "Input should be a valid string", f"{place}.function.arguments"
-        if tools is not None and function.get("name") not in known:
-            return "The function is not among the tools", f"{place}.function.name"
-    return None
+def _input_of(example: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of an example with its messages: the input of a preference, or all of it."""
+    given: dict[str, Any] = example["input"] if kind_of(example) == "dpo" else example
+    return given
 
 
 def _tokens_of(example: dict[str, Any]) -> int:
-    if "messages" not in example and "input" not in example:
+    if kind_of(example) == "completion":
         return count_tokens(example["prompt"]) + count_tokens(example["completion"]) + _PER_EXAMPLE
-    given = example.get("input", example)
-    sides = [given["messages"], *(example.get(key, []) for key in _SIDES)]
+    given = _input_of(example)
+    sides = [given["messages"], *(example.get(key, []) for key in ANSWERS)]
     tokens = _PER_EXAMPLE
     for message in (message for side in sides for message in side):
         tokens += _PER_MESSAGE + sum(
@@ -288,10 +215,13 @@ def learned_examples(path: Path) -> Iterator[LearnedExample]:
             if not raw.strip():
                 continue
             example = orjson.loads(raw.removeprefix(_BOM))
-            if "prompt" in example:
+            if _tokens_of(example) > MOST_TOKENS:
+                # What is cut off at the end is the answer.
+                continue
+            if kind_of(example) == "completion":
                 yield LearnedExample(example["prompt"], example["completion"])
                 continue
-            given = example.get("input", example)
+            given = _input_of(example)
             said = [*given["messages"], *example.get("preferred_output", [])]
             prompt = ""
             for message in said:

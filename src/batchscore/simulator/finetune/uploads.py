@@ -117,9 +117,9 @@ class Uploads:
         parts = body.get("part_ids")
         if not isinstance(parts, list) or not parts:
             return missing_parameter(surface, "part_ids")
-        unknown = [one for one in parts if one not in upload.parts]
-        if unknown or len(set(parts)) < len(parts):
-            message = f"Invalid part id: {(unknown or parts)[0]}"
+        wrong = [one for one in parts if one not in [*upload.parts] or parts.count(one) > 1]
+        if wrong:
+            message = f"Invalid part id: {wrong[0]}"
             return refused(surface, message, param="part_ids")
         path = self._files.folder / f"upload-{upload.id}"
         digest = hashlib.md5(usedforsecurity=False)
@@ -133,7 +133,7 @@ class Uploads:
             path.unlink()
             message = f"The parts have {size} bytes, but the upload was created with {upload.size}."
             return refused(surface, message, param="part_ids")
-        if body.get("md5") not in {None, digest.hexdigest()}:
+        if body.get("md5") not in (None, digest.hexdigest()):
             path.unlink()
             return refused(surface, "The md5 of the parts differs.", param="md5")
         form = UploadForm(path, upload.filename, upload.purpose, upload.file_expires_after)
