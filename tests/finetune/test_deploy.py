@@ -310,6 +310,16 @@ def test_waiting_ends_and_continues(run: Run, project: Project, folder: Path, st
     assert made(project) == ({"topics": 1}, {})
 
 
+def test_what_only_helps_may_be_refused(run: Run, project: Project, folder: Path) -> None:
+    """A role may be allowed to deploy, and not to read quotas or permissions."""
+    for kind in ("list_account_models", "list_capacities", "list_usages", "get_permissions"):
+        project.will(kind, status=403, code="AuthorizationFailed")
+    done = run("deploy", "tuned", "--name", "topics", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("not known") == 2
+    assert made(project) == ({"topics": 1}, {})
+
+
 def test_options_of_a_deployment_that_exists(run: Run, project: Project, folder: Path) -> None:
     assert run("deploy", "tuned", "--yes").exit_code == 0
     for more in (["--kind", "standard"], ["--capacity", "7"], ["--name", "second"]):
@@ -497,6 +507,7 @@ def test_reads_are_repeated(run: Run, project: Project, folder: Path) -> None:
 DEPLOY_STEPS = (
     "get_account",
     "list_deployments",
+    "list_account_models",
     "list_capacities",
     "list_usages",
     "get_permissions",

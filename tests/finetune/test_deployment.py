@@ -91,6 +91,8 @@ def test_the_request_says_whose_the_deployment_is() -> None:
         "properties": {"model": {"format": "OpenAI", "name": MODEL, "version": "1"}},
         "tags": {"batchscore": RUN},
     }
+    open_model = replace(WANTED, format="Mistral AI").body(RUN)
+    assert open_model["properties"]["model"]["format"] == "Mistral AI"
 
 
 @pytest.mark.parametrize("given", ["developer", "DeveloperTier", "developertier", " DEVELOPER "])

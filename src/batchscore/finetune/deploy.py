@@ -15,6 +15,7 @@ from pathlib import Path
 from batchscore.endpoint.target import Target
 from batchscore.errors import Outage, ServiceRefused, SettingsError, duration_text
 from batchscore.finetune.deployment import (
+    OPENAI_FORMAT,
     DeployDecision,
     DeployStep,
     Room,
@@ -88,6 +89,7 @@ class Deployer:
         step = next_step(self.wanted, self.state.deployment, self.others, self.state.run)
         if step.step not in {DeployStep.CREATE, DeployStep.REMOVE}:
             return Outlook(step, Room(None), None, facts.location)
+        self.wanted = replace(self.wanted, format=await read_format(self.manager, self.account, self.state))
         room = await read_room(
             self.manager, self.account, facts.location, self.wanted, self.state.job.base_model
         )
@@ -257,6 +259,15 @@ async def read_permission(manager: ControlPlane, account: Account) -> bool | Non
         return await arm.may_write(manager, account)
     except CallFailed:
         return None
+
+
+async def read_format(manager: ControlPlane, account: Account, state: TrainingState) -> str:
+    """Return the format of a trained model, or of its base; OpenAI if the service does not say."""
+    with suppress(CallFailed):
+        base = state.job.base_model
+        names = (state.job.model, base, versioned(base)[0])
+        return await arm.model_format(manager, account, names) or OPENAI_FORMAT
+    return OPENAI_FORMAT
 
 
 async def read_room(

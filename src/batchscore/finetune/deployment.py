@@ -28,6 +28,9 @@ TAG = "batchscore"
 #: Thousands of tokens a minute. One is about a request a minute for a trained model, useless for scoring.
 DEFAULT_CAPACITY = 50
 
+#: The format of OpenAI's models; an open model has that of its provider.
+OPENAI_FORMAT = "OpenAI"
+
 #: What the service allows in the name of a deployment.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,63}")
 _MOST_NAME = 64
@@ -91,19 +94,23 @@ def checked_kind(given: str) -> DeploymentKind:
 
 @dataclass(frozen=True, slots=True)
 class WantedDeployment:
-    """The deployment that the user wants. `chosen` are the options that the user gave."""
+    """The deployment that the user wants. `chosen` are the options that the user gave.
+
+    `format` is OpenAI, or the provider of an open model.
+    """
 
     name: str
     model: str
     kind: DeploymentKind
     capacity: int = DEFAULT_CAPACITY
     chosen: frozenset[str] = field(default_factory=frozenset)
+    format: str = OPENAI_FORMAT
 
     def body(self, run: str) -> dict[str, Any]:
         """Return the request that makes it, marked with the run that it belongs to."""
         return {
             "sku": {"name": self.kind.sku, "capacity": self.capacity},
-            "properties": {"model": {"format": "OpenAI", "name": self.model, "version": "1"}},
+            "properties": {"model": {"format": self.format, "name": self.model, "version": "1"}},
             "tags": {TAG: run},
         }
 

@@ -258,6 +258,17 @@ def seconds_of(text: str) -> float:
         return 0.0
 
 
+async def model_format(plane: ControlPlane, account: Account, names: Sequence[str]) -> str:
+    """Return the format of the first of these models that an account lists, "" if it lists none.
+
+    An open model has the format of its provider, and a wrong one is a failure of the service. Raises
+    `CallFailed`.
+    """
+    listed = await get_all(plane, f"{account.id}/models", "the list of models")
+    found = {text_of(each.get("name")): text_of(each.get("format")) for each in listed}
+    return next((found[name] for name in names if found.get(name)), "")
+
+
 async def may_write(plane: ControlPlane, account: Account) -> bool:
     """Whether this identity may make deployments in an account; raises `CallFailed` if nobody says."""
     found = await get_all(
