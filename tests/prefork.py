@@ -42,7 +42,7 @@ LATER = (
         "batchscore.plan.make",
         "batchscore.run.expected",
     ),
-    *("batchscore.output.records.columnar", "aiohttp", "encodings.idna", "numpy.ma", "numpy.random"),
+    *("batchscore.output.records.columnar", "batchscore.request.wire", "encodings.idna", "numpy.ma", "numpy.random"),
     *("pyarrow.parquet", "uvloop"),
     *("batchscore.batch.open", "batchscore.batch.commands"),
 )
