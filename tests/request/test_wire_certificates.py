@@ -194,16 +194,20 @@ class Tunnels:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.heads.append(head)
         host, _, port = head.split()[1].rpartition(":")
-        to_service = await asyncio.open_connection(host, int(port))
+        service, to_service = await asyncio.open_connection(host, int(port))
         writer.write(self.reply)
-        await asyncio.gather(copy(reader, to_service[1]), copy(to_service[0], writer))
+        await asyncio.wait(
+            [asyncio.ensure_future(copy(reader, to_service)), asyncio.ensure_future(copy(service, writer))],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for each in (to_service, writer):
+            each.transport.abort()
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(ConnectionError):
         while data := await reader.read(2**16):
             writer.write(data)
-    writer.close()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -237,6 +241,7 @@ def test_a_service_with_tls_is_reached_by_a_tunnel_through_the_proxy(
             return await post_over_tls(certificate, key)
         finally:
             proxy.close()
+            await asyncio.sleep(0.01)  # in which its connections end
 
     if words:
         with pytest.raises(NoReply, match=words) as caught:
