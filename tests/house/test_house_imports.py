@@ -103,7 +103,9 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str, absent: str
 
 
 #: What a run without a terminal that writes JSON Lines has no use for.
-NOT_IN_A_PLAIN_RUN = "aiohttp azure httpx importlib.metadata mlflow openai openpyxl pandas pyarrow pydantic rich yaml"
+NOT_IN_A_PLAIN_RUN = (
+    "aiohttp azure httpx importlib.metadata mlflow openai openpyxl pandas pyarrow pydantic rich yaml"
+)
 PLAIN_RUN = """
 import atexit, sys
 from batchscore.__main__ import main

@@ -59,7 +59,7 @@ class Connector:
     new: Callable[[], Connection]
     found: list[Any] = field(default_factory=list)
     found_until: float = 0.0
-    lookup: asyncio.Task[list[Any]] | None = None
+    lookup: asyncio.Task[None] | None = None
 
     @property
     def first(self) -> Address:

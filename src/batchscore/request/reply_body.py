@@ -85,7 +85,7 @@ class BodyReader:
     def place(self, length: int) -> memoryview:
         """Return where to put the rest of a body of this length; what is never received takes no memory."""
         self.placed = np.empty(length, np.uint8)
-        view = memoryview(self.placed)
+        view = self.placed.data
         view[: self.size] = self.received
         self.received = b""
         return view[self.size :]

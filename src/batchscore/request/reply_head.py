@@ -75,8 +75,9 @@ class Headers(Mapping[str, str]):
 class ReplyParser:
     """Reads the replies of one connection, one at a time.
 
-    `take_head` is called after the head, `take` gets the pieces of the body; both may raise. After the head: `status`, `headers`, `length` (if the head gives it), and whether the service keeps the
-    connection (`keep_alive`). `trailing`: bytes follow the reply, which belong to no request.
+    `take_head` is called after the head, `take` gets the pieces of the body; both may raise. After the head:
+    `status`, `headers`, `length` (if the head gives it), and whether the service keeps the connection
+    (`keep_alive`). `trailing`: bytes follow the reply, which belong to no request.
     """
 
     __slots__ = (
@@ -170,6 +171,7 @@ class ReplyParser:
     def on_headers_complete(self) -> None:
         """Take the end of a head (for httptools)."""
         parser, headers = self._parser, self.headers
+        assert parser is not None
         self.status = status = parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             self._interim += 1

@@ -11,7 +11,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,58 +74,81 @@ async def open_wire(
     if proxy is not None and not address.secure:
         target = f"http://{address.host_header}{target}"
         given.append(proxy_headers(proxy))
-    line = request_line("POST", target)
     new = partial(Connection, memoryview(bytearray(READ_BYTES)), error_seconds)
-    pool = Pool(Connector(address, proxy, tls, new))
-    signed_before: Mapping[str, str] | None = None
-    head = b""
-    alert = ""
+    head = SignedHead(request_line("POST", target), given, sign)
+    wire = Wire(Pool(Connector(address, proxy, tls, new)), head, memory, error_seconds)
+    try:
+        yield wire.send
+    finally:
+        await wire.pool.close()
 
-    async def send(body: bytes, most_bytes: int) -> Reply:
-        nonlocal signed_before, head, alert
+
+@dataclass(slots=True)
+class SignedHead:
+    """The head of all requests, which changes if the headers of `sign` do."""
+
+    line: bytes
+    given: Sequence[Mapping[str, str]]
+    sign: Sign
+    signed: Mapping[str, str] | None = None
+    lines: bytes = b""
+
+    async def of(self, length: int) -> bytes:
+        """Return the head of a request with a body of this length; raises `ServiceRefused` or `NoReply`."""
         try:
-            signed = await sign()
+            signed = await self.sign()
         except ServiceRefused as reason:
-            if signed_before is None:
+            if self.signed is None:
                 raise
             # It worked before, so the network or the token service has an outage.
             raise NoReply(ErrorCode.CONNECTION_ERROR, f"renewing the sign-in failed: {reason}") from None
-        if signed != signed_before:
-            head = line + header_lines(*given, signed)
-            signed_before = dict(signed)
+        if signed != self.signed:
+            self.lines = self.line + header_lines(*self.given, signed)
+            self.signed = dict(signed)
+        return b"%bContent-Length: %d\r\n\r\n" % (self.lines, length)
+
+
+@dataclass(slots=True)
+class Wire:
+    """What sends to one URL. `alert` is what the server said of certificates."""
+
+    pool: Pool
+    head: SignedHead
+    memory: ReplyMemory
+    error_seconds: float
+    alert: str = ""
+
+    async def send(self, body: bytes, most_bytes: int) -> Reply:
+        """Send a body and return a reply of at most this many bytes, as `open_wire` says."""
+        head = await self.head.of(len(body))
         # Round trips need the clock with the finest resolution.
         started = time.perf_counter()
-        reading = BodyReader(most_bytes, memory)
+        reading = BodyReader(most_bytes, self.memory)
         connection = None
         try:
-            connection = pool.take() or await pool.connector.connect()
-            length = b"Content-Length: %d\r\n\r\n" % len(body)
-            content = await connection.exchange(head + length, body, reading)
-            status, received = connection.parser.status, Headers(connection.parser.headers)
-            unpacking = reading.unpack(content, received.get("content-encoding", ""))
-            content = await (unpacking if 200 <= status < 300 else ended(unpacking, error_seconds))
-            return Reply(status, received, content, time.perf_counter() - started)
+            connection = self.pool.take() or await self.pool.connector.connect()
+            content = await connection.exchange(head, body, reading)
+            status, headers = connection.parser.status, Headers(connection.parser.headers)
+            unpacking = reading.unpack(content, headers.get("content-encoding", ""))
+            content = await (unpacking if 200 <= status < 300 else ended(unpacking, self.error_seconds))
+            return Reply(status, headers, content, time.perf_counter() - started)
         except ConnectTimeout:
             raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
         except NoConnection as reason:
             # Of a refused handshake, some connections show only that they were closed.
-            alert = reason.alert or alert
-            text, needs_action = alert or str(reason), bool(alert) or reason.needs_action
+            self.alert = reason.alert or self.alert
+            text, needs_action = self.alert or str(reason), bool(self.alert) or reason.needs_action
             raise NoReply(ErrorCode.CONNECTION_ERROR, text, needs_action=needs_action) from None
         except (ConnectionClosed, BrokenReply, UnusableBody) as reason:
             assert connection is not None
             if isinstance(reason, ConnectionClosed):
-                alert = describe_alert(reason.error) or alert
-            raise no_reply(reason, connection.parser, time.perf_counter() - started, alert) from None
+                self.alert = describe_alert(reason.error) or self.alert
+            seconds = time.perf_counter() - started
+            raise no_reply(reason, connection.parser, seconds, self.alert) from None
         finally:
             reading.release()
             if connection is not None:
-                pool.give_back(connection)
-
-    try:
-        yield send
-    finally:
-        await pool.close()
+                self.pool.give_back(connection)
 
 
 async def ended(unpacking: Coroutine[Any, Any, bytes], seconds: float) -> bytes:
