@@ -105,7 +105,8 @@ class BodyReader:
         return body
 
     def release(self) -> None:
-        """Note that this body takes no more memory here."""
+        """Drop what was received; an exception may refer to it for longer than anything needs it."""
+        self.received, self.placed = b"", None
         self.memory.held -= self.held
         self.held = 0
         if self.in_turn:

@@ -126,7 +126,8 @@ class ReplyParser:
         except httptools.HttpParserError as error:
             if not self.complete:
                 if self._failure is not None:
-                    raise self._failure from None
+                    failure, self._failure = self._failure, None
+                    raise failure from None
                 message = str(error)
                 reasons = [text for start, text in _BROKEN.items() if message.startswith(start)]
                 raise BrokenReply(*reasons) from None
