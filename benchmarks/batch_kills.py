@@ -28,6 +28,7 @@ import prefork
 from batch_runs import records, write_rows
 from batchscore.batch.custom_id import read_id
 from batchscore.errors import ExitCode
+from batchscore.output.submitted import Chunks
 from batchscore.output.verify import verify_output
 from batchscore.simulator import Running, start
 from simulated import Project
@@ -79,7 +80,8 @@ class Campaign:
         late = draw.random() < 0.15
         if late:
             project.will("create", skip=draw.randrange(CHUNKS), drop=True, happened=True)
-            rules |= {"batch_hidden": 0.5, "in_progress": 1.0}
+            # Some are listed only after the last run has ended.
+            rules |= {"batch_hidden": draw.choice([0.5, 1000.0]), "in_progress": 1.0}
         project.set_rules(**rules)
         return late
 
@@ -124,11 +126,12 @@ class Campaign:
             if code != ExitCode.ROWS_FAILED:
                 break
         self.found["batches"] += project.books().happened["create"]
-        self.check(project, code, late=late)
+        self.check(project, code)
+        self.check_reports(project, late=late)
         self.found["rounds"] += 1
         project.reset()
 
-    def check(self, project: Project, code: int, *, late: bool) -> None:
+    def check(self, project: Project, code: int) -> None:
         """Compare the records with the input, and what was executed with what was needed."""
         said = Path("log").read_text()
         if code:
@@ -139,19 +142,56 @@ class Campaign:
             self.complain("records", f"{len(found)} of {self.rows}")
         if verify_output(Path("out")).exit_code is not ExitCode.DONE:
             self.complain("verify", verify_output(Path("out")).to_text())
-        twice = {name: count for name, count in project.executions(2).items() if read_id(name)}
-        self.found["ids executed twice"] += len(twice)
-        # A batch that surfaces after it was looked for is the one case that no client can exclude.
-        if twice and not (late and "Two batches were made of one file." in said):
-            keys = sorted({name[1:9] for name in twice})
-            self.complain("executed twice without a word", f"{len(twice)} ids of {keys}, {late=}\n{said}")
-        if twice:
-            self.found["late batches that were noticed"] += 1
+        twice = {name[1:9] for name in project.executions(2) if read_id(name)}
+        made = {chunk_of(batch) for batches in made_twice(project) for batch in batches}
+        if not twice <= made:
+            self.complain("executed twice in one batch", f"{sorted(twice - made)}")
+
+    def check_reports(self, project: Project, *, late: bool) -> None:
+        """Check that each file of which two batches were made was reported, when that was done and later.
+
+        It is the one case that no client can exclude: a batch is listed after it was looked for.
+        """
+        for batches in made_twice(project):
+            self.found["files with two batches"] += 1
+            if not late:
+                self.complain("two batches", f"of one file, though each is listed at once: {batches}")
+            said, key = Path("log").read_text(), chunk_of(batches[0])
+            if count_named(said, batches) < len(batches) - 1:
+                state = Path(f"out/.batchscore/batches/chat/{key}.json")
+                kept = state.exists() and Chunks(state.parent).read(key).unconfirmed
+                if "It is created again." not in said or "had no usable reply" not in said or not kept:
+                    self.complain("two batches without a word", f"{key} {kept=} {batches}\n{said}")
+                self.found["of these, one was listed after the end"] += 1
+        project.set_rules(batch_hidden=0.0)
+        if self.run(project):
+            self.complain("exit code of the run that looks again", Path("log").read_text()[-3000:])
+        for batches in made_twice(project):
+            if count_named(said := Path("log").read_text(), batches) != len(batches) - 1:
+                self.complain("two batches that were never reported", f"{batches}\n{said}")
 
     def complain(self, what: str, text: str) -> None:
         """Count a violation, and show it."""
         self.found[f"VIOLATION {what}"] += 1
         print(f"round {self.found['rounds']}: {what}: {text}", flush=True)
+
+
+def made_twice(project: Project) -> list[list[dict[str, Any]]]:
+    """Return the batches of each file that has several."""
+    by_file: dict[str, list[dict[str, Any]]] = {}
+    for batch in project.books().batches:
+        by_file.setdefault(batch["input_file_id"], []).append(batch)
+    return [batches for batches in by_file.values() if len(batches) > 1]
+
+
+def chunk_of(batch: dict[str, Any]) -> str:
+    """Return the key of a batch's chunk."""
+    return str(batch["metadata"]["chunk"])
+
+
+def count_named(said: str, batches: list[dict[str, Any]]) -> int:
+    """Return how many of these batches were reported as the second one of their file."""
+    return sum(f"The second one, {batch['id']}, " in said for batch in batches)
 
 
 def cancel_running(simulator: Running, project: Project) -> int:

@@ -158,6 +158,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "this_run.full_price_completion_tokens": "Of these, tokens that answered it.",
             "this_run.tokens_billed": "Billed prompt and answer tokens.",
             "this_run.tokens_kept": "Of these, tokens whose answers are in records.",
+            "billed_twice": "What was said of batches whose rows may be billed twice.",
             "files[].file": "The path of an input file, as in records.",
             "files[].state": "`complete`, `partial`, `unreadable` or `not_started`.",
             "files[].complete": "Whether the file was read to its end, so that all its rows are known.",

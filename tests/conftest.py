@@ -73,6 +73,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make no more than `--cases` of each test: to make all and leave most out takes seconds."""
+    if most := metafunc.config.getoption("--cases"):
+        marks = metafunc.definition.own_markers
+        marks[:] = [first_cases(mark, most) if mark.name == "parametrize" else mark for mark in marks]
+
+
+def first_cases(parametrize: pytest.Mark, most: int) -> pytest.Mark:
+    """Return the marker with its first cases that are not slow."""
+    names, cases, *more = parametrize.args
+    cases, options = list(cases), dict(parametrize.kwargs)
+    slow = [any(mark.name == "slow" for mark in getattr(case, "marks", ())) for case in cases]
+    chosen = [place for place in range(len(cases)) if not slow[place]][:most] or [*range(len(cases))[:most]]
+    if not (options.get("ids") is None or callable(options["ids"])):
+        ids = list(options["ids"])
+        options["ids"] = [ids[place] for place in chosen]
+    return pytest.mark.parametrize(names, [cases[place] for place in chosen], *more, **options).mark
+
+
 def pytest_configure() -> None:
     """Import and collect without the garbage collector, which finds nothing but looks at all."""
     gc.disable()

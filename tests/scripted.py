@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from batchscore.engine.engine import Engine
+from batchscore.engine.requests import RequestBuilder
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.replies import ReplyReader, ReplyScores
@@ -144,11 +145,11 @@ def engine_over(
         clock=LOOP_CLOCK,
     )
     deployments.probe = requester.probe
+    estimator = Estimator()
     return Engine(
-        packer=Packer(source, rows_a_request, Estimator(), Duplicates() if dedup else None),
-        forms=forms,
+        packer=Packer(source, rows_a_request, estimator, Duplicates() if dedup else None),
+        requests=RequestBuilder(forms, estimator, retries),
         attempt_loop=AttemptLoop(requester, stop),
-        max_retries=retries,
         stop=stop,
         drain_seconds=drain_seconds,
     )

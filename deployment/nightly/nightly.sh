@@ -1,6 +1,6 @@
 #!/bin/sh
 # Score the new and changed rows of a folder, update the index, and notify a person if necessary.
-# Settings are in batchscore.toml, API keys in the environment. Exit codes: docs/how-to/schedule.md.
+# Settings are in batchscore.toml, API keys in the environment. Exit codes: docs/reference/codes.md.
 set -u
 cd "${NIGHTLY_FOLDER:-$(dirname "$0")}" || exit 1
 

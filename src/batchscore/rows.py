@@ -378,11 +378,13 @@ class FileFinished(FileTotals):
 class Notice:
     """Event: a message for people while the run works. It quotes no cell.
 
-    `service_reply` is what a service said to a test request of ours, for a terminal only.
+    `service_reply` is what a service said to a test request of ours, for a terminal only. `billed_twice`: it
+    says that rows may be, so the run's record keeps it.
     """
 
     text: str
     service_reply: str = ""
+    billed_twice: bool = False
 
 
 Event: TypeAlias = "Attempt | RowsSettled | Expected | FileOpened | Heartbeat | FileFinished | Notice"

@@ -41,13 +41,15 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=0, help="the number of rows, to get seven chunks")
     parser.add_argument("--limit", type=int, help="read only this number of rows")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--incremental", action="store_true")
     given = parser.parse_args()
     kill_at(given.moment)
     # A row has about 37 tokens with what is sent around it; a chunk has a quarter of the budget.
     tokens = given.rows * 37 * 4 // 6 or 2400
     # At once: what a killed run has said counts.
     run = BatchRun(given.endpoint, given.key, on_notice=lambda text, _: print(text, flush=True))
-    more = {} if given.limit is None else {"limit": given.limit}
+    more: dict[str, Any] = {"incremental": True} if given.incremental else {}
+    more |= {} if given.limit is None else {"limit": given.limit}
     rows = given.rows // 10 or 30
     result = run(rows_per_part=rows, batch_tokens=tokens, batch_rounds=given.rounds, **more)
     print(result.outcome.stopped_by or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from batchscore.output.submitted import (
     Chunks,
     Step,
     chunk_folder,
+    chunk_of,
     refuse_submitted,
     submitted_text,
     waiting_chunks,
@@ -361,6 +362,25 @@ def test_a_later_versions_fields_are_ignored_and_a_damaged_record_is_not(layout:
             chunks.read_all()
 
 
+@pytest.mark.parametrize(
+    ("step", "ambiguous", "batch", "unconfirmed"),
+    [
+        ("planned", False, "", 0),
+        ("creating", False, "", 1),
+        ("uploaded", True, "", 1),
+        ("created", False, "batch_1", 0),
+        ("created", True, "batch_1", 1),
+    ],
+)
+def test_the_record_of_an_earlier_version_says_what_is_not_confirmed(
+    step: str, batch: str, unconfirmed: int, *, ambiguous: bool
+) -> None:
+    """It has not counted the creations."""
+    given = asdict(CHUNK) | {"step": step, "ambiguous": ambiguous, "batch": batch}
+    del given["sent"]
+    assert chunk_of(given).unconfirmed == unconfirmed
+
+
 def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
     chunks = Chunks(chunk_folder(layout))
     chunks.plan(CHUNK, DIGEST * 3)
@@ -372,8 +392,8 @@ def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
 def test_rows_are_bound_from_the_creation_of_a_batch_on() -> None:
     free = [step.value for step in Step if not replace(CHUNK, step=step).may_cost]
     assert free == ["planned", "uploaded", "closed"]
-    assert replace(CHUNK, step=Step.UPLOADED, ambiguous=True).is_open, "a creation had no usable reply"
-    assert not replace(CHUNK, step=Step.CLOSED, ambiguous=True, unread=1).waiting
+    assert replace(CHUNK, step=Step.UPLOADED, sent=1).is_open, "a creation had no usable reply"
+    assert not replace(CHUNK, step=Step.CLOSED, sent=1, unread=1).waiting
 
 
 SentAgain = list[tuple[int, bool]]

@@ -16,12 +16,15 @@ from typing import Any
 import openai
 import pytest
 
-from batch_files import PlainClient
+from batch_files import PlainClient, as_file, chat_line
 from batch_runs import FAST, BatchRun, records, write_rows
 from batchscore import read_scores
 from batchscore.errors import BatchscoreError, ExitCode, SettingsError, UsageError
+from batchscore.output.layout import Layout
+from batchscore.output.submitted import Chunk, Chunks, chunk_folder
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
+from batchscore.run.record import RunResult
 from batchscore.simulator import Running
 from batchscore.simulator.batch.faults import LINE_FAULTS
 from buckets import Bucket
@@ -45,12 +48,17 @@ def executed(project: Project) -> Counter[int]:
     return Counter(count for name, count in project.executions().items() if not name.endswith("-probe"))
 
 
+def open_chunks() -> list[Chunk]:
+    """Return what an output knows of batches."""
+    return Chunks(chunk_folder(Layout(Path("out"), "chat", ""))).read_all()
+
+
 def check_whole(project: Project, rows: int = ROWS, task: str = "chat") -> dict[int, dict[str, Any]]:
     """Check that each row has one record, and that no id was executed twice."""
     found = records(task)
     assert sorted(found) == list(range(rows))
     assert set(executed(project)) <= {1}
-    assert not list(Path("out/.batchscore/batches").rglob("*.json"))
+    assert not open_chunks()
     assert project.books().files == 0
     return found
 
@@ -168,10 +176,60 @@ def test_a_creation_whose_reply_is_lost_is_not_made_twice(
     project.will("create", skip=skip, happened=happened, **lost)
     write_rows(ROWS)
     assert score().exit_code is ExitCode.DONE
+    if not happened:
+        # Nobody can know that until a batch would surely be listed.
+        (chunk,) = open_chunks()
+        assert chunk.unconfirmed
+        assert UNCONFIRMED in score.said
+        day = {"creating_at": chunk.creating_at - 90_000, "sent_at": chunk.sent_at - 90_000}
+        Chunks(chunk_folder(Layout(Path("out"), "chat", ""))).change(chunk, **day)
+        assert score().exit_code is ExitCode.DONE
+        assert UNCONFIRMED not in score.said
     check_whole(project)
     assert executed(project) == {1: ROWS}
     assert project.books().happened["create"] == 2
     assert project.books().calls["create"] == 2 + (not happened)
+
+
+#: What is said of a creation whose batch is not listed.
+UNCONFIRMED = "had no usable reply"
+
+
+def test_a_batch_that_is_listed_after_the_end_was_announced_and_is_noticed_by_the_next_run(
+    score: BatchRun, project: Project
+) -> None:
+    """The run that created another one says so, and what it does not know; so do its record and `verify`."""
+    project.end_at_once()
+    project.set_rules(batch_hidden=1000)
+    project.will("create", drop=True, happened=True)
+    write_rows(10)
+    result = score(no_canary=True)
+    assert result.exit_code is ExitCode.DONE
+    assert "No usable reply came to the creation of a batch of 10 rows" in score.said
+    assert score.said.count("To look, run: batchscore batches out") == 1
+    assert recorded(result) == [each for each in score.notices if "usable reply" in each]
+    write_report(Path("out"))
+    checked = verify_output(Path("out"))
+    assert checked.exit_code is ExitCode.DONE
+    for text in (checked.to_text(), checked.to_json()["unconfirmed"], Path("out/report.html").read_text()):
+        assert UNCONFIRMED in text
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert UNCONFIRMED in score.said, "it is not listed yet"
+    project.set_rules(batch_hidden=0)
+    result = score(no_canary=True)
+    assert result.exit_code is ExitCode.DONE
+    (said,) = recorded(result)
+    assert f"{project.books().batches[0]['id']}, had ended after 10 rows, which may be billed twice" in said
+    assert result.statistics.prompt_tokens > 0, "they are counted"
+    assert not open_chunks()
+    assert not verify_output(Path("out")).unconfirmed
+    assert score(no_canary=True).statistics.prompt_tokens == 0
+
+
+def recorded(result: RunResult) -> list[str]:
+    """Return what a run's record says of rows that may be billed twice."""
+    found: list[str] = json.loads(Path(str(result.record)).read_bytes())["billed_twice"]
+    return found
 
 
 #: Dialects of files and batches.
@@ -412,6 +470,54 @@ def test_a_wrong_parameter_costs_a_canary_and_no_more(score: BatchRun, project: 
     result = score()
     assert result.exit_code is ExitCode.DONE, "with other parameters it starts again"
     assert sorted(records()) == list(range(500))
+
+
+@pytest.mark.slow
+def test_a_line_that_the_service_refuses_costs_its_row_and_not_the_file(
+    score: BatchRun, project: Project
+) -> None:
+    write_rows(30, dict.fromkeys((3, 17), "simulate-refused-line"))
+    assert score(no_canary=True).exit_code is ExitCode.ROWS_FAILED
+    found = check_whole(project, 30)
+    assert {row: each["error"]["code"] for row, each in found.items() if "error" in each} == dict.fromkeys(
+        (3, 17), "invalid_request"
+    )
+    assert executed(project) == {1: 28}
+    assert project.books().happened["create"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [True, False])
+def test_only_new_and_changed_rows_are_sent_with_incremental(
+    score: BatchRun, project: Project, *, stopped: bool
+) -> None:
+    """Also if the run stops within it, or the input changes again while a batch runs."""
+    given = {"incremental": True, "rows_per_part": 7}
+    write_rows(20)
+    first = score(**given)
+    assert first.exit_code is ExitCode.DONE
+    assert first.changes is not None
+    assert first.changes.new == 20
+    write_rows(25, {3: "This one is other."})
+    more = 0
+    if stopped:
+        project.set_rules(in_progress=None)
+        score.stops_when_submitted = True
+        assert score(**given).exit_code is ExitCode.CONTINUE_LATER
+        score.stops_when_submitted = False
+        project.set_rules(in_progress=0)
+        write_rows(25, {3: "This one is other.", 24: "This one has changed once more."})
+        more = 1
+    second = score(**given)
+    assert second.exit_code is ExitCode.DONE
+    # Without ids, a row with another text is a new one.
+    assert second.changes is not None
+    assert (second.changes.new, second.changes.deleted) == (6, 1)
+    found = check_whole(project, 25)
+    assert not any("error" in each for each in found.values())
+    assert executed(project) == {1: 26 + more}
+    assert verify_output(Path("out")).exit_code is ExitCode.DONE
+    assert score(**given).statistics.requests == 0
 
 
 @pytest.mark.slow
@@ -692,7 +798,7 @@ def test_a_list_that_fails_is_an_outage_before_anything_is_sent(score: BatchRun,
     assert project.books().calls.get("upload", 0) == 0
 
 
-@pytest.mark.parametrize("flags", [{"dedup": True}, {"incremental": True}, {"on_long_input": "truncate"}])
+@pytest.mark.parametrize("flags", [{"dedup": True}, {"on_long_input": "truncate"}])
 def test_what_batches_do_not_take_is_refused(score: BatchRun, flags: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=re.escape("via batch does not take")):
         score(**flags)
@@ -710,10 +816,15 @@ def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
 
 
 @pytest.mark.slow
-def test_files_can_be_kept(score: BatchRun, project: Project) -> None:
+def test_only_our_own_files_are_deleted_and_they_can_be_kept(score: BatchRun, project: Project) -> None:
+    client = openai.OpenAI(base_url=f"{score.endpoint}/v1", api_key=project.key, max_retries=0)
+    other = client.files.create(file=as_file([chat_line("a")]), purpose="batch")
     write_rows(5)
-    assert score(keep_batch_files=True).exit_code is ExitCode.DONE
-    assert project.books().files == 2
+    assert score().exit_code is ExitCode.DONE
+    assert [each.id for each in client.files.list()] == [other.id]
+    write_rows(5, path="in.csv", words={0: "Another."})
+    assert score(keep_batch_files=True, output="kept").exit_code is ExitCode.DONE
+    assert project.books().files == 3
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,60 @@ def test_a_batch_whose_creation_was_not_confirmed_is_adopted_by_what_it_holds(
     project.set_rules(in_progress=0)
     assert batchscore(*SCORE).exit_code == 0
     assert project.executions()
+    assert set(project.executions().values()) == {1}
+
+
+def test_a_batch_that_is_listed_late_is_shown_and_cancelled(
+    run: Callable[..., Finished], project: Project, batchscore: Cli
+) -> None:
+    """Also after the chunk was forgotten, so that its rows are sent once more."""
+    made = chunk()
+    project.set_rules(batch_hidden=1000)
+    chunk(step="creating", batch="", created_at=0)
+    assert "Later runs look for its unconfirmed batch" in run(f"batches out forget {made['key']}").stdout
+    shown = run("batches out").stdout
+    assert "closed, a creation not confirmed" in shown
+    assert "To look, run: batchscore batches out" in shown
+    assert batchscore(*SCORE).exit_code == 4
+    project.set_rules(batch_hidden=0, cancelling=0)
+    shown = run("batches out").stdout
+    assert f"Batch {made['batch']} has rows that were sent a second time: in_progress, 30 of 30 rows" in shown
+    command = shown.partition("To cancel it, run: ")[2].splitlines()[0]
+    assert f"Batch {made['batch']} is cancelled" in run(command.removeprefix("batchscore ")).stdout
+    (line, _) = sorted(ask(run, "batches out")["batches"], key=lambda line: line["key"] != made["key"])
+    assert "cancelled, 30 of 30 rows answered, which may be billed twice." in line["twice"]
+    project.set_rules(in_progress=0)
+    said = ""
+    while (finished := batchscore(*SCORE)).exit_code:
+        said += finished.said
+    assert f"The second one, {made['batch']}, was cancelled after 30 rows" in said + finished.said
+    assert sorted(records()) == list(range(30))
+    assert run("batches out").stdout.startswith("No batches")
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_batches_running_and_says_how_to_continue(
+    batchscore: Cli, run: Callable[..., Finished], project: Project
+) -> None:
+    made = chunk()
+    command = [each for each in SCORE if each not in {"--no-wait", "--quiet"}]
+    with batchscore.start(*command) as process:
+        deadline = time.monotonic() + 20
+        looks = project.books().calls["get_batch"]
+        while project.books().calls["get_batch"] == looks and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.interrupt()
+        stopped = process.finish()
+    assert stopped.exit_code == 4
+    assert (
+        "30 rows in 1 batch keep running at the service. Run the same command again before 20" in stopped.said
+    )
+    (line,) = [each for each in stopped.said.splitlines() if each.startswith("To resume, run: ")]
+    assert chunk()["batch"] == made["batch"]
+    project.set_rules(in_progress=0)
+    again = batchscore(*shlex.split(line.removeprefix("To resume, run: batchscore ")))
+    assert again.exit_code == 0
+    assert sorted(records()) == list(range(30))
     assert set(project.executions().values()) == {1}
 
 

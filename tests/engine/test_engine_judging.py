@@ -353,7 +353,7 @@ def test_a_row_that_is_quoted_with_such_words_is_the_only_one_refused(
     assert error is None
     assert set(errors_of(settled)) == {bad}
     assert len(settled) == 50
-    assert {b"base64" in form.tail for form in made[0].forms.values()} == {True}
+    assert {b"base64" in form.tail for form in made[0].requests.forms.values()} == {True}
 
 
 @pytest.mark.parametrize("probe", [reply(503), reply(429)], ids=["503", "429"])

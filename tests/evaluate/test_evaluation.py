@@ -265,7 +265,7 @@ def test_what_is_no_label_is_said(tmp_path: Path) -> None:
     scores = write_scores(tmp_path / "s", source, ["a"] * 8, keep=["label"])
     other = write_scores(tmp_path / "t", source, ["b"] * 8, keep=["label"])
     shown = run(scores, other, "--label", "label", "--cluster", "label", "--base-dir", source.parent,
-                "-o", tmp_path / "e").stdout  # fmt: skip
+                "-o", tmp_path / "e", "--resamples", "20").stdout  # fmt: skip
     assert "'NaN' counts as a label like any other." in shown
     assert "Not compared with the baseline, since no test fits these rows: f1_score_macro" in shown
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 from typing import Any
@@ -18,14 +19,17 @@ from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.cells import json_bytes
 from batchscore.prompts.replies import ReplyReader, ReplyScores, answer_size
 from batchscore.prompts.token_estimate import Estimator
-from batchscore.prompts.vectors import decode_vector
-from batchscore.rows import InvalidReply, Prompt, RowError, Score
+from batchscore.prompts.vectors import FEWEST_BYTES_FOR_VIEWS, decode_vector, load_reply
+from batchscore.rows import InvalidReply, Prompt, RowError, Score, load_json
 from batchscore.task import CHAT, EMBEDDINGS, TASKS
 
 #: What RFC 4648 calls base64, section 4.
 STRICT = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+#: Fields of replies, in which any of them may have any value.
+NAMES = ("embedding", "index", "data", "usage")
 
 
 def coded(*numbers: float) -> str:
@@ -251,6 +255,49 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     for task in ["embeddings", "completions", "chat"]:
         with pytest.raises(InvalidReply):
             ReplyReader(TASKS[task]).read(body, 1)
+
+
+CELLS = st.recursive(
+    st.none() | st.integers() | st.text('Aé1/=\\"', max_size=9) | st.just("embedding"),
+    lambda cells: st.lists(cells, max_size=3) | st.dictionaries(st.sampled_from(NAMES), cells, max_size=3),
+    max_leaves=9,
+)
+
+
+def without_text_elsewhere(value: Any, *, is_item: bool = False) -> Any:
+    """Return a reply in which views are texts, without the texts of `embedding` outside of `data`."""
+    if isinstance(value, list):
+        return [without_text_elsewhere(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {name: without_text_elsewhere(each) for name, each in value.items()}
+    if isinstance(text := value.get("embedding"), (str, memoryview)):
+        shown["embedding"] = (text if isinstance(text, str) else bytes(text).decode()) if is_item else None
+    return shown
+
+
+@given(
+    data=st.lists(CELLS, max_size=4),
+    rest=st.dictionaries(st.sampled_from(NAMES), CELLS, max_size=3),
+    layout=st.sampled_from(({}, {"indent": 1}, {"separators": (",", ":")}, {"ensure_ascii": False})),
+    encoding=st.sampled_from(("utf-8", "utf-8-sig", "utf-16")),
+    cut=st.none() | st.integers(0, 400),
+)
+def test_a_reply_whose_vectors_are_views_says_what_it_says_as_json(
+    data: list[Any], rest: dict[str, Any], layout: Any, encoding: str, cut: int | None
+) -> None:
+    written = json.dumps({"long": " " * FEWEST_BYTES_FOR_VIEWS, **rest, "data": data}, **layout)
+    body = written.encode(encoding)[: None if cut is None else -1 - cut]
+    found = []
+    for load in (load_json, load_reply):
+        try:
+            reply = load(body)
+        except ValueError:
+            found.append("not JSON")
+            continue
+        items = [without_text_elsewhere(item, is_item=True) for item in reply.pop("data")]
+        found.append([items, without_text_elsewhere(reply)])
+    assert found[0] == found[1]
 
 
 @given(FLOATS, st.data())

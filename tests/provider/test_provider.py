@@ -225,8 +225,9 @@ def test_batches_trust_the_certificates_that_live_requests_trust(
     assert asyncio.run(offers(server.server_port))
     server.shutdown()
     server.server_close()
-    with pytest.raises(Unknown, match="nothing listens there"):
+    with pytest.raises(Unknown, match="nothing listens there") as failed:
         asyncio.run(offers(server.server_port))
+    assert not failed.value.arrived, "so a creation was surely not made"
 
 
 class Signing:

@@ -17,7 +17,7 @@ MEGABYTE = 1 << 20
 PEAK = """
 import resource, sys
 import pyarrow, pyarrow.parquet
-from batchscore.read.files import find_files
+from batchscore.read.files import digest, find_files
 from batchscore.read.formats import open_table
 from batchscore.read.input_file import ReadOptions
 
@@ -27,13 +27,15 @@ def peak():
 file = find_files([sys.argv[1]]).files[0]
 before = peak()
 count = sum(1 for _ in open_table(file, ReadOptions()).rows)
+digest(file.path)
 print(count, peak() - before)
 """
 
 
-def rows_and_growth(path: Path) -> tuple[int, int]:
+def rows_and_growth(path: Path | str) -> tuple[int, int]:
+    """Return the rows of a file or object, and the bytes by which reading it grew a process."""
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(path)], check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", PEAK, str(path)], check=True, capture_output=True, text=True, timeout=200
     )
     count, growth = done.stdout.split()
     return int(count), int(growth)

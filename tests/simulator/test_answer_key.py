@@ -120,9 +120,9 @@ def test_a_judge_knows_the_better_answer_and_has_its_faults() -> None:
 def test_a_wrong_file_is_named(tmp_path: Path, wrong: Any) -> None:
     path = tmp_path / "key.json"
     path.write_text(json.dumps(wrong), "utf-8")
-    with pytest.raises(ValueError, match=r"key\.json is no answer key"):
+    with pytest.raises(ValueError, match=r"key\.json is not an answer key"):
         read_key(str(path))
-    with pytest.raises(ValueError, match="no table of vectors"):
+    with pytest.raises(ValueError, match="not a table of vectors"):
         read_table(str(path))
 
 

@@ -44,13 +44,17 @@ NOT_THERE = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A chunk of an output. `now` is its batch as the service says, `problem` why it does not."""
+    """A chunk of an output. `now` is its batch as the service says, `problem` why it does not.
+
+    `others` are batches of the same rows: a creation was not confirmed, and was sent again.
+    """
 
     task: str
     chunks: Chunks
     chunk: Chunk
     now: BatchState | None = None
     problem: str = ""
+    others: Sequence[BatchState] = ()
 
     @property
     def name(self) -> str:
@@ -109,11 +113,18 @@ async def look_at_all(plane: ControlPlane, found: Sequence[Found]) -> list[Found
     """Return the chunks with the present state of their batches; raises `CallFailed` if none is known."""
     ids = [each.chunk.batch for each in found if each.chunk.batch and not each.chunk.simulated]
     listed: dict[str, BatchState] = {}
-    if len(ids) > MANY:
-        since = min(each.chunk.created_at for each in found if each.chunk.batch) - CLOCK_SECONDS
+    unsure = [each for each in found if each.chunk.unconfirmed and not each.chunk.simulated]
+    if unsure or len(ids) > MANY:
+        made = [each.chunk.created_at for each in found if each.chunk.batch]
+        since = min(made + [each.chunk.creating_at for each in unsure]) - CLOCK_SECONDS
         listed = {each.id: each async for each in batches.newest(plane, since)}
 
     async def look(each: Found) -> Found:
+        if each in unsure:
+            ours = own_batches(each.chunk, listed.values())
+            if ours and each.chunk.is_open and not each.chunk.batch:
+                return replace(each, others=ours[1:])  # the next run takes the first
+            each = replace(each, others=[one for one in ours if one.id != each.chunk.batch])
         if each.chunk.batch not in ids:
             return each
         try:
@@ -130,17 +141,18 @@ async def cancel(plane: ControlPlane, found: Found) -> str:
     chunk = found.chunk
     if chunk.simulated:
         return f"{found.name} is of a rehearsal with the simulator, so nothing runs."
-    if chunk.step in {Step.SETTLED, Step.CLOSED}:
+    has_ended = chunk.step in {Step.SETTLED, Step.CLOSED}
+    if has_ended and not chunk.unconfirmed:
         return f"{found.name} has ended, and its results were fetched, so nothing runs."
-    if not chunk.may_cost:
+    if not chunk.may_cost and not chunk.unconfirmed:
         return f"{found.name}: no batch was made of it, so nothing runs."
-    ids = [chunk.batch]
-    if not chunk.batch:
+    ids = [] if has_ended or not chunk.batch else [chunk.batch]
+    if chunk.unconfirmed:
         since = chunk.creating_at - CLOCK_SECONDS
         ours = own_batches(chunk, [each async for each in batches.newest(plane, since)])
-        if not ours:
+        ids += [each.id for each in ours if each.id != chunk.batch]
+        if not ids:
             return f"{found.name}: the service lists no batch of it. The same score command looks again."
-        ids = [each.id for each in ours]
     said = []
     for batch in ids:
         try:
@@ -255,10 +267,15 @@ async def forget(plane: ControlPlane | None, found: Found) -> str:
             f"{found.name} still runs ({now.status}), and its answers will be billed. Cancel it first: "
             f"{batches_command(found.chunks, 'cancel', chunk.key)}"
         )
-    found.chunks.remove(chunk)
+    if chunk.step is Step.CLOSED:
+        found.chunks.remove(chunk)
+        return f"{found.name} is forgotten: no run looks for an unconfirmed batch of it any more."
+    found.chunks.close(chunk)
     said = f"{found.name} is forgotten. The same score command sends its rows again."
     if chunk.waiting and not chunk.simulated:
         said += " What the service has answered of them is billed, and will be paid for a second time."
+    if chunk.unconfirmed and not chunk.simulated:
+        said += " Later runs look for its unconfirmed batch, and cancel it if it appears."
     if chunk.provider_files and not chunk.simulated:
         said += f" Its files stay at the service: {', '.join(chunk.provider_files)}."
     return said

@@ -58,9 +58,9 @@ class Desk:
         """Write down what has happened to a chunk, or is about to."""
         work.chunk = self.chunks.change(work.chunk, **changes)
 
-    def say(self, text: str) -> None:
-        """Tell people something."""
-        self.listen(Notice(text))
+    def say(self, text: str, *, billed_twice: bool = False) -> None:
+        """Tell people something; the run's record keeps that rows may be `billed_twice`."""
+        self.listen(Notice(text, billed_twice=billed_twice))
 
     def charge(self, prompt_tokens: int, answer_tokens: int) -> None:
         """Count tokens that are billed for no row's record."""

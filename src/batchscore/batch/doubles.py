@@ -1,7 +1,8 @@
 """Which batch counts if two were made of one file, since the reply to the first creation was lost?
 
 A service's list may show a batch late. So after a creation without a clear end, the list is read at each look
-at the batch that was taken, until that has ended and a late one would be listed.
+at the batch that was taken, until that has ended and a late one would be listed. If it shows none by then,
+the creation stays unconfirmed: later runs look again, for a day.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from batchscore.batch.build import ChunkWork
 from batchscore.batch.desk import Desk
 from batchscore.batch.submit import CLOCK_SECONDS, own_batches
 from batchscore.errors import Outage, count_text
-from batchscore.output.submitted import Chunk, Step, batches_command
+from batchscore.output.submitted import Chunk, Step, batches_command, known_by
 from batchscore.provider import batches
 from batchscore.provider.batch_object import CANCELLED, FAILED, BatchState
 from batchscore.provider.client import CallFailed, Unknown
@@ -52,33 +53,53 @@ async def only_one(desk: Desk, work: ChunkWork, batch: BatchState) -> tuple[Batc
         desk.change(work, batch=kept.id, created_at=created, expires_at=kept.expires or 0.0)
     over = [await give_up(desk, work, each) for each in ours if each.id != kept.id]
     listed_by_now = work.chunk.creating_at + 2 * sum(desk.clock.waits.look_again)
-    return kept, all(over) and desk.clock.now() >= listed_by_now
+    return kept, all(over) and (not work.chunk.unconfirmed or desk.clock.now() >= listed_by_now)
 
 
 async def give_up(desk: Desk, work: ChunkWork, batch: BatchState) -> bool:
     """Cancel a batch whose rows another one has; once it has ended, count and say what it costs."""
     batch = await cancelled(desk, batch)
     if batch.ended:
-        desk.change(work, refused=(*work.chunk.refused, batch.id))
         charge(desk, work.chunk, batch)
+        desk.change(work, refused=(*work.chunk.refused, batch.id))
     return batch.ended
 
 
-async def look_once_more(desk: Desk) -> None:
-    """Look for batches that are listed only after the rows of their chunks are settled, and cancel them."""
+async def look_once_more(desk: Desk, identity: str) -> None:
+    """Look for batches that are listed only after the rows of their chunks are settled, and cancel them.
+
+    `identity` is that of the run's rows: others may be at another service.
+    """
     for chunk in await asyncio.to_thread(desk.chunks.read_all):
-        if not chunk.ambiguous or chunk.step is not Step.SETTLED:
+        if not chunk.unconfirmed or chunk.step not in {Step.SETTLED, Step.CLOSED}:
             continue
         try:
-            for each in own_batches(chunk, await listed(desk, chunk)):
+            found = await listed(desk, chunk)
+            for each in own_batches(chunk, found):
                 if each.id != chunk.batch:
-                    given_up = await cancelled(desk, each)
+                    charge(desk, chunk, await cancelled(desk, each))
                     # The chunk may stay, for rows that later runs read: it is counted once.
                     refused = (*chunk.refused, each.id)
                     chunk = desk.chunks.change(chunk, refused=refused)  # noqa: PLW2901
-                    charge(desk, chunk, given_up)
         except (CallFailed, Outage):
             return
+        # The list is that of the right project if it has the batch that is known.
+        is_ours = chunk.identity == identity and chunk.batch in {"", *(each.id for each in found)}
+        if chunk.unconfirmed and is_ours and desk.clock.now() >= known_by(chunk):
+            chunk = desk.chunks.change(chunk, sent=chunk.known)  # noqa: PLW2901
+        if chunk.step is Step.CLOSED and not chunk.unconfirmed:
+            desk.chunks.remove(chunk)
+
+
+def say_unconfirmed(desk: Desk, chunk: Chunk) -> None:
+    """Say that a batch is created although an earlier creation may have made one."""
+    if chunk.unconfirmed:
+        desk.say(
+            f"No usable reply came to the creation of a batch of {count_text(chunk.rows, 'row')}, and the "
+            "service does not list it. It is created again. If the first one appears later, one of them is "
+            "cancelled, and what that has cost is said.",
+            billed_twice=True,
+        )
 
 
 async def cancelled(desk: Desk, batch: BatchState) -> BatchState:
@@ -98,5 +119,6 @@ def charge(desk: Desk, chunk: Chunk, batch: BatchState) -> None:
     what = "had ended" if batch.ended and batch.status != CANCELLED else "was cancelled"
     desk.say(
         f"Two batches were made of one file. The second one, {batch.id}, {what} after "
-        f"{count_text(rows, 'row')}, which may be billed twice."
+        f"{count_text(rows, 'row')}, which may be billed twice.",
+        billed_twice=True,
     )

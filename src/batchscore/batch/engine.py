@@ -25,14 +25,14 @@ from batchscore.batch.submit import SAME_PROBLEMS, Move
 from batchscore.batch.work import Ended, bring_to_end, reserve
 from batchscore.engine import end_task
 from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text, setting_name
-from batchscore.output.submitted import Chunk, Step, submitted_text
+from batchscore.output.submitted import Chunk, Step, submitted_text, unconfirmed_text
 from batchscore.prompts.replies import ReplyReader
 from batchscore.provider import files
 from batchscore.provider.client import CallFailed
 from batchscore.rows import DeploymentState, Heartbeat, Prompt, Settled
 
 #: Rows that are read between two moments in which other tasks may work.
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 50
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class BatchEngine:
                 self.phase.collecting = False
                 self.phase.settled += 1
                 self.start_retries()
-            await look_once_more(self.desk)
+            await look_once_more(self.desk, self.builder.identity.hex())
             if self.leftover is not None and not self.stop.is_set():
                 async for rows in self.leftover.settled(self.drain_seconds, self.note_service):
                     yield rows
@@ -128,7 +128,8 @@ class BatchEngine:
         await asyncio.to_thread(chunks.sweep)
         for chunk in await asyncio.to_thread(chunks.read_all):
             if not chunk.may_cost:
-                await self.drop(chunk)
+                if not chunk.unconfirmed:
+                    await self.drop(chunk)
                 continue
             if chunk.identity != self.builder.identity.hex():
                 self.refuse_other(chunk)
@@ -154,13 +155,13 @@ class BatchEngine:
                 await files.delete(self.desk.plane, file)
             except (CallFailed, Left):
                 self.desk.say(f"The file {file} at the service was not removed. Nothing uses it.")
-        self.desk.chunks.remove(chunk)
+        self.desk.chunks.close(chunk)
 
     def refuse_other(self, chunk: Chunk) -> None:
         """Refuse to send what is at a service already in another form; forget what costs nothing."""
         # Nothing was paid for what a rehearsal has left.
         if not chunk.waiting or chunk.simulated:
-            self.desk.chunks.remove(chunk)
+            self.desk.chunks.close(chunk)
             return
         raise SettingsError(
             f"This output has {submitted_text([chunk])}, sent to another service or with other parameters. "
@@ -359,6 +360,8 @@ class BatchEngine:
         left = [chunk for chunk in self.desk.chunks.read_all() if chunk.is_open]
         if left and waits:
             self.desk.say(left_text(left))
+        if unconfirmed := unconfirmed_text(self.desk.chunks):
+            self.desk.say(unconfirmed, billed_twice=True)
 
     def raise_if_open(self) -> None:
         """Raise `BoundReached` if the run does not wait for batches."""
@@ -366,7 +369,7 @@ class BatchEngine:
             return
         chunks = self.desk.chunks.read_all()
         left = [chunk for chunk in chunks if chunk.is_open]
-        waiting = [chunk.rows for chunk in chunks if not chunk.may_cost]
+        waiting = [chunk.rows for chunk in chunks if not chunk.may_cost and chunk.step is not Step.CLOSED]
         texts = []
         if waiting:
             texts.append(f"{count_text(sum(waiting), 'row')} are not submitted yet.")

@@ -278,4 +278,4 @@ async def remove_published(
         if kept:
             listen(Notice(f"{kept:,} files of batches were not removed at the service; they expire there."))
     for chunk in settled:
-        around.chunks.remove(chunk)
+        around.chunks.close(chunk)

@@ -47,6 +47,12 @@ def lines_of(path: Path) -> Iterator[bytes]:
                 yield line
 
 
+def has_answer(path: Path) -> bool:
+    """Whether any line of a file is an answer."""
+    lines = map(read_line, lines_of(path))
+    return any(line is not None and 200 <= line.status < 300 for line in lines)
+
+
 def read_line(raw: bytes) -> ResultLine | None:
     """Return what a line says; `None` if it is not a line of results, such as a torn one."""
     try:

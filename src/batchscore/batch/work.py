@@ -11,7 +11,8 @@ from pathlib import Path
 
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.desk import Desk, Left
-from batchscore.batch.doubles import listed, only_one
+from batchscore.batch.doubles import listed, only_one, say_unconfirmed
+from batchscore.batch.results import has_answer
 from batchscore.batch.submit import (
     MOST_LOOKS,
     MOST_REFUSALS,
@@ -71,7 +72,10 @@ async def bring_to_end(desk: Desk, work: ChunkWork) -> Ended | None:
         desk.budget.release(work.chunk.key)
         if decision.move is Move.STOP:
             refuse_chunk(desk, work, decision.code)
-        return Ended(work, decision, tuple(await fetch(desk, work)))
+        results = tuple(await fetch(desk, work))
+        if work.chunk.probes and any(map(has_answer, results)):
+            desk.proven.set()  # the other batches are made while the input is still read
+        return Ended(work, decision, results)
     except Left:
         return None
     except TooLarge:
@@ -144,22 +148,20 @@ def refuse_chunk(desk: Desk, work: ChunkWork, code: str) -> None:
     """Raise the error of a file that the service refuses as a whole: nothing of it was run."""
     rows = count_text(work.chunk.rows, "row")
     refused = f"the service refused a file of {rows} for its Batch API ({code})."
-    if work.chunk.ambiguous and not work.chunk.batch:
+    if work.chunk.unconfirmed and not work.chunk.batch:
         raise ServiceRefused(
             f"{refused} An earlier reply was lost, so a batch of it may exist that the service does not list "
             "yet. Run the same command later to look again. If there is none, run: "
             f"{batches_command(desk.chunks, 'forget', work.chunk.key)}"
         )
-    desk.chunks.remove(work.chunk)
+    desk.chunks.close(work.chunk)
     raise ServiceRefused(f"{refused} Nothing of it ran.")
 
 
 async def submit(desk: Desk, work: ChunkWork) -> None:
     """Make the batch of a chunk, exactly once."""
-    if work.chunk.step is Step.CREATING and not work.chunk.ambiguous:
-        # The run that sent it was killed before the reply.
-        desk.change(work, ambiguous=True)
-    decision = Decision(Move.LOOK_AGAIN if work.chunk.ambiguous else Move.CREATE)
+    # Unconfirmed is also what was sent by a run that was killed before the reply.
+    decision = Decision(Move.LOOK_AGAIN if work.chunk.unconfirmed else Move.CREATE)
     desk.budget.add(work.chunk.key, work.chunk.tokens)
     looks, tries = list(desk.clock.waits.look_again), 0
     while decision.move is not Move.ADOPT:
@@ -170,6 +172,8 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
             await desk.clock.sleep(decision.seconds)
             decision = after_looking(work.chunk, await listed(desk, work.chunk), looks)
             del looks[:1]
+            if decision.move is Move.CREATE:
+                say_unconfirmed(desk, work.chunk)
         elif decision.move is Move.WAIT_FOR_FILE:
             tries += 1
             await desk.clock.sleep(desk.clock.waits.file)
@@ -190,8 +194,9 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
 async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
     """Send one creation, and return the next move."""
     # A batch whose reply was lost is looked for from the first attempt on.
-    since = work.chunk.creating_at if work.chunk.ambiguous else desk.clock.now()
-    desk.change(work, step=Step.CREATING, creating_at=since)
+    now, sent = desk.clock.now(), work.chunk.sent
+    since = work.chunk.creating_at if work.chunk.unconfirmed else now
+    desk.change(work, step=Step.CREATING, creating_at=since, sent_at=now, sent=sent + 1)
     metadata = {"chunk": work.chunk.key} if desk.traits.takes_metadata else None
     try:
         batch = await batches.create(
@@ -203,10 +208,10 @@ async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
         )
     except CallFailed as failure:
         decision = after_failure(failure, tries)
-        if decision.move is Move.LOOK_AGAIN:
-            desk.change(work, ambiguous=True)
+        if decision.move is Move.LOOK_AGAIN and failure.arrived:
             return decision
-        if work.chunk.ambiguous:
+        desk.change(work, sent=sent)
+        if work.chunk.unconfirmed and decision.move is not Move.LOOK_AGAIN:
             # What is refused may be the second batch: the one whose reply was lost was listed late.
             looked = after_looking(work.chunk, await listed(desk, work.chunk), ())
             decision = looked if looked.move is Move.ADOPT else decision
@@ -220,7 +225,7 @@ async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
     """Wait until a chunk that was refused for its tokens may be sent again."""
     budget, chunk = desk.budget, work.chunk
     alone = budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key)
-    if alone and chunk.rows > 1 and not chunk.ambiguous:
+    if alone and chunk.rows > 1 and not chunk.unconfirmed:
         budget.release(chunk.key)
         raise TooLarge
     budget.refuse(chunk.key)
@@ -254,7 +259,7 @@ async def wait_for_end(desk: Desk, work: ChunkWork) -> BatchState:
                 f"{batches_command(desk.chunks, 'forget', work.chunk.key)}"
             ) from None
         is_only = True
-        if work.chunk.ambiguous:
+        if work.chunk.unconfirmed:
             batch, is_only = await only_one(desk, work, batch)
         work.rows_done = min(batch.completed + batch.failed, work.chunk.rows)
         if not batch.ended and not cancelled and desk.clock.now() >= last_moment:

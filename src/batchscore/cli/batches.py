@@ -116,7 +116,10 @@ def to_json(shown: BatchesOfOutput) -> Any:
         {
             "task": line.task,
             **{name: getattr(line.chunk, name) for name in ("key", "rows", "round", "batch", "simulated")},
-            **{name: getattr(line, name) for name in ("state", "asked", "answered", "total", "problem")},
+            **{
+                name: getattr(line, name)
+                for name in ("state", "asked", "answered", "total", "problem", "twice")
+            },
             "open": line.chunk.waiting > 0,
             "recorded": line.chunk.step is Step.SETTLED and not line.chunk.waiting,
             **{name: getattr(line.chunk, name) for name in ("planned_at", "created_at", "ended_at")},
@@ -125,6 +128,7 @@ def to_json(shown: BatchesOfOutput) -> Any:
         for line in shown.lines
     ]
     found = {"output": shown.output, "batches": lines, "done": list(shown.done)}
+    found |= {"unconfirmed": shown.unconfirmed}
     return json_safe(found | {"not_asked": name_settings(shown.not_asked, as_flag)})
 
 
@@ -141,6 +145,7 @@ def to_text(shown: BatchesOfOutput, out: str, now: float) -> str:
     else:
         texts.append("No row waits for results. Run the same score command again.")
     texts += [f"{line.chunk.batch} {line.problem}." for line in shown.lines if line.problem]
+    texts += filter(None, [*(line.twice for line in shown.lines), shown.unconfirmed])
     if shown.not_asked:
         texts.append(f"States are the last known ones, since the service was not asked: {shown.not_asked}")
     return "\n".join([*texts, *advice(shown.lines, out)])
@@ -148,7 +153,8 @@ def to_text(shown: BatchesOfOutput, out: str, now: float) -> str:
 
 def advice(lines: Sequence[BatchLine], out: str) -> list[str]:
     """Return the commands that help with batches that are not confirmed or not there."""
-    unconfirmed = [line.chunk.key for line in lines if line.chunk.step is Step.CREATING]
+    unnamed = [line.chunk for line in lines if not line.chunk.batch]
+    unconfirmed = [chunk.key for chunk in unnamed if chunk.unconfirmed and chunk.step is not Step.CLOSED]
     gone = [line.chunk.key for line in lines if line.problem]
 
     def command(*words: str) -> str:
@@ -173,7 +179,9 @@ def table(lines: Sequence[BatchLine], now: float) -> list[str]:
     for line in lines:
         chunk = line.chunk
         state = "not there" if line.problem else STEPS.get(line.state, line.state.replace("_", " "))
-        if chunk.simulated or chunk.step is Step.SETTLED:
+        if chunk.step is Step.CLOSED:
+            state = "closed, a creation not confirmed"
+        elif chunk.simulated or chunk.step is Step.SETTLED:
             state += ", in a rehearsal" if chunk.simulated else ", recorded"
         since = chunk.created_at or chunk.planned_at
         cells.append(

@@ -81,7 +81,7 @@ def checked_files(
 ) -> Sequence[CheckedFile]:
     """Return what a training file and its validation file hold, and which rules they break.
 
-    A prepared folder stands for both files.
+    A prepared folder has both files.
     """
     options = check_options(chosen, counter)
     training, other = files_of(place_of(named))

@@ -16,14 +16,15 @@ from typing import Any
 
 from batchscore.engine import end_task
 from batchscore.engine.in_flight import Batch, BytesInFlight
+from batchscore.engine.requests import RequestBuilder
 from batchscore.engine.result_queue import ResultQueue
 from batchscore.engine.suspects import NOT_SURELY_THE_ROW, Suspect, Suspects
 from batchscore.errors import BrokenInvariant, ErrorCode
-from batchscore.prompts.batches import BodyFormat, Packer
+from batchscore.prompts.batches import Packer
 from batchscore.prompts.replies import ReplyScores
 from batchscore.request.attempt import Request
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Action, Outcome, over_quota
+from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry import AttemptLoop
 from batchscore.request.retry_budget import RetryBudget
@@ -37,23 +38,16 @@ FEWEST_FOR_QUARTERS = 16
 class Engine:
     """Scores one stream of prompts through one or more deployments.
 
-    `forms` holds each deployment's JSON around the prompts. `answer_tokens` is the maximum per answer, `None`
-    without a limit; `fixed_bytes` is what a schema adds to each request. Setting `stop` ends the engine
-    early: no more prompts are taken, requests in flight have `drain_seconds` to finish, and rows that were
-    not answered are not settled. `ready` is set while the stream need not be waited for. The fields from
-    `results` on are the state of the running engine.
+    Setting `stop` ends the engine early: no more prompts are taken, requests in flight have `drain_seconds`
+    to finish, and rows that were not answered are not settled. `ready` is set while the stream need not be
+    waited for. The fields from `results` on are the state of the running engine.
     """
 
     packer: Packer
-    forms: dict[Deployment, BodyFormat]
+    requests: RequestBuilder
     attempt_loop: AttemptLoop[ReplyScores]
-    max_retries: int
     stop: asyncio.Event
     drain_seconds: float
-    answer_tokens: float | None = 0.0
-    answers_per_row: int = 1
-    fixed_bytes: int = 0
-    truncate: Callable[[Prompt, float | None], Prompt | None] | None = None
     ready: asyncio.Event | None = None
     results: ResultQueue = field(default_factory=ResultQueue)
     in_flight: BytesInFlight = field(default_factory=BytesInFlight)
@@ -63,7 +57,6 @@ class Engine:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     resolved: asyncio.Event = field(default_factory=asyncio.Event)
     suspects: Suspects = field(init=False)
-    adapted: int = 0
     large_answered_at: float = float("-inf")
     failure: BaseException | None = None
     ended: bool = False
@@ -72,9 +65,9 @@ class Engine:
         """Begin without refused rows."""
         self.suspects = Suspects(
             self.attempt_loop.requester.probe,
-            self.adapt,
+            self.requests.adapt,
             lambda refused: self.give([refused.prompt], [refused.error]),
-            lambda prompt: self.send_again([prompt], RetryBudget(self.max_retries)),
+            lambda prompt: self.send_again([prompt], RetryBudget(self.requests.max_retries)),
         )
 
     @property
@@ -110,7 +103,7 @@ class Engine:
         done = asyncio.create_task(self.idle.wait())
         self.results.emptied.set()
         try:
-            for deployment in self.forms:
+            for deployment in self.attempt_loop.deployments.members:
                 deployment.on_capacity = partial(self.hire, deployment)
                 self.hire(deployment)
             await asyncio.wait({stopped, done, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -241,12 +234,15 @@ class Engine:
                 self.end()
             return None
         prompts, size = pack.prompts, pack.size
-        request = self.request(prompts, size, RetryBudget(self.max_retries))
+        request = self.requests.first(prompts, size)
         if len(prompts) == 1 and not deployment.fits(request.tokens):
-            fitting = self.fitted(prompts[0])
-            if fitting is None:
+            # No error if a minute's quota of another deployment is larger.
+            most = max(member.most_tokens for member in self.attempt_loop.deployments.members)
+            fitting, error = self.requests.fitted(prompts[0], most)
+            if error is not None:
+                self.give([fitting], [error])
                 return None
-            prompts, request = [fitting], self.request([fitting], len(fitting.body), request.budget)
+            prompts, request = [fitting], self.requests.request([fitting], len(fitting.body), request.budget)
         self.in_flight.add(size)
         return Batch(prompts, request, deployment.reserve(request.tokens), size)
 
@@ -256,35 +252,6 @@ class Engine:
         for worker in self.waiting - {asyncio.current_task()}:
             worker.cancel()
 
-    def request(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> Request:
-        """Return the request for these prompts, and what the quota is charged for it."""
-        estimator = self.packer.estimator
-        answer = estimator.usual_answer if self.answer_tokens is None else self.answer_tokens
-        extra = answer * self.answers_per_row * len(prompts)
-
-        def body(deployment: Deployment, complaint: bytes) -> bytes:
-            return self.forms[deployment].body(prompts, complaint)
-
-        tokens = estimator.tokens_of(prompts, size + self.fixed_bytes) + extra
-        return Request(body, len(prompts), tokens, extra, budget, prompts)
-
-    def fitted(self, prompt: Prompt) -> Prompt | None:
-        """Return a prompt, maybe truncated, that fits into a minute's quota; `None` if it has an error."""
-        estimator = self.packer.estimator
-        most = max(member.most_tokens for member in self.attempt_loop.deployments.members)
-        while True:
-            request = self.request([prompt], len(prompt.body), RetryBudget(self.max_retries))
-            needed = estimator.at_least(len(prompt.body) - prompt.image_bytes) + request.extra_tokens
-            if needed <= most:
-                return prompt
-            fitting = max(most - request.extra_tokens, 0.0) / (needed - request.extra_tokens)
-            shorter = self.truncate(prompt, fitting) if self.truncate is not None else None
-            if shorter is None:
-                break
-            prompt = shorter
-        self.give([prompt], [over_quota(request.tokens, request.extra_tokens, most)])
-        return None
-
     async def settle(
         self, prompts: Sequence[Prompt], request: Request, deployment: Deployment, ticket: Ticket
     ) -> bool:
@@ -293,20 +260,20 @@ class Engine:
             deployment.quota.refund(ticket)
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         while True:
-            adapted = self.adapted
+            adapted = self.requests.adapted
             result = await self.attempt_loop.run(request, deployment, ticket)
-            if result.outcome.action is Action.ADAPT and self.adapted == adapted:
-                self.adapt(result.outcome.detail)
+            if result.outcome.action is Action.ADAPT and self.requests.adapted == adapted:
+                self.requests.adapt(result.outcome.detail)
             # Another worker may have adapted while the request was in flight.
-            if result.outcome.action not in {Action.ADAPT, Action.SPLIT} or self.adapted == adapted:
+            unchanged = self.requests.adapted == adapted
+            if unchanged or result.outcome.action not in {Action.ADAPT, Action.SPLIT}:
                 break
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         if self.packer.note_request(prompts, answered=result.answers is not None):
             self.attempt_loop.usual_rows = max(self.attempt_loop.usual_rows, len(prompts))
         if result.answers is not None:
             answers = result.answers
-            size = sum([len(prompt.body) for prompt in prompts]) + self.fixed_bytes
-            self.packer.estimator.learn_from(prompts, size, answers.prompt_tokens, answers.completion_tokens)
+            self.requests.learn(prompts, answers)
             if 2 * len(prompts) > self.packer.most_rows:
                 self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
             self.suspects.end_series()
@@ -320,7 +287,7 @@ class Engine:
         outcome = result.outcome
         if len(prompts) == 1:
             too_long = outcome.code in {ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}
-            shorter = self.truncate(prompts[0], outcome.fitting) if self.truncate and too_long else None
+            shorter = self.requests.shorter(prompts[0], outcome.fitting) if too_long else None
             if shorter is not None:
                 await self.send_again([shorter], request.budget)
             else:
@@ -360,22 +327,12 @@ class Engine:
         elif outcome.action is Action.SPLIT and outcome.code in NOT_SURELY_THE_ROW and not outcome.by_chance:
             self.packer.shrink(size)
 
-    def adapt(self, parameter: str) -> bool:
-        """Use another form of a parameter in all requests; return whether there is one.
-
-        Another worker may have done so while a request was in flight.
-        """
-        before = [form.tail for form in self.forms.values()]
-        adapted = [form.adapt(parameter) for form in self.forms.values()]
-        self.adapted += [form.tail for form in self.forms.values()] != before
-        return any(adapted)
-
     async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Send some prompts of a failed request to any deployment that has room."""
         most = self.attempt_loop.usual_rows
         if len(prompts) > most:
             return await self.send_parts(prompts, most, budget)
-        request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), budget)
+        request = self.requests.request(prompts, sum(len(prompt.body) for prompt in prompts), budget)
         if len(prompts) > 1 and all(
             member.too_large(request.tokens) for member in self.attempt_loop.deployments.members
         ):

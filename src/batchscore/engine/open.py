@@ -15,6 +15,7 @@ from batchscore.endpoint.target import Endpoint, Target
 from batchscore.endpoint.tls import tls_context
 from batchscore.engine.engine import Engine
 from batchscore.engine.in_flight import MOST_BYTES_IN_FLIGHT, MOST_PACKED_BYTES, BytesInFlight
+from batchscore.engine.requests import RequestBuilder
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.replies import ReplyScores, reader_for
@@ -98,16 +99,19 @@ async def open_engine(
                 estimator,
                 Duplicates() if settings.dedup else None,
             ),
-            forms=forms,
+            requests=RequestBuilder(
+                forms,
+                estimator,
+                settings.max_retries,
+                answer_tokens=settings.answer_tokens,
+                answers_per_row=settings.answers_per_row,
+                fixed_bytes=0 if reader.schema is None else reader.schema.size,
+                truncate=truncate if settings.on_long_input == "truncate" else None,
+            ),
             attempt_loop=AttemptLoop(requester, stop),
             in_flight=BytesInFlight(MOST_PACKED_BYTES if settings.task.packs_many else MOST_BYTES_IN_FLIGHT),
-            max_retries=settings.max_retries,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,
-            answer_tokens=settings.answer_tokens,
-            answers_per_row=settings.answers_per_row,
-            fixed_bytes=0 if reader.schema is None else reader.schema.size,
-            truncate=truncate if settings.on_long_input == "truncate" else None,
         )
 
 

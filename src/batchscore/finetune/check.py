@@ -38,7 +38,7 @@ from batchscore.stores.address import Place, path_text
 
 #: A line with ten images of 10 MB has less.
 MOST_LINE_BYTES = 160 * 2**20
-#: What is read to find out the format, and at most so many lines of it.
+#: What is read to find out the format, and at most this many lines of it.
 _HEAD_BYTES, _HEAD_LINES = 2**20, 50
 #: Broken rules that are listed; all are counted.
 MOST_LISTED = 10_000
@@ -118,7 +118,7 @@ def check_file(place: Place, options: CheckOptions) -> CheckedFile:
 
 
 def _with_marks(file: InputFile, checked: CheckedFile, service: ServiceRules) -> InputFile | None:
-    """Note what the first bytes say of the encoding; return the file with it, `None` if it is no text."""
+    """Note what the first bytes say of the encoding; return the file with it, `None` if it is not text."""
     with raw_blocks(file) as blocks:
         head, _ = beginning(blocks, 4096)
     if head.startswith(_BOM):

@@ -11,8 +11,8 @@ from typing import Any
 from batchscore.errors import count_text, name_settings
 from batchscore.finetune.prepare import Prepared
 from batchscore.finetune.read_examples import rule_text
-from batchscore.report.page.answers import Histogram, histogram
-from batchscore.report.page.charts import Chart, series
+from batchscore.report.page.answers import histogram
+from batchscore.report.page.charts import Chart, bars, lengths, series
 from batchscore.report.page.frame import Frame, cells, document, place_charts
 from batchscore.report.page.markup import NOTHING, Html, concat, element, name, table, visible
 from batchscore.report.words import large_count_text, percent_text, short_name, size_text
@@ -112,20 +112,7 @@ def tokens(prepared: Prepared, summary: dict[str, Any]) -> Chart | None:
     found = histogram("tokens", prepared.token_sample)
     limit = summary["tokens"]["limit"]
     says = f"The limit of an example is {limit:,}." if limit and summary["azureml"] == {} else ""
-    return None if found is None else _bars("Tokens per example", found, says)
-
-
-def _bars(title: str, found: Histogram, says: str) -> Chart:
-    labels = [f"{start:,}" for start in found.starts]
-    spec = {
-        "type": "bar",
-        "labels": labels,
-        "series": [series("examples", found.counts, "c1")],
-        "apart": 0.9,
-        "x": f"{found.unit}, from",
-        "y": {"title": "examples", "unit": "examples", "whole": True},
-    }
-    return Chart(title, f"Median {found.median:,}, longest {found.longest:,}. {says}".strip(), spec)
+    return None if found is None else lengths("Tokens per example", found, "examples", says)
 
 
 def turns(prepared: Prepared) -> Chart | None:
@@ -134,15 +121,12 @@ def turns(prepared: Prepared) -> Chart | None:
     if len(counted) < 2:
         return None
     ordered = sorted(counted.items())
-    spec = {
-        "type": "bar",
-        "labels": [f"{turn:,}" for turn, _ in ordered],
-        "series": [series("examples", [count for _, count in ordered], "c3")],
-        "apart": 0.9,
-        "x": "messages without the system message",
-        "y": {"title": "examples", "unit": "examples", "whole": True},
-    }
-    return Chart("Messages per example", f"From {ordered[0][0]} to {ordered[-1][0]} messages.", spec)
+    shown = [series("examples", [count for _, count in ordered], "c3")]
+    says = f"From {ordered[0][0]} to {ordered[-1][0]} messages."
+    labels = [f"{turn:,}" for turn, _ in ordered]
+    return bars(
+        "Messages per example", says, labels, shown, "messages without the system message", "examples"
+    )
 
 
 def classes(prepared: Prepared) -> Chart | None:
@@ -154,15 +138,9 @@ def classes(prepared: Prepared) -> Chart | None:
         series(part.part, [part.classes.get(each, 0) for each in names], colour)
         for part, colour in zip(prepared.parts, _COLOURS, strict=False)
     ]
-    spec = {
-        "type": "bar",
-        "labels": [short_name(visible(each)) for each in names],
-        "series": shown,
-        "apart": 0.8,
-        "x": "class",
-        "y": {"title": "examples", "unit": "examples", "whole": True, "stacked": True},
-    }
-    return Chart("Examples by class", f"{len(prepared.parts[0].classes)} classes.", spec)
+    says = f"{len(prepared.parts[0].classes)} classes."
+    labels = [short_name(visible(each)) for each in names]
+    return bars("Examples by class", says, labels, shown, "class", "examples", stacked=True)
 
 
 def class_table(prepared: Prepared) -> Html:

@@ -28,7 +28,7 @@ from batchscore.prompts.columns import first_rows, resolve
 from batchscore.prompts.image_header import MOST_IMAGE_BYTES
 from batchscore.prompts.images import ImageColumns
 from batchscore.read.files import find_files
-from batchscore.read.formats import open_rows
+from batchscore.read.formats import FORMATS, open_rows
 from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.named_files import reader_below
 from batchscore.read.stream import beginning, raw_blocks
@@ -41,8 +41,6 @@ FREE = -1
 
 #: Problems that are kept with their rows; all are counted.
 MOST_PROBLEMS = 10_000
-
-_TEXT_SUFFIXES = {".csv", ".tsv", ".txt", ".json", ".jsonl"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +156,7 @@ def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: Exa
 
 def _mark(file: InputFile) -> tuple[str, ...]:
     """Return a note if the file begins with the mark of UTF-8; readers say what else they found."""
-    if file.suffix not in _TEXT_SUFFIXES:
+    if not FORMATS[file.suffix].is_text:
         return ()
     with raw_blocks(file) as blocks:
         head, _ = beginning(blocks, 3)

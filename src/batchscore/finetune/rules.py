@@ -49,7 +49,7 @@ SERVICES: Mapping[str, ServiceRules] = {
 
 @dataclass(frozen=True, slots=True)
 class FormatRule:
-    """One rule: whether a break is an error, and the service's words. `{line}` … stand for the place."""
+    """One rule: whether a break is an error, and the service's words. `{line}` … get the place."""
 
     is_error: bool
     service: str

@@ -17,7 +17,7 @@ def list_of(cell: Any) -> Any:
     """Return the list that a cell means: a list, its JSON, or its words."""
     value = as_value(cell)
     if isinstance(value, str):
-        # As Python writes a list, which is no JSON.
+        # As Python writes a list, which is not JSON.
         if value.startswith("['") and value.endswith("']"):
             return value[2:-2].split("', '")
         return value.split()
@@ -72,7 +72,7 @@ def _occurrences(text: str, context: str) -> Iterator[int]:
 
 
 def _words(text: str, context: str) -> Iterator[int]:
-    """Yield where a text occurs that is no part of a longer word or number."""
+    """Yield where a text occurs, unless within a longer word or number."""
     for at in _occurrences(text, context):
         before, after = context[at - 1 : at], context[at + len(text) : at + len(text) + 1]
         goes_on = (before.isalnum() and text[0].isalnum()) or (after.isalnum() and text[-1].isalnum())

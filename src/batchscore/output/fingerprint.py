@@ -70,7 +70,7 @@ def recorded_schema(fingerprint: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def identity_of(fingerprint: Mapping[str, Any]) -> str:
-    """Return as text what tells runs apart: the fingerprint of a run that reads its inputs by default."""
+    """Return as text what distinguishes runs: the fingerprint of a run that reads its inputs by default."""
     shared = {name: value for name, value in fingerprint.items() if name not in READING} | {"txt": "lines"}
     return orjson.dumps(shared, option=orjson.OPT_SORT_KEYS).decode()
 

@@ -30,15 +30,7 @@ from batchscore.output.conflicts import (
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
 from batchscore.output.layout import journal_name
-from batchscore.output.manifest import (
-    Commit,
-    Manifest,
-    copy_of,
-    part_files_of,
-    read_manifests,
-    visible_names,
-    write_manifest,
-)
+from batchscore.output.manifest import Commit, Manifest, read_manifests, write_manifest
 from batchscore.output.missing import RecordedFiles, recorded_files
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, TakeOver, is_final, split_by_part
@@ -46,7 +38,6 @@ from batchscore.output.run_records import RecordedCounts
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores import storage
-from batchscore.stores.address import Place
 
 README_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
 
@@ -337,41 +328,6 @@ class Ledger(ABC):
     def close(self) -> None:
         """Close the journals; their content stays."""
         self.journals.close()
-
-
-def removed_parts(
-    ledger: Ledger, files: Iterable[str], own: Mapping[str, set[int]] | None
-) -> dict[str, list[tuple[Place, Commit]]]:
-    """Return the published parts of files that somebody has removed since, each with a missing file.
-
-    `own` are the numbers of the parts of each file that only this run writes; `None`: all.
-    """
-    layout = ledger.spec.layout
-    listed: dict[Place, set[str]] = {}
-
-    def is_there(place: Place) -> bool:
-        if own is not None:
-            # A folder of many workers takes long to list, and has few parts of this one.
-            return storage.exists(place)
-        folder = place.parent
-        if folder not in listed:
-            listed[folder] = set(visible_names(folder))
-        return place.name in listed[folder]
-
-    removed: dict[str, list[tuple[Place, Commit]]] = defaultdict(list)
-    for file in files:
-        manifest = ledger.manifests.get(file)
-        for number, commit in sorted(manifest.parts.items()) if manifest is not None else ():
-            if own is not None and number not in own.get(file, ()):
-                continue
-            path = layout.manifest(file)
-            places = [folder / part.name for folder, part in part_files_of(layout, commit) if part]
-            # If a manifest could not be written in place, its copy is there, and nothing is lost.
-            places.append(path if is_there(path) else copy_of(path))
-            gone = [place for place in places if not is_there(place)]
-            if gone:
-                removed[file].append((path if gone == [copy_of(path)] else gone[0], commit))
-    return removed
 
 
 @dataclass(slots=True)

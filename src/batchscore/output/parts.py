@@ -92,8 +92,8 @@ class Part:
         """Take the results of rows of this part; return their journal entries."""
         self.settled.update([(settled.row, settled) for settled in rows])
         self.held_bytes += sum(map(memory_of, rows))
-        digests = self.prompt_digests
-        return [JournalEntry(settled, digests[settled.row]) for settled in rows]
+        digests = self.prompt_digests.of([settled.row for settled in rows])
+        return list(map(JournalEntry, rows, digests))
 
     def charge(self, cost: Cost) -> None:
         """Add to the cost. O(1)."""

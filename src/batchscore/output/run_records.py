@@ -99,7 +99,7 @@ class RecordedFile:
     `input` is the digest of the version that the run set out to score, or found scored. `counts` are those at
     the end of a run that found the file complete; `read_all`: one that ended has read it to its end. `inputs`
     is the checksum of the INPUTs of the run that set out to read it. `base` is the folder that the name is
-    relative to, if this run was to read the file. `limit`: it was to score so many rows of all its files.
+    relative to, if this run was to read the file. `limit`: the most rows of all files that it was to score.
     """
 
     file: str

@@ -298,7 +298,7 @@ def error_of_other_rows(file: str) -> OutputError:
     """Return the error for two workers that have read different rows of a file."""
     return OutputError(
         f"{file} has changed while several workers were scoring it, or several files have that name. Score "
-        f"it into another folder; {setting_name('base_dir')} tells files of one name apart."
+        f"it into another folder; {setting_name('base_dir')} distinguishes files of one name."
     )
 
 

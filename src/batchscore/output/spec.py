@@ -128,7 +128,7 @@ class OutputSpec:
 
     @property
     def identity(self) -> str:
-        """The fingerprint as text, however inputs are read: what tells runs, and their journals, apart."""
+        """The fingerprint as text, however inputs are read: it distinguishes runs and their journals."""
         return identity_of(self.fingerprint)
 
     def place_of_namesake(self, file: str) -> str | None:

@@ -7,8 +7,9 @@ nor free. It knows no prompts, answers or calls.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ DIGEST_BYTES = 16
 #: The file that says whose rows the service has answered.
 PROVEN = "answered"
 
+#: A batch that is not listed so long after its creation was sent was not made: seconds.
+LISTED_SECONDS = 86_400.0
+
 
 class Step(str, Enum):
     """How far a chunk has come: each is written before the call that costs, or after its result."""
@@ -39,7 +43,7 @@ class Step(str, Enum):
     CREATED = "created"
     ENDED = "ended"
     SETTLED = "settled"
-    CLOSED = "closed"  # nothing of it is needed: its files are being removed at the service
+    CLOSED = "closed"  # nothing of it is needed: it is kept only while a creation is not confirmed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +52,12 @@ class Chunk:
 
     `identity` is a digest of what all of its rows send besides their prompts. `round` counts from 1 how often
     its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
-    has a line that belongs to no row. `files` counts the rows of each input file. `ambiguous`: a creation had
-    no usable reply. `refused` are batches of it that do not count: they failed for want of quota, or another
-    one has its rows. `simulated`: the simulator has it, which ends with its run. `left` counts the rows of a
-    settled chunk that are sent again, `unread` those that may have been neither recorded nor read when it was
-    settled, whose results may be fetched later. `settling`: some of its rows may have records.
+    has a line that belongs to no row. `files` counts the rows of each input file. `sent` counts the creations
+    that the service did not refuse: at `creating_at` the first one that is not confirmed, at `sent_at` the
+    last one. `refused` are batches of it that do not count: they failed for want of quota, or another one has
+    its rows. `simulated`: the simulator has it, which ends with its run. `left` counts the rows of a settled
+    chunk that are sent again, `unread` those that may have been neither recorded nor read by then, whose
+    results may be fetched later. `settling`: some of its rows may have records.
     """
 
     key: str
@@ -67,10 +72,11 @@ class Chunk:
     files: Mapping[str, int] = field(default_factory=dict)
     planned_at: float = 0.0
     creating_at: float = 0.0
+    sent_at: float = 0.0
     created_at: float = 0.0
     expires_at: float = 0.0
     ended_at: float = 0.0
-    ambiguous: bool = False
+    sent: int = 0
     refused: tuple[str, ...] = ()
     simulated: bool = False
     input_file: str = ""
@@ -83,10 +89,20 @@ class Chunk:
     settling: bool = False
 
     @property
+    def known(self) -> int:
+        """How many batches were made of it, as far as is known."""
+        return bool(self.batch) + len(self.refused)
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many creations had no usable reply, and no batch was found of them so far."""
+        return max(0, self.sent - self.known)
+
+    @property
     def may_cost(self) -> bool:
         """Whether a batch may have been made of it whose results are needed."""
-        is_made = self.ambiguous or self.step not in {Step.PLANNED, Step.UPLOADED}
-        return is_made and self.step is not Step.CLOSED
+        is_made = self.unconfirmed or self.step not in {Step.PLANNED, Step.UPLOADED}
+        return bool(is_made) and self.step is not Step.CLOSED
 
     @property
     def is_open(self) -> bool:
@@ -187,6 +203,14 @@ class Chunks:
             if name.endswith(ROWS) and f"{name.removesuffix(ROWS)}{STATE}" not in names:
                 storage.remove(self.folder / name)
 
+    def close(self, chunk: Chunk) -> None:
+        """Forget a chunk of which nothing is needed, but not a creation that is not confirmed."""
+        if chunk.unconfirmed and not chunk.simulated:
+            self.change(chunk, step=Step.CLOSED)
+            storage.remove(self.folder / f"{chunk.key}{ROWS}")
+        else:
+            self.remove(chunk)
+
     def remove(self, chunk: Chunk) -> None:
         """Forget a chunk: nothing of it is at the service, or all of it is published."""
         storage.remove(self.folder / f"{chunk.key}{STATE}")
@@ -204,13 +228,43 @@ def chunk_of(given: Mapping[str, Any]) -> Chunk:
     names = {each.name for each in fields(Chunk)}
     values = {name: value for name, value in given.items() if name in names}
     lists = {name: tuple(given.get(name, ())) for name in ("adapted", "refused")}
-    return Chunk(**values | lists | {"step": Step(given["step"])})
+    chunk = Chunk(**values | lists | {"step": Step(given["step"])})
+    if "sent" in given:
+        return chunk
+    # An earlier version has noted only that a creation had no usable reply.
+    is_open = given.get("ambiguous", False) or chunk.step is Step.CREATING
+    return replace(chunk, sent=chunk.known + is_open)
 
 
 def waiting_chunks(layout: Layout) -> list[Chunk]:
     """Return the chunks of which rows wait for results; nothing waits at a simulator, which has ended."""
     found = Chunks(chunk_folder(layout)).read_all()
     return [chunk for chunk in found if chunk.waiting and not chunk.simulated]
+
+
+def known_by(chunk: Chunk) -> float:
+    """Return from when on a batch that is not listed was never made."""
+    return max(chunk.creating_at, chunk.sent_at) + LISTED_SECONDS
+
+
+def unconfirmed_text(chunks: Chunks, seen: Collection[str] = ()) -> str:
+    """Return what is not known of creations without a usable reply, and how to look; empty for none.
+
+    `seen` are the keys of chunks whose batches were all found just now.
+    """
+    every = [chunk for chunk in chunks.read_all() if chunk.unconfirmed and not chunk.simulated]
+    found = [chunk for chunk in every if chunk.key not in seen]
+    if not found:
+        return ""
+    count, rows = sum(chunk.unconfirmed for chunk in found), sum(chunk.rows for chunk in found)
+    creations = "1 creation" if count == 1 else f"{count:,} creations"
+    last = datetime.fromtimestamp(max(map(known_by, found))).astimezone()
+    return (
+        f"{creations} of a batch ({count_text(rows, 'row')}) had no usable reply, and the service has not "
+        "listed such a batch since. If one was made beside another of the same rows, these may be billed "
+        "twice. The same score command looks for it, cancels it and says what it cost. The look after "
+        f"{last:%Y-%m-%d %H:%M} is the last one that is needed. To look, run: {batches_command(chunks)}"
+    )
 
 
 def submitted_text(chunks: list[Chunk]) -> str:

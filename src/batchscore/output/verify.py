@@ -27,7 +27,13 @@ from batchscore.output.manifest import (
     read_manifest,
 )
 from batchscore.output.missing import NOT_READ, REPLACING, Incomplete, RecordedFiles, recorded_files
-from batchscore.output.submitted import submitted_text, waiting_chunks
+from batchscore.output.submitted import (
+    Chunks,
+    chunk_folder,
+    submitted_text,
+    unconfirmed_text,
+    waiting_chunks,
+)
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -74,7 +80,8 @@ class Verification:
 
     `unreadable` counts the files that must be fixed first, `unread` those with rows that were not read.
     `lost` rows had a record that is damaged; the rows of `unknown` files are not known, since their manifests
-    cannot be read. `submitted` rows are at a service's Batch API. `repair` is the command for a repair. After
+    cannot be read. `submitted` rows are at a service's Batch API; `unconfirmed` says which batches may be
+    there, too. `repair` is the command for a repair. After
     it: the `removed` files, and the `unrepaired` problems.
     """
 
@@ -89,6 +96,7 @@ class Verification:
     lost: int = 0
     unknown: int = 0
     submitted: int = 0
+    unconfirmed: str = ""
     repair: str = ""
     removed: list[str] = field(default_factory=list)
     unrepaired: list[OutputProblem] = field(default_factory=list)
@@ -113,6 +121,7 @@ class Verification:
         """Return a line for each fault and each missing part, and a summary."""
         lines = _first_lines([f"{each.place}: {each.what}" for each in self.problems])
         lines += _first_lines([f"incomplete: {what}" for what in self.missing])
+        lines += [self.unconfirmed] if self.unconfirmed else []
         rows, ok, errors, empty, not_reached = map(self.total, _TOTALS)
         files = count_text(len(self.files), "file")
         unread = f"; {count_text(self.unread, 'file')} {NOT_READ}" if self.unread else ""
@@ -164,6 +173,7 @@ class Verification:
             **{name: self.total(name) for name in _TOTALS},
             "lost": self.lost,
             "submitted": self.submitted,
+            "unconfirmed": self.unconfirmed,
             "repaired": self.repaired,
             "problems": [
                 asdict(problem) | {"what": name_settings(problem.what, word)} for problem in self.problems
@@ -276,6 +286,7 @@ def _add_submitted(layout: Layout, result: Verification) -> None:
     """Add the rows that are at a service's Batch API: they are neither done nor free."""
     chunks = waiting_chunks(layout)
     result.submitted = sum(chunk.waiting for chunk in chunks)
+    result.unconfirmed = unconfirmed_text(Chunks(chunk_folder(layout)))
     if chunks:
         result.missing.append(f"{submitted_text(chunks)} wait for results of the service's Batch API")
 

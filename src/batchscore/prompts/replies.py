@@ -32,7 +32,7 @@ from batchscore.prompts.schema import (
     complaint_messages,
 )
 from batchscore.prompts.usage import TokenCounts, token_counts
-from batchscore.prompts.vectors import decode_vectors, have_eight_bytes, in_input_order
+from batchscore.prompts.vectors import decode_vectors, have_eight_bytes, in_input_order, load_reply
 from batchscore.rows import InvalidReply, RowError, Score, load_json
 from batchscore.settings.slices import RequestSettings
 from batchscore.task import Task
@@ -131,7 +131,8 @@ class ReplyReader:
     def read(self, body: bytes, rows: int, sent: bytes = b"") -> ReplyScores:
         """Return `rows` results of a reply to `sent`, in the order of the prompts; raises `InvalidReply`."""
         try:
-            reply = load_json(body)
+            as_views = self.task.answer == "vector" and not self.with_raw
+            reply = load_reply(body) if as_views else load_json(body)
         except ValueError:
             raise not_json(body) from None
         return self.read_object(reply, rows, sent)

@@ -109,7 +109,7 @@ def check_document(document: Any, where: str) -> None:
 
 
 def _check_type(kinds: Any, where: str) -> None:
-    """Raise `UsageError` for a word that is no type of JSON."""
+    """Raise `UsageError` for a word that is not a type of JSON."""
     for kind in kinds if isinstance(kinds, list) else [kinds]:
         if not isinstance(kind, str) or kind not in TYPES:
             shown = json.dumps(kind)[:40]

@@ -6,6 +6,7 @@ It knows the items of `data`, from base64 or from JSON numbers. It trusts nothin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -13,15 +14,53 @@ import numpy as np
 import numpy.typing as npt
 from pybase64 import b64decode, b64decode_as_bytearray
 
-from batchscore.rows import InvalidReply
+from batchscore.rows import InvalidReply, load_json
 
 Block: TypeAlias = "npt.NDArray[np.float32]"
 
 #: In a vector of fewer numbers, these may look like halves of larger ones by chance.
 FEWEST_FOR_HALVES = 16
 
+#: In a smaller reply, nothing is gained by views of its vectors.
+FEWEST_BYTES_FOR_VIEWS = 2**14
+_NAME = b'"embedding"'
+_BEFORE_TEXT = re.compile(_NAME + rb'[ \t\r\n]*:[ \t\r\n]*"')
+
 #: No model has vectors of more numbers; a small reply could hold millions.
 MOST_NUMBERS = 2**16
+
+
+def load_reply(body: bytes) -> Any:
+    """Return the JSON of a reply; in `data`, each `embedding` that is text is a view of the body.
+
+    To make texts of them takes three quarters of the time of reading such a reply. Raises `ValueError`.
+    """
+    # Without a backslash, a quotation mark is the beginning or the end of a text.
+    if len(body) < FEWEST_BYTES_FOR_VIEWS or b"\\" in body:
+        return load_json(body)
+    # It is also the value of `object`.
+    places = (body.find(_NAME), body.find(_NAME, body.find(_NAME) + 1))
+    first = next(filter(None, (_BEFORE_TEXT.match(body, place) for place in places if place >= 0)), None)
+    if first is None:
+        return load_json(body)
+    key, whole, end = first.group(), memoryview(body), 0
+    rest, views = list[bytes](), list[memoryview]()
+    while (found := body.find(key, end)) >= 0:
+        start = found + len(key)
+        rest.append(body[end:start])
+        if (end := body.find(b'"', start)) < 0:  # the reply breaks off
+            return load_json(body)
+        views.append(whole[start:end])
+    reply = load_json(b"".join([*rest, body[end:]]))
+    data = reply.get("data") if isinstance(reply, dict) else None
+    items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+    texts = [item for item in items if isinstance(item.get("embedding"), str)]
+    # Not so if a name is twice in an item, is also elsewhere, or has other spaces around its colon.
+    if len(texts) != len(views) or any(item["embedding"] for item in texts):
+        return load_json(body)
+    for item, view in zip(texts, views, strict=True):
+        item["embedding"] = view
+    return reply
 
 
 def in_input_order(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -92,7 +131,8 @@ def decode_together(embeddings: Sequence[Any]) -> Block | None:
 
     Texts of equal length without padding can be joined: a single call takes half the time of many.
     """
-    if not all(type(embedding) is str for embedding in embeddings):
+    kinds = set(map(type, embeddings))
+    if kinds not in ({str}, {memoryview}):
         return None
     characters = len(embeddings[0])
     # Four characters are three bytes, and a number is four.
@@ -104,7 +144,7 @@ def decode_together(embeddings: Sequence[Any]) -> Block | None:
     ):
         return None
     try:
-        data = b64decode_as_bytearray("".join(embeddings), validate=True)
+        data = b64decode_as_bytearray((b"" if memoryview in kinds else "").join(embeddings), validate=True)
     except ValueError:
         return None
     if len(data) != len(embeddings) * characters // 4 * 3:
@@ -118,11 +158,11 @@ def have_eight_bytes(embeddings: Sequence[Any]) -> bool:
     The second half of such a number has its sign and exponent: as a number of four bytes it is about 1. Its
     first half has only its three highest bits if the number was one of four bytes, else any size.
     """
-    texts = [embedding for embedding in embeddings if isinstance(embedding, str)]
+    texts = [embedding for embedding in embeddings if isinstance(embedding, (str, memoryview))]
     return bool(texts) and all(map(has_eight_bytes, texts[:8]))
 
 
-def has_eight_bytes(text: str) -> bool:
+def has_eight_bytes(text: str | memoryview) -> bool:
     """Whether the numbers of one vector have eight bytes."""
     try:
         data = b64decode(text, validate=True)
@@ -148,7 +188,7 @@ def decode_vector(embedding: Any) -> Block | InvalidReply:
         text = "a vector is a list of vectors, perhaps one for each token; the service must pool them"
         return InvalidReply(text)
     try:
-        is_text = isinstance(embedding, str)
+        is_text = isinstance(embedding, (str, memoryview))
         vector = (
             np.frombuffer(b64decode(embedding, validate=True), "<f4") if is_text else np.asarray(embedding)
         )

@@ -37,6 +37,13 @@ LONGEST_WAIT_SECONDS = 300.0
 #: How the reason begins if a connection is never made, however often it is tried.
 WRONG_CERTIFICATE = "the certificate is not accepted"
 
+#: Why a call never reached the service.
+NO_HOST, NO_PORT, NO_TLS = (
+    "the host name cannot be resolved",
+    "nothing listens there",
+    "the TLS handshake failed",
+)
+
 #: A header of the simulator's replies.
 SIMULATED = "x-simulator"
 
@@ -53,7 +60,8 @@ class CallFailed(Exception):  # noqa: N818 - what a call ended with, not an erro
     """A call without a usable reply. `status` is `None` if none came; `code` is the service's, if any.
 
     `words` is the service's message, to be searched only: it may quote an input. `why` says what happened
-    instead of a reply. `wait_seconds` is what the service asks to wait, 0 if nothing.
+    instead of a reply. `wait_seconds` is what the service asks to wait, 0 if nothing. `arrived`: the service
+    may have got it.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class CallFailed(Exception):  # noqa: N818 - what a call ended with, not an erro
         super().__init__(f"{what} failed ({named or why})")
         self.status, self.code, self.words = status, code, words
         self.wait_seconds = 0.0
+        self.arrived = why not in {NO_HOST, NO_PORT, NO_TLS}
 
 
 class Refused(CallFailed):
@@ -175,11 +184,11 @@ def why_not_connected(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"{WRONG_CERTIFICATE}: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
-            return "the TLS handshake failed"
+            return NO_TLS
         if isinstance(cause, socket.gaierror):
-            return "the host name cannot be resolved"
+            return NO_HOST
         if isinstance(cause, ConnectionRefusedError):
-            return "nothing listens there"
+            return NO_PORT
         cause = cause.__cause__ or cause.__context__
     return "no reply"
 

@@ -62,7 +62,7 @@ def arrow_table(file: InputFile, options: ReadOptions) -> Table:
     return _table(file, schema, options, _arrow_batches)
 
 
-def rows_in_footer(file: InputFile) -> int | None:
+def rows_in_footer(file: InputFile, _options: ReadOptions) -> int | None:
     """Return a columnar file's number of rows without reading cells; `None` for an Arrow stream.
 
     Raises `UnreadableFile`.

@@ -183,7 +183,7 @@ def is_partition(name: str) -> bool:
 
 
 def partitions_of(path: str, root: str) -> tuple[tuple[str, str | None], ...]:
-    """Return the columns that a file's folders stand for: all below `root`, and those right above it."""
+    """Return the columns that a file's folders name: all below `root`, and those right above it."""
     below = path[len(root) :].split("/")[:-1]
     above = [*takewhile(is_partition, reversed(root.rstrip("/").split("/")))][::-1]
     found: dict[str, str | None] = {}

@@ -46,7 +46,7 @@ _WORD = re.compile(
 #: So short cells say nothing.
 _SHORT = 2
 
-#: Stand-ins for what follows an escape, and a mark that a cell was quoted; no decoding produces them.
+#: Placeholders for what follows an escape, and a mark that a cell was quoted; no decoding produces them.
 _ESCAPE, _QUOTE, _QUOTED = "\udc01", "\udc02", "\udc03"
 
 _NAMES = {"\t": "tab", " ": "blank"}
@@ -348,7 +348,7 @@ def look_like_names(columns: Iterable[str]) -> bool:
 
 
 def hidden_names(given: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the names that may be cells of a row: all but usual words, if the line is no header."""
+    """Return those of the names that may be cells of a row: all but usual words, if it is not a header."""
     if look_like_names(given):
         return ()
     return tuple(name for name in names if not _is_made_of_words(name))

@@ -49,13 +49,15 @@ class InputFormat:
     part of a file. "lines": every line is a row, so reading may begin at any line. "records": a row ends at a
     line end. "document": the file is one value. "footer": the file says how many rows there are, and
     is read by rows and not by bytes. `compressible`: it may also be compressed (`COMPRESSIONS`).
-    `same_columns`: all rows of a file have the same columns.
+    `same_columns`: all rows of a file have the same columns. `stated` reads that number of rows;
+    of a workbook it is an estimate.
     """
 
     reader: Callable[[InputFile, ReadOptions], Table]
     layout: RowLayout
     compressible: bool
     same_columns: bool
+    stated: Callable[[InputFile, ReadOptions], int | None] | None = None
 
     @property
     def is_text(self) -> bool:
@@ -68,9 +70,10 @@ _TSV = InputFormat(partial(delimited_table, delimiter="\t"), "records", compress
 _JSON = InputFormat(json_table, "document", compressible=True, same_columns=False)
 _JSON_LINES = InputFormat(json_lines_table, "lines", compressible=True, same_columns=False)
 _TEXT = InputFormat(text_table, "lines", compressible=True, same_columns=True)
-_PARQUET = InputFormat(parquet_table, "footer", compressible=False, same_columns=True)
-_XLSX = InputFormat(workbook_table, "footer", compressible=False, same_columns=True)
-_ARROW = InputFormat(arrow_table, "footer", compressible=False, same_columns=True)
+_BINARY = partial(InputFormat, layout="footer", compressible=False, same_columns=True)
+_PARQUET = _BINARY(parquet_table, stated=rows_in_footer)
+_XLSX = _BINARY(workbook_table, stated=rows_of_sheet)
+_ARROW = _BINARY(arrow_table, stated=rows_in_footer)
 
 #: The formats, in the order of messages.
 FORMATS: dict[str, InputFormat] = {
@@ -89,11 +92,9 @@ FORMATS: dict[str, InputFormat] = {
 
 
 def stated_rows(file: InputFile, options: ReadOptions) -> int | None:
-    """Return the number of rows that a file with a footer states, `None` if it states none; `UnreadableFile`.
-
-    Of a workbook that is about the number.
-    """
-    return rows_of_sheet(file, options) if file.suffix == ".xlsx" else rows_in_footer(file)
+    """Return the number of rows that a file states, `None` if it states none; raises `UnreadableFile`."""
+    stated = FORMATS[file.suffix].stated
+    return None if stated is None else stated(file, options)
 
 
 def formats_text() -> str:
@@ -137,7 +138,7 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     table = known.reader(file, options)
     if file.encoding and not (file.encoding == UTF_8 == (named_encoding(options) or UTF_8)):
         table = replace(table, notes=(f"encoding {file.encoding}", *table.notes))
-    # The columns that the file's folders stand for; its own of that name win.
+    # The columns that the names of the file's folders give; its own of that name win.
     cells = {name: text for name, text in file.partitions if name not in table.columns}
     if not cells or table.headerless or not table.columns:
         return table

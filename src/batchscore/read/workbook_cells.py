@@ -1,8 +1,8 @@
 """What do people see in a cell of a workbook?
 
-Its value, and of its number format what tells dates, times, durations and codes apart. Numbers stay numbers,
-so that a table that comes back can hold them: a percentage is 0.25, an amount has no currency. It opens no
-workbook.
+Its value, and of its number format what distinguishes dates, times, durations and codes. Numbers stay
+as they are, so that a table that comes back can hold them: a percentage is 0.25, an amount has no
+currency. It opens no workbook.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 
 from batchscore.errors import ErrorCode
 from batchscore.report.words import finish_reason_text
-from batchscore.rows import Attempt, Event, FileFinished, FileOpened, RowsSettled
+from batchscore.rows import Attempt, Event, FileFinished, FileOpened, Notice, RowsSettled
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Statistics:
     `ok` and `errors` are rows settled by this run, `known` rows settled by earlier runs. `requests` counts
     all attempts, `retried` the failed ones by cause. Tokens are those that the service reported;
     `tokens_kept` are those of answers that were kept, `full_price_…` those of requests that a run through
-    batches has sent live.
+    batches has sent live. `billed_twice` is what was said of rows that may be.
     """
 
     ok: int = 0
@@ -37,6 +37,7 @@ class Statistics:
     tokens_kept: int = 0
     files_finished: int = 0
     slowest_seconds: float = 0.0
+    billed_twice: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -92,6 +93,8 @@ class Tally(Statistics):
             self.known += event.known - self.known_of.get(event.file, 0)
             self.known_of[event.file] = event.known
             self.files_finished += isinstance(event, FileFinished)
+        elif isinstance(event, Notice) and event.billed_twice:
+            self.billed_twice += (event.text,)
 
     def statistics(self) -> Statistics:
         """Return a copy of the current figures."""

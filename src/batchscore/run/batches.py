@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchscore.endpoint.target import Endpoint, endpoints_of
-from batchscore.errors import BatchscoreError, SettingsError, UsageError, setting_name
+from batchscore.errors import BatchscoreError, SettingsError, UsageError, count_text, setting_name
 from batchscore.output.find import folder_of_locks, output_folder
 from batchscore.output.layout import Layout
 from batchscore.output.locks.lock import hold_lock
-from batchscore.output.submitted import Chunk, Chunks, Step, chunk_folder
+from batchscore.output.submitted import Chunk, Chunks, Step, batches_command, chunk_folder, unconfirmed_text
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import EndpointSettings, cut
 from batchscore.stores.address import Place
@@ -37,6 +37,7 @@ class BatchLine:
 
     `asked`: the service has just given it, and how many of `total` lines it has `answered`. `latest_end` is
     in seconds since the epoch, 0 if it is not known. `problem` says why the batch is not at the service.
+    `twice` says which other batches of the same rows are there.
     """
 
     task: str
@@ -47,16 +48,21 @@ class BatchLine:
     total: int
     latest_end: float
     problem: str
+    twice: str
 
 
 @dataclass(frozen=True, slots=True)
 class BatchesOfOutput:
-    """The batches of an output. `done` says what was done to them, `not_asked` why no service was asked."""
+    """The batches of an output. `done` says what was done to them, `not_asked` why no service was asked.
+
+    `unconfirmed` says which may be there, too.
+    """
 
     output: str
     lines: Sequence[BatchLine]
     done: Sequence[str] = ()
     not_asked: str = ""
+    unconfirmed: str = ""
 
 
 def show_batches(
@@ -64,7 +70,7 @@ def show_batches(
 ) -> BatchesOfOutput:
     """Return the batches of an output, with their present state if the service can be reached."""
     found, not_asked = read_batches(named, task), ""
-    if any(each.chunk.batch and not each.chunk.simulated for each in found):
+    if any((each.chunk.batch or each.chunk.unconfirmed) and not each.chunk.simulated for each in found):
         from batchscore.batch.commands import look_at_all  # noqa: PLC0415 - the SDK takes half a second to load
 
         try:
@@ -73,7 +79,12 @@ def show_batches(
             raise
         except BatchscoreError as error:
             not_asked = error.text
-    return BatchesOfOutput(str(named), list(map(line_of, found)), (), not_asked)
+    seen = [each.chunk.key for each in found if each.others or (each.chunk.is_open and not each.chunk.batch)]
+    unsure = [
+        unconfirmed_text(chunks, seen) for chunks in {each.task: each.chunks for each in found}.values()
+    ]
+    shown = " ".join(filter(None, unsure))
+    return BatchesOfOutput(str(named), list(map(line_of, found)), (), not_asked, shown)
 
 
 def change_batches(
@@ -198,4 +209,16 @@ def line_of(found: Found) -> BatchLine:
         total=0 if now is None else min(now.total, chunk.rows),
         latest_end=chunk.expires_at if now is None else now.expires or chunk.expires_at,
         problem=found.problem,
+        twice=twice_text(found),
     )
+
+
+def twice_text(found: Found) -> str:
+    """Return what other batches of a chunk's rows cost; empty for none."""
+    chunk, said = found.chunk, []
+    for each in found.others:
+        rows = f"{min(each.completed, chunk.rows):,} of {count_text(chunk.rows, 'row')}"
+        text = f"Batch {each.id} has rows that were sent a second time: {each.status}, {rows} answered"
+        stop = f" To cancel it, run: {batches_command(found.chunks, 'cancel', chunk.key)}"
+        said.append(f"{text}, which may be billed twice.{'' if each.ended else stop}")
+    return " ".join(said)

@@ -1,4 +1,4 @@
-"""How are the prompts of rows with images built, while the event loop goes on with the requests?
+"""How are the prompts of rows with images built, while the event loop continues with the requests?
 
 To read and to encode an image takes tens of milliseconds. A thread builds one prompt ahead of the engine. It
 is the only one that reads the file's rows meanwhile.

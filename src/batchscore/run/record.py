@@ -217,6 +217,7 @@ def write_record(
             "tokens_billed": statistics.prompt_tokens + statistics.completion_tokens,
             "tokens_kept": statistics.tokens_kept,
         },
+        "billed_twice": statistics.billed_twice,
         "files": [
             {name: getattr(file, name) for name in FILE_FIELDS}
             | {"input": _version_of(file, start), "records_digest": file.records_digest}

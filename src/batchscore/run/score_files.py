@@ -29,11 +29,12 @@ from batchscore.errors import (
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import name_after
 from batchscore.output.layout import Layout
-from batchscore.output.ledger import Ledger, removed_parts
+from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import Lock
 from batchscore.output.manifest import visible_names
 from batchscore.output.missing import still_missing
 from batchscore.output.open import lock_output, open_ledger
+from batchscore.output.removed_parts import removed_parts
 from batchscore.output.run_records import RecordedFile
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
@@ -203,7 +204,9 @@ class Run:
         if isinstance(ledger, NextLedger):
             visible = ledger.visible
         own = visible.own if isinstance(visible, SharedLedger) else None
-        self.outcome = without_removed(self.outcome, removed_parts(visible, names, own), self.output)
+        manifests = [visible.manifests[name] for name in names if name in visible.manifests]
+        removed = removed_parts(visible.spec.layout, manifests, own)
+        self.outcome = without_removed(self.outcome, removed, self.output)
         if isinstance(ledger, NextLedger):
             self.finish_changes(ledger)
             names += self.changes.vanished if self.changes is not None else ()

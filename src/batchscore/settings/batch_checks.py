@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from batchscore.settings.fields import Settings
 
 #: Settings that batches do not take yet, and those that only they have.
-NOT_IN_BATCHES = ("dedup", "incremental", "shared_output", "schema_feedback")
+NOT_IN_BATCHES = ("dedup", "shared_output", "schema_feedback")
 ONLY_IN_BATCHES = (
     *("batch_tokens", "batch_patience", "finish_live", "live_deployment", "no_canary", "no_wait"),
     "keep_batch_files",

@@ -81,7 +81,7 @@ class AnswerKey:
     def __post_init__(self) -> None:
         unknown = self.styles.keys() - STYLES.keys()
         if unknown:
-            raise ValueError(f"{min(unknown)!r} is no style; the styles are {', '.join(STYLES)}")
+            raise ValueError(f"{min(unknown)!r} is not a style; the styles are {', '.join(STYLES)}")
         shares = [*self.accuracy.values(), self.shared, *self.styles.values()]
         if not self.labels or not all(0 <= share <= 1 for share in shares):
             raise ValueError("labels must be given, and all shares must be between 0 and 1")
@@ -199,4 +199,4 @@ def read_key(named: str) -> AnswerKey:
         found = orjson.loads(Path(named).read_bytes())
         return AnswerKey(**{**found, "judge": JudgeFaults(**found.get("judge", {}))})
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{named} is no answer key: {error}") from None
+        raise ValueError(f"{named} is not an answer key: {error}") from None

@@ -41,4 +41,4 @@ def read_table(named: str) -> VectorTable:
         with np.load(Path(named), allow_pickle=False) as file:
             return VectorTable(file["texts"], np.asarray(file["vectors"], dtype=np.float32))
     except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-        raise ValueError(f"{named} is no table of vectors: {error}") from None
+        raise ValueError(f"{named} is not a table of vectors: {error}") from None

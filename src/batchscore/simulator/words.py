@@ -21,6 +21,8 @@ FILTERED_REPLY_TRIGGER = "simulate-filtered-reply"
 PARTLY_FILTERED_REPLY_TRIGGER = "simulate-filtered-reply-partly"
 #: In a prompt: 200 with `finish_reason` `stop` and no text.
 EMPTY_REPLY_TRIGGER = "simulate-empty-reply"
+#: In a line of a file of batch requests: the service refuses the file, and names the line.
+REFUSED_LINE_TRIGGER = "simulate-refused-line"
 
 WORD = re.compile(r"\w+")
 _LONG_WORD = re.compile(r"\w{4,}")

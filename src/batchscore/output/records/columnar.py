@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,8 +42,10 @@ _ERROR = pa.struct(
     [("code", pa.string()), ("message", pa.string()), ("status", pa.int64()), ("attempts", pa.int64())]
 )
 
-#: Name and type of a column, and its value of a row with its result; `None`: vectors, which are one block.
-_Column: TypeAlias = tuple[str, Any, Callable[[Settled, Any], Any] | None]
+_Rows: TypeAlias = "Sequence[tuple[Settled, Any]]"
+
+#: Name and type of a column, and its cells of rows with their results; `None`: vectors, which are one block.
+_Column: TypeAlias = tuple[str, Any, Callable[[_Rows], list[Any]] | None]
 
 
 def arrow_schema(schema: RecordSchema) -> pa.Schema:
@@ -157,50 +160,68 @@ def _score_columns(schema: RecordSchema) -> list[_Column]:
     else:
         text = pa.list_(pa.string()) if schema.many else pa.string()
         if schema.answer is None:
-            columns.append((schema.task, text, lambda _, score: _clean(score.value)))
+            columns.append((schema.task, text, lambda rows: [score.value for _, score in rows]))
         else:
             kind = _answer_type(schema.answer, many=schema.many)
-            columns.append((schema.task, kind.arrow, lambda _, score: kind.to_cell(score.value)))
-        columns.append(("finish_reason", text, lambda _, score: _clean(score.finish_reason)))
+            columns.append(
+                (schema.task, kind.arrow, lambda rows: [kind.to_cell(score.value) for _, score in rows])
+            )
+        columns.append(("finish_reason", text, lambda rows: [score.finish_reason for _, score in rows]))
     if schema.with_truncated:
-        columns.append(("truncated", pa.bool_(), lambda row, _: row.truncated))
+        columns.append(("truncated", pa.bool_(), lambda rows: [row.truncated for row, _ in rows]))
     if schema.with_usage:
         counts = TASKS[schema.task].usage_counts
-        columns.append(("usage", _usage_type(counts), lambda _, score: _usage(score.usage, counts)))
-    if schema.with_raw:
+        kind_of_usage = _usage_type(counts)
         columns.append(
-            ("raw", pa.string(), lambda _, score: None if score.raw is None else json_text(score.raw))
+            ("usage", kind_of_usage, lambda rows: [_usage(score.usage, counts) for _, score in rows])
         )
+    if schema.with_raw:
+        columns.append(("raw", pa.string(), lambda rows: [_raw(score.raw) for _, score in rows]))
     return columns
 
 
 def _error_columns(schema: RecordSchema) -> list[_Column]:
-    return [*_head_columns(schema), ("error", _ERROR, lambda _, error: error_fields(error))]
+    return [
+        *_head_columns(schema),
+        ("error", _ERROR, lambda rows: [error_fields(error) for _, error in rows]),
+    ]
 
 
 def _head_columns(schema: RecordSchema) -> list[_Column]:
     if schema.keep is None:
         raise BrokenInvariant("Parquet and Arrow need the names of kept columns; please report this")
     columns: list[_Column] = [
-        (name, _ROW_TYPES[ROW_FIELDS[name][0]], partial(_row_value, name)) for name in schema.row_fields
+        (name, _ROW_TYPES[ROW_FIELDS[name][0]], partial(_row_cells, attrgetter(name)))
+        for name in schema.row_fields
     ]
-    return columns + [
-        (name, pa.string(), lambda row, _, name=name: kept_text(row.kept.get(name))) for name in schema.keep
-    ]
+    return columns + [(name, pa.string(), partial(_kept_cells, name)) for name in schema.keep]
 
 
-def _row_value(name: str, row: Settled, _: Any) -> Any:
-    return _clean(getattr(row, name))
+def _row_cells(field: Callable[[Settled], Any], rows: _Rows) -> list[Any]:
+    return [field(row) for row, _ in rows]
 
 
-def _table(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> pa.Table:
+def _kept_cells(name: str, rows: _Rows) -> list[Any]:
+    return [kept_text(row.kept.get(name)) for row, _ in rows]
+
+
+def _raw(reply: Any) -> str | None:
+    return None if reply is None else json_text(reply)
+
+
+def _table(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> pa.Table:
     arrays = [
-        _vector_array(rows, schema, kind)
-        if value is None
-        else pa.array([value(row, result) for row, result in rows], type=kind)
-        for _, kind, value in columns
+        _vector_array(rows, schema, kind) if cells is None else _array(cells(rows), kind)
+        for _, kind, cells in columns
     ]
     return pa.Table.from_arrays(arrays, schema=_arrow_schema(columns, schema))
+
+
+def _array(cells: list[Any], kind: Any) -> pa.Array:
+    try:
+        return pa.array(cells, type=kind)
+    except UnicodeEncodeError:  # JSON text can hold lone surrogates; looking for them in each cell costs more
+        return pa.array([_clean(cell) for cell in cells], type=kind)
 
 
 def _arrow_schema(columns: list[_Column], schema: RecordSchema) -> pa.Schema:
@@ -276,9 +297,7 @@ class _Pieces(BytesIO):
         return piece
 
 
-def _parquet_file(
-    rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema
-) -> Iterator[bytes]:
+def _parquet_file(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> Iterator[bytes]:
     """Yield a Parquet file by row groups: only one of them is in memory."""
     arrow = _arrow_schema(columns, schema)
     at_once = _group_rows(arrow)

@@ -216,7 +216,7 @@ def _has_unsafe(vector: Vector) -> bool:
 
 
 def _head_fields(row: Settled, schema: RecordSchema) -> dict[str, Any]:
-    record: dict[str, Any] = {name: getattr(row, name) for name in schema.row_fields}
+    record: dict[str, Any] = dict(zip(schema.row_fields, schema.row_values(row), strict=True))
     if schema.keep != ():
         record |= schema.kept(row.kept)
     return record

@@ -164,7 +164,7 @@ def _has_bytes(cell: Any) -> bool:
 def joined_rows(
     layout: Layout, source: TableSource, *, most: int | None
 ) -> Iterator[tuple[Row | UnreadableRow, Settled | None]]:
-    """Yield each row of an input with its result; at `most` so many rows, with all that have one.
+    """Yield each row of an input with its result; `most` rows at most, with all that have one.
 
     Of a file that could not be read to its end, the rows before that are given. Raises `InputChanged` if the
     input is not as it was scored, `OutputError` for a damaged part.

@@ -202,20 +202,28 @@ def tip(origin: Origin) -> Sequence[Any]:
     return [visible(origin.file), origin.row, None if origin.id is None else visible(origin.id)]
 
 
-def lengths(histogram: Histogram) -> Chart:
-    """Return the chart of answer lengths."""
+def lengths(title: str, histogram: Histogram, counted: str, says: str = "") -> Chart:
+    """Return the chart of lengths, such as those of answers; `counted` is what has a length."""
     last = len(histogram.starts) - 1
     step = histogram.starts[1] if last else histogram.longest + 1
     labels = [f"{start:,}" for start in histogram.starts]
     if histogram.longest >= histogram.starts[last] + step:
         labels[last] += "+"
-    says = f"Median {histogram.median:,} {histogram.unit}, longest {histogram.longest:,}."
-    spec = {
-        "type": "bar",
-        "labels": labels,
-        "series": [series("answers", histogram.counts, "c1")],
-        "apart": 0.9,
-        "x": f"{histogram.unit}, from",
-        "y": {"title": "answers", "unit": "answers", "whole": True},
-    }
-    return Chart(f"Length of the answers in {histogram.unit}", says, spec)
+    says = f"Median {histogram.median:,} {histogram.unit}, longest {histogram.longest:,}. {says}".strip()
+    return bars(
+        title, says, labels, [series(counted, histogram.counts, "c1")], f"{histogram.unit}, from", counted
+    )
+
+
+def bars(
+    title: str,
+    says: str,
+    labels: Sequence[str],
+    shown: Sequence[dict[str, Any]],
+    x: str,
+    counted: str,
+    **y: Any,
+) -> Chart:
+    """Return the chart of counts by something that is not time."""
+    axes = {"x": x, "y": {"title": counted, "unit": counted, "whole": True, **y}}
+    return Chart(title, says, {"type": "bar", "labels": labels, "series": shown, "apart": 0.9, **axes})

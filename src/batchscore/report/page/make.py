@@ -21,7 +21,7 @@ from batchscore.output.find import output_folder, refuse_links, tasks_in
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import Manifest, PartFile, manifest_paths, read_manifest, visible_names
 from batchscore.output.missing import RecordedFiles, recorded_files
-from batchscore.output.submitted import submitted_text, waiting_chunks
+from batchscore.output.submitted import Chunks, chunk_folder, submitted_text, unconfirmed_text, waiting_chunks
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
@@ -124,13 +124,14 @@ def gather_task(
     # For a file whose manifest was left out, the run's record has the same facts.
     unknown = max(unread - len(more), 0)
     problems += damaged_parts(folder, files, until)
-    submitted = ""
+    submitted = unconfirmed = ""
     try:
-        chunks = waiting_chunks(Layout(folder, task, ""))
+        layout = Layout(folder, task, "")
+        chunks, unconfirmed = waiting_chunks(layout), unconfirmed_text(Chunks(chunk_folder(layout)))
         submitted = submitted_text(chunks) if chunks else ""
     except OutputError as error:
         problems.append(error.text)
-    shown = (vectors, answers, no_sample, bool(problems), submitted)
+    shown = (vectors, answers, no_sample, bool(problems), submitted, unconfirmed)
     return TaskData(task, runs, files, unknown, failures, *shown), problems
 
 

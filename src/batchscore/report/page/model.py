@@ -56,7 +56,7 @@ class TaskData:
 
     `unread` files were left out for lack of time. `no_sample` says why no scores were read. `damage`: a
     manifest cannot be used, or a part differs from its manifest. `submitted` says which rows are at a
-    service's Batch API.
+    service's Batch API, `unconfirmed` which batches may be there, too.
     """
 
     task: str
@@ -69,6 +69,7 @@ class TaskData:
     no_sample: str = ""
     damage: bool = False
     submitted: str = ""
+    unconfirmed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,8 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
         if result.next_step.command:
             block.append(element("pre", element("code", result.next_step.command)))
     findings = findings_of(task)
+    if task.unconfirmed:
+        findings.insert(0, ("look", task.unconfirmed))
     if task.damage:
         check = shlex.join(["batchscore", "verify", command_word(output)])
         words = "Parts of this output are damaged, or a run is writing to it; see the end of the page."
@@ -215,7 +217,10 @@ def sample(task: TaskData, charts: list[dict[str, Any]]) -> Html:
         facts = table(caption, "property, value", rows)
         return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
-        drawn = place_charts([lengths(each) for each in task.answers.lengths], charts)
+        found = [
+            lengths(f"Length of the answers in {each.unit}", each, "answers") for each in task.answers.lengths
+        ]
+        drawn = place_charts(found, charts)
         return concat([head, reasons(task), tables.enums(task.answers.enums), drawn])
     why = task.no_sample or f"No {what} {'could be read' if scored else 'yet'}."
     return concat([head, element("p", why, class_="note")])

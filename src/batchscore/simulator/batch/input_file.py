@@ -18,7 +18,7 @@ from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.generation import TOKENS_PER_MESSAGE
 from batchscore.simulator.image_parts import count_images
 from batchscore.simulator.service import OPERATIONS, prompt_text
-from batchscore.simulator.words import count_tokens
+from batchscore.simulator.words import REFUSED_LINE_TRIGGER, count_tokens
 
 #: A deployment whose name ends so takes no batches (Azure: it is of a standard kind).
 LIVE_SUFFIX = "-live"
@@ -160,15 +160,16 @@ class InputScan:
             return file_error("invalid_request", f"'{model}' is not a deployment for batches.", "body.model")
         if body.get("stream"):
             return file_error("invalid_request", "Streaming is not supported in a batch.", "body.stream")
+        if REFUSED_LINE_TRIGGER in (prompt := prompt_text(body)):
+            return file_error("invalid_request", "The service does not take such a line.", "body")
         given = body.get("input")
         self.inputs += len(given) if isinstance(given, list) else 1
-        self.input_tokens += _input_tokens(body)
+        self.input_tokens += _input_tokens(body, prompt)
         return None
 
 
-def _input_tokens(body: dict[str, Any]) -> int:
-    """Estimate the tokens of a prompt with its images."""
-    text = prompt_text(body)
+def _input_tokens(body: dict[str, Any], text: str) -> int:
+    """Estimate the tokens of a prompt, whose text is `text`, with its images."""
     images: int | ServiceReply = 0
     if "image" in text:
         text = "\n".join(line for line in text.split("\n") if not line.startswith("data:"))
