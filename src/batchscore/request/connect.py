@@ -166,7 +166,7 @@ class Connector:
                 self.context(self.address),  # type: ignore[arg-type]
                 server_hostname=tls_name(self.address),
             )
-        except OSError as error:
+        except (OSError, TypeError) as error:  # Python 3.10's own loop has no TLS within TLS
             raise self.failure(error, self.address, str(self.address)) from None
         connection.secure(secured)
 
@@ -198,10 +198,19 @@ def proxy_for(address: Address) -> SplitResult | None:
         return None
     # `proxy:3128` is usual; curl and requests accept it.
     url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if url.scheme.startswith("socks"):
+    if url.scheme.lower().startswith("socks"):
         raise SettingsError(
             "The proxy variables name a SOCKS proxy, which batchscore cannot use. Set HTTPS_PROXY to an HTTP "
             "proxy, or NO_PROXY to the endpoint's host."
+        )
+    try:
+        usable = bool(address_of(url).host)
+    except ValueError:  # the port is no number
+        usable = False
+    if not usable:
+        raise SettingsError(
+            "The proxy variables hold no address. Set HTTPS_PROXY to one such as http://proxy:3128, or "
+            "NO_PROXY to the endpoint's host."
         )
     return url
 

@@ -60,7 +60,9 @@ def header_lines(*given: Mapping[str, str]) -> bytes:
     for lower, (name, value) in merged.items():
         line = f"{name}: {value}"
         if any(sign in line for sign in "\r\n\0"):
-            raise SettingsError(f"The header {name.split()[0]} has a line break in its value. Remove it.")
+            raise SettingsError(
+                f"The header {name.splitlines()[0]} has a line break in its value. Remove it."
+            )
         if lower not in _OF_THE_CONNECTION:
             lines.append(f"{line}\r\n".encode("utf-8", "surrogateescape"))
     return b"".join(lines)
