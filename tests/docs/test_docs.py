@@ -47,8 +47,9 @@ from batchscore.cli.main import cli
 from batchscore.errors import ERROR_MEANINGS, EXIT_MEANINGS, TRANSIENT, ErrorCode, ExitCode
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.config_file import ConfigFile
-from batchscore.simulator.batch.faults import CALLS, CUTS, LINE_FAULTS, CallFault, LineFault
+from batchscore.simulator.batch.faults import CALLS, CUTS, LINE_FAULTS, TUNING_CALLS, CallFault, LineFault
 from batchscore.simulator.batch.rules import BatchRules
+from batchscore.simulator.finetune.rules import COLUMNS, ENCODINGS, FAILURES, MARKS, FineTuneRules
 from batchscore.simulator.script import REPLY_WAYS, VECTOR_FAULTS, Behaviour
 
 EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column", "text")
@@ -241,8 +242,20 @@ def test_the_examples_of_a_page_run_in_their_order_in_one_folder(
 
 def test_the_page_of_the_simulator_names_all_that_a_script_may_hold() -> None:
     page = (DOCS / "how-to" / "simulator.md").read_text("utf-8")
-    names = [each.name for kind in (Behaviour, BatchRules, CallFault, LineFault) for each in fields(kind)]
-    names += [*CALLS, *LINE_FAULTS, *CUTS, *REPLY_WAYS, *VECTOR_FAULTS]
+    names = [
+        each.name
+        for kind in (Behaviour, BatchRules, CallFault, FineTuneRules, LineFault)
+        for each in fields(kind)
+    ]
+    names += [
+        *CALLS,
+        *TUNING_CALLS,
+        *filter(None, (*COLUMNS, *ENCODINGS, *FAILURES, *MARKS)),
+        *LINE_FAULTS,
+        *CUTS,
+        *REPLY_WAYS,
+        *VECTOR_FAULTS,
+    ]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 

@@ -22,7 +22,7 @@ from aiolimiter import AsyncLimiter
 from batchscore.endpoint.credentials import FixedCredentials, TokenCredentials, credentials_for
 from batchscore.endpoint.target import Target
 from batchscore.endpoint.tls import tls_context
-from batchscore.errors import ServiceRefused, SettingsError, setting_name
+from batchscore.errors import Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.provider.batch_object import name_of
 from batchscore.task import Task
 
@@ -175,6 +175,14 @@ def failure_of(what: str, error: openai.APIError) -> CallFailed:
         given = error.response.headers.get("retry-after", "")
         failure.wait_seconds = float(given) if given.isascii() and given.isdecimal() else 0.0
     return failure
+
+
+def error_of_call(failure: CallFailed, more: str = "") -> ServiceRefused | Outage:
+    """Return the error of a command whose call failed. `more` says what else may help."""
+    if not isinstance(failure, Refused):
+        return Outage(f"{failure}. Run the same command again.")
+    why = "the key or the sign-in" if failure.status in {401, 403} else "the endpoint and the key"
+    return ServiceRefused(f"{failure}: check {why}. {more}".rstrip())
 
 
 def why_not_connected(error: BaseException) -> str:
