@@ -472,13 +472,27 @@ def test_too_few_examples_are_an_error(command: Command, files: Files) -> None:
     assert command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--split", "100").exit_code == 0
 
 
-def test_an_earlier_preparation_stays_if_the_next_one_fails(command: Command, files: Files) -> None:
+@pytest.mark.parametrize("failing", ["a row", "few rows", "a column", "no file"])
+def test_files_of_an_earlier_preparation_stay_but_are_not_used_if_the_next_one_fails(
+    command: Command, files: Files, failing: str
+) -> None:
     files.csv("t.csv", tickets())
-    command("finetune", "prepare", "t.csv", "-o", "out", *CHAT)
+    words = ["finetune", "prepare", "t.csv", "-o", "out", *CHAT]
+    command(*words)
     before = Path("out/train.jsonl").read_bytes()
-    files.csv("t.csv", [*tickets(), {"text": "", "topic": "x"}])
-    assert command("finetune", "prepare", "t.csv", "-o", "out", *CHAT).exit_code == 3
+    files.csv("row.csv", [*tickets(), {"text": "", "topic": "x"}])
+    files.csv("few.csv", tickets(3))
+    files.csv("column.csv", [{"other": "x"}])
+    bad = {"a row": "row.csv", "few rows": "few.csv", "a column": "column.csv", "no file": "none.csv"}[failing]
+    ran = command(*words[:2], bad, *words[3:])
+    assert ran.exit_code == (3 if bad in {"row.csv", "few.csv"} else 1)
+    assert ("Those in out/ are of an earlier preparation" in ran.stdout) is (ran.exit_code == 3)
     assert Path("out/train.jsonl").read_bytes() == before
+    for again in (("check", "out"), ("plan", "out"), ("start", "out", "-m", "gpt-4o", "--yes")):
+        ran = command("finetune", *again, *(["--endpoint", "http://127.0.0.1:9/v1"] * (again[0] == "start")))
+        assert (ran.exit_code, "did not finish" in ran.stderr) == (1, True), again
+    assert command(*words).exit_code == 0
+    assert command("finetune", "check", "out").exit_code == 0
 
 
 @pytest.mark.parametrize("earlier_seeds", [(), ("1",)])
@@ -494,7 +508,7 @@ def test_a_preparation_that_was_not_finished_is_refused_until_it_is_repeated(
     assert command(*words).exit_code == 1
     for name in ("plan", "check"):
         ran = command("finetune", name, "out")
-        assert (ran.exit_code, "that was not finished" in ran.stderr) == (1, True)
+        assert (ran.exit_code, "did not finish" in ran.stderr) == (1, True)
     Path("out/report.html/own").rmdir()
     Path("out/report.html").rmdir()
     assert command(*words).exit_code == 0

@@ -94,9 +94,12 @@ def next_steps(found: Prepared, content: dict[str, Any], output: str) -> list[st
     """Return what was written, and the next command."""
     folder = output.rstrip("/")
     if not found.is_written:
+        first = "No training file was written."
+        if found.is_over_earlier:
+            first += f" Those in {folder}/ are of an earlier preparation: no command uses them now."
         if found.errors:
-            return [f"No training file was written. See {folder}/{PAGE}."]
-        which = f"No training file was written. {folder}/{PROBLEMS} names each row."
+            return [f"{first} See {folder}/{PAGE}."]
+        which = f"{first} {folder}/{PROBLEMS} names each row."
         return [f"{which} Fix them, or run the same command with --drop-invalid to leave them out."]
     names = [part["file"] for part in content["parts"].values() if part["file"]]
     lines = [f"written to {folder}/: {', '.join(names)}, prepare.json, {PAGE}"]

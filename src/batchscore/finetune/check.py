@@ -90,7 +90,7 @@ def check_file(place: Place, options: CheckOptions) -> CheckedFile:
     name = path_text(str(place))
     size = storage.size_of(place)
     if size is None:
-        raise InputError(f"there is no file {name}")
+        raise InputError(f"there is no file or folder {name}")
     checked = CheckedFile(name, size)
     if place.suffix.lower() != ".jsonl":
         checked.add("file_name", f"its name does not end in .jsonl: rename it, or {_PREPARE}")

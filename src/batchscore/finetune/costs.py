@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batchscore.errors import InputError
 from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.facts import TokenFacts, token_facts
 from batchscore.finetune.kinds import REINFORCEMENT_FORMAT
-from batchscore.finetune.prepare import SUMMARY, UNFINISHED, file_of
+from batchscore.finetune.prepare import SUMMARY, file_of
 from batchscore.finetune.rules import MOST_FILE_BYTES, MOST_TOKENS
+from batchscore.finetune.summary import read_summary
 from batchscore.settings.prices import PRICED_TOKENS
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -71,18 +71,14 @@ class TrainingCost:
 
 
 def files_of(place: Place) -> tuple[Place, Place | None]:
-    """Return the training and the validation file of a prepared folder, or a file alone.
+    """Return the training and the validation file of a folder, or a file alone.
 
-    Raises `InputError` if the preparation was not finished.
+    Raises `InputError` if the folder has none to train on.
     """
     if not storage.is_folder(place):
         return place, None
-    summary = place / SUMMARY
-    if storage.exists(summary) and next(storage.chunks(summary), b"") == UNFINISHED:
-        raise InputError(
-            f"{place} holds files of a preparation that was not finished. Run the same "
-            "`batchscore finetune prepare` again."
-        )
+    if storage.exists(place / SUMMARY) or not storage.exists(place / file_of("train")):
+        read_summary(place)
     validation = place / file_of("validation")
     return place / file_of("train"), validation if storage.exists(validation) else None
 

@@ -2,7 +2,8 @@
 
 Two passes. The first turns rows into examples in a spool on this machine; then the parts are chosen from
 numbers; the second copies each example to its part. The files replace those of an earlier preparation only
-once all are written. If rows give no example, nothing is written but what is wrong.
+once all are written; until then no command trains the earlier ones. If rows give no example, nothing is
+written but what is wrong.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.storage import WrittenFile
 
 SUMMARY, PROBLEMS = "prepare.json", "problems.jsonl"
-#: What prepare.json holds while files are replaced: they may be of two preparations.
+#: What prepare.json holds until all files are replaced: they may be of an earlier preparation, or of two.
 UNFINISHED = b'{"written":false}\n'
 #: Classes with fewer examples in training are rare.
 RARE = 2
@@ -77,7 +78,10 @@ class PreparedPart:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was prepared. `errors` are problems of the whole, and so are `warnings`."""
+    """What was prepared. `errors` are problems of the whole, and so are `warnings`.
+
+    `is_over_earlier`: the folder held an earlier preparation, whose files stay if none are written.
+    """
 
     read: ExamplesRead
     parts: tuple[PreparedPart, ...]
@@ -86,6 +90,7 @@ class Prepared:
     warnings: tuple[str, ...]
     stratified: str
     is_written: bool
+    is_over_earlier: bool
     token_sample: tuple[int, ...]
 
 
@@ -95,6 +100,10 @@ def prepare(
     """Prepare the files; raises `InputError` and `OutputError`."""
     refuse_others(folder)
     sweep_abandoned(folder)
+    is_over_earlier = storage.exists(folder / SUMMARY)
+    if is_over_earlier:
+        # Whatever ends this command, nobody trains the earlier files as if they were the new ones.
+        storage.write_whole(folder / SUMMARY, UNFINISHED)
     with open_spool() as spool:
         read = read_examples(inputs, folder, how, spool)
         groups = groups_of(digests(read.facts.inputs), digests(read.groups) if len(read.groups) else None)
@@ -126,6 +135,7 @@ def prepare(
         (*_warnings(read, made), *_overlaps(read, groups)),
         stratified,
         is_written,
+        is_over_earlier,
         tuple(tokens.astype(np.int64).tolist()) if len(tokens) < 100_000 else _sampled(tokens),
     )
 

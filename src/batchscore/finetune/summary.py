@@ -35,7 +35,10 @@ def read_summary(folder: Place) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{folder} is not a folder of `batchscore finetune prepare`: it has no {SUMMARY}.")
     if found.get("version") != SCHEMA_VERSION or not found.get("written"):
-        raise InputError(f"{folder} holds files of a preparation that was not finished. {again}")
+        raise InputError(
+            f"The last `batchscore finetune prepare` of {folder} did not finish: files there may be of an "
+            f"earlier one. {again}"
+        )
     return found
 
 
