@@ -483,7 +483,9 @@ def test_files_of_an_earlier_preparation_stay_but_are_not_used_if_the_next_one_f
     files.csv("row.csv", [*tickets(), {"text": "", "topic": "x"}])
     files.csv("few.csv", tickets(3))
     files.csv("column.csv", [{"other": "x"}])
-    bad = {"a row": "row.csv", "few rows": "few.csv", "a column": "column.csv", "no file": "none.csv"}[failing]
+    bad = {"a row": "row.csv", "few rows": "few.csv", "a column": "column.csv", "no file": "none.csv"}[
+        failing
+    ]
     ran = command(*words[:2], bad, *words[3:])
     assert ran.exit_code == (3 if bad in {"row.csv", "few.csv"} else 1)
     assert ("Those in out/ are of an earlier preparation" in ran.stdout) is (ran.exit_code == 3)
@@ -693,6 +695,47 @@ def test_results_are_json_on_request(command: Command, files: Files) -> None:
     ran = command("finetune", "check", "out/train.jsonl", "--validation", "out/validation.jsonl", "--json")
     found = json.loads(ran.stdout)
     assert (ran.exit_code, found["errors"], [each["examples"] for each in found["files"]]) == (0, 0, [48, 6])
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["prepare", "t.csv", "-o", "my out", *CHAT], "plan 'my out' -m MODEL"),
+        (["prepare", "t.csv", "-o", "out", *CHAT, "-m", "gpt-4.1"], "plan out -m gpt-4.1"),
+        (["check", "out"], "plan out -m MODEL"),
+        (
+            ["check", "out", "-m", "gpt-4.1", "--max-example-tokens", "900", "--service", "azure"],
+            "plan out --max-example-tokens 900 -m gpt-4.1 --service azure",
+        ),
+        (
+            ["check", "out/train.jsonl", "--validation", "out/validation.jsonl"],
+            "plan out/train.jsonl -m MODEL --validation out/validation.jsonl",
+        ),
+        (["plan", "out"], "start out -m MODEL"),
+        (
+            ["plan", "out", "-m", "gpt-4.1", "--epochs", "3", "--prices", "prices.toml"],
+            "start out --epochs 3 -m gpt-4.1 --prices prices.toml",
+        ),
+        (
+            ["plan", "out", "-m", "gpt-4.1", "--endpoint", "http://127.0.0.1:9/v1", "--auth", "none"],
+            "start out -m gpt-4.1 --auth none --endpoint http://127.0.0.1:9/v1",
+        ),
+        (["plan", "out", "--validation", "out/test.jsonl"], ""),
+        (
+            ["plan", "bad.jsonl", "--validation", "out/test.jsonl"],
+            "check bad.jsonl --validation out/test.jsonl",
+        ),
+    ],
+)
+def test_the_next_command_has_the_options_of_this_one_and_a_model_only_if_the_user_named_it(
+    words: list[str], offered: str, command: Command, files: Files
+) -> None:
+    files.csv("t.csv", tickets())
+    Path("bad.jsonl").write_text('{"messages": []}\n', "utf-8")
+    Path("prices.toml").write_text('[prices."gpt-4.1"]\nin = 1.0\nout = 1.0\n', "utf-8")
+    command("finetune", "prepare", "t.csv", "-o", "out", *CHAT)
+    last = command("finetune", *words).stdout.splitlines()[-1]
+    assert last.partition(" run: batchscore finetune ")[2] == offered
 
 
 def test_check_names_each_error_and_exits_with_3(command: Command, files: Files) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -100,6 +102,9 @@ def test_the_way_from_a_folder_to_a_model(
     assert "succeeded. The trained model is" in watched.stdout
     more = command("finetune", "watch", "tuned", "--every", "0.1")
     assert "training loss" not in more.stdout, "it continues after the last event"
+    endpoint = os.environ["BATCHSCORE_ENDPOINT"]
+    shown = command("finetune", "status", "tuned", "--endpoint", endpoint)
+    assert f"run: batchscore finetune results tuned --endpoint {endpoint}" in shown.stdout
     status = command("finetune", "status", "tuned", "--json")
     job = json.loads(status.stdout)
     assert (status.exit_code, job["status"]) == (0, "succeeded")
@@ -139,7 +144,8 @@ def test_other_files_settings_and_services_are_refused(
     ):
         ran = command(*start, *words)
         assert (ran.exit_code, text in ran.stderr) == (2, True), ran.stderr
-    assert command("finetune", "status", "tuned").exit_code == 1
+    ran = command("finetune", "status", "tuned")
+    assert (ran.exit_code, "run: batchscore finetune start tuned -m MODEL" in ran.stderr) == (1, True)
     assert command("finetune", "watch", "tuned", "--max-wait", "soon").exit_code == 2
     train = folder / "train.jsonl"
     kept = train.read_bytes()
@@ -347,6 +353,7 @@ def test_a_job_is_paused_resumed_and_cancelled(
     assert (status.exit_code, "running" in status.stdout) == (4, True)
     partial_results = command("finetune", "results", "tuned")
     assert (partial_results.exit_code, "Written to tuned/" in partial_results.stdout) == (4, True)
+    assert "roposed" not in partial_results.stdout + (folder / "results.html").read_text("utf-8")
     project.will("pause_job", drop=True, happened=True)
     assert command("finetune", "pause", "tuned").exit_code == 0
     project.advance(1)
@@ -358,6 +365,13 @@ def test_a_job_is_paused_resumed_and_cancelled(
     assert (cancelled.exit_code, "cancelled" in cancelled.stdout) == (0, True)
     assert command("finetune", "cancel", "tuned").exit_code == 0, "it is cancelled already"
     assert command("finetune", "status", "tuned").exit_code == 1
+    ended = command("finetune", "results", "tuned").stdout
+    assert "roposed" not in ended
+    kept = re.findall(r"run: batchscore finetune (deploy tuned/? --trained-model \S+)", ended)
+    refused = command("finetune", "deploy", "tuned", "--yes")
+    assert (refused.exit_code, "start tuned --again" in refused.stderr) == (1, True)
+    assert len(kept) == 1
+    assert command("finetune", *shlex.split(kept[0]), "--yes").exit_code == 0
 
 
 @pytest.mark.slow

@@ -13,11 +13,18 @@ import click
 import orjson
 
 from batchscore.cli.batches import OF_SERVICE
-from batchscore.cli.finetune_deploy import capacity_option, kind_option, look_ahead, resource_options
+from batchscore.cli.finetune_deploy import (
+    capacity_option,
+    given_flags,
+    kind_option,
+    look_ahead,
+    next_command,
+    resource_options,
+)
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
-from batchscore.errors import ExitCode, UsageError
+from batchscore.errors import ExitCode, UsageError, count_text
 from batchscore.report.words import json_safe
 from batchscore.stores import storage
 from batchscore.stores.address import command_word, place_of, shell_command
@@ -137,6 +144,12 @@ def shared_options(command: Command) -> Command:
     return command
 
 
+def model_flags(*names: str) -> list[str]:
+    """Return flags that the user gave for a later command, which needs a model that the user has chosen."""
+    given = given_flags("model", *names)
+    return given if "-m" in given else ["-m", "MODEL", *given]
+
+
 format_option = click.option(
     "format_name",
     "--format",
@@ -253,7 +266,11 @@ def prepare(
     if as_json:
         say(orjson.dumps(json_safe(content)))
     else:
-        say(prepared_text(found, content, output))
+        say(
+            prepared_text(
+                found, content, output, next_command(output)("plan", *model_flags("max_example_tokens"))
+            )
+        )
     sys.exit(int(ExitCode.DONE if found.is_written else ExitCode.ROWS_FAILED))
 
 
@@ -274,7 +291,8 @@ def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) ->
     if as_json:
         say(orjson.dumps(json_safe(checked_json(found, counter))))
     else:
-        say(checked_text(found, counter, file))
+        flags = model_flags("max_example_tokens", "validation", "service")
+        say(checked_text(found, counter, next_command(file)("plan", *flags)))
     sys.exit(int(ExitCode.ROWS_FAILED if any(each.errors for each in found) else ExitCode.DONE))
 
 
@@ -321,6 +339,11 @@ def plan(
         plan_json(cost, found, counter, chosen["model"]),
         [plan_text(cost, found, counter, chosen["model"])],
     )
+    errors = sum(each.errors for each in found)
+    if errors:
+        flags = given_flags("model", "service", "max_example_tokens", "validation")
+        check = shell_command(["batchscore", "finetune", "check", command_word(data), *flags])
+        lines.append(f"{count_text(errors, 'error')} in the files. To see them, run: {check}")
     if check_service:
         from batchscore.cli import finetune_job_spec as job_spec  # noqa: PLC0415 - loads the SDK
         from batchscore.cli.finetune_job_text import service_json, service_lines  # noqa: PLC0415
@@ -334,9 +357,9 @@ def plan(
         is_fine = is_fine and is_possible
         shown |= {"deployment": more}
         lines.append(text)
-    if is_fine and storage.is_folder(place_of(data)):
-        words = ["batchscore", "finetune", "start", command_word(data), "-m", chosen["model"]]
-        lines.append(f"To train, run: {shell_command(words)}")
+    # `start` trains with the validation file of the folder.
+    if is_fine and validation is None and storage.is_folder(place_of(data)):
+        lines.append(f"To train, run: {next_command(data)('start', *model_flags('epochs', 'prices'))}")
     if as_json:
         say(orjson.dumps(json_safe(shown)))
     else:

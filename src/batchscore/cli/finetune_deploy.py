@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import orjson
+from click.core import ParameterSource
 
 from batchscore.cli.batches import OF_SERVICE
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, UsageError
 from batchscore.report.words import json_safe
-from batchscore.stores.address import place_of
+from batchscore.stores.address import command_word, place_of
 
 if TYPE_CHECKING:
     from batchscore.finetune.online import Caller, Offer
@@ -179,19 +180,21 @@ def deploy(
     caller, prices = caller_of(folder, chosen)
     hourly = hosting_price(prices, base)
 
+    command = next_command(folder)
+
     def agree(offer: Offer) -> bool:
-        say(text.offer_text(offer, hourly, folder), err=True)
+        say(text.offer_text(offer, hourly, command), err=True)
         return agreed("Make this deployment?", yes=yes)
 
     ready = asyncio.run(online.deploy(place, options, caller, agree))
     if ready is None:
         say("Nothing was made.", err=True)
         sys.exit(int(ExitCode.ACTION_NEEDED))
-    commands = text.commands_of(folder, read_summary(place), ready, base, endpoint_flags(chosen))
+    commands = text.commands_of(folder, read_summary(place), ready, base, given_flags(*OF_SERVICE, "config"))
     if as_json:
         say(orjson.dumps(json_safe(text.ready_json(ready, hourly, commands))))
     else:
-        say(text.ready_text(ready, hourly, commands, folder, caller.clock()))
+        say(text.ready_text(ready, hourly, commands, command, caller.clock()))
 
 
 @click.command(
@@ -288,19 +291,30 @@ def caller_of(folder: str | None, chosen: dict[str, Any]) -> tuple[Caller, Any]:
     return Caller(place.target, place.environ, resource, lambda text: say(f"{text}.", err=True)), prices
 
 
-def endpoint_flags(chosen: dict[str, Any]) -> list[str]:
-    """Return the flags of the endpoint that the user gave, for a command to copy."""
-    from batchscore.settings.declare import as_flag  # noqa: PLC0415
-
+def given_flags(*names: str) -> list[str]:
+    """Return the flags that the user gave, of those with these names, for a command to copy."""
+    context = click.get_current_context()
     words: list[str] = []
-    for name in sorted(OF_SERVICE):
-        value = chosen.get(name)
+    for option in sorted(context.command.params, key=lambda each: each.name or ""):
+        name = option.name or ""
+        if name not in names or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        value, flag = context.params[name], option.opts[0]
         for each in value if isinstance(value, (tuple, list)) else [value]:
-            if each is not None and each is not False:
-                words += [as_flag(name)] if each is True else [as_flag(name), str(each)]
-    if chosen.get("config"):
-        words += ["--config", str(chosen["config"])]
+            words += [flag] if each is True else [flag, str(each)]
     return words
+
+
+def next_command(folder: str) -> Callable[..., str]:
+    """Return what makes a later command for a folder, with the flags of the service that the user gave."""
+    from batchscore.cli.finetune_use import shown  # noqa: PLC0415 - loads the SDK
+
+    flags = given_flags(*OF_SERVICE, "config")
+
+    def command(action: str, *more: str) -> str:
+        return shown(["batchscore", "finetune", action, command_word(folder), *more, *flags])
+
+    return command
 
 
 def agreed(question: str, *, yes: bool) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchscore.cli.finetune_use import Handover, Use, handover
 from batchscore.errors import count_text, duration_text, name_settings
-from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.clean import Deletion
 from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
 from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
@@ -24,7 +23,7 @@ from batchscore.stores.address import shell_command
 SOON_DAYS = 90
 
 
-def offer_text(offer: Offer, hourly: float | None, folder: str) -> str:
+def offer_text(offer: Offer, hourly: float | None, command: Callable[..., str]) -> str:
     """Return what would be made and what it costs."""
     wanted, outlook = offer.wanted, offer.outlook
     left = outlook.room.left
@@ -33,7 +32,7 @@ def offer_text(offer: Offer, hourly: float | None, folder: str) -> str:
         ("deployment", f"{wanted.name}: {wanted.kind.sku}, {wanted.kind.means}"),
         ("capacity", f"{wanted.capacity}, in thousands of tokens a minute"),
         ("cost", cost_text(wanted.kind.sku, hourly, offer.base)),
-        ("ends", end_of(wanted.kind.sku, wanted.name, folder)),
+        ("ends", end_of(wanted.kind.sku, wanted.name, command)),
         ("quota left", "not known" if left is None else f"{left:,}"),
         ("permission", "not known" if outlook.may is None else "this identity may make deployments"),
     ]
@@ -75,13 +74,13 @@ def cost_text(sku: str, hourly: float | None, base: str) -> str:
     )
 
 
-def end_of(sku: str, name: str, folder: str) -> str:
+def end_of(sku: str, name: str, command: Callable[..., str]) -> str:
     """Return when a deployment ends by itself, and how to end it."""
     life = kind_of(sku).life_seconds
-    command = finetune_command("clean", folder, "--deployment", name, "--yes")
+    clean = command("clean", "--deployment", name, "--yes")
     if life:
-        return f"the service removes it {duration_text(life)} after it was made; earlier with: {command}"
-    return f"not by itself, except after 15 days without a request. To end it, run: {command}"
+        return f"the service removes it {duration_text(life)} after it was made; earlier with: {clean}"
+    return f"not by itself, except after 15 days without a request. To end it, run: {clean}"
 
 
 def commands_of(
@@ -91,7 +90,9 @@ def commands_of(
     return handover(folder, summary, Use(ready.model, base, ready.deployment, endpoint))
 
 
-def ready_text(ready: Ready, hourly: float | None, commands: Handover, folder: str, now: float) -> str:
+def ready_text(
+    ready: Ready, hourly: float | None, commands: Handover, command: Callable[..., str], now: float
+) -> str:
     """Return that a model answers, what that costs, and the commands that use it."""
     lines = []
     if not ready.deployment:
@@ -116,7 +117,7 @@ def ready_text(ready: Ready, hourly: float | None, commands: Handover, folder: s
             lines.append("  (-m is also the deployment of the base model: write its name if that differs)")
     lines += ["", "To keep this as an MLflow model, with the system message, run:", f"  {commands.save}"]
     lines += ["", "To delete the model, its files and its deployment, run:"]
-    lines.append(f"  {finetune_command('clean', folder)}")
+    lines.append(f"  {command('clean')}")
     return "\n".join(lines)
 
 

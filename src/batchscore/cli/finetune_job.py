@@ -11,6 +11,7 @@ import click
 import orjson
 
 from batchscore.cli.batches import OF_SERVICE
+from batchscore.cli.finetune_deploy import next_command
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, UsageError
@@ -199,7 +200,7 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
         costs = None if estimate is None else text.estimate_json(estimate)
         say(orjson.dumps(json_safe({**text.state_json(state, place.folder), "estimate": costs})))
     else:
-        say(text.started_text(state, folder))
+        say(text.started_text(state, next_command(folder)))
     if state.job.status in {"failed", "cancelled"}:
         sys.exit(int(ExitCode.ACTION_NEEDED))
 
@@ -226,7 +227,7 @@ def status(folder: str, *, as_json: bool, config: str | None, **chosen: Any) -> 
     if as_json:
         say(orjson.dumps(json_safe(text.look_json(found, place.folder))))
     else:
-        say(text.look_text(found, folder, time.time()))
+        say(text.look_text(found, next_command(folder), time.time()))
     sys.exit(int(text.exit_code_of(found)))
 
 
@@ -256,7 +257,7 @@ def watch(
 
     place, _ = spec.training_place(folder, chosen, config, spec.watching(every))
     seconds = spec.wait_seconds(max_wait)
-    shown = text.Watched(folder, as_json=as_json)
+    shown = text.Watched(next_command(folder), as_json=as_json)
     try:
         found = run_watch(place, shown.hear, seconds)
     except KeyboardInterrupt:
@@ -265,7 +266,7 @@ def watch(
     if as_json:
         say(orjson.dumps(json_safe({"event": "last", **text.look_json(found, place.folder)})))
     else:
-        say(text.ended_text(found, folder))
+        say(text.ended_text(found, next_command(folder)))
     sys.exit(int(text.exit_code_of(found)))
 
 
@@ -283,7 +284,7 @@ def results(folder: str, *, as_json: bool, config: str | None, **chosen: Any) ->
     if as_json:
         say(orjson.dumps(json_safe(text.results_json(found, drawn, place.folder))))
     else:
-        say(text.results_text(found, drawn, folder))
+        say(text.results_text(found, drawn, folder, next_command(folder)))
     sys.exit(int(text.exit_code_of(found)))
 
 
@@ -303,7 +304,7 @@ def action_command(action: str, help_text: str, short: str) -> click.Command:
         if as_json:
             say(orjson.dumps(json_safe(text.look_json(found, place.folder))))
         else:
-            say(text.ended_text(found, folder))
+            say(text.ended_text(found, next_command(folder)))
 
     command: click.Command = run
     return command

@@ -5,7 +5,7 @@ Messages of the service are shown, with what a terminal would obey made visible.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from math import isnan
 from pathlib import Path
@@ -17,7 +17,6 @@ from batchscore.cli.finetune_job_spec import Estimate
 from batchscore.cli.finetune_text import broken_lines, file_line, limit_json, limit_line, plan_json, plan_text
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, duration_text
-from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.dialects import advice_for
 from batchscore.finetune.follow import JobLook
 from batchscore.finetune.results_page import RESULTS_PAGE, RESULTS_TABLE, TrainingResults, figure
@@ -59,18 +58,18 @@ def exit_code_of(found: JobLook) -> ExitCode:
     return ExitCode.DONE if found.job.status == "succeeded" else ExitCode.ACTION_NEEDED
 
 
-def started_text(state: TrainingState, folder: str) -> str:
+def started_text(state: TrainingState, command: Callable[..., str]) -> str:
     """Return what was started, and how to follow it."""
     job = state.job
     lines = [f"Job {job.id} of {job.base_model}: {job.status}."]
     if job.status in {"failed", "cancelled"}:
-        return "\n".join([*lines, f"To train again, run: {finetune_command('start', folder, '--again')}"])
-    command = "results" if job.status == "succeeded" else "watch"
+        return "\n".join([*lines, f"To train again, run: {command('start', '--again')}"])
+    action = "results" if job.status == "succeeded" else "watch"
     what = "To draw its results" if job.status == "succeeded" else "To follow it"
-    return "\n".join([*lines, f"{what}, run: {finetune_command(command, folder)}"])
+    return "\n".join([*lines, f"{what}, run: {command(action)}"])
 
 
-def look_text(found: JobLook, folder: str, now: float) -> str:
+def look_text(found: JobLook, command: Callable[..., str], now: float) -> str:
     """Return a job as it is now, with its last events."""
     job = found.job
     facts = [
@@ -88,7 +87,7 @@ def look_text(found: JobLook, folder: str, now: float) -> str:
     lines = [f"{name.ljust(width)}  {visible(text)}" for name, text in facts]
     if found.events:
         lines += ["last events:", *(f"  {event_line(each)}" for each in found.events)]
-    return "\n".join([*lines, *next_lines(found, folder)])
+    return "\n".join([*lines, *next_lines(found, command)])
 
 
 def status_text(found: JobLook, now: float) -> str:
@@ -112,30 +111,30 @@ def event_line(event: Any) -> str:
     return f"{at}{level}{visible(mask_text(event.message))}"
 
 
-def next_lines(found: JobLook, folder: str) -> Iterator[str]:
+def next_lines(found: JobLook, command: Callable[..., str]) -> Iterator[str]:
     """Yield what to do next."""
     job = found.job
     if job.status == "succeeded":
-        yield f"To draw the results, run: {finetune_command('results', folder)}"
+        yield f"To draw the results, run: {command('results')}"
     elif job.ended:
         if job.error_code:
             advice = advice_for(job.error_code, job.error_words)
             words = f": {visible(mask_text(job.error_words))}" if job.error_words else ""
             yield f"The service says: {job.error_code}{words}"
             yield from [advice] if advice else []
-        yield f"To train again, run: {finetune_command('start', folder, '--again')}"
+        yield f"To train again, run: {command('start', '--again')}"
     elif job.status == "paused":
-        yield f"To continue the training, run: {finetune_command('resume', folder)}"
+        yield f"To continue the training, run: {command('resume')}"
     else:
-        yield f"To follow it, run: {finetune_command('watch', folder)}"
+        yield f"To follow it, run: {command('watch')}"
 
 
-def ended_text(found: JobLook, folder: str) -> str:
+def ended_text(found: JobLook, command: Callable[..., str]) -> str:
     """Return how a job is, after its events were shown, and what to do next."""
     job = found.job
     model = f" The trained model is {visible(job.trained_model)}." if job.trained_model else ""
     tokens = f" {job.trained_tokens:,} tokens were trained." if job.trained_tokens else ""
-    return "\n".join([f"Job {job.id}: {job.status}.{model}{tokens}", *next_lines(found, folder)])
+    return "\n".join([f"Job {job.id}: {job.status}.{model}{tokens}", *next_lines(found, command)])
 
 
 class Watched:
@@ -144,8 +143,8 @@ class Watched:
     #: Lines of metrics that one look prints.
     MOST_METRICS = 5
 
-    def __init__(self, folder: str, *, as_json: bool) -> None:
-        self._folder = folder
+    def __init__(self, command: Callable[..., str], *, as_json: bool) -> None:
+        self._command = command
         self._as_json = as_json
         self._status = ""
 
@@ -169,7 +168,7 @@ class Watched:
         """Return what a user should know who has left the watch."""
         return (
             "Stopped watching. The job continues at the service. To continue watching, run: "
-            f"{finetune_command('watch', self._folder)}"
+            f"{self._command('watch')}"
         )
 
 
@@ -207,12 +206,16 @@ def look_json(found: JobLook, folder: Path) -> dict[str, Any]:
     }
 
 
-def results_text(found: JobLook, drawn: TrainingResults | None, folder: str) -> str:
+def results_text(
+    found: JobLook, drawn: TrainingResults | None, folder: str, command: Callable[..., str]
+) -> str:
     """Return where the results are, and which model is proposed."""
     job = found.job
     if drawn is None:
         yet = "" if job.ended else " yet"
-        return "\n".join([f"Job {job.id}: {job.status}. It has no results{yet}.", *next_lines(found, folder)])
+        return "\n".join(
+            [f"Job {job.id}: {job.status}. It has no results{yet}.", *next_lines(found, command)]
+        )
     table = drawn.table
     last = table.steps[-1]
     losses = [
@@ -229,7 +232,16 @@ def results_text(found: JobLook, drawn: TrainingResults | None, folder: str) -> 
         lines.append(f"  {drawn.proposal.why}")
     written = [RESULTS_PAGE] + ([RESULTS_TABLE] if found.state.results is not None else [])
     lines.append(f"Written to {folder.rstrip('/')}/: {', '.join(written)}")
-    return "\n".join([*lines, *([] if job.ended else next_lines(found, folder))])
+    if job.status == "succeeded":
+        return "\n".join([*lines, f"To use the model, run: {command('deploy')}"])
+    if job.ended and drawn.checkpoints:
+        # Only the user can say whether a model that was not trained to its end is worth it.
+        kept = drawn.checkpoints[-1]
+        deploy = command("deploy", "--trained-model", kept.model)
+        lines.append(
+            f"Its last checkpoint is that of step {kept.step:,}. To use it nevertheless, run: {deploy}"
+        )
+    return "\n".join([*lines, *next_lines(found, command)])
 
 
 def results_json(found: JobLook, drawn: TrainingResults | None, folder: Path) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from batchscore.finetune.rules import BrokenRule
 from batchscore.plan.vocabulary import TokenCounter
 from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, short_name, size_text
-from batchscore.stores.address import command_word, shell_command
 
 #: Broken rules of a file that a terminal shows; `--json` has more.
 MOST_BROKEN = 1000
@@ -25,8 +24,8 @@ MOST_BROKEN = 1000
 MOST_SHOWN, MOST_ROWS = 50, 10
 
 
-def prepared_text(found: Prepared, content: dict[str, Any], output: str) -> str:
-    """Return what was prepared, and what to do next."""
+def prepared_text(found: Prepared, content: dict[str, Any], output: str, plan: str) -> str:
+    """Return what was prepared, and what to do next: `plan` is a command."""
     read = found.read
     files, examples = count_text(len(read.files), "file"), count_text(len(read.sizes), "example")
     lines = [f"{content['format']}: {count_text(content['rows'], 'row')} in {files}, {examples}"]
@@ -40,7 +39,7 @@ def prepared_text(found: Prepared, content: dict[str, Any], output: str) -> str:
     lines += [f"warning: {text}" for text in content["warnings"]]
     if content["azureml"]:
         lines.append("Azure ML: " + ", ".join(f"{key}={value}" for key, value in content["azureml"].items()))
-    return "\n".join([*lines, *problem_lines(found), "", *next_steps(found, content, output)])
+    return "\n".join([*lines, *problem_lines(found), "", *next_steps(found, content, output, plan)])
 
 
 def one_line(template: str) -> str:
@@ -90,7 +89,7 @@ def problem_lines(found: Prepared) -> Iterator[str]:
             yield f"  and {count - len(rows):,} more like this"
 
 
-def next_steps(found: Prepared, content: dict[str, Any], output: str) -> list[str]:
+def next_steps(found: Prepared, content: dict[str, Any], output: str, plan: str) -> list[str]:
     """Return what was written, and the next command."""
     folder = output.rstrip("/")
     if not found.is_written:
@@ -104,15 +103,12 @@ def next_steps(found: Prepared, content: dict[str, Any], output: str) -> list[st
     names = [part["file"] for part in content["parts"].values() if part["file"]]
     lines = [f"written to {folder}/: {', '.join(names)}, prepare.json, {PAGE}"]
     if not content["azureml"]:
-        plan = shell_command(
-            ["batchscore", "finetune", "plan", command_word(output), "-m", content["tokens"]["model"]]
-        )
         lines.append(f"To see what training costs, run: {plan}")
     return lines
 
 
-def checked_text(found: Sequence[CheckedFile], counter: TokenCounter, file: str) -> str:
-    """Return all errors and warnings of the files."""
+def checked_text(found: Sequence[CheckedFile], counter: TokenCounter, plan: str) -> str:
+    """Return all errors and warnings of the files, and `plan`, a command, if there are no errors."""
     lines: list[str] = []
     for each in found:
         lines += [file_line(each, counter), *broken_lines(each)]
@@ -122,8 +118,7 @@ def checked_text(found: Sequence[CheckedFile], counter: TokenCounter, file: str)
     else:
         lines.append("No errors.")
         if found[0].kind is not None and found[0].kind.hosted:
-            plan = shell_command(["batchscore", "finetune", "plan", command_word(file)])
-            lines.append(f"To see what training costs, run: {plan} -m MODEL")
+            lines.append(f"To see what training costs, run: {plan}")
     return "\n".join(lines)
 
 
@@ -209,10 +204,6 @@ def plan_text(cost: TrainingCost, found: Sequence[CheckedFile], counter: TokenCo
     width = max(len(name) for name, _ in facts)
     lines = [f"{name.ljust(width)}  {text}" for name, text in facts]
     lines += map(limit_line, cost.limits)
-    errors = sum(each.errors for each in found)
-    if errors:
-        command = shell_command(["batchscore", "finetune", "check", command_word(training.name)])
-        lines.append(f"{count_text(errors, 'error')} in the files. To see them, run: {command}")
     return "\n".join(lines)
 
 

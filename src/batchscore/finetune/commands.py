@@ -40,6 +40,7 @@ from batchscore.finetune.state import (
 from batchscore.finetune.summary import read_summary
 from batchscore.provider import files, jobs
 from batchscore.provider.client import ControlPlane, NotThere
+from batchscore.provider.job_object import SUCCEEDED
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import EndpointSettings, cut
 from batchscore.stores import storage
@@ -140,7 +141,8 @@ def run_results(place: TrainingPlace) -> tuple[JobLook, TrainingResults | None]:
         if not table.steps:
             return found, None
         kept = await jobs.checkpoints_of(plane, found.job.id)
-        best = proposal(table, kept, found.job.trained_model)
+        # What a job has so far is nothing to propose.
+        best = proposal(table, kept, found.job.trained_model) if found.job.status == SUCCEEDED else None
         if found.job.ended:
             checkpoint = "" if best is None or best.is_last else best.model
             with suppress(OutputLocked):

@@ -39,6 +39,7 @@ from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endp
 from batchscore.finetune.state import TrainingState, hold_folder, require_state
 from batchscore.provider.arm import WRITE, look_at_account
 from batchscore.provider.client import ControlPlane, NotThere
+from batchscore.provider.job_object import ENDED
 from batchscore.provider.jobs import checkpoints_of
 
 #: Seconds until a model that needs no deployment must answer.
@@ -197,6 +198,12 @@ def trained_model(state: TrainingState, folder: Path) -> str:
     """Return the model of a folder; raises `InputError` if there is none yet."""
     if not state.model:
         status = state.job.status or "not created"
+        if status in ENDED:
+            again, results = finetune_command("start", folder, "--again"), finetune_command("results", folder)
+            raise InputError(
+                f"{folder} has no trained model: its job is {status}. To train again, run: {again}. To see "
+                f"whether it kept a checkpoint, run: {results}"
+            )
         command = finetune_command("watch" if state.job.id else "start", folder)
         raise InputError(f"{folder} has no trained model yet: its job is {status}. Run: {command}")
     if {state.job.model, state.job.id} & {*state.deleted}:

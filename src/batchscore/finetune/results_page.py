@@ -13,7 +13,7 @@ from typing import Any
 from batchscore.errors import count_text, duration_text
 from batchscore.finetune.results import EpochEnd, Proposal, ResultTable, gap_text
 from batchscore.finetune.state import TrainingState
-from batchscore.provider.job_object import SUCCEEDED, JobCheckpoint
+from batchscore.provider.job_object import ENDED, SUCCEEDED, JobCheckpoint
 from batchscore.report.page.charts import Chart, series
 from batchscore.report.page.frame import Frame, cells, document, place_charts
 from batchscore.report.page.markup import NOTHING, Html, concat, element, name, table
@@ -69,7 +69,7 @@ def verdict(found: TrainingResults) -> Html:
     """Return the first block: how the job ended, and which model to use."""
     job, best = found.state.job, found.proposal
     facts = f"{job.base_model} · {count_text(found.state.training.examples, 'example')}"
-    kind = "good" if job.status == SUCCEEDED else "look" if best is not None else "bad"
+    kind = "good" if job.status == SUCCEEDED else "bad" if job.status in ENDED else "look"
     title = f"The job {job.status}" if job.status in {"succeeded", "failed"} else f"The job is {job.status}"
     more = Html("") if best is None else concat(["Use ", name(best.model), f". {best.why}"])
     return element(
@@ -293,7 +293,8 @@ def checkpoint_table(found: TrainingResults) -> Html:
     """Return the models that can be used."""
     best = found.proposal
     if best is None:
-        return Html("")
+        kept = [(name(each.model), each.step) for each in found.checkpoints]
+        return table("Checkpoints", "model, step:n", kept)
     shown = best.candidates or ()
     lines = [
         (name(each.model), each.step, figure(each.value), "proposed" if each.step == best.step else NOTHING)

@@ -178,7 +178,8 @@ def require_state(folder: Place) -> TrainingState:
     """Return the state of a folder; raises `InputError` if nothing was started from it."""
     found = read_state(folder)
     if found is None:
-        command = shell_command(["batchscore", "finetune", "start", command_word(str(folder))])
+        words = ["batchscore", "finetune", "start", command_word(str(folder)), "-m", "MODEL"]
+        command = shell_command(words)
         raise InputError(f"Nothing was started from {folder}: it has no {STATE}. To train, run: {command}")
     return found
 
