@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchscore.finetune.results import epoch_ends, proposal, table_of
+from batchscore.finetune.results import epoch_ends, losses_at_end, proposal, table_of
 from batchscore.finetune.results_page import TrainingResults, page
 from batchscore.finetune.state import FileRecord, JobRecord, TrainingState
 from batchscore.provider.job_object import JobCheckpoint
@@ -62,6 +62,21 @@ def test_the_page_says_which_checkpoint_is_best() -> None:
         assert words in text, words
     assert "<script>alert" not in text
     assert "http://" not in text.replace("http://www.w3.org", "")
+
+
+def test_the_last_losses_are_those_of_the_table_and_of_the_gap() -> None:
+    """Batches were measured, too: their mean is another number."""
+    found = results()
+    end = found.ends[-1]
+    assert losses_at_end(found.table, found.ends) == [
+        ("training loss", end.train_loss, "mean of the last measurements"),
+        ("validation loss", end.valid_loss, "of the whole validation file"),
+    ]
+    assert (
+        f"{found.table.level('valid_loss', 400):.4g}" not in page(found, "tuned").decode().split("<table")[0]
+    )
+    no_file = results(steps=50)
+    assert [what for _, _, what in losses_at_end(no_file.table, [])] == ["mean of the last measurements"] * 2
 
 
 @pytest.mark.parametrize("steps", [1, 2, 40, 3_000])

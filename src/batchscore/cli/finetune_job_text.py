@@ -19,6 +19,7 @@ from batchscore.cli.say import say
 from batchscore.errors import ExitCode, duration_text
 from batchscore.finetune.dialects import advice_for
 from batchscore.finetune.follow import JobLook
+from batchscore.finetune.results import losses_at_end
 from batchscore.finetune.results_page import RESULTS_PAGE, RESULTS_TABLE, TrainingResults, figure
 from batchscore.finetune.service_facts import ServiceFacts
 from batchscore.finetune.state import TrainingState
@@ -218,11 +219,7 @@ def results_text(
         )
     table = drawn.table
     last = table.steps[-1]
-    losses = [
-        f"{words} {figure(table.level(name, last))}"
-        for name, words in (("train_loss", "training loss"), ("valid_loss", "validation loss"))
-        if not isnan(table.level(name, last))
-    ]
+    losses = [f"{words} {figure(value)} ({what})" for words, value, what in losses_at_end(table, drawn.ends)]
     lines = [f"Job {job.id}: {job.status}, {last:,} steps. {', '.join(losses).capitalize()}".rstrip()]
     if job.trained_tokens:
         lines.append(f"{large_count_text(job.trained_tokens)} tokens were trained")

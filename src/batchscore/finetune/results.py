@@ -207,6 +207,20 @@ def validation_at(table: ResultTable, step: int) -> float:
     return table.level("valid_loss", step) if whole is None else whole
 
 
+def losses_at_end(table: ResultTable, ends: Sequence[EpochEnd]) -> list[tuple[str, float, str]]:
+    """Return the last losses, each with its name and what it is of: those of the last epoch, if it is known."""
+    if not table.steps:
+        return []
+    step = ends[-1].step if ends else table.steps[-1]
+    is_whole = step in dict(table.points("full_valid_loss"))
+    mean = "mean of the last measurements"
+    found = [
+        ("training loss", table.level("train_loss", step), mean),
+        ("validation loss", validation_at(table, step), "of the whole validation file" if is_whole else mean),
+    ]
+    return [each for each in found if not isnan(each[1])]
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model of a job: a checkpoint, or the last one. `value` is its measure, `nan` if it has none."""

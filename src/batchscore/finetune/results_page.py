@@ -11,7 +11,7 @@ from math import isnan, nan
 from typing import Any
 
 from batchscore.errors import count_text, duration_text
-from batchscore.finetune.results import EpochEnd, Proposal, ResultTable, gap_text
+from batchscore.finetune.results import EpochEnd, Proposal, ResultTable, gap_text, losses_at_end
 from batchscore.finetune.state import TrainingState
 from batchscore.provider.job_object import ENDED, SUCCEEDED, JobCheckpoint
 from batchscore.report.page.charts import Chart, series
@@ -111,10 +111,8 @@ def figures(found: TrainingResults) -> Html:
         shown.append(("trained tokens", large_count_text(job.trained_tokens), "as billed"))
     elif tokens:
         shown.append(("trained tokens", large_count_text(tokens[-1][1]), "so far"))
-    for column, words in (("train_loss", "training loss"), ("valid_loss", "validation loss")):
-        level = found.table.level(column, last)
-        if not isnan(level):
-            shown.append((words, f"{level:.4g}", "mean of the last measurements"))
+    losses = losses_at_end(found.table, found.ends)
+    shown += [(words, f"{value:.4g}", what) for words, value, what in losses]
     sample = (found.summary.get("parts") or {}).get("train", {}).get("tokens") or {}
     if sample:
         more = f"p95 {sample['p95']:,}, longest {sample['longest']:,}"
