@@ -93,7 +93,8 @@ class Table:
     `notes` say how the file is read if that is not plain. `varies`: rows may have more columns than
     `columns`. `repeated` are names that several columns of the file have. `doubt` says why the first line may
     not be the header, and what to do. `hidden` names may be cells of a row, so no message quotes them.
-    `binary` are columns whose cells may hold bytes, which may be text.
+    `binary` are columns whose cells may hold bytes, which may be text. `sheet_row` gives the row of a
+    spreadsheet in which people find a row that was read.
     """
 
     columns: tuple[str, ...]
@@ -106,6 +107,7 @@ class Table:
     doubt: str = ""
     hidden: tuple[str, ...] = ()
     binary: tuple[str, ...] = ()
+    sheet_row: Callable[[int], int | None] | None = None
 
 
 @dataclass(slots=True)

@@ -455,12 +455,61 @@ def test_wrong_rows_are_all_named_and_nothing_is_written(command: Command, files
         (5, "empty_content"),
         (9, "too_long"),
     ]
-    assert "t.csv row 3: message 3, content: the answer is empty" in ran.stdout
+    assert "t.csv row 5 of the sheet: message 3, content: the answer is empty" in ran.stdout
     assert "--drop-invalid" in ran.stdout
     ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--drop-invalid")
     assert ran.exit_code == 0
     assert len(prepared()) == 37
     assert "37 examples written" in Path("out/report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("lines_before", "options", "bad_row"),
+    [
+        ([], [], 5),
+        (["", ""], [], 7),
+        (["Report of May", "made by x"], ["--skip-lines", "2"], 7),
+        (["# a note"], [], 6),
+        (["sep=,"], [], 5),
+    ],
+)
+def test_a_wrong_row_of_csv_is_named_as_a_spreadsheet_program_numbers_it(
+    lines_before: list[str], options: list[str], bad_row: int, command: Command
+) -> None:
+    """A cell over two lines is one row, and blank rows count."""
+    table = [*lines_before, "text,topic", 'first,"a\nb"', "", "second,b", "third,", *["more,c"] * 20]
+    Path("t.csv").write_text("\n".join(table) + "\n", "utf-8")
+    ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, *options)
+    assert f"t.csv row {bad_row} of the sheet: message 3" in ran.stdout
+    (problem,) = lines("out/problems.jsonl")
+    assert (problem["row"], problem["sheet_row"]) == (2, bad_row)
+    assert f"t.csv row {bad_row} of the sheet" in Path("out/report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("before", "options"), [(0, []), (2, []), (1, ["--skip-lines", "1"])])
+def test_a_wrong_row_of_a_workbook_is_named_as_the_sheet_numbers_it(
+    before: int, options: list[str], command: Command
+) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    if options:
+        sheet.append(["Report of May"])
+    header = before + 1
+    for column, text in enumerate(["text", "topic"], 1):
+        sheet.cell(header, column, text)
+        for row in (header + 1, header + 4, *range(header + 9, header + 30)):
+            sheet.cell(row, column, text)
+    sheet.cell(header + 7, 1, "no topic")
+    book.save("t.xlsx")
+    ran = command("finetune", "prepare", "t.xlsx", "-o", "out", *CHAT, *options)
+    assert f"t.xlsx row {header + 7} of the sheet: message 3" in ran.stdout
+
+
+def test_a_wrong_row_of_another_file_says_how_rows_count(command: Command) -> None:
+    rows = [*tickets(20), {"text": "x", "topic": ""}]
+    Path("t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    ran = command("finetune", "prepare", "t.jsonl", "-o", "out", *CHAT)
+    assert "t.jsonl row 20, from 0: message 3" in ran.stdout
 
 
 def test_too_few_examples_are_an_error(command: Command, files: Files) -> None:

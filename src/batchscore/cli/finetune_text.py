@@ -75,7 +75,7 @@ def problem_lines(found: Prepared) -> Iterator[str]:
     yield from (f"error: {text}" for text in found.errors)
     if not read.invalid:
         return
-    yield f"{count_text(read.invalid, 'row')} gave no example (rows count from 0):"
+    yield f"{count_text(read.invalid, 'row')} gave no example:"
     shown = 0
     for rule, count in rule_counts(read.problems).items():
         rows = [each for each in read.problems if each.rule == rule][:MOST_ROWS]
@@ -83,8 +83,7 @@ def problem_lines(found: Prepared) -> Iterator[str]:
             break
         shown += len(rows)
         for each in rows:
-            where = each.file if each.row is None else f"{each.file} row {each.row:,}"
-            yield f"  {where}: {each.text}"
+            yield f"  {each.place}: {each.text}"
         if count > len(rows):
             yield f"  and {count - len(rows):,} more like this"
 

@@ -163,14 +163,12 @@ def problems(prepared: Prepared) -> Html:
     if not read.invalid:
         return Html("")
     lines = [
-        (name(each.file), each.row, name_settings(each.text), rule_text(each.rule))
+        (name(each.place), name_settings(each.text), rule_text(each.rule))
         for each in read.problems[:_MOST_PROBLEMS]
     ]
     more = f", the first {_MOST_PROBLEMS} of {read.invalid:,}" if read.invalid > _MOST_PROBLEMS else ""
-    caption = f"Rows without an example{more}; rows count from 0; problems.jsonl has them as data"
-    return concat(
-        [element("h2", "Problems"), table(caption, "file, row:n, problem:l, what services say:l", lines)]
-    )
+    caption = f"Rows without an example{more}; problems.jsonl has them as data"
+    return concat([element("h2", "Problems"), table(caption, "row, problem:l, what services say:l", lines)])
 
 
 def files(prepared: Prepared) -> Html:

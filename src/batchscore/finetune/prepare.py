@@ -328,7 +328,13 @@ def write_problems(folder: Place, problems: Sequence[RowProblem]) -> None:
     lines = [
         orjson.dumps(
             json_safe(
-                {"file": each.file, "row": each.row, "rule": each.rule, "message": name_settings(each.text)}
+                {
+                    "file": each.file,
+                    "row": each.row,
+                    "sheet_row": each.sheet_row,
+                    "rule": each.rule,
+                    "message": name_settings(each.text),
+                }
             )
         )
         + b"\n"

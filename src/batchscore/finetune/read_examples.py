@@ -45,12 +45,23 @@ MOST_PROBLEMS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """A row that gives no example, or a file whose `row` is `None`. `rule` is one of `RULES`, or our own."""
+    """A row that gives no example, or a file whose `row` is `None`. `rule` is one of `RULES`, or our own.
+
+    `sheet_row` is where people find the row in a spreadsheet, from 1; `None` if the file is none.
+    """
 
     file: str
     row: int | None
     rule: str
     text: str
+    sheet_row: int | None = None
+
+    @property
+    def place(self) -> str:
+        """The file and the row, for people."""
+        if self.sheet_row is not None:
+            return f"{self.file} row {self.sheet_row:,} of the sheet"
+        return self.file if self.row is None else f"{self.file} row {self.row:,}, from 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +160,7 @@ def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: Exa
         try:
             for row in source:
                 rows += 1
-                _read_row(row, convert, columns, how, read, spool)
+                _read_row(row, convert, columns, how, read, spool, table.sheet_row)
         finally:
             read.files.append(SourceFile(file.name, rows, len(read.sizes) - before, notes))
 
@@ -198,11 +209,13 @@ def _read_row(
     how: ReadExample,
     read: ExamplesRead,
     spool: ExampleSpool,
+    sheet_row: Callable[[int], int | None] | None,
 ) -> None:
     """Turn one row into an example, or note why it is none."""
 
     def note(rule: str, text: str) -> None:
-        read.add_problem(RowProblem(row.file, row.number, rule, text))
+        place = sheet_row(row.number) if sheet_row else None
+        read.add_problem(RowProblem(row.file, row.number, rule, text, place))
 
     if isinstance(row, UnreadableRow):
         note(row.error.code.value, row.error.message.rstrip("."))

@@ -208,7 +208,7 @@ def validation_at(table: ResultTable, step: int) -> float:
 
 
 def losses_at_end(table: ResultTable, ends: Sequence[EpochEnd]) -> list[tuple[str, float, str]]:
-    """Return the last losses, each with its name and what it is of: those of the last epoch, if it is known."""
+    """Return the losses at the end of the last epoch, or of the table: name, value, and what it is of."""
     if not table.steps:
         return []
     step = ends[-1].step if ends else table.steps[-1]

@@ -37,6 +37,7 @@ from batchscore.read.problems import (
     too_large_row,
     unreadable_row,
 )
+from batchscore.read.sheet_rows import SheetRows
 from batchscore.read.stream import BLOCK, BlockKind, beginning, line_blocks, text_blocks, without_lines
 from batchscore.rows import Row, Table, UnreadableRow
 
@@ -63,15 +64,18 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
     columns, repeated = header
     doubt = header_doubt(columns) if dialect.header else ""
     hidden = hidden_names(columns, columns) if dialect.header else ()
+    # A spreadsheet program does not show the preface.
+    places = SheetRows(dialect.skipped - dialect.preface + dialect.header)
     return Table(
         columns,
         columns,
         headerless=False,
-        rows=_rows(file, columns, dialect, limit),
+        rows=_rows(file, columns, dialect, limit, places),
         notes=tuple(filter(None, [dialect.text(), repeated_text(repeated, hidden=bool(hidden))])),
         repeated=repeated,
         doubt=doubt,
         hidden=hidden,
+        sheet_row=places,
     )
 
 
@@ -122,7 +126,7 @@ def _header(file: InputFile, dialect: Dialect, limit: int) -> tuple[tuple[str, .
     return number_repeated(names)
 
 
-def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: int) -> Rows:
+def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: int, places: SheetRows) -> Rows:
     name, width = file.name, len(columns)
     wider = width + dialect.trailing if dialect.trailing > 0 else -1
     number = -1 if dialect.header else 0
@@ -137,10 +141,7 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                     lines.done = line = reader.line_num
                     if lines.watch:
                         if number < 0:
-                            done = line
-                            if not is_blank_line(cells):
-                                number = 0
-                                lines.end_watch()
+                            done, number = line, _after_header(cells, lines, places)
                             continue
                         checked = _checked(file, number, cells, lines, limit)
                         if isinstance(checked, UnreadableRow):
@@ -154,7 +155,8 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                         yield Row(name, number, dict(zip(columns, cells)))  # noqa: B905 - just compared
                     elif is_blank_line(cells):
                         done = line
-                        continue  # a blank line
+                        places.note_blank(number)
+                        continue
                     else:
                         its, wanted = count_text(len(cells), "cell"), count_text(width, "cell")
                         message = f"it has {its}, the header has {wanted}"
@@ -175,6 +177,15 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                 reader, done, before = lines.reader(), 0, None
             else:
                 return
+
+
+def _after_header(cells: list[str], lines: _Lines, places: SheetRows) -> int:
+    """Return the number of the next record: 0 if these cells are the header, -1 if they are a blank line."""
+    if is_blank_line(cells):
+        places.note_blank(-1)
+        return -1
+    lines.end_watch()
+    return 0
 
 
 def _line(before: int | None, done: int) -> int | None:

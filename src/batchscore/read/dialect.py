@@ -58,7 +58,7 @@ class Dialect:
 
     `skipped` lines are before the header. `spaced`: blanks may be between a delimiter and a quote.
     `trailing`: the number of delimiters at the end of each record that the header lacks, or -1 if the header
-    has one more. `sure`: the user named the quote.
+    has one more. `sure`: the user named the quote. `preface`: the last skipped line names the delimiter.
     """
 
     own: str
@@ -70,6 +70,7 @@ class Dialect:
     spaced: bool = False
     trailing: int = 0
     sure: bool = False
+    preface: bool = False
 
     @property
     def csv_options(self) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
     first = next((place for place, line in enumerate(lines) if place >= found.skipped and line.strip()), None)
     preface = _PREFACE.fullmatch(lines[first]) if first is not None else None
     if preface and first is not None:
-        found = replace(found, skipped=first + 1)
+        found = replace(found, skipped=first + 1, preface=True)
         delimiters = [preface[1]] if options.delimiter == AUTO else delimiters
     elif options.skip_lines is None and first is not None and not options.no_header:
         found = replace(found, skipped=_after_comments(lines, first, delimiters))

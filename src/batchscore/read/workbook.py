@@ -26,6 +26,7 @@ from batchscore.read.problems import (
     too_large_row,
     unreadable_row,
 )
+from batchscore.read.sheet_rows import SheetRows
 from batchscore.read.stream import explain_read_errors
 from batchscore.read.workbook_cells import shown_value
 from batchscore.rows import Row, Table
@@ -67,7 +68,7 @@ class _Sheet:
 def workbook_table(file: InputFile, options: ReadOptions) -> Table:
     """Open a sheet: its first row that is not empty is the header. Empty rows are no rows."""
     with _open(file, options) as sheet:
-        first = list(islice(_filled_rows(sheet, options.skip_lines or 0), _SAMPLE + 1))
+        first = list(islice(_filled_rows(sheet, options, _places_of(options)), _SAMPLE + 1))
         if not first:
             return Table((), (), headerless=False, rows=iterate())
         name, several, unvalued = sheet.name, sheet.count > 1 and options.sheet is None, sheet.unvalued
@@ -91,16 +92,22 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
         else "",
         repeated_text(repeated, hidden=bool(hidden)),
     )
+    rows = _places_of(options)
     return Table(
         columns,
         tuple(name for place, name in zip(places, columns, strict=True) if place in texts),
         headerless=False,
-        rows=_rows(file, options, columns, places),
+        rows=_rows(file, options, columns, places, rows),
         notes=tuple(filter(None, notes)),
         repeated=repeated,
         doubt=doubt,
         hidden=hidden,
+        sheet_row=rows,
     )
+
+
+def _places_of(options: ReadOptions) -> SheetRows:
+    return SheetRows((options.skip_lines or 0) + (not options.no_header))
 
 
 def rows_of_sheet(file: InputFile, options: ReadOptions) -> int | None:
@@ -122,12 +129,14 @@ def _places(filled: Collection[int], width: int) -> list[int]:
     return places
 
 
-def _rows(file: InputFile, options: ReadOptions, columns: Sequence[str], places: Sequence[int]) -> Rows:
+def _rows(
+    file: InputFile, options: ReadOptions, columns: Sequence[str], places: Sequence[int], found: SheetRows
+) -> Rows:
     name, limit, width = file.name, options.max_row_bytes, places[-1] + 1 if places else 0
     blank = [None] * width
     left_out = sorted({*range(width)} - {*places})
     with _open(file, options) as sheet:
-        rows = _filled_rows(sheet, options.skip_lines or 0)
+        rows = _filled_rows(sheet, options, found)
         if not options.no_header:
             next(rows, None)
         for number, cells in enumerate(rows):
@@ -148,13 +157,14 @@ def _size(cells: Sequence[Any]) -> int:
     return sum(len(cell.encode(errors="replace")) for cell in cells if isinstance(cell, str))
 
 
-def _filled_rows(sheet: _Sheet, skipped: int) -> Iterator[list[Any]]:
-    """Yield the cells of each row that has any, without empty ones at its end.
+def _filled_rows(sheet: _Sheet, options: ReadOptions, places: SheetRows) -> Iterator[list[Any]]:
+    """Yield the cells of each row that has any, without empty ones at its end, and note the blank rows.
 
     A cell that is merged with those below it counts in each of its rows, but not in the header.
     """
     merged: list[tuple[int, int, Any]] = []
     is_header = True
+    skipped, following = options.skip_lines or 0, 0 if options.no_header else -1
     for number, raw in enumerate(sheet.rows, 1):
         if number <= skipped:
             continue
@@ -171,7 +181,10 @@ def _filled_rows(sheet: _Sheet, skipped: int) -> Iterator[list[Any]]:
                 merged.append((column, end, cells[column]))
         if filled:
             is_header = False
+            following += 1
             yield cells
+        else:
+            places.note_blank(following)
 
 
 def _header_text(cell: Any) -> str:
