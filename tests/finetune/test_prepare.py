@@ -505,6 +505,20 @@ def test_a_wrong_row_of_a_workbook_is_named_as_the_sheet_numbers_it(
     assert f"t.xlsx row {header + 7} of the sheet: message 3" in ran.stdout
 
 
+def test_the_only_file_that_cannot_be_read_is_named_once(command: Command) -> None:
+    Path("win.csv").write_bytes("text,topic\nGröße,a\n".encode("cp1252") * 20)
+    ran = command("finetune", "prepare", "win.csv", "-o", "out", *CHAT)
+    assert (ran.exit_code, ran.stdout, ran.stderr.count("win.csv")) == (1, "", 1)
+
+
+def test_rows_with_the_same_input_and_different_answers_are_named(command: Command, files: Files) -> None:
+    files.csv("a.csv", tickets(5))
+    files.csv("b.csv", [*tickets(60)[5:], {**tickets(3)[2], "topic": "billing"}])
+    ran = command("finetune", "prepare", "a.csv", "b.csv", "-o", "out", *CHAT)
+    where = "the first in a.csv row 4 of the sheet and b.csv row 57 of the sheet"
+    assert f"1 input with different answers, {where}" in ran.stdout
+
+
 def test_a_wrong_row_of_another_file_says_how_rows_count(command: Command) -> None:
     rows = [*tickets(20), {"text": "x", "topic": ""}]
     Path("t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
@@ -694,8 +708,8 @@ def test_a_windows_encoding_is_asked_for_and_then_read(command: Command, files: 
     text = "text,topic\r\n" + "".join(f"Größe {n} € ok,x{n}\r\n" for n in range(12))
     Path("t.csv").write_bytes(text.encode("windows-1252"))
     ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--split", "100")
-    assert ran.exit_code == 3
-    assert "--encoding windows-1252" in ran.stdout
+    assert ran.exit_code == 1
+    assert "--encoding windows-1252" in ran.stderr
     words = ("--split", "100", "--encoding", "windows-1252")
     ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, *words)
     assert ran.exit_code == 0
@@ -817,6 +831,9 @@ def test_a_plan_says_what_training_costs(command: Command, files: Files) -> None
     assert found["trained_tokens"] == 2 * found["tokens_per_epoch"]
     assert found["cost"] == pytest.approx(found["trained_tokens"] * 25 / 1e6)
     assert found["hosting_per_hour"] == 1.7
+    ran = command("finetune", "plan", "out", "--prices", "p.toml", "--service", "openai")
+    assert "nothing by the hour" in ran.stdout, "OpenAI has no deployments"
+    assert "Azure" not in ran.stdout
     assert all(limit["kept"] for limit in found["limits"])
     ran = command("finetune", "plan", "out", "--epochs", "2", "--prices", "p.toml")
     assert "1.70 an hour while deployed, 1,224.00 in 30 days, used or not" in ran.stdout

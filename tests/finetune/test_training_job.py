@@ -155,7 +155,10 @@ def test_other_files_settings_and_services_are_refused(
     train.write_bytes(kept)
     assert project.books().calls == {}
     project.set_tuning(running=None, mid_results=False)
-    assert command(*start).exit_code == 0
+    assert command(*start, "--suffix", "x", "--epochs", "2").exit_code == 0
+    assert command(*start).exit_code == 0, "the same model"
+    ran = command("finetune", "start", "tuned", "--yes", "-m", "gpt-4o-mini-2024-07-18")
+    assert (ran.exit_code, "other settings (model)" in ran.stderr) == (1, True)
     ran = command(*start, "--epochs", "9")
     assert (ran.exit_code, "other settings (hyperparameters)" in ran.stderr) == (1, True)
     ran = command("finetune", "status", "tuned", "--endpoint", "http://127.0.0.1:9/v1")

@@ -332,7 +332,12 @@ def plan(
     counter = spec.token_counter(chosen["model"])
     found = spec.checked_files(data, validation, chosen, counter)
     cost = training_cost(
-        found[0], found[1] if len(found) > 1 else None, epochs, prices, spec.token_limit(chosen)
+        found[0],
+        found[1] if len(found) > 1 else None,
+        epochs,
+        prices,
+        spec.token_limit(chosen),
+        chosen["service"],
     )
     is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)
     shown, lines = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
@@ -156,7 +157,7 @@ def service_options(command: Command) -> Command:
     help="Any other hyperparameter by the service's name. Repeatable.",
 )
 @click.option("--grader", metavar="FILE", help="JSON file of the grader (reinforcement).")
-@click.option("--suffix", metavar="TEXT", help="Part of the trained model's name: a-z, 0-9 and -.")
+@click.option("--suffix", metavar="TEXT", help="Part of the trained model's name: letters, digits, - and _.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", help="Seed of the training.")
 @click.option(
     "--training-type",
@@ -209,8 +210,10 @@ def agree(*, as_json: bool) -> None:
     """Ask on a terminal whether the cost is accepted; raises `UsageError` if it is not."""
     if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("Training costs money: give --yes to accept the estimate. Nothing was sent.")
-    if not click.confirm("Start the training?", err=True):
-        raise UsageError("Nothing was sent.")
+    with suppress(click.Abort):  # Ctrl-C
+        if click.confirm("Start the training?", err=True):
+            return
+    raise UsageError("Nothing was sent.")
 
 
 @click.command(help=STATUS_HELP, short_help="Show the training job.", cls=GroupedHelp)

@@ -95,7 +95,7 @@ def suffix_of(text: str | None, dialect: TrainingDialect) -> str | None:
     """Return a suffix that the service takes; raises `UsageError`."""
     if text is not None and (not re.fullmatch(r"[A-Za-z0-9_-]+", text) or len(text) > dialect.most_suffix):
         raise UsageError(
-            f"--suffix must be 1 to {dialect.most_suffix} letters of a-z, 0-9, - and _ for {dialect.service}."
+            f"--suffix must be 1 to {dialect.most_suffix} letters, digits, - and _ for {dialect.service}."
         )
     return text
 
@@ -109,7 +109,7 @@ def training_type_of(text: str | None, dialect: TrainingDialect) -> str | None:
         )
     if text is not None and not dialect.training_types:
         raise UsageError(
-            f"--training-type is for Azure OpenAI, and the endpoint is that of {dialect.service}."
+            "--training-type is for Azure OpenAI, and the endpoint is another service's: leave it out."
         )
     return text
 
@@ -209,6 +209,7 @@ def estimate_of(
         epochs_of(used),
         training_prices(prices, model),
         summary["tokens"]["limit"],
+        dialect_of(place.target).rules,
     )
     return Estimate(cost, found, counter, model)
 

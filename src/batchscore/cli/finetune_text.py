@@ -73,19 +73,21 @@ def problem_lines(found: Prepared) -> Iterator[str]:
     """Yield the rows that gave no example, the first of each kind."""
     read = found.read
     yield from (f"error: {text}" for text in found.errors)
-    if not read.invalid:
+    # Files that could not be read are errors of the whole.
+    rows = [each for each in read.problems if each.row is not None]
+    if not rows:
         return
-    yield f"{count_text(read.invalid, 'row')} gave no example:"
+    yield f"{count_text(read.invalid - len(read.problems) + len(rows), 'row')} gave no example:"
     shown = 0
-    for rule, count in rule_counts(read.problems).items():
-        rows = [each for each in read.problems if each.rule == rule][:MOST_ROWS]
-        if shown + len(rows) > MOST_SHOWN:
+    for rule, count in rule_counts(rows).items():
+        first = [each for each in rows if each.rule == rule][:MOST_ROWS]
+        if shown + len(first) > MOST_SHOWN:
             break
-        shown += len(rows)
-        for each in rows:
+        shown += len(first)
+        for each in first:
             yield f"  {each.place}: {each.text}"
-        if count > len(rows):
-            yield f"  and {count - len(rows):,} more like this"
+        if count > len(first):
+            yield f"  and {count - len(first):,} more like this"
 
 
 def next_steps(found: Prepared, content: dict[str, Any], output: str, plan: str) -> list[str]:
@@ -229,6 +231,8 @@ def hosting_text(cost: TrainingCost, model: str) -> str:
     """Return what a deployment costs while it exists."""
     if cost.hosting_hour is None or cost.hosting_month is None:
         return f"unknown: --prices has no hosting = PRICE for {model}"
+    if not cost.hosting_hour:
+        return "nothing by the hour"
     month = money_text(cost.hosting_month)
     return f"{money_text(cost.hosting_hour)} an hour while deployed, {month} in 30 days, used or not"
 

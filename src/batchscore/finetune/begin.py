@@ -89,12 +89,10 @@ def continued(old: TrainingState | None, new: TrainingState, folder: Path, *, ag
     if old is None:
         return new
     if old.job.may_exist and not again:
-        if new.job.request and new.job.request != old.job.request:
-            differing = sorted(
-                name
-                for name in {*new.job.request, *old.job.request}
-                if new.job.request.get(name) != old.job.request.get(name)
-            )
+        differing = [
+            name for name, value in sorted(new.job.request.items()) if value != old.job.request.get(name)
+        ]
+        if differing:
             raise SettingsError(
                 f"The job of {folder} was created with other settings ({', '.join(differing)}). To continue, "
                 "leave these settings out. For another job, prepare a new folder."

@@ -98,8 +98,12 @@ def training_cost(
     epochs: int | None,
     prices: tuple[float | None, float | None],
     most_tokens: int = MOST_TOKENS,
+    service: str = "any",
 ) -> TrainingCost:
-    """Return what a job on this file needs. `prices`: a million trained tokens, an hour of hosting."""
+    """Return what a job on this file needs. `prices`: a million trained tokens, an hour of hosting.
+
+    `service` is one of `rules.SERVICES`.
+    """
     facts = training.facts
     tokens = token_facts(np.array(facts.tokens if facts else [], dtype=np.float64), most_tokens)
     chosen = auto_epochs(training.examples) if epochs is None else epochs
@@ -119,6 +123,9 @@ def training_cost(
         KnownLimit("tokens of the longest example", longest, most_tokens or longest),
         KnownLimit("trained tokens of an Azure job", trained, MOST_JOB_TOKENS),
     )
+    if service == "openai":
+        hosting = 0.0
+        limits = tuple(each for each in limits if "Azure" not in each.name)
     if training.kind is not None and not training.kind.hosted:
         limits = ()
     return TrainingCost(tokens, chosen, epochs is None, trained, cost, hosting, limits, by_tokens)

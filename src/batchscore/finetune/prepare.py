@@ -258,8 +258,10 @@ def _warnings(read: ExamplesRead, parts: Sequence[PreparedPart]) -> Iterator[str
     if rare:
         yield f"{rare} of {len(training.classes)} classes have fewer than {RARE} training examples"
     found = repeats(facts)
-    if found.conflicting:
-        yield f"{count_text(found.conflicting, 'input')} with different answers"
+    if found.first_conflict is not None:
+        later, earlier = map(read.place_of, found.first_conflict)
+        inputs = count_text(found.conflicting, "input")
+        yield f"{inputs} with different answers, the first in {earlier} and {later}"
     if found.inputs == 1 < len(facts.lines):
         yield "all examples have the same input"
     if found.answers == 1 < len(facts.lines):

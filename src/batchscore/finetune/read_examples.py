@@ -59,9 +59,14 @@ class RowProblem:
     @property
     def place(self) -> str:
         """The file and the row, for people."""
-        if self.sheet_row is not None:
-            return f"{self.file} row {self.sheet_row:,} of the sheet"
-        return self.file if self.row is None else f"{self.file} row {self.row:,}, from 0"
+        return self.file if self.row is None else row_place(self.file, self.row, self.sheet_row)
+
+
+def row_place(file: str, row: int, sheet_row: int | None) -> str:
+    """Return the place of a row, for people."""
+    if sheet_row is not None:
+        return f"{file} row {sheet_row:,} of the sheet"
+    return f"{file} row {row:,}, from 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,13 @@ class ReadExample:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One input file: its rows, its examples, and how it was read."""
+    """One input file: its rows, its examples, how it was read, and where people find its rows."""
 
     name: str
     rows: int
     examples: int
     notes: tuple[str, ...]
+    sheet_row: Callable[[int], int | None] | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +116,15 @@ class ExamplesRead:
     system: str | None = None
     systems: int = 0
 
+    def place_of(self, example: int) -> str:
+        """Return the file and the row of an example, for people."""
+        row, left = self.facts.lines[example], example
+        for file in self.files:
+            if left < file.examples:
+                break
+            left -= file.examples
+        return row_place(file.name, row, file.sheet_row(row) if file.sheet_row else None)
+
     def add_problem(self, problem: RowProblem) -> None:
         """Count a row without an example, and keep why if there are not too many."""
         self.invalid += 1
@@ -130,18 +145,19 @@ def read_examples(
         for each in found.problems:
             read.add_problem(RowProblem(each.name, None, "unreadable", each.reason))
         reasons = [reason for file in found.files for reason in _try_file(file, how, read, spool)]
-        if not read.files and reasons:
+        if not read.files and len({*reasons}) == 1:
             raise InputError(reasons[0])
         read.fixed.extend([part] * (len(read.sizes) - len(read.fixed)))
     return read
 
 
 def _try_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: ExampleSpool) -> Iterator[str]:
-    """Read one file, or note why not; yield the reason if its columns do not fit."""
+    """Read one file, or note and yield why not."""
     try:
         _read_file(file, how, read, spool)
     except UnreadableFile as error:
         read.add_problem(RowProblem(file.name, None, "unreadable", error.reason))
+        yield f"{file.name}: {error.reason}"
     except InputError as error:
         read.add_problem(RowProblem(file.name, None, "columns", error.text))
         yield error.text
@@ -162,7 +178,7 @@ def _read_file(file: InputFile, how: ReadExample, read: ExamplesRead, spool: Exa
                 rows += 1
                 _read_row(row, convert, columns, how, read, spool, table.sheet_row)
         finally:
-            read.files.append(SourceFile(file.name, rows, len(read.sizes) - before, notes))
+            read.files.append(SourceFile(file.name, rows, len(read.sizes) - before, notes, table.sheet_row))
 
 
 def _mark(file: InputFile) -> tuple[str, ...]:

@@ -372,5 +372,5 @@ def _finding(head: bytes) -> str:
     option = setting_name("encoding")
     return (
         f"line {line} is not UTF-8: name the file's encoding, for example {option} {example}, or convert it. "
-        f"If only some lines are damaged, {option} {UTF_8} scores the others"
+        f"If only some lines are damaged, {option} {UTF_8} reads the others"
     )
