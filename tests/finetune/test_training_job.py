@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -85,11 +86,13 @@ def test_the_way_from_a_folder_to_a_model(
     surface: str, command: Command, use: Callable[[str], list[str]], folder: Path, project: Project
 ) -> None:
     flags = use(surface)
+    seen = command("finetune", "plan", "tuned", "-m", MODEL, "--check-service").stdout.splitlines()[-1]
+    assert seen.endswith(f"start tuned -m {MODEL}" + (" --training-type TYPE" if flags else ""))
     start = ["finetune", "start", "tuned", "-m", MODEL, "--epochs", "3", "--suffix", "tickets", *flags]
     ran = command(*start)
     assert (ran.exit_code, "--yes" in ran.stderr) == (2, True)
     assert "trained tokens" in ran.stdout, "the estimate is shown first"
-    assert project.books().calls == {}
+    assert "create_job" not in project.books().calls
     ran = command(*start, "--yes")
     assert (ran.exit_code, "finetune watch tuned" in ran.stdout) == (0, True)
     assert "test" not in (folder / STATE).read_text()
@@ -396,6 +399,44 @@ def test_a_job_that_failed_is_repeated_if_it_is_wanted(
     assert state_of(folder).earlier_jobs == (first,)
     assert state_of(folder).job.id != first
     assert project.books().files == 2, "the files were not sent again"
+
+
+@pytest.mark.parametrize("surface", ["openai", "azure-v1"])
+@pytest.mark.parametrize(
+    ("fails", "said"), [("safety_before", "the training data"), ("safety_after", "the trained model")]
+)
+def test_a_job_that_failed_because_of_its_rows_is_not_repeated_with_the_same_ones(
+    fails: str,
+    said: str,
+    surface: str,
+    command: Command,
+    use: Callable[[str], list[str]],
+    folder: Path,
+    project: Project,
+) -> None:
+    flags = use(surface)
+    project.set_tuning(fails=fails, validating=0, queued=0, running=0, creating=0)
+    assert command("finetune", "start", "tuned", "-m", MODEL, *flags, "--yes").exit_code == 0
+    ran = command("finetune", "status", "tuned")
+    assert ran.exit_code == 1
+    assert f"refused {said}" in ran.stdout
+    assert "into a new folder" in ran.stdout
+    assert "--again" not in ran.stdout
+
+
+def test_a_copy_of_a_folder_takes_the_job_that_the_folder_has_made(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """It was copied after the files were sent, and before there was a job."""
+    project.will("create_job", status=403, code="forbidden")
+    with pytest.raises(ServiceRefused):
+        started(place())
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    mine = started(place())
+    other = run_start(replace(place(), folder=copy), mine.job.request, {}, str)
+    assert other.job.id == mine.job.id
+    assert paid_jobs(project) == [1]
 
 
 def test_a_job_that_no_reply_named_can_be_followed_and_cancelled(

@@ -349,6 +349,7 @@ def plan(
         flags = given_flags("model", "service", "max_example_tokens", "validation")
         check = shell_command(["batchscore", "finetune", "check", command_word(data), *flags])
         lines.append(f"{count_text(errors, 'error')} in the files. To see them, run: {check}")
+    has_types = False
     if check_service:
         from batchscore.cli import finetune_job_spec as job_spec  # noqa: PLC0415 - loads the SDK
         from batchscore.cli.finetune_job_text import service_json, service_lines  # noqa: PLC0415
@@ -357,6 +358,7 @@ def plan(
         is_fine = is_fine and not facts.problems and all(each.is_kept for each in facts.limits)
         shown |= {"service": service_json(facts)}
         lines += service_lines(facts)
+        has_types = facts.has_training_types
     if chosen["resource"]:
         more, text, is_possible = look_ahead(chosen, chosen["model"])
         is_fine = is_fine and is_possible
@@ -364,7 +366,10 @@ def plan(
         lines.append(text)
     # `start` trains with the validation file of the folder.
     if is_fine and validation is None and storage.is_folder(place_of(data)):
-        lines.append(f"To train, run: {next_command(data)('start', *model_flags('epochs', 'prices'))}")
+        flags = model_flags("epochs", "prices")
+        if chosen["resource"] or chosen["service"] == "azure" or has_types:
+            flags += ["--training-type", "TYPE"]
+        lines.append(f"To train, run: {next_command(data)('start', *flags)}")
     if as_json:
         say(orjson.dumps(json_safe(shown)))
     else:

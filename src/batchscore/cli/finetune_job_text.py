@@ -17,7 +17,7 @@ from batchscore.cli.finetune_job_spec import Estimate
 from batchscore.cli.finetune_text import broken_lines, file_line, limit_json, limit_line, plan_json, plan_text
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, duration_text
-from batchscore.finetune.dialects import advice_for
+from batchscore.finetune.dialects import advice_for, is_of_files
 from batchscore.finetune.follow import JobLook
 from batchscore.finetune.results import losses_at_end
 from batchscore.finetune.results_page import RESULTS_PAGE, RESULTS_TABLE, TrainingResults, figure
@@ -123,7 +123,10 @@ def next_lines(found: JobLook, command: Callable[..., str]) -> Iterator[str]:
             words = f": {visible(mask_text(job.error_words))}" if job.error_words else ""
             yield f"The service says: {job.error_code}{words}"
             yield from [advice] if advice else []
-        yield f"To train again, run: {command('start', '--again')}"
+        if is_of_files(job.error_code, job.error_words):
+            yield "Change these rows of the input, and prepare it into a new folder: this one has its job."
+        else:
+            yield f"To train again, run: {command('start', '--again')}"
     elif job.status == "paused":
         yield f"To continue the training, run: {command('resume')}"
     else:

@@ -141,5 +141,8 @@ def why_refused(removal: Removal, failure: CallFailed) -> str:
             "that has not ended: look at `batchscore finetune list`"
         )
     if removal.thing is Thing.MODEL and failure.status in {401, 403}:
-        return f"{failure}. This key may not: at OpenAI only owners of the organisation may delete models"
+        return (
+            f"{failure}. This key or identity may not: at OpenAI only owners of the organisation may delete "
+            "models, and on Azure a role such as Cognitive Services OpenAI Contributor may"
+        )
     return f"{failure}. Check the key or the sign-in, and what it may do"

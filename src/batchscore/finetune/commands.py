@@ -87,7 +87,9 @@ def run_start(
 
     async def starting(state: TrainingState) -> TrainingState:
         async with training_calls(place.target, place.environ, place.limits) as plane:
-            return await Starter(plane, dialect, folder, state, place.limits, listen, urls).run()
+            starter = Starter(plane, dialect, folder, state, place.limits, listen, urls)
+            starter.is_continued = old is not None
+            return await starter.run()
 
     with hold_folder(folder, "batchscore finetune start", listen):
         old = read_state(folder)

@@ -91,6 +91,10 @@ def dialect_of(target: Target) -> TrainingDialect:
     return OPENAI if host == "api.openai.com" or host.endswith(".api.openai.com") else COMPATIBLE
 
 
+#: Signs that a safety check has refused the trained model, or the training data.
+_SAFETY_AFTER = ("safety evaluation", "harmful content", "unsafe_model")
+_SAFETY_BEFORE = ("rai checks", "unsafe training file", "content_filter", "contentfilter")
+
 #: What to do about a job that was refused or has failed: a code, or a part of the service's message, in lower
 #: case, and our sentence. The first that fits is taken. The message itself is not shown.
 ADVICE = (
@@ -105,6 +109,14 @@ ADVICE = (
     ),
     ("quotaexceeded", "The quota of jobs or files is used up: delete old ones, or wait for a job to end."),
     ("exceeded_quota", "The account's budget is used up: raise it at the service."),
+    *(
+        (sign, "The safety evaluation refused the trained model. The service does not name the examples.")
+        for sign in _SAFETY_AFTER
+    ),
+    *(
+        (sign, "The safety check refused the training data. The service does not name the examples.")
+        for sign in _SAFETY_BEFORE
+    ),
     ("invalid_n_examples", "The file has too few examples."),
     *(
         (code, "A file breaks a rule of its format: `batchscore finetune check` names all errors.")
@@ -114,8 +126,6 @@ ADVICE = (
         )
     ),
     ("completed file import", "The file is not processed yet."),
-    ("rai checks", "The safety check refused the training data. The service does not name the examples."),
-    ("content_filter", "The safety check refused the training data. The service does not name the examples."),
     ("server_error", "The service failed. This is not billed, and a new job usually succeeds."),
     ("internalfailure", "The service failed. This is not billed, and a new job usually succeeds."),
     (
@@ -123,6 +133,19 @@ ADVICE = (
         "The file could not be fetched: the URL has expired, is private, or has no JSONL.",
     ),
 )
+
+
+#: Signs in a job's failure that training on the same files will fail again.
+OF_FILES = (
+    *("invalid_n_examples", "invalid_training_file", "invalid_validation_file", "invalid_file_format"),
+    *("jsonlvalidationfailed", *_SAFETY_AFTER, *_SAFETY_BEFORE),
+)
+
+
+def is_of_files(code: str, words: str) -> bool:
+    """Whether a job failed because of its files, so that the same ones cannot be trained."""
+    found = f"{code} {words}".lower()
+    return any(sign in found for sign in OF_FILES)
 
 
 def advice_for(code: str, words: str) -> str:

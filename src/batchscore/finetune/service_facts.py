@@ -35,6 +35,7 @@ class ServiceFacts:
     limits: tuple[KnownLimit, ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    has_training_types: bool
 
 
 def service_facts(place: TrainingPlace, model: str, sizes: tuple[int, ...], now: float) -> ServiceFacts:
@@ -81,6 +82,7 @@ async def read(
         tuple(room(dialect, len(listed), sum(each.bytes for each in listed), waiting, sizes)),
         (*problems, *ended(found, now)),
         tuple(warnings_of(found, now)),
+        bool(dialect.training_types),
     )
 
 

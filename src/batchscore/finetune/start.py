@@ -37,6 +37,7 @@ from batchscore.finetune.steps import (
     doubles_of,
     job_body,
     next_step,
+    own_jobs,
 )
 from batchscore.provider import files, jobs, uploads
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, Unknown
@@ -54,7 +55,10 @@ EXPIRY_MARGIN = 60.0
 
 @dataclass(slots=True)
 class Starter:
-    """The way from files to a job. `urls` are where the service fetches a part from: secret, and not kept."""
+    """The way from files to a job. `urls` are where the service fetches a part from: secret, and not kept.
+
+    `is_continued`: the folder had a state before, so a copy of it may have made the job.
+    """
 
     plane: ControlPlane
     dialect: TrainingDialect
@@ -64,6 +68,7 @@ class Starter:
     listen: Callable[[str], object]
     urls: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
+    is_continued: bool = False
     tries: int = 0
     creations: int = 0
 
@@ -219,6 +224,8 @@ class Starter:
 
     async def create_job(self) -> None:
         """Make the job. Its intent is written first; without a reply the job is looked for."""
+        if self.is_continued and not self.creations and await self.adopt_job_of_copy():
+            return
         self.creations += 1
         self.write(job=replace(self.state.job, intent_at=self.clock()))
         try:
@@ -227,6 +234,16 @@ class Starter:
             await self.after_failure(failure)
             return
         self.state = write_state(self.folder, with_job(self.state, job))
+
+    async def adopt_job_of_copy(self) -> bool:
+        """Take the job that a copy of this folder has made of the same files; return whether there is one."""
+        since = self.state.training.intent_at - CLOCK_SECONDS
+        found = own_jobs(self.state, [each async for each in jobs.newest_jobs(self.plane, since)])
+        if not found or self.state.job.doubtful:
+            return False
+        self.listen(f"{found[0].id} was made from a copy of this folder, so no other job is created")
+        self.state = write_state(self.folder, with_job(self.state, found[0]))
+        return True
 
     async def cancel_doubles(self) -> None:
         """Cancel jobs that were made besides the first one: the list may have lagged when it was read."""
