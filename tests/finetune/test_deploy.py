@@ -485,6 +485,8 @@ def test_only_what_is_named_is_deleted(run: Run, project: Project, folder: Path,
     assert project.meter()["held"]["models"] == 0
     assert mine.job.model not in done.stdout
     assert run("clean", "--yes").exit_code == 2
+    gone = run("clean", "--deployment", "mistyped", "--yes")
+    assert (gone.exit_code, "run: batchscore finetune list" in gone.stdout) == (0, True), "it may be repeated"
 
 
 @SLOW

@@ -103,7 +103,7 @@ def test_kinds_are_named_in_two_ways(given: str) -> None:
 def test_an_unknown_kind_costs_by_the_hour() -> None:
     assert checked_kind("DataZoneStandard").hourly
     assert kind_of("a b").hourly
-    for wrong in ("", "a b", "x" * 99):
+    for wrong in ("", "a b", "x" * 99, "foo", "dev"):
         with pytest.raises(UsageError):
             checked_kind(wrong)
 

@@ -125,7 +125,8 @@ def test_the_way_from_a_folder_to_a_model(
     assert paid_jobs(project) == [1]
     assert project.key not in (folder / STATE).read_text() + page
     assert command("finetune", "cancel", "tuned").exit_code == 1, "it has ended"
-    assert command("finetune", "start", "tuned", "--again", "--yes").exit_code == 2, "it has succeeded"
+    again = command("finetune", "start", "tuned", "--again", "--yes")
+    assert (again.exit_code, again.stdout) == (2, ""), "it has succeeded, so nothing is estimated"
     refused = command("finetune", "prepare", "tuned/train.jsonl", "-o", "tuned")
     assert (refused.exit_code, "has a training job" in refused.stderr) == (1, True)
 
@@ -359,6 +360,9 @@ def test_a_job_is_paused_resumed_and_cancelled(
     assert (status.exit_code, "running" in status.stdout) == (4, True)
     partial_results = command("finetune", "results", "tuned")
     assert (partial_results.exit_code, "Written to tuned/" in partial_results.stdout) == (4, True)
+    clean = command("finetune", "clean", "tuned")
+    assert clean.stdout.count("not yet") == len(clean.stdout.splitlines()) // 2 > 1
+    assert "--yes" not in clean.stdout
     assert "roposed" not in partial_results.stdout + (folder / "results.html").read_text("utf-8")
     project.will("pause_job", drop=True, happened=True)
     assert command("finetune", "pause", "tuned").exit_code == 0

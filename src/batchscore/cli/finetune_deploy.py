@@ -236,6 +236,7 @@ def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
 def clean(folder: str | None, *, discard_results: bool, yes: bool, as_json: bool, **chosen: Any) -> None:
     """Run `batchscore finetune clean`."""
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
+    from batchscore.cli.finetune_use import shown  # noqa: PLC0415
     from batchscore.finetune import online  # noqa: PLC0415
     from batchscore.finetune.removals import Named  # noqa: PLC0415
     from batchscore.finetune.state import local_folder_of  # noqa: PLC0415
@@ -259,7 +260,9 @@ def clean(folder: str | None, *, discard_results: bool, yes: bool, as_json: bool
     if as_json:
         say(orjson.dumps(json_safe(text.cleaned_json(removals, outcomes, done=yes))))
     else:
-        say(text.cleaned_text(removals, outcomes, sys.argv[1:], done=yes))
+        flags = given_flags(*OF_SERVICE, "config", "resource", "arm_endpoint")
+        listing = shown(["batchscore", "finetune", "list", *flags])
+        say(text.cleaned_text(removals, outcomes, sys.argv[1:], listing, done=yes))
     kept = [each for each in outcomes if each.why]
     if any(not each.for_now for each in kept):
         sys.exit(int(ExitCode.ACTION_NEEDED))

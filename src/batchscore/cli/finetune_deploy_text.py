@@ -42,10 +42,11 @@ def offer_text(offer: Offer, hourly: float | None, command: Callable[..., str]) 
 
 def prospect_text(found: Prospect) -> str:
     """Return whether a model could be deployed."""
-    left = "not known" if found.left is None else f"{found.left:,} of {found.wanted.capacity:,} wanted"
+    left = "not known" if found.left is None else f"{found.left:,}"
     may = {True: "this identity may deploy", False: "this identity may NOT deploy", None: "not known"}
     lines = [f"deployment: {found.wanted.kind.sku} in {found.location or 'an unknown region'}"]
-    lines += [f"  permission: {may[found.may]}", f"  quota left: {left}"]
+    lines += [f"  permission: {may[found.may]}"]
+    lines += [f"  quota left: {left}; this deployment takes {found.wanted.capacity:,}"]
     return "\n".join([*lines, *(f"  {problem}" for problem in found.problems)])
 
 
@@ -277,11 +278,18 @@ def reason(why: str) -> str:
 
 
 def cleaned_text(
-    removals: Sequence[Removal], outcomes: Sequence[Deletion], words: Sequence[str], *, done: bool
+    removals: Sequence[Removal],
+    outcomes: Sequence[Deletion],
+    words: Sequence[str],
+    listing: str,
+    *,
+    done: bool,
 ) -> str:
-    """Return what was deleted, what was not and why, and the next command."""
+    """Return what was deleted, what was not and why, and the next command; `listing` is one, too."""
     if not removals:
         return "Nothing is left to delete."
+    if all(each.blocked for each in removals):
+        return "Nothing was deleted: nothing can be, yet."
     if not done:
         command = shell_command(["batchscore", *shown_words([*words, "--yes"])])
         return f"Nothing was deleted. To delete it, run: {command}"
@@ -291,6 +299,8 @@ def cleaned_text(
             lines.append(f"not deleted: {visible(each.removal.name)}: {reason(each.why)}.")
         else:
             lines.append(f"{'deleted' if each.was_there else 'not there'}: {visible(each.removal.name)}")
+    if any(not each.why and not each.was_there and each.removal.is_named for each in outcomes):
+        lines.append(f"Is a name misspelled? To see what there is, run: {listing}")
     return "\n".join(lines)
 
 

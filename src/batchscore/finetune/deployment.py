@@ -87,9 +87,14 @@ def kind_of(given: str) -> DeploymentKind:
 
 def checked_kind(given: str) -> DeploymentKind:
     """Return the kind that the user chose; raises `UsageError`."""
-    if not re.fullmatch(r"[A-Za-z0-9]{2,64}", given.strip()):
-        raise UsageError(f"--kind {given!r}: it must be one of {', '.join(KINDS)}, or a SKU of Azure.")
-    return kind_of(given)
+    found = kind_of(given)
+    # Azure's own names begin with a capital letter.
+    if found not in KINDS.values() and not re.fullmatch(r"[A-Z][A-Za-z0-9]{1,63}", found.sku):
+        raise UsageError(
+            f"--kind {given!r}: it must be one of {', '.join(KINDS)}, or a SKU as Azure writes it, such as "
+            "DataZoneStandard."
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

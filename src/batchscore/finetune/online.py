@@ -33,7 +33,7 @@ from batchscore.finetune.deployment import (
 )
 from batchscore.finetune.dialects import DIALECTS, TrainingDialect, dialect_of
 from batchscore.finetune.inventory import Inventory, take_inventory
-from batchscore.finetune.removals import Named, Removal, Thing, removals_of
+from batchscore.finetune.removals import Named, Removal, Thing, blocked_by_job, removals_of
 from batchscore.finetune.resource import ResourceOptions
 from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
 from batchscore.finetune.state import TrainingState, hold_folder, require_state
@@ -272,7 +272,7 @@ async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Tra
     return (found if state is None else found.of(state)), dialect
 
 
-async def checkpoint_removals(state: TrainingState, caller: Caller) -> Sequence[Removal]:
+async def checkpoint_removals(state: TrainingState, folder: object, caller: Caller) -> Sequence[Removal]:
     """Return the checkpoints of a job that are models of their own, as at OpenAI."""
     job = state.job
     if DIALECTS[state.dialect].needs_deployment or not job.id or job.id in state.deleted:
@@ -282,8 +282,11 @@ async def checkpoint_removals(state: TrainingState, caller: Caller) -> Sequence[
             found = await checkpoints_of(plane, job.id)
         except NotThere:
             return ()
-    models = [each.model for each in found if each.model and each.model != job.model]
-    return [Removal(Thing.MODEL, each, "a checkpoint") for each in models if each not in state.deleted]
+    gone = {"", job.model, *state.deleted}
+    blocked = blocked_by_job(job, folder)
+    return [
+        Removal(Thing.MODEL, each.model, "a checkpoint", blocked) for each in found if each.model not in gone
+    ]
 
 
 async def clean(
@@ -309,7 +312,7 @@ async def clean(
             removals = named.removals()
         else:
             removals = removals_of(state, DIALECTS[state.dialect], folder, discard_results=discard_results)
-            removals = [*removals, *await checkpoint_removals(state, caller)]
+            removals = [*removals, *await checkpoint_removals(state, folder, caller)]
             removals.sort(key=lambda each: each.thing)
         if not removals or not agree(removals):
             return removals, ()

@@ -41,12 +41,16 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One thing to delete. `what` describes it. `blocked` says why it cannot be deleted yet, "" if it can."""
+    """One thing to delete. `what` describes it. `blocked` says why it cannot be deleted yet, "" if it can.
+
+    `is_named`: the user has named it.
+    """
 
     thing: Thing
     id: str
     what: str
     blocked: str = ""
+    is_named: bool = False
 
     @property
     def name(self) -> str:
@@ -74,7 +78,9 @@ class Named:
             (Thing.FILE, self.files),
         )
         return [
-            Removal(thing, one, "named in the command") for thing, ids in each for one in dict.fromkeys(ids)
+            Removal(thing, one, "named in the command", is_named=True)
+            for thing, ids in each
+            for one in dict.fromkeys(ids)
         ]
 
 
