@@ -98,7 +98,9 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     elif not_reached:
         # With a limit nothing is wrong.
         counts.append(f"{not_reached:,} {'remaining' if end.limited else 'read but not scored'}")
-    if unread:
+    if unread and run.settings.part_of is not None and not (end.stopped or end.limited):
+        counts.append(f"{count_text(unread, 'file')} waiting for other workers")
+    elif unread:
         counts.append(f"{count_text(unread, 'file')} not read completely")
     if unstarted:
         counts.append(f"{count_text(unstarted, 'file')} not started")
@@ -213,6 +215,7 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
         ),
         ok=end.ok,
         one_file=run.output.file is not None,
+        is_share=run.settings.part_of is not None,
     )
 
 

@@ -229,6 +229,7 @@ class Ledger(ABC):
             images=images_text(spec),
             reading=reading,
             advice=advice_on_change(spec, file),
+            share=spec.share,
         )
         return self.open[file]
 

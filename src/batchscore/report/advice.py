@@ -80,7 +80,7 @@ class RunState:
     error codes of the `failed` rows, of some of them if not `all_codes`; `transient` of these are retried by
     the same command. `unreadable`: of each unreadable file, whether it has records, so that its repaired
     version counts as changed. `takes_incremental`: the command may have --incremental. `one_file`: the output
-    is a file, not a folder.
+    is a file, not a folder. `is_share`: the run had one worker's share of the rows.
     """
 
     task: str
@@ -98,6 +98,7 @@ class RunState:
     takes_incremental: bool = True
     ok: int = 0
     one_file: bool = False
+    is_share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,9 @@ def next_step(state: RunState) -> NextStep:
         return after_failures(state, command, causes)
     if not state.ok:
         return after_edit(state, "Nothing was scored. When the input has texts", command)
+    if state.is_share:
+        verify = ["batchscore", "verify", command_word(state.output), "--task", state.task]
+        return NextStep("When all workers have finished, to check the output, run", shell_command(verify))
     if state.one_file:
         code = read_code(state.output)
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
@@ -188,7 +192,7 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
     """Return how to score an input file that is changed: the same command would refuse it."""
     if state.takes_incremental:
         return run_again(purpose, command, [*flags, "--incremental"])
-    if "--shared-output" in command:
+    if "--shared-output" in command or has_flag(command, "--part-of"):
         return NextStep(f"{purpose}, name a new output")
     if not state.ok:  # no score would be lost
         return run_again(purpose, command, ["--overwrite"])
