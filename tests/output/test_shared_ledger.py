@@ -160,7 +160,8 @@ def work_on_share(
         progress = own.start(FILE, "xxh3:same")
         if progress is None:
             return
-        waiting = [*progress.unanswered(item for item in prompts() if progress.holds(item.row))]
+        holds = own.shares[FILE].holds
+        waiting = [*progress.unanswered(item for item in prompts() if holds(item.row))]
         progress.end()
         draw.shuffle(waiting)
         # Those that are complete from their journals.

@@ -23,7 +23,7 @@ from batchscore.errors import (
     setting_name,
 )
 from batchscore.output.spec import StandardOutput
-from batchscore.report.advice import RunState, advice, next_step, without_date
+from batchscore.report.advice import RunState, advice, after_share, next_step, without_date
 from batchscore.report.words import code_text, counts_text, money_text
 from batchscore.rows import Expected
 from batchscore.run.record import RunResult
@@ -69,7 +69,9 @@ def summary(
     elif end.limited and end.unfinished:
         lines.append(f"{setting_name('limit')} was reached.")
     if not done:
-        lines.append(str(next_step(state_of(run, ["batchscore", *words]))))
+        is_share = run.settings.part_of is not None and run.exit_code is ExitCode.DONE and not end.limited
+        step = after_share if is_share else next_step
+        lines.append(str(step(state_of(run, ["batchscore", *words]))))
     return "\n".join(lines)
 
 
@@ -215,7 +217,6 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
         ),
         ok=end.ok,
         one_file=run.output.file is not None,
-        is_share=run.settings.part_of is not None,
     )
 
 

@@ -22,7 +22,7 @@ from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
 from batchscore.output.records.json_value import json_bytes
 from batchscore.output.row_digests import DigestsByRow
-from batchscore.output.share import WHOLE, Share
+from batchscore.output.share import ShareOfFile
 from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
 #: The approximate memory of a result besides its value.
@@ -151,7 +151,7 @@ class FileInParts:
     A file of a `damaged` part is missing or cut; the rest of the part is used. With `retry_errors` no error
     is final. `images` is what people call an image of a row, if rows have any, and `reading` how the input
     is read otherwise than before. `advice` says what the user can do if the input has changed.
-    `share` is that of this worker; if it is not whole, `seen` are all parts that have rows, of any worker.
+    `share` is that of this worker; `None` for all.
     """
 
     file: str
@@ -164,21 +164,11 @@ class FileInParts:
     images: str = ""
     reading: str = ""
     advice: str = ""
-    share: Share = WHOLE
-    seen: set[int] = field(default_factory=set)
-    last_seen: tuple[int, bool] = (-1, False)
+    share: ShareOfFile | None = None
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
     ended: bool = False
     replayed: int = 0
-
-    def holds(self, row: int) -> bool:
-        """Whether a row, the next one that was read, is in this worker's share. O(1)."""
-        number = row // self.rows_per_part
-        if number != self.last_seen[0]:
-            self.seen.add(number)
-            self.last_seen = number, self.share.holds(self.file, number)
-        return self.last_seen[1]
 
     @property
     def damage(self) -> str:

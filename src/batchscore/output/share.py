@@ -6,7 +6,7 @@ shares of N workers are disjoint and whole, also if a worker starts later and fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batchscore.output.layout import stem_of
 
@@ -38,3 +38,22 @@ class Share:
 
 #: The share of a worker that has none beside it.
 WHOLE = Share()
+
+
+@dataclass(slots=True)
+class ShareOfFile:
+    """A worker's share of one file while the rows are read; `seen` are the parts that have rows, of all."""
+
+    of: Share
+    file: str
+    rows_per_part: int
+    seen: set[int] = field(default_factory=set)
+    last: tuple[int, bool] = (-1, False)
+
+    def holds(self, row: int) -> bool:
+        """Whether the next row that was read belongs to this worker. O(1)."""
+        number = row // self.rows_per_part
+        if number != self.last[0]:
+            self.seen.add(number)
+            self.last = number, self.of.holds(self.file, number)
+        return self.last[1]

@@ -35,6 +35,7 @@ from batchscore.output.manifest import Commit, Cost, Manifest, copy_of, read_man
 from batchscore.output.part_files import EncodedPart, intact
 from batchscore.output.parts import FileInParts, Part
 from batchscore.output.row_digests import damage_of_digests, read_digests
+from batchscore.output.share import ShareOfFile
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import is_uri, place_of
@@ -56,13 +57,13 @@ class SharedLedger(Ledger):
 
     `own` are the numbers of the parts of each file that it has published; all other parts are others'.
     `begun` are the commit records of a file when this worker began with it. The parts of `checked` commit
-    records were read, to the byte, before the first request. `progress` is that of the files it has begun.
+    records were read, to the byte, before the first request. `shares` are those of the files it has begun.
     """
 
     own: dict[str, set[int]] = field(default_factory=dict)
     begun: dict[str, dict[int, Commit]] = field(default_factory=dict)
     checked: set[Commit] = field(default_factory=set)
-    progress: dict[str, FileInParts] = field(default_factory=dict)
+    shares: dict[str, ShareOfFile] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Read the results of the worker's files; nothing is discarded, since others may be at work."""
@@ -97,12 +98,6 @@ class SharedLedger(Ledger):
         if isinstance(place, Path) and (place.exists() or not self.spec.share.is_whole):
             return in_turn(place, SYSTEM, most_seconds)
         return nullcontext()
-
-    def needs_digest(self, file: str) -> bool:
-        """Whether `start` needs an input's digest: also if others have scored parts of a known version."""
-        manifest = self.manifests.get(file)
-        known = manifest is not None and bool(manifest.input) and not self.spec.share.is_whole
-        return known or Ledger.needs_digest(self, file)
 
     def on_disk(self, file: str) -> Manifest | None:
         """Return a file's present manifest; raises `OutputError` if it is another run's."""
@@ -144,8 +139,8 @@ class SharedLedger(Ledger):
             return other or commit in self.checked or intact(self.spec.layout, commit)
 
         progress = self.begin_file(file, digest, is_intact, self.settle_from(self.load))
-        if progress is not None:
-            self.progress[file] = progress
+        if progress is not None and progress.share is not None:
+            self.shares[file] = progress.share
         self.manifests[file].place = self.spec.place_of_namesake(file) or ""
         self.begun[file] = dict(self.manifests[file].parts)
         self.own[file] = before - self.begun[file].keys()
@@ -267,8 +262,8 @@ class SharedLedger(Ledger):
 
     def is_whole(self, file: str) -> bool:
         """Whether all rows of a file that was read to its end have records, also those of other shares."""
-        parts, progress = self.manifests[file].parts, self.progress.get(file)
-        return have_all_records(parts.values()) and (progress is None or progress.seen <= parts.keys())
+        parts, share = self.manifests[file].parts, self.shares.get(file)
+        return have_all_records(parts.values()) and (share is None or share.seen <= parts.keys())
 
     def wrong_parts(self, file: str) -> list[int]:
         """Return the parts of our share that are not as the present manifest says, or that it lacks."""

@@ -80,7 +80,7 @@ class RunState:
     error codes of the `failed` rows, of some of them if not `all_codes`; `transient` of these are retried by
     the same command. `unreadable`: of each unreadable file, whether it has records, so that its repaired
     version counts as changed. `takes_incremental`: the command may have --incremental. `one_file`: the output
-    is a file, not a folder. `is_share`: the run had one worker's share of the rows.
+    is a file, not a folder.
     """
 
     task: str
@@ -98,7 +98,6 @@ class RunState:
     takes_incremental: bool = True
     ok: int = 0
     one_file: bool = False
-    is_share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +143,17 @@ def next_step(state: RunState) -> NextStep:
         return after_failures(state, command, causes)
     if not state.ok:
         return after_edit(state, "Nothing was scored. When the input has texts", command)
-    if state.is_share:
-        verify = ["batchscore", "verify", command_word(state.output), "--task", state.task]
-        return NextStep("When all workers have finished, to check the output, run", shell_command(verify))
     if state.one_file:
         code = read_code(state.output)
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
     merge = ["batchscore", "merge", command_word(state.output), merged_name(state), "--task", state.task]
     return NextStep("To merge the scores into one file, run", shell_command(merge))
+
+
+def after_share(state: RunState) -> NextStep:
+    """Return the next step after a worker has scored its share."""
+    verify = ["batchscore", "verify", command_word(state.output), "--task", state.task]
+    return NextStep("When all workers have finished, to check the output, run", shell_command(verify))
 
 
 def read_code(output: str) -> str:

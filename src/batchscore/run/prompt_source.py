@@ -156,7 +156,8 @@ class PromptSource:
         ids = self.ids
         build: Callable[[Any], Prompt | Settled] = ready.builder.build
         number: Callable[[Any], int] = attrgetter("number")
-        holds = None if progress.share.is_whole else progress.holds
+        share = self.ledger.spec.share
+        holds = None if share.is_whole or progress.share is None else progress.share.holds
         with open_rows(ready.file, self.survey.options, ready.builder.columns) as table, ExitStack() as stack:
             rows: Iterator[Any] = table.rows
             if ready.builder.images is not None:
