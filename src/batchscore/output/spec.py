@@ -154,12 +154,6 @@ def output_spec(
             f"{sharing}: several workers cannot write the one file {output.file}. Give "
             "a folder, and run `batchscore merge` when all workers have finished."
         )
-    if settings.part_of is not None and not isinstance(output.folder, Path):
-        raise UsageError(
-            f"{sharing} needs an output on a disk with file locks, and {output.named} is in a store. Score "
-            "into a folder and copy that, or give each worker its own files, with "
-            f"{setting_name('shared_output')}."
-        )
     chosen = format_named(part_format(settings.format, output))
     return OutputSpec(
         layout=Layout(output.folder, settings.task.name, chosen.suffix),
