@@ -97,8 +97,8 @@ def main() -> None:
         cpus = {workers: median(cpu for _, cpu in each) / count * 1e6 for workers, each in found.items()}
         for workers in found:
             print(
-                f"{name:<11} {workers} workers {speeds[workers]:>8,.0f} rows/s, {cpus[workers]:.0f} us of CPU "
-                f"a row; {speeds[workers] / speeds[1]:.2f} times one worker"
+                f"{name:<11} {workers} workers {speeds[workers]:>8,.0f} rows/s, {cpus[workers]:.0f} us of "
+                f"CPU a row; {speeds[workers] / speeds[1]:.2f} times one worker"
             )
 
 

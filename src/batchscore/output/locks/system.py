@@ -22,6 +22,7 @@ from pathlib import Path
 
 import orjson
 
+from batchscore.errors import OutputError, setting_name
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import TEMPORARY
 from batchscore.stores.links import open_own, read_own
@@ -129,19 +130,34 @@ def in_turn(path: Path, locking: Locking, most_seconds: float) -> Iterator[None]
     descriptor = open_or_create(path)
     try:
         ends = time.monotonic() + most_seconds
-        with explain_errors(path, "lock"):
-            if locking.flock is None:
-                raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-            while not try_lock(descriptor, EXCLUSIVE, locking):
-                if time.monotonic() > ends:
-                    raise OSError(errno.ETIMEDOUT, "a stopped process holds it")
-                time.sleep(TURN_PAUSE_SECONDS)
+        while not try_turn(path, descriptor, locking):
+            if time.monotonic() > ends:
+                raise OutputError(
+                    f"other workers have locked {path} for {most_seconds:.0f} s. If one of them does not "
+                    "work any more, end it, and run the same command again."
+                )
+            time.sleep(TURN_PAUSE_SECONDS)
         yield
         with suppress(OSError):
             # Closing alone is not enough: a process that was forked meanwhile has it open as well.
             try_lock(descriptor, UNLOCK, locking)
     finally:
         close_quietly(descriptor)
+
+
+def try_turn(path: Path, descriptor: int, locking: Locking) -> bool:
+    """Lock a file if that needs no waiting; raises `OutputError` if the file system has no locks."""
+    with explain_errors(path, "lock"):
+        try:
+            if locking.flock is not None:
+                return try_lock(descriptor, EXCLUSIVE, locking)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+    raise OutputError(
+        f"{path.parent} is on a file system without locks, and {setting_name('part_of')} needs them. Score "
+        f"into a folder on another disk, or give each worker its own files, with {setting_name('shared_output')}."
+    )
 
 
 def close_quietly(descriptor: int) -> None:
