@@ -156,7 +156,8 @@ def try_turn(path: Path, descriptor: int, locking: Locking) -> bool:
                 raise
     raise OutputError(
         f"{path.parent} is on a file system without locks, and {setting_name('part_of')} needs them. Score "
-        f"into a folder on another disk, or give each worker its own files, with {setting_name('shared_output')}."
+        "into a folder on another disk, or give each worker its own files, with "
+        f"{setting_name('shared_output')}."
     )
 
 
