@@ -231,9 +231,12 @@ class Requester(Generic[T]):
         if outcome.by_chance:
             return Result(outcome)
         seconds = wait_seconds(reply.headers, limited=limited, now=self.clock.wall(), tokens=request.tokens)
-        if seconds is not None and seconds > LONGEST_PAUSE_SECONDS:
-            deployment.quota.correct(ticket, 0.0)
-            return await self.judge_long_wait(deployment, outcome, seconds)
+        longest = min(LONGEST_PAUSE_SECONDS, self.deployments.most_outage_seconds)
+        if seconds is not None and seconds > longest:
+            judged = await self.judge_long_wait(deployment, outcome, seconds)
+            if judged is not None:
+                deployment.quota.correct(ticket, 0.0)
+                return judged
         if limited:
             await self.judge_rate_limit(request, deployment, ticket, reply, seconds)
         elif seconds is not None:
@@ -265,9 +268,13 @@ class Requester(Generic[T]):
         before, budget.limited_at = budget.limited_at, self.clock.monotonic()
         budget.asked_wait = seconds or 0.0
         answered = before is not None and deployment.health.answered_since(before)
-        if before is not None and not answered and request.rows == 1 and not deployment.in_flight:
+        alone = before is not None and not answered and not deployment.in_flight
+        if alone and (request.rows == 1 or seconds is None):
             # Nobody else can show it.
             answered = (await self.probe(deployment)).action is Action.KEEP
+            budget.limited_for_rows = answered and request.rows > 1
+        elif budget.limited_parts and request.rows > 1 and seconds is None:
+            budget.limited_for_rows = answered = True
         budget.limited_alone = budget.limited_alone + 1 if answered else 0
         if answered:
             deployment.quota.correct(ticket, 0.0)
@@ -295,7 +302,8 @@ class Requester(Generic[T]):
             budget.refused_at = now
         if deployment.health.answered_one_sent_since(budget.refused_at):
             return None
-        if self.closed or self.stop.is_set() or outcome.status in NEVER_ABOUT_ONE:
+        never_answered = deployment.health.last_success is None
+        if self.closed or self.stop.is_set() or (never_answered and outcome.status in NEVER_ABOUT_ONE):
             return outcome
         probe = await self.probe(deployment)
         if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
@@ -324,12 +332,17 @@ class Requester(Generic[T]):
                 return Result(refused_by_chance(refused.outcome))
         return refused
 
-    async def judge_long_wait(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T]:
-        """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too."""
+    async def judge_long_wait(
+        self, deployment: Deployment, outcome: Outcome, seconds: float
+    ) -> Result[T] | None:
+        """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too.
+
+        `None` if this request alone waits, and not for long.
+        """
         wait = duration_text(seconds)
         probe = await self.probe(deployment)
         if probe.action is not Action.RETRY:
-            return Result(over_limit(outcome, wait))
+            return Result(over_limit(outcome, wait)) if seconds > LONGEST_PAUSE_SECONDS else None
         longest = self.deployments.most_outage_seconds
         if seconds <= longest or self.deployments.others_up(deployment):
             deployment.pause(seconds)
