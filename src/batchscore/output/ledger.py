@@ -188,10 +188,10 @@ class Ledger(ABC):
         layout, manifests = self.spec.layout, self.manifests.values()
         complete = {manifest.file for manifest in manifests if manifest.state == "complete"}
         self.recorded = recorded_files(layout.root, layout.task, counts_of=complete if counts_only else None)
-        self.complete_files = self.recorded.counts_to_keep(manifests)
-        for manifest in manifests:
-            if self.recorded.contradiction(manifest) is not None:
-                manifest.state = "partial"
+        contradicted = {each.file for each in manifests if self.recorded.contradiction(each) is not None}
+        self.complete_files = self.recorded.counts_to_keep(manifests, contradicted)
+        for file in contradicted:
+            self.manifests[file].state = "partial"
 
     def begin_file(
         self, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver

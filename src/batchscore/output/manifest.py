@@ -168,8 +168,10 @@ class Manifest:
     @property
     def records_digest(self) -> str:
         """A digest of the records of all parts: an older or newer version of the file has another one."""
-        files = [(part.scores, part.error_records) for _, part in sorted(self.parts.items())]
-        text = " ".join(file.digest if file else "-" for pair in files for file in pair)
+        commits = [self.parts[number] for number in sorted(self.parts)]
+        text = " ".join(
+            [file.digest if file else "-" for part in commits for file in (part.scores, part.error_records)]
+        )
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def totals(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from batchscore.errors import UnreadableFile
@@ -24,7 +25,7 @@ from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.run.built_ahead import Built, built_ahead
 from batchscore.settings.fields import Settings
 
-#: Files whose digests wait for a thread: with one at a time, small files cost a change of threads each.
+#: Threads that digest files before a run, if there are so many.
 DIGESTS_AT_ONCE = 32
 
 #: Ids of at most this many rows are compared, so that memory stays bounded.
@@ -106,11 +107,27 @@ class PromptSource:
         complete = [ready for ready in self.survey.ready if self.ledger.needs_digest(ready.file.name)]
         # Images fill the memory.
         at_once = 1 if complete and complete[0].builder.images is not None else DIGESTS_AT_ONCE
-        for start in range(0, len(complete), at_once):
-            some = complete[start : start + at_once]
-            for ready in some:
-                self.start_digest(ready)
-            await asyncio.wait([self.digests[ready.file.name] for ready in some])
+        loop, waiting = asyncio.get_running_loop(), iter(complete)
+        self.digests |= {ready.file.name: loop.create_future() for ready in complete}
+
+        def digest_some() -> list[tuple[str, str | UnreadableFile]]:
+            found: list[tuple[str, str | UnreadableFile]] = []
+            for ready in waiting:  # each file is taken by one thread
+                if self.is_stopping():
+                    break
+                try:
+                    digest = digest_input(ready.file, ready.builder, self.survey.options, self.is_stopping)
+                    found.append((ready.file.name, digest))
+                except UnreadableFile as error:
+                    found.append((ready.file.name, error))
+            return found
+
+        tasks = [asyncio.to_thread(digest_some) for _ in complete[:at_once]]
+        for name, found in chain.from_iterable(await asyncio.gather(*tasks)):
+            if isinstance(found, str):
+                self.digests[name].set_result(found)
+            else:
+                self.digests[name].set_exception(found)
 
     def prompts(self) -> Generator[Prompt | Settled, None, None]:
         """Give the prompts of every file's unsettled rows."""
