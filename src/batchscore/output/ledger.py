@@ -129,7 +129,6 @@ class Ledger(ABC):
             if file not in self.saved_at:
                 # Before a journal holds answers, its file must be known.
                 self.write_manifest(file)
-                self.saved_at[file] = float("-inf")
             self.journals.append(journal_name(file, number), entries, part.cost_not_in_journal.take())
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
         self.spill()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from batchscore.errors import UnreadableFile
@@ -27,6 +28,9 @@ from batchscore.settings.fields import Settings
 
 #: Threads that digest files before a run, if there are so many.
 DIGESTS_AT_ONCE = 32
+
+#: A file of at most this size is digested in less time than a thread needs to take it.
+SMALL_BYTES = 256 * 2**10
 
 #: Ids of at most this many rows are compared, so that memory stays bounded.
 MOST_IDS = 200_000
@@ -90,8 +94,14 @@ class PromptSource:
             self.digests[name] = run_in_thread(
                 None, digest_input, ready.file, ready.builder, options, self.is_stopping
             )
-        else:
+        elif ready.file.size > SMALL_BYTES or not isinstance(ready.file.path, Path):
             self.digests[name] = run_in_thread(None, digest, ready.file.path)
+        else:
+            self.digests[name] = done = asyncio.get_running_loop().create_future()
+            try:
+                done.set_result(digest(ready.file.path))
+            except UnreadableFile as error:
+                done.set_exception(error)
 
     async def end_digest(self, name: str, *, whole: bool) -> str:
         """Return a file's digest; if the `whole` file was read, with that of the images as they were sent.

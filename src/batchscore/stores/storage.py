@@ -130,13 +130,13 @@ def replace_file(path: Place, *, sync: bool = False) -> Iterator[Sink]:
             yield sink
         return
     with explain_errors(path, "write"):
-        new = [folder for folder in (path.parent, *path.parent.parents) if sync and not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if is_in_place(path.parent):
-            temporary, held = path, -1
-            descriptor = open_own(path, _REPLACE)
-        else:
-            temporary, descriptor, held = open_temporary(path.parent)
+        parent = path.parent
+        new = [folder for folder in (parent, *parent.parents) if sync and not folder.exists()]
+        try:
+            temporary, descriptor, held = _open_new(path, parent)
+        except FileNotFoundError:
+            parent.mkdir(parents=True, exist_ok=True)
+            temporary, descriptor, held = _open_new(path, parent)
     sink = Sink(descriptor, path)
     try:
         yield sink
@@ -146,7 +146,7 @@ def replace_file(path: Place, *, sync: bool = False) -> Iterator[Sink]:
         with explain_errors(path, "write"):
             if temporary is not path:
                 _rename(temporary, path, sync=sync)
-            for folder in [path.parent, *(each.parent for each in new)] if sync else ():
+            for folder in [parent, *(each.parent for each in new)] if sync else ():
                 sync_folder(folder)
     except BaseException:
         with suppress(Exception):
@@ -157,6 +157,11 @@ def replace_file(path: Place, *, sync: bool = False) -> Iterator[Sink]:
     finally:
         if held >= 0:
             os.close(held)
+
+
+def _open_new(path: Path, folder: Path) -> tuple[Path, int, int]:
+    """Return the file to write for `path` in its folder, as `open_temporary` does."""
+    return (path, open_own(path, _REPLACE), -1) if is_in_place(folder) else open_temporary(folder)
 
 
 def _force(descriptor: int) -> None:
