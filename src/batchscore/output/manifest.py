@@ -143,27 +143,27 @@ class Manifest:
     @property
     def rows(self) -> int:
         """Rows read so far."""
-        return sum(commit.rows for commit in self.parts.values())
+        return sum([commit.rows for commit in self.parts.values()])
 
     @property
     def ok(self) -> int:
         """Rows with a score."""
-        return sum(commit.ok for commit in self.parts.values())
+        return sum([commit.ok for commit in self.parts.values()])
 
     @property
     def errors(self) -> int:
         """Rows with an error record."""
-        return sum(commit.errors for commit in self.parts.values())
+        return sum([commit.errors for commit in self.parts.values()])
 
     @property
     def empty(self) -> int:
         """Errors of rows without a text."""
-        return sum(commit.empty for commit in self.parts.values())
+        return sum([commit.empty for commit in self.parts.values()])
 
     @property
     def costs(self) -> dict[str, int]:
         """Requests sent, tokens billed and tokens kept, of all runs."""
-        return {name: sum(getattr(commit, name) for commit in self.parts.values()) for name in COSTS}
+        return {name: sum([getattr(commit, name) for commit in self.parts.values()]) for name in COSTS}
 
     @property
     def records_digest(self) -> str:
