@@ -25,7 +25,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"output", "settings", "stores"},
     "run": {"batch", "endpoint", "engine", "output", "plan", "read", "report", "settings", "stores"},
     "evaluate": {"output", "read", "report", "settings", "stores"},
-    "finetune": {"plan", "prompts", "read", "report", "settings", "stores"},
+    "finetune": {
+        *("endpoint", "output", "plan", "prompts", "provider", "read", "report", "settings", "stores"),
+    },
     "azureml": {"endpoint", "mlflow_model", "prompts", "read", "report", "run", "settings"},
     "cli": {
         *("azureml", "evaluate", "finetune", "mlflow_model", "output", "plan", "report", "run", "settings"),

@@ -1,4 +1,4 @@
-"""Does a JSON value match an object of files and batches, or a request, in OpenAI's OpenAPI description?"""
+"""Does a JSON value match an object of files, batches or jobs, or a request, in OpenAI's description?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from jsonschema import Draft202012Validator
 
 def check_object(name: str, value: Any) -> None:
     """Raise ValidationError if it does not match. A null is absent, as in the description's own examples."""
-    _validator(name).validate(_without_nulls(value))
+    validator = _validator(name)
+    if not validator.is_valid(value):
+        validator.validate(_without_nulls(value))
 
 
 @cache
 def _validator(name: str) -> Draft202012Validator:
     home = Path(__file__)
-    found = json.loads(home.with_name("openai_batch_schemas.json").read_bytes())
+    found = json.loads(home.with_name("openai_object_schemas.json").read_bytes())
     if name not in found["components"]["schemas"]:
         found = json.loads(gzip.decompress(home.with_name("openai_request_schemas.json.gz").read_bytes()))
     return Draft202012Validator({**found, "$ref": f"#/components/schemas/{name}"})

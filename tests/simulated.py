@@ -15,6 +15,12 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from batchscore.simulator.script import Behaviour
 
+#: The only account of a project, as Azure's management names it.
+ACCOUNT_ID = (
+    "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/simulator"
+    "/providers/Microsoft.CognitiveServices/accounts/simulator"
+)
+
 # Requests to loopback must not go through the machine's proxy.
 _direct = build_opener(ProxyHandler({}))
 
@@ -165,18 +171,35 @@ class ProjectBooks:
 
 
 class Project:
-    """The files and batches of one project of a running simulator. Each test uses its own.
+    """The files, batches and fine-tuning of one project of a running simulator. Each test uses its own.
 
-    Its clients send `key`. Without a name, the project is that of the simulator's plain key.
+    Its clients send `key`, those of Azure's management `arm_token`; `account` is the path of its only
+    account. Without a name, the project is that of the simulator's plain key.
     """
+
+    account = ACCOUNT_ID
 
     def __init__(self, endpoint: str, key: str, name: str | None = None) -> None:
         self.key = f"{key}@{name}" if name else key
+        self.arm_token = f"{key}~management@{name}" if name else f"{key}~management"
         self._url = f"{endpoint}/_simulator/projects/{quote(name or 'default', safe='')}"
 
     def set_rules(self, **rules: Any) -> None:
         """Change some of the fields of `BatchRules`."""
         call("PATCH", self._url + "/rules", rules)
+
+    def identity(self) -> dict[str, str]:
+        """Return the variables by which azure-identity gets the tokens of this project."""
+        return {"IDENTITY_ENDPOINT": self._url + "/token", "IDENTITY_HEADER": "any"}
+
+    def set_tuning(self, **rules: Any) -> None:
+        """Change some of the fields of `FineTuneRules`."""
+        call("PATCH", self._url + "/tuning", rules)
+
+    def meter(self) -> dict[str, Any]:
+        """Return what fine-tuning cost until now: `training`, `hosting`, `total`, `created` and `held`."""
+        found: dict[str, Any] = call("GET", self._url + "/meter")
+        return found
 
     def end_at_once(self) -> None:
         """Let a batch go through all its states by the first poll."""

@@ -37,6 +37,10 @@ EXIT_CODES = {
 }
 
 
+#: The commands of a training job.
+OF_A_JOB = ("start", "status", "watch", "pause", "resume", "cancel", "results")
+
+
 def test_help_is_as_reviewed(batchscore: Cli, golden: Callable[[str, str], None]) -> None:
     wide = {"COLUMNS": "100"}
     runs = batchscore.each(
@@ -53,6 +57,7 @@ def test_help_is_as_reviewed(batchscore: Cli, golden: Callable[[str, str], None]
         (["finetune", "prepare", "--help"], wide),
         (["finetune", "check", "--help"], wide),
         (["finetune", "plan", "--help"], wide),
+        *((["finetune", name, "--help"], wide) for name in OF_A_JOB),
         (["model", "--help"], wide),
         (["model", "save", "--help"], wide),
         (["--version"], {}),

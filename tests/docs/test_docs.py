@@ -18,6 +18,7 @@ import pytest
 
 from buckets import Bucket
 from written import (
+    CUSTOM_MODEL,
     DOCS,
     EVALUATION,
     PAGES,
@@ -47,8 +48,9 @@ from batchscore.cli.main import cli
 from batchscore.errors import ERROR_MEANINGS, EXIT_MEANINGS, TRANSIENT, ErrorCode, ExitCode
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.config_file import ConfigFile
-from batchscore.simulator.batch.faults import CALLS, CUTS, LINE_FAULTS, CallFault, LineFault
+from batchscore.simulator.batch.faults import CALLS, CUTS, LINE_FAULTS, TUNING_CALLS, CallFault, LineFault
 from batchscore.simulator.batch.rules import BatchRules
+from batchscore.simulator.finetune.rules import COLUMNS, ENCODINGS, FAILURES, MARKS, FineTuneRules
 from batchscore.simulator.script import REPLY_WAYS, VECTOR_FAULTS, Behaviour
 
 EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column", "text")
@@ -57,7 +59,7 @@ EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column"
 SOME_DATA = ("notes.csv", "letters.tsv")
 
 #: Pages whose commands belong together; they have tests of their own.
-ALONE = {TUTORIAL, *RECIPES, *EVALUATION}
+ALONE = {TUTORIAL, *RECIPES, *EVALUATION, CUSTOM_MODEL}
 
 #: What the pages' sh blocks say and no test here runs, by how it begins, with the reason.
 NOT_RUN = {
@@ -241,8 +243,20 @@ def test_the_examples_of_a_page_run_in_their_order_in_one_folder(
 
 def test_the_page_of_the_simulator_names_all_that_a_script_may_hold() -> None:
     page = (DOCS / "how-to" / "simulator.md").read_text("utf-8")
-    names = [each.name for kind in (Behaviour, BatchRules, CallFault, LineFault) for each in fields(kind)]
-    names += [*CALLS, *LINE_FAULTS, *CUTS, *REPLY_WAYS, *VECTOR_FAULTS]
+    names = [
+        each.name
+        for kind in (Behaviour, BatchRules, CallFault, FineTuneRules, LineFault)
+        for each in fields(kind)
+    ]
+    names += [
+        *CALLS,
+        *TUNING_CALLS,
+        *filter(None, (*COLUMNS, *ENCODINGS, *FAILURES, *MARKS)),
+        *LINE_FAULTS,
+        *CUTS,
+        *REPLY_WAYS,
+        *VECTOR_FAULTS,
+    ]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 

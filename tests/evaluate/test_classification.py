@@ -1,4 +1,4 @@
-"""Figures of classification equal scikit-learn's, and failed rows never raise them."""
+"""Figures of classification equal scikit-learn's, and rows without a prediction have the worst one."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def test_figures_equal_those_of_scikit_learn(case: tuple[int, list[tuple[int, in
     k, pairs = case
     gold, predicted = zip(*pairs, strict=True)
     labels = sorted(set(gold))
+    whole = k not in predicted
     found = {name: figure(counts_of(k, pairs)) for name, figure in c.FIGURES.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -52,12 +53,15 @@ def test_figures_equal_those_of_scikit_learn(case: tuple[int, list[tuple[int, in
             expected[f"{score}_micro"] = of(
                 gold, predicted, labels=range(k), average="micro", zero_division=0
             )
-        if k not in predicted:
+        if whole:
             expected["quadratic_kappa"] = m.cohen_kappa_score(
                 gold, predicted, weights="quadratic", labels=range(k)
             )
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, nan_ok=True, abs=1e-12), name
+        if whole or name == "accuracy" or "recall" in name:
+            assert found[name] == pytest.approx(value, nan_ok=True, abs=1e-12), name
+        else:
+            assert not found[name] > value + 1e-12, name
 
 
 def test_many_matrices_at_once() -> None:
@@ -68,40 +72,40 @@ def test_many_matrices_at_once() -> None:
 
 
 @given(rows, st.data())
-def test_rows_that_failed_never_raise_a_figure(
+def test_rows_without_a_prediction_have_the_worst_one(
     case: tuple[int, list[tuple[int, int]]], data: st.DataObject
 ) -> None:
-    """Neither by being there, nor in place of a right answer."""
+    """A figure is at most that of any predictions in their place, also by its own rule for some of them."""
     k, pairs = case
-    before = counts_of(k, pairs)
-    more = data.draw(st.lists(st.integers(0, k - 1), min_size=1, max_size=10))
-    failed = {place for place, (gold, predicted) in enumerate(pairs) if gold == predicted}
-    failed &= set(data.draw(st.lists(st.integers(0, len(pairs) - 1))))
-    in_place = [(gold, k if place in failed else predicted) for place, (gold, predicted) in enumerate(pairs)]
-    for name in c.FIGURES.keys() - {"quadratic_kappa"} - c.LIFTED:
-        value = c.headline(name, before)
-        assert c.headline(name, counts_of(k, [*pairs, *((gold, k) for gold in more)])) <= value + 1e-12, name
-        assert c.headline(name, counts_of(k, in_place)) <= value + 1e-12, name
-    for name in c.FIGURES.keys() - {"quadratic_kappa"}:
-        if not np.isnan(of := c.of_answered(name, before)):
-            assert not c.headline(name, before) > of + 1e-12, name
+    filled = [(gold, data.draw(st.integers(0, k)) if each == k else each) for gold, each in pairs]
+    before, after = counts_of(k, pairs), counts_of(k, filled)
+    for name, figure in c.FIGURES.items():
+        assert not figure(before) > figure(after) + 1e-12, name
+        assert np.isnan(figure(before)) or not np.isnan(figure(after)), name
 
 
-@given(rows, st.data())
-def test_no_failure_raises_accuracy_or_recall(
-    case: tuple[int, list[tuple[int, int]]], data: st.DataObject
-) -> None:
-    k, pairs = case
-    failed = set(data.draw(st.lists(st.integers(0, len(pairs) - 1))))
-    after = [(gold, k if place in failed else predicted) for place, (gold, predicted) in enumerate(pairs)]
-    for name in ("accuracy", "balanced_accuracy", "recall_score_macro", "recall_score_micro"):
-        assert c.headline(name, counts_of(k, after)) <= c.headline(name, counts_of(k, pairs)), name
+@pytest.mark.parametrize("name", ["f1_score_macro", "f1_score_micro", "precision_score_macro", "cohen_kappa"])
+def test_the_worst_predictions_are_not_made_up(name: str) -> None:
+    """There are predictions that give the figure, or nearly: so it is no lower than it must be."""
+    generator = np.random.default_rng(3)
+    for _ in range(20):
+        gold = generator.integers(0, 3, 60)
+        found = np.where(generator.random(60) < 0.7, gold, generator.integers(0, 3, 60))
+        found[:2] = 3
+        others = [(one, two) for one in range(3) for two in range(3) if (one, two) != (*gold[:2],)]
+        least = min(c.FIGURES[name](c.confusion_matrix(gold, np.r_[each, found[2:]], 3)) for each in others)
+        value = c.FIGURES[name](c.confusion_matrix(gold, found, 3))
+        assert least - 0.02 <= value <= least + 1e-12
 
 
 def test_texts_outside_the_labels_are_no_classes() -> None:
-    """Three invalid texts among 100 rows: scikit-learn's default makes each a class, and gives 0.353."""
+    """Three invalid texts among 100 rows: scikit-learn's default makes each a class, and gives 0.353.
+
+    With its labels fixed it gives 0.883; with three wrong labels in their place 0.870.
+    """
     pairs = [(0, 0)] * 43 + [(1, 1)] * 44 + [(0, 1)] * 5 + [(1, 0)] * 5 + [(0, 2), (0, 2), (1, 2)]
-    assert c.FIGURES["f1_score_macro"](counts_of(2, pairs)) == pytest.approx(0.883, abs=5e-4)
+    assert c.FIGURES["f1_score_macro"](counts_of(2, pairs)) == pytest.approx(0.87, abs=5e-4)
+    assert c.per_class(counts_of(2, pairs))["f1_score"].mean() == pytest.approx(0.883, abs=5e-4)
     assert c.FIGURES["accuracy"](counts_of(2, pairs)) == 0.87
 
 
@@ -112,6 +116,6 @@ def test_single_rows_and_empty_classes_are_clear() -> None:
     assert np.isnan(c.FIGURES["cohen_kappa"](one))
     none = counts_of(3, [(1, 3), (2, 3)])
     assert {
-        c.headline(name, none).item() for name in ("accuracy", "f1_score_macro", "recall_score_micro")
+        c.FIGURES[name](none).item() for name in ("accuracy", "f1_score_macro", "recall_score_micro")
     } == {0}
     assert c.per_class(one)["support"].tolist() == [0, 1, 0]

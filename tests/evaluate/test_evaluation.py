@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -145,6 +146,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "documents": 0,
         "documents_without_vector": 0,
         "documents_missing": 0,
+        "training_without_vector": 0,
         "rows_learned_from": 0,
         "tags_of_other_length": 0,
         "labels_without_tokens": 0,
@@ -333,7 +335,8 @@ def test_two_models_on_the_same_rows(tmp_path: Path, source: Path) -> None:
     )
     assert other["models"][0]["comparisons"]["accuracy"]["difference"] == -0.6
     better = measured(tmp_path / "e", *words, "--require", "accuracy>baseline+0.1")
-    assert [(each["model"], each["met"]) for each in better["requirements"]] == [("large", True)]
+    met = [(each["model"], each["met"]) for each in better["requirements"]]
+    assert met == [("large", True), ("small", False)]  # rows of the baseline failed
 
 
 @pytest.mark.parametrize(
@@ -403,6 +406,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> No
         ("rows>=11", 6),
         ("rows_with_label>=99%", 0),
         ("cohen_kappa<=0", 6),
+        ("accuracy<=0.5", 6),  # rows that fail could meet it
     ],
 )
 def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
@@ -435,6 +439,7 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
         (("--label", "label", "--on", "id"), UsageError),
         (("--label", "label", "--require", "accuracy>=baseline"), UsageError),
         (("--label", "label", "--require", "coverage>=99"), UsageError),
+        (("--label", "label", "--require", "coverage<=99%"), UsageError),
         (("--label", "label", "--require", "accuracy>=90"), UsageError),
         (("--label", "label", "--field", "verdict"), InputError),
     ],
@@ -451,9 +456,19 @@ def test_a_mistake_is_a_message(
 def test_an_evaluation_is_not_written_among_scores(tmp_path: Path, source: Path) -> None:
     scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
     run(scores, "--label", "label", "-o", scores, error=OutputError)
-    (tmp_path / "metrics.json").write_text('{"accuracy": 1}', "utf-8")
-    run(scores, "--label", "label", "-o", tmp_path, error=OutputError)
-    assert (tmp_path / "metrics.json").read_text("utf-8") == '{"accuracy": 1}'
+    for number, name in enumerate(("metrics.json", "rows.parquet", "evaluation.html")):
+        folder = tmp_path / str(number)
+        run(scores, "--label", "label", "-o", folder)
+        for file in folder.iterdir():
+            if file.name != name:
+                file.unlink()  # as if it was killed, or a file of ours was moved
+        run(scores, "--label", "label", "-o", folder)
+        (folder / name).write_text('{"accuracy": 1}', "utf-8")
+        done = run(scores, "--label", "label", "-o", folder, error=OutputError)
+        assert f"{name} is no file of batchscore" in str(done.exception)
+        assert (folder / name).read_text("utf-8") == '{"accuracy": 1}'
+    pq.write_table(pa.table({"label": ["mine"]}), tmp_path / "1" / "rows.parquet")
+    run(scores, "--label", "label", "-o", tmp_path / "1", error=OutputError)
 
 
 @pytest.mark.parametrize("answers", [[FAILED] * 10, [""] * 10, ["neither"] * 10])
@@ -513,7 +528,12 @@ def test_each_task(tmp_path: Path, task: str) -> None:
     one = write_scores(tmp_path / "s", source, answers, keep=["label"])
     two = write_scores(tmp_path / "t", source, [FAILED, *answers[1:]], keep=["label"])
     found = measured(tmp_path / "e", one, two, "--label", "label", "--as", task)
-    metrics = {name: each["value"] for name, each in found["models"][0]["metrics"].items()}
+    metrics = {name: each["of_answered"] for name, each in found["models"][0]["metrics"].items()}
+    for name, each in found["models"][0]["metrics"].items():
+        assert each["unanswered"] in {"none", "worst", "withheld"}
+        assert (each["value"] is None) == (each["unanswered"] == "withheld"), name
+        if each["unanswered"] == "worst":
+            metrics[name] = each["value"]
     assert {name: metrics[name] for name in figures} == pytest.approx(dict(figures))
     assert found["signatures"].keys() == (metrics.keys() if task == "text-translation" else set())
     for name, each in found["models"][0]["metrics"].items():
@@ -566,9 +586,16 @@ def test_similarity_of_pairs_of_vectors(tmp_path: Path) -> None:
     found = measured(tmp_path / "e", first, "--pair", second, "--label", "score")
     (model,) = found["models"]
     assert found["task"] == "sts"
-    assert model["metrics"]["cosine_spearman"]["value"] == pytest.approx(1)
-    assert (model["metrics"]["cosine_spearman"]["rows"], model["coverage"]) == (4, 0.8)
+    spearman = model["metrics"]["cosine_spearman"]
+    assert spearman["of_answered"] == pytest.approx(1)
+    assert (spearman["value"], spearman["unanswered"], spearman["rows"]) == (None, "withheld", 5)
     assert model["outcomes"] == {"answered": 4, "error:timeout": 1}
+    assert "Not known over all rows, since rows failed" in found["notices"][-1]
+    words = ("--pair", second, "--label", "score", "--unanswered", "exclude")
+    (model,) = measured(tmp_path / "e", first, *words)["models"]
+    spearman = model["metrics"]["cosine_spearman"]
+    assert spearman["value"] == pytest.approx(1)
+    assert (spearman["unanswered"], spearman["rows"], model["coverage"]) == ("excluded", 4, 0.8)
     run(first, "--label", "score", "-o", tmp_path / "e", error=UsageError)
     run(first, "--label", "score", "--as", "sts", "-o", tmp_path / "e", error=UsageError)
 
@@ -630,8 +657,8 @@ def test_documents_are_ranked_for_queries_as_trec_eval_does(tmp_path: Path) -> N
         topic, _, name, _, score, _ = line.split()
         scores.setdefault(name, [0.0] * 3)[topics.index(topic)] = float(score) / 1000
     vectors = [np.array([*each, (1 - np.square(each).sum()) ** 0.5], np.float32) for each in scores.values()]
-    ids = [{"docno": name} for name in [*scores, "lost"]]
-    documents = write_vectors(tmp_path / "d", ids, [*vectors, FAILED], id_column="docno")
+    ids = [{"docno": name} for name in scores]
+    documents = write_vectors(tmp_path / "d", ids, vectors, id_column="docno")
     qrels = tmp_path / "qrels"
     qrels.write_bytes(gzip.decompress((published / "trec_eval-qrels.test.gz").read_bytes()))
     asked: list[Any] = [*np.eye(3, 4, dtype=np.float32)]
@@ -659,7 +686,13 @@ def test_documents_are_ranked_for_queries_as_trec_eval_does(tmp_path: Path) -> N
     assert two["coverage"] == pytest.approx(2 / 3)
     assert two["metrics"]["ndcg_at_10"]["value"] < one["metrics"]["ndcg_at_10"]["value"]
     assert two["comparisons"]["ndcg_at_10"]["losses"] == 1
-    assert (one["join"]["documents"], one["join"]["documents_without_vector"]) == (len(scores), 1)
+    lacking = write_vectors(tmp_path / "f", [*ids, {"docno": "lost"}], [*vectors, FAILED], id_column="docno")
+    (model,) = measured(tmp_path / "e", queries, "--documents", lacking, "--qrels", qrels)["models"]
+    assert (model["join"]["documents"], model["join"]["documents_without_vector"]) == (len(scores), 1)
+    of_all = one["metrics"]["ndcg_at_10"]
+    assert model["metrics"]["ndcg_at_10"]["unanswered"] == "withheld"  # it may have hidden a relevant one
+    assert model["metrics"]["ndcg_at_10"]["value"] is None
+    assert model["metrics"]["ndcg_at_10"]["of_answered"] == of_all["value"]
 
 
 @pytest.mark.parametrize(
@@ -723,8 +756,8 @@ def test_clusters_are_compared_with_labels(tmp_path: Path) -> None:
     scores = write_vectors(tmp_path / "v", rows, [*vectors[:59], FAILED], keep=["topic"])
     found = measured(tmp_path / "e", scores, "--label", "topic", "--as", "clustering")
     (model,) = found["models"]
-    assert model["metrics"]["v_measure"]["value"] > 0.9
-    assert model["metrics"]["v_measure"]["low"] is None
+    assert model["metrics"]["v_measure"]["value"] is None
+    assert model["metrics"]["v_measure"]["of_answered"] > 0.9
     assert model["coverage"] == 59 / 60
     again = measured(tmp_path / "f", scores, "--label", "topic", "--as", "clustering")
     assert again == found
@@ -782,10 +815,10 @@ def test_hard_inputs_give_clear_results(tmp_path: Path, task: str) -> None:
         assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")
         main = model["metrics"][found["main_metric"]]
         if name == "failed":
-            assert main["value"] == (None if task == "regression" else 0)
+            assert main["value"] == (None if task in {"regression", "text-translation"} else 0)
             assert main["of_answered"] is None
         elif name == "one bad":
-            assert main["rows"] == (3 if task == "regression" else 4)
+            assert (main["rows"], main["value"] is None) == (4, task == "regression")
             assert task == "regression" or 0 < main["value"] < (100 if task == "text-translation" else 1)
         assert model["join"]["rows_without_label"] == (2 if name == "no label" else 0)
 
@@ -838,12 +871,15 @@ def test_the_number_of_an_answer(tmp_path: Path) -> None:
     """A decimal comma gives no number, rather than a wrong one."""
     right = ["4.5", "$4.50", "It is 1,234.5.", "It is 1,234, and no more."]
     wrong = ["4,5", "It is 4,5.", "It is 3,3.", "Not 4, but 3,5", "It is 1.000,1", "2.5kg"]
-    source = write_input(tmp_path / "in.csv", [{"label": "4.5"}] * 10)
+    wrong += ["4_5", "It is 1_000.", "nan", "inf", "-Infinity", "1e999", "0x4"]
+    right += ["45e-1"]
+    source = write_input(tmp_path / "in.csv", [{"label": "4.5"}] * len(right + wrong))
     scores = write_scores(tmp_path / "s", source, [*right, *wrong], keep=["label"])
     (model,) = measured(tmp_path / "e", scores, "--label", "label", "--as", "regression")["models"]
-    assert model["outcomes"] == {"answered": 4, "no_label_found": 6}
+    assert model["outcomes"] == {"answered": 5, "no_label_found": 13}
     rows = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
-    assert [dict(row["scores"]).get("absolute_error") for row in rows] == [0, 0, 1230, 1229.5, *[None] * 6]
+    errors = [dict(row["scores"]).get("absolute_error") for row in rows]
+    assert errors == [0, 0, 1230, 1229.5, 0, *[None] * 13]
 
 
 def test_an_error_of_answered_rows_alone_needs_all_answers(tmp_path: Path) -> None:
@@ -857,8 +893,42 @@ def test_an_error_of_answered_rows_alone_needs_all_answers(tmp_path: Path) -> No
         assert ("coverage>=100%" in done.stdout) == (code == 6)
 
 
-def test_labels_with_a_decimal_comma_are_refused(tmp_path: Path) -> None:
-    source = write_input(tmp_path / "in.csv", [{"label": "3.5"}, {"label": "2,25"}])
+@pytest.mark.parametrize(
+    ("rule", "failed", "more", "code"),
+    [
+        ("accuracy>=baseline-0.1", 0, (), 0),
+        ("accuracy>=baseline-0.1", 1, (), 6),  # the baseline is worse because its rows failed
+        ("accuracy>=baseline-0.1", 1, ("--require", "coverage>=80%"), 0),
+        ("coverage>=baseline", 1, (), 6),
+        ("accuracy>=0.8", 1, ("--unanswered", "exclude"), 6),
+        ("accuracy>=0.8", 0, ("--unanswered", "exclude"), 0),
+        ("accuracy<=1", 1, (), 6),
+        ("accuracy<=1", 0, (), 0),
+    ],
+)
+def test_no_failed_row_makes_a_requirement_met(
+    tmp_path: Path, source: Path, rule: str, failed: int, more: Sequence[str], code: int
+) -> None:
+    failing = [*[FAILED] * failed, *LABELS[failed:]]
+    one = write_scores(tmp_path / "one", source, failing, keep=["label"])
+    two = write_scores(tmp_path / "two", source, LABELS, keep=["label"])
+    done = run(one, two, "--label", "label", "--require", rule, *more, "-o", tmp_path / "e")
+    assert done.exit_code == code, done.stdout
+    assert ("NOT MET: coverage>=100%" in done.stdout) == (code == 6)
+
+
+def test_the_best_error_is_the_smallest(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in.csv", [{"label": str(place)} for place in range(4)])
+    good = write_scores(tmp_path / "good", source, ["0", "1", "2", "3.5"], keep=["label"])
+    bad = write_scores(tmp_path / "bad", source, ["9", "9", "9", "9"], keep=["label"])
+    run(bad, good, "--names", "bad,good", "--label", "label", "--as", "regression", "-o", tmp_path / "e")
+    page = (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+    assert "<h1>mean_absolute_error 0.1250 at best: good</h1>" in page
+
+
+@pytest.mark.parametrize("label", ["2,25", "2_250", "inf", "1e999"])
+def test_labels_that_are_no_numbers_are_refused(tmp_path: Path, label: str) -> None:
+    source = write_input(tmp_path / "in.csv", [{"label": "3.5"}, {"label": label}])
     scores = write_scores(tmp_path / "s", source, ["3.5", "2.25"], keep=["label"])
     done = run(scores, "--label", "label", "--as", "regression", "-o", tmp_path / "e", error=InputError)
     assert "row 1: its label is not a number. Write decimals with a point" in str(done.exception)

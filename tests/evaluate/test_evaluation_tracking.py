@@ -57,6 +57,10 @@ def test_a_comparison_is_a_run_with_one_below_it_for_each_model(
     assert large.metrics["compare/run1/accuracy/diff"] == [0.2]
     assert large.metrics["compare/run1/accuracy/n_paired"] == [20.0]
     assert small.metrics["coverage"] == [0.95]
+    assert json.loads(small.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "eval_results_table.json", "type": "table"}
+    ]
+    assert small.tags["batchscore.evaluation.label"] == "label"
     matrix = json.loads((small.artifacts / "confusion_matrix.json").read_text("utf-8"))
     assert matrix["schema_type"] == "confusion_matrix"
     assert matrix["data"]["class_labels"] == ["blue", "red", "(none)"]

@@ -31,6 +31,9 @@ from training_files import (
 from batchscore.errors import InputError
 from batchscore.finetune.check import check_overlap
 from batchscore.finetune.rules import RULES
+from batchscore.simulator.error_replies import Surface
+from batchscore.simulator.finetune.example_rules import kind_of, problem_of
+from batchscore.simulator.finetune.training_file import learned_examples, scan_file
 from openai_schemas import check_object
 
 Change = Callable[[Any], Any]
@@ -659,10 +662,21 @@ def test_no_example_ends_a_check_with_an_exception(sample: Any, data: st.DataObj
     line = json.dumps(example).encode()
     with TemporaryDirectory() as folder:
         found = checked(Path(folder) / "a.jsonl", lines_of([sample, sample, line]))
+        scans = [scan_file(Path(folder) / "a.jsonl", each, "accepted") for each in Surface]
+        if not any(each.not_json or each.problem for each in scans):
+            list(learned_examples(Path(folder) / "a.jsonl"))
     assert all(each.service_words and each.text for each in found.broken)
     has_messages = isinstance(example, dict) and bool(example.keys() & {"messages", "input"})
     if has_messages and not any(each.is_error for each in found.broken if each.line == 3):
         check_messages_by_schema(example)
+        assert [each.problem for each in scans] == [None] * len(scans)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_the_simulated_services_refuse_is_an_error(name: str) -> None:
+    example, rule, *_ = EXAMPLES[name]
+    refused = [problem_of(example, kind_of(example), each) for each in Surface]
+    assert RULES[rule].is_error or not any(refused), refused
 
 
 def test_deep_examples_and_large_numbers_are_read(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ WIDER = {
     "Limits": "each source of a limit has a state of its own",
     "Behaviour": "each field is one thing that a test may make the simulator do",
     "BatchRules": "each field is one rule that a test may change",
+    "FineTuneRules": "each field is one rule that a test may change",
     "SimulatorSettings": "each field is one flag of `batchscore simulate`",
 }
 

@@ -11,6 +11,7 @@ import pytest
 
 from batchscore.simulator import Running, start
 from simulated import Deployment
+from tuning_jobs import create
 
 BODY = {"model": "emb", "input": "text"}
 
@@ -165,13 +166,22 @@ def test_a_deployment_name_may_hold_any_character(simulator: Running) -> None:
 @pytest.mark.process
 def test_models_are_listed_and_only_configured_ones_served() -> None:
     with (
-        start(deployments=("one", "two"), dimensions=4) as running,
+        start(deployments=("one", "two"), dimensions=4, finetune_seconds=0) as running,
         openai.OpenAI(base_url=running.endpoint + "/v1", api_key=running.key, max_retries=0) as client,
     ):
         assert [model.id for model in client.models.list()] == ["one", "two"]
         assert client.embeddings.create(model="two", input="a").data
         with pytest.raises(openai.NotFoundError):
             client.embeddings.create(model="three", input="a")
+        model = client.fine_tuning.jobs.retrieve(create(client).id).fine_tuned_model
+        assert model is not None
+        assert (
+            client.completions.create(model=model, prompt="My parcel is late.").choices[0].text == "delivery"
+        )
+        assert model in [each.id for each in client.models.list()]
+        client.models.delete(model)
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve(model)
 
 
 def test_an_unknown_url_is_not_found(simulator: Running) -> None:

@@ -18,11 +18,18 @@ from batchscore.batch.results import lines_of
 from batchscore.batch.submit import CLOCK_SECONDS, own_batches
 from batchscore.batch.waits import CALLS_PER_SECOND, RETRY_SECONDS
 from batchscore.endpoint.target import Endpoint
-from batchscore.errors import Outage, ServiceRefused, SettingsError, UsageError, count_text
+from batchscore.errors import SettingsError, UsageError, count_text
 from batchscore.output.submitted import Chunk, Chunks, Step, batches_command
 from batchscore.provider import batches, files
 from batchscore.provider.batch_object import BatchState
-from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, open_control_plane
+from batchscore.provider.client import (
+    CallFailed,
+    ControlPlane,
+    NotThere,
+    Refused,
+    error_of_call,
+    open_control_plane,
+)
 from batchscore.rows import load_json
 from batchscore.task import Task
 
@@ -83,15 +90,7 @@ async def calls_to(endpoint: Endpoint, task: Task, environ: Mapping[str, str]) -
         async with plane as opened:
             yield opened
     except CallFailed as failure:
-        raise failed_call(failure) from None
-
-
-def failed_call(failure: CallFailed) -> ServiceRefused | Outage:
-    """Return the error of a command whose call failed."""
-    if not isinstance(failure, Refused):
-        return Outage(f"{failure}. Run the same command again.")
-    why = "the key or the sign-in" if failure.status in {401, 403} else "the endpoint and the key"
-    return ServiceRefused(f"{failure}: check {why}.")
+        raise error_of_call(failure) from None
 
 
 def select(found: Sequence[Found], words: Collection[str]) -> list[Found]:

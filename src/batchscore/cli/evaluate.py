@@ -21,8 +21,8 @@ EVALUATE_HELP = """Measure the scores in the output folders SCORES against label
 
 \b
 The labels are in a column of the input (--label), which is read again if the scores do not hold it,
-or in a file of labels by id (--labels FILE --on id). Every row with a label counts: a row without
-an answer is wrong. The figures of the answered rows, and how many these are, are shown beside.
+or in a file of labels by id (--labels FILE --on id). Every row with a label counts: a row without an
+answer counts as the worst one. The figures of the answered rows, and how many, are shown beside.
 Several SCORES are compared on the rows that all of them have. No request is sent.
 The table [evaluate] of batchscore.toml may hold options, such as label = "topic".
 
@@ -102,7 +102,7 @@ def use_table(ctx: click.Context, option: click.Parameter, named: str | None) ->
     "--unanswered",
     type=click.Choice(["wrong", "exclude"]),
     default="wrong",
-    help="How rows without an answer count.  [default: wrong]",
+    help="How rows without an answer count: as the worst answer, or not at all.  [default: wrong]",
 )
 @click.option("--confidence", type=float, default=0.95, metavar="N", help="Of intervals.  [default: 0.95]")
 @click.option("--resamples", type=int, default=2000, metavar="N", help="Resamples.  [default: 2000]")
@@ -144,7 +144,7 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
     from batchscore.report.tracking.client import find_target  # noqa: PLC0415
 
     folder = place_of(chosen["output"])
-    write.refuse_scores(folder)
+    write.refuse_others(folder)
     base_dir = None if chosen["base_dir"] is None else place_of(chosen["base_dir"])
     names = names_of(scores, chosen["names"])
     spec = spec_of(scores, names, base_dir, chosen)

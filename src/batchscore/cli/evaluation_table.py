@@ -8,7 +8,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page.make import detectable_text
-from batchscore.evaluate.page.parts import number_text, p_text
+from batchscore.evaluate.page.parts import number_text, p_text, value_text
 from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
@@ -66,7 +66,7 @@ def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
 def _figure_cells(figure: Figure) -> list[str]:
     defined = figure.low is not None and figure.high is not None
     interval = f"{_number(figure.low)} to {_number(figure.high)}" if defined else ""
-    return [_number(figure.value), interval, f"{_number(figure.of_answered)} ({figure.answered:,})"]
+    return [value_text(figure), interval, f"{_number(figure.of_answered)} ({figure.answered:,})"]
 
 
 def _number(value: float | None) -> str:
@@ -121,7 +121,7 @@ def _comparison_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
         corrected = " (Holm)" if several else ""
         lines.append(
             f"  against {evaluation.models[evaluation.baseline].name}: {name} {found.difference:+.4f} "
-            f"({found.low:+.4f} to {found.high:+.4f}), p {p_text(p_value)}{corrected}"
+            f"({found.interval_text}), p {p_text(p_value)}{corrected}"
             + (f"; {found.wins:,} better, {found.losses:,} worse" if found.wins or found.losses else "")
         )
     return lines

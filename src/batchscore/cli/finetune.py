@@ -1,6 +1,6 @@
 """The command `batchscore finetune`: make training files, check them, and estimate what training costs.
 
-Nothing here sends a request.
+Nothing here sends a request, except `plan` if it is asked to look at the service.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 import click
 import orjson
 
+from batchscore.cli.batches import OF_SERVICE
+from batchscore.cli.finetune_deploy import capacity_option, kind_option, look_ahead, resource_options
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
 from batchscore.errors import ExitCode, UsageError
 from batchscore.report.words import json_safe
-from batchscore.stores.address import place_of
+from batchscore.stores import storage
+from batchscore.stores.address import command_word, place_of, shell_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -82,20 +85,25 @@ PLAN_HELP = """Show what training on DATA would cost, and whether it is within k
 \b
 DATA is a folder of "finetune prepare", or a training file. The cost is tokens times epochs by the
 price in --prices: training is that of a million tokens, hosting that of an hour of a deployment.
-Nothing is sent.
+Nothing is sent. With --check-service it also reads from the service whether the model is there,
+until when it can be trained and used, and how many files and jobs there are. With --resource it
+reads from Azure whether this identity may deploy the model, and whether the quota is there.
 
 \b
   batchscore finetune plan tuned/ -m gpt-4.1-mini --epochs 3 --prices prices.toml
+  batchscore finetune plan tuned/ -m gpt-4.1-mini --check-service
+  batchscore finetune plan tuned/ -m gpt-4.1-mini-2025-04-14 --resource "$RESOURCE_ID"
 
 \b
-Exit codes: 0 within the limits; 1 error: fix DATA or prices; 2 usage error; 3 DATA has errors, or
-a limit is exceeded.
+Exit codes: 0 within the limits; 1 error: fix DATA, prices, endpoint or resource; 2 usage error;
+3 DATA has errors, a limit is exceeded, or the model cannot be trained or deployed; 4 the service
+does not respond.
 """
 
 
-@click.group(short_help="Prepare and check training files, and plan their cost.")
+@click.group(short_help="Train a customised model: files, cost, job, results.")
 def finetune() -> None:
-    """Prepare and check training files for a customised model, and plan what training costs."""
+    """Train a customised model: prepare and check its files, plan the cost, run the job, see the results."""
 
 
 def shared_options(command: Command) -> Command:
@@ -204,6 +212,7 @@ def prepare(
     from batchscore.finetune.read_examples import FREE, ReadExample  # noqa: PLC0415
     from batchscore.finetune.rules import SERVICES  # noqa: PLC0415
     from batchscore.finetune.split import shares_of  # noqa: PLC0415
+    from batchscore.finetune.state import hold_folder  # noqa: PLC0415
     from batchscore.plan.survey import read_options  # noqa: PLC0415
 
     if chosen["bom"] and chosen["service"] == "openai":
@@ -230,14 +239,17 @@ def prepare(
         chosen["bom"],
     )
     folder = place_of(output)
-    with input_files(inputs, settings) as files:
-        given = {FREE: files, 1: chosen["validation"], 2: chosen["test"]}
-        found = prepare.prepare({part: each for part, each in given.items() if each}, folder, how, options)
-    content = summary.to_json(found, how, options, counter)
-    prepare.write_problems(folder, found.read.problems)
-    prepare.write_page(folder, page.PAGE, page.page(found, content, output))
-    if found.is_written:
-        summary.write_summary(folder, content)
+    with hold_folder(folder, "batchscore finetune prepare", lambda text: say(text, err=True)):
+        with input_files(inputs, settings) as files:
+            given = {FREE: files, 1: chosen["validation"], 2: chosen["test"]}
+            found = prepare.prepare(
+                {part: each for part, each in given.items() if each}, folder, how, options
+            )
+        content = summary.to_json(found, how, options, counter)
+        prepare.write_problems(folder, found.read.problems)
+        prepare.write_page(folder, page.PAGE, page.page(found, content, output))
+        if found.is_written:
+            summary.write_summary(folder, content)
     if as_json:
         say(orjson.dumps(json_safe(content)))
     else:
@@ -275,11 +287,22 @@ def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) ->
     metavar="N",
     help="Passes over the training file. Default: what auto probably means.",
 )
-@options_of({"prices"})
+@click.option("--check-service", is_flag=True, help="Read from the service whether it can be trained there.")
+@resource_options
+@kind_option
+@capacity_option
+@options_of({*OF_SERVICE, "prices"})
 @config_option
 @shared_options
 def plan(
-    data: str, *, validation: str | None, epochs: int | None, as_json: bool, config: str | None, **chosen: Any
+    data: str,
+    *,
+    validation: str | None,
+    epochs: int | None,
+    check_service: bool,
+    as_json: bool,
+    config: str | None,
+    **chosen: Any,
 ) -> None:
     """Run `batchscore finetune plan`."""
     from batchscore.cli import finetune_spec as spec  # noqa: PLC0415 - loads the readers
@@ -294,8 +317,28 @@ def plan(
         found[0], found[1] if len(found) > 1 else None, epochs, prices, spec.token_limit(chosen)
     )
     is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)
+    shown, lines = (
+        plan_json(cost, found, counter, chosen["model"]),
+        [plan_text(cost, found, counter, chosen["model"])],
+    )
+    if check_service:
+        from batchscore.cli import finetune_job_spec as job_spec  # noqa: PLC0415 - loads the SDK
+        from batchscore.cli.finetune_job_text import service_json, service_lines  # noqa: PLC0415
+
+        facts = job_spec.facts_of(data, found, chosen, config)
+        is_fine = is_fine and not facts.problems and all(each.is_kept for each in facts.limits)
+        shown |= {"service": service_json(facts)}
+        lines += service_lines(facts)
+    if chosen["resource"]:
+        more, text, is_possible = look_ahead(chosen, chosen["model"])
+        is_fine = is_fine and is_possible
+        shown |= {"deployment": more}
+        lines.append(text)
+    if is_fine and storage.is_folder(place_of(data)):
+        words = ["batchscore", "finetune", "start", command_word(data), "-m", chosen["model"]]
+        lines.append(f"To train, run: {shell_command(words)}")
     if as_json:
-        say(orjson.dumps(json_safe(plan_json(cost, found, counter, chosen["model"]))))
+        say(orjson.dumps(json_safe(shown)))
     else:
-        say(plan_text(cost, found, counter, chosen["model"]))
+        say("\n".join(lines))
     sys.exit(int(ExitCode.DONE if is_fine else ExitCode.ROWS_FAILED))

@@ -9,7 +9,7 @@ import numpy as np
 
 from batchscore.errors import count_text
 from batchscore.finetune.check import CheckedFile
-from batchscore.finetune.costs import TrainingCost
+from batchscore.finetune.costs import KnownLimit, TrainingCost
 from batchscore.finetune.facts import token_facts
 from batchscore.finetune.page import PAGE
 from batchscore.finetune.prepare import PROBLEMS, Prepared, rule_counts
@@ -205,14 +205,22 @@ def plan_text(cost: TrainingCost, found: Sequence[CheckedFile], counter: TokenCo
     ]
     width = max(len(name) for name, _ in facts)
     lines = [f"{name.ljust(width)}  {text}" for name, text in facts]
-    for limit in cost.limits:
-        mark = "" if limit.is_kept else "  EXCEEDED"
-        lines.append(f"limit: {limit.name}: {limit.value:,} of {limit.limit:,}{mark}")
+    lines += map(limit_line, cost.limits)
     errors = sum(each.errors for each in found)
     if errors:
         command = shell_command(["batchscore", "finetune", "check", command_word(training.name)])
         lines.append(f"{count_text(errors, 'error')} in the files. To see them, run: {command}")
     return "\n".join(lines)
+
+
+def limit_line(limit: KnownLimit) -> str:
+    """Return a limit in a line."""
+    return f"limit: {limit.name}: {limit.value:,} of {limit.limit:,}{'' if limit.is_kept else '  EXCEEDED'}"
+
+
+def limit_json(limit: KnownLimit) -> dict[str, Any]:
+    """Return a limit as JSON."""
+    return {"name": limit.name, "value": limit.value, "limit": limit.limit, "kept": limit.is_kept}
 
 
 def cost_text(cost: TrainingCost, model: str) -> str:
@@ -248,9 +256,6 @@ def plan_json(
         "trained_tokens": cost.trained_tokens,
         "cost": cost.cost,
         "hosting_per_hour": cost.hosting_hour,
-        "limits": [
-            {"name": each.name, "value": each.value, "limit": each.limit, "kept": each.is_kept}
-            for each in cost.limits
-        ],
+        "limits": list(map(limit_json, cost.limits)),
         "counted": {name: getattr(counter, name) for name in ("how", "accuracy")},
     }

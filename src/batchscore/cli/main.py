@@ -18,6 +18,8 @@ from batchscore.cli.batches import batches
 from batchscore.cli.check import check
 from batchscore.cli.evaluate import evaluate
 from batchscore.cli.finetune import finetune
+from batchscore.cli.finetune_deploy import DEPLOY_COMMANDS
+from batchscore.cli.finetune_job import JOB_COMMANDS
 from batchscore.cli.model import model
 from batchscore.cli.outputs import merge, report, verify
 from batchscore.cli.plan import plan
@@ -59,6 +61,8 @@ def cli() -> None:
 
 for command in (score, plan, batches, merge, verify, report, evaluate, check, finetune, model, simulate):
     cli.add_command(command)
+for of_training in (*JOB_COMMANDS, *DEPLOY_COMMANDS):
+    finetune.add_command(of_training)
 
 
 def main() -> NoReturn:

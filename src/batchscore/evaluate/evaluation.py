@@ -33,7 +33,13 @@ from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts
 from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure, refuse_field
 from batchscore.evaluate.metrics.classification import per_class
-from batchscore.evaluate.notices import comparison_notices, label_notices, missing_notices, model_notices
+from batchscore.evaluate.notices import (
+    comparison_notices,
+    label_notices,
+    missing_notices,
+    model_notices,
+    withheld_notices,
+)
 from batchscore.evaluate.outcomes import OUTCOMES
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.spec import EvaluationSpec, reading_of, with_second
@@ -93,20 +99,25 @@ class ModelResult:
         """Precision, recall, F1 and support of each class."""
         return None if self.confusion is None else per_class(self.confusion)
 
-    def values(self) -> dict[str, float | None]:
-        """Return all figures that a requirement can name."""
+    def values(self, *, of_answered: bool) -> dict[str, float | None]:
+        """Return all figures that a requirement can name; `of_answered` those in place of withheld ones."""
         counts = self.rows.counts
         shares = (self.coverage, len(self.rows), counts.rows_with_label, counts.labels_with_row)
         return dict(zip(COUNTS, shares, strict=True)) | {
-            name: each.value for name, each in self.figures.items()
+            name: each.of_answered if of_answered and each.unanswered == "withheld" else each.value
+            for name, each in self.figures.items()
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The result. `guessed`: nobody named the task. `detectable` is a difference of the main figure."""
+    """The result. `guessed`: nobody named the task. `detectable` is a difference of the main figure.
+
+    `label` is the column of the labels, empty if they are relevances.
+    """
 
     reading: Reading
+    label: str
     guessed: bool
     main: str
     models: tuple[ModelResult, ...]
@@ -169,18 +180,20 @@ def evaluate(
     others = [rows for place, rows in enumerate(common) if place != spec.baseline]
     return Evaluation(
         reading,
+        spec.source.column,
         spec.task is None,
         main,
         tuple(models),
         spec.baseline,
         len(baseline),
         _detectable(main, others[0] if others else None, baseline, reading, spec.options),
-        _gates(models, spec, reading.task),
+        _gates(models, spec),
         spec.options,
         (
             *label_notices(reading.labels),
             *missing_notices(reading.labels),
             *comparison_notices([each.comparisons for each in models]),
+            *withheld_notices([each.figures for each in models]),
         ),
     )
 
@@ -196,22 +209,38 @@ def _detectable(
     return detectable(main, model, None if other is None else baseline, reading) if len(model) else None
 
 
-def _gates(models: Sequence[ModelResult], spec: EvaluationSpec, task: EvaluationTask) -> tuple[Gate, ...]:
+def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, ...]:
     """Return whether requirements are met; the baseline is not compared with itself."""
-    before = models[spec.baseline].values()
+    covered = any(each.is_floor_of_coverage for each in spec.requirements)
+    values = [each.values(of_answered=covered) for each in models]
     gates = [
-        check(each, model.name, model.values(), before)
+        check(each, model.name, values[place], values[spec.baseline])
         for each in spec.requirements
         for place, model in enumerate(models)
         if not (each.of_baseline and place == spec.baseline)
     ]
+    if not covered:
+        gates += [
+            gate
+            for place, each in enumerate(models)
+            if _needs_answers(each, spec, is_baseline=place == spec.baseline)
+            and not (gate := check_answered(each.name, each.coverage)).met
+        ]
     named = {each.name for each in spec.requirements}
-    if named - set(COUNTS) and "coverage" not in named and not task.has_worst:
-        gates += [gate for each in models if not (gate := check_answered(each.name, each.values())).met]
     if named and not {"rows_with_label", "labels_with_row"} & named:
         shares = ((each.name, each.counts.rows_with_label, each.counts.labels_with_row) for each in models)
         gates += [gate for each in shares if not (gate := check_joined(*each)).met]
     return tuple(gates)
+
+
+def _needs_answers(model: ModelResult, spec: EvaluationSpec, *, is_baseline: bool) -> bool:
+    """Whether a row without an answer could meet a requirement: then all rows must have one."""
+    figures = [each for each in spec.requirements if each.name in model.figures]
+    return (
+        any(each.is_ceiling or spec.options.exclude for each in figures)
+        or any(model.figures[each.name].unanswered == "withheld" for each in figures)
+        or (is_baseline and any(each.of_baseline for each in spec.requirements))
+    )
 
 
 def _common(measured: Sequence[ModelRows]) -> tuple[list[ModelRows], list[int]]:

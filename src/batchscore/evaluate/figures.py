@@ -1,14 +1,17 @@
 """Which figures do the rows of a model have, how sure are they, and how do two models differ?
 
 It joins metrics and statistics. A figure is over all labelled rows; that of the answered rows, and how many
-these are, is always beside it. It knows no files.
+these are, is always beside it. A row without an answer counts as the worst answer that it could have had, so
+a figure is never better because rows failed. Where there is no worst answer, as of an error that may be of
+any size, the figure over all rows is not known. It knows no files.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +28,9 @@ from batchscore.evaluate.statistics.compare import (
     resample_sums,
 )
 from batchscore.evaluate.statistics.intervals import (
+    MEAN,
+    MOST_UNITS,
+    ROOTS,
     Floats,
     Interval,
     Sampling,
@@ -34,6 +40,7 @@ from batchscore.evaluate.statistics.intervals import (
     bootstrap_mean,
     bootstrap_rows,
     bootstrap_sums,
+    bootstrap_t,
     percentiles,
     wilson,
 )
@@ -44,6 +51,11 @@ _MOST_RANKED = 20_000
 
 #: The share of rows that two models of a kind answer differently, if only one is measured.
 USUAL_DISCORDANCE = 0.1
+
+
+#: How rows without an answer count in a figure: there are `none`, each is the `worst` answer that it could
+#: have had, the figure is `withheld` since there is no worst one, or they are `excluded` as the user asked.
+Unanswered: TypeAlias = Literal["none", "worst", "withheld", "excluded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class Figure:
     rows: int
     of_answered: float | None
     answered: int
+    unanswered: Unanswered = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +106,12 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
     """Return one figure of a model."""
     answered = rows.answered
     only = rows.choose(np.flatnonzero(answered))
-    counted = only if options.exclude or not reading.task.has_worst else rows
+    counted = only if options.exclude else rows
     of_answered = _value(name, only, reading)
-    value = of_answered if counted is only else _value(name, counted, reading)
+    unanswered = _unanswered(name, rows, reading, options)
+    value = None
+    if unanswered != "withheld":
+        value = of_answered if counted is only else _value(name, counted, reading)
     interval = _interval(name, counted, reading, options) if value is not None else None
     return Figure(
         value,
@@ -105,7 +121,26 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
         len(counted),
         of_answered,
         int(answered.sum()),
+        unanswered,
     )
+
+
+def _unanswered(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Unanswered:
+    whole = bool(rows.answered.all())
+    if options.exclude:
+        return "none" if whole else "excluded"
+    if rows.counts.without_vector or not _has_worst(name, rows, reading):
+        return "withheld"
+    return "none" if whole else "worst"
+
+
+def _has_worst(name: str, rows: ModelRows, reading: Reading) -> bool:
+    """Whether each of the rows has a value in a figure: an answer, or a worst one in its place."""
+    if reading.task.has_classes:
+        return True
+    kind = reading.task.kind
+    table = rows.tables[kind if kind in {"pairs", "clusters"} else "pairs" if kind == "numbers" else name]
+    return not np.isnan(table).any()
 
 
 def confusion_of(rows: ModelRows, reading: Reading) -> npt.NDArray[np.intp]:
@@ -121,7 +156,7 @@ def _value(name: str, rows: ModelRows, reading: Reading) -> float | None:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.task.has_classes:
-            found = float(classification.headline(name, confusion_of(rows, reading)))
+            found = float(classification.FIGURES[name](confusion_of(rows, reading)))
         elif reading.task.kind == "probe" and name == "f1_score_macro":
             found = _mean_macro_f1(rows.tables[name], len(reading.labels.names))
         elif reading.task.kind == "clusters":
@@ -160,7 +195,7 @@ def _mean(sums: Floats) -> Floats:
 _OF_COUNTS: Mapping[str, Callable[[Floats], Floats]] = {
     "f1_score_micro": lambda sums: classification.divide(2 * sums[:, 0], sums[:, 1] + sums[:, 2]),
     "precision": lambda sums: classification.divide(sums[:, 0], sums[:, 1]),
-    "recall": lambda sums: classification.divide(sums[:, 0], sums[:, 2]),
+    "recall": lambda sums: classification.divide(sums[:, 0], sums[:, 1]),
 }
 
 
@@ -177,12 +212,8 @@ def row_values(name: str, rows: ModelRows, reading: Reading) -> Floats | None:
             if kind == "pairs" and rows.answered.any():
                 one, two = ((each - np.nanmean(each)) / np.nanstd(each) for each in (one, two))
             return np.asarray(-np.abs(one - two))
-        table, figure = _sums_of(name, rows)
-        found = figure(table)
-        if kind == "entities":
-            # Nothing was to be found, and nothing was: as good as can be, if it was answered.
-            found = np.where((table.sum(1) == 0) & rows.answered, 1.0, found)
-        return found
+        table, figure = _sums_of("f1_score_samples" if kind == "entities" else name, rows)
+        return figure(table)
 
 
 def right_rows(rows: ModelRows, reading: Reading) -> float | None:
@@ -216,11 +247,7 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
         if reading.task.has_classes:
             if name == "accuracy" and clusters is None:
                 return wilson(float(_right(rows, reading).sum()), len(rows), sampling)
-            counts = confusion_of(rows, reading)
-
-            def headline(many: npt.NDArray[np.intp]) -> Floats:
-                return classification.headline(name, many)
-
+            counts, headline = confusion_of(rows, reading), classification.FIGURES[name]
             if clusters is None:
                 return percentiles(bootstrap_cells(counts, headline, sampling), sampling, len(rows))
             assert rows.cells is not None
@@ -254,6 +281,14 @@ def _error_interval(name: str, pairs: Floats, sampling: Sampling) -> Interval | 
     return found and Interval(math.sqrt(found.low), math.sqrt(found.high), found.method)
 
 
+def _difference_interval(name: str, table: Floats, other: Floats, sampling: Sampling) -> Interval | None:
+    """Return the interval of the difference of two mean errors or scores on the same rows."""
+    if name == "root_mean_squared_error":
+        return bootstrap_t(np.stack([table[:, 7], other[:, 7]], axis=1), ROOTS, sampling, by_kurtosis=True)
+    column = 6 if name == "mean_absolute_error" else 0
+    return bootstrap_t((table - other)[:, [column]], MEAN, sampling, by_kurtosis=True)
+
+
 def _spearman_interval(pairs: Floats, sampling: Sampling) -> Interval | None:
     one, two = pairs.T
     if len(pairs) <= _MOST_RANKED:
@@ -272,10 +307,10 @@ def compare(
 ) -> Comparison | None:
     """Return how a model differs from the baseline on the same rows; `None` if that cannot be tested.
 
-    Rows that are not answered are wrong, or if such a row has no worst value, they are left out for both.
+    Rows that are not answered have the worst answer. If there is none, they are left out for both.
     """
     sampling, rows = options.sampling, len(model)
-    if options.exclude or not reading.task.has_worst:
+    if options.exclude or not all(_has_worst(name, each, reading) for each in (model, baseline)):
         both = np.flatnonzero(model.answered & baseline.answered)
         model, baseline, rows = model.choose(both), baseline.choose(both), len(both)
     clusters = _clusters(model, options)
@@ -303,14 +338,16 @@ def compare(
             assert baseline.cells is not None
             shape = (len(reading.labels.names), len(reading.labels.names) + 1)
             cells = np.stack([model.cells, baseline.cells], axis=1)
-            found = resample_cells(
-                cells, shape, lambda counts: classification.headline(name, counts), sampling
-            )
+            found = resample_cells(cells, shape, classification.FIGURES[name], sampling)
             return found.comparison(sampling, rows, one - two)
         (table, figure), (other, _) = _sums_of(name, model), _sums_of(name, baseline)
         by_row = table[:, 0] - other[:, 0] if figure is _mean else None
-        found = resample_sums(table, other, figure, sampling, clusters)
-        return found.comparison(sampling, rows, by_row)
+        compared = resample_sums(table, other, figure, sampling, clusters).comparison(sampling, rows, by_row)
+        if clusters is None and rows <= MOST_UNITS and (figure is _mean or name in ERRORS):
+            interval = _difference_interval(name, table, other, sampling)
+            low, high = (None, None) if interval is None else (interval.low, interval.high)
+            return replace(compared, low=low, high=high)
+        return compared
 
 
 def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading: Reading) -> float | None:
@@ -320,7 +357,7 @@ def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading:
             return detectable_difference(len(model), USUAL_DISCORDANCE)
         apart = _right(model, reading) - _right(baseline, reading)
         return detectable_difference(len(model), float((apart**2).mean()))
-    if baseline is None or not reading.task.has_worst:
+    if baseline is None or reading.task.kind in {"numbers", "pairs", "clusters"}:
         return None
     (table, figure), (other, _) = _sums_of(name, model), _sums_of(name, baseline)
     if figure is not _mean:

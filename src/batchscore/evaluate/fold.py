@@ -50,10 +50,12 @@ def text_of(value: Any) -> str | None:
 
 
 def number_of(text: str | None) -> float | None:
-    """Return a text as a finite number; `None` if it is none, or has a decimal comma."""
+    """Return a text as a finite number, also 1e3; `None` if it is none, or has a decimal comma or 1_000."""
     text = (text or "").strip().removesuffix(",").replace("−", "-")  # noqa: RUF001
     if _WITH_THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
+    if "_" in text:
+        return None
     try:
         found = float(text)
     except ValueError:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from batchscore.errors import UsageError
+from batchscore.evaluate.tasks import ERRORS
 
 _REQUIREMENT = re.compile(
     r"\s*(?P<name>[A-Za-z_][\w@.]*)\s*(?P<sign>>=|<=|>|<)\s*"
@@ -44,6 +45,16 @@ class Requirement:
     bound: float
     of_baseline: bool
 
+    @property
+    def is_ceiling(self) -> bool:
+        """Whether worse figures meet it, as those of failed rows are."""
+        return (self.sign[0] == "<") != (self.name in ERRORS)
+
+    @property
+    def is_floor_of_coverage(self) -> bool:
+        """Whether it says how many rows must have an answer."""
+        return self.name == "coverage" and not self.of_baseline
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -64,6 +75,8 @@ def requirement_of(text: str) -> Requirement:
             f"{text!r} is no requirement. Write a metric, >= or <=, and a number or the baseline, such as "
             "'accuracy>=0.9', 'coverage>=99%' or 'f1_score_macro>=baseline-0.01'."
         )
+    if match["name"] == "coverage" and match["sign"][0] == "<":
+        raise UsageError(f"{text!r}: rows that fail would meet it. Write coverage>=99%.")
     if match["number"] is not None:
         number = float(match["number"]) / (100 if match["percent"] else 1)
         if number > 1 and match["sign"][0] == ">" and match["name"] not in _BEYOND_ONE:
@@ -89,15 +102,14 @@ def check(
     return Gate(model, requirement.text, value, bound, met)
 
 
-def check_answered(model: str, values: Mapping[str, float | None]) -> Gate:
-    """Return the requirement that goes with figures of answered rows alone if none is about coverage.
+def check_answered(model: str, coverage: float) -> Gate:
+    """Return the requirement that goes with those which failed rows could meet, if none is about coverage.
 
-    An error or a correlation has no worst value that a row without an answer could get, so a model that
-    answers only what is easy would have the best figure.
+    These are requirements on figures of answered rows alone, on a baseline whose rows fail, and that a figure
+    is no better than a bound.
     """
-    coverage = values.get("coverage")
-    text = "coverage>=100% (goes with figures of answered rows alone; a requirement of your own replaces it)"
-    return Gate(model, text, coverage, 1.0, coverage is not None and coverage >= 1 - 1e-12)
+    text = "coverage>=100% (failed rows could meet a requirement; one of your own on coverage replaces it)"
+    return Gate(model, text, coverage, 1.0, coverage >= 1 - 1e-12)
 
 
 def check_joined(model: str, rows_with_label: float, labels_with_row: float) -> Gate:

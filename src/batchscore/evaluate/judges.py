@@ -1,6 +1,7 @@
 """What does one labelled row count? One judge for each kind of task; all its rows become arrays.
 
-A row without an answer counts, too. It knows no files and no figures.
+A row without an answer counts as the worst answer that it could have had, and as NaN if there is no worst
+one. It knows no files and no figures.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from batchscore.evaluate.find_label import LabelFinder, json_of
 from batchscore.evaluate.fold import Labels, fold, number_of, text_of
 from batchscore.evaluate.labels import LabelledRow, as_list, texts_of
 from batchscore.evaluate.metrics import answers, entities, rouge, translation
+from batchscore.evaluate.metrics.classification import divide
 from batchscore.evaluate.outcomes import (
     NO_LABEL,
     Judged,
@@ -144,7 +146,8 @@ class EntityJudge:
                 "a list of entities with a text and a type."
             )
         outcome = text_outcome(row.scored.settled, self.field)
-        counts = (0, 0, len(wanted))
+        # Tags are as many as words, and each may begin an entity. In a list there may be any number.
+        counts: tuple[float, float, float] = (0, len(gold) if tagged else np.nan, len(wanted))
         if outcome.is_answered:
             parsed = _parsed(outcome.value, words=not self.several_labels)
             found = self._entities(parsed, outcome.value, tagged=tagged)
@@ -174,7 +177,18 @@ class EntityJudge:
     def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
         """Return all rows as arrays."""
         table = np.frombuffer(self.counts, float).reshape(-1, 3)
-        return None, dict.fromkeys(("f1_score_micro", "precision", "recall"), table)
+        right, found, wanted = np.nan_to_num(table).T
+        # Nothing was to be found, and nothing was: as good as can be, if it was answered.
+        of_row = np.where(
+            (found + wanted == 0) & np.isfinite(table[:, 1]), 1, divide(2 * right, found + wanted)
+        )
+        ones = np.ones(len(table))
+        return None, {
+            "f1_score_micro": table,
+            "precision": table,
+            "recall": np.stack([right, wanted], axis=1),
+            "f1_score_samples": np.stack([of_row, ones], axis=1),
+        }
 
 
 #: What is between the labels of a text that lists several.
@@ -248,11 +262,14 @@ class TranslationJudge:
         self.signatures: dict[str, str] = {}
         self.answers: list[str] = []
         self.references: list[list[str]] = []
+        self.missing: list[int] = []
 
     def add(self, row: LabelledRow) -> Judged:
         """Count one row."""
         golds = texts_of(as_list(row.gold)) or [""]
         outcome = text_outcome(row.scored.settled, self.field)
+        if not outcome.is_answered:
+            self.missing.append(len(self.answers))
         self.answers.append((text_of(outcome.value) or "") if outcome.is_answered else "")
         self.references.append(golds)
         return outcome, golds[0], {}
@@ -263,6 +280,7 @@ class TranslationJudge:
         for name in translation.NAMES:
             metric = translation.metric_named(name)
             found[name] = translation.counts_of(metric, self.answers, self.references)
+            found[name][self.missing] = np.nan
             self.signatures[name] = translation.signature_of(metric)
         return None, found
 

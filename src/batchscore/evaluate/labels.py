@@ -16,7 +16,7 @@ import orjson
 import xxhash
 
 from batchscore.errors import InputError, setting_name
-from batchscore.evaluate.fold import text_of
+from batchscore.evaluate.fold import number_of, text_of
 from batchscore.evaluate.scored import ScoredOutput, ScoredRow, refuse_absent
 from batchscore.read.files import find_files
 from batchscore.read.formats import open_rows
@@ -37,9 +37,10 @@ class JoinCounts:
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
     Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
     that can be ranked, besides those without a vector; of the relevant ones `documents_missing` are none of
-    them. `rows_learned_from` have a vector that is also in the scores of `--train`. ROUGE finds
-    nothing in `labels_without_tokens`. Answers with `tags_of_other_length` have more or fewer tags than
-    their label. `similar_ids` are of a row and of a label that nearly fit, if some do.
+    them. `training_without_vector` rows could not be learned from, and `rows_learned_from` have a vector that
+    is also in the scores of `--train`. ROUGE finds nothing in `labels_without_tokens`. Answers with
+    `tags_of_other_length` have more or fewer tags than their label. `similar_ids` are of a row and of a label
+    that nearly fit, if some do.
     """
 
     rows: int = 0
@@ -52,10 +53,16 @@ class JoinCounts:
     documents: int = 0
     documents_without_vector: int = 0
     documents_missing: int = 0
+    training_without_vector: int = 0
     rows_learned_from: int = 0
     tags_of_other_length: int = 0
     labels_without_tokens: int = 0
     similar_ids: tuple[str, ...] = ()
+
+    @property
+    def without_vector(self) -> int:
+        """How many of the documents, or of the rows that were learned from, have no vector."""
+        return self.documents_without_vector + self.training_without_vector
 
     @property
     def rows_with_label(self) -> float:
@@ -136,6 +143,7 @@ class LabelSource:
                 id_key = key_of(row_id)
                 counts.duplicate_rows += id_key in seen
                 seen.add(id_key)
+            gold = answer_of(gold)
             if is_missing(gold):
                 counts.rows_without_label += 1
                 gold = None
@@ -203,6 +211,12 @@ def key_of(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
+def answer_of(value: Any) -> Any:
+    """Return a label; of a whole conversation, as training files have it, the answer at its end."""
+    last = value[-1] if isinstance(value, list) and value else None
+    return last.get("content") if isinstance(last, dict) and last.get("role") == "assistant" else value
+
+
 def is_missing(value: Any) -> bool:
     """Whether a cell holds no label. An empty list is one: a text without entities, or without an answer."""
     return not isinstance(value, list) and text_of(value) is None
@@ -268,10 +282,8 @@ def as_list(value: Any) -> list[Any]:
 
 def label_order(name: str) -> tuple[int, float, str]:
     """Return what labels are sorted by: numbers by their value."""
-    try:
-        return (0, float(name), name)
-    except ValueError:
-        return (1, 0.0, name)
+    number = number_of(name)
+    return (1, 0.0, name) if number is None else (0, number, name)
 
 
 def texts_of(values: Sequence[Any]) -> list[str]:

@@ -22,7 +22,13 @@ from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource, key
 from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome, SeenField
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.intervals import Floats
-from batchscore.evaluate.vector_judges import ClassJudge, Documents, LateJudge, RankingJudge
+from batchscore.evaluate.vector_judges import (
+    ClassJudge,
+    Documents,
+    LateJudge,
+    RankingJudge,
+    TrainingRows,
+)
 
 #: How many different texts without a label are counted.
 _MOST_TEXTS = 5000
@@ -123,6 +129,8 @@ def measure(
     counts, judge = JoinCounts(), judge_of(reading)
     if isinstance(reading.second, Documents):
         counts.documents, counts.documents_without_vector = len(reading.second.ids), reading.second.absent
+    if isinstance(reading.second, TrainingRows):
+        counts.training_without_vector = reading.second.absent
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
     seen = None if reading.field is None else SeenField(reading.field)
     keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from batchscore.errors import count_text
+from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
 from batchscore.evaluate.measure import ModelRows, similar_text
@@ -64,6 +65,8 @@ def model_notices(rows: ModelRows) -> Iterator[str]:
             f"{count_text(counts.tags_of_other_length, 'answer')} with more or fewer tags than the label "
             "fit no words, and count as no_label_found."
         )
+    if counts.training_without_vector:
+        yield f"{count_text(counts.training_without_vector, 'row')} of --train without a vector."
     if counts.documents_missing:
         yield (
             f"{count_text(counts.documents_missing, 'relevant document')} cannot be found: not among the "
@@ -73,6 +76,19 @@ def model_notices(rows: ModelRows) -> Iterator[str]:
         yield "Its run was limited to some rows, and the others are not counted."
     if rows.seen_field is not None and rows.seen_field.texts and not rows.seen_field.found:
         yield rows.seen_field.problem
+
+
+def withheld_notices(measured: Sequence[Mapping[str, Figure]]) -> Iterator[str]:
+    """Yield the figures that are not known of all rows, from those of each model."""
+    found = dict.fromkeys(
+        name for each in measured for name, figure in each.items() if figure.unanswered == "withheld"
+    )
+    if found:
+        yield (
+            "Not known over all rows, since rows failed for which no answer is the worst: "
+            f"{', '.join(found)}. The figures of the answered rows are shown; --unanswered exclude measures "
+            "these alone."
+        )
 
 
 def comparison_notices(compared: Sequence[Mapping[str, object | None]]) -> Iterator[str]:

@@ -120,9 +120,10 @@ def with_second(reading: Reading, spec: EvaluationSpec, place: int) -> Reading:
 
 def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) -> TrainingRows:
     places = {name: place for place, name in enumerate(labels.names)}
-    vectors, golds, keys = [], [], set[int]()
+    vectors, golds, keys, absent = [], [], set[int](), 0
     for row in source.rows(output, JoinCounts()):
         outcome = vector_outcome(row.scored.settled)
+        absent += row.gold is not None and not outcome.is_answered
         if row.gold is not None and outcome.is_answered:
             vectors.append(outcome.value)
             golds.append(places[labels.find(text_of(row.gold) or "") or ""])
@@ -130,7 +131,7 @@ def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) ->
                 keys.add(row.key)
     if len(set(golds)) < 2:
         raise InputError(f"{output.named}: labelled rows of two labels or more are needed to learn from.")
-    return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp), frozenset(keys))
+    return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp), frozenset(keys), absent)
 
 
 def _documents(output: ScoredOutput) -> Documents:

@@ -50,11 +50,6 @@ class EvaluationTask:
     shown: tuple[str, ...]
 
     @property
-    def has_worst(self) -> bool:
-        """Whether a row without an answer has the worst value; otherwise it can only be left out."""
-        return self.kind not in {"numbers", "pairs", "clusters"}
-
-    @property
     def has_classes(self) -> bool:
         """Whether each row has one label of several, and so a place in a confusion matrix."""
         return self.kind in {"labels", "neighbours"}
@@ -75,6 +70,7 @@ DEFINITIONS: Mapping[str, str] = {
 #: Figures of which less is better.
 ERRORS = frozenset({"mean_absolute_error", "root_mean_squared_error"})
 
+_ENTITIES = ("f1_score_micro", "precision", "recall", "f1_score_samples")
 _CLASSIFICATION = ("accuracy", "f1_score_macro", "balanced_accuracy", "matthews_correlation")
 _ROUGE = ("rougeL", "rouge1", "rouge2", "rougeLsum")
 _NUMBERS = (
@@ -86,10 +82,8 @@ EVALUATION_TASKS: Mapping[str, EvaluationTask] = {
     task.name: task
     for task in (
         EvaluationTask("text-classification", "labels", _CLASSIFICATION),
-        EvaluationTask("token-classification", "entities", ("f1_score_micro", "precision", "recall")),
-        EvaluationTask(
-            "text-classification-multilabel", "entities", ("f1_score_micro", "precision", "recall")
-        ),
+        EvaluationTask("token-classification", "entities", _ENTITIES),
+        EvaluationTask("text-classification-multilabel", "entities", _ENTITIES),
         EvaluationTask("question-answering", "answers", ("f1_score", "exact_match")),
         EvaluationTask("text-summarization", "overlap", _ROUGE),
         EvaluationTask("text-translation", "translation", ("chrf", "bleu")),

@@ -30,7 +30,8 @@ MOST_METRICS, MOST_ROWS = 5, 1000
 #: The files of an evaluation that are logged as they are.
 FILES = ("evaluation.html", "metrics.json")
 
-#: The columns of the table of rows.
+#: The table of rows, and its columns.
+TABLE = "eval_results_table.json"
 COLUMNS = ("file", "row", "id", "label", "answer", "outcome", "found_by")
 
 
@@ -39,6 +40,8 @@ def metrics_of(model: ModelResult) -> dict[str, float]:
     found: dict[str, float | None] = {"coverage": model.coverage, "example_count": float(len(model.rows))}
     for name, figure in [*model.figures.items()][:MOST_METRICS]:
         found |= {name: figure.value, f"{name}_ci_low": figure.low, f"{name}_ci_high": figure.high}
+        if figure.unanswered == "withheld":
+            found[f"{name}_of_answered"] = figure.of_answered
     cost = model.cost
     found |= {"tokens_each_right": cost.tokens_each_right, "cost_each_right": cost.money_each_right}
     return {fit_name(name): float(value) for name, value in found.items() if value is not None}
@@ -46,7 +49,7 @@ def metrics_of(model: ModelResult) -> dict[str, float]:
 
 def comparison_of(metric: str, found: Comparison, baseline: str) -> dict[str, float]:
     """Return the keys and values of a comparison with a baseline run, named as MLflow's own comparisons."""
-    values: dict[str, float] = {
+    values: dict[str, float | None] = {
         "diff": found.difference,
         "ci_low": found.low,
         "ci_high": found.high,
@@ -56,7 +59,11 @@ def comparison_of(metric: str, found: Comparison, baseline: str) -> dict[str, fl
     mean, square = (found.wins - found.losses) / found.rows, (found.wins + found.losses) / found.rows
     if found.method == "mcnemar" and square > mean**2:
         values["effect_size"] = mean / (square - mean**2) ** 0.5
-    return {fit_name(f"compare/{baseline[:8]}/{metric}/{name}"): float(each) for name, each in values.items()}
+    return {
+        fit_name(f"compare/{baseline[:8]}/{metric}/{name}"): float(each)
+        for name, each in values.items()
+        if each is not None
+    }
 
 
 def confusion_json(model: ModelResult, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -130,8 +137,11 @@ def _log_model(client: Any, evaluation: Evaluation, number: int, run: str, basel
         "batchscore.evaluation.scores": model.output.named,
         "batchscore.evaluation.digest": model.output.digest,
         "batchscore.evaluation.model": model.output.model,
+        "batchscore.evaluation.label": evaluation.label,
         "batchscore.evaluation.good_enough": str(evaluation.is_good_enough).lower(),
         "batchscore.simulated": str(model.output.simulated).lower(),
+        # So that MLflow shows the table of rows, and compares those of several runs.
+        "mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}]),
     }
     from mlflow.entities import Metric, RunTag  # noqa: PLC0415 - it takes a second
 
@@ -147,7 +157,7 @@ def _files(evaluation: Evaluation, number: int, folder: Place, made: Path, basel
     """Write the files of one model, and yield their paths."""
     made.mkdir()
     model, labels = evaluation.models[number], evaluation.labels
-    yield _json(made / "eval_results_table.json", _table(evaluation, number, folder))
+    yield _json(made / TABLE, _table(evaluation, number, folder))
     if model.confusion is not None:
         yield _json(made / "confusion_matrix.json", confusion_json(model, labels))
     if model.classes is not None:

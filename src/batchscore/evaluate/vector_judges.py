@@ -41,11 +41,15 @@ class PairedRows:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """Vectors, `(n, d)` float32, with the places of their labels; `keys` of rows with ids."""
+    """Vectors, `(n, d)` float32, with the places of their labels; `keys` of rows with ids.
+
+    `absent` labelled rows have no vector.
+    """
 
     vectors: npt.NDArray[np.float32]
     labels: npt.NDArray[np.intp]
     keys: frozenset[int] = frozenset()
+    absent: int = 0
 
     @property
     def seen(self) -> frozenset[int]:
@@ -238,7 +242,7 @@ class ClusterJudge(ClassJudge):
     def arrays(self) -> Arrays:
         """Return all rows as arrays: the place of the label, then the vector."""
         there, found = self.stacked()
-        table = np.zeros((len(self.golds), 1 + found.shape[1]))
+        table = np.full((len(self.golds), 1 + found.shape[1]), np.nan)
         table[:, 0] = self.wanted
         table[there, 1:] = found
         return None, {"clusters": table}

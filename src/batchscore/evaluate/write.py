@@ -26,17 +26,38 @@ from batchscore.version import VERSION
 #: The schema of metrics.json.
 SCHEMA_VERSION = 1
 
+#: The table of rows, and its columns.
+ROWS = "rows.parquet"
+COLUMNS = (
+    *("model", "file", "row", "id", "label", "answer", "outcome", "found_by", "text"),
+    *("scores", "columns"),
+)
+
 #: Rows of a group, all but the last.
 ROWS_PER_GROUP = 10_000
 
 
-def refuse_scores(folder: Place) -> None:
-    """Raise `OutputError` if an evaluation would be written among scores, or in place of other metrics."""
+def refuse_others(folder: Place) -> None:
+    """Raise `OutputError` if an evaluation would be written among scores, or in place of files of others."""
     if storage.exists(folder / MARKER) or storage.exists(folder / "manifest"):
         raise OutputError(f"{folder} is an output of scores. Choose another folder for the evaluation.")
-    path = folder / "metrics.json"
-    if storage.exists(path) and b'"batchscore"' not in b"".join(storage.chunks(path)):
-        raise OutputError(f"{path} is no file of batchscore. Choose another folder for the evaluation.")
+    for name, mark in (("metrics.json", b'"batchscore"'), ("evaluation.html", b"batchscore"), (ROWS, None)):
+        path = folder / name
+        if storage.exists(path) and not (
+            _is_table(path) if mark is None else mark in b"".join(storage.chunks(path))
+        ):
+            raise OutputError(f"{path} is no file of batchscore. Choose another folder for the evaluation.")
+
+
+def _is_table(path: Place) -> bool:
+    import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        with storage.open_seekable(path) as opened, pq.ParquetFile(opened) as file:
+            return tuple(file.schema_arrow.names) == COLUMNS
+    except pa.ArrowInvalid:
+        return False
 
 
 def write_metrics(folder: Place, evaluation: Evaluation) -> Place:
@@ -56,6 +77,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "numpy": np.__version__,
         "task": evaluation.task.name,
         "task_guessed": evaluation.guessed,
+        "label": evaluation.label,
         "main_metric": evaluation.main,
         "definition": DEFINITIONS.get(evaluation.task.kind),
         "signatures": dict(evaluation.models[0].rows.signatures),
@@ -113,25 +135,12 @@ def rows_file(folder: Place, columns: Sequence[str] = ()) -> Iterator[Write]:
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    text, number = pa.string(), pa.float64()
-    schema = pa.schema(
-        {
-            "model": text,
-            "file": text,
-            "row": pa.int64(),
-            "id": text,
-            "label": text,
-            "answer": text,
-            "outcome": text,
-            "found_by": text,
-            "text": text,
-            "scores": pa.map_(text, number),
-            "columns": pa.map_(text, text),
-        }
-    )
+    text = pa.string()
+    others = {"row": pa.int64(), "scores": pa.map_(text, pa.float64()), "columns": pa.map_(text, text)}
+    schema = pa.schema({name: others.get(name, text) for name in COLUMNS})
     waiting: list[Mapping[str, Any]] = []
 
-    with storage.replace_file(folder / "rows.parquet") as sink, pq.ParquetWriter(sink, schema) as writer:
+    with storage.replace_file(folder / ROWS) as sink, pq.ParquetWriter(sink, schema) as writer:
 
         def flush() -> None:
             writer.write_table(pa.Table.from_pylist(waiting, schema))

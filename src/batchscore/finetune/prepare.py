@@ -38,6 +38,7 @@ from batchscore.finetune.rules import (
 )
 from batchscore.finetune.split import PARTS, Integers, groups_of, split
 from batchscore.finetune.spool import ExampleSpool, open_spool
+from batchscore.finetune.state import STATE, read_state
 from batchscore.report.words import json_safe, size_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -134,7 +135,14 @@ def _sampled(tokens: npt.NDArray[np.float64]) -> tuple[int, ...]:
 
 
 def refuse_others(folder: Place) -> None:
-    """Raise `OutputError` if files of the same names are in the folder that `prepare` has not written."""
+    """Raise `OutputError` if the folder has a job, or files of these names that `prepare` has not written."""
+    state = read_state(folder)
+    if state is not None and state.job.may_exist:
+        job = state.job.id or "whose creation was not confirmed"
+        raise OutputError(
+            f"{folder} has a training job ({job}), to which its files and {STATE} belong. Choose another "
+            "folder."
+        )
     if storage.exists(folder / SUMMARY):
         return
     for part in PARTS:

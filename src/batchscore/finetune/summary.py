@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import name_settings
+from batchscore.errors import InputError, name_settings
 from batchscore.finetune.kinds import TRANSLATION
 from batchscore.finetune.mapping import Mapped
 from batchscore.finetune.prepare import SUMMARY, Prepared, PreparedPart, PrepareOptions, file_of, token_counts
@@ -22,6 +22,21 @@ from batchscore.stores.address import Place
 from batchscore.version import VERSION
 
 SCHEMA_VERSION = 1
+
+
+def read_summary(folder: Place) -> dict[str, Any]:
+    """Return the content of prepare.json; raises `InputError` if no files to train on are in the folder."""
+    place = folder / SUMMARY
+    again = "Run `batchscore finetune prepare` again."
+    try:
+        found = orjson.loads(b"".join(storage.chunks(place))) if storage.exists(place) else None
+    except ValueError:
+        raise InputError(f"{place} is damaged. {again}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{folder} is not a folder of `batchscore finetune prepare`: it has no {SUMMARY}.")
+    if found.get("version") != SCHEMA_VERSION or not found.get("written"):
+        raise InputError(f"{folder} holds files of a preparation that was not finished. {again}")
+    return found
 
 
 def write_summary(folder: Place, content: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ FEWEST_FOR_HALVES = 16
 
 #: In a smaller reply, nothing is gained by views of its vectors.
 FEWEST_BYTES_FOR_VIEWS = 2**14
+_MARK = b"\x7f"
 _NAME = b'"embedding"'
 _BEFORE_TEXT = re.compile(_NAME + rb'[ \t\r\n]*:[ \t\r\n]*"')
 
@@ -35,8 +36,8 @@ def load_reply(body: bytes) -> Any:
 
     To make texts of them takes three quarters of the time of reading such a reply. Raises `ValueError`.
     """
-    # Without a backslash, a quotation mark is the beginning or the end of a text.
-    if len(body) < FEWEST_BYTES_FOR_VIEWS or b"\\" in body:
+    # Without a backslash, a quotation mark is the beginning or the end of a text; no other text has our mark.
+    if len(body) < FEWEST_BYTES_FOR_VIEWS or b"\\" in body or _MARK in body:
         return load_json(body)
     # It is also the value of `object`.
     places = (body.find(_NAME), body.find(_NAME, body.find(_NAME) + 1))
@@ -51,14 +52,14 @@ def load_reply(body: bytes) -> Any:
         if (end := body.find(b'"', start)) < 0:  # the reply breaks off
             return load_json(body)
         views.append(whole[start:end])
-    reply = load_json(b"".join([*rest, body[end:]]))
+    reply = load_json(_MARK.join([*rest, body[end:]]))
     data = reply.get("data") if isinstance(reply, dict) else None
     items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
-    texts = [item for item in items if isinstance(item.get("embedding"), str)]
-    # Not so if a name is twice in an item, is also elsewhere, or has other spaces around its colon.
-    if len(texts) != len(views) or any(item["embedding"] for item in texts):
+    mark = _MARK.decode()
+    marked = [item for item in items if item.get("embedding") == mark]
+    if len(marked) != len(views):  # the name is also elsewhere, or twice in an item
         return load_json(body)
-    for item, view in zip(texts, views, strict=True):
+    for item, view in zip(marked, views, strict=True):
         item["embedding"] = view
     return reply
 

@@ -9,9 +9,7 @@ import openai
 
 from batchscore.provider.batch_object import BatchState, batch_state
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Unknown
-
-#: Batches that a service gives in one page of its list.
-PAGE = 100
+from batchscore.provider.lists import PAGE, newest_first
 
 
 async def create(
@@ -70,25 +68,12 @@ async def newest(plane: ControlPlane, since: float) -> AsyncIterator[BatchState]
 
     A list that is newest first, as that of OpenAI and Azure, is not read beyond them.
     """
-    after = ""
-    while True:
 
-        async def call(headers: Mapping[str, str], after: str = after) -> tuple[list[BatchState], bool]:
-            page = await plane.client.batches.list(
-                limit=PAGE, after=after or openai.omit, extra_headers=headers
-            )
-            if not isinstance(getattr(page, "data", None), list):
-                raise Unknown("the list of batches", why="the reply is not a list")
-            return [batch_state(each) for each in page.data], bool(page.has_more)
+    async def page_of(headers: Mapping[str, str], after: Any) -> Any:
+        return await plane.client.batches.list(limit=PAGE, after=after, extra_headers=headers)
 
-        found, more = await plane.repeat("the list of batches", call)
-        created = [since if each.created is None else each.created for each in found]
-        for each, at in zip(found, created, strict=True):
-            if at >= since:
-                yield each
-        if not more or not found or found[-1].id == after or created[0] > created[-1] < since:
-            return
-        after = found[-1].id
+    async for each in newest_first(plane, "the list of batches", page_of, batch_state, since):
+        yield each
 
 
 async def offers_batches(plane: ControlPlane) -> bool:

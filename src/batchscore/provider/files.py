@@ -99,12 +99,33 @@ async def upload(
 
 async def find_uploads(plane: ControlPlane, name: str, *, purpose: str) -> list[UploadedFile]:
     """Return the files of this name, newest first; raises `CallFailed`."""
+    return [each for each in await list_files(plane, purpose=purpose) if each.name == name]
+
+
+async def list_files(plane: ControlPlane, *, purpose: str) -> list[UploadedFile]:
+    """Return the files of a purpose, newest first; raises `CallFailed`."""
 
     async def call(headers: Mapping[str, str]) -> list[UploadedFile]:
         pages = plane.client.files.list(purpose=purpose, extra_headers=headers)
-        return [uploaded_file(each) async for each in pages if each.filename == name]
+        return [uploaded_file(each) async for each in pages if getattr(each, "purpose", purpose) == purpose]
 
     return await plane.repeat("the list of files", call)
+
+
+async def import_file(plane: ControlPlane, name: str, url: str, *, purpose: str) -> UploadedFile:
+    """Let Azure OpenAI fetch a file from a URL, which is secret. Raises `CallFailed`, which does not show it.
+
+    If the reply is lost, look for the file by its name.
+    """
+
+    async def call(headers: Mapping[str, str]) -> UploadedFile:
+        body = {"purpose": purpose, "filename": name, "content_url": url}
+        found = await plane.client.post(
+            "/files/import", body=body, cast_to=object, options={"headers": headers}
+        )
+        return uploaded_file(found)
+
+    return await plane.once("the import of the file", call)
 
 
 async def wait_until_usable(plane: ControlPlane, file: UploadedFile) -> UploadedFile:

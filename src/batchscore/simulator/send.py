@@ -90,7 +90,7 @@ async def send_badly(request: web.Request, reply: ServiceReply, behaviour: Behav
 def _headers(reply: ServiceReply) -> dict[str, str]:
     identifier = str(uuid.uuid4())
     return {
-        "content-type": "application/json",
+        **({"content-type": "application/json"} if reply.body else {}),
         "x-simulator": "batchscore",
         "x-request-id": identifier,
         "apim-request-id": identifier,

@@ -21,11 +21,16 @@ import orjson
 from aiohttp import web
 
 from batchscore.simulator import error_replies
+from batchscore.simulator.batch.calls import call_routes, model_doors, project_name
 from batchscore.simulator.batch.control import batch_control_routes
 from batchscore.simulator.batch.projects import Projects, split_key
-from batchscore.simulator.batch.routes import batch_routes
+from batchscore.simulator.batch.routes import BATCH_CALLS
 from batchscore.simulator.control import control_routes
 from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.finetune.arm_routes import ARM_CALLS, arm_door
+from batchscore.simulator.finetune.control import tuning_control_routes
+from batchscore.simulator.finetune.models import BASE_MODELS
+from batchscore.simulator.finetune.routes import TUNING_CALLS, model_calls
 from batchscore.simulator.script import Behaviour, RandomFaults
 from batchscore.simulator.send import replace_reply, send_badly, send_in_its_way, send_reply
 from batchscore.simulator.service import OPERATIONS, Service, ServiceCall, parse_body, prompt_text, reshape
@@ -37,6 +42,8 @@ _MAX_BODY_BYTES = 256 * 1024 * 1024
 _BATCH_SUFFIX = "-batch"
 #: How often batches are brought to the present, and for how long at most, in seconds.
 _TICK, _WORK = 0.05, 0.2
+#: The audiences of tokens for models, and for Azure's management.
+_DATA, _MANAGEMENT = ("cognitiveservices", "ai"), ("management",)
 #: What is not below a deployment, though it has a dated version.
 _UNBOUND = (Surface.AZURE, "responses")
 #: All surfaces, operations and paths.
@@ -64,9 +71,13 @@ class Simulator:
         router = application.router
         for surface, operation, path in _PATHS:
             router.add_post(path, partial(self._serve, surface=surface, operation=operation))
-        for path in ("/v1/models", "/openai/v1/models", "/openai/models"):
-            router.add_get(path, self._models)
-        router.add_routes(batch_routes(self.projects, self.states, self._authenticate))
+        # Without given names any name answers, so it lists those that have dates.
+        calls = (*BATCH_CALLS, *TUNING_CALLS, *model_calls(sorted(self.settings.deployments or BASE_MODELS)))
+        for door in model_doors(self._authenticate):
+            router.add_routes(call_routes(self.projects, self.states, door, calls))
+        management = arm_door(partial(self._authenticate, manages=True))
+        router.add_routes(call_routes(self.projects, self.states, management, ARM_CALLS))
+        router.add_routes(tuning_control_routes(self.projects, self.settings.key))
         router.add_routes(control_routes(self.states))
         router.add_routes(batch_control_routes(self.projects))
         router.add_route("*", "/{anything:.*}", self._unknown)
@@ -106,20 +117,22 @@ class Simulator:
             elif not name:
                 error = error_replies.invalid_request("you must provide a model parameter")
         state = self.states.get(name)
+        answering = self.projects.answering(project_name(request), name, surface)
+        exists = answering.exists and (answering.made or self._service.has_deployment(name))
         state.record_arrival(record)
         try:
             if surface is Surface.AZURE and not request.query.get("api-version"):
                 error = error_replies.resource_not_found()
             elif not allowed:
                 error = error_replies.unauthorized(surface, presented=authentication)
-            elif error is None and not self._service.has_deployment(name):
+            elif error is None and not exists:
                 error = error_replies.deployment_not_found(surface, name)
             elif error is None and surface is not Surface.OPENAI and name.endswith(_BATCH_SUFFIX):
                 error = error_replies.batch_deployment(name)
             if error is not None and unread is None:
                 return _send(record, error)
             behaviour = unread or state.script.take(lambda: prompt_text(body) or str(body))
-            call = ServiceCall(surface, operation, name, body)
+            call = ServiceCall(surface, operation, name, body, answering.learned)
             return await self._answer(request, record, state, behaviour, call)
         finally:
             state.record_end(record)
@@ -161,25 +174,22 @@ class Simulator:
             return await send_badly(request, reply, behaviour)
         return await send_in_its_way(request, reply, behaviour)
 
-    def _authenticate(self, request: web.Request) -> tuple[str | None, bool]:
-        """Return the kind of authentication ("key", "bearer", None), and whether the client is authorized."""
+    def _authenticate(self, request: web.Request, *, manages: bool = False) -> tuple[str | None, bool]:
+        """Return the kind of authentication ("key", "bearer", None), and whether the client is authorized.
+
+        A token may name its audience behind a tilde; for a call that `manages` it must.
+        """
         key = request.headers.get("api-key")
         if key is not None:
-            return "key", _is_one_of(key, self._secrets[:1])
+            return "key", not manages and _is_one_of(key, self._secrets[:1])
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             return None, False
-        return "bearer", _is_one_of(token.strip(), self._secrets)
-
-    async def _models(self, request: web.Request) -> web.StreamResponse:
-        surface = Surface.OPENAI if request.path.startswith("/v1") else Surface.AZURE
-        authentication, allowed = self._authenticate(request)
-        if not allowed:
-            return send_reply(error_replies.unauthorized(surface, presented=authentication))
-        called = [name for name in self.states.by_name if name and self._service.has_deployment(name)]
-        names = sorted(self.settings.deployments or called)
-        models = [{"id": name, "object": "model", "created": 0, "owned_by": "simulator"} for name in names]
-        return send_reply(ServiceReply(200, orjson.dumps({"object": "list", "data": models})))
+        token = token.strip()
+        secret, _, audience = split_key(token)[0].rpartition("~")
+        if secret and _is_one_of(secret, self._secrets):
+            return "bearer", audience in (_MANAGEMENT if manages else _DATA)
+        return "bearer", not manages and _is_one_of(token, self._secrets)
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/openai/"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,13 +45,21 @@ _VECTORS_PER_TURN = 64
 _UNKNOWN_PREFIX = "no-such-"
 
 
+#: Gives what a model has learned to say to a prompt, by options; None if that is nothing.
+Learned = Callable[[str, AnswerOptions], GeneratedText | None]
+
+
 class ServiceCall(NamedTuple):
-    """One request. `body` is its JSON object, or the error reply to a body that is none."""
+    """One request. `body` is its JSON object, or the error reply to a body that is none.
+
+    `learned` is what a tuned model answers with.
+    """
 
     surface: Surface
     operation: str
     name: str
     body: dict[str, Any] | ServiceReply
+    learned: Learned | None = None
 
 
 def parse_body(raw: bytes) -> dict[str, Any] | ServiceReply:
@@ -138,8 +147,9 @@ class Service:
         if isinstance(work, EmbeddingsRequest):
             return await self._embed(work, model, vector_fault)
         identifier = hashlib.blake2b(orjson.dumps(call.body), digest_size=12).hexdigest()
+        write = self._writer(call.name, call.learned)
         if isinstance(work, ResponsesRequest):
-            return write_response(work, model=model, identifier=identifier, write=self._writer(call.name))
+            return write_response(work, model=model, identifier=identifier, write=write)
         chat = call.operation == "chat/completions"
         return generation.write_reply(
             work,
@@ -147,17 +157,20 @@ class Service:
             model=model,
             identifier=identifier,
             surface=call.surface,
-            write=self._writer(call.name),
+            write=write,
         )
 
-    def _writer(self, name: str) -> Writer:
+    def _writer(self, name: str, learned: Learned | None) -> Writer:
         """Return what writes the answers of a deployment; one that knows answers writes others as usual."""
         key = self._key
-        if key is None:
+        if key is None and learned is None:
             return write_answer
 
         def write(prompt: str, options: AnswerOptions, choice: int) -> GeneratedText:
-            return key.write(name, prompt, options, choice) or write_answer(prompt, options, choice)
+            found = None if learned is None else learned(prompt, options)
+            if found is None and key is not None:
+                found = key.write(name, prompt, options, choice)
+            return found or write_answer(prompt, options, choice)
 
         return write
 

@@ -86,6 +86,7 @@ class SimulatorSettings:
     )
     vectors: str = _setting("", "File .npz with recorded vectors: `texts` and `vectors`.")
     batch_seconds: float = _setting(2.0, "Seconds that a batch of the Batch API takes.", low=0)
+    finetune_seconds: float = _setting(2.0, "Seconds that a fine-tuning job takes.", low=0)
     record_last: int = _setting(0, "Number of requests of each deployment to record. Default: 0.", low=0)
     exit_with_parent: bool = _setting(default=False, help_text="Exit when standard input is closed.")
 

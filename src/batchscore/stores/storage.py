@@ -115,7 +115,7 @@ class Sink:
 
 
 @contextmanager
-def replace_file(path: Place, *, sync: bool = False) -> Iterator[Sink]:
+def replace_file(path: Place, *, sync: bool = False, private: bool = False) -> Iterator[Sink]:
     """Give a `Sink` that becomes the file `path` if the block succeeds; else nothing changes.
 
     Until then its bytes are in the same folder under a name with a leading dot, which pandas' globs,
@@ -123,7 +123,7 @@ def replace_file(path: Place, *, sync: bool = False) -> Iterator[Sink]:
     file system can do that; without, a power cut may leave a damaged file, which the digest shows. For a
     store they are kept in a nameless file on this machine until they are complete. If the file system cannot
     rename, they are written in place: a failure then removes the file, and a kill leaves a torn file, which
-    the digest shows.
+    the digest shows. With `private` only the owner can read it.
     """
     if isinstance(path, StoredPath):
         with _upload(path) as sink:
@@ -139,6 +139,10 @@ def replace_file(path: Place, *, sync: bool = False) -> Iterator[Sink]:
             temporary, descriptor, held = _open_new(path, parent)
     sink = Sink(descriptor, path)
     try:
+        if private and hasattr(os, "fchmod"):
+            # Some mounts have no permissions.
+            with suppress(OSError):
+                os.fchmod(descriptor, 0o600)
         yield sink
         if sync:
             sink.sync()
@@ -239,13 +243,13 @@ def _upload(place: StoredPath) -> Iterator[Sink]:
 
 
 def write_whole(
-    path: Place, data: bytes | Iterable[bytes | memoryview], *, sync: bool = False
+    path: Place, data: bytes | Iterable[bytes | memoryview], *, sync: bool = False, private: bool = False
 ) -> WrittenFile:
-    """Write `data` to `path`, replacing any file there; create its folders; `sync` is that of `replace_file`.
+    """Write `data` to `path`, replacing any file there; create its folders. Options as in `replace_file`.
 
     Raises `OutputError` if the system refuses; then `path` is unchanged.
     """
-    with replace_file(path, sync=sync) as sink:
+    with replace_file(path, sync=sync, private=private) as sink:
         for chunk in (data,) if isinstance(data, bytes) else data:
             sink.write(chunk)
     return sink.result()

@@ -4,6 +4,10 @@ A matrix of counts has a row for each label and a column for each label and one 
 the labels: unanswered, or another text. The labels are fixed by the caller, so a text outside them is never a
 class of its own. All functions take many matrices at once: the last two axes are those of one matrix. A
 figure that is not defined is NaN.
+
+Without such rows the figures are those of scikit-learn. With them a figure is the lowest that answers to
+these rows could give, or a bound a little below it. A figure above the lowest would rise if a row with such
+an answer failed.
 """
 
 from __future__ import annotations
@@ -31,51 +35,53 @@ def divide(above: Any, below: Any) -> Figures:
     return found
 
 
-def _parts(counts: Counts) -> tuple[Counts, Counts, Counts]:
-    """Return the right ones, the labels and the predictions of each class."""
+def _parts(counts: Counts) -> tuple[Counts, Counts, Counts, Counts]:
+    """Return the right rows, labels and predictions of each class, and how many rows have no prediction."""
     square = counts[..., :-1]
-    return np.diagonal(square, axis1=-2, axis2=-1), counts.sum(-1), square.sum(-2)
+    right = np.diagonal(square, axis1=-2, axis2=-1)
+    return right, counts.sum(-1), square.sum(-2), counts[..., -1].sum(-1)
 
 
-def _of_class(name: str, counts: Counts) -> Figures:
-    right, support, predicted = _parts(counts)
+def _quotients(name: str, counts: Counts) -> tuple[Counts, Counts]:
+    """Return what is divided by what to get a score of each class."""
+    right, support, predicted, _ = _parts(counts)
     if name == "precision":
-        return divide(right, predicted)
-    if name == "recall":
-        return divide(right, support)
-    return divide(2 * right, support + predicted)
+        return right, predicted
+    return (right, support) if name == "recall" else (2 * right, support + predicted)
 
 
 def per_class(counts: Counts) -> Mapping[str, Any]:
-    """Return precision, recall, F1, support and predictions of each class."""
-    _, support, predicted = _parts(counts)
-    scores = {name: _of_class(name, counts) for name in ("precision", "recall", "f1_score")}
+    """Return precision, recall, F1, support and predictions of each class; rows without one are missed."""
+    _, support, predicted, _ = _parts(counts)
+    scores = {name: divide(*_quotients(name, counts)) for name in ("precision", "recall", "f1_score")}
     return {**scores, "support": support, "predicted": predicted}
 
 
-def _macro(name: str) -> Callable[[Counts], Figures]:
-    """Return the mean over the classes that have rows; a class without any would count 0."""
+def _least(above: Counts, below: Counts, more: Counts) -> Figures:
+    """Return the least sum of `above / (below + x)`, for any x of 0 or more whose sum is `more`.
+
+    Where x is not 0, all quotients fall equally fast: above / (below + x)² is the square of one level.
+    """
+    plain, roots = divide(above, below), np.sqrt(above)
+    order = np.argsort(-divide(roots, below), axis=-1, kind="stable")
+    first, of_these = (np.cumsum(np.take_along_axis(each, order, -1), -1) for each in (roots, below))
+    level = divide(first, of_these + more[..., None]).max(-1, keepdims=True)
+    return np.asarray(np.where(more[..., None] > 0, np.minimum(plain, roots * level), plain).sum(-1))
+
+
+def _average(name: str, kind: str) -> Callable[[Counts], Figures]:
+    """Return the mean over the classes that have rows, also `weighted` by these; `micro`: of all counts.
+
+    A row without a prediction may have been one of any class, which costs precision there.
+    """
 
     def figure(counts: Counts) -> Figures:
-        there = counts.sum(-1) > 0
-        return divide((_of_class(name, counts) * there).sum(-1), there.sum(-1))
-
-    return figure
-
-
-def _weighted(name: str) -> Callable[[Counts], Figures]:
-    def figure(counts: Counts) -> Figures:
-        support = counts.sum(-1)
-        return divide((_of_class(name, counts) * support).sum(-1), support.sum(-1))
-
-    return figure
-
-
-def _micro(name: str) -> Callable[[Counts], Figures]:
-    def figure(counts: Counts) -> Figures:
-        right, support, predicted = (part.sum(-1) for part in _parts(counts))
-        below = {"precision": predicted, "recall": support, "f1_score": (support + predicted) / 2}
-        return divide(right, below[name])
+        (above, below), (_, support, _, missing) = _quotients(name, counts), _parts(counts)
+        more = np.zeros_like(missing) if name == "recall" else missing
+        if kind == "micro":
+            return divide(above.sum(-1), below.sum(-1) + more)
+        weights = support if kind == "weighted" else (support > 0).astype(support.dtype)
+        return divide(_least(above * weights, below, more), weights.sum(-1))
 
     return figure
 
@@ -86,66 +92,56 @@ def accuracy(counts: Counts) -> Figures:
 
 
 def matthews_correlation(counts: Counts) -> Figures:
-    """Return the correlation of labels and predictions, where "none of the labels" is a prediction."""
-    right, support, _ = _parts(counts)
-    total, hits = counts.sum((-2, -1)).astype(float), right.sum(-1)
-    predicted = counts.sum(-2).astype(float)  # with the column of none
-    above = hits * total - (support * predicted[..., :-1]).sum(-1)
-    spread = (total**2 - (predicted**2).sum(-1)) * (total**2 - (support.astype(float) ** 2).sum(-1))
-    return divide(above, np.sqrt(np.maximum(spread, 0)))
+    """Return the correlation of labels and predictions."""
+    right, support, predicted, missing = (part.astype(float) for part in _parts(counts))
+    total = counts.sum((-2, -1)).astype(float)
+    above = right.sum(-1) * total - (support * predicted).sum(-1) - missing * support.max(-1)
+    # Predictions that are spread evenly make the divisor large, those of one label make it small.
+    level = np.cumsum(np.sort(predicted, -1), -1) + missing[..., None]
+    level = (level / np.arange(1, predicted.shape[-1] + 1)).min(-1, keepdims=True)
+    even = (np.maximum(predicted, level) ** 2).sum(-1)
+    uneven = (predicted**2).sum(-1) + missing * (2 * predicted.max(-1) + missing)
+    spread = (total**2 - np.where(above < 0, uneven, even)) * (total**2 - (support**2).sum(-1))
+    found = divide(above, np.sqrt(np.maximum(spread, 0)))
+    return np.where((above < 0) & (spread <= 0), -1.0, np.maximum(found, -1))
 
 
 def cohen_kappa(counts: Counts) -> Figures:
     """Return the agreement beyond chance; NaN if all rows have one label and one prediction."""
-    right, support, predicted = _parts(counts)
+    right, support, predicted, missing = (part.astype(float) for part in _parts(counts))
     total = counts.sum((-2, -1)).astype(float)
-    expected = divide((support.astype(float) * predicted).sum(-1), total**2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((divide(right.sum(-1), total) - expected) / (1 - expected))
+    agreed = divide(right.sum(-1), total)
+    expected = divide((support * predicted).sum(-1) + missing * support.max(-1), total**2)
+    return _kappa(1 - agreed, 1 - expected)
 
 
 def quadratic_kappa(counts: Counts) -> Figures:
-    """Return Cohen's kappa of ordered labels, by squared distance of their places; of answered rows only."""
-    square = counts[..., :-1].astype(float)
-    places = np.arange(square.shape[-1])
-    weights = (places[:, None] - places[None, :]) ** 2
-    total = square.sum((-2, -1))
-    expected = square.sum(-1)[..., :, None] * square.sum(-2)[..., None, :]
+    """Return Cohen's kappa of ordered labels, by squared distance of their places."""
+    _, support, predicted, missing = (part.astype(float) for part in _parts(counts))
+    places = np.arange(counts.shape[-2])
+    weights = ((places[:, None] - places[None, :]) ** 2).astype(float)
+    apart = (weights * counts[..., :-1]).sum((-2, -1)) + counts[..., -1] @ weights.max(-1)
+    by_label = support @ weights
+    expected = (predicted * by_label).sum(-1) + missing * by_label.min(-1)
+    return _kappa(apart * counts.sum((-2, -1)), expected)
+
+
+def _kappa(apart: Figures, expected: Figures) -> Figures:
+    """Return kappa from disagreement and that of chance; NaN without the latter."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(1 - (weights * square).sum((-2, -1)) * total / (weights * expected).sum((-2, -1)))
+        return np.where(expected > 0, np.maximum(1 - apart / expected, -1), np.nan)
 
 
 #: Azure ML's names of the figures. Balanced accuracy is the mean recall.
 FIGURES: Mapping[str, Callable[[Counts], Figures]] = {
     "accuracy": accuracy,
-    "f1_score_macro": _macro("f1_score"),
-    "balanced_accuracy": _macro("recall"),
+    "balanced_accuracy": _average("recall", "macro"),
     "matthews_correlation": matthews_correlation,
-    "f1_score_micro": _micro("f1_score"),
-    "f1_score_weighted": _weighted("f1_score"),
-    "precision_score_macro": _macro("precision"),
-    "precision_score_micro": _micro("precision"),
-    "precision_score_weighted": _weighted("precision"),
-    "recall_score_macro": _macro("recall"),
-    "recall_score_micro": _micro("recall"),
-    "recall_score_weighted": _weighted("recall"),
+    **{
+        f"{name if name == 'f1_score' else f'{name}_score'}_{kind}": _average(name, kind)
+        for name in ("f1_score", "precision", "recall")
+        for kind in ("macro", "micro", "weighted")
+    },
     "cohen_kappa": cohen_kappa,
     "quadratic_kappa": quadratic_kappa,
 }
-
-#: Figures that unanswered rows could lift: those that are below 0 at worst, and those whose classes they make
-#: weigh more.
-LIFTED = frozenset({"matthews_correlation", "cohen_kappa", "f1_score_weighted", "precision_score_weighted"})
-
-
-def headline(name: str, counts: Counts) -> Figures:
-    """Return a figure over all rows. Rows without an answer never lift it above that of the answered."""
-    found = FIGURES[name](counts)
-    return np.minimum(found, of_answered(name, counts)) if name in LIFTED else found
-
-
-def of_answered(name: str, counts: Counts) -> Figures:
-    """Return a figure over the rows that gave one of the labels."""
-    answered = counts.copy()
-    answered[..., -1] = 0
-    return FIGURES[name](answered)

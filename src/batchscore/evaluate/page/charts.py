@@ -11,13 +11,10 @@ import numpy as np
 
 from batchscore.evaluate.evaluation import Evaluation
 from batchscore.evaluate.page.examples import Examples
-from batchscore.evaluate.tasks import ERRORS
 from batchscore.evaluate.vector_judges import DEPTHS
 from batchscore.report.page.charts import COLOURS, Chart, rounded, series
 from batchscore.report.page.markup import visible
 from batchscore.report.words import short_name
-
-__all__ = ["ERRORS", "charts_of"]
 
 
 def charts_of(evaluation: Evaluation, examples: Examples) -> list[Chart]:

@@ -13,7 +13,7 @@ from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import USUAL_DISCORDANCE, Figure
 from batchscore.evaluate.page import charts, parts
 from batchscore.evaluate.page.examples import PER_CELL, PER_LIST, Examples, examples_of
-from batchscore.evaluate.tasks import DEFINITIONS
+from batchscore.evaluate.tasks import DEFINITIONS, ERRORS
 from batchscore.report.page.frame import Frame, document, place_charts
 from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table
 from batchscore.report.words import money_text, percent_text
@@ -84,9 +84,9 @@ def verdict(evaluation: Evaluation) -> Html:
         count = count_text(missed, "requirement")
         title = f"{count} not met" if missed else "All requirements are met"
     else:
-        best = max(evaluation.models, key=lambda model: _rank(model.figures[evaluation.main]))
+        best = max(evaluation.models, key=lambda model: _rank(evaluation.main, model))
         figure = best.figures[evaluation.main]
-        kind, title = "", f"{evaluation.main} {parts.number_text(figure.value)}"
+        kind, title = "", f"{evaluation.main} {parts.value_text(figure)}"
         title += "" if len(evaluation.models) == 1 else f" at best: {best.name}"
     counted = count_text(evaluation.rows, "labelled row")
     guessed = " (guessed)" if evaluation.guessed else ""
@@ -96,13 +96,14 @@ def verdict(evaluation: Evaluation) -> Html:
     block: list[Any] = [element("p", facts, class_="kind"), element("h1", title)]
     if evaluation.options.exclude:
         block.append(element("p", "Rows without an answer do not count (--unanswered exclude)."))
-    elif evaluation.task.has_worst:
-        block.append(element("p", "A row without an answer counts as wrong."))
+    elif any(each.unanswered == "worst" for model in evaluation.models for each in model.figures.values()):
+        block.append(element("p", "A row without an answer counts as the worst that it could have had."))
     return element("div", *block, class_=f"verdict {kind}")
 
 
-def _rank(figure: Figure) -> float:
-    return -1e300 if figure.value is None else figure.value
+def _rank(metric: str, model: ModelResult) -> float:
+    value = model.figures[metric].value
+    return -1e300 if value is None else -value if metric in ERRORS else value
 
 
 def findings(evaluation: Evaluation) -> Html:
@@ -175,9 +176,15 @@ def _model_heads(evaluation: Evaluation) -> list[str]:
 
 def _mark(model: ModelResult, metric: str) -> str:
     found = model.comparisons.get(metric)
-    if found is None or found.low <= 0 <= found.high or (found.p_holm or found.p_value) > _SIGNIFICANT:
+    if (
+        found is None
+        or found.low is None
+        or found.high is None
+        or found.low <= 0 <= found.high
+        or (found.p_holm or found.p_value) > _SIGNIFICANT
+    ):
         return ""
-    return "better" if (found.difference > 0) != (metric in charts.ERRORS) else "worse"
+    return "better" if (found.difference > 0) != (metric in ERRORS) else "worse"
 
 
 def outcomes(evaluation: Evaluation) -> Html:
@@ -202,7 +209,7 @@ def differences(evaluation: Evaluation) -> list[Html]:
             if found is None:
                 continue
             p_value = found.p_value if found.p_holm is None else found.p_holm
-            interval = f"{found.low:+.4f} to {found.high:+.4f}"
+            interval = found.interval_text
             counts = (found.wins, found.losses, found.ties) if found.wins or found.losses else (None,) * 3
             lines.append(
                 (

@@ -29,6 +29,13 @@ def number_text(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
+def value_text(figure: Figure) -> str:
+    """Return a figure over all rows, or why there is none."""
+    if figure.value is None:
+        return "not known" if figure.unanswered == "withheld" else "not defined"
+    return number_text(figure.value)
+
+
 def p_text(value: float) -> str:
     """Return a p-value with its sign."""
     return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
@@ -75,9 +82,9 @@ def figure_cell(figure: Figure, low: float, high: float, mark: str) -> Html:
         if figure.low is None or figure.high is None
         else f"{number_text(figure.low)} to {number_text(figure.high)}"
     )
-    value = element("span", number_text(figure.value), class_=mark) if mark else number_text(figure.value)
+    value = element("span", value_text(figure), class_=mark) if mark else value_text(figure)
     note = f" {mark}" if mark else ""
-    of_answered = f"of the answered {number_text(figure.of_answered)}"
+    of_answered = f"of the {figure.answered:,} answered {number_text(figure.of_answered)}"
     lines = [concat([value, note])]
     lines += [element("div", each, class_="more") for each in (interval, of_answered) if each]
     return concat([*lines, whisker(figure, low, high)])

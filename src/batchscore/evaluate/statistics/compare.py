@@ -33,19 +33,27 @@ FEW_DISCORDANT = 25
 class Comparison:
     """The difference of a figure between a model and the baseline, on `rows` that both were given.
 
+    Without `low` and `high` the rows do not say between which values it lies.
     `p_value` is two-sided; `p_holm` the same, corrected for all models that are compared. `wins` are rows on
     which the model is better, `losses` those on which the baseline is.
     """
 
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p_value: float
     method: str
     rows: int
     wins: int = 0
     losses: int = 0
     p_holm: float | None = None
+
+    @property
+    def interval_text(self) -> str:
+        """Its interval, for people."""
+        if self.low is None or self.high is None:
+            return "no interval"
+        return f"{self.low:+.4f} to {self.high:+.4f}"
 
     @property
     def ties(self) -> int:
@@ -114,7 +122,7 @@ class Resampled:
     def comparison(self, sampling: Sampling, rows: int, by_row: Floats | None = None) -> Comparison:
         """Return the comparison; `by_row` are the differences of rows, if there are any."""
         found = percentiles(self.resampled, sampling, self.units)
-        low, high = (self.difference, self.difference) if found is None else (found.low, found.high)
+        low, high = (None, None) if found is None else (found.low, found.high)
         trials = self.swapped[np.isfinite(self.swapped)]
         further = int((np.abs(trials) >= abs(self.difference) - 1e-12).sum())
         wins = losses = 0

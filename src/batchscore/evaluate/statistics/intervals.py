@@ -1,9 +1,11 @@
 """Between which values does a figure lie, given that the rows are a sample?
 
-Rates have Wilson intervals; all else a percentile bootstrap over rows, or over whole clusters of rows. Two
+Rates have Wilson intervals; all else a percentile bootstrap over rows, or over whole clusters of rows. Some
 things make it hold for few rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg
-2015, The American Statistician 69, "expanded percentiles"). And what never occurred in few rows may occur:
-one more row is spread over all that is possible. Memory does not grow with the number of resamples.
+2015, The American Statistician 69, "expanded percentiles"). What never occurred in few rows may occur: one
+more row is spread over all that is possible. Errors, and differences, have a bootstrap-t, too, which divides
+by the standard error of each resample; if a few rows are all that differ, they say nothing about how large
+others may be, and there is no interval. Memory does not grow with the number of resamples.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ MOST_UNITS = 20_000
 
 #: With no more rows than this, one more row is spread over all that is possible.
 _FEW = 1000
+
+#: A kurtosis of few rows says little: no fewer degrees of freedom are taken.
+_LEAST_FREEDOM = 4.0
 
 #: The numbers that a block of resamples may hold at a time, which bounds the memory.
 _BLOCK = 1 << 21
@@ -75,17 +80,25 @@ def wilson(right: float, total: float, sampling: Sampling) -> Interval | None:
 def percentiles(
     figures: Floats, sampling: Sampling, units: int, method: str = "bootstrap"
 ) -> Interval | None:
-    """Return the middle part of figures of resampled units; `None` if a single unit or no figure is there."""
+    """Return the middle part of figures of resampled units.
+
+    `None` if there is a single unit, or no figure, or if all are the same: then nothing says how they vary.
+    """
     figures = figures[np.isfinite(figures)]
     if figures.size == 0 or units < 2:
         return None
-    wider = np.sqrt(units / (units - 1)) * student(0.5 + sampling.confidence / 2, units - 1)
-    tail = NormalDist().cdf(-float(wider))
+    tail = _tail(units, units - 1, sampling)
     low, high = np.quantile(figures, (tail, 1 - tail))
-    return Interval(float(low), float(high), method)
+    return Interval(float(low), float(high), method) if low < high else None
 
 
-def student(share: float, freedom: int) -> float:
+def _tail(units: int, freedom: float, sampling: Sampling) -> float:
+    """Return the share of resamples on one side of an interval, which is smaller for few units."""
+    wider = np.sqrt(units / (units - 1)) * student(0.5 + sampling.confidence / 2, freedom)
+    return NormalDist().cdf(-float(wider))
+
+
+def student(share: float, freedom: float) -> float:
     """Return a quantile of Student's distribution, by Cornish and Fisher's expansion; too small below 3."""
     z = NormalDist().inv_cdf(share)
     terms = (
@@ -161,25 +174,84 @@ def bootstrap_mean(
     return percentiles(means, sampling, len(np.unique(clusters)), "cluster_bootstrap")
 
 
-def bootstrap_errors(values: Floats, sampling: Sampling) -> Interval | None:
-    """Return the interval of a mean of errors, which are 0 or more and skewed; `None` below two rows.
+@dataclass(frozen=True, slots=True)
+class OfMeans:
+    """A figure of the means of columns, `(r, m)`, and its slopes by each of them, `(r, m)`."""
 
-    Of few rows the largest error is most likely not there, and then these rows vary too little: so the
-    interval also holds that of the bootstrap-t, which divides each mean by its own standard error.
+    figure: Callable[[Floats], Floats]
+    slopes: Callable[[Floats], Floats]
+
+    def with_error(self, sums: Floats, count: int, center: Floats) -> tuple[Floats, Floats]:
+        """Return the figure, and how much it varies by row, from sums of columns and of their products."""
+        width = len(center)
+        means = sums / count
+        slopes = self.slopes(center + means[:, :width])
+        variance = np.zeros(len(means))
+        for place, (one, two) in enumerate(_pairs(width), width):
+            shared = means[:, place] - means[:, one] * means[:, two]
+            variance += (1 + (one != two)) * slopes[:, one] * slopes[:, two] * shared
+        return self.figure(center + means[:, :width]), np.sqrt(np.maximum(variance, 0))
+
+
+def _pairs(width: int) -> list[tuple[int, int]]:
+    return [(one, two) for one in range(width) for two in range(one, width)]
+
+
+#: The mean of one column, and the difference of the roots of two.
+MEAN = OfMeans(lambda means: means[:, 0], np.ones_like)
+ROOTS = OfMeans(
+    lambda means: np.sqrt(means[:, 0]) - np.sqrt(means[:, 1]),
+    lambda means: np.array([0.5, -0.5]) / np.sqrt(np.where(means > 0, means, np.inf)),
+)
+
+
+def bootstrap_t(
+    rows: Floats, of_means: OfMeans, sampling: Sampling, *, by_kurtosis: bool = False
+) -> Interval | None:
+    """Return the interval of a figure of means of columns, `(n, m)`, which holds that of percentiles, too.
+
+    `None` if the rows are too few, or if too few of them differ: then some resamples have none of these, and
+    a figure may be any number of their standard errors away. `by_kurtosis`: rows that are now near and now
+    far, as differences are, know their own spread less well, and Student's quantile has fewer degrees of
+    freedom: half of Satterthwaite's, since the kurtosis of few rows is too low itself.
     """
-    found, count = bootstrap_mean(values, sampling), len(values)
-    deviation = float(values.std(ddof=1)) if count > 1 else 0.0
-    if found is None or count > _FEW or deviation == 0:
-        return found
-    generator, ratios = sampling.generator, []
-    for size in blocks(count, sampling):
-        drawn = values[generator.integers(count, size=(size, count))]
-        deviations = drawn.std(axis=1, ddof=1)
-        varies = deviations > 1e-9 * deviation
-        ratios.append((drawn.mean(axis=1)[varies] - values.mean()) / deviations[varies])
-    tail = (1 - sampling.confidence) / 2
-    low, high = values.mean() - deviation * np.quantile(np.concatenate(ratios), (1 - tail, tail))
-    return Interval(max(0.0, min(found.low, float(low))), max(found.high, float(high)), "bootstrap_t")
+    count = len(rows)
+    if count < 2:
+        return None
+    center = rows.mean(0)
+    off = rows - center
+    units = np.hstack([off, np.stack([off[:, one] * off[:, two] for one, two in _pairs(rows.shape[1])], 1)])
+    (value,), (error,) = of_means.with_error(units.sum(0)[None], count, center)
+    if not error > 0:
+        return None
+    freedom = float(count - 1)
+    if by_kurtosis:
+        apart = off @ of_means.slopes(center[None])[0]
+        kurtosis = float((apart**4).mean() / error**4)
+        freedom = min(freedom, max(_LEAST_FREEDOM, count / max(kurtosis - 1, 1e-9)))
+    figures, ratios = [], []
+    for sums in resampled_sums(units, sampling):
+        found, errors = of_means.with_error(sums, count, center)
+        gone, moved = errors <= 1e-9 * error, np.abs(found - value) > 1e-12 * error
+        far = np.where(moved, np.copysign(np.inf, found - value), 0)
+        figures.append(found)
+        ratios.append(np.where(gone, far, (found - value) / np.where(gone, 1, errors)))
+    tail = _tail(count, freedom, sampling)
+    ordered = np.sort(np.concatenate(ratios))
+    outer = ordered[[int((len(ordered) - 1) * tail), -1 - int((len(ordered) - 1) * tail)]]
+    plain = percentiles(np.concatenate(figures), sampling, count)
+    if plain is None or not np.isfinite(outer).all():
+        return None
+    high, low = value - error * outer
+    return Interval(min(plain.low, float(low)), max(plain.high, float(high)), "bootstrap_t")
+
+
+def bootstrap_errors(values: Floats, sampling: Sampling) -> Interval | None:
+    """Return the interval of a mean of errors, which are 0 or more and skewed; `None` if too few differ."""
+    if len(values) > MOST_UNITS:
+        return bootstrap_mean(values, sampling)
+    found = bootstrap_t(values[:, None], MEAN, sampling)
+    return found and Interval(max(0.0, found.low), found.high, found.method)
 
 
 def bootstrap_cells(

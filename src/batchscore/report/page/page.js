@@ -16,11 +16,11 @@
     return value.toLocaleString("en-US", { maximumFractionDigits: size < 10 ? 2 : 0 });
   }
 
-  function valueText(value, unit) {
+  function valueText(value, unit, digits) {
     if (unit === "seconds") {
       return value < 1 ? +(value * 1000).toFixed(0) + " ms" : +value.toFixed(value < 10 ? 1 : 0) + " s";
     }
-    return value.toLocaleString("en-US", { maximumFractionDigits: 2 }) + (unit ? " " + unit : "");
+    return value.toLocaleString("en-US", { maximumFractionDigits: digits || 2 }) + (unit ? " " + unit : "");
   }
 
   function tick(axis) {
@@ -65,12 +65,15 @@
       // A point without neighbours has no line, so it gets a dot.
       found.pointRadius = function (context) {
         var at = context.dataIndex, data = series.data;
-        return data[at - 1] == null && data[at + 1] == null && !series.dashed ? 2.5 : 0;
+        if (series.dots) return 4;
+        return !series.joined && data[at - 1] == null && data[at + 1] == null && !series.dashed ? 2.5 : 0;
       };
       found.pointHitRadius = 8;
       found.fill = Boolean(series.fill);
       found.stepped = Boolean(series.dashed);
-      found.spanGaps = false;
+      found.spanGaps = Boolean(series.joined);
+      if (series.dots) found.pointStyle = "circle";
+      found.showLine = !series.dots;
     }
     if (series.axis) found.yAxisID = series.axis;
     return found;
@@ -95,6 +98,30 @@
       },
       border: { display: false },
       ticks: { callback: tick(kind), precision: kind.whole ? 0 : undefined, autoSkip: !kind.log, maxTicksLimit: kind.log ? 60 : 7, padding: 6 }
+    };
+  }
+
+  // Vertical lines at values of the x axis, each with its label at the top.
+  function marks(spec) {
+    return {
+      id: "marks",
+      beforeDatasetsDraw: function (chart) {
+        var context = chart.ctx, area = chart.chartArea;
+        context.save();
+        context.strokeStyle = colour("soft");
+        context.fillStyle = colour("soft");
+        context.textAlign = "right";
+        spec.marks.forEach(function (mark) {
+          var x = chart.scales.x.getPixelForValue(mark.at);
+          context.setLineDash(mark.dashed ? [3, 4] : []);
+          context.beginPath();
+          context.moveTo(x, area.top);
+          context.lineTo(x, area.bottom);
+          context.stroke();
+          context.fillText(mark.label, x - 4, area.top + (mark.dashed ? 10 : 24));
+        });
+        context.restore();
+      }
     };
   }
 
@@ -124,6 +151,7 @@
     if (spec.y2) scales.y2 = axis(spec.y2, "right");
     return new Chart(canvas, {
       type: scatter ? "scatter" : "bar",
+      plugins: spec.marks ? [marks(spec)] : [],
       data: { labels: spec.labels, datasets: spec.series.map(function (each) { return dataset(spec, each); }) },
       options: {
         animation: false,
@@ -148,7 +176,7 @@
                 }
                 if (item.raw === null) return null;
                 var unit = item.dataset.yAxisID === "y2" ? spec.y2.unit : spec.y.unit;
-                return item.dataset.label + ": " + valueText(item.raw, unit);
+                return item.dataset.label + ": " + valueText(item.raw, unit, spec.y.digits);
               }
             }
           }

@@ -12,7 +12,13 @@ from typing import Any
 
 from batchscore.simulator.batch.books import TokenUse
 from batchscore.simulator.batch.clock import ProjectClock
-from batchscore.simulator.batch.errors import expiry_seconds, missing_parameter, no_file, refused
+from batchscore.simulator.batch.errors import (
+    expiry_seconds,
+    metadata_problem,
+    missing_parameter,
+    no_file,
+    refused,
+)
 from batchscore.simulator.batch.files import SimulatedFile
 from batchscore.simulator.batch.input_file import InputScan, operation_of
 from batchscore.simulator.batch.lifecycle import BatchRequest, BatchTools, SimulatedBatch
@@ -176,7 +182,7 @@ def _parse_request(body: dict[str, Any], surface: Surface) -> BatchRequest | Ser
         message = f"Invalid value: '{window}'. Supported values are: '24h'."
         return refused(surface, message, param="completion_window", code="invalid_value")
     metadata = body.get("metadata")
-    problem = _metadata_problem(metadata)
+    problem = metadata_problem(metadata)
     if problem is not None:
         return refused(surface, problem, param="metadata", code="invalid_type")
     expires_after = None
@@ -188,18 +194,3 @@ def _parse_request(body: dict[str, Any], surface: Surface) -> BatchRequest | Ser
             return seconds
         expires_after = seconds
     return BatchRequest(body["input_file_id"], endpoint, window, metadata, expires_after, surface)
-
-
-def _metadata_problem(metadata: object) -> str | None:
-    if metadata is None:
-        return None
-    if not isinstance(metadata, dict):
-        return "Invalid type for 'metadata': expected an object."
-    if len(metadata) > 16:
-        return f"Invalid 'metadata': at most 16 properties, but got {len(metadata)}."
-    for name, value in metadata.items():
-        if not isinstance(value, str):
-            return f"Invalid type for 'metadata.{name[:64]}': expected a string."
-        if len(name) > 64 or len(value) > 512:
-            return "Invalid 'metadata': a key has at most 64 characters, a value at most 512."
-    return None

@@ -69,6 +69,7 @@ def batch_control_routes(projects: Projects) -> list[web.RouteDef]:
             project.clock.run(running=given["running"])
         project.clock.advance(given.get("advance", 0))
         await project.batches.step(inf)
+        project.tuning.step()
         return control_reply({"now": project.clock.now()})
 
     async def requests(request: web.Request) -> web.StreamResponse:

@@ -49,3 +49,19 @@ def expiry_seconds(surface: Surface, name: str, anchor: object, seconds: object)
         message = f"Invalid '{name}.seconds': must be between {low} and 2592000."
         return refused(surface, message, param=f"{name}.seconds", code="invalid_value")
     return seconds
+
+
+def metadata_problem(metadata: object) -> str | None:
+    """Return what is wrong with the metadata of a request."""
+    if metadata is None:
+        return None
+    if not isinstance(metadata, dict):
+        return "Invalid type for 'metadata': expected an object."
+    if len(metadata) > 16:
+        return f"Invalid 'metadata': at most 16 properties, but got {len(metadata)}."
+    for name, value in metadata.items():
+        if not isinstance(value, str):
+            return f"Invalid type for 'metadata.{name[:64]}': expected a string."
+        if len(name) > 64 or len(value) > 512:
+            return "Invalid 'metadata': a key has at most 64 characters, a value at most 512."
+    return None

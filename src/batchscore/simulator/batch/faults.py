@@ -1,4 +1,4 @@
-"""Which fault does the next call of the Batch API get, and which the next line of a batch?
+"""Which fault does the next call of a project get, and which the next line of a batch?
 
 It must not know HTTP nor batches: a client that writes a script and the server that runs it share it.
 """
@@ -15,6 +15,15 @@ from batchscore.simulator.reply_shapes import check_shape
 CALLS = (
     *("upload", "list_files", "get_file", "download", "delete_file"),
     *("create", "list_batches", "get_batch", "cancel"),
+)
+#: What else can be called: of uploads, jobs, models, then of Azure's management.
+TUNING_CALLS = (
+    *("create_upload", "add_part", "complete_upload", "cancel_upload", "import_file"),
+    *("create_job", "list_jobs", "get_job", "delete_job", "cancel_job", "pause_job", "resume_job"),
+    *("list_events", "list_checkpoints", "list_models", "get_model", "delete_model"),
+    *("put_deployment", "get_deployment", "list_deployments", "delete_deployment"),
+    *("get_account", "list_accounts", "list_account_models", "list_usages", "list_capacities"),
+    "get_permissions",
 )
 
 #: What can be wrong with the line of a result: see `LineFault.line`.
@@ -40,8 +49,8 @@ CUTS = ("length", "chunked", "close")
 class CallFault:
     """What happens to the next `times` calls (None: to all) of a kind, after `skip` of them.
 
-    `call` is one of `CALLS`, or None for every call. `latency` (seconds) comes first and combines with all
-    the others.
+    `call` is one of `CALLS` or `TUNING_CALLS`, or None for every call. `latency` (seconds) comes first and
+    combines with all the others.
 
     The call gets no correct reply: `status` (with `code`, `message` and `retry_after`), `drop` (the
     connection is reset) or `hang` (no reply for this many seconds, then the connection is closed). If it
@@ -68,8 +77,9 @@ class CallFault:
     gzip: bool = False
 
     def __post_init__(self) -> None:
-        if self.call is not None and self.call not in CALLS:
-            raise ValueError(f"call must be one of {', '.join(CALLS)}, not {self.call!r}")
+        known = (*CALLS, *TUNING_CALLS)
+        if self.call is not None and self.call not in known:
+            raise ValueError(f"call must be one of {', '.join(known)}, not {self.call!r}")
         if self.status is not None and not 400 <= self.status <= 599:
             raise ValueError(f"status must be between 400 and 599, not {self.status}")
         if self.cut not in CUTS:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import refused
@@ -47,8 +47,20 @@ class SimulatedFile:
     begins_well: bool = True
 
 
+class TrainingExaminer(Protocol):
+    """Looks into files for fine-tuning."""
+
+    def state(self, file: SimulatedFile) -> tuple[str, str | None]:
+        """Return the status of a file, and its details."""
+
+    def refusal(self, path: Path, surface: Surface) -> ServiceReply | None:
+        """Return the error reply to an upload that is refused at once."""
+
+
 class FileStore:
-    """The files of a project, in a folder, oldest first."""
+    """The files of a project, in a folder, oldest first. `examiner` looks into those for fine-tuning."""
+
+    examiner: TrainingExaminer
 
     def __init__(self, folder: Path, clock: ProjectClock, rules: Callable[[], BatchRules]) -> None:
         self.folder = folder
@@ -58,7 +70,10 @@ class FileStore:
 
     def add_upload(self, form: UploadForm, surface: Surface) -> SimulatedFile | ServiceReply:
         """Take a received file, or remove it and return the error reply."""
-        problem = self._too_many(surface, expires=form.expires_after is not None)
+        if form.purpose == "fine-tune":
+            problem = self.examiner.refusal(form.path, surface)
+        else:
+            problem = self._too_many(surface, expires=form.expires_after is not None)
         if problem is not None:
             form.path.unlink()
             return problem
@@ -115,14 +130,19 @@ class FileStore:
 
     def state(self, file: SimulatedFile) -> str:
         """Return the status of a file. Azure looks at how it begins; OpenAI only when a batch reads it."""
+        if file.purpose == "fine-tune":
+            return self.examiner.state(file)[0]
         if file.purpose == "batch" and self._age(file) < self._rules().file_pending:
             return "uploaded" if file.surface is Surface.OPENAI else "pending"
-        readable = file.begins_well or file.surface is Surface.OPENAI
+        readable = file.begins_well or file.surface is Surface.OPENAI or file.purpose == "fine-tune-results"
         return "processed" if readable else "error"
 
     def to_json(self, file: SimulatedFile) -> dict[str, Any]:
         """Return the file object."""
         state = self.state(file)
+        details = "The file is not JSON Lines." if state == "error" else None
+        if file.purpose == "fine-tune":
+            details = self.examiner.state(file)[1]
         document: dict[str, Any] = {
             "object": "file",
             "id": file.id,
@@ -131,7 +151,7 @@ class FileStore:
             "bytes": file.size,
             "created_at": int(file.created_at),
             "status": state,
-            "status_details": "The file is not JSON Lines." if state == "error" else None,
+            "status_details": details,
         }
         if file.expires_at is not None or file.surface is Surface.OPENAI:
             document["expires_at"] = None if file.expires_at is None else int(file.expires_at)

@@ -15,7 +15,14 @@ import orjson
 
 from batchscore.simulator.batch.faults import FaultScript, LineFault
 from batchscore.simulator.batch.input_file import operation_of
-from batchscore.simulator.error_replies import ServiceReply, Surface, content_filtered, default_error
+from batchscore.simulator.error_replies import (
+    ServiceReply,
+    Surface,
+    content_filtered,
+    default_error,
+    deployment_not_found,
+)
+from batchscore.simulator.finetune.tuning import Answering
 from batchscore.simulator.reply_shapes import reply_instead
 from batchscore.simulator.script import RandomFaults
 from batchscore.simulator.service import Service, ServiceCall, reshape
@@ -49,6 +56,7 @@ class LineRunner:
     settings: SimulatorSettings
     random_faults: RandomFaults
     script: FaultScript
+    answering: Callable[[str, Surface], Answering]
 
     async def run(self, raw: bytes, surface: Surface, number: str) -> LineResult:
         """Run a line. `number` is unique."""
@@ -81,7 +89,10 @@ class LineRunner:
         body = line["body"]
         operation = operation_of(line["url"], surface)
         assert operation is not None
-        call = ServiceCall(surface, operation, body["model"], body)
+        answering = self.answering(body["model"], surface)
+        if not answering.exists:
+            return deployment_not_found(surface, body["model"])
+        call = ServiceCall(surface, operation, body["model"], body, answering.learned)
         _, work = self.service.check(call)
         reply = await self.service.answer(call, work, vector_fault=None)
         shape = (fault or drawn or self.settings).shape or self.settings.shape

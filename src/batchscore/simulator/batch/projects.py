@@ -19,6 +19,9 @@ from batchscore.simulator.batch.files import FileStore
 from batchscore.simulator.batch.lifecycle import BatchTools
 from batchscore.simulator.batch.lines import LineRunner
 from batchscore.simulator.batch.rules import changed_rules, rules_lasting
+from batchscore.simulator.error_replies import Surface
+from batchscore.simulator.finetune.rules import tuning_lasting
+from batchscore.simulator.finetune.tuning import Answering, Tuning
 from batchscore.simulator.script import RandomFaults
 from batchscore.simulator.service import Service
 from batchscore.simulator.settings import SimulatorSettings
@@ -34,7 +37,7 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 class Project:
-    """The files, batches and books of one project, its clock, rules and faults."""
+    """The files, batches and books of one project, its clock, rules and faults, and its fine-tuning."""
 
     def __init__(self, folder: Path, service: Service, settings: SimulatorSettings) -> None:
         self.folder = folder
@@ -43,9 +46,12 @@ class Project:
         self.faults = FaultScript(settings.seed)
         self.files = FileStore(folder, self.clock, lambda: self.rules)
         self.books = Books(folder, settings.record_last)
-        runner = LineRunner(service, settings, RandomFaults(settings), self.faults)
+        self.tuning = Tuning(self.files, self.clock, tuning_lasting(settings.finetune_seconds))
+        runner = LineRunner(service, settings, RandomFaults(settings), self.faults, self.tuning.answering)
         tools = BatchTools(self.files, self.books, runner, lambda: self.rules)
-        self.batches = Batches(tools, self.clock, service.has_deployment)
+        self.batches = Batches(
+            tools, self.clock, lambda name: self.tuning.made(name) or service.has_deployment(name)
+        )
 
     def change_rules(self, changes: Mapping[str, Any]) -> None:
         """Change some of its rules."""
@@ -85,6 +91,11 @@ class Projects:
             folder.mkdir()
             self._by_name[name] = Project(folder, self._service, self._settings)
         return self._by_name[name]
+
+    def answering(self, name: str, model: str, surface: Surface) -> Answering:
+        """Return whether a model or deployment answers in a project, and what it has learned."""
+        project = self._by_name.get(name)
+        return Answering(True) if project is None else project.tuning.answering(model, surface)
 
     def remove(self, name: str) -> None:
         """Forget a project and all that it holds."""

@@ -19,6 +19,8 @@ _PIECE = 2**18
 #: The largest file; larger ones need the API of uploads in parts.
 _MOST_BYTES = 512 * 1024 * 1024
 _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+#: The purposes whose files are JSON Lines, and the API that reads them.
+_OF_LINES = {"batch": "Batch", "fine-tune": "Fine-Tuning"}
 _LONGEST_FIELD = 1000
 #: Azure's samples write a dot.
 _EXPIRY_FIELD = re.compile(r"expires_after(?:\[(\w+)\]|\.(\w+))")
@@ -86,8 +88,9 @@ def _check_form(
         return refused(surface, message, param="purpose")
     if part_type == "" or (part_type is None and surface is not Surface.OPENAI):
         return refused(surface, "The file's Content-Type must not be empty.", param="file")
-    if purpose == "batch" and not name.endswith(".jsonl"):
-        message = f"Invalid file format for Batch API. Must be .jsonl, but the file is named '{name}'."
+    if purpose in _OF_LINES and not name.endswith(".jsonl"):
+        reader = f"{_OF_LINES[purpose]} API"
+        message = f"Invalid file format for {reader}. Must be .jsonl, but the file is named '{name}'."
         return refused(surface, message, param="file", code="invalid_file_format")
     expiry = {}
     for field, value in fields.items():

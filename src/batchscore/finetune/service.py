@@ -1,0 +1,94 @@
+"""How does a command reach the service that trains, and how long does it wait for it?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from batchscore.endpoint.gateway import filled
+from batchscore.endpoint.target import Target
+from batchscore.errors import SettingsError, UsageError, setting_name
+from batchscore.finetune.state import TrainingState
+from batchscore.provider.client import CallFailed, ControlPlane, error_of_call, open_control_plane
+from batchscore.task import CHAT
+
+#: What files are uploaded for.
+PURPOSE = "fine-tune"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallLimits:
+    """How long a command waits, in seconds, and how much it sends at a time; tests make all of it smaller.
+
+    `look`: between two looks at a job. `look_again`: until a job that may have been made is looked for again,
+    for a list may lag. `settle`: until a call is repeated that the service refused for now. `patience`: how
+    long a read is repeated, and `retry` until the first time. A file of more than `parts_from` bytes is sent
+    in parts of `part_bytes`.
+    """
+
+    look: float = 10.0
+    look_again: tuple[float, ...] = (30.0, 120.0)
+    settle: float = 5.0
+    patience: float = 120.0
+    retry: float = 1.0
+    calls_per_second: float = 5.0
+    parts_from: int = 64 * 2**20
+    part_bytes: int = 32 * 2**20
+
+
+#: The limits for real services.
+USUAL = CallLimits()
+
+
+@asynccontextmanager
+async def training_calls(
+    target: Target, environ: Mapping[str, str], limits: CallLimits = USUAL
+) -> AsyncIterator[ControlPlane]:
+    """Give the control plane of a service while the block runs.
+
+    A call that fails in the block is raised as the error that ends the command.
+    """
+    plane = open_control_plane(
+        target,
+        CHAT,
+        environ,
+        patience_seconds=limits.patience,
+        sleep=asyncio.sleep,
+        calls_per_second=limits.calls_per_second,
+        retry_seconds=limits.retry,
+    )
+    try:
+        async with plane as opened:
+            yield opened
+    except CallFailed as failure:
+        raise error_of_call(failure) from None
+
+
+def host_of(target: Target) -> str:
+    """Return the host of a service, as it is recorded."""
+    return urlsplit(target.url).netloc.rpartition("@")[2]
+
+
+def require_endpoint(state: TrainingState, target: Target, folder: object) -> None:
+    """Raise `SettingsError` if what was started from a folder is at another service."""
+    if state.endpoint != host_of(target):
+        raise SettingsError(
+            f"The files and the job of {folder} are at {state.endpoint}, and {setting_name('endpoint')} is "
+            f"{host_of(target)}. Name that service, or prepare a new folder for this one."
+        )
+
+
+def import_url(option: str, text: str, environ: Mapping[str, str]) -> str:
+    """Return the URL that a service fetches a file from, with its variables replaced; it is secret.
+
+    Raises `UsageError` for one with a signature in plain text: other users see the words of a command.
+    """
+    if "sig=" in text.lower():
+        raise UsageError(
+            f"{option} holds a signature, which other users of this machine can see. Put the URL into a "
+            f"variable, and name it: {option} '${{TRAINING_URL}}'"
+        )
+    return filled(option, {"url": text}, environ)["url"]

@@ -1,0 +1,136 @@
+"""How is a training job made at a service, looked at, found, paused, resumed and cancelled?"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Unknown
+from batchscore.provider.job_object import (
+    CANCELLED,
+    PAUSED,
+    PAUSING,
+    JobCheckpoint,
+    JobState,
+    ModelFacts,
+    TrainingEvent,
+    job_checkpoint,
+    job_state,
+    model_facts,
+    training_event,
+)
+from batchscore.provider.lists import PAGE, newest_first
+
+#: States that show that an action has happened, whatever became of its reply.
+SHOWS = {"cancel": {CANCELLED, "cancelling"}, "pause": {PAUSED, PAUSING}, "resume": set[str]()}
+
+
+async def create_job(plane: ControlPlane, body: Mapping[str, Any]) -> JobState:
+    """Make a job. It is asked for one time only: if `Unknown` is raised, look for it with `newest_jobs`."""
+
+    async def call(headers: Mapping[str, str]) -> JobState:
+        # What the SDK does not know, as Azure's trainingType, it sends as it is.
+        known = {name: body[name] for name in ("model", "training_file")}
+        more = {name: value for name, value in body.items() if name not in known}
+        found = await plane.client.fine_tuning.jobs.create(**known, extra_body=more, extra_headers=headers)
+        return known_job(found, "the creation of a job")
+
+    return await plane.once("the creation of a job", call)
+
+
+async def look_at_job(plane: ControlPlane, job: str) -> JobState:
+    """Return a job as it is now. Raises `CallFailed`; `NotThere` also for another project's."""
+
+    async def call(headers: Mapping[str, str]) -> JobState:
+        found = await plane.client.fine_tuning.jobs.retrieve(job, extra_headers=headers)
+        return known_job(found, "a look at a job")
+
+    return await plane.repeat("a look at a job", call)
+
+
+async def newest_jobs(plane: ControlPlane, since: float) -> AsyncIterator[JobState]:
+    """Give the jobs of a resource, none made before `since`. Raises `CallFailed`.
+
+    The list is not filtered by metadata: a service that does not keep them would give nothing.
+    """
+
+    async def page_of(headers: Mapping[str, str], after: Any) -> Any:
+        return await plane.client.fine_tuning.jobs.list(limit=PAGE, after=after, extra_headers=headers)
+
+    async for each in newest_first(plane, "the list of jobs", page_of, job_state, since):
+        yield each
+
+
+async def change_job(plane: ControlPlane, job: str, action: str) -> JobState:
+    """Pause, resume or cancel a job, and return it as it is then. Raises `CallFailed` if that is refused."""
+    what = {"pause": "pausing", "resume": "resuming", "cancel": "cancelling"}[action] + " the job"
+
+    async def call(headers: Mapping[str, str]) -> None:
+        jobs = plane.client.fine_tuning.jobs
+        # Versions of the SDK before 2.30 know no pause.
+        act = getattr(jobs, action, None)
+        if act is not None:
+            await act(job, extra_headers=headers)
+        else:
+            path = f"/fine_tuning/jobs/{job}/{action}"
+            await plane.client.post(path, cast_to=object, options={"headers": dict(headers)})
+
+    try:
+        await plane.once(what, call)
+    except NotThere:
+        raise
+    except CallFailed as failure:
+        # A lost reply hides that it has happened.
+        state = await look_at_job(plane, job)
+        if state.status in SHOWS[action]:
+            return state
+        if not isinstance(failure, Unknown):
+            raise
+        await plane.repeat(what, call)
+    return await look_at_job(plane, job)
+
+
+async def newest_events(plane: ControlPlane, job: str) -> AsyncIterator[TrainingEvent]:
+    """Give the events of a job, newest first, each once. Raises `CallFailed`.
+
+    New ones may arrive while pages are read, so that an event is on two of them.
+    """
+    seen: set[str] = set()
+
+    async def page_of(headers: Mapping[str, str], after: Any) -> Any:
+        jobs = plane.client.fine_tuning.jobs
+        return await jobs.list_events(job, limit=PAGE, after=after, extra_headers=headers)
+
+    async for each in newest_first(plane, "the events of the job", page_of, training_event, 0.0):
+        if each.id not in seen:
+            seen.add(each.id)
+            yield each
+
+
+async def checkpoints_of(plane: ControlPlane, job: str) -> list[JobCheckpoint]:
+    """Return the checkpoints that the service has kept, by their step. Raises `CallFailed`."""
+
+    async def page_of(headers: Mapping[str, str], after: Any) -> Any:
+        kept = plane.client.fine_tuning.jobs.checkpoints
+        return await kept.list(job, limit=PAGE, after=after, extra_headers=headers)
+
+    listed = newest_first(plane, "the checkpoints of the job", page_of, job_checkpoint, 0.0)
+    found = {each.id: each async for each in listed}
+    return sorted(found.values(), key=lambda each: each.step)
+
+
+async def look_at_model(plane: ControlPlane, model: str) -> ModelFacts:
+    """Return what the service says of a model. Raises `CallFailed`; `NotThere` if it has no such model."""
+
+    async def call(headers: Mapping[str, str]) -> ModelFacts:
+        return model_facts(await plane.client.models.retrieve(model, extra_headers=headers))
+
+    return await plane.repeat("a look at the model", call)
+
+
+def known_job(found: Any, what: str) -> JobState:
+    """Return the state of a job; raises `Unknown` if the reply was something else."""
+    state = job_state(found)
+    if not state.id:
+        raise Unknown(what, why="the reply is not a job")
+    return state

@@ -1,0 +1,490 @@
+"""The way from a prepared folder to a model, by commands against the simulator, on three surfaces."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from command import Command, Ran
+
+from batchscore.errors import BatchscoreError, Outage, ServiceRefused
+from batchscore.finetune.commands import TrainingPlace, run_action, run_start, run_status
+from batchscore.finetune.service import CallLimits
+from batchscore.finetune.state import STATE, TrainingState, change_state, hold_folder, read_state
+from batchscore.simulator import Running
+from openai_schemas import check_object
+from simulated import Project
+from trainings import FAST, MODEL, SURFACES, place_of, started, write_prepared
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder `tuned` as `prepare` writes it, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    write_prepared(tmp_path / "tuned")
+    return Path("tuned")
+
+
+@pytest.fixture
+def use(project: Project, simulator: Running, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Let commands use a surface of the simulator; return the flags that a job needs there."""
+
+    def of(surface: str = "openai") -> list[str]:
+        address, version, more = SURFACES[surface]
+        monkeypatch.setenv("BATCHSCORE_ENDPOINT", address.format(simulator.endpoint))
+        monkeypatch.setenv("BATCHSCORE_API_KEY", project.key)
+        if version is not None:
+            monkeypatch.setenv("BATCHSCORE_API_VERSION", version)
+        return ["--training-type", more["trainingType"]] if more else []
+
+    return of
+
+
+@pytest.fixture
+def place(project: Project, simulator: Running, folder: Path) -> Callable[..., TrainingPlace]:
+    """Return the folder with a surface of the simulator, where no job makes a file of results."""
+    project.set_tuning(running=None, mid_results=False)
+
+    def of(surface: str = "openai", limits: CallLimits = FAST) -> TrainingPlace:
+        return place_of(folder, simulator.endpoint, project.key, surface, limits)
+
+    return of
+
+
+def paid_jobs(project: Project) -> list[int]:
+    """Return how often each job was paid."""
+    return list(project.meter()["created"]["jobs"].values())
+
+
+def state_of(folder: Path) -> TrainingState:
+    found = read_state(folder)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "surface",
+    ["openai", *(pytest.param(each, marks=pytest.mark.slow) for each in SURFACES if each != "openai")],
+)
+def test_the_way_from_a_folder_to_a_model(
+    surface: str, command: Command, use: Callable[[str], list[str]], folder: Path, project: Project
+) -> None:
+    flags = use(surface)
+    start = ["finetune", "start", "tuned", "-m", MODEL, "--epochs", "3", "--suffix", "tickets", *flags]
+    ran = command(*start)
+    assert (ran.exit_code, "--yes" in ran.stderr) == (2, True)
+    assert "trained tokens" in ran.stdout, "the estimate is shown first"
+    assert project.books().calls == {}
+    ran = command(*start, "--yes")
+    assert (ran.exit_code, "finetune watch tuned" in ran.stdout) == (0, True)
+    assert "test" not in (folder / STATE).read_text()
+    again = command(*start)
+    assert (again.exit_code, again.stdout.split(":")[0]) == (0, ran.stdout.splitlines()[-2].split(":")[0])
+    assert command("finetune", "start", "tuned").exit_code == 0, "the recorded settings continue"
+    watched = command("finetune", "watch", "tuned", "--every", "0.1")
+    assert (watched.exit_code, watched.stderr) == (0, "")
+    assert "training loss" in watched.stdout
+    assert "succeeded. The trained model is" in watched.stdout
+    more = command("finetune", "watch", "tuned", "--every", "0.1")
+    assert "training loss" not in more.stdout, "it continues after the last event"
+    status = command("finetune", "status", "tuned", "--json")
+    job = json.loads(status.stdout)
+    assert (status.exit_code, job["status"]) == (0, "succeeded")
+    assert job["trained_tokens"] > 0
+    results = command("finetune", "results", "tuned", "--json")
+    found = json.loads(results.stdout)["results"]
+    assert results.exit_code == 0
+    assert [each["epoch"] for each in found["epochs"]] == [1, 2, 3]
+    assert found["proposal"]["model"].startswith(job["trained_model"].partition(":ckpt")[0][:3])
+    assert {"train_loss", "valid_loss", "train_token_accuracy"} <= found["columns"].keys()
+    page = (folder / "results.html").read_text("utf-8")
+    assert "Loss over steps" in page
+    assert "Token accuracy over steps" in page
+    assert (folder / "results.csv").read_text().startswith("step,")
+    assert paid_jobs(project) == [1]
+    assert project.key not in (folder / STATE).read_text() + page
+    assert command("finetune", "cancel", "tuned").exit_code == 1, "it has ended"
+    assert command("finetune", "start", "tuned", "--again", "--yes").exit_code == 2, "it has succeeded"
+    refused = command("finetune", "prepare", "tuned/train.jsonl", "-o", "tuned")
+    assert (refused.exit_code, "has a training job" in refused.stderr) == (1, True)
+
+
+def test_other_files_settings_and_services_are_refused(
+    command: Command, use: Callable[..., list[str]], folder: Path, project: Project, simulator: Running
+) -> None:
+    use()
+    start = ["finetune", "start", "tuned", "--yes"]
+    assert "Name the base model with -m" in command(*start).stderr
+    start += ["-m", MODEL]
+    for words, text in (
+        (["--training-type", "Standard"], "is for Azure OpenAI"),
+        (["--suffix", "a b"], "--suffix must be"),
+        (["--beta", "0.1"], "is for preferences"),
+        (["--grader", "x.json"], "is for reinforcement"),
+        (["--hyperparameter", "x"], "NAME=VALUE"),
+        (["--training-url", "https://x/y"], "are for Azure OpenAI"),
+    ):
+        ran = command(*start, *words)
+        assert (ran.exit_code, text in ran.stderr) == (2, True), ran.stderr
+    assert command("finetune", "status", "tuned").exit_code == 1
+    assert command("finetune", "watch", "tuned", "--max-wait", "soon").exit_code == 2
+    train = folder / "train.jsonl"
+    kept = train.read_bytes()
+    train.write_bytes(kept[:-2] + b"\n")
+    ran = command(*start)
+    assert (ran.exit_code, "is not as it was prepared" in ran.stderr) == (1, True)
+    train.write_bytes(kept)
+    assert project.books().calls == {}
+    project.set_tuning(running=None, mid_results=False)
+    assert command(*start).exit_code == 0
+    ran = command(*start, "--epochs", "9")
+    assert (ran.exit_code, "other settings (hyperparameters)" in ran.stderr) == (1, True)
+    ran = command("finetune", "status", "tuned", "--endpoint", "http://127.0.0.1:9/v1")
+    assert (ran.exit_code, simulator.endpoint.removeprefix("http://") in ran.stderr) == (1, True)
+
+
+def test_errors_of_files_and_exceeded_limits_are_found_before_anything_is_sent(
+    command: Command, use: Callable[..., list[str]], tmp_path: Path, folder: Path, project: Project
+) -> None:
+    use()
+    write_prepared(tmp_path / "small", 15)
+    ran = command("finetune", "start", "small", "-m", MODEL, "--yes")
+    assert (ran.exit_code, "at least 10 examples are needed" in ran.stdout) == (3, True)
+    assert project.books().calls == {}
+
+
+def test_azure_needs_to_know_where_it_trains(
+    command: Command, use: Callable[..., list[str]], folder: Path, project: Project
+) -> None:
+    use("azure-v1")
+    ran = command("finetune", "start", "tuned", "-m", MODEL, "--yes")
+    assert (ran.exit_code, "--training-type" in ran.stderr) == (2, True)
+    assert project.books().calls == {}
+
+
+#: Calls of a start, with how often they may take effect: an upload that was accepted twice leaves no copy.
+COSTLY = ("upload", "create_job")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"drop": True, "happened": True},
+        {"status": 503, "happened": True},
+        {"drop": True},
+        {"status": 503},
+        {"status": 429},
+    ],
+)
+@pytest.mark.parametrize("surface", ["openai", pytest.param("azure-dated", marks=pytest.mark.slow)])
+def test_a_lost_reply_costs_nothing_twice(
+    surface: str, fault: dict[str, Any], place: Callable[..., TrainingPlace], project: Project
+) -> None:
+    for call in COSTLY:
+        project.will(call, **fault)
+    state = started(place(surface), surface)
+    assert state.job.id
+    assert paid_jobs(project) == [1]
+    assert project.books().files == 2
+
+
+def test_a_job_of_which_metadata_are_not_kept_is_found_by_its_file(
+    place: Callable[..., TrainingPlace], project: Project
+) -> None:
+    project.set_tuning(metadata=False)
+    project.will("create_job", drop=True, happened=True)
+    assert started(place()).job.id
+    assert paid_jobs(project) == [1]
+
+
+def test_a_creation_that_is_never_confirmed_is_not_repeated_for_ever(
+    place: Callable[..., TrainingPlace], project: Project
+) -> None:
+    project.will("create_job", status=503, times=None)
+    with pytest.raises(Outage, match="5 times"):
+        started(place())
+    project.drop_faults()
+    assert started(place()).job.id
+    assert paid_jobs(project) == [1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ({"status": 429, "code": "daily_rate_limit_exceeded"}, "tomorrow"),
+        ({"status": 403, "code": "forbidden"}, "may train models"),
+        (
+            {"status": 400, "message": "The specified base model does not support fine-tuning."},
+            "does not train this model",
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_do_and_can_be_repeated(
+    fault: dict[str, Any], text: str, place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    project.will("create_job", **fault)
+    said: list[str] = []
+    with pytest.raises(ServiceRefused, match=text):
+        run_start(place(), {"model": MODEL, "suffix": "tickets"}, {}, said.append)
+    assert fault.get("message", "The service says") in said[-1]
+    assert project.books().calls["create_job"] == 1
+    assert not state_of(folder).job.may_exist
+    assert started(place()).job.id
+    assert paid_jobs(project) == [1]
+
+
+@pytest.mark.slow
+def test_azure_waits_until_files_are_processed(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    project.set_tuning(file_running=0.2)
+    assert started(place("azure-v1"), "azure-v1").job.id
+    assert project.books().calls["create_job"] == 1
+    assert all(file.processed for file in state_of(folder).files.values())
+
+
+def test_a_large_file_is_sent_in_parts_and_an_interrupted_upload_continues(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    size = (folder / "train.jsonl").stat().st_size
+    limits = replace(FAST, patience=0.2, parts_from=size - 1, part_bytes=size // 3)
+    project.will("add_part", skip=2, times=None, status=500)
+    with pytest.raises(BatchscoreError):
+        started(place(limits=limits))
+    upload = state_of(folder).training.upload
+    assert upload is not None
+    assert len(upload.parts) == 2
+    project.drop_faults()
+    project.will("complete_upload", drop=True, happened=True)
+    before = project.books().happened["add_part"]
+    state = started(place(limits=limits))
+    assert project.books().happened["add_part"] - before == -(-size // (size // 3)) - 2
+    assert project.books().happened["complete_upload"] == 1
+    assert project.books().files == 2
+    assert state.training.upload is None
+    for call, name in (
+        ("create_upload", "CreateUploadRequest"),
+        ("complete_upload", "CompleteUploadRequest"),
+    ):
+        check_object(name, project.requests(call)[-1].body)
+
+
+@pytest.mark.slow
+def test_an_upload_that_has_expired_begins_again(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    size = (folder / "train.jsonl").stat().st_size
+    limits = replace(FAST, patience=0.2, parts_from=size - 1, part_bytes=size // 2)
+    project.will("add_part", skip=1, times=None, status=500)
+    with pytest.raises(BatchscoreError):
+        started(place(limits=limits))
+    project.drop_faults()
+    project.advance(4000)
+    assert started(place(limits=limits)).job.id
+    assert project.books().files == 2
+
+
+class Served(SimpleHTTPRequestHandler):
+    """Serves a folder without a log."""
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.slow
+def test_a_file_is_fetched_from_a_url_that_is_not_kept(
+    command: Command,
+    use: Callable[..., list[str]],
+    folder: Path,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flags = use("azure-dated")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=str(folder.resolve()))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/train.jsonl?sig=secret"
+        start = ["finetune", "start", "tuned", "-m", MODEL, *flags, "--yes"]
+        ran = command(*start, "--training-url", url)
+        assert (ran.exit_code, "secret" in ran.stderr) == (2, False)
+        monkeypatch.setenv("TRAINING_URL", url.replace("train.jsonl", "prepare.json"))
+        ran = command(*start, "--training-url", "${TRAINING_URL}")
+        assert ran.exit_code == 1, "it is another file"
+        monkeypatch.setenv("TRAINING_URL", url)
+        project.will("import_file", drop=True, happened=True)
+        ran = command(*start, "--training-url", "${TRAINING_URL}")
+        server.shutdown()
+    assert ran.exit_code == 0, ran.stderr
+    assert "secret" not in (folder / STATE).read_text() + ran.stdout + ran.stderr
+    assert project.books().calls["upload"] == 1, "only the validation file"
+    assert project.books().files == 2
+
+
+@pytest.mark.slow
+def test_a_job_is_paused_resumed_and_cancelled(
+    command: Command, use: Callable[..., list[str]], folder: Path, project: Project
+) -> None:
+    use()
+    project.set_tuning(running=1000.0, pausing=0.0)
+    project.stop_clock()
+    assert command("finetune", "start", "tuned", "-m", MODEL, "--yes").exit_code == 0
+    early = command("finetune", "pause", "tuned")
+    assert (early.exit_code, "at least one step" in early.stderr) == (1, True)
+    project.advance(500)
+    status = command("finetune", "status", "tuned")
+    assert (status.exit_code, "running" in status.stdout) == (4, True)
+    partial_results = command("finetune", "results", "tuned")
+    assert (partial_results.exit_code, "Written to tuned/" in partial_results.stdout) == (4, True)
+    project.will("pause_job", drop=True, happened=True)
+    assert command("finetune", "pause", "tuned").exit_code == 0
+    project.advance(1)
+    paused = command("finetune", "watch", "tuned", "--every", "0.1", "--max-wait", "0.1s")
+    assert (paused.exit_code, "finetune resume tuned" in paused.stdout) == (4, True)
+    assert command("finetune", "resume", "tuned").exit_code == 0
+    project.advance(1)
+    cancelled = command("finetune", "cancel", "tuned")
+    assert (cancelled.exit_code, "cancelled" in cancelled.stdout) == (0, True)
+    assert command("finetune", "cancel", "tuned").exit_code == 0, "it is cancelled already"
+    assert command("finetune", "status", "tuned").exit_code == 1
+
+
+@pytest.mark.slow
+def test_a_job_that_failed_is_repeated_if_it_is_wanted(
+    command: Command, use: Callable[..., list[str]], folder: Path, project: Project
+) -> None:
+    use()
+    project.set_tuning(fails="server_error")
+    assert command("finetune", "start", "tuned", "-m", MODEL, "--yes").exit_code == 0
+    watched = command("finetune", "watch", "tuned", "--every", "0.1")
+    assert (watched.exit_code, "server_error" in watched.stdout) == (1, True)
+    assert "finetune start tuned --again" in watched.stdout
+    first = state_of(folder).job.id
+    project.set_tuning(fails="")
+    assert command("finetune", "start", "tuned", "--yes").exit_code == 1
+    assert state_of(folder).job.id == first, "nothing happens without --again"
+    ran = command("finetune", "start", "tuned", "--again", "--yes")
+    assert ran.exit_code == 0, ran.stderr
+    assert state_of(folder).earlier_jobs == (first,)
+    assert state_of(folder).job.id != first
+    assert project.books().files == 2, "the files were not sent again"
+
+
+def test_a_job_that_no_reply_named_can_be_followed_and_cancelled(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """The command was killed after the service had created the job."""
+    project.set_tuning(running=None, mid_results=False)
+    project.will("create_job", drop=True, happened=True)
+    project.will("list_jobs", status=404, code="not_there")
+    with pytest.raises(BatchscoreError):
+        started(place())
+    state = state_of(folder)
+    assert state.job.intent_at
+    assert not state.job.id
+    assert run_status(place()).state.job.id
+    assert run_action(place(), "cancel").job.status == "cancelled"
+    assert paid_jobs(project) == [1]
+
+
+@pytest.mark.slow
+def test_a_folder_that_was_prepared_again_leaves_no_file_behind(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    project.will("create_job", status=400, message="no")
+    with pytest.raises(ServiceRefused):
+        started(place())
+    old = {file.file_id for file in state_of(folder).files.values()}
+    for name in ("train.jsonl", "validation.jsonl", "prepare.json"):
+        (folder / name).unlink()
+    kept = (folder / STATE).read_bytes()
+    (folder / STATE).unlink()
+    folder.rmdir()
+    write_prepared(folder, 50)
+    (folder / STATE).write_bytes(kept)
+    state = started(place())
+    assert set(state.deleted) <= old
+    assert project.books().files == 2
+    assert state.leftovers == ()
+
+
+@pytest.mark.slow
+def test_what_a_plan_reads_from_the_service(
+    command: Command, use: Callable[..., list[str]], folder: Path, project: Project
+) -> None:
+    use("azure-v1")
+    plan = ["finetune", "plan", "tuned", "-m", MODEL, "--check-service"]
+    ran = command(*plan, "--json")
+    found = json.loads(ran.stdout)["service"]
+    assert (ran.exit_code, found["problems"]) == (0, [])
+    assert {each["name"] for each in found["limits"]} >= {"training files of the resource"}
+    project.set_tuning(training_ends=30 * 86_400.0)
+    assert "warning: Training of" in command(*plan).stdout
+    project.set_tuning(training_ends=0.0)
+    ended = command(*plan)
+    assert (ended.exit_code, "ended on" in ended.stdout) == (3, True)
+    project.will("get_model", status=404)
+    missing = command(*plan)
+    assert (missing.exit_code, "does not list the model" in missing.stdout) == (3, True)
+
+
+def test_a_key_that_is_not_accepted(
+    command: Command, use: Callable[..., list[str]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use()
+    monkeypatch.setenv("BATCHSCORE_API_KEY", "wrong-key-123456")
+    ran: Ran = command("finetune", "start", "tuned", "-m", MODEL, "--yes")
+    assert (ran.exit_code, "check the key or the sign-in" in ran.stderr) == (1, True)
+    assert "wrong-key" not in ran.stderr
+
+
+def test_a_job_whose_service_has_another_clock_is_found(
+    place: Callable[..., TrainingPlace], project: Project
+) -> None:
+    """Ours is hours ahead."""
+    project.will("create_job", drop=True, happened=True)
+    project.will("list_jobs", status=404)
+    with pytest.raises(BatchscoreError):
+        started(place())
+    change_state(
+        place().folder,
+        lambda each: replace(each, job=replace(each.job, intent_at=each.job.intent_at + 40_000)),
+    )
+    assert started(place()).job.id
+    assert paid_jobs(project) == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_shown(
+    command: Command, use: Callable[..., list[str]], folder: Path, project: Project
+) -> None:
+    use()
+    project.set_tuning(running=None)
+    started(place_of(folder, os.environ["BATCHSCORE_ENDPOINT"].removesuffix("/v1"), project.key))
+    with hold_folder(folder, "another command", lambda _: None):
+        assert command("finetune", "status", "tuned").exit_code == 4
+        assert command("finetune", "start", "tuned").exit_code == 5
+
+
+def test_a_job_that_the_list_showed_too_late_is_cancelled(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """Another one was made meanwhile, and the process was killed before it could look again."""
+    first = started(place())
+    forgotten = replace(first.job, id="", intent_at=0.0, status="", doubtful=True)
+    change_state(folder, lambda each: replace(each, job=forgotten))
+    second = started(place())
+    assert second.job.id != first.job.id
+    assert not second.job.doubtful
+    assert project.meter()["held"]["jobs"] == 1
+    assert run_status(place()).job.status != "cancelled"
