@@ -215,11 +215,12 @@ class AttemptLoop(Generic[T]):
 
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""
+        most_alone = MOST_LIMITED_OF_PART if budget.limited_for_rows else MOST_LIMITED_ALONE
         return (
             budget.failures > budget.retries
             or budget.same_again
             or budget.rate_limits > MOST_LIMITED_OF_ONE
-            or budget.limited_alone >= (MOST_LIMITED_OF_PART if budget.limited_parts else MOST_LIMITED_ALONE)
+            or budget.limited_alone >= most_alone
             or budget.timeouts >= MOST_TIMEOUTS
             or budget.request_seconds > LONGEST_REQUEST_SECONDS
         )
@@ -232,7 +233,7 @@ class AttemptLoop(Generic[T]):
         return (
             result.outcome.code is ErrorCode.TIMEOUT
             or request.budget.same_again
-            or request.budget.limited_for_rows
+            or (limited > 0 and request.budget.limited_for_rows)
             or (limited > 0 and not request.budget.asked_wait and request.rows > self.usual_rows)
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
