@@ -463,6 +463,17 @@ def test_a_role_that_may_not_delete_models_is_explained(run: Run, project: Proje
     assert project.meter()["held"] == held(models=1)
 
 
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_model_whose_results_were_not_looked_at_is_deployed_with_a_warning(
+    *, looked: bool, run: Run, folder: Path
+) -> None:
+    """An earlier checkpoint may be better."""
+    if not looked:
+        forget_results(folder, state_of(folder))
+    done = run("deploy", "tuned")
+    assert ("To find out whether an earlier checkpoint is better, run:" in done.stderr) is not looked
+
+
 def test_results_are_not_lost(run: Run, project: Project, folder: Path) -> None:
     forget_results(folder, state_of(folder))
     done = run("clean", "tuned", "--yes")

@@ -194,7 +194,7 @@ def left_text(found: Inventory, service: str, prices: Any) -> str:
         )
         return f"{count_text(found.left, 'thing')} left at {service}.{cost}{more}"
     if found.notes:
-        return f"Nothing else is left at {service}."
+        return f"Nothing is left at {service} of what could be listed."
     record = " The jobs above have ended: they are a record, and cost nothing." if found.jobs else ""
     return f"Nothing is left at {service} that costs, runs or takes up a quota.{record}"
 

@@ -80,7 +80,9 @@ class Cleaner:
         except ServiceRefused as refusal:
             return Deletion(removal, why=refusal.text.rstrip("."))
         except CallFailed as failure:
-            return Deletion(removal, why=why_refused(removal, failure), for_now=isinstance(failure, Unknown))
+            is_in_use = failure.status == 409 and removal.thing in {Thing.MODEL, Thing.JOB}
+            for_now = isinstance(failure, Unknown) and not is_in_use
+            return Deletion(removal, why=why_refused(removal, failure), for_now=for_now)
 
     async def served_by(self, removal: Removal) -> str:
         """Return why a model cannot go yet, "" if it can: another deployment serves it."""

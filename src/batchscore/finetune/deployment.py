@@ -187,11 +187,12 @@ def next_step(
         (each for each in deployments if each.name.lower() != name and is_ours(each, record, run)), None
     )
     if earlier is not None:
+        use = ", or leave out --name to use it" if "name" in wanted.chosen else ""
         return DeployDecision(
             DeployStep.REFUSE,
             earlier,
-            f"This folder has the deployment {earlier.name} of {earlier.model or 'a model'}. Remove it "
-            "first, or leave out --name to use it.",
+            f"This folder has the deployment {earlier.name} of {earlier.model or 'a model'}. Remove it first "
+            f"with: batchscore finetune clean DIR --deployment {earlier.name} --yes{use}.",
         )
     mine = next((each for each in deployments if each.name.lower() == name), None)
     if mine is None:

@@ -155,6 +155,11 @@ async def deploy(
         state = require_state(folder)
         require_endpoint(state, caller.target, folder)
         model = options.model or trained_model(state, folder)
+        if options.model is None and state.results is None:
+            caller.listen(
+                "The results were not looked at, so this is the job's last model. To find out whether an "
+                f"earlier checkpoint is better, run: {finetune_command('results', folder)}"
+            )
         if not DIALECTS[state.dialect].needs_deployment:
             return await wait_for_model(state, model, caller)
         account = caller.resource.required(state, caller.environ)

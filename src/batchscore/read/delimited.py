@@ -36,6 +36,7 @@ from batchscore.read.problems import (
     number_repeated,
     repeated_text,
     too_large_row,
+    unclosed_quote,
     unreadable_row,
 )
 from batchscore.read.sheet_rows import SheetRows
@@ -176,14 +177,14 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                     number, done = number + 1, line
             except csv.Error:
                 if lines.ended:
-                    raise _unclosed(name, number) from None
+                    raise unclosed_quote(name, number) from None
                 yield unreadable_row(name, number, _AFTER_QUOTE, _line(before, done))
                 lines.done = done = reader.line_num
                 lines.end_watch()
                 number += 1
             except _TooLargeError:
                 if not lines.skip():
-                    raise _unclosed(name, number) from None
+                    raise unclosed_quote(name, number) from None
                 yield too_large_row(name, number, limit)
                 number += 1
                 reader, done, before = lines.reader(), 0, None
@@ -218,15 +219,6 @@ def _checked(
             return not_utf8_row(file.name, number, file.encoding)
         cells = [cell.replace(_ZERO, "\0") for cell in cells]
     return [lines.dialect.restore(cell) for cell in cells] if lines.dialect.is_prepared else cells
-
-
-def _unclosed(name: str, number: int) -> UnreadableFile:
-    return UnreadableFile(
-        name,
-        f"a quote opened in row {number} is never closed, so the rows after it cannot be read: "
-        "close it, or double it if it belongs to the text; "
-        f"if no cell is quoted, give {setting_name('quote')} none",
-    )
 
 
 _AFTER_QUOTE = (

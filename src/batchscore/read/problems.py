@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from itertools import count
 
-from batchscore.errors import ErrorCode, UnreadableFile, name_settings
+from batchscore.errors import ErrorCode, UnreadableFile, name_settings, setting_name
 from batchscore.read.input_file import UTF_8
 from batchscore.rows import Row, RowError, UnreadableRow
 
@@ -38,6 +38,16 @@ def too_large_row(file: str, number: int, limit: int) -> UnreadableRow:
     """Return the error of a row over the limit."""
     message = f"The row is larger than {limit} bytes (max_row_bytes)."
     return UnreadableRow(file, number, RowError(ErrorCode.ROW_TOO_LARGE, message))
+
+
+def unclosed_quote(file: str, number: int) -> UnreadableFile:
+    """Return the error of a file of which no rows can be read after a quote."""
+    return UnreadableFile(
+        file,
+        f"a quote opened in row {number} is never closed, so the rows after it cannot be read: "
+        "close it, or double it if it belongs to the text; "
+        f"if no cell is quoted, give {setting_name('quote')} none",
+    )
 
 
 def unique_names(file: str, columns: Iterable[str]) -> tuple[str, ...]:
