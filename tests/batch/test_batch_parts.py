@@ -18,7 +18,7 @@ from batchscore.batch.build import ChunkWork
 from batchscore.batch.custom_id import custom_id, identity_of, read_id, row_digest
 from batchscore.batch.cut import Size, is_full, too_large
 from batchscore.batch.open_rows import OpenRows
-from batchscore.batch.results import judge, lines_of, read_line
+from batchscore.batch.results import has_answer, judge, lines_of, read_line
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.settle import Settling
 from batchscore.batch.submit import MOST_LOOKS, Decision, Move, after_end, after_failure, after_looking
@@ -469,10 +469,28 @@ def test_each_row_is_settled_or_sent_again(
     assert (rows, sent_again) == (settled, again)
 
 
-@pytest.mark.parametrize("body", [INVALID, {"error": {"code": "invalid_api_key"}}])
-def test_what_refuses_every_row_ends_the_run(
-    settling: Callable[..., tuple[Settling, SentAgain]], body: object
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, INVALID),
+        (400, {"error": {"code": "invalid_api_key"}}),
+        (200, {"error": {"code": 400}}),
+        (200, {"error": {"code": 402}}),
+        (200, {"error": "no such thing"}),
+        (200, {"choices": []}),
+        (200, "a text"),
+    ],
+)
+def test_what_refuses_every_row_ends_the_run_and_starts_no_other_batch(
+    settling: Callable[..., tuple[Settling, SentAgain]], status: int, body: object, tmp_path: Path
 ) -> None:
-    found, _ = settling(Decision(Move.READ_RESULTS), [own(row, 400, body) for row in range(3)])
+    found, _ = settling(Decision(Move.READ_RESULTS), [own(row, status, body) for row in range(3)])
     with pytest.raises(ServiceRefused):
         list(found.rows())
+    assert not has_answer(tmp_path / "results", ReplyReader(CHAT))
+
+
+def test_an_answer_shows_that_the_service_takes_such_requests(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    path.write_bytes(own(0, 400, INVALID) + b"\nnothing\n" + own(1))
+    assert has_answer(path, ReplyReader(CHAT))

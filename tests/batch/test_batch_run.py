@@ -472,6 +472,75 @@ def test_a_wrong_parameter_costs_a_canary_and_no_more(score: BatchRun, project: 
     assert sorted(records()) == list(range(500))
 
 
+#: Replies with status 200 that hold no usable answer, whatever row is sent.
+UNUSABLE = [
+    ("content_as_object", {}),
+    SLOW("no_choices", {}),
+    SLOW("html", {}),
+    SLOW("error_402", {}),
+    SLOW("other_dimensions", {"task": "embeddings", "model": "text-embedding-3-small", "dimensions": 4}),
+]
+
+
+@pytest.mark.parametrize(("shape", "flags"), UNUSABLE)
+def test_a_canary_without_a_usable_reply_costs_no_more(
+    score: BatchRun, project: Project, shape: str, flags: dict[str, Any]
+) -> None:
+    """Its replies have status 200, so they are billed: no others are bought before one can be used."""
+    write_rows(500)
+    project.will_spoil(shape=shape)
+    result = score(**flags, batch_tokens=3000)
+    assert result.exit_code is ExitCode.ACTION_NEEDED
+    assert project.books().calls["create"] == 1
+    assert executed(project).total() <= 20
+    assert not records()
+    billed = shape not in {"html", "error_402"}  # else no usage is reported
+    assert bool(result.statistics.prompt_tokens) == billed, "they are counted"
+    project.drop_faults()
+    assert score(**flags).exit_code is ExitCode.DONE
+
+
+@pytest.mark.slow
+def test_a_service_whose_replies_change_their_form_is_sent_no_more(score: BatchRun, project: Project) -> None:
+    """Also if it has answered such rows before: then each later command buys a canary at most."""
+    write_rows(300)
+    assert score(limit=20).exit_code is ExitCode.DONE
+    project.will_spoil(shape="content_as_object")
+    bought = []
+    for _ in range(4):
+        result = score(batch_tokens=3000)
+        assert result.exit_code is ExitCode.ACTION_NEEDED
+        assert "has no usable reply" in str(result.outcome.stopped_by)
+        bought.append(executed(project).total())
+    assert bought[0] < 300, "those that were sent before the first one had ended"
+    assert bought[-1] - bought[0] <= 3 * 20
+    project.drop_faults()
+    while score().exit_code is ExitCode.ACTION_NEEDED:  # each fetches one that has ended before
+        assert executed(project).total() - bought[-1] <= 20
+    assert sorted(records()) == list(range(300))
+    assert not errors_of(records())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shape", "code", "times"),
+    [
+        ("content_as_object", "invalid_response", 2),
+        ("html", "invalid_response", 2),
+        ("finish_network_error", "server_error", 3),
+    ],
+)
+def test_a_reply_that_has_the_same_wrong_form_twice_is_not_bought_again(
+    score: BatchRun, project: Project, shape: str, code: str, times: int
+) -> None:
+    write_rows(30, {7: "poison seven"})
+    project.will_spoil(when_contains="poison", shape=shape)
+    assert score(batch_rounds=3).exit_code is ExitCode.ROWS_FAILED
+    error = check_whole(project, 30)[7]["error"]
+    assert (error["code"], error["attempts"]) == (code, times)
+    assert executed(project).total() == 29 + times
+
+
 @pytest.mark.slow
 def test_a_line_that_the_service_refuses_costs_its_row_and_not_the_file(
     score: BatchRun, project: Project

@@ -140,9 +140,10 @@ class BatchEngine:
             for parameter in chunk.adapted:
                 self.builder.form.adapt(parameter)
             # The run that sent it knew that such rows are answered, or its canary is this one.
-            if not chunk.probes:
-                self.desk.proven.set()
-            self.builder.needs_canary = False
+            if chunk.probes or chunks.is_proven(self.builder.identity) is not None:
+                self.builder.needs_canary = False
+                if not chunk.probes:
+                    self.desk.proven.set()
         self.rows_open = OpenRows.of([work.digests for work in self.taken_over])
         for work in self.taken_over:
             if work.chunk.is_open:
@@ -289,6 +290,8 @@ class BatchEngine:
                 await asyncio.sleep(0)
         except ServiceRefused:
             # None of its rows was answered, so nothing is lost: other settings send them again.
+            if settling.unusable:
+                self.desk.chunks.note_proven(self.builder.identity, answers=False)
             if not settling.answered:
                 work.chunk = self.desk.chunks.change(work.chunk, step=Step.CLOSED)
                 await self.drop(work.chunk)

@@ -22,6 +22,7 @@ from batchscore.batch.desk import Desk, Left, RunClock
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.leftover import Leftover, LiveEngine
 from batchscore.batch.looks import Looks
+from batchscore.batch.results import has_answer
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
 from batchscore.endpoint.target import Endpoint
@@ -134,6 +135,7 @@ async def open_batch_engine(
         schema=reader.schema,
         notice=notice,
     )
+    looks_only = replace(reader, notice=lambda _: None)
     reader.on_ignored = form.leave_form
     # How a parameter is sent may change, what it says does not.
     what = {"params": settings.api_params, "schema": settings.schema, "mode": settings.schema_mode}
@@ -162,6 +164,7 @@ async def open_batch_engine(
             budget=TokenBudget(limit),
             purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
             proven=proven,
+            has_answer=partial(has_answer, reader=looks_only),
             clock=RunClock(time.time, sleep, replace(around.waits, patience=patience_of(settings))),
             listen=listen,
             no_wait=settings.no_wait,

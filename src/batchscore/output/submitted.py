@@ -27,8 +27,8 @@ from batchscore.stores.errors import explain_errors
 ROWS, STATE = ".rows", ".json"
 DIGEST_BYTES = 16
 
-#: The file that says whose rows the service has answered.
-PROVEN = "answered"
+#: The file that says whose rows the service has answered, and its text if no answer can be used any more.
+PROVEN, NO_MORE = "answered", "none can be used"
 
 #: A batch that is not listed so long after its creation was sent was not made: seconds.
 LISTED_SECONDS = 86_400.0
@@ -186,14 +186,15 @@ class Chunks:
             raise OutputError(f"{place} is damaged: it has {len(data):,} bytes for {chunk.rows:,} rows.")
         return data
 
-    def note_proven(self, identity: bytes) -> None:
-        """Note that the service answers rows of this identity."""
-        storage.write_whole(self.folder / PROVEN, identity.hex().encode())
+    def note_proven(self, identity: bytes, *, answers: bool = True) -> None:
+        """Note that the service answers rows of this identity, or that its answers can be used no more."""
+        storage.write_whole(self.folder / PROVEN, (identity.hex() if answers else NO_MORE).encode())
 
-    def is_proven(self, identity: bytes) -> bool:
-        """Whether the service has answered rows of this identity."""
+    def is_proven(self, identity: bytes) -> bool | None:
+        """Whether the service has answered rows of this identity; `None` if none is usable any more."""
         place = self.folder / PROVEN
-        return storage.exists(place) and b"".join(storage.chunks(place)) == identity.hex().encode()
+        found = b"".join(storage.chunks(place)).decode() if storage.exists(place) else ""
+        return None if found == NO_MORE else found == identity.hex()
 
     def sweep(self) -> None:
         """Remove what a kill has left of chunks that were being planned or removed."""
