@@ -226,6 +226,32 @@ def test_a_batch_that_is_listed_after_the_end_was_announced_and_is_noticed_by_th
     assert score(no_canary=True).statistics.prompt_tokens == 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ({"max_outage": 60.0, "deadline": "1s"}, "stopped while it looked"),
+        SLOW({"max_outage": 0.1}, "the list of batches failed (503)"),
+    ],
+)
+def test_a_last_look_that_is_stopped_or_fails_is_made_by_the_next_run(
+    score: BatchRun, project: Project, flags: dict[str, Any], why: str
+) -> None:
+    """By then all rows have their records, but what another batch has cost is not known."""
+    project.end_at_once()
+    project.will("create", drop=True, happened=False)
+    write_rows(10)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    project.will("list_batches", status=503, times=None, skip=1)
+    result = score(no_canary=True, **flags)
+    assert result.exit_code is ExitCode.CONTINUE_LATER
+    assert why in str(result.outcome.stopped_by)
+    assert UNCONFIRMED in score.said
+    assert open_chunks()[0].unconfirmed
+    project.drop_faults()
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+
+
 def recorded(result: RunResult) -> list[str]:
     """Return what a run's record says of rows that may be billed twice."""
     found: list[str] = json.loads(Path(str(result.record)).read_bytes())["billed_twice"]

@@ -16,7 +16,7 @@ from batchscore.batch.billing import Billing
 from batchscore.batch.build import Builder, ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, row_digest
 from batchscore.batch.desk import Desk, Left
-from batchscore.batch.doubles import look_once_more
+from batchscore.batch.doubles import look_until
 from batchscore.batch.leftover import Leftover
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.progress import Phase, left_text
@@ -114,10 +114,11 @@ class BatchEngine:
                 self.phase.collecting = False
                 self.phase.settled += 1
                 self.start_retries()
-            await look_once_more(self.desk, self.builder.identity.hex())
             if self.leftover is not None and not self.stop.is_set():
                 async for rows in self.leftover.settled(self.drain_seconds, self.note_service):
                     yield rows
+            if not self.stop.is_set():
+                await look_until(self.stop, self.desk, self.builder.identity.hex())
         finally:
             await self.leave()
         self.raise_if_open()

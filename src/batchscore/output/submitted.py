@@ -19,6 +19,7 @@ import orjson
 from batchscore.errors import OutputError, SettingsError, count_text, setting_name
 from batchscore.output.journal_place import local_folder
 from batchscore.output.layout import Layout
+from batchscore.output.manifest_check import Fits, is_count, odd_field
 from batchscore.stores import storage
 from batchscore.stores.address import Place, command_word, shell_command
 from batchscore.stores.errors import explain_errors
@@ -33,6 +34,9 @@ PROVEN, NO_MORE = "answered", "none can be used"
 #: A batch that is not listed so long after its creation was sent was not made: seconds.
 LISTED_SECONDS = 86_400.0
 
+#: The last moment that a record may state, in the year 9000: clocks and dates can be computed from it.
+LAST_TIME = 2.2e11
+
 
 class Step(str, Enum):
     """How far a chunk has come: each is written before the call that costs, or after its result."""
@@ -44,6 +48,10 @@ class Step(str, Enum):
     ENDED = "ended"
     SETTLED = "settled"
     CLOSED = "closed"  # nothing of it is needed: it is kept only while a creation is not confirmed
+
+
+#: The steps of a chunk whose batch has an id.
+NAMED = frozenset({Step.CREATED, Step.ENDED, Step.SETTLED})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,13 +163,15 @@ class Chunks:
         """Return one chunk; raises `OutputError`."""
         place = self.folder / f"{key}{STATE}"
         try:
-            given = orjson.loads(b"".join(storage.chunks(place)))
-            return chunk_of(given)
+            chunk = chunk_of(orjson.loads(b"".join(storage.chunks(place))))
         except (ValueError, TypeError, KeyError, AttributeError):
+            chunk = None
+        if chunk is None or chunk.key != key:
             raise OutputError(
                 f"{place} is damaged. It says which rows are at the service's Batch API, so rows may be paid "
                 "for again without it. Restore it, or remove it to score its rows again."
-            ) from None
+            )
+        return chunk
 
     def plan(self, chunk: Chunk, digests: bytes) -> None:
         """Write a new chunk, before anything is sent."""
@@ -224,12 +234,41 @@ def batches_command(chunks: Chunks, *words: str) -> str:
     return shell_command(["batchscore", "batches", command_word(output), *words])
 
 
+def is_id(value: Any) -> bool:
+    """Whether a value can be the id of a file or a batch, or another word of a service."""
+    return isinstance(value, str) and value.isprintable()
+
+
+def is_time(value: Any) -> bool:
+    """Whether a value can be a time."""
+    return type(value) in {int, float} and 0 <= value <= LAST_TIME
+
+
+#: What a field can be, by its type.
+_FITS: dict[str, Fits] = {
+    "Step": lambda value: value in [each.value for each in Step],
+    "str": is_id,
+    "int": is_count,
+    "float": is_time,
+    "bool": lambda value: isinstance(value, bool),
+    "tuple[str, ...]": lambda value: isinstance(value, (list, tuple)) and all(map(is_id, value)),
+    "Mapping[str, int]": lambda value: isinstance(value, dict) and all(map(is_count, value.values())),
+}
+
+
 def chunk_of(given: Mapping[str, Any]) -> Chunk:
-    """Return the chunk of a record; fields of later versions are ignored."""
-    names = {each.name for each in fields(Chunk)}
-    values = {name: value for name, value in given.items() if name in names}
+    """Return the chunk of a record; fields of later versions are ignored.
+
+    Raises `ValueError`, `TypeError` or `KeyError` if no run has written it.
+    """
+    fits = {each.name: _FITS[str(each.type)] for each in fields(Chunk)}
+    if odd := odd_field(given, {}, fits):
+        raise ValueError(odd)
+    values = {name: value for name, value in given.items() if name in fits}
     lists = {name: tuple(given.get(name, ())) for name in ("adapted", "refused")}
     chunk = Chunk(**values | lists | {"step": Step(given["step"])})
+    if not chunk.rows or chunk.unread > chunk.rows or (chunk.step in NAMED and not chunk.batch):
+        raise ValueError("its fields do not fit together")
     if "sent" in given:
         return chunk
     # An earlier version has noted only that a creation had no usable reply.
