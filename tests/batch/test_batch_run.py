@@ -24,7 +24,9 @@ from batchscore.output.layout import Layout
 from batchscore.output.submitted import Chunk, Chunks, chunk_folder
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
+from batchscore.run.batches import change_batches
 from batchscore.run.record import RunResult
+from batchscore.settings.fields import Settings
 from batchscore.simulator import Running
 from batchscore.simulator.batch.faults import LINE_FAULTS
 from buckets import Bucket
@@ -250,6 +252,37 @@ def test_a_last_look_that_is_stopped_or_fails_is_made_by_the_next_run(
     project.drop_faults()
     assert score(no_canary=True).exit_code is ExitCode.DONE
     assert sorted(records()) == list(range(10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("service", ["same", "other"])
+def test_a_creation_of_other_parameters_that_is_not_confirmed_ends_too(
+    score: BatchRun, project: Project, service: str
+) -> None:
+    """The list of the same service settles it, whatever rows the run has; else the user can forget it."""
+    project.end_at_once()
+    project.will("create", drop=True, happened=False)
+    write_rows(10)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    (chunk,) = open_chunks()
+    day = {"creating_at": chunk.creating_at - 90_000, "sent_at": chunk.sent_at - 90_000}
+    Chunks(chunk_folder(Layout(Path("out"), "chat", ""))).change(chunk, **day)
+    if service == "other":
+        score.endpoint = score.endpoint.replace("127.0.0.1", "localhost")
+    assert score(no_canary=True, overwrite=True, temperature=0.5).exit_code is ExitCode.DONE
+    if service == "other":
+        assert "with the same endpoint and key looks for it" in score.said
+        assert f"To look no more, run: batchscore batches out forget {chunk.key}" in score.said
+        assert score(no_canary=True, temperature=0.5).exit_code is ExitCode.DONE
+        settings = Settings(task="chat", model="m", output="out", simulate=True)
+        forgotten = change_batches(
+            Path("out"), "forget", [chunk.key], None, lambda _: (settings, {}), {}, print
+        )
+        assert "no run looks for" in forgotten.done[0]
+    else:
+        assert UNCONFIRMED not in score.said
+    assert not open_chunks()
+    assert not verify_output(Path("out")).unconfirmed
 
 
 def recorded(result: RunResult) -> list[str]:

@@ -66,12 +66,12 @@ async def give_up(desk: Desk, work: ChunkWork, batch: BatchState) -> bool:
     return batch.ended
 
 
-async def look_until(stop: asyncio.Event, desk: Desk, identity: str) -> None:
+async def look_until(stop: asyncio.Event, desk: Desk) -> None:
     """Look once more for batches that were listed late, until the run stops.
 
     All rows may have their records by then, so the stop is an error: what others have cost is not known.
     """
-    looking = asyncio.create_task(look_once_more(desk, identity))
+    looking = asyncio.create_task(look_once_more(desk))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({looking, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,11 +86,10 @@ async def look_until(stop: asyncio.Event, desk: Desk, identity: str) -> None:
     looking.result()
 
 
-async def look_once_more(desk: Desk, identity: str) -> None:
+async def look_once_more(desk: Desk) -> None:
     """Look for batches that are listed only after the rows of their chunks are settled, and cancel them.
 
-    `identity` is that of the run's rows: others may be at another service. Raises `Outage` if they are not
-    listed now.
+    Raises `Outage` if they are not listed now.
     """
     for chunk in await asyncio.to_thread(desk.chunks.read_all):
         if not chunk.unconfirmed or chunk.step not in {Step.SETTLED, Step.CLOSED}:
@@ -111,7 +110,7 @@ async def look_once_more(desk: Desk, identity: str) -> None:
             )
             raise Outage(text) from None
         # The list is that of the right project if it has the batch that is known.
-        is_ours = chunk.identity == identity and chunk.batch in {"", *(each.id for each in found)}
+        is_ours = chunk.service in {"", desk.service} and chunk.batch in {"", *(each.id for each in found)}
         if chunk.unconfirmed and is_ours and desk.clock.now() >= known_by(chunk):
             chunk = desk.chunks.change(chunk, sent=chunk.known)  # noqa: PLW2901
         if chunk.step is Step.CLOSED and not chunk.unconfirmed:

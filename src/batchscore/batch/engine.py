@@ -118,7 +118,7 @@ class BatchEngine:
                 async for rows in self.leftover.settled(self.drain_seconds, self.note_service):
                     yield rows
             if not self.stop.is_set():
-                await look_until(self.stop, self.desk, self.builder.identity.hex())
+                await look_until(self.stop, self.desk)
         finally:
             await self.leave()
         self.raise_if_open()

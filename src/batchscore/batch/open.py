@@ -145,6 +145,7 @@ async def open_batch_engine(
         target.body_model.encode(),
         orjson.dumps(what, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS),
     )
+    service = identity_of(urlsplit(target.url).netloc.encode()).hex()
     limit = inf if settings.batch_tokens is None else float(settings.batch_tokens)
     async with AsyncExitStack() as stack:
         plane = await stack.enter_async_context(plane_of(settings, around, settings.max_outage, sleep))
@@ -159,6 +160,7 @@ async def open_batch_engine(
             looks=Looks(plane, time.time),
             chunks=around.chunks,
             traits=traits,
+            service=service,
             endpoint=f"{traits.endpoint_path}/{task.path}",
             folder=scratch.folder,
             budget=TokenBudget(limit),
@@ -173,6 +175,7 @@ async def open_batch_engine(
             chunks=around.chunks,
             scratch=scratch,
             identity=identity,
+            service=service,
             form=form,
             probe=task.probe,
             url=f"{traits.line_path}/{task.path}",

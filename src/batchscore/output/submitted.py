@@ -58,7 +58,8 @@ NAMED = frozenset({Step.CREATED, Step.ENDED, Step.SETTLED})
 class Chunk:
     """The record of one chunk. Times are seconds since the epoch, 0 if that has not happened.
 
-    `identity` is a digest of what all of its rows send besides their prompts. `round` counts from 1 how often
+    `identity` is a digest of what all of its rows send besides their prompts, `service` one of where they are
+    sent; records of earlier versions have none. `round` counts from 1 how often
     its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
     has a line that belongs to no row. `files` counts the rows of each input file. `sent` counts the creations
     that the service did not refuse: at `creating_at` the first one that is not confirmed, at `sent_at` the
@@ -71,6 +72,7 @@ class Chunk:
     key: str
     step: Step = Step.PLANNED
     identity: str
+    service: str = ""
     rows: int
     bytes: int
     tokens: int
@@ -299,11 +301,13 @@ def unconfirmed_text(chunks: Chunks, seen: Collection[str] = ()) -> str:
     count, rows = sum(chunk.unconfirmed for chunk in found), sum(chunk.rows for chunk in found)
     creations = "1 creation" if count == 1 else f"{count:,} creations"
     last = datetime.fromtimestamp(max(map(known_by, found))).astimezone()
+    over = [chunk.key for chunk in found if not chunk.waiting]
+    end = f" To look no more, run: {batches_command(chunks, 'forget', *over)}" if over else ""
     return (
         f"{creations} of a batch ({count_text(rows, 'row')}) had no usable reply, and the service has not "
         "listed such a batch since. If one was made beside another of the same rows, these may be billed "
-        "twice. The same score command looks for it, cancels it and says what it cost. The look after "
-        f"{last:%Y-%m-%d %H:%M} is the last one that is needed. To look, run: {batches_command(chunks)}"
+        "twice. A score command with the same endpoint and key looks for it, cancels it and says what it "
+        f"cost, for the last time after {last:%Y-%m-%d %H:%M}. To look, run: {batches_command(chunks)}{end}"
     )
 
 

@@ -79,7 +79,11 @@ def show_batches(
             raise
         except BatchscoreError as error:
             not_asked = error.text
-    seen = [each.chunk.key for each in found if each.others or (each.chunk.is_open and not each.chunk.batch)]
+    seen = [
+        each.chunk.key
+        for each in found
+        if len(each.others) >= each.chunk.unconfirmed or (each.chunk.is_open and not each.chunk.batch)
+    ]
     unsure = [
         unconfirmed_text(chunks, seen) for chunks in {each.task: each.chunks for each in found}.values()
     ]
