@@ -127,6 +127,12 @@ def test_a_batch_that_is_listed_late_is_shown_and_cancelled(
     shown = run("batches out").stdout
     assert "closed, a creation not confirmed" in shown
     assert "To look, run: batchscore batches out" in shown
+    project.set_rules(batch_hidden=0)
+    assert "no usable reply" not in run("batches out").stdout
+    chunk(sent=2)
+    assert "1 creation of a batch (30 rows) had no usable reply" in run("batches out").stdout, "one is listed"
+    chunk(sent=1)
+    project.set_rules(batch_hidden=1000)
     assert batchscore(*SCORE).exit_code == 4
     project.set_rules(batch_hidden=0, cancelling=0)
     shown = run("batches out").stdout

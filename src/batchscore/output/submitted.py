@@ -7,7 +7,7 @@ nor free. It knows no prompts, answers or calls.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum
@@ -289,16 +289,17 @@ def known_by(chunk: Chunk) -> float:
     return max(chunk.creating_at, chunk.sent_at) + LISTED_SECONDS
 
 
-def unconfirmed_text(chunks: Chunks, seen: Collection[str] = ()) -> str:
+def unconfirmed_text(chunks: Chunks, seen: Mapping[str, int] = {}) -> str:
     """Return what is not known of creations without a usable reply, and how to look; empty for none.
 
-    `seen` are the keys of chunks whose batches were all found just now.
+    `seen` counts the batches of each chunk that were found just now, by its key.
     """
-    every = [chunk for chunk in chunks.read_all() if chunk.unconfirmed and not chunk.simulated]
-    found = [chunk for chunk in every if chunk.key not in seen]
+    every = [chunk for chunk in chunks.read_all() if not chunk.simulated]
+    found = [chunk for chunk in every if chunk.unconfirmed > seen.get(chunk.key, 0)]
     if not found:
         return ""
-    count, rows = sum(chunk.unconfirmed for chunk in found), sum(chunk.rows for chunk in found)
+    count = sum(chunk.unconfirmed - seen.get(chunk.key, 0) for chunk in found)
+    rows = sum(chunk.rows for chunk in found)
     creations = "1 creation" if count == 1 else f"{count:,} creations"
     last = datetime.fromtimestamp(max(map(known_by, found))).astimezone()
     over = [chunk.key for chunk in found if not chunk.waiting]

@@ -79,11 +79,10 @@ def show_batches(
             raise
         except BatchscoreError as error:
             not_asked = error.text
-    seen = [
-        each.chunk.key
-        for each in found
-        if len(each.others) >= each.chunk.unconfirmed or (each.chunk.is_open and not each.chunk.batch)
-    ]
+    # Of a chunk without a batch, the next run takes the first.
+    seen = {
+        each.chunk.key: len(each.others) + (each.chunk.is_open and not each.chunk.batch) for each in found
+    }
     unsure = [
         unconfirmed_text(chunks, seen) for chunks in {each.task: each.chunks for each in found}.values()
     ]
