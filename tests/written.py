@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
 EVALUATION = (DOCS / "how-to" / "evaluate.md", DOCS / "how-to" / "open-models.md")
+CUSTOM_MODEL = DOCS / "how-to" / "custom-model.md"
 RECIPES = tuple(sorted((DOCS / "recipes").glob("*.md")))
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))
 

@@ -18,6 +18,7 @@ import pytest
 
 from buckets import Bucket
 from written import (
+    CUSTOM_MODEL,
     DOCS,
     EVALUATION,
     PAGES,
@@ -58,7 +59,7 @@ EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column"
 SOME_DATA = ("notes.csv", "letters.tsv")
 
 #: Pages whose commands belong together; they have tests of their own.
-ALONE = {TUTORIAL, *RECIPES, *EVALUATION}
+ALONE = {TUTORIAL, *RECIPES, *EVALUATION, CUSTOM_MODEL}
 
 #: What the pages' sh blocks say and no test here runs, by how it begins, with the reason.
 NOT_RUN = {

@@ -264,6 +264,17 @@ def test_a_sign_in_that_worked_before_has_an_outage(target: Callable[[str], Targ
     asyncio.run(main())
 
 
+def test_the_sdk_adds_no_header_of_the_environment(
+    plane: OpenPlane, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would send what OPENAI_CUSTOM_HEADERS holds anywhere, also a key of another service."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Other-Service: 1\napi-key: another")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    assert on_plane(plane, batches.offers_batches)
+    (call,) = project.requests("list_batches")
+    assert not {"x-other-service", "openai-organization"} & call.headers.keys()
+
+
 def test_the_pace_of_calls_is_kept(
     simulator: Running, project: Project, target: Callable[[str], Target]
 ) -> None:

@@ -13,6 +13,7 @@ import click
 import orjson
 
 from batchscore.cli.batches import OF_SERVICE
+from batchscore.cli.finetune_deploy import capacity_option, kind_option, look_ahead, resource_options
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
@@ -85,15 +86,18 @@ PLAN_HELP = """Show what training on DATA would cost, and whether it is within k
 DATA is a folder of "finetune prepare", or a training file. The cost is tokens times epochs by the
 price in --prices: training is that of a million tokens, hosting that of an hour of a deployment.
 Nothing is sent. With --check-service it also reads from the service whether the model is there,
-until when it can be trained and used, and how many files and jobs there are.
+until when it can be trained and used, and how many files and jobs there are. With --resource it
+reads from Azure whether this identity may deploy the model, and whether the quota is there.
 
 \b
   batchscore finetune plan tuned/ -m gpt-4.1-mini --epochs 3 --prices prices.toml
   batchscore finetune plan tuned/ -m gpt-4.1-mini --check-service
+  batchscore finetune plan tuned/ -m gpt-4.1-mini-2025-04-14 --resource "$RESOURCE_ID"
 
 \b
-Exit codes: 0 within the limits; 1 error: fix DATA, prices or endpoint; 2 usage error; 3 DATA has
-errors, a limit is exceeded, or the model cannot be trained; 4 the service does not respond.
+Exit codes: 0 within the limits; 1 error: fix DATA, prices, endpoint or resource; 2 usage error;
+3 DATA has errors, a limit is exceeded, or the model cannot be trained or deployed; 4 the service
+does not respond.
 """
 
 
@@ -284,6 +288,9 @@ def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) ->
     help="Passes over the training file. Default: what auto probably means.",
 )
 @click.option("--check-service", is_flag=True, help="Read from the service whether it can be trained there.")
+@resource_options
+@kind_option
+@capacity_option
 @options_of({*OF_SERVICE, "prices"})
 @config_option
 @shared_options
@@ -322,6 +329,11 @@ def plan(
         is_fine = is_fine and not facts.problems and all(each.is_kept for each in facts.limits)
         shown |= {"service": service_json(facts)}
         lines += service_lines(facts)
+    if chosen["resource"]:
+        more, text, is_possible = look_ahead(chosen, chosen["model"])
+        is_fine = is_fine and is_possible
+        shown |= {"deployment": more}
+        lines.append(text)
     if is_fine and storage.is_folder(place_of(data)):
         words = ["batchscore", "finetune", "start", command_word(data), "-m", chosen["model"]]
         lines.append(f"To train, run: {shell_command(words)}")

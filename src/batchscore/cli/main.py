@@ -18,6 +18,7 @@ from batchscore.cli.batches import batches
 from batchscore.cli.check import check
 from batchscore.cli.evaluate import evaluate
 from batchscore.cli.finetune import finetune
+from batchscore.cli.finetune_deploy import DEPLOY_COMMANDS
 from batchscore.cli.finetune_job import JOB_COMMANDS
 from batchscore.cli.model import model
 from batchscore.cli.outputs import merge, report, verify
@@ -60,8 +61,8 @@ def cli() -> None:
 
 for command in (score, plan, batches, merge, verify, report, evaluate, check, finetune, model, simulate):
     cli.add_command(command)
-for of_job in JOB_COMMANDS:
-    finetune.add_command(of_job)
+for of_training in (*JOB_COMMANDS, *DEPLOY_COMMANDS):
+    finetune.add_command(of_training)
 
 
 def main() -> NoReturn:

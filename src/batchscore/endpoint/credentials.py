@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from batchscore.endpoint.key_vault import KEY_LIFE_SECONDS, read_key
+from batchscore.endpoint.resource_manager import SCOPES as MANAGEMENT_SCOPES
 from batchscore.endpoint.target import Target
 from batchscore.endpoint.token_cache import NO_TOKEN, Token, TokenCache, shared_token_cache
 from batchscore.endpoint.url import AZURE_HOST, PROJECT, PROJECT_SCOPE, SERVICE_SCOPES, scope_of_host
@@ -52,21 +53,38 @@ def credentials_for(
 
     if target.key is not None:
         return FixedCredentials({name: prefix + sent(target.key) for name, prefix in prefixes.items()})
-    variable = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
-    # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
-    client_id = variable if _GUID.fullmatch(variable) else None
-
     secret = target.key_from
-    what = ("token", scope_of(target.url, environ)) if secret is None else (target.auth, secret.url)
+    if secret is None:
+        return token_credentials(scope_of(target.url, environ), environ, clock, prefixes)
+    client_id = client_id_of(environ)
 
     def fetch() -> Token:
-        if secret is None:
-            return fetch_token(what[1], client_id=client_id)
         key = read_key(secret, lambda scope: fetch_token(scope, client_id=client_id).text)
         return Token(sent(key), clock() + KEY_LIFE_SECONDS)
 
-    cache = shared_token_cache((*what, client_id, identity()), fetch, clock)
+    cache = shared_token_cache((target.auth, secret.url, client_id, identity()), fetch, clock)
     return TokenCredentials(cache, prefixes)
+
+
+def token_credentials(
+    scope: str,
+    environ: Mapping[str, str],
+    clock: Callable[[], float] = time.time,
+    prefixes: Mapping[str, str] | None = None,
+) -> TokenCredentials:
+    """Return credentials with Entra ID tokens of one scope. `clock` gives seconds since 1970."""
+    client_id = client_id_of(environ)
+    cache = shared_token_cache(
+        ("token", scope, client_id, identity()), lambda: fetch_token(scope, client_id=client_id), clock
+    )
+    return TokenCredentials(cache, BEARER if prefixes is None else prefixes)
+
+
+def client_id_of(environ: Mapping[str, str]) -> str | None:
+    """Return which identity of the machine signs in, `None` for its only one."""
+    variable = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
+    # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
+    return variable if _GUID.fullmatch(variable) else None
 
 
 def identity() -> str:
@@ -221,9 +239,9 @@ def sign_in_failure(scope: str, tried: Sequence[str], text: str, environ: Mappin
     codes = list(dict.fromkeys(re.findall(r"AADSTS\d+", text)))
     shown = f" ({', '.join(codes)})" if codes else ""
     advice = next((ADVICE[code] for code in codes if code in ADVICE), None) or _by_situation(environ)
-    return (
-        f"No Entra ID token for {scope}{shown}. Tried: {ways}. {advice[0].upper()}{advice[1:]} Or use a key."
-    )
+    # Resource Manager takes no keys.
+    other = "" if scope in MANAGEMENT_SCOPES.values() else " Or use a key."
+    return f"No Entra ID token for {scope}{shown}. Tried: {ways}. {advice[0].upper()}{advice[1:]}{other}"
 
 
 def _by_situation(environ: Mapping[str, str]) -> str:

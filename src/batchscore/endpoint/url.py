@@ -312,14 +312,18 @@ def check_token_host(values: Values, url: EndpointUrl, *, azure: bool, what: str
 
     Raises `SettingsError`.
     """
-    hosts = values.environ.get("BATCHSCORE_TRUSTED_HOSTS", "").lower().split(",")
-    listed = url.host in {host.strip() for host in hosts}
+    listed = url.host in trusted_hosts(values.environ)
     if not (azure or ML_HOST.fullmatch(url.host) or listed or values.is_typed("endpoint")):
         raise SettingsError(
             f"{url.host} is not a host of Azure, and only {url.source} names it, so {what} is not sent "
             f"there. Give the endpoint with {setting_name('endpoint')} or BATCHSCORE_ENDPOINT, or list the "
             "host in the variable BATCHSCORE_TRUSTED_HOSTS."
         )
+
+
+def trusted_hosts(environ: Mapping[str, str]) -> set[str]:
+    """Return the hosts outside Azure that the user lets get tokens, in lower case."""
+    return {host.strip() for host in environ.get("BATCHSCORE_TRUSTED_HOSTS", "").lower().split(",")}
 
 
 def is_loopback(host: str) -> bool:

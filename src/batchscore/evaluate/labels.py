@@ -143,6 +143,7 @@ class LabelSource:
                 id_key = key_of(row_id)
                 counts.duplicate_rows += id_key in seen
                 seen.add(id_key)
+            gold = answer_of(gold)
             if is_missing(gold):
                 counts.rows_without_label += 1
                 gold = None
@@ -208,6 +209,12 @@ def _similar(ids: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
 def key_of(text: str) -> int:
     """Return a number that stands for a row or an id; two of a million have the same once in 10⁷ sets."""
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+
+
+def answer_of(value: Any) -> Any:
+    """Return a label; of a whole conversation, as training files have it, the answer at its end."""
+    last = value[-1] if isinstance(value, list) and value else None
+    return last.get("content") if isinstance(last, dict) and last.get("role") == "assistant" else value
 
 
 def is_missing(value: Any) -> bool:

@@ -1,1 +1,1 @@
-"""How does a table become a customised model: from examples to files that a service trains on?"""
+"""How does a table become a customised model: examples, a training job, a deployment, and its clean-up?"""

@@ -42,6 +42,16 @@ class TrainingDialect:
     most_bytes: int = 0
     most_queued: int = 0
 
+    @property
+    def needs_deployment(self) -> bool:
+        """Whether a trained model answers only as a deployment: so it is on Azure."""
+        return bool(self.training_types)
+
+    @property
+    def deletes_jobs(self) -> bool:
+        """Whether a model is deleted with its job."""
+        return self.name == "azure-dated"
+
 
 OPENAI = TrainingDialect("openai", "OpenAI", "openai")
 #: Services that copy OpenAI's shape often know only the older form of a job.
@@ -61,7 +71,12 @@ AZURE_V1 = TrainingDialect(
     most_queued=20,
 )
 AZURE_DATED = replace(
-    AZURE_V1, name="azure-dated", has_uploads=True, has_import=True, has_method=False, keeps_metadata=False
+    AZURE_V1,
+    name="azure-dated",
+    has_uploads=True,
+    has_import=True,
+    has_method=False,
+    keeps_metadata=False,
 )
 DIALECTS = {each.name: each for each in (OPENAI, COMPATIBLE, AZURE_V1, AZURE_DATED)}
 

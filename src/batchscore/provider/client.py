@@ -7,11 +7,12 @@ pace, so that the status of a hundred batches never brings a 429.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -20,6 +21,7 @@ import tenacity
 from aiolimiter import AsyncLimiter
 
 from batchscore.endpoint.credentials import FixedCredentials, TokenCredentials, credentials_for
+from batchscore.endpoint.gateway import ClientCertificate
 from batchscore.endpoint.target import Target
 from batchscore.endpoint.tls import tls_context
 from batchscore.errors import Outage, ServiceRefused, SettingsError, setting_name
@@ -237,7 +239,40 @@ async def open_control_plane(
     """
     address, query = control_address(target, task)
     headers = {name: value for name, value in target.headers.items() if name.lower() != "content-type"}
-    tls = tls_context(target.certificate)
+    signed = credentials_for(target, environ)
+    service = CalledService(address, query, headers, signed, target.certificate)
+    async with open_service(
+        service,
+        patience_seconds=patience_seconds,
+        sleep=sleep,
+        calls_per_second=calls_per_second,
+        retry_seconds=retry_seconds,
+    ) as plane:
+        yield plane
+
+
+@dataclass(frozen=True, slots=True)
+class CalledService:
+    """Where calls go, with which query parameters and headers, signed and secured how. Its repr is short."""
+
+    address: str
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    credentials: FixedCredentials | TokenCredentials = field(repr=False)
+    certificate: ClientCertificate | None = field(default=None, repr=False)
+
+
+@asynccontextmanager
+async def open_service(
+    service: CalledService,
+    *,
+    patience_seconds: float,
+    sleep: Callable[[float], Awaitable[None]],
+    calls_per_second: float,
+    retry_seconds: float,
+) -> AsyncIterator[ControlPlane]:
+    """Give a service's control plane, open while the block runs; see `open_control_plane`."""
+    tls = tls_context(service.certificate)
     verify = ssl.create_default_context() if tls is True else tls
     planes: list[ControlPlane] = []
 
@@ -250,15 +285,23 @@ async def open_control_plane(
         event_hooks={"response": [note_service]},
     ) as http:
         client = openai.AsyncOpenAI(
-            base_url=address,
-            default_query=query,
+            base_url=service.address,
+            default_query=service.query,
             api_key="-",
-            default_headers=headers,
+            default_headers=only_ours(service.headers),
             max_retries=0,
             timeout=CALL_SECONDS,
             http_client=http,
         )
         pace = AsyncLimiter(calls_per_second, 1.0)
-        signed = credentials_for(target, environ)
+        signed = service.credentials
         planes.append(ControlPlane(client, signed, patience_seconds, sleep, pace, retry_seconds))
         yield planes[0]
+
+
+def only_ours(headers: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return headers with which the SDK adds none from the environment, which may hold another host's key."""
+    custom = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    unwanted = ["OpenAI-Organization", "OpenAI-Project", *(line.partition(":")[0].strip() for line in custom)]
+    ours = {name.lower() for name in headers}
+    return {name: openai.omit for name in unwanted if name and name.lower() not in ours} | dict(headers)

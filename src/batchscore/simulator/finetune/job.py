@@ -50,7 +50,7 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True)
-class JobEvent:
+class TuningEvent:
     """Something that a job reports. `data` are the metrics of a step."""
 
     id: str
@@ -83,7 +83,7 @@ class TuningJob:
         self.finished_at: float | None = None
         self.model: str | None = None
         self.result_file: str | None = None
-        self.events: list[JobEvent] = []
+        self.events: list[TuningEvent] = []
         self.checkpoints: list[Checkpoint] = []
         self.steps = 0
         self.billed_tokens = 0
@@ -272,7 +272,7 @@ class TuningJob:
     def _say(
         self, at: float, message: str, *, level: str = "info", data: Mapping[str, Any] | None = None
     ) -> None:
-        self.events.append(JobEvent(f"ftevent-{os.urandom(12).hex()}", at, message, level, data or {}))
+        self.events.append(TuningEvent(f"ftevent-{os.urandom(12).hex()}", at, message, level, data or {}))
 
 
 def _failing(azure: tuple[str, str], openai: tuple[str, str], param: str | None = None) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchscore.simulator.error_replies import Surface
-from batchscore.simulator.finetune.job import Checkpoint, JobEvent, TuningJob
+from batchscore.simulator.finetune.job import Checkpoint, TuningEvent, TuningJob
 
 #: The words for states that the services name otherwise.
 _STATES: Mapping[bool, Mapping[str, str]] = {
@@ -61,7 +61,7 @@ def _hyperparameters(job: TuningJob) -> dict[str, Any]:
     return {name: chosen.get(name, auto) if value == "auto" else value for name, value in given.items()}
 
 
-def event_object(event: JobEvent, surface: Surface) -> dict[str, Any]:
+def event_object(event: TuningEvent, surface: Surface) -> dict[str, Any]:
     """Return an event."""
     level = "warning" if event.level == "warn" and surface is not Surface.OPENAI else event.level
     return {

@@ -1,0 +1,145 @@
+"""How is what a training made at the service deleted, so that a killed command continues?
+
+Each deletion is on disk as soon as it has happened. What is not there counts as deleted. What is deleted, and
+in which order, is decided in `removals.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchscore.errors import Outage, ServiceRefused, setting_name
+from batchscore.finetune.deploy import may_not, remove_deployment
+from batchscore.finetune.removals import Removal, Thing, is_gone, waits_for
+from batchscore.finetune.service import PURPOSE
+from batchscore.finetune.state import TrainingState, write_state
+from batchscore.provider import arm, files, models
+from batchscore.provider.arm import Account
+from batchscore.provider.client import CallFailed, ControlPlane, Refused, Unknown
+
+#: Refusals to cancel an upload that has expired or was completed: nothing is left of it but its file.
+_OVER = frozenset({400, 409, 410})
+
+#: How long a deployment may take to go.
+MOST_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What became of one deletion. `why` explains what was not deleted; `for_now`: it may be so later."""
+
+    removal: Removal
+    was_there: bool = True
+    why: str = ""
+    for_now: bool = False
+
+
+@dataclass(slots=True)
+class Cleaner:
+    """Deletes things of one resource. `manager` and `account` are needed for deployments only.
+
+    `folder` and `state` are those of a training, if one is named.
+    """
+
+    plane: ControlPlane
+    manager: ControlPlane | None = None
+    account: Account | None = None
+    folder: Path | None = None
+    state: TrainingState | None = None
+    listen: Callable[[str], object] = str
+    clock: Callable[[], float] = time.time
+    most_seconds: float = MOST_SECONDS
+    outcomes: list[Deletion] = field(default_factory=list)
+
+    async def run(self, removals: Sequence[Removal]) -> list[Deletion]:
+        """Delete one thing after the other; a refusal does not keep the others."""
+        remaining: list[Removal] = []
+        for removal in removals:
+            outcome = await self.outcome_of(removal, remaining)
+            if outcome.why:
+                remaining.append(removal)
+            elif self.state is not None and self.folder is not None:
+                self.state = write_state(self.folder, is_gone(self.state, removal))
+            self.outcomes.append(outcome)
+        return self.outcomes
+
+    async def outcome_of(self, removal: Removal, remaining: Sequence[Removal]) -> Deletion:
+        """Delete one thing."""
+        why = removal.blocked or waits_for(removal, remaining) or await self.served_by(removal)
+        if why:
+            return Deletion(removal, why=why)
+        if removal.thing is Thing.DEPLOYMENT:
+            self.listen(f"deleting the {removal.name}")
+        try:
+            return Deletion(removal, await self.delete(removal))
+        except Outage as outage:
+            return Deletion(removal, why=outage.text.rstrip("."), for_now=True)
+        except ServiceRefused as refusal:
+            return Deletion(removal, why=refusal.text.rstrip("."))
+        except CallFailed as failure:
+            return Deletion(removal, why=why_refused(removal, failure), for_now=isinstance(failure, Unknown))
+
+    async def served_by(self, removal: Removal) -> str:
+        """Return why a model cannot go yet, "" if it can: another deployment serves it."""
+        model = removal.id
+        if removal.thing is Thing.JOB and self.state is not None and removal.id == self.state.job.id:
+            model = self.state.job.model
+        if removal.thing not in {Thing.MODEL, Thing.JOB} or self.manager is None or self.account is None:
+            return ""
+        try:
+            found = await arm.list_deployments(self.manager, self.account)
+        except (CallFailed, ServiceRefused):
+            return ""  # the service itself refuses
+        names = [each.name for each in found if each.model == model]
+        if not names:
+            return ""
+        flag = setting_name("deployment")
+        flags = " ".join(f"{flag} {name}" for name in names)
+        return (
+            f"it is deployed as {', '.join(names)}, which this folder did not make. If it may go, add {flags}"
+        )
+
+    async def delete(self, removal: Removal) -> bool:
+        """Delete a thing; return whether it was there. Raises `CallFailed` and `Outage`."""
+        if removal.thing is Thing.DEPLOYMENT:
+            assert self.manager is not None
+            assert self.account is not None
+            return await remove_deployment(
+                self.manager, self.account, removal.id, self.most_seconds, self.clock
+            )
+        if removal.thing is Thing.MODEL:
+            return await models.delete_model(self.plane, removal.id)
+        if removal.thing is Thing.JOB:
+            return await models.delete_job(self.plane, removal.id)
+        if removal.thing is Thing.UPLOAD:
+            try:
+                return await models.cancel_upload(self.plane, removal.id)
+            except Refused as refusal:
+                if refusal.status not in _OVER:
+                    raise
+                return False
+        if removal.thing is Thing.FILE:
+            return await models.delete_file(self.plane, removal.id)
+        found = await files.find_uploads(self.plane, removal.id, purpose=PURPOSE)
+        for each in found:
+            await files.delete(self.plane, each.id)
+        return bool(found)
+
+
+def why_refused(removal: Removal, failure: CallFailed) -> str:
+    """Return why something was not deleted, and what helps."""
+    if isinstance(failure, Unknown) and failure.status != 409:
+        return f"{failure}. Run the same command again"
+    if removal.thing is Thing.DEPLOYMENT and failure.status == 403:
+        return f"{failure}. {may_not(arm.DELETE)}".rstrip(".")
+    if removal.thing in {Thing.MODEL, Thing.JOB} and failure.status in {400, 409}:
+        return (
+            f"{failure}. The service does not delete a model while a deployment of it exists, or a job "
+            "that has not ended: look at `batchscore finetune list`"
+        )
+    if removal.thing is Thing.MODEL and failure.status in {401, 403}:
+        return f"{failure}. This key may not: at OpenAI only owners of the organisation may delete models"
+    return f"{failure}. Check the key or the sign-in, and what it may do"

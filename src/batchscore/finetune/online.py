@@ -1,0 +1,322 @@
+"""What do `deploy`, `list` and `clean` do, from a folder's state to their result?
+
+They hold the folder's lock while they change something. Nothing is made or deleted before `agree` says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from batchscore.endpoint.target import Target
+from batchscore.errors import InputError, ServiceRefused, SettingsError
+from batchscore.finetune.begin import finetune_command
+from batchscore.finetune.clean import Cleaner, Deletion
+from batchscore.finetune.deploy import (
+    Deployer,
+    Outlook,
+    may_not,
+    read_permission,
+    read_room,
+    wait_for_answer,
+)
+from batchscore.finetune.deployment import (
+    DEFAULT_CAPACITY,
+    DeploymentKind,
+    DeployStep,
+    WantedDeployment,
+    kind_of,
+    name_for,
+)
+from batchscore.finetune.dialects import DIALECTS, TrainingDialect, dialect_of
+from batchscore.finetune.inventory import Inventory, take_inventory
+from batchscore.finetune.removals import Named, Removal, Thing, removals_of
+from batchscore.finetune.resource import ResourceOptions
+from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
+from batchscore.finetune.state import TrainingState, hold_folder, require_state
+from batchscore.provider.arm import WRITE, look_at_account
+from batchscore.provider.client import ControlPlane, NotThere
+from batchscore.provider.jobs import checkpoints_of
+
+#: Seconds until a model that needs no deployment must answer.
+MODEL_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """How a command reaches its service, and how it speaks to the user."""
+
+    target: Target
+    environ: Mapping[str, str]
+    resource: ResourceOptions = field(default_factory=ResourceOptions)
+    listen: Callable[[str], object] = str
+    limits: CallLimits = USUAL
+    clock: Callable[[], float] = time.time
+
+    @property
+    def host(self) -> str:
+        """The host of the service."""
+        return host_of(self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOptions:
+    """What the user wants of a deployment; what is `None` is decided here."""
+
+    name: str | None = None
+    kind: DeploymentKind | None = None
+    capacity: int | None = None
+    model: str | None = None
+    most_seconds: float = 1800.0
+
+    def wanted(self, state: TrainingState, model: str, deployable: str) -> WantedDeployment:
+        """Return the deployment to make, or the one that was made of the same model before.
+
+        `deployable` is the model's name in Resource Manager.
+        """
+        same = state.deployment is not None and state.deployment.model == deployable
+        made = state.deployment if same else None
+        chosen = {name for name in ("name", "kind", "capacity") if getattr(self, name) is not None}
+        return WantedDeployment(
+            self.name or (made.name if made else name_for(model)),
+            deployable,
+            self.kind or kind_of(made.sku if made and made.sku else "developer"),
+            self.capacity or (made.capacity if made and made.capacity else DEFAULT_CAPACITY),
+            frozenset(chosen),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What would be made, for the user to agree to."""
+
+    wanted: WantedDeployment
+    outlook: Outlook
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """Whether a model that is not trained yet could be deployed. `problems` say why not."""
+
+    wanted: WantedDeployment
+    location: str
+    may: bool | None
+    left: int | None
+    problems: Sequence[str]
+
+
+async def prospect(
+    resource: ResourceOptions,
+    environ: Mapping[str, str],
+    base: str,
+    options: DeployOptions,
+    limits: CallLimits = USUAL,
+) -> Prospect:
+    """Return whether a model with this base could be deployed, by reading. Raises a `BatchscoreError`."""
+    account = resource.required(None, environ)
+    wanted = WantedDeployment(
+        "-", base, options.kind or kind_of("developer"), options.capacity or DEFAULT_CAPACITY
+    )
+    async with resource.calls("", environ, limits) as manager:
+        facts = await look_at_account(manager, account)
+        room = await read_room(manager, account, facts.location, wanted, base)
+        may = await read_permission(manager, account)
+    problems = [*([may_not(WRITE)] if may is False else []), *filter(None, [room.problem(wanted)])]
+    return Prospect(wanted, facts.location, may, room.left, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A model that answers: by its `deployment`, or "" if it needs none. `note` is for people.
+
+    `ours`: this folder has made the deployment.
+    """
+
+    state: TrainingState
+    model: str
+    deployment: str = ""
+    sku: str = ""
+    created_at: float = 0.0
+    ends_at: float = 0.0
+    ours: bool = True
+    note: str = ""
+
+
+async def deploy(
+    folder: Path, options: DeployOptions, caller: Caller, agree: Callable[[Offer], bool]
+) -> Ready | None:
+    """Deploy the model of a folder and wait until it answers; `None` if the user does not agree."""
+    with hold_folder(folder, "batchscore finetune deploy", caller.listen):
+        state = require_state(folder)
+        require_endpoint(state, caller.target, folder)
+        model = options.model or trained_model(state, folder)
+        if not DIALECTS[state.dialect].needs_deployment:
+            return await wait_for_model(state, model, caller)
+        account = caller.resource.required(state, caller.environ)
+        async with (
+            training_calls(caller.target, caller.environ, caller.limits) as plane,
+            caller.resource.calls(caller.host, caller.environ, caller.limits) as manager,
+        ):
+            wanted = options.wanted(state, model, await deployable(plane, state, model))
+            deployer = Deployer(
+                manager,
+                account,
+                folder,
+                state,
+                wanted,
+                listen=caller.listen,
+                most_seconds=options.most_seconds,
+                clock=caller.clock,
+            )
+            outlook = await deployer.look_ahead()
+            refuse_hopeless(wanted, outlook)
+            is_new = outlook.next.step in {DeployStep.CREATE, DeployStep.REMOVE}
+            if is_new and not agree(Offer(wanted, outlook, state.job.base_model)):
+                return None
+            made = await deployer.run()
+            await deployer.wait_until_it_answers(plane, caller.target, made.name)
+    record = deployer.state.deployment
+    ours = record is not None and record.name == made.name
+    return Ready(
+        deployer.state,
+        model,
+        made.name,
+        made.sku,
+        made.created_at,
+        record.ends_at if record is not None and ours else 0.0,
+        ours,
+        "" if ours else outlook.next.why,
+    )
+
+
+def trained_model(state: TrainingState, folder: Path) -> str:
+    """Return the model of a folder; raises `InputError` if there is none yet."""
+    if not state.model:
+        status = state.job.status or "not created"
+        command = finetune_command("watch" if state.job.id else "start", folder)
+        raise InputError(f"{folder} has no trained model yet: its job is {status}. Run: {command}")
+    if {state.job.model, state.job.id} & {*state.deleted}:
+        raise InputError(f"The model {state.job.model} of {folder} was deleted.")
+    return state.model
+
+
+def refuse_hopeless(wanted: WantedDeployment, outlook: Outlook) -> None:
+    """Raise an error if nothing can be made."""
+    if outlook.next.step is DeployStep.REFUSE:
+        raise SettingsError(outlook.next.why)
+    if outlook.may is False:
+        raise ServiceRefused(f"{may_not(WRITE)} Nothing was made.")
+    problem = outlook.room.problem(wanted)
+    if problem:
+        raise ServiceRefused(f"{problem} Nothing was made.")
+
+
+async def deployable(plane: ControlPlane, state: TrainingState, model: str) -> str:
+    """Return the name by which Azure deploys a model: of a checkpoint, its id."""
+    if model == state.job.model or not state.job.id:
+        return model
+    try:
+        found = await checkpoints_of(plane, state.job.id)
+    except NotThere:
+        return model
+    return next((each.id for each in found if model in {each.model, each.id}), model)
+
+
+async def wait_for_model(state: TrainingState, model: str, caller: Caller) -> Ready:
+    """Wait until a model that needs no deployment answers."""
+    begun = caller.clock()
+    async with training_calls(caller.target, caller.environ, caller.limits) as plane:
+
+        async def wait(looks: int, what: str) -> None:
+            if caller.clock() - begun > MODEL_SECONDS:
+                raise ServiceRefused(
+                    f"{model} does not exist for this key, {MODEL_SECONDS / 60:.0f} minutes after it was "
+                    "looked for first. Is the key of the organisation and the project that trained it?"
+                )
+            if looks == 1:
+                caller.listen(f"waiting for {what}: a new model may be unknown for some minutes")
+            await plane.sleep(min(10.0, 0.5 * 1.5 ** min(looks - 1, 20)))
+
+        await wait_for_answer(plane, caller.target, model, wait)
+    return Ready(state, model)
+
+
+async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, TrainingDialect]:
+    """Return what is at a service; of a folder only what it names. `notes` say what is not known."""
+    state = None if folder is None else require_state(folder)
+    if state is not None:
+        require_endpoint(state, caller.target, folder)
+    dialect = dialect_of(caller.target)
+    account = caller.resource.account(state, caller.environ) if dialect.needs_deployment else None
+    async with AsyncExitStack() as stack:
+        plane = await stack.enter_async_context(training_calls(caller.target, caller.environ, caller.limits))
+        manager: ControlPlane | None = None
+        if account is not None:
+            calls = caller.resource.calls(caller.host, caller.environ, caller.limits)
+            manager = await stack.enter_async_context(calls)
+        found = await take_inventory(plane, manager, account, caller.clock())
+    if dialect.needs_deployment and account is None:
+        missing = "deployments are not listed: name the resource with --resource"
+        found = replace(found, notes=(*found.notes, missing))
+    return (found if state is None else found.of(state)), dialect
+
+
+async def checkpoint_removals(state: TrainingState, caller: Caller) -> Sequence[Removal]:
+    """Return the checkpoints of a job that are models of their own, as at OpenAI."""
+    job = state.job
+    if DIALECTS[state.dialect].needs_deployment or not job.id or job.id in state.deleted:
+        return ()
+    async with training_calls(caller.target, caller.environ, caller.limits) as plane:
+        try:
+            found = await checkpoints_of(plane, job.id)
+        except NotThere:
+            return ()
+    models = [each.model for each in found if each.model and each.model != job.model]
+    return [Removal(Thing.MODEL, each, "a checkpoint") for each in models if each not in state.deleted]
+
+
+async def clean(
+    folder: Path | None,
+    named: Named,
+    caller: Caller,
+    agree: Callable[[Sequence[Removal]], bool],
+    *,
+    discard_results: bool = False,
+) -> tuple[Sequence[Removal], Sequence[Deletion]]:
+    """Delete what a folder or the command names; return what was to be deleted, and what became of it.
+
+    Nothing is deleted if `agree` says no.
+    """
+    hold = (
+        nullcontext() if folder is None else hold_folder(folder, "batchscore finetune clean", caller.listen)
+    )
+    with hold:
+        state = None if folder is None else require_state(folder)
+        if state is not None:
+            require_endpoint(state, caller.target, folder)
+        if named or state is None:
+            removals = named.removals()
+        else:
+            removals = removals_of(state, DIALECTS[state.dialect], folder, discard_results=discard_results)
+            removals = [*removals, *await checkpoint_removals(state, caller)]
+            removals.sort(key=lambda each: each.thing)
+        if not removals or not agree(removals):
+            return removals, ()
+        deployments = any(each.thing is Thing.DEPLOYMENT for each in removals)
+        account = caller.resource.account(state, caller.environ)
+        if deployments:
+            account = caller.resource.required(state, caller.environ)
+        async with AsyncExitStack() as stack:
+            plane = await stack.enter_async_context(
+                training_calls(caller.target, caller.environ, caller.limits)
+            )
+            manager: ControlPlane | None = None
+            if account is not None and dialect_of(caller.target).needs_deployment:
+                calls = caller.resource.calls(caller.host, caller.environ, caller.limits)
+                manager = await stack.enter_async_context(calls)
+            cleaner = Cleaner(plane, manager, account, folder, state, caller.listen, caller.clock)
+            return removals, await cleaner.run(removals)
