@@ -205,10 +205,7 @@ class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error o
 
     @property
     def form(self) -> str:
-        """The wrong form, if the same request would get it again; "" if not.
-
-        It is without numbers, which depend on the request.
-        """
+        """The wrong form without numbers, which depend on the request; "" if the next may differ."""
         return re.sub(r"\d+", "", str(self)) if self.same_again else ""
 
 
