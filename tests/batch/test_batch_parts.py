@@ -27,6 +27,8 @@ from batchscore.batch.work import Ended
 from batchscore.errors import ErrorCode, OutputError, ServiceRefused, SettingsError
 from batchscore.output.layout import Layout
 from batchscore.output.submitted import (
+    NO_MORE,
+    PROVEN,
     Chunk,
     Chunks,
     Step,
@@ -381,11 +383,21 @@ def test_the_record_of_an_earlier_version_says_what_is_not_confirmed(
     assert chunk_of(given).unconfirmed == unconfirmed
 
 
+@pytest.mark.parametrize(
+    ("text", "proven"), [(b"", False), (b"\xff", False), (NO_MORE.encode(), None), (b"00" * 16, True)]
+)
+def test_what_is_known_of_a_service(layout: Layout, text: bytes, proven: bool | None) -> None:  # noqa: FBT001
+    chunks = Chunks(chunk_folder(layout))
+    assert chunks.is_proven(bytes(16)) is False
+    storage.write_whole(chunks.folder / PROVEN, text)
+    assert chunks.is_proven(bytes(16)) is proven
+
+
 def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
     chunks = Chunks(chunk_folder(layout))
     chunks.plan(CHUNK, DIGEST * 3)
     Path(str(chunks.folder / "abcdefgh.rows")).write_bytes(DIGEST)
-    with pytest.raises(OutputError, match="16 bytes for 3 rows"):
+    with pytest.raises(OutputError, match=r"16 bytes for 3 rows.* batches \S+ forget abcdefgh$"):
         chunks.read_digests(CHUNK)
 
 

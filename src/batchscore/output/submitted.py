@@ -195,7 +195,10 @@ class Chunks:
         place = self.folder / f"{chunk.key}{ROWS}"
         data = b"".join(storage.chunks(place))
         if len(data) != chunk.rows * DIGEST_BYTES:
-            raise OutputError(f"{place} is damaged: it has {len(data):,} bytes for {chunk.rows:,} rows.")
+            raise OutputError(
+                f"{place} is damaged: it has {len(data):,} bytes for {chunk.rows:,} rows. Restore it, or pay "
+                f"for these rows again. For that, run: {batches_command(self, 'forget', chunk.key)}"
+            )
         return data
 
     def note_proven(self, identity: bytes, *, answers: bool = True) -> None:
@@ -205,8 +208,8 @@ class Chunks:
     def is_proven(self, identity: bytes) -> bool | None:
         """Whether the service has answered rows of this identity; `None` if none is usable any more."""
         place = self.folder / PROVEN
-        found = b"".join(storage.chunks(place)).decode() if storage.exists(place) else ""
-        return None if found == NO_MORE else found == identity.hex()
+        found = b"".join(storage.chunks(place)) if storage.exists(place) else b""
+        return None if found == NO_MORE.encode() else found == identity.hex().encode()
 
     def sweep(self) -> None:
         """Remove what a kill has left of chunks that were being planned or removed."""
