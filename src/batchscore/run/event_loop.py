@@ -18,7 +18,7 @@ from batchscore.rows import Listen, Notice
 from batchscore.run.stop import Stop
 
 #: A signal that follows the first this quickly is the same request, delivered twice.
-SAME_SIGNAL_SECONDS = 1.0
+SAME_SIGNAL_SECONDS = 0.2
 
 #: New objects before the garbage collector runs: those of some thousand rows.
 COLLECT_AFTER_OBJECTS = 20_000
