@@ -194,6 +194,7 @@ def test_ctrl_c_leaves_batches_running_and_says_how_to_continue(
         process.interrupt()
         stopped = process.finish()
     assert stopped.exit_code == 4
+    assert "Stopping: waiting for calls in flight, not for batches; press Ctrl-C again" in stopped.said
     assert (
         "30 rows in 1 batch keep running at the service. Run the same command again before 20" in stopped.said
     )

@@ -137,7 +137,7 @@ def stop_on_signals(stop: Stop, listen: Listen) -> Iterator[None]:
         nonlocal first
         if first is None:
             first = loop.time()
-            listen(Notice(f"Stopping: waiting for requests in flight; {act} again to quit now."))
+            listen(Notice(f"Stopping: waiting for {stop.waits_for}; {act} again to quit now."))
             stop.request()
         elif loop.time() - first > SAME_SIGNAL_SECONDS and task is not None:
             task.cancel()
