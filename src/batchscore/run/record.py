@@ -298,7 +298,7 @@ def run_name(started: float, *, shared_output: bool) -> str:
 
 
 #: Packages that send, read and write; their versions are recorded.
-PACKAGES = ("aiohttp", "numpy", "orjson", "pyarrow", "uvloop")
+PACKAGES = ("httptools", "numpy", "orjson", "pyarrow", "uvloop")
 
 
 def versions() -> dict[str, str]:
