@@ -35,6 +35,7 @@ from batchscore.output.missing import RecordedFiles, recorded_files
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, TakeOver, is_final, split_by_part
 from batchscore.output.run_records import RecordedCounts
+from batchscore.output.share import ShareOfFile
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores import storage
@@ -101,9 +102,14 @@ class Ledger(ABC):
         """Write a file's last manifest."""
 
     def needs_digest(self, file: str) -> bool:
-        """Whether `start` needs an input's digest: if it was scored completely, or may have changed."""
+        """Whether `start` needs an input's digest: if it was scored completely, or may have changed.
+
+        A worker does not read the parts of other shares, so it compares the digest with that of others.
+        """
         manifest = self.manifests.get(file)
-        return self.spec.inputs_change or (manifest is not None and manifest.state == "complete")
+        by_others = manifest is not None and bool(manifest.input) and not self.spec.share.is_whole
+        complete = manifest is not None and manifest.state == "complete"
+        return self.spec.inputs_change or complete or by_others
 
     @property
     def dimensions(self) -> int | None:
@@ -229,6 +235,7 @@ class Ledger(ABC):
             images=images_text(spec),
             reading=reading,
             advice=advice_on_change(spec, file),
+            share=ShareOfFile(spec.share, file, spec.rows_per_part),
         )
         return self.open[file]
 

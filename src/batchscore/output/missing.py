@@ -48,6 +48,7 @@ class Incomplete:
 
 
 NOT_READ = "not read completely"
+NOT_ALL_SHARES = f"the shares of some workers are missing ({setting_name('part_of')})"
 REPLACING = Incomplete("a killed run was replacing its scores")
 
 
@@ -79,7 +80,8 @@ class RecordedFiles:
         unread = manifest.state != "complete" and not (without and read_all)
         if without or unread:
             pieces = [f"{count_text(without, 'row')} read but not scored"] if without else []
-            pieces += [manifest.problem or NOT_READ] if unread else []
+            left = NOT_READ if recorded is None or not recorded.is_share else NOT_ALL_SHARES
+            pieces += [manifest.problem or left] if unread else []
             return Incomplete(", ".join(pieces), manifest.state == "unreadable", unread)
         if recorded is None and self.pruning:
             return Incomplete("its scores were to be removed")

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from batchscore.errors import UnreadableFile
@@ -154,17 +155,24 @@ class PromptSource:
         """Give the prompt of each row of one file, up to the limit."""
         ids = self.ids
         build: Callable[[Any], Prompt | Settled] = ready.builder.build
+        number: Callable[[Any], int] = attrgetter("number")
+        share = self.ledger.spec.share
+        holds = None if share.is_whole or progress.share is None else progress.share.holds
         with open_rows(ready.file, self.survey.options, ready.builder.columns) as table, ExitStack() as stack:
             rows: Iterator[Any] = table.rows
             if ready.builder.images is not None:
                 rows = stack.enter_context(closing(built_ahead(table.rows, ready.builder.build, self.ready)))
-                build = self.note_images(ready)
+                build, number = self.note_images(ready), lambda built: int(built[0].row)
             for row in rows:
                 if self.rows_left is not None:
                     if self.rows_left == 0:
                         progress.limited = self.limited = True
                         return
                     self.rows_left -= 1
+                if holds is not None and not holds(number(row)):
+                    if ready.builder.images is not None:  # the digest of the input needs those of all rows
+                        build(row)
+                    continue
                 item = build(row)
                 if item.id is not None:
                     # Repeated ids are counted as far as memory allows.

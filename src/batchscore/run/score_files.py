@@ -23,6 +23,7 @@ from batchscore.errors import (
     OutputError,
     ServiceRefused,
     SettingsError,
+    UsageError,
     message_of,
     setting_name,
 )
@@ -142,6 +143,12 @@ def prepare(
         raise SettingsError(
             f"{setting_name('incremental')} needs an output on a local disk, and this one is in a store. "
             f"Score into a folder and copy that, or leave {setting_name('incremental')} out."
+        )
+    if settings.part_of is not None and isinstance(place_of(settings.output), StoredPath):
+        raise UsageError(
+            f"{setting_name('part_of')} needs an output on a disk with file locks, and this is in a store. "
+            "Score into a folder and copy that, or give each worker its own files, with "
+            f"{setting_name('shared_output')}."
         )
     output = output_of(cut(OutputSettings, settings))
     surveyed = survey(inputs, settings, output=output.named)
