@@ -135,7 +135,6 @@ class Ledger(ABC):
             if file not in self.saved_at:
                 # Before a journal holds answers, its file must be known.
                 self.write_manifest(file)
-                self.saved_at[file] = float("-inf")
             self.journals.append(journal_name(file, number), entries, part.cost_not_in_journal.take())
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
         self.spill()
@@ -194,10 +193,10 @@ class Ledger(ABC):
         layout, manifests = self.spec.layout, self.manifests.values()
         complete = {manifest.file for manifest in manifests if manifest.state == "complete"}
         self.recorded = recorded_files(layout.root, layout.task, counts_of=complete if counts_only else None)
-        self.complete_files = self.recorded.counts_to_keep(manifests)
-        for manifest in manifests:
-            if self.recorded.contradiction(manifest) is not None:
-                manifest.state = "partial"
+        contradicted = {each.file for each in manifests if self.recorded.contradiction(each) is not None}
+        self.complete_files = self.recorded.counts_to_keep(manifests, contradicted)
+        for file in contradicted:
+            self.manifests[file].state = "partial"
 
     def begin_file(
         self, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver

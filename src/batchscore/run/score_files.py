@@ -50,7 +50,7 @@ from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
 from batchscore.rows import Event, Listen, Notice
-from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
+from batchscore.run.event_loop import rare_garbage_collection, run_on_fast_loop, stop_on_signals
 from batchscore.run.expected import announce_expected
 from batchscore.run.incremental import (
     Changes,
@@ -93,6 +93,7 @@ from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.task import TASKS
 
 
+@rare_garbage_collection()  # what is known of a file stays, and is in no cycle
 def score_files(
     settings: Settings,
     inputs: Sequence[str],
