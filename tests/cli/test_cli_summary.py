@@ -174,7 +174,8 @@ def test_rows_below_a_limit_remain_and_nothing_is_wrong() -> None:
     read = FileFinished("a.csv", "partial", 60, 3, 0, 0, complete=False)
     for limited, words in ((True, "57 remaining"), (False, "57 read but not scored")):
         run: Any = SimpleNamespace(
-            outcome=RunEnd((read,), limited=limited), settings=SimpleNamespace(task="chat", simulate=False)
+            outcome=RunEnd((read,), limited=limited),
+            settings=SimpleNamespace(task="chat", simulate=False, part_of=None),
         )
         assert f"0 failed, {words}, 1 file not read completely" in headline(run, None)
 
