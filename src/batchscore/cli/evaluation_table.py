@@ -58,7 +58,7 @@ def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
     lines += _comparison_lines(model, evaluation)
     for each in model.slices[:_MOST_SLICES]:
         value, interval, _ = _figure_cells(each.figure)
-        group = f"{each.column} = {each.value or '(none)'}"
+        group = f"{each.column} = {each.of or '(none)'}"
         lines.append(f"  {group}: {value} ({interval}), {count_text(each.figure.rows, 'row')}")
     return [*lines, *_cost_lines(model)]
 
@@ -132,6 +132,8 @@ def _cost_lines(model: ModelResult) -> list[str]:
     if cost.tokens_each_right is None:
         return []
     money = "" if cost.money_each_right is None else f", cost {money_text(cost.money_each_right)}"
-    return [
-        f"  tokens billed: {cost.tokens_billed:,}; for each right answer {cost.tokens_each_right:,.0f}{money}"
-    ]
+    labelled = (
+        "" if cost.evaluated == cost.rows else f" (by {cost.evaluated:,} labelled of {cost.rows:,} rows)"
+    )
+    each_right = f"for each right answer {cost.tokens_each_right:,.0f}{money}{labelled}"
+    return [f"  tokens billed: {cost.tokens_billed:,}; {each_right}"]

@@ -351,10 +351,14 @@ def compare(
 
 
 def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading: Reading) -> float | None:
-    """Return the smallest difference that these rows can show; `None` if rows say nothing by themselves."""
+    """Return the smallest difference that these rows can show, infinite if they are too few.
+
+    `None` if rows say nothing by themselves.
+    """
     if reading.task.has_classes:
         if baseline is None:
-            return detectable_difference(len(model), USUAL_DISCORDANCE)
+            found = detectable_difference(len(model), USUAL_DISCORDANCE)
+            return found if found <= USUAL_DISCORDANCE else math.inf
         apart = _right(model, reading) - _right(baseline, reading)
         return detectable_difference(len(model), float((apart**2).mean()))
     if baseline is None or reading.task.kind in {"numbers", "pairs", "clusters"}:

@@ -119,7 +119,8 @@ def _model(result: ModelResult) -> dict[str, Any]:
             for name, each in result.comparisons.items()
         },
         "slices": [
-            {"column": each.column, "value": each.value, **asdict(each.figure)} for each in result.slices
+            {"column": each.column, "of": each.of, "metric": each.metric, **asdict(each.figure)}
+            for each in result.slices
         ],
         "per_class": None if classes is None else {name: values.tolist() for name, values in classes.items()},
         "confusion_matrix": None if result.confusion is None else result.confusion.tolist(),

@@ -136,14 +136,13 @@ def findings(evaluation: Evaluation) -> Html:
 
 def detectable_text(evaluation: Evaluation) -> str:
     """Return which difference the rows can show."""
+    alone = len(evaluation.models) == 1
     if evaluation.detectable is None or evaluation.detectable >= 1:
-        return "This set has too few rows to show any difference."
-    how = (
-        f"if {USUAL_DISCORDANCE:.0%} of rows change sides"
-        if len(evaluation.models) == 1
-        else "between such models"
-    )
-    return f"This set can show differences of about {100 * evaluation.detectable:.1f} points {how}."
+        more = f" of which only one is right in {USUAL_DISCORDANCE:.0%} of the rows" if alone else ""
+        return f"This set has too few rows to show a difference between two models{more}."
+    how = f"two models if only one of them is right in {USUAL_DISCORDANCE:.0%} of the rows"
+    shown = f"about {100 * evaluation.detectable:.1f} points between {how if alone else 'these models'}"
+    return f"This set can show differences of {shown}."
 
 
 def metrics(evaluation: Evaluation) -> Html:
@@ -287,7 +286,7 @@ def slices(evaluation: Evaluation) -> list[Html]:
     by_value: dict[tuple[str, str], dict[int, Figure]] = {}
     for number, model in enumerate(evaluation.models):
         for each in model.slices:
-            by_value.setdefault((each.column, each.value), {})[number] = each.figure
+            by_value.setdefault((each.column, each.of), {})[number] = each.figure
     lines = []
     for (column, value), figures in by_value.items():
         cells = [
@@ -345,7 +344,8 @@ def costs(evaluation: Evaluation) -> Html:
             )
         )
     heads = "model, requests:n, tokens billed:n, cost:n, right rows:n, tokens each right:n, cost each right:n"
-    return table("Tokens from the manifests; cost if all runs had prices", heads, lines)
+    caption = "All runs together; cost if all had prices and none was killed. What a right row takes counts "
+    return table(f"{caption}only the rows with a label", heads, lines)
 
 
 def method(evaluation: Evaluation) -> Html:
