@@ -12,7 +12,6 @@ from batchscore.evaluate.scored import ScoredOutput
 from batchscore.report.page.make import read_runs
 from batchscore.report.page.runs import number
 
-
 #: What the manifests count of each file, and what runs count.
 _OF_FILES = ("attempts", "tokens_billed", "tokens_kept")
 _OF_RUNS = ("requests", "tokens_billed", "tokens_kept")
