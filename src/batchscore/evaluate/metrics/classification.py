@@ -128,11 +128,7 @@ def _least_correlation(counts: Counts) -> Figures:
     squares = (predicted**2).sum(-1)[..., None, None]
     labels = total**2 - (support**2).sum(-1)
     found = np.full(counts.shape[:-2], np.inf)
-    for few in (
-        np.zeros_like(rows),
-        rows,
-        np.minimum(1.0, np.repeat(missing[..., None], rows.shape[-1], -1)),
-    ):
+    for few in (np.zeros_like(rows), rows, np.ones_like(rows) * (missing[..., None] > 0)):
         one, two = (missing[..., None] - few)[..., None], few[..., None]
         hits = np.maximum(rows[..., None] - two, two + rows[..., None, :] - missing[..., None, None])
         lower = above + total[..., None, None] * np.maximum(hits, 0)
@@ -201,24 +197,17 @@ def _kappa(counts: Counts, weights: Figures) -> Figures:
     (Dinkelbach 1967), so it is found step by step.
     """
     _, support, predicted, _ = (part.astype(float) for part in _parts(counts))
-    total, rows, by_chance = (
-        counts.sum((-2, -1)).astype(float),
-        counts[..., -1].astype(float),
-        support @ weights,
-    )
+    total, rows = counts.sum((-2, -1)).astype(float), counts[..., -1].astype(float)
+    by_chance, places = support @ weights, np.arange(len(weights))
     apart = total * (weights * counts[..., :-1]).sum((-2, -1))
     expected = (predicted * by_chance).sum(-1)
     never = expected + rows.sum(-1) * by_chance.min(-1) <= 0
     share, before = np.full(total.shape, -1.0), None
     while before is None or (share > before).any():
         before = share
-        worst = (total[..., None, None] * weights - share[..., None, None] * by_chance[..., None, :]).argmax(
-            -1
-        )
-        more = np.take_along_axis(
-            np.broadcast_to(weights, (*worst.shape, weights.shape[-1])), worst[..., None], -1
-        )
-        above = apart + total * (rows * more[..., 0]).sum(-1)
+        gains = total[..., None, None] * weights - (share[..., None] * by_chance)[..., None, :]
+        worst = gains.argmax(-1)
+        above = apart + total * (rows * weights[places, worst]).sum(-1)
         below = expected + (rows * np.take_along_axis(by_chance, worst, -1)).sum(-1)
         share = np.maximum(share, divide(above, below))
     return np.where(never, np.nan, 1 - share)
