@@ -34,13 +34,13 @@ from batchscore.evaluate.statistics.intervals import (
     Floats,
     Interval,
     Sampling,
-    bootstrap_cells,
     bootstrap_clusters,
     bootstrap_errors,
     bootstrap_mean,
     bootstrap_rows,
     bootstrap_sums,
     bootstrap_t,
+    interval_of_cells,
     percentiles,
     wilson,
 )
@@ -249,7 +249,7 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
                 return wilson(float(_right(rows, reading).sum()), len(rows), sampling)
             counts, headline = confusion_of(rows, reading), classification.FIGURES[name]
             if clusters is None:
-                return percentiles(bootstrap_cells(counts, headline, sampling), sampling, len(rows))
+                return interval_of_cells(counts, headline, sampling)
             assert rows.cells is not None
             found = bootstrap_clusters(rows.cells, clusters, counts.shape, headline, sampling)
             return percentiles(found, sampling, units, method)
