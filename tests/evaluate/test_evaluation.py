@@ -151,6 +151,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "tags_of_other_length": 0,
         "labels_without_tokens": 0,
         "similar_ids": [],
+        "unmatched_ids": [],
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
@@ -1024,3 +1025,82 @@ def test_which_difference_the_rows_can_show(tmp_path: Path, rows: int, models: i
     found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["detectable_difference"]
     assert (found is None) == ("too few" in words)
     assert words in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+
+
+def test_figures_that_are_not_known_of_slices_and_requirements(tmp_path: Path) -> None:
+    """A row failed, so the figure of all rows is not known, here and there: that of the answered is shown."""
+    source = write_input(tmp_path / "in.csv", [{"label": str(n), "by": "ab"[n % 2]} for n in range(8)])
+    answers = ["1", "1", "2", "3", FAILED, "5", "6", "7"]
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label", "by"])
+    words = (scores, "--label", "label", "--as", "regression", "--by", "by", "-o", tmp_path / "e")
+    done = run(*words, "--require", "mean_absolute_error<=10")
+    assert "  by = a: not known (of the answered 0.3333 (3)), 4 rows" in done.stdout
+    assert "  by = b: 0.0000, 4 rows" in done.stdout
+    assert "NOT MET: mean_absolute_error<=10 (s: not known)" in done.stdout.replace(str(tmp_path / "s"), "s")
+    page = (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+    assert "mean_absolute_error&lt;=10: " in page
+    assert ": not known" in page
+
+
+def test_requirements_of_percentages(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, [*LABELS[:8], FAILED, FAILED], keep=["label"])
+    words = (scores, "--label", "label", "--names", "mini", "-o", tmp_path / "e")
+    done = run(*words, "--require", "accuracy>=75%", "--require", "accuracy<=0.99")
+    assert "met: accuracy>=75% (mini: 80.00%)" in done.stdout
+    assert "met: accuracy<=0.99 (mini: 0.8000)" in done.stdout
+    assert (
+        "NOT MET: coverage>=100% (mini: 80.00%); added, since failed rows could meet the others"
+        in done.stdout
+    )
+    found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))
+    assert [each["requirement"] for each in found["requirements"]][-1] == "coverage>=100%"
+    assert measured(tmp_path / "e", scores, "--label", "label")["good_enough"] is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (
+            ["Money", "Parcel"],
+            "No answer names one of the labels: 'neg', 'pos'. Is this the column of the labels?",
+        ),
+        ([FAILED, FAILED], "No row has an answer, so the figures say nothing about the model."),
+        (["Money", "pos"], None),
+    ],
+)
+def test_no_answer_at_all(tmp_path: Path, answers: Sequence[Any], words: str | None) -> None:
+    source = write_input(tmp_path / "in.csv", [{"label": "pos"}, {"label": "neg"}] * 2)
+    scores = write_scores(tmp_path / "s", source, list(answers) * 2, keep=["label"])
+    asked = (scores, "--label", "label", "--as", "classification", "-o", tmp_path / "e")
+    shown = run(*asked).stdout
+    assert (words or "") in shown
+    assert ("No " in shown) == (words is not None)
+
+
+def test_ids_of_which_none_fits_are_shown(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"id": "t000"}])
+    scores = write_scores(tmp_path / "s", source, ["yes"], id_column="id")
+    gold = write_input(tmp_path / "gold.csv", [{"id": "x", "label": "yes"}])
+    done = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e", error=InputError)
+    assert "A row has the id 't000', a label has 'x'." in str(done.exception)
+
+
+def test_many_slices_are_not_all_shown(tmp_path: Path, source: Path) -> None:
+    rows = [{"label": "ab"[n % 2], "key": str(n)} for n in range(33)]
+    source = write_input(tmp_path / "in.csv", rows)
+    scores = write_scores(tmp_path / "s", source, ["a"] * 33, keep=["label", "key"])
+    shown = run(scores, "--label", "label", "--by", "key", "-o", tmp_path / "e", "--resamples", "20").stdout
+    assert "3 other values are in metrics.json" in shown
+
+
+def test_texts_and_vectors_are_not_compared(tmp_path: Path, source: Path) -> None:
+    texts = write_scores(tmp_path / "texts", source, LABELS, keep=["label"])
+    vectors = write_vectors(tmp_path / "v", ROWS, [np.ones(2, np.float32)] * 10, keep=["label"])
+    done = run(texts, vectors, "--label", "label", "-o", tmp_path / "e", error=UsageError)
+    assert "they cannot be compared" in str(done.exception)
+
+
+def test_an_evaluation_is_not_written_into_a_file(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, LABELS, keep=["label"])
+    done = run(scores, "--label", "label", "-o", source, error=OutputError)
+    assert "is a file. Name a folder" in str(done.exception)

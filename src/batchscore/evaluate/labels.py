@@ -40,7 +40,7 @@ class JoinCounts:
     them. `training_without_vector` rows could not be learned from, and `rows_learned_from` have a vector that
     is also in the scores of `--train`. ROUGE finds nothing in `labels_without_tokens`. Answers with
     `tags_of_other_length` have more or fewer tags than their label. `similar_ids` are of a row and of a label
-    that nearly fit, if some do.
+    that nearly fit, if some do, `unmatched_ids` of one that fits no label and of one that fits no row.
     """
 
     rows: int = 0
@@ -58,6 +58,7 @@ class JoinCounts:
     tags_of_other_length: int = 0
     labels_without_tokens: int = 0
     similar_ids: tuple[str, ...] = ()
+    unmatched_ids: tuple[str, ...] = ()
 
     @property
     def without_vector(self) -> int:
@@ -158,6 +159,8 @@ class LabelSource:
             counts.unmatched_labels = len(self.file.by_id) - len(matched)
             if unknown and counts.unmatched_labels:
                 counts.similar_ids = _similar(unknown, self.file.by_id.keys() - matched)
+                other = next(each for each in self.file.by_id if each not in matched)
+                counts.unmatched_ids = (unknown[0], other)
 
     def _rows(self, output: ScoredOutput) -> Iterator[ScoredRow]:
         try:

@@ -210,9 +210,11 @@ def _nothing_labelled(output: ScoredOutput, source: LabelSource, counts: JoinCou
         return (
             f"{output.named}: none of the {counts.rows:,} rows has a value in the column {source.column!r}."
         )
+    row, label = counts.unmatched_ids or ("", "")
+    shown = f"A row has the id {row!r}, a label has {label!r}." if label else "Compare some ids of both."
     return (
         f"{output.named}: none of the {counts.rows:,} rows has an id that is in "
-        f"{source.file.named}. {similar_text(counts) or 'Compare some ids of both.'} "
+        f"{source.file.named}. {similar_text(counts) or shown} "
         "Or name another column of ids with --on."
     )
 

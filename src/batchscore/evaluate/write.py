@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ ROWS_PER_GROUP = 10_000
 
 def refuse_others(folder: Place) -> None:
     """Raise `OutputError` if an evaluation would be written among scores, or in place of files of others."""
+    if isinstance(folder, Path) and folder.is_file():
+        raise OutputError(f"{folder} is a file. Name a folder for the evaluation with --output.")
     if storage.exists(folder / MARKER) or storage.exists(folder / "manifest"):
         raise OutputError(f"{folder} is an output of scores. Choose another folder for the evaluation.")
     for name, mark in (("metrics.json", b'"batchscore"'), ("evaluation.html", b"batchscore"), (ROWS, None)):
@@ -93,7 +96,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "notices": list(evaluation.notices),
         "models": [_model(each) for each in evaluation.models],
         "requirements": [asdict(each) for each in evaluation.gates],
-        "good_enough": evaluation.is_good_enough,
+        "good_enough": evaluation.is_good_enough if evaluation.gates else None,
     }
 
 

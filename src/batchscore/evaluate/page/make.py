@@ -110,8 +110,9 @@ def findings(evaluation: Evaluation) -> Html:
     """Return requirements, and what a reader must know before the figures."""
     found = []
     for gate in evaluation.gates:
-        words = concat([f"{gate.requirement}: ", name(gate.model), f" has {parts.number_text(gate.value)}"])
-        found.append(("fine" if gate.met else "look", words))
+        words = concat([f"{gate.requirement}: ", name(gate.model), f": {parts.gate_text(evaluation, gate)}"])
+        words = concat([words, f" ({gate.added})."]) if gate.added else words
+        found.append(("fine" if gate.met else "bad", words))
     found += [("look", element("span", text)) for text in evaluation.notices]
     for model in evaluation.models:
         found += [("look", concat([name(model.name), f": {text}"])) for text in model.notices]
@@ -130,7 +131,7 @@ def findings(evaluation: Evaluation) -> Html:
     if evaluation.rows < _FEW_ROWS:
         found.append(("look", Html(f"Only {count_text(evaluation.rows, 'row')}: intervals are wide.")))
     if evaluation.detectable is not None:
-        found.append(("fine", Html(detectable_text(evaluation))))
+        found.append(("fact", Html(detectable_text(evaluation))))
     return element("ul", *(element("li", words, class_=kind) for kind, words in found), class_="findings")
 
 
@@ -196,7 +197,7 @@ def outcomes(evaluation: Evaluation) -> Html:
         for model in evaluation.models
         if model.hows
     ]
-    how = table("How labels were found in answers", "model, found by:l, cut after it:n", found)
+    how = table("How labels were found in answers", "model, found by:l, text cut after the label:n", found)
     return concat([shown, how])
 
 
@@ -248,7 +249,7 @@ def confusions(evaluation: Evaluation, examples: Examples) -> list[Html]:
             found.append(parts.mistakes(evaluation.labels, cells, number))
         found += parts.cell_rows(evaluation, examples, cells, number)
         if cells:
-            note = f"Each opens its first {PER_CELL} rows. All rows are in rows.parquet."
+            note = f"A number of wrong rows opens the first {PER_CELL}. All rows are in rows.parquet."
             found.append(element("p", note, class_="note"))
     return found
 
@@ -271,6 +272,10 @@ def classes(evaluation: Evaluation) -> list[Html]:
         order = sorted(lines, key=lambda line: str(line[3])) if len(lines) > parts.MOST_LABELS else lines
         caption = "Classes, with the lowest F1 first" if order is not lines else "Classes"
         heads = "class, precision:n, recall:n, F1:n, rows:n"
+        if len(evaluation.labels) and measured["predicted"].sum() < measured["support"].sum():
+            caption += (
+                "; precision and F1 of the answers alone, those of the metrics also count the other rows"
+            )
         body = table(caption, heads, order[:_MOST_CLASSES])
         found.append(details(f"Classes: {model.name}", body, is_open=len(evaluation.models) == 1))
     return [element("h2", "Classes"), *found] if found else []
