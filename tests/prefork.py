@@ -42,8 +42,8 @@ LATER = (
         "batchscore.plan.make",
         "batchscore.run.expected",
     ),
-    *("batchscore.output.records.columnar", "aiohttp", "encodings.idna", "numpy.ma", "numpy.random"),
-    *("pyarrow.parquet", "uvloop"),
+    *("batchscore.output.records.columnar", "encodings.idna", "numpy.ma", "numpy.random"),
+    *("batchscore.request.wire", "pyarrow.parquet", "uvloop"),
     *("batchscore.batch.open", "batchscore.batch.commands"),
 )
 

@@ -422,7 +422,7 @@ OURS = [
         '"30 25',
         r"schedule.yml:\d+: trigger.expression is '30 25 .*; write .*hour \(0-23\)",
     ),
-    (CONDA, "      - aiohttp.*\n", "", r"conda.yml:\d+: aiohttp is missing; batchscore imports it"),
+    (CONDA, "      - httptools.*\n", "", r"conda.yml:\d+: httptools is missing; batchscore imports it"),
     (CONDA, "openai==.*", "openai==0.27.8", r"conda.yml:\d+: openai==0.27.8: batchscore needs openai>="),
     (
         CONDA,

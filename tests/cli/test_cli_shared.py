@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -338,3 +339,87 @@ def test_a_host_scores_the_same_files_in_two_threads_of_one_process(
     assert verify_output(Path("out")).exit_code is ExitCode.DONE
     assert len(list(Path("out/runs").iterdir())) == 4
     assert not list(Path("scratch").iterdir())
+
+
+def share_command(deployment: Deployment, *more: str) -> list[str]:
+    """Return the command of a worker, but for its share."""
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    return [*command, "--rows-per-part", "10", "--scratch-dir", "scratch", *more]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("resumed_by", ["the same worker", "one of three", "a run alone"])
+def test_workers_score_shares_of_one_file_and_one_is_killed(
+    workers: int, resumed_by: str, batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(205)])
+    deployment.will_be_slow(0.05, times=None)
+    command = share_command(deployment, "--max-concurrency", "2")
+    started = [batchscore.start(*command, "--part-of", f"{k}/{workers}") for k in range(1, workers + 1)]
+    with ExitStack() as stack:
+        killed, *others = [stack.enter_context(each) for each in started]
+        deployment.wait_for(30)
+        killed.interrupt(signal.SIGKILL)
+        killed.popen.wait()
+        for process in others:
+            run = process.finish()
+            assert run.exit_code == 0, run
+            assert "batchscore verify out" in run.said
+    verified = batchscore("verify", "out")
+    assert verified.exit_code == 4, verified
+    assert "the shares of some workers are missing (--part-of)" in verified.said
+    again = {
+        "the same worker": [["--part-of", f"1/{workers}"]],
+        "one of three": [["--part-of", f"{k}/3"] for k in (1, 2, 3)],
+        "a run alone": [[]],
+    }
+    for share in again[resumed_by]:
+        run = batchscore(*command, *share)
+        assert run.exit_code == 0, run
+    assert batchscore("verify", "out").exit_code == 0
+    assert whole("out", "chat")[0].keys() == {("a.csv", row) for row in range(205)}
+    # What was in flight when the worker was killed is paid for twice, and no more.
+    assert deployment.statistics().statuses["200"] <= 205 + 2
+    (manifest,) = manifests("out", "chat").values()
+    assert (manifest["state"], manifest["rows"], manifest["ok"]) == ("complete", 205, 205)
+    assert not list(Path("scratch").rglob("*.journal"))
+
+
+def test_workers_with_a_limit_score_the_first_rows_together(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    for k in (1, 2):
+        run = batchscore(*share_command(deployment, "--part-of", f"{k}/2", "--limit", "25"))
+        assert run.exit_code == 0, run
+    assert whole("out", "chat")[0].keys() == {("a.csv", row) for row in range(25)}
+    assert verify_output(Path("out")).exit_code is ExitCode.CONTINUE_LATER
+    # The rest is scored by a run that has the output for itself.
+    assert batchscore(*share_command(deployment)).exit_code == 0
+    assert verify_output(Path("out")).exit_code is ExitCode.DONE
+    assert deployment.statistics().statuses["200"] == 60
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        *((["--part-of", text], "--part-of is") for text in ("0/4", "5/4", "x", "")),
+        (["--part-of", "auto"], "finds no worker number"),
+        (["--part-of", "1/2", "--overwrite"], "--part-of and --overwrite"),
+        (["--part-of", "1/2", "--incremental"], "--part-of and --incremental"),
+        (["--part-of", "1/2", "--via", "batch"], "one process is enough for all batches"),
+        (["--part-of", "1/2", "-o", "out.jsonl"], "--part-of: several workers cannot write the one file"),
+        (["--part-of", "1/2", "-o", "-"], "keeps no output for --part-of"),
+        (["--part-of", "1/2", "-o", "s3://bucket/out"], "--part-of needs an output on a disk"),
+    ],
+)
+def test_what_a_share_cannot_be_is_refused(
+    more: list[str], said: str, batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["a row"])
+    command = ["score", "a.csv", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    run = batchscore(*command, *([] if "-o" in more else ["-o", "out"]), *more)
+    assert run.exit_code == 2, run
+    assert said in run.said
+    assert not Path("out").exists()

@@ -76,6 +76,7 @@ FAILURES: dict[str, Callable[[], Reply]] = {
     **{
         str(status): lambda status=status: reply(status, {}) for status in (408, 424, 500, 502, 503, 504, 524)
     },
+    "429": lambda: reply(429, {"error": {"message": "boom"}}),
     "bad reply": lambda: reply(200, {"data": []}),
     "firewall": lambda: reply(403, "blocked"),
     "not found": lambda: refusal(404, "DeploymentNotFound"),
@@ -95,8 +96,9 @@ def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, 
     assert error is None
     assert sorted(row.row for row in settled) == list(range(300))
     assert list(errors_of(settled)) == [bad]
-    assert requests <= 20
-    assert inputs <= 900
+    # A 429 rather means a rate, so it is sent more often, and others are sent between.
+    assert requests <= (30 if kind == "429" else 20)
+    assert inputs <= (930 if kind == "429" else 900)
 
 
 @mostly_slow(
@@ -105,8 +107,9 @@ def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, 
         *((504, seconds, most) for seconds in (0.0, 60.0) for most in (1, 10, 64, 100, 255)),
         *((status, seconds, 64) for status, seconds in ((524, 100.0), (408, 5.0), (500, 1.0), (502, 30.0))),
         (None, 900.0, 64),
+        (429, 0.0, 64),
     ],
-    [(504, 60.0, 64)],
+    [(504, 60.0, 64), (429, 0.0, 64)],
 )
 def test_a_limit_of_inputs_is_found_and_remembered(refused: int | None, seconds: float, most: int) -> None:
     def refuse(texts: list[str]) -> Reply | None:
@@ -488,7 +491,8 @@ STRAY: dict[str, Reply] = {
     "tools": refusal(400, "tool_use_failed"),
     "credit": refusal(429, "insufficient_quota"),
     "paid": refusal(402, ""),
-    "redirect of all but a probe": refusal(405, ""),
+    "method": refusal(405, ""),
+    "redirect": Reply(301, {"location": "https://other.example/"}, b"", 0.1),
 }
 
 
@@ -534,6 +538,36 @@ def test_a_quota_of_api_management_that_takes_days_is_an_outage(good: int) -> No
 
     settled, error, _ = scored(lambda: engine_over(Service(answer), prompts(1000)))
     assert isinstance(error, Outage), "later the same command continues"
+    assert not errors_of(settled)
+
+
+@pytest.mark.parametrize("status", [429, 503, 403])
+def test_a_wait_longer_than_the_longest_outage_ends_the_run(status: int) -> None:
+    async def answer(texts: list[str], number: int) -> Reply:
+        await asyncio.sleep(0.1)
+        return vectors(texts) if number < 20 else reply(status, {"message": "x"}, retry_after="600")
+
+    settled, error, seconds = scored(lambda: engine_over(Service(answer), prompts(1000), max_outage=8.0))
+    assert isinstance(error, Outage)
+    assert seconds < 60
+    assert not errors_of(settled)
+
+
+def test_one_request_that_must_wait_longer_than_the_longest_outage_is_waited_for() -> None:
+    began: list[float] = []
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        await asyncio.sleep(0.1)
+        began.append(loop_time())
+        return (
+            reply(429, {}, retry_after="20")
+            if "text:50" in texts and loop_time() - began[0] < 20
+            else vectors(texts)
+        )
+
+    settled, error, _ = scored(lambda: engine_over(Service(answer), prompts(1000), max_outage=8.0))
+    assert error is None
+    assert len(settled) == 1000
     assert not errors_of(settled)
 
 

@@ -25,6 +25,7 @@ WIDER = {
     "FileFigures": "each field is one count of what was read",
     "Deployment": "it joins quota, health, concurrency and the queue of workers",
     "Limits": "each source of a limit has a state of its own",
+    "RetryBudget": "each field counts one kind of failure, and they are judged together",
     "Behaviour": "each field is one thing that a test may make the simulator do",
     "BatchRules": "each field is one rule that a test may change",
     "FineTuneRules": "each field is one rule that a test may change",

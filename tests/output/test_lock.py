@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,15 @@ from hypothesis import strategies as st
 
 from batchscore.errors import OutputError, OutputLocked
 from batchscore.output.locks.lock import Lock, hold_lock, is_elsewhere, may_be_alive, refuse_locked
-from batchscore.output.locks.system import SYSTEM, Holder, Locking, holder_from, is_running, this_process
+from batchscore.output.locks.system import (
+    SYSTEM,
+    Holder,
+    Locking,
+    holder_from,
+    in_turn,
+    is_running,
+    this_process,
+)
 from full_disk import largest_file
 
 
@@ -329,3 +338,37 @@ def test_a_lock_is_not_taken_or_renewed_through_a_link(tmp_path: Path, locking: 
         path.symlink_to(kept)
         assert not lock.renew()
     assert kept.read_bytes() == record
+
+
+def test_workers_take_turns(tmp_path: Path) -> None:
+    inside: list[int] = []
+
+    def enter(number: int) -> int:
+        with in_turn(tmp_path / "turns.lock", QUICK, 10.0):
+            inside.append(number)
+            time.sleep(0.001)
+            assert inside == [number]
+            inside.clear()
+        return number
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(enter, range(12))) == list(range(12))
+
+
+def test_a_worker_does_not_wait_for_its_turn_for_ever(tmp_path: Path) -> None:
+    place = tmp_path / "turns.lock"
+    with (
+        in_turn(place, QUICK, 0.0),
+        pytest.raises(OutputError, match="other workers have locked"),
+        in_turn(place, QUICK, 0.0),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("locking", [WITHOUT, replace(QUICK, flock=None)], ids=["record", "no-flock"])
+def test_there_are_no_turns_without_locks(tmp_path: Path, locking: Locking) -> None:
+    with (
+        pytest.raises(OutputError, match=r"on a file system without locks, and part_of needs them"),
+        in_turn(tmp_path / "turns.lock", locking, 0.0),
+    ):
+        pass

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batchscore.errors import ErrorCode, ExitCode, OutputError, OutputOverwritten
+from batchscore.errors import ErrorCode, ExitCode, InputChanged, OutputError, OutputOverwritten
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import read_manifest
 from batchscore.output.records.formats import format_named
 from batchscore.output.records.schema import RecordSchema
+from batchscore.output.share import WHOLE, Share
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import OutputSpec
 from batchscore.output.verify import verify_output
@@ -29,7 +30,7 @@ PER_PART = 5
 FINGERPRINT = {"format": "jsonl", "rows_per_part": PER_PART}
 
 
-def ledger(out: Path, scratch: Path, file: str = FILE) -> SharedLedger:
+def ledger(out: Path, scratch: Path, file: str = FILE, share: Share = WHOLE) -> SharedLedger:
     made = SharedLedger(
         OutputSpec(
             Layout(out, "embeddings", ".jsonl"),
@@ -39,6 +40,7 @@ def ledger(out: Path, scratch: Path, file: str = FILE) -> SharedLedger:
             FINGERPRINT,
             scratch=scratch,
             shared=True,
+            share=share,
             files={file: ""},
         )
     )
@@ -140,6 +142,102 @@ def test_any_interleaving_ends_in_one_record_a_row(tmp_path: Path, seed: int) ->
                 assert isinstance(settled.result, Score)
                 assert settled.result.value[0] == settled.row
     assert manifest.costs["tokens_kept"] <= manifest.costs["tokens_billed"]
+
+
+def work_on_share(
+    out: Path, scratch: Path, share: Share, seed: int, *, killed: float, paid: list[int]
+) -> None:
+    """Score one worker's share of the file, or be killed at any step; `paid` are the rows that were sent."""
+    draw = random.Random(seed)
+
+    def step() -> None:
+        time.sleep(draw.choice([0, 0, 0.001]))
+        if draw.random() < killed:
+            raise KilledError
+
+    own = ledger(out, scratch, share=share)
+    try:
+        progress = own.start(FILE, "xxh3:same")
+        if progress is None:
+            return
+        holds = own.shares[FILE].holds
+        waiting = [*progress.unanswered(item for item in prompts() if holds(item.row))]
+        progress.end()
+        draw.shuffle(waiting)
+        # Those that are complete from their journals.
+        for part in progress.completed():
+            own.publish(own.encode(part))
+            step()
+        for item in waiting:
+            paid.append(item.row)
+            for part in own.settle([answered(item.row)]):
+                step()
+                own.publish(own.encode(part))
+                step()
+        manifest = own.manifests[FILE]
+        manifest.state, manifest.input = "complete", "xxh3:same"
+        step()
+        own.finish(FILE)
+    finally:
+        own.close()  # as the kernel does when a process ends
+
+
+@mostly_slow("seed", range(120), [0, 1])
+def test_workers_with_shares_score_each_row_once(tmp_path: Path, seed: int) -> None:
+    """At once, killed at any step, and completed by other numbers of workers."""
+    draw, out, paid = random.Random(seed), tmp_path / "out", list[int]()
+
+    def deliver(share: Share, number: int, killed: float) -> bool:
+        try:
+            work_on_share(out, tmp_path / "scratch", share, seed * 100 + number, killed=killed, paid=paid)
+        except KilledError:
+            return False
+        return True
+
+    def is_complete() -> bool:
+        verdict = verify_output(out)
+        assert not verdict.problems, verdict.problems
+        return verdict.exit_code is ExitCode.DONE
+
+    for workers, killed in ((draw.choice([2, 3, 4]), 0.1), (draw.choice([2, 4, 5]), 0.05), (4, 0.0)):
+        shares = [Share(number, workers) for number in range(1, workers + 1)]
+        with ThreadPoolExecutor(workers) as pool:
+            ended = list(pool.map(lambda share: deliver(share, share.number, killed), shares))  # noqa: B023
+        if all(ended):
+            break
+    assert is_complete()
+    assert sorted(paid) == list(range(ROWS))
+    manifest = read_manifest(Layout(out, "embeddings", "").manifest(FILE))
+    assert (manifest.state, manifest.rows, manifest.ok) == ("complete", ROWS, ROWS)
+    assert not list((tmp_path / "scratch").rglob("*.journal"))
+
+
+def test_an_output_without_one_share_is_not_complete(tmp_path: Path) -> None:
+    """In any order of the workers, and whether the last part is there or not."""
+    for without in range(1, 4):
+        out = tmp_path / f"out-{without}"
+        for number in (1, 2, 3):
+            if number != without:
+                work_on_share(out, tmp_path / "a", Share(number, 3), 0, killed=0.0, paid=[])
+        verdict = verify_output(out)
+        assert (verdict.exit_code, verdict.problems) == (ExitCode.CONTINUE_LATER, [])
+        # Without --part-of, a worker scores what is left.
+        paid: list[int] = []
+        work_on_share(out, tmp_path / "a", WHOLE, 0, killed=0.0, paid=paid)
+        assert {row // PER_PART for row in paid} == {
+            part for part in range(-(-ROWS // PER_PART)) if Share(without, 3).holds(FILE, part)
+        }
+        assert verify_output(out).exit_code is ExitCode.DONE
+
+
+def test_workers_do_not_score_shares_of_different_versions(tmp_path: Path) -> None:
+    """Their parts are different ones, so that only the digest of the file shows it."""
+    work_on_share(tmp_path / "out", tmp_path / "a", Share(1, 2), 0, killed=0.0, paid=[])
+    second = ledger(tmp_path / "out", tmp_path / "a", share=Share(2, 2))
+    assert second.needs_digest(FILE)
+    with pytest.raises(InputChanged, match=r"a\.csv has changed since it was scored"):
+        second.start(FILE, "xxh3:other")
+    second.close()
 
 
 def test_published_scores_are_kept_when_a_later_worker_publishes(tmp_path: Path) -> None:

@@ -365,6 +365,11 @@ def test_the_verdict_has_the_next_step() -> None:
     assert str(unknown.next_step).endswith("run the same command again with --incremental.")
     shared = {"settings": {"task": "embeddings", "shared_output": True}}
     assert said(FileAccount("a", "complete", 10, 8, 2, 0), **shared)[2] == ""
+    share = {"exit_code": 0, "settings": shared["settings"] | {"part_of": "1/2"}}
+    waiting = verdict(
+        TaskData("embeddings", [run(**share)], [FileAccount("a", "partial", 9, 9, 0, 0)]), "out"
+    )
+    assert str(waiting.next_step) == "To resume, run the commands of all workers again."
     changed = {"exit_code": 1, "reason": "a has changed since it was scored. Add incremental"}
     assert said(FileAccount("a", "partial", 9, 3, 0, 0), **changed)[2] == "batchscore score d --incremental"
     assert said(FileAccount("a", "not_started", 0, 0, 0, 0))[:2] == ("look", "No row was scored")

@@ -108,6 +108,8 @@ CASES: dict[str, tuple[int, Any, Action, ErrorCode]] = {
     ),
     "DashScope: arrears": (400, error("Arrearage"), STOP, LIMIT),
     "OpenAI: hard limit as a 400": (400, error("billing_hard_limit_reached"), STOP, LIMIT),
+    "the same in other letters": (400, error("BILLING_HARD_LIMIT_REACHED"), STOP, LIMIT),
+    "the same without underscores": (400, error("BillingHardLimitReached"), STOP, LIMIT),
     "Moonshot: quota": (429, error(None, type="exceeded_current_quota_error"), STOP, LIMIT),
     "Anthropic: credit in words": (400, error(None, "Your credit balance is too low. " + QUOTE), STOP, LIMIT),
     "Gemini: a rate limit in words of a quota": (429, error("429", "You exceeded your current quota"), RETRY, LIMIT),

@@ -181,3 +181,105 @@ def test_a_server_that_demands_a_client_certificate_gets_it(
         assert "a client certificate" in refusal(None).detail
         assert "does not accept the client certificate" in refusal(wrong).detail
         server.shutdown()
+
+
+class Tunnels:
+    """A proxy that connects its clients to the service, and remembers what they asked for."""
+
+    def __init__(self, reply: bytes) -> None:
+        self.reply = reply
+        self.heads: list[str] = []
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.heads.append(head)
+        host, _, port = head.split()[1].rpartition(":")
+        service, to_service = await asyncio.open_connection(host, int(port))
+        writer.write(self.reply)
+        await asyncio.wait(
+            [asyncio.ensure_future(copy(reader, to_service)), asyncio.ensure_future(copy(service, writer))],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for each in (to_service, writer):
+            each.transport.abort()
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(2**16):
+            writer.write(data)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (b"HTTP/1.1 200 Connection established\r\n\r\n", ""),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nX: y\r\n\r\n", ""),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>", "the proxy at .* sent a reply that is not HTTP"),
+        (b"SSH-2.0\r\n\r\n", "the proxy at .* sent a reply that is not HTTP"),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nforbidden", r"^the proxy refused \(403\)$"),
+    ],
+)
+def test_a_service_with_tls_is_reached_by_a_tunnel_through_the_proxy(
+    scheme: str, reply: bytes, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate, key = write_certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    tunnels = Tunnels(reply)
+
+    async def post() -> Reply:
+        context = None
+        if scheme == "https":
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+        proxy = await asyncio.start_server(tunnels.connected, "127.0.0.1", 0, ssl=context)
+        monkeypatch.setenv(
+            "HTTPS_PROXY", f"{scheme}://user:pass%40word@127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        )
+        try:
+            return await post_over_tls(certificate, key)
+        finally:
+            proxy.close()
+            await asyncio.sleep(0.01)  # in which its connections end
+
+    if words:
+        with pytest.raises(NoReply, match=words) as caught:
+            asyncio.run(post())
+        assert caught.value.needs_action
+    else:
+        assert asyncio.run(post()).body == b"OK"
+    assert tunnels.heads[0].startswith("CONNECT 127.0.0.1:")
+    assert "Proxy-Authorization: Basic dXNlcjpwYXNzQHdvcmQ=\r\n" in tunnels.heads[0]
+
+
+def test_connections_with_tls_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And replies of megabytes come through them whole."""
+    certificate, key = write_certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    body, connections = b"0123456789" * 300_000, 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(int(head.rpartition(b"Content-Length:")[2]))
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                await writer.drain()
+
+    async def unsigned() -> Mapping[str, str]:
+        return {}
+
+    async def run() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with open_wire(url, {}, unsigned, ReplyMemory(), tls=tls_context(None)) as send:
+            for size in (2, 2**20, 2):
+                assert (await send(b"x" * size, 2**22)).body == body
+        server.close()
+
+    asyncio.run(run())
+    assert connections == 1

@@ -222,3 +222,44 @@ def test_a_large_table_is_announced_with_the_exact_number_of_rows(
         watch(event)
     view = watch.view(watch.started + 1)
     assert (view.total, view.exact) == ((rows, True) if state == "complete" else (None, False))
+
+
+#: What this process opens and renames, while it is a list: a hook cannot be removed.
+TOUCHED: list[list[str]] = []
+
+
+def _note_touched(event: str, arguments: tuple[Any, ...]) -> None:
+    if TOUCHED and event in {"open", "os.rename"} and not isinstance(arguments[0], int):
+        TOUCHED[-1].append(f"{event} {os.fsdecode(arguments[event == 'os.rename'])}")
+
+
+sys.addaudithook(_note_touched)
+
+
+def test_the_files_of_an_input_are_opened_a_few_times_each(
+    score: Callable[..., tuple[RunResult, list[str]]],
+) -> None:
+    Path("in.csv").unlink()
+    Path("in.csv").mkdir()
+    for name in "abcdef":
+        Path(f"in.csv/{name}.csv").write_text(f"text\n{name}\n")
+
+    def touched(**flags: Any) -> list[str]:
+        TOUCHED.append([])
+        try:
+            assert score(**flags)[0].exit_code == 0
+        finally:
+            found = TOUCHED.pop()
+        return found
+
+    first, again = touched(), touched()
+    for name in "abcdef":
+        inputs = [sum(each.endswith(f"in.csv/{name}.csv") for each in found) for found in (first, again)]
+        # Encoding, columns, first rows, digest, and twice for the progress; then its columns and rows again.
+        assert inputs[0] <= 8
+        assert inputs[1] <= 6
+        manifests = [[each for each in found if f"manifest/chat/{name}-" in each] for found in (first, again)]
+        # Before the first answer, and with all of them.
+        assert sum(each.startswith("os.rename") for each in manifests[0]) == 2
+        # The run and its page; it is not written again before the end.
+        assert sum(each.startswith("open") for each in manifests[1]) <= 3

@@ -32,7 +32,7 @@ SECRETS = """
     Set-Cookie sharedAccessSignature shared_access_signature sas azure_sas sasToken credentials credential
     AccountKey account_key SharedAccessKey clientSecret client_secret access_token refreshToken secrets
     api_keys subscription-key Ocp-Apim-Subscription-Key openai_key sig jwt x-functions-key headers
-    extra_headers admin_key token X-Amz-Signature db_pass
+    extra_headers admin_key token X-Amz-Signature db_pass signature x_signature otp TOTP
 """
 READABLE = """
     max_tokens max_completion_tokens token_limit tokens tokenizer token_type prompt_cache_key primary_key
@@ -219,6 +219,20 @@ def test_schemas_stay_readable_but_values_do_not() -> None:
     assert without_secrets({"tools": [tool]}) == {
         "tools": [{"headers": HIDDEN, "pwd": HIDDEN, "key": HIDDEN, "token": 7}]
     }
+
+
+@pytest.mark.parametrize("name", ["name", "key", "header"])
+def test_a_value_beside_the_name_of_a_secret_is_one(name: str) -> None:
+    value = "Value" if name == "key" else "value"
+    pairs = [{name: "x-api-key", value: "HUSH"}, {name: "colour", value: "red"}]
+    shown = without_secrets({"pairs": pairs})
+    assert shown == {
+        "pairs": [
+            {name: "x-api-key", value: HIDDEN},
+            {**pairs[1], **({"key": HIDDEN} if name == "key" else {})},
+        ]
+    }
+    assert secret_in({"pairs": pairs[:1]})
 
 
 def test_a_command_shows_no_secret_and_can_be_read_as_before() -> None:

@@ -79,6 +79,7 @@ def test_every_setting_of_the_endpoint_is_decided_on() -> None:
         ({"param": {"temperature": 0, "response_format": {"$schema": "https://json-schema.org/x"}}}, set()),
         ({"param": {"tools": [{"type": "mcp", "server_url": "https://a.example"}]}}, {"param.tools"}),
         ({"param": {"data_sources": [{"environment": "a"}]}}, {"param.data_sources"}),
+        ({"param": {"x": {"dataSources": [{}]}}}, {"param.x"}),
         ({"param": {"tools": [{"server_url": "//a.example"}, {"x": "https:a.example"}]}}, {"param.tools"}),
         ({"param": {"tools": [{"type": "mcp", "server_url": "evil.invalid/x"}]}}, {"param.tools"}),
         ({"param": {"tools": [{"type": "mcp", "connector_id": "connector_a"}]}}, {"param.tools"}),
@@ -101,6 +102,11 @@ def test_every_setting_of_the_endpoint_is_decided_on() -> None:
                 ("properties", {"host": "a"}),
                 ("z", "b\u00fccher.example/a"),
                 ("z", "a.xn--p1ai/a"),
+                ("z", "evil\u3002invalid/a"),
+                ("z", "ｅｖｉｌ．ｉｎｖａｌｉｄ/a"),  # noqa: RUF001 - letters of full width
+                ("z", "https%3A//evil"),
+                ("z", "https%253A%252F%252Fevil"),
+                ("z", "localhost/a"),
             ]
         ),
         ({"param": {"callback": "evil.invalid:80/a"}}, {"param.callback"}),

@@ -39,7 +39,7 @@ def file_for(settings: Settings, inputs: Sequence[str], *, content: str, as_json
     what = f"{setting_name('output')} - writes to standard output"
     if as_json:
         raise UsageError(f"{what}, and so does --json. Give {setting_name('output')} a file or a folder.")
-    for name in ("incremental", "shared_output"):
+    for name in ("incremental", "part_of", "shared_output"):
         if getattr(settings, name):
             raise UsageError(f"{what}, which keeps no output for {setting_name(name)}. Give a folder.")
     if sys.stdout is None:  # as after >&-

@@ -23,7 +23,7 @@ from batchscore.errors import (
     setting_name,
 )
 from batchscore.output.spec import StandardOutput
-from batchscore.report.advice import RunState, advice, next_step, without_date
+from batchscore.report.advice import RunState, advice, after_share, next_step, without_date
 from batchscore.report.words import code_text, counts_text, money_text
 from batchscore.rows import Expected
 from batchscore.run.record import RunResult
@@ -69,7 +69,9 @@ def summary(
     elif end.limited and end.unfinished:
         lines.append(f"{setting_name('limit')} was reached.")
     if not done:
-        lines.append(str(next_step(state_of(run, ["batchscore", *words]))))
+        is_share = run.settings.part_of is not None and run.exit_code is ExitCode.DONE and not end.limited
+        step = after_share if is_share else next_step
+        lines.append(str(step(state_of(run, ["batchscore", *words]))))
     return "\n".join(lines)
 
 
@@ -98,7 +100,9 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     elif not_reached:
         # With a limit nothing is wrong.
         counts.append(f"{not_reached:,} {'remaining' if end.limited else 'read but not scored'}")
-    if unread:
+    if unread and run.settings.part_of is not None and not (end.stopped or end.limited):
+        counts.append(f"{count_text(unread, 'file')} waiting for other workers")
+    elif unread:
         counts.append(f"{count_text(unread, 'file')} not read completely")
     if unstarted:
         counts.append(f"{count_text(unstarted, 'file')} not started")

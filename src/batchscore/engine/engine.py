@@ -320,8 +320,12 @@ class Engine:
 
         A failure may have had another reason, if a request as large was answered since.
         """
-        failed = outcome.action is Action.RETRY and outcome.code is not ErrorCode.RATE_LIMITED
-        if failed and self.large_answered_at < (budget.first_failed or 0.0):
+        of_rows = budget.limited_for_rows or outcome.code is not ErrorCode.RATE_LIMITED
+        if (
+            outcome.action is Action.RETRY
+            and of_rows
+            and self.large_answered_at < (budget.first_failed or 0.0)
+        ):
             self.attempt_loop.usual_rows = min(self.attempt_loop.usual_rows, size)
             self.packer.shrink(size)
         elif outcome.action is Action.SPLIT and outcome.code in NOT_SURELY_THE_ROW and not outcome.by_chance:

@@ -131,7 +131,7 @@ async def open_deployment(
     listen: Listen,
 ) -> Deployment:
     """Open the connection to one deployment, and the file that shares its quota."""
-    # aiohttp takes a fifth of a short run, and a finished output needs no connection.
+    # A finished output needs no connection.
     from batchscore.request.wire import open_wire  # noqa: PLC0415
 
     target = endpoint.target

@@ -17,15 +17,15 @@ from batchscore.output.find import score_files_of
 from batchscore.output.fingerprint import other_settings, reading_changes
 from batchscore.output.input_digest import without_images
 from batchscore.output.journal import Journals
-from batchscore.output.layout import DIGESTS, Layout, stem_of, verify_command
+from batchscore.output.layout import DIGESTS, Layout, journal_name, stem_of, verify_command
 from batchscore.output.manifest import (
     Manifest,
     list_files,
     manifest_paths,
-    named_files,
     read_manifests,
     readable_manifests,
     remove_manifest,
+    visible_names,
 )
 from batchscore.output.one_file import refuse_edited
 from batchscore.output.records.schema import schema_of
@@ -201,19 +201,24 @@ def remove_uncommitted(layout: Layout, manifests: Sequence[Manifest]) -> None:
     may be writing there.
     """
     stems = {stem_of(each.file) for each in manifests}
-    named = {path for each in manifests for path in named_files(layout, each)}
-    named |= {layout.digests(each.file, number) for each in manifests for number in each.parts}
-    for folder, suffix in ((layout.scores, ""), (layout.errors, ""), (layout.manifests, DIGESTS)):
-        for path in list_files(folder, suffix) if isinstance(folder, Path) else ():
-            stem = path.name.removeprefix("part-").rpartition("-")[0]
-            if path not in named and stem in stems and not storage.is_folder(path):
-                storage.remove(path)
+    parts = [(each.file, commit) for each in manifests for commit in each.parts.values()]
+    named = (
+        (layout.scores, {commit.scores.name for _, commit in parts if commit.scores}),
+        (layout.errors, {commit.error_records.name for _, commit in parts if commit.error_records}),
+        (layout.manifests, {f"part-{journal_name(file, commit.part)}{DIGESTS}" for file, commit in parts}),
+    )
+    for folder, known in named if isinstance(layout.root, Path) else ():
+        for name in visible_names(folder):
+            stem = name.removeprefix("part-").rpartition("-")[0]
+            is_part = folder is not layout.manifests or name.endswith(DIGESTS)
+            if is_part and name not in known and stem in stems and not storage.is_folder(folder / name):
+                storage.remove(folder / name)
 
 
 def refuse_foreign_files(layout: Layout) -> None:
     """Raise `OutputError` if the folders that other tools read hold files that are not ours."""
     for folder in (layout.scores, layout.errors):
-        foreign = [path.name for path in list_files(folder) if not path.name.startswith("part-")]
+        foreign = [name for name in visible_names(folder) if not name.startswith("part-")]
         if foreign:
             raise OutputError(
                 f"{folder} holds files that are not batchscore's, such as {foreign[0]}. "

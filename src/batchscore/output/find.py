@@ -82,12 +82,14 @@ def one_file_of(folder: Place) -> Place | None:
 def tasks_in(folder: Place) -> list[str]:
     """Return the tasks that have any files in a folder, and that of the last run: it may have been killed."""
     last = next((record.task for _, record in run_records(folder) if record is not None), None)
-    return [
-        task
-        for task in TASKS
-        if task == last
-        or any(storage.is_folder(place / task) for place in (folder, folder / "errors", folder / "manifest"))
-    ]
+    with_files = tasks_with_files(folder)
+    return [task for task in TASKS if task == last or task in with_files]
+
+
+def tasks_with_files(folder: Place) -> list[str]:
+    """Return the tasks that have any files in a folder."""
+    places = (folder, folder / "errors", folder / "manifest")
+    return [task for task in TASKS if any(storage.is_folder(place / task) for place in places)]
 
 
 def task_of(folder: Place, named: Place, task: str | None) -> str:

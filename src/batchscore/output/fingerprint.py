@@ -83,6 +83,8 @@ def reading_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
 
 def other_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return in words what differs between the fingerprints of two runs, besides how inputs are read."""
+    if old == new:
+        return []
     was, now = old.get(_HIDDEN, {}), new.get(_HIDDEN, {})
     found = []
     for name in sorted({*old, *new} - {_HIDDEN, *READING}):

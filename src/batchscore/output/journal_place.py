@@ -13,13 +13,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
 
+from batchscore.errors import OutputError
 from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
 from batchscore.output.locks.system import SYSTEM, close_quietly, has_name, try_lock
@@ -77,6 +78,11 @@ def open_journals(layout: Layout, scratch: Path | None, identity: str) -> tuple[
     journals.find()
     if isinstance(beside, Path) and journals.folder != beside and beside.is_dir():
         take_over(journals, Journals(beside, identity, answer))
+    home = None
+    with suppress(OutputError):  # without a temporary folder, no worker has left anything there
+        home = local_folder(layout, scratch, identity)
+    if home is not None:
+        take_over_abandoned(journals, home)
     return journals, moved_to
 
 
@@ -88,9 +94,9 @@ def has_journals(layout: Layout, scratch: Path | None) -> bool:
 
 
 def open_shared_journals(
-    layout: Layout, scratch: Path | None, identity: str, stems: Iterable[str]
+    layout: Layout, scratch: Path | None, identity: str, wanted: Callable[[str], bool]
 ) -> Journals:
-    """Return journals of this process alone, with those that ended processes have left of these files.
+    """Return journals of this process alone, with the wanted ones that ended processes have left.
 
     Other processes of this machine may work on the same output, and on the same files, at the same time.
     """
@@ -98,18 +104,20 @@ def open_shared_journals(
     claim = claim_folder(home)
     answer = TASKS[layout.task].answer
     journals = Journals(claim.folder, identity, answer, on_close=claim.release)
-    wanted = set(stems)
-    for abandoned in abandoned_folders(home):
-        take_over(journals, Journals(abandoned.folder, identity, answer), wanted)
+    take_over_abandoned(journals, home, wanted)
     return journals
 
 
-def take_over(ours: Journals, earlier: Journals, stems: set[str] | None = None) -> None:
-    """Move what other journals hold into ours; only of the files with these stems, if given."""
+def take_over_abandoned(ours: Journals, home: Path, wanted: Callable[[str], bool] = lambda _: True) -> None:
+    """Move into ours the wanted journals of workers that have ended."""
+    for abandoned in abandoned_folders(home):
+        take_over(ours, Journals(abandoned.folder, ours.identity, ours.answer), wanted)
+
+
+def take_over(ours: Journals, earlier: Journals, wanted: Callable[[str], bool] = lambda _: True) -> None:
+    """Move what other journals hold into ours, those whose name is wanted."""
     earlier.find()
-    for name in sorted(earlier.present):
-        if stems is not None and name.rpartition("-")[0] not in stems:
-            continue
+    for name in filter(wanted, sorted(earlier.present)):
         entries = earlier.replay(name)
         if entries:
             ours.replay(name)  # its own entries stay

@@ -99,6 +99,10 @@ class Layout:
         """The file that is there while the scores of the task are being discarded."""
         return self.marker / f"discard-{self.task}"
 
+    def turns(self, what: str) -> Place:
+        """Return the file that workers with shares of the same files lock for what they do in turn."""
+        return self.marker / f"turns-{what}-{self.task}.lock"
+
     @property
     def readme(self) -> Place:
         """The file in the hidden folder that every output has."""

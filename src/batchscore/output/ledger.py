@@ -35,6 +35,7 @@ from batchscore.output.missing import RecordedFiles, recorded_files
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, TakeOver, is_final, split_by_part
 from batchscore.output.run_records import RecordedCounts
+from batchscore.output.share import ShareOfFile
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores import storage
@@ -101,9 +102,14 @@ class Ledger(ABC):
         """Write a file's last manifest."""
 
     def needs_digest(self, file: str) -> bool:
-        """Whether `start` needs an input's digest: if it was scored completely, or may have changed."""
+        """Whether `start` needs an input's digest: if it was scored completely, or may have changed.
+
+        A worker does not read the parts of other shares, so it compares the digest with that of others.
+        """
         manifest = self.manifests.get(file)
-        return self.spec.inputs_change or (manifest is not None and manifest.state == "complete")
+        by_others = manifest is not None and bool(manifest.input) and not self.spec.share.is_whole
+        complete = manifest is not None and manifest.state == "complete"
+        return self.spec.inputs_change or complete or by_others
 
     @property
     def dimensions(self) -> int | None:
@@ -129,7 +135,6 @@ class Ledger(ABC):
             if file not in self.saved_at:
                 # Before a journal holds answers, its file must be known.
                 self.write_manifest(file)
-                self.saved_at[file] = float("-inf")
             self.journals.append(journal_name(file, number), entries, part.cost_not_in_journal.take())
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
         self.spill()
@@ -188,10 +193,10 @@ class Ledger(ABC):
         layout, manifests = self.spec.layout, self.manifests.values()
         complete = {manifest.file for manifest in manifests if manifest.state == "complete"}
         self.recorded = recorded_files(layout.root, layout.task, counts_of=complete if counts_only else None)
-        self.complete_files = self.recorded.counts_to_keep(manifests)
-        for manifest in manifests:
-            if self.recorded.contradiction(manifest) is not None:
-                manifest.state = "partial"
+        contradicted = {each.file for each in manifests if self.recorded.contradiction(each) is not None}
+        self.complete_files = self.recorded.counts_to_keep(manifests, contradicted)
+        for file in contradicted:
+            self.manifests[file].state = "partial"
 
     def begin_file(
         self, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver
@@ -229,6 +234,7 @@ class Ledger(ABC):
             images=images_text(spec),
             reading=reading,
             advice=advice_on_change(spec, file),
+            share=ShareOfFile(spec.share, file, spec.rows_per_part),
         )
         return self.open[file]
 

@@ -143,33 +143,35 @@ class Manifest:
     @property
     def rows(self) -> int:
         """Rows read so far."""
-        return sum(commit.rows for commit in self.parts.values())
+        return sum([commit.rows for commit in self.parts.values()])
 
     @property
     def ok(self) -> int:
         """Rows with a score."""
-        return sum(commit.ok for commit in self.parts.values())
+        return sum([commit.ok for commit in self.parts.values()])
 
     @property
     def errors(self) -> int:
         """Rows with an error record."""
-        return sum(commit.errors for commit in self.parts.values())
+        return sum([commit.errors for commit in self.parts.values()])
 
     @property
     def empty(self) -> int:
         """Errors of rows without a text."""
-        return sum(commit.empty for commit in self.parts.values())
+        return sum([commit.empty for commit in self.parts.values()])
 
     @property
     def costs(self) -> dict[str, int]:
         """Requests sent, tokens billed and tokens kept, of all runs."""
-        return {name: sum(getattr(commit, name) for commit in self.parts.values()) for name in COSTS}
+        return {name: sum([getattr(commit, name) for commit in self.parts.values()]) for name in COSTS}
 
     @property
     def records_digest(self) -> str:
         """A digest of the records of all parts: an older or newer version of the file has another one."""
-        files = [(part.scores, part.error_records) for _, part in sorted(self.parts.items())]
-        text = " ".join(file.digest if file else "-" for pair in files for file in pair)
+        commits = [self.parts[number] for number in sorted(self.parts)]
+        text = " ".join(
+            [file.digest if file else "-" for part in commits for file in (part.scores, part.error_records)]
+        )
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def totals(self) -> dict[str, Any]:

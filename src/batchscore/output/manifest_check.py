@@ -133,8 +133,8 @@ def refuse_odd(fields: Mapping[str, Any], name: str, task: str) -> None:
 def contradictions(fields: Mapping[str, Any]) -> Iterator[str]:
     """Yield what in a manifest does not fit together; its fields have the right types."""
     parts: dict[int, Mapping[str, Any]] = {part["part"]: part for part in fields["parts"]}
-    costs = {name: sum(part.get(name, 0) for part in parts.values()) for name in _COSTS}
-    sums = {name: sum(part[name] for part in parts.values()) for name in ("rows", "ok", "errors")}
+    costs = {name: sum([part.get(name, 0) for part in parts.values()]) for name in _COSTS}
+    sums = {name: sum([part[name] for part in parts.values()]) for name in ("rows", "ok", "errors")}
     sums["not_reached"] = sums["rows"] - sums["ok"] - sums["errors"]
     if len(fields["parts"]) != len(parts) or any(
         fields.get(name, total) != total for name, total in (sums | costs).items()

@@ -48,6 +48,7 @@ class Incomplete:
 
 
 NOT_READ = "not read completely"
+NOT_ALL_SHARES = f"the shares of some workers are missing ({setting_name('part_of')})"
 REPLACING = Incomplete("a killed run was replacing its scores")
 
 
@@ -79,7 +80,8 @@ class RecordedFiles:
         unread = manifest.state != "complete" and not (without and read_all)
         if without or unread:
             pieces = [f"{count_text(without, 'row')} read but not scored"] if without else []
-            pieces += [manifest.problem or NOT_READ] if unread else []
+            left = NOT_READ if recorded is None or not recorded.is_share else NOT_ALL_SHARES
+            pieces += [manifest.problem or left] if unread else []
             return Incomplete(", ".join(pieces), manifest.state == "unreadable", unread)
         if recorded is None and self.pruning:
             return Incomplete("its scores were to be removed")
@@ -114,14 +116,15 @@ class RecordedFiles:
             return None
         return counts.contradiction(manifest)
 
-    def counts_to_keep(self, manifests: Iterable[Manifest]) -> dict[str, RecordedCounts]:
-        """Return the counts of complete files, as recorded earlier if the manifest contradicts them."""
-        kept: dict[str, RecordedCounts] = {}
-        for manifest in manifests:
-            if manifest.state == "complete":
-                contradicted = self.contradiction(manifest) is not None
-                kept[manifest.file] = self.counts[manifest.file] if contradicted else counts_in(manifest)
-        return kept
+    def counts_to_keep(
+        self, manifests: Iterable[Manifest], contradicted: Collection[str]
+    ) -> dict[str, RecordedCounts]:
+        """Return the counts of complete files, as recorded earlier if the manifest is `contradicted`."""
+        return {
+            each.file: self.counts[each.file] if each.file in contradicted else counts_in(each)
+            for each in manifests
+            if each.state == "complete"
+        }
 
 
 def recorded_files(
@@ -194,10 +197,15 @@ def _add_counts(counts: dict[str, RecordedCounts], record: RunRecord, named: set
     """Add the counts that no later record says; `named` files are those that later runs were to read."""
     for each in record.files:
         if each.counts is not None:
-            counts.setdefault(each.file, replace(each.counts, final=each.file not in named))
+            _add(counts, each.counts, named)
         named.add(each.file)
     for known in record.complete_files or ():
-        counts.setdefault(known.file, replace(known, final=known.file not in named))
+        _add(counts, known, named)
+
+
+def _add(counts: dict[str, RecordedCounts], known: RecordedCounts, named: set[str]) -> None:
+    if known.file not in counts:
+        counts[known.file] = replace(known, final=False) if known.file in named else known
 
 
 def _add_replaced(result: RecordedFiles, place: Place) -> None:

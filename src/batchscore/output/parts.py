@@ -22,6 +22,7 @@ from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
 from batchscore.output.records.json_value import json_bytes
 from batchscore.output.row_digests import DigestsByRow
+from batchscore.output.share import ShareOfFile
 from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
 #: The approximate memory of a result besides its value.
@@ -150,6 +151,7 @@ class FileInParts:
     A file of a `damaged` part is missing or cut; the rest of the part is used. With `retry_errors` no error
     is final. `images` is what people call an image of a row, if rows have any, and `reading` how the input
     is read otherwise than before. `advice` says what the user can do if the input has changed.
+    `share` is that of this worker; `None` for all.
     """
 
     file: str
@@ -162,6 +164,7 @@ class FileInParts:
     images: str = ""
     reading: str = ""
     advice: str = ""
+    share: ShareOfFile | None = None
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
     ended: bool = False

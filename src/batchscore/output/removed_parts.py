@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from batchscore.output.layout import Layout
+from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Commit, Manifest, copy_of, part_files_of, visible_names
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -23,25 +23,25 @@ def removed_parts(
     """
     listed: dict[Place, set[str]] = {}
 
-    def is_there(place: Place) -> bool:
+    def is_there(folder: Place, name: str) -> bool:
         if own is not None:
             # A folder of many workers takes long to list, and has few parts of this one.
-            return storage.exists(place)
-        folder = place.parent
+            return storage.exists(folder / name)
         if folder not in listed:
             listed[folder] = set(visible_names(folder))
-        return place.name in listed[folder]
+        return name in listed[folder]
 
+    # If a manifest could not be written in place, its copy is there, and nothing is lost.
+    folders = layout.manifests, copy_of(layout.manifests / "x").parent
     removed: dict[str, list[tuple[Place, Commit]]] = defaultdict(list)
     for manifest in manifests:
-        path = layout.manifest(manifest.file)
-        for number, commit in sorted(manifest.parts.items()):
-            if own is not None and number not in own.get(manifest.file, ()):
-                continue
-            places = [folder / part.name for folder, part in part_files_of(layout, commit) if part]
-            # If a manifest could not be written in place, its copy is there, and nothing is lost.
-            places.append(path if is_there(path) else copy_of(path))
-            gone = [place for place in places if not is_there(place)]
-            if gone:
-                removed[manifest.file].append((path if gone == [copy_of(path)] else gone[0], commit))
+        mine = manifest.parts.keys() if own is None else own.get(manifest.file, set())
+        numbers = sorted(mine & manifest.parts.keys())
+        name = f"{stem_of(manifest.file)}.json"
+        has_manifest = bool(numbers) and any(is_there(folder, name) for folder in folders)
+        for commit in map(manifest.parts.__getitem__, numbers):
+            files = part_files_of(layout, commit)
+            gone = [folder / part.name for folder, part in files if part and not is_there(folder, part.name)]
+            if gone or not has_manifest:
+                removed[manifest.file].append((gone[0] if gone else layout.manifests / name, commit))
     return removed

@@ -100,6 +100,7 @@ class RecordedFile:
     the end of a run that found the file complete; `read_all`: one that ended has read it to its end. `inputs`
     is the checksum of the INPUTs of the run that set out to read it. `base` is the folder that the name is
     relative to, if this run was to read the file. `limit`: the most rows of all files that it was to score.
+    `is_share`: it was to score one worker's share of the file.
     """
 
     file: str
@@ -112,6 +113,7 @@ class RecordedFile:
     base: str = ""
     read_all: bool = False
     limit: int | None = None
+    is_share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,7 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
                 base=base,
                 read_all=ended and each.get("complete") is True,
                 limit=limit if of_runs is files and is_count(limit) else None,
+                is_share=bool(fields["settings"].get("part_of")),
             )
             # The files of earlier runs may be below other folders.
             for of_runs, base in ((files, fields.get("base", "")), (earlier, ""))

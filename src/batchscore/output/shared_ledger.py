@@ -4,30 +4,38 @@ Nothing in the output is locked: workers may not see each other's locks, nor eac
 worker that publishes a part first reads the part's manifest again, and keeps every score that another worker
 has published. A worker that finishes a file compares the parts with the manifest, and repairs what does not
 fit. The last writer is also the last to check, so the result is correct in whatever order they come.
+
+Workers with shares of the same files have different parts, so none of them writes again what another one's
+manifest has left out. They change a manifest in turn, under a lock, and each checks the parts of its share.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchscore.errors import TRANSIENT, OutputError, OutputOverwritten, setting_name
 from batchscore.output.conflicts import (
+    error_of_change,
     refuse_foreign_files,
     refuse_other_length,
     refuse_other_settings,
     sweep,
 )
+from batchscore.output.input_digest import without_images
 from batchscore.output.journal_place import open_shared_journals
 from batchscore.output.layout import journal_name, stem_of
 from batchscore.output.ledger import README_TEXT, Ledger
+from batchscore.output.locks.system import SYSTEM, in_turn
 from batchscore.output.manifest import Commit, Cost, Manifest, copy_of, read_manifest, share
 from batchscore.output.part_files import EncodedPart, intact
 from batchscore.output.parts import FileInParts, Part
 from batchscore.output.row_digests import damage_of_digests, read_digests
+from batchscore.output.share import ShareOfFile
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import is_uri, place_of
@@ -38,6 +46,10 @@ TRIES = 8
 #: A manifest that is being written in place cannot be read for a moment.
 PAUSE_SECONDS = 0.05
 
+#: How long a worker waits for its turn: to change a manifest, and to read the journals of killed workers.
+MOST_TURN_SECONDS = 60.0
+MOST_TAKE_OVER_SECONDS = 3600.0
+
 
 @dataclass(slots=True)
 class SharedLedger(Ledger):
@@ -45,16 +57,17 @@ class SharedLedger(Ledger):
 
     `own` are the numbers of the parts of each file that it has published; all other parts are others'.
     `begun` are the commit records of a file when this worker began with it. The parts of `checked` commit
-    records were read, to the byte, before the first request.
+    records were read, to the byte, before the first request. `shares` are those of the files it has begun.
     """
 
     own: dict[str, set[int]] = field(default_factory=dict)
     begun: dict[str, dict[int, Commit]] = field(default_factory=dict)
     checked: set[Commit] = field(default_factory=set)
+    shares: dict[str, ShareOfFile] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Read the results of the worker's files; nothing is discarded, since others may be at work."""
-        layout = self.spec.layout
+        layout, share = self.spec.layout, self.spec.share
         refuse_foreign_files(layout)
         sweep(layout, shared=True)
         if not storage.exists(layout.readme):
@@ -63,14 +76,28 @@ class SharedLedger(Ledger):
             present = self.on_disk(file)
             if present is not None:
                 self.manifests[file] = read_manifest(layout.manifest(file), restore=True)
-                self.checked |= {commit for commit in present.parts.values() if intact(layout, commit)}
+                own = [commit for number, commit in present.parts.items() if share.holds(file, number)]
+                self.checked |= {commit for commit in own if intact(layout, commit)}
         refuse_other_length(layout, self.manifests.values())
         # A file that is not complete is read without a digest, so `start` takes what is on disk as partial.
         if any(manifest.state == "complete" for manifest in self.manifests.values()):
             self.distrust_contradicted(counts_only=True)
-        self.journals = open_shared_journals(
-            layout, self.spec.scratch, self.spec.identity, map(stem_of, self.spec.files)
-        )
+        stems = set(map(stem_of, self.spec.files))
+
+        def wanted(name: str) -> bool:
+            return name.rpartition("-")[0] in stems and share.holds_journal(name)
+
+        # Two workers that begin at once may each want a part of what a killed one has left. This also refuses
+        # a file system without locks before the first request.
+        with self.in_turn("journals", MOST_TAKE_OVER_SECONDS):
+            self.journals = open_shared_journals(layout, self.spec.scratch, self.spec.identity, wanted)
+
+    def in_turn(self, what: str, most_seconds: float = MOST_TURN_SECONDS) -> AbstractContextManager[None]:
+        """Return a block that no other worker is in, for the same work, if any has only a share."""
+        place = self.spec.layout.turns(what)
+        if isinstance(place, Path) and (place.exists() or not self.spec.share.is_whole):
+            return in_turn(place, SYSTEM, most_seconds)
+        return nullcontext()
 
     def on_disk(self, file: str) -> Manifest | None:
         """Return a file's present manifest; raises `OutputError` if it is another run's."""
@@ -98,6 +125,8 @@ class SharedLedger(Ledger):
         present = self.on_disk(file)
         self.manifests.pop(file, None)
         if present is not None:
+            if digest and are_versions(present.input, digest):
+                raise error_of_change(self.spec, file, present.input, digest)
             if not digest:
                 # Another worker may just have completed it. Then its rows are read again, and none is scored.
                 present.state = "partial"
@@ -105,10 +134,13 @@ class SharedLedger(Ledger):
         before = set(present.parts) if present is not None else set[int]()
 
         def is_intact(commit: Commit) -> bool:
-            # To the byte: a worker may have been killed.
-            return commit in self.checked or intact(self.spec.layout, commit)
+            # To the byte: a worker may have been killed. The parts of other shares are not this worker's.
+            other = not self.spec.share.holds(file, commit.part)
+            return other or commit in self.checked or intact(self.spec.layout, commit)
 
         progress = self.begin_file(file, digest, is_intact, self.settle_from(self.load))
+        if progress is not None and progress.share is not None:
+            self.shares[file] = progress.share
         self.manifests[file].place = self.spec.place_of_namesake(file) or ""
         self.begun[file] = dict(self.manifests[file].parts)
         self.own[file] = before - self.begun[file].keys()
@@ -175,18 +207,27 @@ class SharedLedger(Ledger):
 
     def write_manifest(self, file: str) -> None:
         """Write a file's manifest, with what others have published; journals stay until the file's end."""
+        with self.in_turn("manifests"):
+            self.write_merged(file)
+
+    def write_merged(self, file: str) -> None:
+        """Write a file's manifest with what the present one says of others' parts."""
         mine, present = self.manifests[file], self.on_disk(file)
         if present is not None:
             for number, commit in present.parts.items():
                 if number not in self.own.get(file, ()):
                     mine.parts[number] = commit
             # A part that this worker repairs is not in its manifest meanwhile.
-            whole = present.parts.keys() <= mine.parts.keys() and has_all_records(mine)
+            whole = present.parts.keys() <= mine.parts.keys() and have_all_records(mine.parts.values())
             if present.state == "complete" and mine.state == "partial" and whole:
                 mine.state, mine.input = "complete", present.input
             mine.dimensions = mine.dimensions or present.dimensions
+            if not self.spec.share.is_whole:
+                if are_versions(present.input, mine.input):
+                    raise error_of_other_rows(file)
+                mine.input = mine.input or present.input
         state = mine.state
-        if state == "complete" and not has_all_records(mine):
+        if state == "complete" and not self.is_whole(file):
             # Others are about to complete parts: until then the file is not complete, also for readers.
             mine.state = "partial"
         self.save_manifest(file, keep_journals=True)
@@ -206,8 +247,9 @@ class SharedLedger(Ledger):
             time.sleep(random.uniform(0, PAUSE_SECONDS * tries))  # noqa: S311
             for number in wrong:
                 self.repair_part(file, number, give_up=tries > TRIES / 2)
-        mine = self.manifests[file]
-        if wrong or (mine.state == "complete" and not has_all_records(mine)):
+        mine, share = self.manifests[file], self.spec.share
+        own = [commit for number, commit in mine.parts.items() if share.holds(file, number)]
+        if wrong or (mine.state == "complete" and not have_all_records(own)):
             mine.state = "partial"
             self.write_manifest(file)
             raise OutputOverwritten(
@@ -215,18 +257,26 @@ class SharedLedger(Ledger):
                 "Run the same command again to score their rows."
             )
         self.remove_published_journals(file)
+        if mine.state == "complete" and not self.is_whole(file):
+            mine.state = "partial"  # other workers have not published all of their shares yet
+
+    def is_whole(self, file: str) -> bool:
+        """Whether all rows of a file that was read to its end have records, also those of other shares."""
+        parts, share = self.manifests[file].parts, self.shares.get(file)
+        return have_all_records(parts.values()) and (share is None or share.seen <= parts.keys())
 
     def wrong_parts(self, file: str) -> list[int]:
-        """Return the parts that are not as the present manifest says, or that it lacks."""
+        """Return the parts of our share that are not as the present manifest says, or that it lacks."""
         mine, present = self.manifests[file], self.on_disk(file)
         listed = {} if present is None else present.parts
-        layout = self.spec.layout
+        layout, holds = self.spec.layout, self.spec.share.holds
         torn = [
             number
             for number, commit in listed.items()
-            if not intact(layout, commit) or damage_of_digests(layout.digests(file, number), commit)
+            if holds(file, number)
+            and (not intact(layout, commit) or damage_of_digests(layout.digests(file, number), commit))
         ]
-        return torn + [number for number in mine.parts if number not in listed]
+        return torn + [number for number in mine.parts if holds(file, number) and number not in listed]
 
     def repair_part(self, file: str, number: int, *, give_up: bool) -> None:
         """Write a part again, from the records on disk and in our journal.
@@ -311,11 +361,16 @@ def rank(settled: Settled | None) -> int:
     return 1 if settled.result.code in TRANSIENT else 2
 
 
-def has_all_records(manifest: Manifest) -> bool:
-    """Whether all rows of the parts in a manifest were read and have a record."""
-    return all(
-        commit.whole and commit.ok + commit.errors == commit.rows for commit in manifest.parts.values()
-    )
+def have_all_records(commits: Iterable[Commit]) -> bool:
+    """Whether all rows of parts were read and have a record."""
+    return all(commit.whole and commit.ok + commit.errors == commit.rows for commit in commits)
+
+
+def are_versions(before: str, now: str) -> bool:
+    """Whether two digests are of different versions of an input; of a file not read whole, without images."""
+    if "+" not in before or "+" not in now:
+        before, now = without_images(before), without_images(now)
+    return "" not in {before, now} and before != now
 
 
 def refuse_namesake(present: Manifest, place: str | None) -> None:

@@ -20,8 +20,10 @@ from batchscore.output.records.formats import (
     suffixes_text,
 )
 from batchscore.output.records.schema import RecordSchema
+from batchscore.output.share import WHOLE, Share
 from batchscore.prompts.prompt import parse_spec
 from batchscore.read.formats import COMPRESSIONS, FORMATS
+from batchscore.settings.part_of import parse_part_of
 from batchscore.settings.slices import OutputSettings, RecordSettings
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -104,11 +106,12 @@ def is_name_of_file(name: str) -> bool:
 class OutputSpec:
     """One task's scores in one output folder.
 
-    `fingerprint` holds what determines a record. `shared`: several workers write at the same time. `sync`:
-    what is published is on the device before anything that it replaces is removed. `files`
-    are the places of the input files by their names in records, in input order; with `base_dir` these names
-    alone tell two files apart. `inputs_change`: a file that was scored may have new or changed rows.
-    `limited`: the run scores some rows only. `printed`: standard output is what the user named.
+    `fingerprint` holds what determines a record. `shared`: several workers write at the same time, and this
+    one scores the parts of its `share`. `sync`: what is published is on the device before anything that it
+    replaces is removed. `files` are the places of the input files by their names in records, in input order;
+    with `base_dir` these names alone tell two files apart. `inputs_change`: a file that was scored may have
+    new or changed rows. `limited`: the run scores some rows only. `printed`: standard output is what the user
+    named.
     """
 
     layout: Layout
@@ -119,6 +122,7 @@ class OutputSpec:
     retry_errors: bool = False
     scratch: Path | None = None
     shared: bool = False
+    share: Share = WHOLE
     sync: bool = False
     inputs_change: bool = False
     limited: bool = False
@@ -144,9 +148,10 @@ def output_spec(
     files: Mapping[str, str],
 ) -> OutputSpec:
     """Return the specification of an output, without any I/O; raises `UsageError`."""
+    sharing = setting_name("shared_output" if settings.part_of is None else "part_of")
     if settings.shared_output and output.file is not None:
         raise UsageError(
-            f"{setting_name('shared_output')}: several workers cannot write the one file {output.file}. Give "
+            f"{sharing}: several workers cannot write the one file {output.file}. Give "
             "a folder, and run `batchscore merge` when all workers have finished."
         )
     chosen = format_named(part_format(settings.format, output))
@@ -159,6 +164,7 @@ def output_spec(
         retry_errors=settings.retry_errors,
         scratch=None if settings.scratch_dir is None else Path(settings.scratch_dir),
         shared=settings.shared_output,
+        share=WHOLE if settings.part_of is None else Share(*parse_part_of(settings.part_of)),
         sync=settings.sync,
         inputs_change=settings.incremental,
         limited=settings.limit is not None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable
+from contextlib import nullcontext
 from enum import Enum
 from io import StringIO
 from itertools import chain
@@ -56,8 +57,8 @@ SAMPLE = 64 * 1024
 def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) -> Table:
     """Open a csv (`,`) or tsv (tab) file: find its dialect and read its header now, its rows on demand."""
     limit = options.max_row_bytes
-    dialect = dialect_of(file, options, own=delimiter)
-    header = _header(file, dialect, limit)
+    dialect, content = _begin(file, options, delimiter)
+    header = _header(file, dialect, limit, content)
     if header is None:
         return Table((), (), headerless=False, rows=iterate())
     columns, repeated = header
@@ -77,17 +78,28 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
 
 def dialect_of(file: InputFile, options: ReadOptions, *, own: str) -> Dialect:
     """Return the dialect of a file by its beginning; `own` is the delimiter that its suffix promises."""
+    return _begin(file, options, own)[0]
+
+
+def _begin(file: InputFile, options: ReadOptions, own: str) -> tuple[Dialect, bytes | None]:
+    """Return the dialect of a file by its beginning, and the file's text if that is all of it."""
     with text_blocks(file, size=SAMPLE) as blocks:
         sample, whole = beginning(blocks, SAMPLE)
     text = _decode(sample)[0]
     if not (options.no_header or options.skip_lines) and (what := other_than_cells(sample, text, own)):
         raise UnreadableFile(file.name, what_it_is(what, file.compression))
-    return find_dialect(file.name, text, options, own=own, cut=not whole)
+    return find_dialect(file.name, text, options, own=own, cut=not whole), sample if whole else None
 
 
-def _header(file: InputFile, dialect: Dialect, limit: int) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Return the columns, and the names that several of them have; `None` if there is no record."""
-    with text_blocks(file, size=limit) as blocks:
+def _header(
+    file: InputFile, dialect: Dialect, limit: int, content: bytes | None
+) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return the columns, and the names that several of them have; `None` if there is no record.
+
+    The file is not opened again if its `content` is known.
+    """
+    known = None if content is None or len(content) > limit else nullcontext(filter(None, [content]))
+    with known or text_blocks(file, size=limit) as blocks:
         lines = _Lines(without_lines(blocks, dialect.skipped), dialect, limit)
         try:
             filled = (cells for cells in lines.reader() if not is_blank_line(cells))

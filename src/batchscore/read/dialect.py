@@ -157,8 +157,12 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
 
     Raises `UnreadableFile` if the sample can be meant in two ways, or has no header for its rows.
     """
-    found = Dialect(own, own if options.delimiter == AUTO else options.delimiter)
-    found = replace(found, header=not options.no_header, skipped=options.skip_lines or 0)
+    found = Dialect(
+        own,
+        own if options.delimiter == AUTO else options.delimiter,
+        header=not options.no_header,
+        skipped=options.skip_lines or 0,
+    )
     if options.quote != AUTO:
         found = replace(found, quote=None if options.quote == "none" else options.quote, sure=True)
     if options.escape not in (AUTO, "none", found.quote):
@@ -171,14 +175,16 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
         found = replace(found, skipped=first + 1)
         delimiters = [preface[1]] if options.delimiter == AUTO else delimiters
     elif options.skip_lines is None and first is not None and not options.no_header:
-        found = replace(found, skipped=_after_comments(lines, first, delimiters))
+        comments = _after_comments(lines, first, delimiters)
+        found = replace(found, skipped=comments) if comments else found
     text = sample
     if found.skipped:
         text = "".join([line[0] for line in list(_LINE.finditer(sample))[found.skipped :]])
     readings = [
-        _refine(_read(replace(found, delimiter=each), text, cut=cut), text, options, cut=cut)
+        _refine(_read(dialect, text, cut=cut), text, options, cut=cut)
         for each in delimiters
         if each == delimiters[0] or each in text
+        for dialect in [found if each == found.delimiter else replace(found, delimiter=each)]
     ]
     readings = [reading for reading in readings if reading.records]
     if not readings:

@@ -179,11 +179,11 @@ class _Search:
         #: The tables that were met, each with the paths in it that count.
         self._tables: dict[str, frozenset[str]] = {}
         self._output = tree.within(output)
-        self._base = root  # of the INPUT that is searched
+        self._root = tree.place(root)  # the folder of the INPUT that is searched
 
     def run(self, source: _Source) -> Iterator[InputFile]:
         self.known_again = False
-        self._base = os.path.dirname(source.base) if source.kind == "file" else source.base
+        self._root = self._tree.place(os.path.dirname(source.base) if source.kind == "file" else source.base)
         if source.kind == "file":
             if suffix_of(source.base) is None:
                 why = unknown_suffix(source.base)
@@ -231,7 +231,7 @@ class _Search:
                 *kind,
                 size,
                 partitions=foreign.partitions_of(path, self._prefix),
-                root=self._tree.place(self._base),
+                root=self._root,
             )
 
     def _walk(self, path: str, real: str) -> Iterator[InputFile]:

@@ -152,7 +152,7 @@ def open_rows(
     file: InputFile, options: ReadOptions, columns: frozenset[str] | None = None
 ) -> Iterator[Table]:
     """Open a file's table with at least these `columns`, by default all; close it even if rows are left."""
-    table = open_table(file, replace(options, columns=columns))
+    table = open_table(file, options if options.columns == columns else replace(options, columns=columns))
     try:
         yield table
     finally:

@@ -150,6 +150,12 @@ def next_step(state: RunState) -> NextStep:
     return NextStep("To merge the scores into one file, run", shell_command(merge))
 
 
+def after_share(state: RunState) -> NextStep:
+    """Return the next step after a worker has scored its share."""
+    verify = ["batchscore", "verify", command_word(state.output), "--task", state.task]
+    return NextStep("When all workers have finished, to check the output, run", shell_command(verify))
+
+
 def read_code(output: str) -> str:
     """Return the Python code that shows the scores of a file."""
     name, suffix = json.dumps(output), output.lower().rpartition(".")[2]
@@ -188,7 +194,7 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
     """Return how to score an input file that is changed: the same command would refuse it."""
     if state.takes_incremental:
         return run_again(purpose, command, [*flags, "--incremental"])
-    if "--shared-output" in command:
+    if "--shared-output" in command or has_flag(command, "--part-of"):
         return NextStep(f"{purpose}, name a new output")
     if not state.ok:  # no score would be lost
         return run_again(purpose, command, ["--overwrite"])

@@ -9,14 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+
+def plain_code(code: str) -> str:
+    """Return a code as it is compared: gateways write the same one in other letters."""
+    return code.replace("_", "").replace("-", "").lower()
+
+
 #: Codes (the error pages of OpenAI, LiteLLM, DashScope, Moonshot, DeepSeek, OpenRouter, Z.ai and Azure, seen
 #: 2026-11).
-EXHAUSTED_CODES = {
+EXHAUSTED_CODES = {plain_code(each) for each in (
     "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "budget_exceeded", "Arrearage",
     "exceeded_current_quota_error", "exceeded_current_quota", "insufficient_balance", "insufficient_credits",
     "insufficient_funds", "insufficient_user_quota", "credit_balance_too_low", "payment_required",
-    "InsufficientBalance", "InsufficientQuota", "AccountOverdue", "AccountOverdueError",
-}  # fmt: skip
+    "AccountOverdue", "AccountOverdueError",
+)}  # fmt: skip
 
 #: Words that mean an empty account with any status. Rate limits (429) advise to add credit or to top up, too.
 EMPTY_WORDS = re.compile(
@@ -41,7 +47,8 @@ LIMIT_WORDS = re.compile(
 )
 
 #: Credentials that are refused with 400 (Google), by a code or in words only.
-KEY_CODES = {"API_KEY_INVALID", "keyInvalid", "invalid_api_key", "authentication_error"}
+_KEY_CODES = ("api_key_invalid", "key_invalid", "invalid_api_key", "authentication_error")
+KEY_CODES = set(map(plain_code, _KEY_CODES))
 KEY_WORDS = re.compile(
     r"^\W*(?:(?:invalid|incorrect|expired|missing|no) API[ _-]?key"
     r"|(?:your |the )?API[ _-]?key (?:is )?(?:not valid|not found|invalid|incorrect|expired|missing))\b",
@@ -56,11 +63,11 @@ RATE_STATUSES = {413, 429}
 
 
 def is_exhausted(status: int, codes: Collection[str], message: str) -> bool:
-    """Whether the account has no credit, quota or budget left."""
+    """Whether the account has no credit, quota or budget left; `codes` are plain."""
     by_words = EMPTY_WORDS.search(message) or (status not in RATE_STATUSES and LIMIT_WORDS.search(message))
     return not EXHAUSTED_CODES.isdisjoint(codes) or bool(by_words)
 
 
 def is_about_the_key(codes: Collection[str], message: str) -> bool:
-    """Whether the credentials are refused."""
+    """Whether the credentials are refused; `codes` are plain."""
     return not KEY_CODES.isdisjoint(codes) or bool(KEY_WORDS.search(message))

@@ -40,17 +40,12 @@ from batchscore.rows import Attempt, InvalidReply, Prompt, Reply
 
 T = TypeVar("T")
 
-#: A longer wait is not a pause: the quota is used up, or the request can never fit
-#: (`retry-after: 86400` is seen for both).
+#: A longer wait is not a pause: the quota is used up, or the request can never fit (86,400 is seen for both).
 LONGEST_PAUSE_SECONDS = 600.0
-
-#: Seconds before each further probe that must confirm that credentials are refused: some keys are refused at
-#: random.
+#: Seconds before each further probe that must confirm a refusal of credentials, which may be at random.
 CONFIRM_AFTER_SECONDS = (0.5, 1.0)
-
 #: The header of the simulator's replies.
 SIMULATED = "x-simulator"
-
 #: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
 
@@ -231,9 +226,9 @@ class Requester(Generic[T]):
         if outcome.by_chance:
             return Result(outcome)
         seconds = wait_seconds(reply.headers, limited=limited, now=self.clock.wall(), tokens=request.tokens)
-        if seconds is not None and seconds > LONGEST_PAUSE_SECONDS:
+        if seconds is not None and (judged := await self.judge_wait(deployment, outcome, seconds)):
             deployment.quota.correct(ticket, 0.0)
-            return await self.judge_long_wait(deployment, outcome, seconds)
+            return judged
         if limited:
             await self.judge_rate_limit(request, deployment, ticket, reply, seconds)
         elif seconds is not None:
@@ -265,9 +260,12 @@ class Requester(Generic[T]):
         before, budget.limited_at = budget.limited_at, self.clock.monotonic()
         budget.asked_wait = seconds or 0.0
         answered = before is not None and deployment.health.answered_since(before)
-        if before is not None and not answered and request.rows == 1 and not deployment.in_flight:
-            # Nobody else can show it.
-            answered = (await self.probe(deployment)).action is Action.KEEP
+        alone = before is not None and not answered and not deployment.in_flight
+        if request.rows > 1 and seconds is None and (alone or budget.limited_for_rows):
+            answered = budget.limited_for_rows or (await self.probe(deployment)).action is Action.KEEP
+            budget.limited_for_rows = answered
+        elif alone and request.rows == 1:
+            answered = (await self.probe(deployment)).action is Action.KEEP  # nobody else can show it
         budget.limited_alone = budget.limited_alone + 1 if answered else 0
         if answered:
             deployment.quota.correct(ticket, 0.0)
@@ -295,7 +293,8 @@ class Requester(Generic[T]):
             budget.refused_at = now
         if deployment.health.answered_one_sent_since(budget.refused_at):
             return None
-        if self.closed or self.stop.is_set() or outcome.status in NEVER_ABOUT_ONE:
+        never_answered = deployment.health.last_success is None
+        if self.closed or self.stop.is_set() or (never_answered and outcome.status in NEVER_ABOUT_ONE):
             return outcome
         probe = await self.probe(deployment)
         if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
@@ -324,13 +323,18 @@ class Requester(Generic[T]):
                 return Result(refused_by_chance(refused.outcome))
         return refused
 
-    async def judge_long_wait(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T]:
-        """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too."""
+    async def judge_wait(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T] | None:
+        """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too.
+
+        `None` if the wait is a pause, or this request alone waits.
+        """
+        longest = self.deployments.most_outage_seconds
+        if seconds <= min(LONGEST_PAUSE_SECONDS, longest):
+            return None
         wait = duration_text(seconds)
         probe = await self.probe(deployment)
         if probe.action is not Action.RETRY:
-            return Result(over_limit(outcome, wait))
-        longest = self.deployments.most_outage_seconds
+            return Result(over_limit(outcome, wait)) if seconds > LONGEST_PAUSE_SECONDS else None
         if seconds <= longest or self.deployments.others_up(deployment):
             deployment.pause(seconds)
             if seconds > longest:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from batchscore.errors import ErrorCode
 from batchscore.request import account_words, too_long
+from batchscore.request.account_words import plain_code
 from batchscore.request.error_shapes import code_of, error_in, inner_code_of, message_of, param_of
 from batchscore.rows import Reply
 
 #: A service's codes that name the content as the reason, with 400, at gateways with 403 or 500.
-CONTENT_CODES = {
+_CONTENT_CODES = {
     "content_filter": ErrorCode.CONTENT_FILTER,
     "content_policy_violation": ErrorCode.CONTENT_FILTER,
     "ResponsibleAIPolicyViolation": ErrorCode.CONTENT_FILTER,
@@ -28,6 +29,7 @@ CONTENT_CODES = {
     "tokens_limit_reached": ErrorCode.INPUT_TOO_LONG,  # GitHub Models
     "model_max_prompt_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,  # GitHub Copilot
 }
+CONTENT_CODES = {plain_code(code): meaning for code, meaning in _CONTENT_CODES.items()}
 
 #: Refusals that are about the content of the request.
 CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
@@ -59,8 +61,12 @@ class Refusal(NamedTuple):
 
     @property
     def codes(self) -> set[str]:
-        """The code of the error, and that of what it holds within."""
-        return {self.code, self.inner_code}
+        """The code of the error, and that of what it holds within, as they are compared."""
+        return {plain_code(self.code), plain_code(self.inner_code)}
+
+    def has_code(self, *codes: str) -> bool:
+        """Whether the error itself has one of these codes."""
+        return plain_code(self.code) in map(plain_code, codes)
 
 
 def is_quota_for_now(refusal: Refusal) -> bool:
@@ -86,7 +92,7 @@ def never_fits(refusal: Refusal) -> bool:
     """Whether this request alone is larger than the rate limit."""
     counts = NEVER_FITS.search(refusal.message)
     if counts is None:
-        return refusal.status == 413 and refusal.code == "rate_limit_exceeded"
+        return refusal.status == 413 and refusal.has_code("rate_limit_exceeded")
     return int(counts[2]) > int(counts[1])
 
 
@@ -97,7 +103,7 @@ def adaptable(refusal: Refusal) -> str:
         return "response_format"
     if name in {"encoding_format", "response_format"}:
         return name
-    known = refusal.code == "unsupported_parameter" and refusal.param in ADAPTABLE
+    known = refusal.has_code("unsupported_parameter") and refusal.param in ADAPTABLE
     return refusal.param if known else ""
 
 

@@ -1,8 +1,7 @@
 """How is the body of a reply read, whatever the service sends?
 
-It knows one response of aiohttp, sizes and compressions, not what a body means. A body is bounded by what was
-asked for, also after decompression, and each step lets the other requests have their turn, so that timeouts
-hold.
+It knows pieces of bytes, sizes and compressions, not what a body means. A body is bounded by what was asked
+for, also after decompression, and each step lets the other requests have their turn, so that timeouts hold.
 """
 
 from __future__ import annotations
@@ -10,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import aiohttp
 
 #: What a request offers in `Accept-Encoding`: what is decompressed here.
 ACCEPTED_ENCODINGS = "gzip, deflate"
@@ -64,46 +60,68 @@ class ReplyMemory:
 
 @dataclass(slots=True)
 class BodyReader:
-    """Reads one body of at most `most` bytes, compressed or not."""
+    """Collects one body of at most `most` bytes, and unpacks it if it is compressed.
+
+    `size` is what was received so far.
+    """
 
     most: int
     memory: ReplyMemory
+    size: int = 0
     held: int = 0
     in_turn: bool = False
+    received: bytes | bytearray = b""
+    placed: np.ndarray[Any, np.dtype[np.uint8]] | None = None
 
-    async def read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the body without compression; raises `UnusableBody`.
-
-        The connection is closed if the body is not read to its end.
-        """
-        try:
-            pieces = []
-            content = response.content
-            while piece := await content.readany():
-                pieces.append(piece)
-                if self.hold(len(piece), self.held):
-                    await self.wait_for_turn()
-            body = b"".join(pieces)
-            del pieces
-            encoding = response.headers.get("Content-Encoding", "")
-            if body and (encoding or body.startswith(_GZIP)):
-                body = await self.decompress(body, encoding)
-            if len(body) > COUNTED_FROM_BYTES:
-                self.check_values(body)
-        except BaseException:
-            response.close()
-            raise
+    def add(self, piece: bytes) -> None:
+        """Take the next piece of the body; a service may send millions of two bytes each."""
+        if not self.received:
+            self.received = piece
         else:
-            return body
-        finally:
-            self.memory.held -= self.held
-            if self.in_turn:
-                self.memory.turn.release()
+            if isinstance(self.received, bytes):
+                self.received = bytearray(self.received)
+            self.received += piece
+
+    def place(self, length: int) -> memoryview:
+        """Return where to put the rest of a body of this length; what is never received takes no memory."""
+        self.placed = np.empty(length, np.uint8)
+        view = self.placed.data
+        view[: self.size] = self.received
+        self.received = b""
+        return view[self.size :]
+
+    def body(self) -> bytes:
+        """Return the body as it was sent."""
+        body = bytes(self.received) if self.placed is None else self.placed.tobytes()
+        self.received, self.placed = b"", None
+        return body
+
+    async def unpack(self, body: bytes, encoding: str) -> bytes:
+        """Return the body without compression; raises `UnusableBody`."""
+        if body and (encoding or body.startswith(_GZIP)):
+            body = await self.decompress(body, encoding)
+        if len(body) > COUNTED_FROM_BYTES:
+            self.check_values(body)
+        return body
+
+    def release(self) -> None:
+        """Drop what was received; an exception may refer to it for longer than anything needs it."""
+        self.received, self.placed = b"", None
+        self.memory.held -= self.held
+        self.held = 0
+        if self.in_turn:
+            self.in_turn = False
+            self.memory.turn.release()
+
+    def check_size(self, size: int) -> None:
+        """Raise `UnusableBody` if a body has more bytes than were asked for."""
+        if size > self.most:
+            raise UnusableBody(f"it is larger than {self.most / 2**20:,.0f} MB, more than was asked for")
 
     def hold(self, size: int, before: int) -> bool:
         """Count more bytes of a body that had `before`; return whether to wait, since all hold too many."""
         if before + size > self.most:
-            raise UnusableBody(f"it is larger than {self.most / 2**20:,.0f} MB, more than was asked for")
+            self.check_size(before + size)
         self.held += size
         self.memory.held += size
         return self.memory.held > MOST_HELD_BYTES and not self.in_turn

@@ -1,17 +1,15 @@
-"""How much may a service send before the body of its reply? The status and the headers, and interim replies.
+"""Where does a reply begin and end in the bytes of a connection, and what does its head say?
 
-It knows bytes and messages, not what they mean. aiohttp bounds each header and their number, but not their
-sum, and skips interim replies one by one without an end.
+It knows HTTP/1.1, as llhttp reads it, and how much a service may send before the body of its reply: the
+status, the headers, and interim replies. It knows neither sockets nor what a body means.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError
+import httptools
 
 #: A reply has a few headers of a few words, but policies and cookies of gateways are long.
 MOST_HEADERS = 1000
@@ -23,56 +21,190 @@ MOST_HEAD_BYTES = 2**17
 #: A reply may follow a few interim ones (100, 103).
 MOST_INTERIM = 100
 
+#: What most clients read, though it is not quite HTTP.
+_LENIENT = dict.fromkeys(
+    ("lenient_headers", "lenient_optional_cr_before_lf", "lenient_spaces_after_chunk_size"), True
+)
 
-class BoundedHandler(ResponseHandler):
-    """One connection, which is closed if a reply does not begin within bounds."""
+#: Headers of which several are one list.
+_LISTS = (b"transfer-encoding", b"content-encoding")
 
-    # Until a request is sent, aiohttp judges what arrives.
-    _head_bytes = 0
-    _interim = 0
-    _in_head = False
+#: How llhttp's message about a reply begins, and what we say; the rest of it may quote the service.
+_BROKEN = {
+    "Transfer-Encoding can't": "it has both Content-Length and Transfer-Encoding",
+    "Content-Length can't": "it has both Content-Length and Transfer-Encoding",
+    "Duplicate Content-Length": "it has two Content-Length headers",
+    "Expected HTTP/": "it is not HTTP/1.1",
+    "Invalid HTTP version": "it is not HTTP/1.1",
+    "Invalid status code": "it is not HTTP/1.1",
+    "Invalid response status": "it is not HTTP/1.1",
+}
 
-    def set_response_params(self, **params: Any) -> None:
+
+class BrokenReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
+    """A reply that is not HTTP, or begins beyond all bounds; the message says why, and quotes nothing."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(": ".join(filter(None, ("the reply breaks HTTP", reason))))
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a reply; names ignore case, and the first of several with one name counts.
+
+    They are decoded when they are read: most never are.
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: dict[bytes, bytes]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> str:
+        return self._raw[name.lower().encode()].decode("utf-8", "surrogateescape")
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower().encode() in self._raw
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("utf-8", "surrogateescape") for name in self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+
+class ReplyParser:
+    """Reads the replies of one connection, one at a time.
+
+    `take_head` is called after the head, `take` gets the pieces of the body; both may raise. After the head:
+    `status`, `headers`, `length` (if the head gives it), and whether the service keeps the connection
+    (`keep_alive`). `trailing`: bytes follow the reply, which belong to no request.
+    """
+
+    __slots__ = (
+        *(
+            "take_head",
+            "take",
+            "status",
+            "headers",
+            "length",
+            "keep_alive",
+            "in_head",
+            "complete",
+            "trailing",
+        ),
+        *("_parser", "_failure", "_received", "_count", "_size", "_interim", "_until_closed"),
+    )
+
+    def __init__(self, take_head: Callable[[], None], take: Callable[[bytes], None]) -> None:
+        self.take_head = take_head
+        self.take = take
+        self._parser: httptools.HttpResponseParser | None = None
+        self.begin()
+
+    def begin(self) -> None:
         """Begin to read a reply."""
-        self._head_bytes = self._interim = 0
-        self._in_head = True
-        super().set_response_params(**params)
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.length: int | None = None
+        self.in_head = True
+        self.keep_alive = self.complete = self.trailing = self._until_closed = False
+        self._failure: Exception | None = None
+        self._received = self._count = self._size = self._interim = 0
 
-    def data_received(self, data: bytes) -> None:
-        """Read bytes; before the body they count."""
-        if self._in_head:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
-            self._refuse("Too large head")
+    def feed(self, data: bytes | memoryview) -> None:
+        """Read received bytes; raises `BrokenReply`, and what `take` raises."""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpResponseParser(self)
+            parser.set_dangerous_leniencies(**_LENIENT)
+        if self.in_head:
+            self._received += len(data)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.trailing = True  # another protocol, which nobody requested
+        except httptools.HttpParserError as error:
+            if not self.complete:
+                if self._failure is not None:
+                    failure, self._failure = self._failure, None
+                    raise failure from None
+                message = str(error)
+                reasons = [text for start, text in _BROKEN.items() if message.startswith(start)]
+                raise BrokenReply(*reasons) from None
+            self.trailing = True
+        if self.in_head and self._received > MOST_HEAD_BYTES:
+            raise BrokenReply(f"its headers are larger than {MOST_HEAD_BYTES // 2**10} kB together")
 
-    def feed_data(self, data: Any, size: int = 0) -> None:
-        """Take the head of a reply, which may be an interim one."""
-        message = data[0]
-        self._in_head = message.code in range(100, 200) and message.code != 101
-        self._interim += self._in_head
-        if self._interim > MOST_INTERIM:
-            self._refuse("Too many interim replies")
-        elif self._head_bytes > MOST_HEAD_BYTES and _size_of_headers(message) > MOST_HEAD_BYTES:
-            # Nearly always less was received altogether, so the headers need not be added up.
-            self._refuse("Too large head")
+    def skip_body(self) -> None:
+        """Note that the rest of the body was received without `feed`."""
+        self._parser = None
+        self.complete = True
+
+    def end(self) -> bool:
+        """Note that the service sends no more; return whether the reply is complete."""
+        self.complete = self.complete or self._until_closed
+        return self.complete
+
+    def on_message_begin(self) -> None:
+        """Take the first byte of a reply, or of what follows a complete one (for httptools)."""
+        if self.complete:
+            self.trailing = True
+            self._fail(BrokenReply())
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, which may also follow a body (for httptools)."""
+        self._count += 1
+        self._size += (size := len(name) + len(value))
+        if size > MOST_HEADER_BYTES:
+            self._fail(BrokenReply(f"one of its headers is larger than {MOST_HEADER_BYTES // 2**10} kB"))
+        if self._size > MOST_HEAD_BYTES:
+            self._fail(BrokenReply(f"its headers are larger than {MOST_HEAD_BYTES // 2**10} kB together"))
+        if self._count > MOST_HEADERS:
+            self._fail(BrokenReply(f"it has more than {MOST_HEADERS:,} headers"))
+        if not self.in_head:
+            return  # a trailer says nothing about the body
+        name = name.lower()
+        if name not in self.headers:
+            self.headers[name] = value.rstrip()
+        elif name in _LISTS:
+            self.headers[name] += b", " + value
+
+    def on_headers_complete(self) -> None:
+        """Take the end of a head (for httptools)."""
+        parser, headers = self._parser, self.headers
+        assert parser is not None
+        self.status = status = parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            self._interim += 1
+            if self._interim > MOST_INTERIM:
+                self._fail(BrokenReply(f"more than {MOST_INTERIM} interim replies come before it"))
+            self.headers = {}
+            return
+        self.in_head = False
+        self.keep_alive = status >= 200 and parser.should_keep_alive()
+        if b"transfer-encoding" in headers:
+            self._until_closed = b"chunked" not in headers[b"transfer-encoding"].lower()
+        elif b"content-length" in headers:
+            self.length = int(headers[b"content-length"])
         else:
-            super().feed_data(data, size)
+            self._until_closed = True
+        try:
+            self.take_head()
+        except Exception as reason:
+            self._fail(reason)
 
-    def _refuse(self, message: str) -> None:
-        self._in_head = False
-        if self.transport is not None:
-            self.transport.close()
-        self.set_exception(HttpProcessingError(message=message))
+    def on_body(self, piece: bytes) -> None:
+        """Take a piece of the body (for httptools)."""
+        try:
+            self.take(piece)
+        except Exception as reason:
+            self._fail(reason)
 
+    def on_message_complete(self) -> None:
+        """Take the end of a reply, which may be an interim one (for httptools)."""
+        self.complete = not self.in_head
 
-def _size_of_headers(message: Any) -> int:
-    return sum([len(name) + len(value) for name, value in message.raw_headers])
-
-
-class BoundedConnector(aiohttp.TCPConnector):
-    """Makes connections that bound how a reply begins; aiohttp has no setting for it."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._factory = partial(BoundedHandler, loop=self._loop)  # type: ignore[assignment]
+    def _fail(self, reason: Exception) -> NoReturn:
+        # httptools gives its own error for any that is raised while it reads.
+        self._failure = reason
+        raise reason

@@ -40,6 +40,8 @@ BACKOFF = tenacity.wait_exponential(FIRST_WAIT_SECONDS, LONGEST_BACKOFF_SECONDS)
 MOST_LIMITED_OF_MANY = 6
 MOST_LIMITED_OF_ONE = 25
 MOST_LIMITED_ALONE = 8
+#: The same, if requests with this row were refused at every size.
+MOST_LIMITED_OF_PART = 3
 
 #: After this many failures fewer rows are tried, if the service answers others.
 FAILURES_OF_MANY = 2
@@ -213,11 +215,12 @@ class AttemptLoop(Generic[T]):
 
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""
+        most_alone = MOST_LIMITED_OF_PART if budget.limited_for_rows else MOST_LIMITED_ALONE
         return (
             budget.failures > budget.retries
             or budget.same_again
             or budget.rate_limits > MOST_LIMITED_OF_ONE
-            or budget.limited_alone >= MOST_LIMITED_ALONE
+            or budget.limited_alone >= most_alone
             or budget.timeouts >= MOST_TIMEOUTS
             or budget.request_seconds > LONGEST_REQUEST_SECONDS
         )
@@ -230,6 +233,8 @@ class AttemptLoop(Generic[T]):
         return (
             result.outcome.code is ErrorCode.TIMEOUT
             or request.budget.same_again
+            or (limited > 0 and request.budget.limited_for_rows)
+            or (limited > 0 and not request.budget.asked_wait and request.rows > self.usual_rows)
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
         )

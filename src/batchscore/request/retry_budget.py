@@ -15,10 +15,12 @@ class RetryBudget:
 
     `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
     since `failing_since`, `limited_alone` those 429s between which others were answered, the latest at
-    `limited_at` with a wait of `asked_wait`. `attempts` counts all requests, `request_seconds` is how long
-    they took. `causes` are those of the last two failures, and `unusable` says in which wrong form the last
-    two replies were, "" if in none. `parted` counts how often the request was divided because it failed,
-    since `first_failed`. `refused_at` is when the service first refused this request as if it refused all.
+    `limited_at` with a wait of `asked_wait`. `limited_for_rows`: 429s are for its rows, or for those of the
+    request that it is a part of, since a smaller one was answered. `attempts` counts all requests,
+    `request_seconds` is how long they took. `causes` are those of the last two failures, and `unusable` says
+    in which wrong form the last two replies were, "" if in none. `parted` counts how often the request was
+    divided because it failed, since `first_failed`. `refused_at` is when the service first refused this
+    request as if it refused all.
     """
 
     retries: int
@@ -33,6 +35,7 @@ class RetryBudget:
     parted: int = 0
     limited_alone: int = 0
     limited_at: float | None = None
+    limited_for_rows: bool = False
     asked_wait: float = 0.0
     refused_at: float | None = None
     unusable: tuple[str, str] = ("", "")
@@ -88,6 +91,7 @@ class RetryBudget:
             request_seconds=self.request_seconds,
             first_failed=self.first_failed,
             parted=self.parted + failed,
+            limited_for_rows=self.limited_for_rows,
             refused_at=self.refused_at,
             unusable=("", self.unusable[1]),
         )

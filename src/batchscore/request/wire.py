@@ -1,46 +1,41 @@
 """How do bytes get to the service and back?
 
-It knows one URL, headers and seconds, not what bodies mean; `endpoint.target` makes the headers. One aiohttp
-session per run: connections are kept alive, proxies and certificates come from the usual variables.
+It knows one URL, headers and seconds, not what bodies mean; `endpoint.target` makes the headers. Connections
+are kept alive; proxies and certificates come from the usual variables. All paths are the same code, also
+those through proxies, and there is no task, no lock and no timer for a request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import time
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
-from batchscore.errors import ErrorCode, ServiceRefused, SettingsError
-from batchscore.request.reply_body import (
-    ACCEPTED_ENCODINGS,
-    MOST_ERROR_BYTES,
-    BodyReader,
-    ReplyMemory,
-    UnusableBody,
+from batchscore.errors import ErrorCode, ServiceRefused
+from batchscore.request.connect import (
+    CONNECT_SECONDS,
+    Connector,
+    ConnectTimeout,
+    NoConnection,
+    describe_alert,
+    proxy_for,
 )
-from batchscore.request.reply_head import (
-    MOST_HEAD_BYTES,
-    MOST_HEADER_BYTES,
-    MOST_HEADERS,
-    MOST_INTERIM,
-    BoundedConnector,
-)
+from batchscore.request.connection import READ_BYTES, Connection, ConnectionClosed
+from batchscore.request.reply_body import ACCEPTED_ENCODINGS, BodyReader, ReplyMemory, UnusableBody
+from batchscore.request.reply_head import BrokenReply, Headers, ReplyParser
+from batchscore.request.request_head import address_of, header_lines, path_of, proxy_headers, request_line
 from batchscore.request.send import NoReply, Send
 from batchscore.rows import Reply
 
 #: Returns the headers that authenticate a request.
 Sign = Callable[[], Awaitable[Mapping[str, str]]]
-
-#: A connection that takes longer counts as failed.
-CONNECT_SECONDS = 30.0
 
 #: The body of an error is a few words; some never end.
 ERROR_BODY_SECONDS = 10.0
@@ -48,32 +43,8 @@ ERROR_BODY_SECONDS = 10.0
 #: Azure closes idle connections after about a minute; one must not be used at the moment it closes.
 KEEP_ALIVE_SECONDS = 45.0
 
-#: A larger body is sent in pieces of this size: of one that is given whole, all that the socket does not take
-#: at once is copied.
-PIECE_BYTES = 2**18
-
-#: A reply with vectors has megabytes, so a small buffer pauses and resumes reading many times; but each of
-#: several hundred connections may fill a large one.
-READ_BYTES = 2**17
-
-
-#: A wrong name, certificate or proxy stays wrong.
-PERMANENT = (
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ClientConnectorSSLError,
-    aiohttp.ClientConnectorDNSError,
-    aiohttp.ClientProxyConnectionError,
-    aiohttp.ClientHttpProxyError,
-)
-
-#: The connection was made, and closed before a reply.
-CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-
-
-async def pieces(body: bytes) -> AsyncIterator[bytes]:
-    """Yield a body in pieces."""
-    for start in range(0, len(body), PIECE_BYTES):
-        yield body[start : start + PIECE_BYTES]
+#: Sent with every request.
+OWN_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED_ENCODINGS}
 
 
 @asynccontextmanager
@@ -95,199 +66,171 @@ async def open_wire(
     `ServiceRefused` if signing in has never worked. The caller limits the time for a reply, by cancelling;
     the body of an error has `error_seconds`.
     """
-    # The engine bounds how many requests are in flight; a second bound here could only stall.
-    connector = BoundedConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls)
-    address = URL(url, encoded=True)
-    async with aiohttp.ClientSession(
-        headers={
-            **headers,
-            "Content-Type": "application/json",
-            "Accept-Encoding": ACCEPTED_ENCODINGS,
-        },
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        # Read once: aiohttp's trust_env reads the variables and .netrc for every request, in a thread.
-        proxy=proxy_for(address),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        read_bufsize=READ_BYTES,
-        max_headers=MOST_HEADERS,
-        max_field_size=MOST_HEADER_BYTES,
-        auto_decompress=False,
-    ) as session:
-        signed_before = False
-        alert = ""
-
-        async def send(body: bytes, most_bytes: int) -> Reply:
-            nonlocal signed_before, alert
-            try:
-                signed = await sign()
-            except ServiceRefused as reason:
-                if not signed_before:
-                    raise
-                # It worked before, so the network or the token service has an outage.
-                raise NoReply(ErrorCode.CONNECTION_ERROR, f"renewing the sign-in failed: {reason}") from None
-            signed_before = True
-            # Round trips need the clock with the finest resolution.
-            started = time.perf_counter()
-            try:
-                # A complete reply frees its connection for the next request; a broken one closes it.
-                data: bytes | AsyncIterator[bytes] = body
-                if len(body) > PIECE_BYTES:
-                    data, signed = pieces(body), {**signed, "Content-Length": str(len(body))}
-                response = await session.post(address, data=data, headers=signed, allow_redirects=False)
-                failed = not 200 <= response.status < 300
-                most = min(most_bytes, MOST_ERROR_BYTES) if failed else most_bytes
-                reading = BodyReader(most, memory).read(response)
-                content = await (ended(reading, error_seconds) if failed else reading)
-            except UnusableBody as reason:
-                head = Reply(response.status, response.headers, b"", time.perf_counter() - started)
-                detail = f"{reason} (status {head.status})"
-                # An error's body can be odd during an outage, too.
-                raise NoReply(
-                    ErrorCode.INVALID_RESPONSE, detail, head=head, needs_action=not failed
-                ) from None
-            except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
-                raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
-            except (aiohttp.ClientError, OSError, UnicodeError) as error:  # a proxy has any name
-                # Of a refused handshake, some connections show only that they were closed.
-                closed = isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
-                alert = describe_alert(error) or (alert if closed else "")
-                raise no_reply(error, alert) from None
-            return Reply(response.status, response.headers, content, time.perf_counter() - started)
-
-        yield send
-
-
-async def ended(reading: Coroutine[Any, Any, bytes], seconds: float) -> bytes:
-    """Return the body of an error; raises `UnusableBody` if it does not end in time, or breaks off."""
+    split = urlsplit(url)
+    address = address_of(split)
+    # Read once: the variables may change during a run, and reading them takes time.
+    proxy = proxy_for(address)
+    target, given = path_of(split), [{"Host": address.host_header, "Accept": "*/*"}, headers, OWN_HEADERS]
+    if proxy is not None and not address.secure:
+        target = f"http://{address.host_header}{target}"
+        given.append(proxy_headers(proxy))
+    new = partial(Connection, memoryview(bytearray(READ_BYTES)), error_seconds)
+    head = SignedHead(request_line("POST", target), given, sign)
+    wire = Wire(Pool(Connector(address, proxy, tls, new)), head, memory, error_seconds)
     try:
-        return await asyncio.wait_for(reading, seconds)
+        yield wire.send
+    finally:
+        await wire.pool.close()
+
+
+@dataclass(slots=True)
+class SignedHead:
+    """The head of all requests, which changes if the headers of `sign` do."""
+
+    line: bytes
+    given: Sequence[Mapping[str, str]]
+    sign: Sign
+    signed: Mapping[str, str] | None = None
+    lines: bytes = b""
+
+    async def of(self, length: int) -> bytes:
+        """Return the head of a request with a body of this length; raises `ServiceRefused` or `NoReply`."""
+        try:
+            signed = await self.sign()
+        except ServiceRefused as reason:
+            if self.signed is None:
+                raise
+            # It worked before, so the network or the token service has an outage.
+            raise NoReply(ErrorCode.CONNECTION_ERROR, f"renewing the sign-in failed: {reason}") from None
+        if signed != self.signed:
+            self.lines = self.line + header_lines(*self.given, signed)
+            self.signed = dict(signed)
+        return b"%bContent-Length: %d\r\n\r\n" % (self.lines, length)
+
+
+@dataclass(slots=True)
+class Wire:
+    """What sends to one URL. `alert` is what the server said of certificates."""
+
+    pool: Pool
+    head: SignedHead
+    memory: ReplyMemory
+    error_seconds: float
+    alert: str = ""
+
+    async def send(self, body: bytes, most_bytes: int) -> Reply:
+        """Send a body and return a reply of at most this many bytes, as `open_wire` says."""
+        head = await self.head.of(len(body))
+        # Round trips need the clock with the finest resolution.
+        started = time.perf_counter()
+        reading = BodyReader(most_bytes, self.memory)
+        connection = None
+        try:
+            connection = self.pool.take() or await self.pool.connector.connect()
+            content = await connection.exchange(head, body, reading)
+            status, headers = connection.parser.status, Headers(connection.parser.headers)
+            unpacking = reading.unpack(content, headers.get("content-encoding", ""))
+            content = await (unpacking if 200 <= status < 300 else ended(unpacking, self.error_seconds))
+            return Reply(status, headers, content, time.perf_counter() - started)
+        except ConnectTimeout:
+            raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
+        except NoConnection as reason:
+            # Of a refused handshake, some connections show only that they were closed.
+            self.alert = reason.alert or self.alert
+            text, needs_action = self.alert or str(reason), bool(self.alert) or reason.needs_action
+            raise NoReply(ErrorCode.CONNECTION_ERROR, text, needs_action=needs_action) from None
+        except (ConnectionClosed, BrokenReply, UnusableBody) as reason:
+            assert connection is not None
+            if isinstance(reason, ConnectionClosed):
+                self.alert = describe_alert(reason.error) or self.alert
+            seconds = time.perf_counter() - started
+            raise no_reply(reason, connection.parser, seconds, self.alert) from None
+        finally:
+            reading.release()
+            if connection is not None:
+                self.pool.give_back(connection)
+
+
+async def ended(unpacking: Coroutine[Any, Any, bytes], seconds: float) -> bytes:
+    """Return the body of an error; raises `UnusableBody` if unpacking it does not end in time."""
+    try:
+        return await asyncio.wait_for(unpacking, seconds)
     except asyncio.TimeoutError:
         raise UnusableBody(f"it does not end within {seconds:g} s") from None
-    except aiohttp.ClientPayloadError:
-        raise UnusableBody("it was cut off") from None
 
 
-def proxy_for(address: URL) -> str | None:
-    """Return the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name for an address, if any."""
-    if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
-        return None
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(address.scheme) or proxies.get("all")
-    if proxy is not None and proxy.lower().startswith("socks"):
-        raise SettingsError(
-            "The proxy variables name a SOCKS proxy, which batchscore cannot use. Set HTTPS_PROXY to an HTTP "
-            "proxy, or NO_PROXY to the endpoint's host."
-        )
-    # `proxy:3128` is usual; curl and requests accept it.
-    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
-
-
-def no_reply(error: BaseException, alert: str = "") -> NoReply:
-    """Return a failure of aiohttp as one of ours; `alert` is what the server said of certificates."""
-    if alert:
-        return NoReply(ErrorCode.CONNECTION_ERROR, alert, needs_action=True)
-    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, PERMANENT):
+def no_reply(
+    reason: ConnectionClosed | BrokenReply | UnusableBody, parser: ReplyParser, seconds: float, alert: str
+) -> NoReply:
+    """Return why a request got no reply; `alert` is what the server said of certificates."""
+    head = None if parser.in_head else Reply(parser.status, Headers(parser.headers), b"", seconds)
+    good = head is not None and 200 <= head.status < 300
+    if isinstance(reason, BrokenReply):
         # The service, or a proxy, must be changed.
-        detail = describe_broken_http(error.message)
-        return NoReply(ErrorCode.INVALID_RESPONSE, detail, needs_action=True)
-    # If every connection is closed from the start, the port speaks another protocol.
-    closed = isinstance(error, CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
-    permanent = closed or isinstance(error, PERMANENT)
-    return NoReply(ErrorCode.CONNECTION_ERROR, describe_error(error), needs_action=permanent)
+        broken = head is None or good
+        return NoReply(ErrorCode.INVALID_RESPONSE, str(reason), head=head, needs_action=broken)
+    if isinstance(reason, ConnectionClosed):
+        if head is None:
+            # If every connection is closed from the start, the port speaks another protocol.
+            closed = alert or "the service closed the connection"
+            return NoReply(ErrorCode.CONNECTION_ERROR, closed, needs_action=True)
+        if good:
+            return NoReply(ErrorCode.CONNECTION_ERROR, "the reply was cut off")
+        reason = UnusableBody("it was cut off")
+    # An error's body can be odd during an outage, too.
+    detail = f"{reason} (status {parser.status})"
+    return NoReply(ErrorCode.INVALID_RESPONSE, detail, head=head, needs_action=good)
 
 
-#: How aiohttp's message about a reply begins, and what we say; the rest of it may quote the service.
-BROKEN_HTTP = {
-    "Transfer-Encoding can't": "it has both Content-Length and Transfer-Encoding",
-    "Content-Length can't": "it has both Content-Length and Transfer-Encoding",
-    "Duplicate Content-Length": "it has two Content-Length headers",
-    "Too many interim": f"more than {MOST_INTERIM} interim replies come before it",
-    "Too large head": f"its headers are larger than {MOST_HEAD_BYTES // 2**10} kB together",
-    "Too many headers": f"it has more than {MOST_HEADERS:,} headers",
-    "Got more than": f"one of its headers is larger than {MOST_HEADER_BYTES // 2**10} kB",
-    "Bad status line": "it is not HTTP/1.1",
-    "Expected HTTP/": "it is not HTTP/1.1",
-}
+@dataclass(slots=True)
+class Pool:
+    """The connections that wait for their next request; the latest is used first, so that others can end."""
 
+    connector: Connector
+    keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+    idle: deque[Connection] = field(default_factory=deque)
+    timer: asyncio.TimerHandle | None = None
+    closed: bool = False
 
-def describe_broken_http(message: str) -> str:
-    """Return why a reply is not HTTP; some clients read such replies, aiohttp does not."""
-    known = [text for beginning, text in BROKEN_HTTP.items() if message.startswith(beginning)]
-    return ": ".join(["the reply breaks HTTP", *known])
+    def take(self) -> Connection | None:
+        """Return a connection that is still open, if there is one."""
+        while self.idle:
+            connection = self.idle.pop()
+            age = asyncio.get_running_loop().time() - connection.idle_since
+            if age < self.keep_alive_seconds and connection.quiet():
+                return connection
+            connection.abort()
+        return None
 
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request if it can carry one."""
+        if not connection.release():
+            return
+        if self.closed:
+            connection.abort()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self.idle.append(connection)
+        if self.timer is None:
+            self.timer = loop.call_later(self.keep_alive_seconds, self.end_idle)
 
-#: OpenSSL's numbers for certificates that are wrong in other ways than by their authority.
-WRONG_CERTIFICATES = {
-    9: "is not valid yet (is this machine's clock right?)",
-    10: "has expired",
-    62: "is for another host name; check the endpoint's host",
-    64: "is for another address; check the endpoint's host",
-}
+    def end_idle(self) -> None:
+        """Close the connections that have waited too long."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self.keep_alive_seconds
+        self.timer = None
+        while self.idle and (self.idle[0].closed or self.idle[0].idle_since <= oldest):
+            self.idle.popleft().abort()
+        if self.idle:
+            self.timer = loop.call_later(self.idle[0].idle_since - oldest, self.end_idle)
 
-#: What OpenSSL says of a server that answers without TLS.
-NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
-
-
-#: TLS alerts (RFC 8446, 6.2, by OpenSSL's names) about the certificate of the client, and what we say.
-ALERTS = {
-    "ALERT_CERTIFICATE_REQUIRED": "the service demands a client certificate (the setting client_cert)",
-    "ALERT_HANDSHAKE_FAILURE": "the service refused the TLS handshake; perhaps it demands a client "
-    "certificate (the setting client_cert)",
-    **dict.fromkeys(
-        (
-            *("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_UNSUPPORTED_CERTIFICATE"),
-            *("ALERT_CERTIFICATE_EXPIRED", "ALERT_CERTIFICATE_REVOKED", "ALERT_CERTIFICATE_UNKNOWN"),
-            "ALERT_ACCESS_DENIED",
-        ),
-        "the service does not accept the client certificate",
-    ),
-}
-
-
-def describe_alert(error: BaseException) -> str:
-    """Return what an alert of the server means; empty if there was none about certificates.
-
-    In TLS 1.3 it arrives after the handshake, with the first reply.
-    """
-    reason = str(getattr(error.__cause__, "reason", None) or "")
-    return next((text for alert, text in ALERTS.items() if reason.endswith(alert)), "")
-
-
-def describe_tls(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
-    """Return why a TLS handshake failed."""
-    what = f"{error.host}:{error.port}"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        wrong = WRONG_CERTIFICATES.get(getattr(error.certificate_error, "verify_code", 0))
-        return (
-            f"the certificate of {what} {wrong}"
-            if wrong
-            else f"the certificate of {what} is from an unknown authority; is one missing (SSL_CERT_FILE)?"
-        )
-    if getattr(error.os_error, "reason", "") in NO_TLS:
-        return f"{what} does not use TLS; does the endpoint's address begin with http://?"
-    return f"the TLS handshake with {what} failed"
-
-
-def describe_error(error: BaseException) -> str:
-    """Return what failed, in a few words without request content."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return describe_tls(error)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy refused ({error.status})"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the host name cannot be resolved"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        what, cause = f"{error.host}:{error.port}", error.os_error
-        if isinstance(error, aiohttp.ClientProxyConnectionError):
-            what = f"the proxy at {what}"
-        elif isinstance(cause, ConnectionRefusedError):
-            return f"nothing listens at {what}"
-        # The error's own text may hold addresses.
-        number = cause.errno or 0
-        return f"cannot connect to {what} ({os.strerror(number) if number > 0 else type(cause).__name__})"
-    if isinstance(error, CLOSED):
-        return "the service closed the connection"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "the reply was cut off"
-    return type(error).__name__
+    async def close(self) -> None:
+        """Close all connections."""
+        self.closed = True
+        self.connector.close()
+        if self.timer is not None:
+            self.timer.cancel()
+        while self.idle:
+            self.idle.pop().abort()
+        await asyncio.sleep(0)  # in which they end

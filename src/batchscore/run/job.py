@@ -237,7 +237,8 @@ class Job:
                 await asyncio.to_thread(self.ledger.finish, name)
             except OutputError as error:
                 failure, manifest.state = failure or error, "partial"
-        ended = manifest.state == "complete" or (progress is not None and progress.ended)
+        read = progress is not None and progress.ended and self.ledger.spec.share.is_whole
+        ended = manifest.state == "complete" or read
         figures = self.figures(name, manifest.state, unscored, complete=ended)
         self.finish(replace(figures, in_journal=in_journal, not_saved=not_saved))
         if failure is not None:

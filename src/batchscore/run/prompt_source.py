@@ -9,6 +9,9 @@ import asyncio
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from batchscore.errors import UnreadableFile
@@ -24,8 +27,11 @@ from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.run.built_ahead import Built, built_ahead
 from batchscore.settings.fields import Settings
 
-#: Files whose digests wait for a thread: with one at a time, small files cost a change of threads each.
+#: Threads that digest files before a run, if there are so many.
 DIGESTS_AT_ONCE = 32
+
+#: A file of at most this size is digested in less time than a thread needs to take it.
+SMALL_BYTES = 256 * 2**10
 
 #: Ids of at most this many rows are compared, so that memory stays bounded.
 MOST_IDS = 200_000
@@ -89,8 +95,14 @@ class PromptSource:
             self.digests[name] = run_in_thread(
                 None, digest_input, ready.file, ready.builder, options, self.is_stopping
             )
-        else:
+        elif ready.file.size > SMALL_BYTES or not isinstance(ready.file.path, Path):
             self.digests[name] = run_in_thread(None, digest, ready.file.path)
+        else:
+            self.digests[name] = done = asyncio.get_running_loop().create_future()
+            try:
+                done.set_result(digest(ready.file.path))
+            except UnreadableFile as error:
+                done.set_exception(error)
 
     async def end_digest(self, name: str, *, whole: bool) -> str:
         """Return a file's digest; if the `whole` file was read, with that of the images as they were sent.
@@ -106,11 +118,27 @@ class PromptSource:
         complete = [ready for ready in self.survey.ready if self.ledger.needs_digest(ready.file.name)]
         # Images fill the memory.
         at_once = 1 if complete and complete[0].builder.images is not None else DIGESTS_AT_ONCE
-        for start in range(0, len(complete), at_once):
-            some = complete[start : start + at_once]
-            for ready in some:
-                self.start_digest(ready)
-            await asyncio.wait([self.digests[ready.file.name] for ready in some])
+        loop, waiting = asyncio.get_running_loop(), iter(complete)
+        self.digests |= {ready.file.name: loop.create_future() for ready in complete}
+
+        def digest_some() -> list[tuple[str, str | UnreadableFile]]:
+            found: list[tuple[str, str | UnreadableFile]] = []
+            for ready in waiting:  # each file is taken by one thread
+                if self.is_stopping():
+                    break
+                try:
+                    digest = digest_input(ready.file, ready.builder, self.survey.options, self.is_stopping)
+                    found.append((ready.file.name, digest))
+                except UnreadableFile as error:
+                    found.append((ready.file.name, error))
+            return found
+
+        tasks = [asyncio.to_thread(digest_some) for _ in complete[:at_once]]
+        for name, found in chain.from_iterable(await asyncio.gather(*tasks)):
+            if isinstance(found, str):
+                self.digests[name].set_result(found)
+            else:
+                self.digests[name].set_exception(found)
 
     def prompts(self) -> Generator[Prompt | Settled, None, None]:
         """Give the prompts of every file's unsettled rows."""
@@ -154,17 +182,24 @@ class PromptSource:
         """Give the prompt of each row of one file, up to the limit."""
         ids = self.ids
         build: Callable[[Any], Prompt | Settled] = ready.builder.build
+        number: Callable[[Any], int] = attrgetter("number")
+        share = self.ledger.spec.share
+        holds = None if share.is_whole or progress.share is None else progress.share.holds
         with open_rows(ready.file, self.survey.options, ready.builder.columns) as table, ExitStack() as stack:
             rows: Iterator[Any] = table.rows
             if ready.builder.images is not None:
                 rows = stack.enter_context(closing(built_ahead(table.rows, ready.builder.build, self.ready)))
-                build = self.note_images(ready)
+                build, number = self.note_images(ready), lambda built: int(built[0].row)
             for row in rows:
                 if self.rows_left is not None:
                     if self.rows_left == 0:
                         progress.limited = self.limited = True
                         return
                     self.rows_left -= 1
+                if holds is not None and not holds(number(row)):
+                    if ready.builder.images is not None:  # the digest of the input needs those of all rows
+                        build(row)
+                    continue
                 item = build(row)
                 if item.id is not None:
                     # Repeated ids are counted as far as memory allows.

@@ -245,7 +245,15 @@ def _version_of(file: FileFinished, start: RunStart) -> str:
 def write(place: Place, record: Mapping[str, Any]) -> None:
     """Write a record, so that it survives a power cut."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    storage.write_whole(place, orjson.dumps(json_safe(record), option=options, default=str), sync=True)
+    try:
+        text = orjson.dumps(record, option=options, default=_as_json)
+    except TypeError:  # a name that is not UTF-8, or a key that is no text
+        text = orjson.dumps(json_safe(record), option=options, default=str)
+    storage.write_whole(place, text, sync=True)
+
+
+def _as_json(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def without_removed(
@@ -298,7 +306,7 @@ def run_name(started: float, *, shared_output: bool) -> str:
 
 
 #: Packages that send, read and write; their versions are recorded.
-PACKAGES = ("aiohttp", "numpy", "orjson", "pyarrow", "uvloop")
+PACKAGES = ("httptools", "numpy", "orjson", "pyarrow", "uvloop")
 
 
 def versions() -> dict[str, str]:

@@ -23,6 +23,7 @@ from batchscore.errors import (
     OutputError,
     ServiceRefused,
     SettingsError,
+    UsageError,
     message_of,
     setting_name,
 )
@@ -49,7 +50,7 @@ from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
 from batchscore.rows import Event, Listen, Notice
-from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
+from batchscore.run.event_loop import rare_garbage_collection, run_on_fast_loop, stop_on_signals
 from batchscore.run.expected import announce_expected
 from batchscore.run.incremental import (
     Changes,
@@ -92,6 +93,7 @@ from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.task import TASKS
 
 
+@rare_garbage_collection()  # what is known of a file stays, and is in no cycle
 def score_files(
     settings: Settings,
     inputs: Sequence[str],
@@ -142,6 +144,12 @@ def prepare(
         raise SettingsError(
             f"{setting_name('incremental')} needs an output on a local disk, and this one is in a store. "
             f"Score into a folder and copy that, or leave {setting_name('incremental')} out."
+        )
+    if settings.part_of is not None and isinstance(place_of(settings.output), StoredPath):
+        raise UsageError(
+            f"{setting_name('part_of')} needs an output on a disk with file locks, and this is in a store. "
+            "Score into a folder and copy that, or give each worker its own files, with "
+            f"{setting_name('shared_output')}."
         )
     output = output_of(cut(OutputSettings, settings))
     surveyed = survey(inputs, settings, output=output.named)

@@ -97,6 +97,7 @@ class FileSettings(RowSettings, total=False):
     prune: bool
     retry_errors: bool
     shared_output: bool
+    part_of: str | None
     scratch_dir: str | os.PathLike[str] | None
     base_dir: str | os.PathLike[str] | None
     follow_links: bool

@@ -24,6 +24,8 @@ def check_batch(chosen: Settings) -> None:
         for field in ONLY_IN_BATCHES:
             refuse(getattr(chosen, field), f"{{{field}}} is for batches; give it with {{via}} batch.")
         return
+    message = "{via} batch does not take {part_of}: one process is enough for all batches. Omit one of them."
+    refuse(chosen.part_of, message)
     for field in NOT_IN_BATCHES:
         refuse(getattr(chosen, field), f"{{via}} batch does not take {{{field}}} yet; omit one of them.")
     truncates = chosen.on_long_input == "truncate"

@@ -292,9 +292,10 @@ def check_output(chosen: Settings) -> None:
     many = TASKS[chosen.task].packs_many and chosen.batch_size > 1
     message = "{usage} and {raw} describe one reply, which holds many rows; set {batch_size} to 1 (slower)."
     refuse(many and (chosen.usage or chosen.raw), message)
-    message = "{shared_output} and {incremental}: only a single run can find out what has changed; omit one."
+    shared = "{part_of}" if chosen.part_of else "{shared_output}"
+    message = f"{shared} and {{incremental}}: only a single run can find out what has changed; omit one."
     refuse(chosen.shared_output and chosen.incremental, message)
-    message = "{shared_output} and {overwrite}: another worker may be writing; remove the old output first."
+    message = f"{shared} and {{overwrite}}: another worker may be writing; remove the old output first."
     refuse(chosen.shared_output and chosen.overwrite, message)
     most = chosen.error_threshold
     message = "{error_threshold} is {value}; it must be a fraction below 1, such as 0.05, or a whole number."

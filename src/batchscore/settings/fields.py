@@ -14,6 +14,7 @@ from typing import Any
 from batchscore.settings.checks import check, check_required, check_together
 from batchscore.settings.declare import REQUIRED, setting
 from batchscore.settings.derived import all_params, limit_of_answers, named_params, reading_settings
+from batchscore.settings.part_of import parse_part_of
 from batchscore.settings.prices import Live, run_cost
 from batchscore.settings.service_fields import ServiceFields, of_endpoint
 from batchscore.task import TASKS
@@ -153,6 +154,12 @@ class Settings(ServiceFields):
         "Let several workers write to the same output, on one machine or many. Takes no lock; their results "
         "are merged.",
         default=False,
+    )
+    part_of: str | None = of_records(
+        "Score only this worker's share of the rows: K/N for worker K of N, or auto, as torchrun, mpirun or "
+        "srun number it. All workers get the same INPUTs. Implies --shared-output.",
+        metavar="K/N",
+        only="flag",
     )
     sync: bool = of_records(
         "Force published parts and manifests to the disk (fsync), so that a power cut loses no row that was "
@@ -310,6 +317,9 @@ class Settings(ServiceFields):
         check_required({name: getattr(self, name) for name in REQUIRED})
         for declared in fields(self):
             check(declared, getattr(self, declared.name))
+        if self.part_of is not None:
+            parse_part_of(self.part_of)
+            object.__setattr__(self, "shared_output", True)
         check_together(self)
 
     @property

@@ -26,7 +26,7 @@ _NAMES = re.compile(
 )
 #: Short names are secrets as whole words only.
 _WORDS = re.compile(
-    r"(?:^|[^A-Za-z0-9])(?:o?auth|creds?|jwt|pw|sas|sig)$|^(?:(?:db|login|proxy|smtp|user)[_-]?)?pass$",
+    r"(?:^|[^A-Za-z0-9])(?:o?auth|creds?|jwt|pw|sas|sig|signature|t?otp)$|^(?:(?:db|login|proxy|smtp|user)[_-]?)?pass$",
     re.IGNORECASE,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -150,7 +150,7 @@ def secret_in(value: Any, name: str = "") -> str | None:
     if is_secret(value, name) or (isinstance(value, str) and mask_text(value) != value):
         return mask_text(name)
     if isinstance(value, Mapping):
-        inside = [(f"{name}.{key}" if name else str(key), each) for key, each in value.items()]
+        inside = _members(value, name)
     else:
         inside = [(name, each) for each in value] if isinstance(value, (list, tuple)) else []
     return next((found for path, each in inside if (found := secret_in(each, path))), None)
@@ -163,15 +163,23 @@ def without_secrets(value: Any, name: str = "", *, paths: bool = True) -> Any:
     if isinstance(value, str):
         return mask_text(value, paths=paths)
     if isinstance(value, Mapping):
-        return {
-            mask_text(str(key), paths=paths): without_secrets(
-                each, f"{name}.{key}" if name else str(key), paths=paths
-            )
-            for key, each in value.items()
-        }
+        shown = [without_secrets(each, path, paths=paths) for path, each in _members(value, name)]
+        return dict(zip([mask_text(str(key), paths=paths) for key in value], shown, strict=True))
     if isinstance(value, (list, tuple)):
         return [without_secrets(each, name, paths=paths) for each in value]
     return value
+
+
+def _members(value: Mapping[Any, Any], name: str) -> list[tuple[str, Any]]:
+    """Return the dotted name and value of each member; `value` has the name that a member beside it gives."""
+    names = [str(value.get(key)) for key in ("name", "key", "header") if isinstance(value.get(key), str)]
+    given = next(filter(is_secret_name, names), "value")
+    paths = [given if str(key).lower() == "value" else str(key) for key in value]
+    # Beside a value, `key` is the name of a thing.
+    paths = ["name" if path == "key" and given != "value" else path for path in paths]
+    return [
+        (f"{name}.{path}" if name else path, each) for path, each in zip(paths, value.values(), strict=True)
+    ]
 
 
 def is_secret(value: Any, name: str) -> bool:

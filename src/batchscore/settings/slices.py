@@ -126,6 +126,7 @@ class OutputSettings:
     limit: int | None
     retry_errors: bool
     shared_output: bool
+    part_of: str | None
     sync: bool
     scratch_dir: str | None
     base_dir: str | None

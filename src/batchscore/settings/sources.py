@@ -28,6 +28,7 @@ from batchscore.settings.declare import (
 )
 from batchscore.settings.fields import Settings
 from batchscore.settings.json_schema import schema_document
+from batchscore.settings.part_of import AUTO, part_of_launcher
 from batchscore.settings.secrets import HIDDEN, mask_text, shown_parameter
 
 #: How people write true and false in variables.
@@ -69,6 +70,8 @@ def gather(
     if file.digest:
         sources["config"] = f"./{file.name}" if file.is_implicit else file.name
     drop_overridden(given, sources, file)
+    if given.get("part_of") == AUTO:
+        given["part_of"] = part_of_launcher(environ)
     for name in PATHS & given.keys():
         if isinstance(given[name], str):
             given[name] = os.path.expanduser(given[name])  # noqa: PTH111

@@ -11,10 +11,12 @@ import json
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 from batchscore.errors import SettingsError, UsageError
 from batchscore.settings.config_file import ConfigFile
@@ -25,7 +27,7 @@ PLACES = ("output", "scratch_dir", "base_dir")
 
 #: The parameter that makes a service call another one (Azure OpenAI On Your Data), and the key of JSON
 #: schemas whose address nobody calls.
-CALLS_OTHERS, SCHEMA = "data_sources", "$schema"
+CALLS_OTHERS, SCHEMA = "datasources", "$schema"
 
 #: An address, also as lenient readers of URLs accept it: `https:host`, `//host`.
 ADDRESS = re.compile(r"://|\bhttps?:\S|^\s*[/\\]{2}\S", re.IGNORECASE)
@@ -41,9 +43,12 @@ NAMES = {"properties", "patternProperties", "$defs", "definitions"}
 _NAME = r"(?:[^\W_][\w-]*\.)+"
 HOST = re.compile(
     rf"{_NAME}(?:[^\W\d_]{{2,}}|\d+|xn--[\w-]+)\.?[/\\?#]|\b(?=[\w.-]*[^\W\d_]|\d+\.)[\w.-]*\w:\d+|"
-    rf"\[[\da-f:.]*:[\da-f:.]*\]|^\s*{_NAME}[^\W\d_]{{2,}}\.?\s*$|^\s*\d+(\.\d+){{3}}\s*$",
+    rf"\blocalhost\b[/\\?#]|^\s*localhost\s*$|\[[\da-f:.]*:[\da-f:.]*\]|^\s*{_NAME}[^\W\d_]{{2,}}\.?\s*$|^\s*\d+(\.\d+){{3}}\s*$",
     re.IGNORECASE,
 )
+
+#: Full stops between the parts of a host (IDNA, RFC 3490).
+_FULL_STOPS = str.maketrans("\u3002\uff0e\uff61", "...")
 
 #: Addresses in MLflow's store: a registered model's version or alias, a logged model, a run's artifact.
 OF_MLFLOW = re.compile(r"(models|runs):/")
@@ -124,12 +129,16 @@ def names_host(value: Any) -> bool:
         return any(key != SCHEMA and member_names_host(key, inner) for key, inner in value.items())
     if isinstance(value, (list, tuple)):
         return any(map(names_host, value))
-    return isinstance(value, str) and bool(ADDRESS.search(value) or HOST.search(value))
+    if not isinstance(value, str):
+        return False
+    # Readers of addresses take other forms of letters and full stops for the usual ones, and undo `%3A`.
+    forms = {value, unquote(unquote(unicodedata.normalize("NFKC", value).translate(_FULL_STOPS)))}
+    return any(ADDRESS.search(form) or HOST.search(form) for form in forms)
 
 
 def member_names_host(key: str, value: Any) -> bool:
     """Whether a key with its value names a host; the keys of a schema's properties are names of fields."""
-    if key == CALLS_OTHERS or (PLACE_KEY.search(key) and has_text(value)):
+    if re.sub(r"[\W_]", "", key).lower() == CALLS_OTHERS or (PLACE_KEY.search(key) and has_text(value)):
         return True
     if key in NAMES and isinstance(value, Mapping):
         return any(

@@ -130,13 +130,13 @@ def replace_file(path: Place, *, sync: bool = False, private: bool = False) -> I
             yield sink
         return
     with explain_errors(path, "write"):
-        new = [folder for folder in (path.parent, *path.parent.parents) if sync and not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if is_in_place(path.parent):
-            temporary, held = path, -1
-            descriptor = open_own(path, _REPLACE)
-        else:
-            temporary, descriptor, held = open_temporary(path.parent)
+        parent = path.parent
+        new = [folder for folder in (parent, *parent.parents) if sync and not folder.exists()]
+        try:
+            temporary, descriptor, held = _open_new(path, parent)
+        except FileNotFoundError:
+            parent.mkdir(parents=True, exist_ok=True)
+            temporary, descriptor, held = _open_new(path, parent)
     sink = Sink(descriptor, path)
     try:
         if private and hasattr(os, "fchmod"):
@@ -150,7 +150,7 @@ def replace_file(path: Place, *, sync: bool = False, private: bool = False) -> I
         with explain_errors(path, "write"):
             if temporary is not path:
                 _rename(temporary, path, sync=sync)
-            for folder in [path.parent, *(each.parent for each in new)] if sync else ():
+            for folder in [parent, *(each.parent for each in new)] if sync else ():
                 sync_folder(folder)
     except BaseException:
         with suppress(Exception):
@@ -161,6 +161,11 @@ def replace_file(path: Place, *, sync: bool = False, private: bool = False) -> I
     finally:
         if held >= 0:
             os.close(held)
+
+
+def _open_new(path: Path, folder: Path) -> tuple[Path, int, int]:
+    """Return the file to write for `path` in its folder, as `open_temporary` does."""
+    return (path, open_own(path, _REPLACE), -1) if is_in_place(folder) else open_temporary(folder)
 
 
 def _force(descriptor: int) -> None:
@@ -338,10 +343,20 @@ def open_file(path: Place) -> BinaryIO:
 
 
 def chunks(path: Place) -> Iterator[bytes]:
-    """Yield the bytes of a file of ours, a megabyte at a time; raises `OutputError`."""
-    with explain_errors(path, "read"), open_file(path) as file:
-        while chunk := file.read(_READ_BYTES):
-            yield chunk
+    """Yield the bytes of a file of ours, at most a megabyte at a time; raises `OutputError`."""
+    with explain_errors(path, "read"):
+        if isinstance(path, StoredPath):
+            with open_file(path) as stored:
+                yield from iter(lambda: stored.read(_READ_BYTES), b"")
+            return
+        # Most of our files are small, and a buffer of a megabyte takes longer than they do.
+        descriptor = open_own(path, os.O_RDONLY)
+        try:
+            size = min(os.fstat(descriptor).st_size + 1, _READ_BYTES)
+            while chunk := os.read(descriptor, size):
+                yield chunk
+        finally:
+            os.close(descriptor)
 
 
 def digest_of(path: Place) -> str:

@@ -14,24 +14,28 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import orjson
 
+from batchscore.errors import OutputError, setting_name
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import TEMPORARY
 from batchscore.stores.links import open_own, read_own
-from batchscore.stores.this_machine import EXCLUSIVE, NONBLOCKING, SYSTEM_FLOCK, boot_id
+from batchscore.stores.this_machine import EXCLUSIVE, NONBLOCKING, SYSTEM_FLOCK, UNLOCK, boot_id
 
 #: The errors of a file system without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 #: How often an attempt is repeated that can fail for a moment only.
 TRIES = 20
+
+#: The pause between two attempts to get a turn.
+TURN_PAUSE_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,46 @@ def try_lock(descriptor: int, operation: int, locking: Locking) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def in_turn(path: Path, locking: Locking, most_seconds: float) -> Iterator[None]:
+    """Keep other processes out of such blocks with the same file, which stays; they take turns.
+
+    Raises `OutputError` if the file system has no locks, or if the turn does not come in `most_seconds`.
+    """
+    descriptor = open_or_create(path)
+    try:
+        ends = time.monotonic() + most_seconds
+        while not try_turn(path, descriptor, locking):
+            if time.monotonic() > ends:
+                raise OutputError(
+                    f"other workers have locked {path} for {most_seconds:.0f} s. If one of them does not "
+                    "work any more, end it, and run the same command again."
+                )
+            time.sleep(TURN_PAUSE_SECONDS)
+        yield
+        with suppress(OSError):
+            # Closing alone is not enough: a process that was forked meanwhile has it open as well.
+            try_lock(descriptor, UNLOCK, locking)
+    finally:
+        close_quietly(descriptor)
+
+
+def try_turn(path: Path, descriptor: int, locking: Locking) -> bool:
+    """Lock a file if that needs no waiting; raises `OutputError` if the file system has no locks."""
+    with explain_errors(path, "lock"):
+        try:
+            if locking.flock is not None:
+                return try_lock(descriptor, EXCLUSIVE, locking)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+    raise OutputError(
+        f"{path.parent} is on a file system without locks, and {setting_name('part_of')} needs them. Score "
+        "into a folder on another disk, or give each worker its own files, with "
+        f"{setting_name('shared_output')}."
+    )
 
 
 def close_quietly(descriptor: int) -> None:

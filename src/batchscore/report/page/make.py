@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError, OutputError
-from batchscore.output.find import output_folder, refuse_links, tasks_in
+from batchscore.output.find import output_folder, refuse_links, tasks_with_files
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import Manifest, PartFile, manifest_paths, read_manifest, visible_names
 from batchscore.output.missing import RecordedFiles, recorded_files
@@ -81,7 +81,7 @@ def gather(folder: Place, named: str, task: str | None, effort: Effort) -> PageD
     # The scores get at least half of the time.
     until = time.monotonic() + effort.seconds / 2
     runs, problems = read_runs(folder, until)
-    known = {*tasks_in(folder), *(run.task for run in runs)}
+    known = {*tasks_with_files(folder), *(run.task for run in runs)}
     there = [each for each in TASKS if each in known]
     if task is not None and task not in there:
         raise InputError(f"{named} has no {task}, only {' and '.join(there) or 'nothing'}.")

@@ -73,6 +73,8 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         one_file=output.endswith(FILE_SUFFIXES),
     )
     step = next_step(state)
+    if unfinished and settings.get("part_of") and not state.must_act:
+        step = NextStep("To resume, run the commands of all workers again")
     failed = f"{count_text(rows.failed, 'row')} failed"
     scored = f"{rows.ok:,} of {count_text(rows.rows, 'row')} scored"
     scored += f"; {rows.empty:,} empty" if rows.empty else ""
