@@ -150,7 +150,6 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "rows_learned_from": 0,
         "tags_of_other_length": 0,
         "labels_without_tokens": 0,
-        "similar_ids": [],
         "unmatched_ids": [],
         "not_in_other_outputs": 0,
     }
@@ -1103,4 +1102,4 @@ def test_texts_and_vectors_are_not_compared(tmp_path: Path, source: Path) -> Non
 def test_an_evaluation_is_not_written_into_a_file(tmp_path: Path, source: Path) -> None:
     scores = write_scores(tmp_path / "s", source, LABELS, keep=["label"])
     done = run(scores, "--label", "label", "-o", source, error=OutputError)
-    assert "is a file. Name a folder" in str(done.exception)
+    assert "is a file. Choose a folder" in str(done.exception)

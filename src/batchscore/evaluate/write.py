@@ -41,7 +41,7 @@ ROWS_PER_GROUP = 10_000
 def refuse_others(folder: Place) -> None:
     """Raise `OutputError` if an evaluation would be written among scores, or in place of files of others."""
     if isinstance(folder, Path) and folder.is_file():
-        raise OutputError(f"{folder} is a file. Name a folder for the evaluation with --output.")
+        raise OutputError(f"{folder} is a file. Choose a folder for the evaluation.")
     if storage.exists(folder / MARKER) or storage.exists(folder / "manifest"):
         raise OutputError(f"{folder} is an output of scores. Choose another folder for the evaluation.")
     for name, mark in (("metrics.json", b'"batchscore"'), ("evaluation.html", b"batchscore"), (ROWS, None)):
