@@ -147,3 +147,16 @@ def test_right_numbers_are_not_furthest_from_their_labels(tmp_path: Path) -> Non
         (tmp_path / "e" / "evaluation.html").read_text("utf-8").partition("furthest from their labels")[2]
     )
     assert re.findall(r'<bdi>a\.csv</bdi></td><td class="figure">(\d)</td>', listed) == ["1"]
+
+
+def test_bars_of_slices_are_on_the_scale_of_their_figures(tmp_path: Path) -> None:
+    """Errors may be more than 1, and then a bar from 0 to 1 would show none."""
+    rows = [{"label": str(n), "shop": "ab"[n % 2]} for n in range(12)]
+    source = write_input(tmp_path / "a.csv", rows)
+    scores = write_scores(tmp_path / "s", source, [str(2 * n) for n in range(12)], keep=["label", "shop"])
+    measured(tmp_path / "e", scores, "--label", "label", "--as", "regression", "--by", "shop")
+    slices = (tmp_path / "e" / "evaluation.html").read_text("utf-8").partition("<h2>Slices</h2>")[2]
+    found = re.findall(r'class="value" x="([-\d.]+)"', slices)
+    assert len(found) == 2
+    assert all(0 < float(each) < 99 for each in found)
+    assert "by value; bars from 0.0000 to " in slices

@@ -5,6 +5,7 @@ Pure but for the rows that it shows, which `examples` reads. The same evaluation
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.resources import files as resources
 from typing import Any
 
@@ -151,12 +152,9 @@ def metrics(evaluation: Evaluation) -> Html:
     lines = []
     for metric in evaluation.models[0].figures:
         figures = [model.figures[metric] for model in evaluation.models]
-        bounds = [
-            each for figure in figures for each in (figure.low, figure.high, figure.value) if each is not None
-        ]
-        low, high = min([0.0, *bounds]), max([*bounds, 1.0 if max(bounds, default=0) <= 1 else 0.0])
+        scale = _scale(figures)
         cells = [
-            parts.figure_cell(figure, low, high, _mark(model, metric))
+            parts.figure_cell(figure, *scale, _mark(model, metric))
             for figure, model in zip(figures, evaluation.models, strict=True)
         ]
         lines.append((metric, *cells))
@@ -168,6 +166,12 @@ def metrics(evaluation: Evaluation) -> Html:
             f"; better or worse than {baseline} if the interval of the difference excludes 0 and p < 0.05"
         )
     return table(caption, ", ".join(["metric:o", *_model_heads(evaluation)]), lines)
+
+
+def _scale(figures: Iterable[Figure]) -> tuple[float, float]:
+    """Return the ends of bars on which these figures are: 0 and 1 if all are between."""
+    bounds = [each for one in figures for each in (one.low, one.high, one.value) if each is not None]
+    return min([0.0, *bounds]), max([*bounds, 1.0 if max(bounds, default=0) <= 1 else 0.0])
 
 
 def _model_heads(evaluation: Evaluation) -> list[str]:
@@ -292,16 +296,17 @@ def slices(evaluation: Evaluation) -> list[Html]:
     for number, model in enumerate(evaluation.models):
         for each in model.slices:
             by_value.setdefault((each.column, each.of), {})[number] = each.figure
-    lines = []
+    lines, scale = [], _scale(figure for figures in by_value.values() for figure in figures.values())
     for (column, value), figures in by_value.items():
         cells = [
-            NOTHING if (figure := figures.get(number)) is None else parts.figure_cell(figure, 0, 1, "")
+            NOTHING if (figure := figures.get(number)) is None else parts.figure_cell(figure, *scale, "")
             for number in range(len(evaluation.models))
         ]
         count = max(figure.rows for figure in figures.values())
         lines.append((name(column), parts.short(value or "(none)"), count, *cells))
     heads = ", ".join(["column", "value", "rows:n", *_model_heads(evaluation)])
     more = f"; the first {_MOST_SLICES} of {len(lines):,}" if len(lines) > _MOST_SLICES else ""
+    more += f"; bars from {parts.number_text(scale[0])} to {parts.number_text(scale[1])}"
     shown = table(f"{evaluation.main} by value{more}", heads, lines[:_MOST_SLICES])
     return [element("h2", "Slices"), shown]
 
