@@ -59,6 +59,7 @@ def main(rows: int) -> None:
         chunks=Chunks(folder / "chunks"),
         scratch=scratch,
         identity=identity,
+        service="",
         form=BodyFormat(CHAT, "gpt-4o-mini", {"max_tokens": 50}),
         probe=CHAT.probe,
         url="/v1/chat/completions",

@@ -8,6 +8,7 @@ four times slower.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -203,6 +204,11 @@ class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error o
         self.status = status
         self.complaint = complaint
         self.results: Any = None
+
+    @property
+    def form(self) -> str:
+        """The wrong form without numbers, which depend on the request; "" if the next may differ."""
+        return re.sub(r"\d+", "", str(self)) if self.same_again else ""
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from batchscore.batch.build import ChunkWork
 from batchscore.batch.custom_id import custom_id, identity_of, read_id, row_digest
 from batchscore.batch.cut import Size, is_full, too_large
 from batchscore.batch.open_rows import OpenRows
-from batchscore.batch.results import judge, lines_of, read_line
+from batchscore.batch.results import has_answer, judge, lines_of, read_line
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.settle import Settling
 from batchscore.batch.submit import MOST_LOOKS, Decision, Move, after_end, after_failure, after_looking
@@ -27,6 +27,8 @@ from batchscore.batch.work import Ended
 from batchscore.errors import ErrorCode, OutputError, ServiceRefused, SettingsError
 from batchscore.output.layout import Layout
 from batchscore.output.submitted import (
+    NO_MORE,
+    PROVEN,
     Chunk,
     Chunks,
     Step,
@@ -381,11 +383,21 @@ def test_the_record_of_an_earlier_version_says_what_is_not_confirmed(
     assert chunk_of(given).unconfirmed == unconfirmed
 
 
+@pytest.mark.parametrize(
+    ("text", "proven"), [(b"", False), (b"\xff", False), (NO_MORE.encode(), None), (b"00" * 16, True)]
+)
+def test_what_is_known_of_a_service(layout: Layout, text: bytes, proven: bool | None) -> None:  # noqa: FBT001
+    chunks = Chunks(chunk_folder(layout))
+    assert chunks.is_proven(bytes(16)) is False
+    storage.write_whole(chunks.folder / PROVEN, text)
+    assert chunks.is_proven(bytes(16)) is proven
+
+
 def test_a_cut_file_of_digests_is_damage(layout: Layout) -> None:
     chunks = Chunks(chunk_folder(layout))
     chunks.plan(CHUNK, DIGEST * 3)
     Path(str(chunks.folder / "abcdefgh.rows")).write_bytes(DIGEST)
-    with pytest.raises(OutputError, match="16 bytes for 3 rows"):
+    with pytest.raises(OutputError, match=r"16 bytes for 3 rows.* batches \S+ forget abcdefgh$"):
         chunks.read_digests(CHUNK)
 
 
@@ -469,10 +481,28 @@ def test_each_row_is_settled_or_sent_again(
     assert (rows, sent_again) == (settled, again)
 
 
-@pytest.mark.parametrize("body", [INVALID, {"error": {"code": "invalid_api_key"}}])
-def test_what_refuses_every_row_ends_the_run(
-    settling: Callable[..., tuple[Settling, SentAgain]], body: object
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, INVALID),
+        (400, {"error": {"code": "invalid_api_key"}}),
+        (200, {"error": {"code": 400}}),
+        (200, {"error": {"code": 402}}),
+        (200, {"error": "no such thing"}),
+        (200, {"choices": []}),
+        (200, "a text"),
+    ],
+)
+def test_what_refuses_every_row_ends_the_run_and_starts_no_other_batch(
+    settling: Callable[..., tuple[Settling, SentAgain]], status: int, body: object, tmp_path: Path
 ) -> None:
-    found, _ = settling(Decision(Move.READ_RESULTS), [own(row, 400, body) for row in range(3)])
+    found, _ = settling(Decision(Move.READ_RESULTS), [own(row, status, body) for row in range(3)])
     with pytest.raises(ServiceRefused):
         list(found.rows())
+    assert not has_answer(tmp_path / "results", ReplyReader(CHAT))
+
+
+def test_an_answer_shows_that_the_service_takes_such_requests(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    path.write_bytes(own(0, 400, INVALID) + b"\nnothing\n" + own(1))
+    assert has_answer(path, ReplyReader(CHAT))

@@ -24,7 +24,9 @@ from batchscore.output.layout import Layout
 from batchscore.output.submitted import Chunk, Chunks, chunk_folder
 from batchscore.output.verify import verify_output
 from batchscore.report.page.make import write_report
+from batchscore.run.batches import change_batches
 from batchscore.run.record import RunResult
+from batchscore.settings.fields import Settings
 from batchscore.simulator import Running
 from batchscore.simulator.batch.faults import LINE_FAULTS
 from buckets import Bucket
@@ -224,6 +226,63 @@ def test_a_batch_that_is_listed_after_the_end_was_announced_and_is_noticed_by_th
     assert not open_chunks()
     assert not verify_output(Path("out")).unconfirmed
     assert score(no_canary=True).statistics.prompt_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ({"max_outage": 60.0, "deadline": "1s"}, "stopped while it looked"),
+        SLOW({"max_outage": 0.1}, "the list of batches failed (503)"),
+    ],
+)
+def test_a_last_look_that_is_stopped_or_fails_is_made_by_the_next_run(
+    score: BatchRun, project: Project, flags: dict[str, Any], why: str
+) -> None:
+    """By then all rows have their records, but what another batch has cost is not known."""
+    project.end_at_once()
+    project.will("create", drop=True, happened=False)
+    write_rows(10)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    project.will("list_batches", status=503, times=None, skip=1)
+    result = score(no_canary=True, **flags)
+    assert result.exit_code is ExitCode.CONTINUE_LATER
+    assert why in str(result.outcome.stopped_by)
+    assert UNCONFIRMED in score.said
+    assert open_chunks()[0].unconfirmed
+    project.drop_faults()
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    assert sorted(records()) == list(range(10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("service", ["same", "other"])
+def test_a_creation_of_other_parameters_that_is_not_confirmed_ends_too(
+    score: BatchRun, project: Project, service: str
+) -> None:
+    """The list of the same service settles it, whatever rows the run has; else the user can forget it."""
+    project.end_at_once()
+    project.will("create", drop=True, happened=False)
+    write_rows(10)
+    assert score(no_canary=True).exit_code is ExitCode.DONE
+    (chunk,) = open_chunks()
+    day = {"creating_at": chunk.creating_at - 90_000, "sent_at": chunk.sent_at - 90_000}
+    Chunks(chunk_folder(Layout(Path("out"), "chat", ""))).change(chunk, **day)
+    if service == "other":
+        score.endpoint = score.endpoint.replace("127.0.0.1", "localhost")
+    assert score(no_canary=True, overwrite=True, temperature=0.5).exit_code is ExitCode.DONE
+    if service == "other":
+        assert "with the same endpoint and key looks for it" in score.said
+        assert f"To look no more, run: batchscore batches out forget {chunk.key}" in score.said
+        assert score(no_canary=True, temperature=0.5).exit_code is ExitCode.DONE
+        settings = Settings(task="chat", model="m", output="out", simulate=True)
+        forgotten = change_batches(
+            Path("out"), "forget", [chunk.key], None, lambda _: (settings, {}), {}, print
+        )
+        assert "no run looks for" in forgotten.done[0]
+    else:
+        assert UNCONFIRMED not in score.said
+    assert not open_chunks()
+    assert not verify_output(Path("out")).unconfirmed
 
 
 def recorded(result: RunResult) -> list[str]:
@@ -472,6 +531,75 @@ def test_a_wrong_parameter_costs_a_canary_and_no_more(score: BatchRun, project: 
     assert sorted(records()) == list(range(500))
 
 
+#: Replies with status 200 that hold no usable answer, whatever row is sent.
+UNUSABLE = [
+    ("content_as_object", {}),
+    SLOW("no_choices", {}),
+    SLOW("html", {}),
+    SLOW("error_402", {}),
+    SLOW("other_dimensions", {"task": "embeddings", "model": "text-embedding-3-small", "dimensions": 4}),
+]
+
+
+@pytest.mark.parametrize(("shape", "flags"), UNUSABLE)
+def test_a_canary_without_a_usable_reply_costs_no_more(
+    score: BatchRun, project: Project, shape: str, flags: dict[str, Any]
+) -> None:
+    """Its replies have status 200, so they are billed: no others are bought before one can be used."""
+    write_rows(500)
+    project.will_spoil(shape=shape)
+    result = score(**flags, batch_tokens=3000)
+    assert result.exit_code is ExitCode.ACTION_NEEDED
+    assert project.books().calls["create"] == 1
+    assert executed(project).total() <= 20
+    assert not records()
+    billed = shape not in {"html", "error_402"}  # else no usage is reported
+    assert bool(result.statistics.prompt_tokens) == billed, "they are counted"
+    project.drop_faults()
+    assert score(**flags).exit_code is ExitCode.DONE
+
+
+@pytest.mark.slow
+def test_a_service_whose_replies_change_their_form_is_sent_no_more(score: BatchRun, project: Project) -> None:
+    """Also if it has answered such rows before: then each later command buys a canary at most."""
+    write_rows(300)
+    assert score(limit=20).exit_code is ExitCode.DONE
+    project.will_spoil(shape="content_as_object")
+    bought = []
+    for _ in range(4):
+        result = score(batch_tokens=3000)
+        assert result.exit_code is ExitCode.ACTION_NEEDED
+        assert "has no usable reply" in str(result.outcome.stopped_by)
+        bought.append(executed(project).total())
+    assert bought[0] < 300, "those that were sent before the first one had ended"
+    assert bought[-1] - bought[0] <= 3 * 20
+    project.drop_faults()
+    while score().exit_code is ExitCode.ACTION_NEEDED:  # each fetches one that has ended before
+        assert executed(project).total() - bought[-1] <= 20
+    assert sorted(records()) == list(range(300))
+    assert not errors_of(records())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shape", "code", "times"),
+    [
+        ("content_as_object", "invalid_response", 2),
+        ("html", "invalid_response", 2),
+        ("finish_network_error", "server_error", 3),
+    ],
+)
+def test_a_reply_that_has_the_same_wrong_form_twice_is_not_bought_again(
+    score: BatchRun, project: Project, shape: str, code: str, times: int
+) -> None:
+    write_rows(30, {7: "poison seven"})
+    project.will_spoil(when_contains="poison", shape=shape)
+    assert score(batch_rounds=3).exit_code is ExitCode.ROWS_FAILED
+    error = check_whole(project, 30)[7]["error"]
+    assert (error["code"], error["attempts"]) == (code, times)
+    assert executed(project).total() == 29 + times
+
+
 @pytest.mark.slow
 def test_a_line_that_the_service_refuses_costs_its_row_and_not_the_file(
     score: BatchRun, project: Project
@@ -647,6 +775,8 @@ def test_patience_counts_from_the_start_of_the_batch_also_without_waiting(
         ({"live_deployment": "x"}, "is for .*finish_live"),
         ({"finish_live": True, "live_deployment": "gpt-4o-mini"}, "names the deployment of the batches"),
         ({"finish_live": True, "live_deployment": "x", "simulate": True, "endpoint": None}, "only one"),
+        ({"no_wait": True, "simulate": True, "endpoint": None}, "would never fetch results"),
+        ({"batch_rounds": 0, "retry_errors": True}, "would only remove the error records"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -810,6 +940,7 @@ def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
     score.stops_when_submitted = True
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.CONTINUE_LATER
     score.stops_when_submitted = False
+    assert "ended with the simulator" in score.said
     assert not verify_output(Path("out")).submitted, "the simulator has ended"
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.DONE
     assert sorted(records()) == list(range(30))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -119,3 +120,43 @@ def test_single_rows_and_empty_classes_are_clear() -> None:
         c.FIGURES[name](none).item() for name in ("accuracy", "f1_score_macro", "recall_score_micro")
     } == {0}
     assert c.per_class(one)["support"].tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "least"),
+    [
+        ([[0, 1]], 0),  # one row
+        ([[0, 0, 1], [0, 0, 1]], -1),
+        ([[0, 0, 0, 48], [0, 0, 0, 40], [0, 0, 0, 32]], -0.6644),
+    ],
+)
+def test_a_correlation_is_no_less_than_predictions_give(counts: Any, least: float) -> None:
+    assert c.FIGURES["matthews_correlation"](np.array(counts)) == pytest.approx(least, abs=5e-5)
+
+
+def all_predictions(counts: Any) -> Any:
+    """Return the counts of all predictions that the rows without one could have."""
+    classes, missing = len(counts), np.repeat(np.arange(len(counts)), counts[:, -1])
+    found = []
+    for predicted in itertools.product(range(classes), repeat=len(missing)):
+        one = counts * ([1] * classes + [0])
+        np.add.at(one, (missing, np.array(predicted, dtype=np.intp)), 1)
+        found.append(one)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", ["matthews_correlation", "cohen_kappa", "quadratic_kappa"])
+def test_the_least_figure_is_that_of_some_predictions(name: str) -> None:
+    """Whichever of few rows failed, and however good the others are."""
+    generator, figure = np.random.default_rng(5), c.FIGURES[name]
+    for trial in range(30):
+        classes, rows = 2 + trial % 3, int(generator.integers(1, 40))
+        gold = np.minimum(generator.geometric(0.6, rows) - 1, classes - 1)
+        found = np.where(generator.random(rows) < trial / 30, gold, generator.integers(0, classes, rows))
+        found[np.flatnonzero(gold <= trial % 5)[:5]] = classes
+        counts = c.confusion_matrix(gold, found, classes)
+        value, least = float(figure(counts)), float(figure(all_predictions(counts)).min())
+        if np.isnan(least) or value < 0 or name != "matthews_correlation":
+            assert value == pytest.approx(least, abs=1e-9, nan_ok=True), counts
+        else:
+            assert least - 0.05 <= value <= least + 1e-9, counts

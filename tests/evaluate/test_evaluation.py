@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "rows_learned_from": 0,
         "tags_of_other_length": 0,
         "labels_without_tokens": 0,
-        "similar_ids": [],
+        "unmatched_ids": [],
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
@@ -643,7 +643,7 @@ def test_a_single_row_is_a_clear_result(tmp_path: Path) -> None:
     two = write_scores(tmp_path / "t", source, ["no"], keep=["label"])
     (_, model) = measured(tmp_path / "e", scores, two, "--label", "label")["models"]
     assert [name for name, each in model["comparisons"].items() if each is not None] == ["accuracy"]
-    assert "This set has too few rows to show any difference." in shown
+    assert "This set has too few rows to show a difference between two models of which" in shown
     assert "NaN" not in (tmp_path / "e" / "metrics.json").read_text("utf-8")
 
 
@@ -932,3 +932,174 @@ def test_labels_that_are_no_numbers_are_refused(tmp_path: Path, label: str) -> N
     scores = write_scores(tmp_path / "s", source, ["3.5", "2.25"], keep=["label"])
     done = run(scores, "--label", "label", "--as", "regression", "-o", tmp_path / "e", error=InputError)
     assert "row 1: its label is not a number. Write decimals with a point" in str(done.exception)
+
+
+def test_a_slice_names_its_value_and_its_metric(tmp_path: Path) -> None:
+    """Two columns may have the same values, and a program must tell all slices apart."""
+    rows = [{"label": "pos", "one": "a", "two": "a"}, {"label": "neg", "one": "b", "two": ""}] * 2
+    source = write_input(tmp_path / "in.csv", rows)
+    scores = write_scores(tmp_path / "s", source, ["pos", "pos", "pos", "neg"], keep=["label", "one", "two"])
+    words = (scores, "--label", "label", "--by", "one", "--by", "two")
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert [(each["column"], each["of"], each["metric"], each["value"]) for each in model["slices"]] == [
+        ("one", "a", "accuracy", 1),
+        ("one", "b", "accuracy", 0.5),
+        ("two", "", "accuracy", 0.5),
+        ("two", "a", "accuracy", 1),
+    ]
+
+
+def test_rows_by_their_id(tmp_path: Path, source: Path) -> None:
+    """Records hold it under its own name, so no input is needed."""
+    scores = write_scores(tmp_path / "s", source, LABELS, keep=["label"], id_column="id")
+    words = (scores, "--label", "label", "--by", "id", "--show", "id", "--cluster", "id")
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert [each["of"] for each in model["slices"]] == sorted(row["id"] for row in ROWS)
+
+
+def record_run(scores: Path, requests: int, tokens: int | None, **settings: Any) -> None:
+    """Write the record of a run; without `tokens` it was killed."""
+    sent = {"requests": requests, "tokens_billed": tokens, "prompt_tokens": tokens, "completion_tokens": 0}
+    number = len([*(scores / "runs").glob("*")])
+    record: dict[str, Any] = {"started": f"2026-01-0{number + 1}T00:00:00Z", "exit_code": None}
+    record["settings"] = {"task": "chat", "price_in": 1, "price_out": 1, **settings}
+    record |= {} if tokens is None else {"exit_code": 0, "this_run": sent}
+    (scores / "runs").mkdir(exist_ok=True)
+    (scores / "runs" / f"2026010{number + 1}T000000Z.json").write_text(json.dumps(record), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("runs", "billed", "money"),
+    [
+        ([], 40, None),
+        ([40], 40, 40e-6),
+        ([300, 40], 340, 340e-6),  # the first run scored rows that the second has replaced
+        ([None, 10], 40, None),  # the manifests know more than a run that was killed
+    ],
+)
+def test_what_a_right_answer_cost(
+    tmp_path: Path, source: Path, runs: Sequence[int | None], billed: int, money: float | None
+) -> None:
+    """Of an unfinished output: rows that were never sent cost nothing. Three of the four are right."""
+    scores = write_scores(tmp_path / "s", source, [*ANSWERS[:4], *([...] * 6)], keep=["label"])
+    for tokens in runs:
+        record_run(scores, 4, tokens)
+    words = (scores, "--label", "label", "--base-dir", source.parent)
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    cost = model["cost"]
+    assert (cost["rows"], cost["evaluated"], cost["right"]) == (4, 4, 3)
+    assert (cost["tokens_billed"], cost["tokens_each_right"]) == (billed, pytest.approx(billed / 3))
+    assert (cost["money"], cost["money_each_right"]) == (
+        pytest.approx(money),
+        None if money is None else pytest.approx(money / 3),
+    )
+    shown = run(*words, "-o", tmp_path / "e", "--resamples", "20").stdout
+    assert f"tokens billed: {billed}; for each right answer {billed / 3:.0f}" in shown
+
+
+def test_what_a_right_answer_cost_if_some_rows_have_labels(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, LABELS, keep=["label"], id_column="id")
+    gold = write_input(tmp_path / "gold.csv", ROWS[:6])
+    words = (scores, "--labels", gold, "--label", "label", "--on", "id", "-o", tmp_path / "e")
+    assert "tokens billed: 100; for each right answer 10 (by 6 labelled of 10 rows)" in run(*words).stdout
+
+
+@pytest.mark.parametrize(
+    ("rows", "models", "words"),
+    [
+        (10, 1, "too few rows to show a difference between two models of which only one is right in 10% of"),
+        (70, 1, "too few rows to show a difference between two models of which"),
+        (120, 1, "differences of about 7.8 points between two models if only one of them is right in 10% of"),
+        (5, 2, "too few rows to show a difference between two models."),
+        (120, 2, "differences of about 6.1 points between these models."),
+    ],
+)
+def test_which_difference_the_rows_can_show(tmp_path: Path, rows: int, models: int, words: str) -> None:
+    """It is never more than the share of the rows on which models differ."""
+    source = write_input(tmp_path / "in.csv", [{"label": "ab"[place % 2]} for place in range(rows)])
+    scores = write_scores(tmp_path / "s", source, ["a"] * rows, keep=["label"])
+    names = ["--names", "a,b"] if models == 2 else []
+    asked = (*[scores] * models, "--label", "label", *names, "-o", tmp_path / "e", "--resamples", "20")
+    assert f"This set {'has' if 'too few' in words else 'can show'} {words}" in run(*asked).stdout
+    found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["detectable_difference"]
+    assert (found is None) == ("too few" in words)
+    assert words in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+
+
+def test_figures_that_are_not_known_of_slices_and_requirements(tmp_path: Path) -> None:
+    """A row failed, so the figure of all rows is not known, here and there: that of the answered is shown."""
+    source = write_input(tmp_path / "in.csv", [{"label": str(n), "by": "ab"[n % 2]} for n in range(8)])
+    answers = ["1", "1", "2", "3", FAILED, "5", "6", "7"]
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label", "by"])
+    words = (scores, "--label", "label", "--as", "regression", "--by", "by", "-o", tmp_path / "e")
+    done = run(*words, "--require", "mean_absolute_error<=10")
+    assert "  by = a: not known (of the answered 0.3333 (3)), 4 rows" in done.stdout
+    assert "  by = b: 0.0000, 4 rows" in done.stdout
+    assert "NOT MET: mean_absolute_error<=10 (s: not known)" in done.stdout.replace(str(tmp_path / "s"), "s")
+    page = (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+    assert "mean_absolute_error&lt;=10: " in page
+    assert ": not known" in page
+
+
+def test_requirements_of_percentages(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, [*LABELS[:8], FAILED, FAILED], keep=["label"])
+    words = (scores, "--label", "label", "--names", "mini", "-o", tmp_path / "e")
+    done = run(*words, "--require", "accuracy>=75%", "--require", "accuracy<=0.99")
+    assert "met: accuracy>=75% (mini: 80.00%)" in done.stdout
+    assert "met: accuracy<=0.99 (mini: 0.8000)" in done.stdout
+    assert (
+        "NOT MET: coverage>=100% (mini: 80.00%); added, since failed rows could meet the others"
+        in done.stdout
+    )
+    found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))
+    assert [each["requirement"] for each in found["requirements"]][-1] == "coverage>=100%"
+    assert measured(tmp_path / "e", scores, "--label", "label")["good_enough"] is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (
+            ["Money", "Parcel"],
+            "No answer names one of the labels: 'neg', 'pos'. Is this the column of the labels?",
+        ),
+        ([FAILED, FAILED], "No row has an answer, so the figures say nothing about the model."),
+        (["Money", "pos"], None),
+    ],
+)
+def test_no_answer_at_all(tmp_path: Path, answers: Sequence[Any], words: str | None) -> None:
+    source = write_input(tmp_path / "in.csv", [{"label": "pos"}, {"label": "neg"}] * 2)
+    scores = write_scores(tmp_path / "s", source, list(answers) * 2, keep=["label"])
+    asked = (scores, "--label", "label", "--as", "classification", "-o", tmp_path / "e")
+    shown = run(*asked).stdout
+    assert (words or "") in shown
+    assert ("No " in shown) == (words is not None)
+
+
+def test_ids_of_which_none_fits_are_shown(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"id": "t000"}])
+    scores = write_scores(tmp_path / "s", source, ["yes"], id_column="id")
+    gold = write_input(tmp_path / "gold.csv", [{"id": "x", "label": "yes"}])
+    done = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e", error=InputError)
+    assert "A row has the id 't000', a label has 'x'." in str(done.exception)
+
+
+def test_many_slices_are_not_all_shown(tmp_path: Path, source: Path) -> None:
+    rows = [{"label": "ab"[n % 2], "key": str(n)} for n in range(33)]
+    source = write_input(tmp_path / "in.csv", rows)
+    scores = write_scores(tmp_path / "s", source, ["a"] * 33, keep=["label", "key"])
+    shown = run(scores, "--label", "label", "--by", "key", "-o", tmp_path / "e", "--resamples", "20").stdout
+    assert "3 other values are in metrics.json" in shown
+
+
+def test_texts_and_vectors_are_not_compared(tmp_path: Path, source: Path) -> None:
+    texts = write_scores(tmp_path / "texts", source, LABELS, keep=["label"])
+    vectors = write_vectors(tmp_path / "v", ROWS, [np.ones(2, np.float32)] * 10, keep=["label"])
+    done = run(texts, vectors, "--label", "label", "-o", tmp_path / "e", error=UsageError)
+    assert "they cannot be compared" in str(done.exception)
+
+
+def test_an_evaluation_is_not_written_into_a_file(tmp_path: Path, source: Path) -> None:
+    scores = write_scores(tmp_path / "s", source, LABELS, keep=["label"])
+    done = run(scores, "--label", "label", "-o", source, error=OutputError)
+    assert "is a file. Choose a folder" in str(done.exception)

@@ -125,3 +125,38 @@ def test_rows_without_entities_are_not_the_worst(tmp_path: Path) -> None:
     listed = page[page.index("Lowest f1_score_micro") :]
     rows = re.findall(r'<bdi>a\.csv</bdi></td><td class="figure">(\d)</td>', listed)
     assert rows == ["1", "2", "0"]
+
+
+def test_the_table_of_classes_says_which_rows_it_counts(tmp_path: Path) -> None:
+    """Rows without an answer count in the metrics, so these are not the means of the table."""
+    source = write_input(tmp_path / "a.csv", [{"label": each} for each in "abab"])
+    for name, answers in (("some", ["a", "b", "a", FAILED]), ("all", ["a", "b", "a", "a"])):
+        scores = write_scores(tmp_path / name, source, answers, keep=["label"])
+        measured(tmp_path / "e", scores, "--label", "label", "--require", "accuracy>=0.9")
+        page = (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+        assert ("precision and F1 of the answers alone" in page) == (name == "some")
+        assert '<li class="bad">accuracy&gt;=0.9: ' in page
+        assert '<li class="fact">This set has too few rows' in page
+
+
+def test_right_numbers_are_not_furthest_from_their_labels(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "a.csv", [{"label": each} for each in "1234"])
+    scores = write_scores(tmp_path / "s", source, ["1", "9", "3", "4"], keep=["label"])
+    measured(tmp_path / "e", scores, "--label", "label", "--as", "regression")
+    listed = (
+        (tmp_path / "e" / "evaluation.html").read_text("utf-8").partition("furthest from their labels")[2]
+    )
+    assert re.findall(r'<bdi>a\.csv</bdi></td><td class="figure">(\d)</td>', listed) == ["1"]
+
+
+def test_bars_of_slices_are_on_the_scale_of_their_figures(tmp_path: Path) -> None:
+    """Errors may be more than 1, and then a bar from 0 to 1 would show none."""
+    rows = [{"label": str(n), "shop": "ab"[n % 2]} for n in range(12)]
+    source = write_input(tmp_path / "a.csv", rows)
+    scores = write_scores(tmp_path / "s", source, [str(2 * n) for n in range(12)], keep=["label", "shop"])
+    measured(tmp_path / "e", scores, "--label", "label", "--as", "regression", "--by", "shop")
+    slices = (tmp_path / "e" / "evaluation.html").read_text("utf-8").partition("<h2>Slices</h2>")[2]
+    found = re.findall(r'class="value" x="([-\d.]+)"', slices)
+    assert len(found) == 2
+    assert all(0 < float(each) < 99 for each in found)
+    assert "by value; bars from 0.0000 to " in slices

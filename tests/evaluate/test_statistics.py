@@ -32,6 +32,7 @@ from batchscore.evaluate.statistics.intervals import (
     bootstrap_mean,
     bootstrap_rows,
     bootstrap_t,
+    interval_of_cells,
     percentiles,
     student,
     units_of,
@@ -113,7 +114,7 @@ def test_intervals_of_counts_cover_at_twenty_rows(name: str, classes: int, right
     truth = float(figure(draw(generator, 2_000_000)))
     covered = []
     for _ in range(500):
-        found = percentiles(bootstrap_cells(draw(generator, 20), figure, SAMPLING), SAMPLING, 20)
+        found = interval_of_cells(draw(generator, 20), figure, SAMPLING)
         assert found is not None
         covered.append(found.low <= truth <= found.high)
     assert np.mean(covered) >= 0.93
@@ -130,6 +131,36 @@ def test_intervals_of_mean_scores_cover_at_twenty_rows(perfect: float, wrong: fl
         assert found is not None
         covered.append(found.low <= truth <= found.high)
     assert np.mean(covered) >= 0.93
+
+
+#: Rows of labels that are about as frequent.
+_ALIKE = ([2, 2, 2], [46, 38, 36], [500, 500, 500])
+
+
+@pytest.mark.parametrize(("right", "found"), [(1, [0, 1, 2]), (0, [1, 2, 0]), (0, [3, 3, 3])])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        *((name, rows) for name in ("balanced_accuracy", "f1_score_macro") for rows in _ALIKE),
+        ("balanced_accuracy", [400, 20, 5]),
+    ],
+)
+def test_no_interval_at_the_edge_is_narrower_than_that_of_accuracy(
+    name: str, rows: list[int], right: int, found: list[int]
+) -> None:
+    """A mean over labels is known less well than the rate of all rows: none, or all, of them are right."""
+    counts = np.zeros((3, 4), dtype=int)
+    counts[np.arange(3), found] = rows
+    ours, of_all = (
+        interval_of_cells(counts, FIGURES[name], SAMPLING),
+        wilson(right * sum(rows), sum(rows), SAMPLING),
+    )
+    assert ours is not None
+    assert of_all is not None
+    assert ours.low <= right <= ours.high
+    assert ours.high - ours.low >= 0.99 * (of_all.high - of_all.low)
+    if name == "balanced_accuracy" and rows == [46, 38, 36]:
+        assert ours.high - ours.low == pytest.approx(0.0513, abs=1e-4)
 
 
 Errors = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -23,6 +23,7 @@ import pytest
 import xxhash
 
 from batchscore.api.read_scores import read_scores
+from batchscore.cli.batches import to_text
 from batchscore.errors import BatchscoreError, ErrorCode
 from batchscore.output.incremental.carry_over import index_answers
 from batchscore.output.journal import CHECKSUM, COUNTS, HEADER, JournalEntry, Journals
@@ -35,11 +36,13 @@ from batchscore.output.parts import Part
 from batchscore.output.records.formats import format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.output.row_digests import read_digests
+from batchscore.output.submitted import Chunk, Chunks, Step, chunk_folder
 from batchscore.output.verify import verify_output
 from batchscore.plan.make import plan_files
 from batchscore.report.page.make import write_report
 from batchscore.report.page.sample import WITHOUT_SAMPLE
 from batchscore.rows import RowError, Score, Settled
+from batchscore.run.batches import show_batches
 from batchscore.settings.fields import Settings
 from mutations import mutate, mutate_json
 
@@ -186,6 +189,39 @@ def damaged_versions(
             yield changed
     finally:
         path.write_bytes(data)
+
+
+def batches(output: Damaged) -> None:
+    settings = Settings(task=TASK, model="m", output=str(output.out), simulate=True)
+    shown = show_batches(output.out, None, lambda _: (settings, {}), {})
+    assert to_text(shown, "out", time.time())
+
+
+CHUNK = Chunk(
+    key="abcdefgh", identity="0" * 32, rows=7, bytes=700, tokens=70, adapted=("max_tokens",), batch="batch_1",
+    files={"a.csv": 3, "b.csv": 4}, planned_at=1.79e9, creating_at=1.79e9, sent_at=1.79e9 + 150, sent=2,
+    created_at=1.79e9 + 151, expires_at=1.79e9 + 86_400.5, input_file="file-1", unread=7,
+)  # fmt: skip
+
+
+@counts(30, 3000)
+@pytest.mark.parametrize("step", [Step.CREATED, Step.SETTLED, Step.CLOSED])
+def test_a_damaged_record_of_a_chunk(outputs: Callable[[str], Damaged], step: Step, count: int) -> None:
+    """Each reader names it, or nothing in it can be wrong alone."""
+    output = outputs("jsonl")
+    chunks = Chunks(chunk_folder(output.layout))
+    chunks.plan(replace(CHUNK, step=step), bytes(7 * 16))
+    before = output.refused
+    readers = [verify, report] if count < 100 else [verify, report, batches]  # the SDK takes a second to load
+    try:
+        for number, _ in enumerate(damaged_versions(Path(str(chunks.folder / "abcdefgh.json")), count)):
+            output.read(readers[number % len(readers)])
+        for reader in readers:
+            output.read(reader)
+    finally:
+        chunks.remove(CHUNK)
+    assert output.refused > before
+    output.check_bounds()
 
 
 @counts(8, 20_000)

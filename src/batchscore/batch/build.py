@@ -60,13 +60,15 @@ class Building:
 class Builder:
     """Builds chunks, one for each round at a time.
 
-    `url` is that of each line; `output_bytes` predicts those of a row's answer. `needs_canary`: the next
-    chunk is small, and has a line of our own. `simulated`: the service is a simulator of this run.
+    `service` is a digest of its address, `url` is that of each line; `output_bytes` predicts those of a row's
+    answer. `needs_canary`: the next chunk is small, and has a line of our own. `simulated`: the service is a
+    simulator of this run.
     """
 
     chunks: Chunks
     scratch: Scratch
     identity: bytes
+    service: str
     form: BodyFormat
     probe: bytes
     url: str
@@ -135,6 +137,7 @@ class Builder:
         chunk = Chunk(
             key=building.key,
             identity=self.identity.hex(),
+            service=self.service,
             rows=building.size.lines,
             bytes=path.stat().st_size,
             tokens=round(building.size.tokens),

@@ -266,7 +266,7 @@ async def forget(plane: ControlPlane | None, found: Found) -> str:
             f"{found.name} still runs ({now.status}), and its answers will be billed. Cancel it first: "
             f"{batches_command(found.chunks, 'cancel', chunk.key)}"
         )
-    if chunk.step is Step.CLOSED:
+    if chunk.step is Step.CLOSED or (chunk.step is Step.SETTLED and chunk.unconfirmed and not chunk.waiting):
         found.chunks.remove(chunk)
         return f"{found.name} is forgotten: no run looks for an unconfirmed batch of it any more."
     found.chunks.close(chunk)

@@ -35,20 +35,23 @@ class RunClock:
 class Desk:
     """What all chunks of a run share.
 
-    `endpoint` is that of requests, `folder` for what is downloaded. `proven`: the service has answered such a
-    request. With `no_wait`, nothing is waited for. `unsettled` are the keys of chunks whose turn has come and
-    whose rows are not settled.
+    `service` is a digest of its address, `endpoint` is that of requests, `folder` for what is downloaded.
+    `proven`: the service has answered such a request; `has_answer` says whether a file of results shows that.
+    With `no_wait`, nothing is waited for. `unsettled` are the keys of chunks whose turn has come and whose
+    rows are not settled.
     """
 
     plane: ControlPlane
     looks: Looks
     chunks: Chunks
     traits: Traits
+    service: str
     endpoint: str
     folder: Path
     budget: TokenBudget
     purse: Purse
     proven: asyncio.Event
+    has_answer: Callable[[Path], bool]
     clock: RunClock
     listen: Listen
     no_wait: bool = False

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 
 from batchscore.batch.build import ChunkWork
-from batchscore.batch.desk import Desk
+from batchscore.batch.desk import Desk, Left
 from batchscore.batch.submit import CLOCK_SECONDS, own_batches
-from batchscore.errors import Outage, count_text
+from batchscore.engine import end_task
+from batchscore.errors import BoundReached, Outage, count_text
 from batchscore.output.submitted import Chunk, Step, batches_command, known_by
 from batchscore.provider import batches
 from batchscore.provider.batch_object import CANCELLED, FAILED, BatchState
-from batchscore.provider.client import CallFailed, Unknown
+from batchscore.provider.client import CallFailed, Refused, Unknown
 
 #: States in which a batch is not waited for if there is another one.
 GIVEN_UP = frozenset({CANCELLED, FAILED, "cancelling"})
@@ -65,10 +66,30 @@ async def give_up(desk: Desk, work: ChunkWork, batch: BatchState) -> bool:
     return batch.ended
 
 
-async def look_once_more(desk: Desk, identity: str) -> None:
+async def look_until(stop: asyncio.Event, desk: Desk) -> None:
+    """Look once more for batches that were listed late, until the run stops.
+
+    All rows may have their records by then, so the stop is an error: what others have cost is not known.
+    """
+    looking = asyncio.create_task(look_once_more(desk))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({looking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end_task.end(stopped)
+        await end_task.end(looking)
+    if looking.cancelled() or isinstance(looking.exception(), Left):
+        raise BoundReached(
+            "the run was stopped while it looked for a batch that may have been made twice. The same command "
+            "looks again."
+        )
+    looking.result()
+
+
+async def look_once_more(desk: Desk) -> None:
     """Look for batches that are listed only after the rows of their chunks are settled, and cancel them.
 
-    `identity` is that of the run's rows: others may be at another service.
+    Raises `Outage` if they are not listed now.
     """
     for chunk in await asyncio.to_thread(desk.chunks.read_all):
         if not chunk.unconfirmed or chunk.step not in {Step.SETTLED, Step.CLOSED}:
@@ -81,10 +102,15 @@ async def look_once_more(desk: Desk, identity: str) -> None:
                     # The chunk may stay, for rows that later runs read: it is counted once.
                     refused = (*chunk.refused, each.id)
                     chunk = desk.chunks.change(chunk, refused=refused)  # noqa: PLW2901
-        except (CallFailed, Outage):
-            return
+        except Refused:
+            continue
+        except Unknown as failure:
+            text = (
+                f"{failure}, so it is not known whether a batch was made twice. The same command looks again."
+            )
+            raise Outage(text) from None
         # The list is that of the right project if it has the batch that is known.
-        is_ours = chunk.identity == identity and chunk.batch in {"", *(each.id for each in found)}
+        is_ours = chunk.service in {"", desk.service} and chunk.batch in {"", *(each.id for each in found)}
         if chunk.unconfirmed and is_ours and desk.clock.now() >= known_by(chunk):
             chunk = desk.chunks.change(chunk, sent=chunk.known)  # noqa: PLW2901
         if chunk.step is Step.CLOSED and not chunk.unconfirmed:

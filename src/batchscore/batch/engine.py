@@ -16,7 +16,7 @@ from batchscore.batch.billing import Billing
 from batchscore.batch.build import Builder, ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, row_digest
 from batchscore.batch.desk import Desk, Left
-from batchscore.batch.doubles import look_once_more
+from batchscore.batch.doubles import look_until
 from batchscore.batch.leftover import Leftover
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.progress import Phase, left_text
@@ -114,10 +114,11 @@ class BatchEngine:
                 self.phase.collecting = False
                 self.phase.settled += 1
                 self.start_retries()
-            await look_once_more(self.desk, self.builder.identity.hex())
             if self.leftover is not None and not self.stop.is_set():
                 async for rows in self.leftover.settled(self.drain_seconds, self.note_service):
                     yield rows
+            if not self.stop.is_set():
+                await look_until(self.stop, self.desk)
         finally:
             await self.leave()
         self.raise_if_open()
@@ -140,9 +141,10 @@ class BatchEngine:
             for parameter in chunk.adapted:
                 self.builder.form.adapt(parameter)
             # The run that sent it knew that such rows are answered, or its canary is this one.
-            if not chunk.probes:
-                self.desk.proven.set()
-            self.builder.needs_canary = False
+            if chunk.probes or chunks.is_proven(self.builder.identity) is not None:
+                self.builder.needs_canary = False
+                if not chunk.probes:
+                    self.desk.proven.set()
         self.rows_open = OpenRows.of([work.digests for work in self.taken_over])
         for work in self.taken_over:
             if work.chunk.is_open:
@@ -289,6 +291,8 @@ class BatchEngine:
                 await asyncio.sleep(0)
         except ServiceRefused:
             # None of its rows was answered, so nothing is lost: other settings send them again.
+            if settling.unusable:
+                self.desk.chunks.note_proven(self.builder.identity, answers=False)
             if not settling.answered:
                 work.chunk = self.desk.chunks.change(work.chunk, step=Step.CLOSED)
                 await self.drop(work.chunk)

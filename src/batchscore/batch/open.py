@@ -22,6 +22,7 @@ from batchscore.batch.desk import Desk, Left, RunClock
 from batchscore.batch.engine import BatchEngine
 from batchscore.batch.leftover import Leftover, LiveEngine
 from batchscore.batch.looks import Looks
+from batchscore.batch.results import has_answer
 from batchscore.batch.scratch import Scratch
 from batchscore.batch.waits import Waits
 from batchscore.endpoint.target import Endpoint
@@ -134,6 +135,7 @@ async def open_batch_engine(
         schema=reader.schema,
         notice=notice,
     )
+    looks_only = replace(reader, notice=lambda _: None)
     reader.on_ignored = form.leave_form
     # How a parameter is sent may change, what it says does not.
     what = {"params": settings.api_params, "schema": settings.schema, "mode": settings.schema_mode}
@@ -143,6 +145,7 @@ async def open_batch_engine(
         target.body_model.encode(),
         orjson.dumps(what, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS),
     )
+    service = identity_of(urlsplit(target.url).netloc.encode()).hex()
     limit = inf if settings.batch_tokens is None else float(settings.batch_tokens)
     async with AsyncExitStack() as stack:
         plane = await stack.enter_async_context(plane_of(settings, around, settings.max_outage, sleep))
@@ -157,11 +160,13 @@ async def open_batch_engine(
             looks=Looks(plane, time.time),
             chunks=around.chunks,
             traits=traits,
+            service=service,
             endpoint=f"{traits.endpoint_path}/{task.path}",
             folder=scratch.folder,
             budget=TokenBudget(limit),
             purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
             proven=proven,
+            has_answer=partial(has_answer, reader=looks_only),
             clock=RunClock(time.time, sleep, replace(around.waits, patience=patience_of(settings))),
             listen=listen,
             no_wait=settings.no_wait,
@@ -170,6 +175,7 @@ async def open_batch_engine(
             chunks=around.chunks,
             scratch=scratch,
             identity=identity,
+            service=service,
             form=form,
             probe=task.probe,
             url=f"{traits.line_path}/{task.path}",

@@ -47,10 +47,11 @@ def lines_of(path: Path) -> Iterator[bytes]:
                 yield line
 
 
-def has_answer(path: Path) -> bool:
-    """Whether any line of a file is an answer."""
+def has_answer(path: Path, reader: ReplyReader) -> bool:
+    """Whether any line of a file is an answer that can be used, or at least one of the model."""
     lines = map(read_line, lines_of(path))
-    return any(line is not None and 200 <= line.status < 300 for line in lines)
+    judged = (judge(line, reader, b"") for line in lines if line is not None)
+    return any(isinstance(each, ReplyScores) or each.code is ErrorCode.INVALID_ANSWER for each in judged)
 
 
 def read_line(raw: bytes) -> ResultLine | None:

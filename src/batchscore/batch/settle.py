@@ -1,7 +1,7 @@
 """Which result does each row of an ended chunk have, and which rows must be sent again?
 
 Rows are reconciled one by one, never by counts. The first line of a row counts. What refuses every row of a
-chunk is a fault of the request, not of the rows: then the run stops.
+chunk is a fault of the request, not of the rows: then the run stops. So it does if no reply can be used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from batchscore.batch.billing import Billing
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
 from batchscore.batch.results import ResultLine, billed, judge, lines_of, not_run, read_line
-from batchscore.batch.submit import Move
+from batchscore.batch.submit import SAME_PROBLEMS, Move
 from batchscore.batch.work import Ended
 from batchscore.errors import ErrorCode, ServiceRefused, count_text
 from batchscore.prompts.batches import BodyFormat
@@ -57,7 +57,7 @@ class Settling:
 
     `again` gets each row that must be sent again, and whether that counts as a round. If no row is answered,
     fewer than `most_alike` equal refusals are faults of the rows. `recorded` counts the answers to rows that
-    have their records.
+    have their records, `unusable` the replies with a good status that could not be used.
     """
 
     ended: Ended
@@ -70,6 +70,7 @@ class Settling:
     anomalies: Anomalies = field(default_factory=Anomalies)
     answered: int = 0
     recorded: int = 0
+    unusable: int = 0
     held: list[tuple[int, Outcome]] = field(default_factory=list)
     probe: Outcome | ReplyScores | None = None
     work: ChunkWork = field(init=False)
@@ -115,6 +116,7 @@ class Settling:
             return None
         if line.custom_id == probe_id(self.work.chunk.key):
             self.probe = judge(line, self.reader, b"")
+            self.unusable += isinstance(self.probe, Outcome) and self.probe.needs_action
             return None
         index = self.index_of(line)
         if index is None:
@@ -131,6 +133,7 @@ class Settling:
             return settled_row(prompt, judged.scores[0])
         tokens = billed(line, self.reader, sent)
         self.billing.failed(prompt, line.status or None, judged.code.value, tokens)
+        self.unusable += judged.needs_action
         self.held.append((index, judged))
         return None
 
@@ -153,7 +156,7 @@ class Settling:
         return index
 
     def raise_refused(self) -> None:
-        """Raise `ServiceRefused` if no row of the chunk was answered, and all for one reason."""
+        """Raise `ServiceRefused` if no row of the chunk was answered, and the rows are not the reason."""
         if self.proven or not self.held:
             return
         first = self.held[0][1]
@@ -161,6 +164,13 @@ class Settling:
             first = self.probe
         if first.action in OF_ALL:
             raise ServiceRefused(first.reason)
+        if self.unusable >= max(1, min(self.most_alike, SAME_PROBLEMS)):
+            reason = next(outcome.reason for _, outcome in self.held if outcome.needs_action)
+            rows = count_text(self.work.chunk.rows, "row")
+            raise ServiceRefused(
+                f"a batch of {rows} has no usable reply, and they are billed, so nothing more is sent. "
+                f"{reason} Check the parameters, and whether it is a service of this kind."
+            )
         if first.action is not Action.SPLIT or first.code is not ErrorCode.INVALID_REQUEST:
             return
         alike = sum([first.is_like(outcome) for _, outcome in self.held])
@@ -210,8 +220,12 @@ class Settling:
         return settled_row(prompt, outcome.error(chunk.round))
 
     def retried(self, index: int, prompt: Prompt, outcome: Outcome) -> Settled | None:
-        """Send a row again in the next round, or return it with its error after the last."""
-        if self.work.chunk.round < self.rounds:
+        """Send a row again in the next round, or return it with its error after the last.
+
+        A reply in a wrong form is billed, so its row is sent once more, and not in each round.
+        """
+        is_same_again = outcome.needs_action and outcome.detail and self.work.chunk.round > 1
+        if self.work.chunk.round < self.rounds and not is_same_again:
             self.again(index, prompt, True)
             return None
         return settled_row(prompt, outcome.error(self.work.chunk.round))

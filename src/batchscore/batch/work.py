@@ -12,7 +12,6 @@ from pathlib import Path
 from batchscore.batch.build import ChunkWork
 from batchscore.batch.desk import Desk, Left
 from batchscore.batch.doubles import listed, only_one, say_unconfirmed
-from batchscore.batch.results import has_answer
 from batchscore.batch.submit import (
     MOST_LOOKS,
     MOST_REFUSALS,
@@ -73,7 +72,7 @@ async def bring_to_end(desk: Desk, work: ChunkWork) -> Ended | None:
         if decision.move is Move.STOP:
             refuse_chunk(desk, work, decision.code)
         results = tuple(await fetch(desk, work))
-        if work.chunk.probes and any(map(has_answer, results)):
+        if work.chunk.probes and any(map(desk.has_answer, results)):
             desk.proven.set()  # the other batches are made while the input is still read
         return Ended(work, decision, results)
     except Left:

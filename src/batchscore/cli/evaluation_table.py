@@ -8,7 +8,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page.make import detectable_text
-from batchscore.evaluate.page.parts import number_text, p_text, value_text
+from batchscore.evaluate.page.parts import gate_text, number_text, p_text, value_text
 from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
@@ -32,8 +32,9 @@ def evaluation_text(evaluation: Evaluation) -> str:
     if evaluation.detectable is not None:
         lines += ["", detectable_text(evaluation)]
     for gate in evaluation.gates:
-        shown = "not defined" if gate.value is None else _number(gate.value)
-        lines.append(f"{'met' if gate.met else 'NOT MET'}: {gate.requirement} ({gate.model}: {shown})")
+        shown = f"{gate.requirement} ({gate.model}: {gate_text(evaluation, gate)})"
+        added = f"; {gate.added}" if gate.added else ""
+        lines.append(f"{'met' if gate.met else 'NOT MET'}: {shown}{added}")
     return "\n".join(lines)
 
 
@@ -57,9 +58,13 @@ def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
         lines += [f"    {count:,} x {_quoted(text)}" for text, count in model.texts[:_MOST_TEXTS]]
     lines += _comparison_lines(model, evaluation)
     for each in model.slices[:_MOST_SLICES]:
-        value, interval, _ = _figure_cells(each.figure)
-        group = f"{each.column} = {each.value or '(none)'}"
-        lines.append(f"  {group}: {value} ({interval}), {count_text(each.figure.rows, 'row')}")
+        value, interval, answered = _figure_cells(each.figure)
+        interval = f"of the answered {answered}" if each.figure.unanswered == "withheld" else interval
+        interval = f" ({interval})" if interval else ""
+        group = f"{each.column} = {each.of or '(none)'}"
+        lines.append(f"  {group}: {value}{interval}, {count_text(each.figure.rows, 'row')}")
+    if len(model.slices) > _MOST_SLICES:
+        lines.append(f"  {len(model.slices) - _MOST_SLICES:,} other values are in metrics.json")
     return [*lines, *_cost_lines(model)]
 
 
@@ -132,6 +137,8 @@ def _cost_lines(model: ModelResult) -> list[str]:
     if cost.tokens_each_right is None:
         return []
     money = "" if cost.money_each_right is None else f", cost {money_text(cost.money_each_right)}"
-    return [
-        f"  tokens billed: {cost.tokens_billed:,}; for each right answer {cost.tokens_each_right:,.0f}{money}"
-    ]
+    labelled = (
+        "" if cost.evaluated == cost.rows else f" (by {cost.evaluated:,} labelled of {cost.rows:,} rows)"
+    )
+    each_right = f"for each right answer {cost.tokens_each_right:,.0f}{money}{labelled}"
+    return [f"  tokens billed: {cost.tokens_billed:,}; {each_right}"]

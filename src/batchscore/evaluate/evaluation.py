@@ -52,10 +52,11 @@ _MOST_TEXTS = 20
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """The main figure of the rows that have one value in a column."""
+    """The main figure, that of `metric`, `of` the rows that have one value in a column."""
 
     column: str
-    value: str
+    of: str
+    metric: str
     figure: Figure
 
 
@@ -309,9 +310,9 @@ def _result(
         rows.cut,
         _slices(rows, names[0], reading, options),
         {} if baseline is None else {name: compare(name, rows, baseline, reading, options) for name in names},
-        cost_of(rows.output, len(rows), right_rows(rows, reading)),
+        cost_of(rows.output, len(rows) - outcomes["not_reached"], right_rows(rows, reading)),
         confusion_of(rows, reading) if reading.task.has_classes else None,
-        notices=(*model_notices(rows),),
+        notices=(*model_notices(rows, reading.labels),),
     )
 
 
@@ -321,5 +322,5 @@ def _slices(rows: ModelRows, main: str, reading: Reading, options: FigureOptions
         values = rows.group_names[column]
         for code in sorted(set(rows.groups[column].tolist()), key=values.__getitem__):
             chosen = rows.choose(np.flatnonzero(rows.groups[column] == code))
-            found.append(SliceFigure(column, values[code], figure_of(main, chosen, reading, options)))
+            found.append(SliceFigure(column, values[code], main, figure_of(main, chosen, reading, options)))
     return found

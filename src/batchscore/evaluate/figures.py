@@ -34,13 +34,13 @@ from batchscore.evaluate.statistics.intervals import (
     Floats,
     Interval,
     Sampling,
-    bootstrap_cells,
     bootstrap_clusters,
     bootstrap_errors,
     bootstrap_mean,
     bootstrap_rows,
     bootstrap_sums,
     bootstrap_t,
+    interval_of_cells,
     percentiles,
     wilson,
 )
@@ -249,7 +249,7 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
                 return wilson(float(_right(rows, reading).sum()), len(rows), sampling)
             counts, headline = confusion_of(rows, reading), classification.FIGURES[name]
             if clusters is None:
-                return percentiles(bootstrap_cells(counts, headline, sampling), sampling, len(rows))
+                return interval_of_cells(counts, headline, sampling)
             assert rows.cells is not None
             found = bootstrap_clusters(rows.cells, clusters, counts.shape, headline, sampling)
             return percentiles(found, sampling, units, method)
@@ -351,10 +351,14 @@ def compare(
 
 
 def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading: Reading) -> float | None:
-    """Return the smallest difference that these rows can show; `None` if rows say nothing by themselves."""
+    """Return the smallest difference that these rows can show, infinite if they are too few.
+
+    `None` if rows say nothing by themselves.
+    """
     if reading.task.has_classes:
         if baseline is None:
-            return detectable_difference(len(model), USUAL_DISCORDANCE)
+            found = detectable_difference(len(model), USUAL_DISCORDANCE)
+            return found if found <= USUAL_DISCORDANCE else math.inf
         apart = _right(model, reading) - _right(baseline, reading)
         return detectable_difference(len(model), float((apart**2).mean()))
     if baseline is None or reading.task.kind in {"numbers", "pairs", "clusters"}:

@@ -58,13 +58,18 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Whether a model meets a requirement: its value, the bound, `None` for what is not defined."""
+    """Whether a model meets a requirement on a metric: its value, the bound, `None` for what is not defined.
+
+    `added` says why there is a requirement that the user has not written.
+    """
 
     model: str
     requirement: str
+    metric: str
     value: float | None
     bound: float | None
     met: bool
+    added: str = ""
 
 
 def requirement_of(text: str) -> Requirement:
@@ -99,7 +104,7 @@ def check(
         before = baseline.get(requirement.name)
         bound = None if before is None else before + requirement.bound
     met = value is not None and bound is not None and _SIGNS[requirement.sign](value, bound)
-    return Gate(model, requirement.text, value, bound, met)
+    return Gate(model, requirement.text, requirement.name, value, bound, met)
 
 
 def check_answered(model: str, coverage: float) -> Gate:
@@ -108,8 +113,8 @@ def check_answered(model: str, coverage: float) -> Gate:
     These are requirements on figures of answered rows alone, on a baseline whose rows fail, and that a figure
     is no better than a bound.
     """
-    text = "coverage>=100% (failed rows could meet a requirement; one of your own on coverage replaces it)"
-    return Gate(model, text, coverage, 1.0, coverage >= 1 - 1e-12)
+    added = "added, since failed rows could meet the others; to change it, give --require 'coverage>=99%'"
+    return Gate(model, "coverage>=100%", "coverage", coverage, 1.0, coverage >= 1 - 1e-12, added)
 
 
 def check_joined(model: str, rows_with_label: float, labels_with_row: float) -> Gate:
@@ -119,5 +124,6 @@ def check_joined(model: str, rows_with_label: float, labels_with_row: float) -> 
     the few others say nothing.
     """
     share = max(rows_with_label, labels_with_row)
-    text = f"rows_with_label or labels_with_row>={FEW_JOINED:.0%} (goes with all requirements)"
-    return Gate(model, text, share, FEW_JOINED, share >= FEW_JOINED)
+    text = f"rows_with_label or labels_with_row>={FEW_JOINED:.0%}"
+    added = "added to all requirements; to change it, give one on either share"
+    return Gate(model, text, "rows_with_label", share, FEW_JOINED, share >= FEW_JOINED, added)

@@ -39,8 +39,8 @@ class JoinCounts:
     that can be ranked, besides those without a vector; of the relevant ones `documents_missing` are none of
     them. `training_without_vector` rows could not be learned from, and `rows_learned_from` have a vector that
     is also in the scores of `--train`. ROUGE finds nothing in `labels_without_tokens`. Answers with
-    `tags_of_other_length` have more or fewer tags than their label. `similar_ids` are of a row and of a label
-    that nearly fit, if some do.
+    `tags_of_other_length` have more or fewer tags than their label. `unmatched_ids` are of a row and of a
+    label that fit no other, two that nearly fit if there are some.
     """
 
     rows: int = 0
@@ -57,7 +57,7 @@ class JoinCounts:
     rows_learned_from: int = 0
     tags_of_other_length: int = 0
     labels_without_tokens: int = 0
-    similar_ids: tuple[str, ...] = ()
+    unmatched_ids: tuple[str, ...] = ()
 
     @property
     def without_vector(self) -> int:
@@ -157,7 +157,8 @@ class LabelSource:
             counts.conflicting_labels = self.file.conflicts
             counts.unmatched_labels = len(self.file.by_id) - len(matched)
             if unknown and counts.unmatched_labels:
-                counts.similar_ids = _similar(unknown, self.file.by_id.keys() - matched)
+                others = [each for each in self.file.by_id if each not in matched]
+                counts.unmatched_ids = _similar(unknown, others) or (unknown[0], others[0])
 
     def _rows(self, output: ScoredOutput) -> Iterator[ScoredRow]:
         try:
@@ -198,12 +199,17 @@ class LabelSource:
 
 def _similar(ids: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
     """Return the first two ids that differ only in case, blanks, zeros in front or a fraction of zeros."""
-    known = {_NOT_IN_IDS.sub("", other).casefold(): other for other in others}
+    known = {id_core(other): other for other in others}
     for each in ids:
-        found = known.get(_NOT_IN_IDS.sub("", each).casefold())
+        found = known.get(id_core(each))
         if found is not None:
             return each, found
     return ()
+
+
+def id_core(text: str) -> str:
+    """Return what two ids that nearly fit have in common."""
+    return _NOT_IN_IDS.sub("", text).casefold()
 
 
 def key_of(text: str) -> int:

@@ -18,7 +18,7 @@ from batchscore.errors import InputError
 from batchscore.evaluate.find_label import HOWS
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.judges import EntityJudge, Reading, TextJudge, TranslationJudge, judge_of
-from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource, key_of
+from batchscore.evaluate.labels import JoinCounts, LabelledRow, LabelSource, id_core, key_of
 from batchscore.evaluate.outcomes import OUTCOMES, RowOutcome, SeenField
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.statistics.intervals import Floats
@@ -210,16 +210,22 @@ def _nothing_labelled(output: ScoredOutput, source: LabelSource, counts: JoinCou
         return (
             f"{output.named}: none of the {counts.rows:,} rows has a value in the column {source.column!r}."
         )
+    row, label = map(repr, counts.unmatched_ids or ("", ""))
+    shown = (
+        f"A row has the id {row}, a label has {label}."
+        if counts.unmatched_ids
+        else "Compare some ids of both."
+    )
     return (
         f"{output.named}: none of the {counts.rows:,} rows has an id that is in "
-        f"{source.file.named}. {similar_text(counts) or 'Compare some ids of both.'} "
+        f"{source.file.named}. {similar_text(counts) or shown} "
         "Or name another column of ids with --on."
     )
 
 
 def similar_text(counts: JoinCounts) -> str:
     """Return what to do about ids that nearly fit; empty if none do."""
-    if not counts.similar_ids:
+    if len(set(map(id_core, counts.unmatched_ids))) != 1:
         return ""
-    row, label = map(repr, counts.similar_ids)
+    row, label = map(repr, counts.unmatched_ids)
     return f"A row has the id {row} and a label has {label}: write the ids alike."

@@ -45,9 +45,20 @@ def missing_notices(labels: Labels) -> Iterator[str]:
         )
 
 
-def model_notices(rows: ModelRows) -> Iterator[str]:
-    """Yield what is odd about the rows of a model."""
+def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
+    """Yield what is odd about the rows of a model; `labels` are those that they may have."""
     counts = rows.counts
+    if not rows.answered.any():
+        if rows.texts and labels.names:
+            named = ", ".join(map(repr, labels.names[:_MOST_NAMED]))
+            more = ", …" if len(labels.names) > _MOST_NAMED else ""
+            yield (
+                f"No answer names one of the labels: {named}{more}. Is this the column of the labels? If "
+                "answers have other spellings, name these with --map."
+            )
+        else:
+            read = " that this task can read" if rows.texts else ""
+            yield f"No row has an answer{read}, so the figures say nothing about the model."
     if counts.rows_without_label and counts.unmatched_labels:
         few = max(counts.rows_with_label, counts.labels_with_row) < FEW_JOINED
         yield (

@@ -125,7 +125,8 @@ class ScoredOutput:
 
     def _from_records(self, manifest: Manifest) -> Iterator[ScoredRow]:
         for settled in results_of(self.layout, manifest):
-            yield ScoredRow(settled.file, settled.row, settled.id, settled.kept, settled)
+            values = {**dict.fromkeys(self.id_names, settled.id), **settled.kept}
+            yield ScoredRow(settled.file, settled.row, settled.id, values, settled)
 
     def _from_input(self, manifest: Manifest, most: int | None) -> Iterator[ScoredRow]:
         if manifest.file not in self.sources:

@@ -158,6 +158,12 @@ def _refuse_other_answers(outputs: Outputs, spec: EvaluationSpec) -> None:
     """Raise `UsageError` if the scores are not what the task measures, or the other vectors are missing."""
     guessed = EVALUATION_TASKS[_GUESSED.get(spec.option, "text-generation")]
     needed = SECOND.get((spec.task or guessed).kind)
+    kinds = {output.task.answer == "vector": output.named for _, output in outputs}
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{kinds[True]} has vectors and {kinds[False]} has texts: they cannot be compared. Evaluate each "
+            "by itself."
+        )
     for _, output in outputs:
         if needed is None and output.task.answer == "vector":
             raise UsageError(

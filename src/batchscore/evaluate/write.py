@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ ROWS_PER_GROUP = 10_000
 
 def refuse_others(folder: Place) -> None:
     """Raise `OutputError` if an evaluation would be written among scores, or in place of files of others."""
+    if isinstance(folder, Path) and folder.is_file():
+        raise OutputError(f"{folder} is a file. Choose a folder for the evaluation.")
     if storage.exists(folder / MARKER) or storage.exists(folder / "manifest"):
         raise OutputError(f"{folder} is an output of scores. Choose another folder for the evaluation.")
     for name, mark in (("metrics.json", b'"batchscore"'), ("evaluation.html", b"batchscore"), (ROWS, None)):
@@ -93,7 +96,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "notices": list(evaluation.notices),
         "models": [_model(each) for each in evaluation.models],
         "requirements": [asdict(each) for each in evaluation.gates],
-        "good_enough": evaluation.is_good_enough,
+        "good_enough": evaluation.is_good_enough if evaluation.gates else None,
     }
 
 
@@ -119,7 +122,8 @@ def _model(result: ModelResult) -> dict[str, Any]:
             for name, each in result.comparisons.items()
         },
         "slices": [
-            {"column": each.column, "value": each.value, **asdict(each.figure)} for each in result.slices
+            {"column": each.column, "of": each.of, "metric": each.metric, **asdict(each.figure)}
+            for each in result.slices
         ],
         "per_class": None if classes is None else {name: values.tolist() for name, values in classes.items()},
         "confusion_matrix": None if result.confusion is None else result.confusion.tolist(),

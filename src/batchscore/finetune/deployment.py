@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from batchscore.errors import UsageError
+from batchscore.errors import UsageError, setting_name
 from batchscore.finetune.state import DeploymentRecord
 from batchscore.provider.arm import DELETING, GOING, SUCCEEDED, CapacityLeft, Deployed
 from batchscore.settings.prices import training_prices
@@ -192,7 +192,7 @@ def next_step(
             DeployStep.REFUSE,
             earlier,
             f"This folder has the deployment {earlier.name} of {earlier.model or 'a model'}. Remove it first "
-            f"with: batchscore finetune clean DIR --deployment {earlier.name} --yes{use}.",
+            f"with: batchscore finetune clean DIR {setting_name('deployment')} {earlier.name} --yes{use}.",
         )
     mine = next((each for each in deployments if each.name.lower() == name), None)
     if mine is None:

@@ -7,7 +7,7 @@ nor free. It knows no prompts, answers or calls.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum
@@ -19,6 +19,7 @@ import orjson
 from batchscore.errors import OutputError, SettingsError, count_text, setting_name
 from batchscore.output.journal_place import local_folder
 from batchscore.output.layout import Layout
+from batchscore.output.manifest_check import Fits, is_count, odd_field
 from batchscore.stores import storage
 from batchscore.stores.address import Place, command_word, shell_command
 from batchscore.stores.errors import explain_errors
@@ -27,11 +28,14 @@ from batchscore.stores.errors import explain_errors
 ROWS, STATE = ".rows", ".json"
 DIGEST_BYTES = 16
 
-#: The file that says whose rows the service has answered.
-PROVEN = "answered"
+#: The file that says whose rows the service has answered, and its text if no answer can be used any more.
+PROVEN, NO_MORE = "answered", "none can be used"
 
 #: A batch that is not listed so long after its creation was sent was not made: seconds.
 LISTED_SECONDS = 86_400.0
+
+#: The last moment that a record may state, in the year 9000: clocks and dates can be computed from it.
+LAST_TIME = 2.2e11
 
 
 class Step(str, Enum):
@@ -46,11 +50,16 @@ class Step(str, Enum):
     CLOSED = "closed"  # nothing of it is needed: it is kept only while a creation is not confirmed
 
 
+#: The steps of a chunk whose batch has an id.
+NAMED = frozenset({Step.CREATED, Step.ENDED, Step.SETTLED})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
     """The record of one chunk. Times are seconds since the epoch, 0 if that has not happened.
 
-    `identity` is a digest of what all of its rows send besides their prompts. `round` counts from 1 how often
+    `identity` is a digest of what all of its rows send besides their prompts, `service` one of where they are
+    sent; records of earlier versions have none. `round` counts from 1 how often
     its rows are sent. `adapted` are the parameters that were sent in another form than at first. `probes`: it
     has a line that belongs to no row. `files` counts the rows of each input file. `sent` counts the creations
     that the service did not refuse: at `creating_at` the first one that is not confirmed, at `sent_at` the
@@ -63,6 +72,7 @@ class Chunk:
     key: str
     step: Step = Step.PLANNED
     identity: str
+    service: str = ""
     rows: int
     bytes: int
     tokens: int
@@ -155,13 +165,15 @@ class Chunks:
         """Return one chunk; raises `OutputError`."""
         place = self.folder / f"{key}{STATE}"
         try:
-            given = orjson.loads(b"".join(storage.chunks(place)))
-            return chunk_of(given)
+            chunk = chunk_of(orjson.loads(b"".join(storage.chunks(place))))
         except (ValueError, TypeError, KeyError, AttributeError):
+            chunk = None
+        if chunk is None or chunk.key != key:
             raise OutputError(
                 f"{place} is damaged. It says which rows are at the service's Batch API, so rows may be paid "
                 "for again without it. Restore it, or remove it to score its rows again."
-            ) from None
+            )
+        return chunk
 
     def plan(self, chunk: Chunk, digests: bytes) -> None:
         """Write a new chunk, before anything is sent."""
@@ -183,17 +195,21 @@ class Chunks:
         place = self.folder / f"{chunk.key}{ROWS}"
         data = b"".join(storage.chunks(place))
         if len(data) != chunk.rows * DIGEST_BYTES:
-            raise OutputError(f"{place} is damaged: it has {len(data):,} bytes for {chunk.rows:,} rows.")
+            raise OutputError(
+                f"{place} is damaged: it has {len(data):,} bytes for {chunk.rows:,} rows. Restore it, or pay "
+                f"for these rows again. For that, run: {batches_command(self, 'forget', chunk.key)}"
+            )
         return data
 
-    def note_proven(self, identity: bytes) -> None:
-        """Note that the service answers rows of this identity."""
-        storage.write_whole(self.folder / PROVEN, identity.hex().encode())
+    def note_proven(self, identity: bytes, *, answers: bool = True) -> None:
+        """Note that the service answers rows of this identity, or that its answers can be used no more."""
+        storage.write_whole(self.folder / PROVEN, (identity.hex() if answers else NO_MORE).encode())
 
-    def is_proven(self, identity: bytes) -> bool:
-        """Whether the service has answered rows of this identity."""
+    def is_proven(self, identity: bytes) -> bool | None:
+        """Whether the service has answered rows of this identity; `None` if none is usable any more."""
         place = self.folder / PROVEN
-        return storage.exists(place) and b"".join(storage.chunks(place)) == identity.hex().encode()
+        found = b"".join(storage.chunks(place)) if storage.exists(place) else b""
+        return None if found == NO_MORE.encode() else found == identity.hex().encode()
 
     def sweep(self) -> None:
         """Remove what a kill has left of chunks that were being planned or removed."""
@@ -223,12 +239,41 @@ def batches_command(chunks: Chunks, *words: str) -> str:
     return shell_command(["batchscore", "batches", command_word(output), *words])
 
 
+def is_id(value: Any) -> bool:
+    """Whether a value can be the id of a file or a batch, or another word of a service."""
+    return isinstance(value, str) and value.isprintable()
+
+
+def is_time(value: Any) -> bool:
+    """Whether a value can be a time."""
+    return type(value) in {int, float} and 0 <= value <= LAST_TIME
+
+
+#: What a field can be, by its type.
+_FITS: dict[str, Fits] = {
+    "Step": lambda value: value in [each.value for each in Step],
+    "str": is_id,
+    "int": is_count,
+    "float": is_time,
+    "bool": lambda value: isinstance(value, bool),
+    "tuple[str, ...]": lambda value: isinstance(value, (list, tuple)) and all(map(is_id, value)),
+    "Mapping[str, int]": lambda value: isinstance(value, dict) and all(map(is_count, value.values())),
+}
+
+
 def chunk_of(given: Mapping[str, Any]) -> Chunk:
-    """Return the chunk of a record; fields of later versions are ignored."""
-    names = {each.name for each in fields(Chunk)}
-    values = {name: value for name, value in given.items() if name in names}
+    """Return the chunk of a record; fields of later versions are ignored.
+
+    Raises `ValueError`, `TypeError` or `KeyError` if no run has written it.
+    """
+    fits = {each.name: _FITS[str(each.type)] for each in fields(Chunk)}
+    if odd := odd_field(given, {}, fits):
+        raise ValueError(odd)
+    values = {name: value for name, value in given.items() if name in fits}
     lists = {name: tuple(given.get(name, ())) for name in ("adapted", "refused")}
     chunk = Chunk(**values | lists | {"step": Step(given["step"])})
+    if not chunk.rows or chunk.unread > chunk.rows or (chunk.step in NAMED and not chunk.batch):
+        raise ValueError("its fields do not fit together")
     if "sent" in given:
         return chunk
     # An earlier version has noted only that a creation had no usable reply.
@@ -247,23 +292,26 @@ def known_by(chunk: Chunk) -> float:
     return max(chunk.creating_at, chunk.sent_at) + LISTED_SECONDS
 
 
-def unconfirmed_text(chunks: Chunks, seen: Collection[str] = ()) -> str:
+def unconfirmed_text(chunks: Chunks, seen: Mapping[str, int] = {}) -> str:
     """Return what is not known of creations without a usable reply, and how to look; empty for none.
 
-    `seen` are the keys of chunks whose batches were all found just now.
+    `seen` counts the batches of each chunk that were found just now, by its key.
     """
-    every = [chunk for chunk in chunks.read_all() if chunk.unconfirmed and not chunk.simulated]
-    found = [chunk for chunk in every if chunk.key not in seen]
+    every = [chunk for chunk in chunks.read_all() if not chunk.simulated]
+    found = [chunk for chunk in every if chunk.unconfirmed > seen.get(chunk.key, 0)]
     if not found:
         return ""
-    count, rows = sum(chunk.unconfirmed for chunk in found), sum(chunk.rows for chunk in found)
+    count = sum(chunk.unconfirmed - seen.get(chunk.key, 0) for chunk in found)
+    rows = sum(chunk.rows for chunk in found)
     creations = "1 creation" if count == 1 else f"{count:,} creations"
     last = datetime.fromtimestamp(max(map(known_by, found))).astimezone()
+    over = [chunk.key for chunk in found if not chunk.waiting]
+    end = f" To look no more, run: {batches_command(chunks, 'forget', *over)}" if over else ""
     return (
         f"{creations} of a batch ({count_text(rows, 'row')}) had no usable reply, and the service has not "
         "listed such a batch since. If one was made beside another of the same rows, these may be billed "
-        "twice. The same score command looks for it, cancels it and says what it cost. The look after "
-        f"{last:%Y-%m-%d %H:%M} is the last one that is needed. To look, run: {batches_command(chunks)}"
+        "twice. A score command with the same endpoint and key looks for it, cancels it and says what it "
+        f"cost, for the last time after {last:%Y-%m-%d %H:%M}. To look, run: {batches_command(chunks)}{end}"
     )
 
 

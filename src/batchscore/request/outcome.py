@@ -49,11 +49,12 @@ class Action(Enum):
 class Outcome:
     """An action, and the error that a row gets if no retry helps.
 
-    `reason` is the message if the run stops; `detail` distinguishes one 400 from another, and is not shown,
-    since it may hold a word of the service; `fitting` is the part of a too long request that would fit, if
-    the service said so. `needs_action`: waiting does not help. `by_chance`: the service is well, and this
-    request was refused by bad luck. `words` is what the service says to our own probe. `of_rows`: it is known
-    by words only, which may quote a row; this is what it means then.
+    `reason` is the message if the run stops; `detail` distinguishes one 400 from another, and names the wrong
+    form of a reply that would be the same again. It is not shown, since it may hold a word of the service.
+    `fitting` is the part of a too long request that would fit, if the service said so. `needs_action`:
+    waiting does not help. `by_chance`: the service is well, and this request was refused by bad luck. `words`
+    is what the service says to our own probe. `of_rows`: it is known by words only, which may quote a row;
+    this is what it means then.
     """
 
     action: Action
@@ -251,7 +252,8 @@ def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome
     if reason.is_error:
         code = shown_detail(code_of(error_in(reply.body)), "", b"")
         detail += f" ({code})" if code else ""
-    return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
+    outcome = failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
+    return replace(outcome, detail=reason.form)
 
 
 def over_limit(outcome: Outcome, wait: str) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from batchscore.errors import ErrorCode
@@ -56,9 +55,7 @@ class RetryBudget:
         self, now: float, seconds: float, cause: ErrorCode, *, unusable: InvalidReply | None = None
     ) -> None:
         """Note a failure of the service after this many seconds."""
-        # The numbers in a reason depend on the request.
-        words = re.sub(r"\d+", "", str(unusable)) if unusable is not None and unusable.same_again else ""
-        self.unusable = self.unusable[1], words
+        self.unusable = self.unusable[1], unusable.form if unusable is not None else ""
         self.causes = self.causes[1], cause
         limited = cause is ErrorCode.RATE_LIMITED
         if self.failing_since is None:

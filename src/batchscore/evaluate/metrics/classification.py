@@ -6,7 +6,8 @@ class of its own. All functions take many matrices at once: the last two axes ar
 figure that is not defined is NaN.
 
 Without such rows the figures are those of scikit-learn. With them a figure is the lowest that answers to
-these rows could give, or a bound a little below it. A figure above the lowest would rise if a row with such
+these rows could give: exactly so of kappa and of a correlation of 0 or less, otherwise as if parts of rows
+could have different answers, which is a little lower. A figure above the lowest would rise if a row with such
 an answer failed.
 """
 
@@ -17,6 +18,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+#: Steps after which worst predictions are near enough: most take three.
+_MOST_STEPS = 50
 
 Counts: TypeAlias = npt.NDArray[Any]
 Figures: TypeAlias = npt.NDArray[np.float64]
@@ -92,44 +96,121 @@ def accuracy(counts: Counts) -> Figures:
 
 
 def matthews_correlation(counts: Counts) -> Figures:
-    """Return the correlation of labels and predictions."""
+    """Return the correlation of labels and predictions, 0 if all rows have one label or one prediction."""
     right, support, predicted, missing = (part.astype(float) for part in _parts(counts))
+    found = _correlation(counts, predicted)
+    least = counts.sum((-2, -1)) * right.sum(-1) - (support * predicted).sum(-1) - missing * support.max(-1)
+    some = (missing > 0) & (least <= 0)
+    found[some] = _least_correlation(counts[some])
+    some = (missing > 0) & (found > 0)
+    found[some] = np.minimum(found[some], _correlation(counts[some], _worst_predictions(counts[some])))
+    return found
+
+
+def _correlation(counts: Counts, predicted: Figures) -> Figures:
+    """Return the correlation if so many predictions of each class are made, and no more of them are right."""
+    right, support, _, _ = (part.astype(float) for part in _parts(counts))
     total = counts.sum((-2, -1)).astype(float)
-    above = right.sum(-1) * total - (support * predicted).sum(-1) - missing * support.max(-1)
-    # Predictions that are spread evenly make the divisor large, those of one label make it small.
-    level = np.cumsum(np.sort(predicted, -1), -1) + missing[..., None]
-    level = (level / np.arange(1, predicted.shape[-1] + 1)).min(-1, keepdims=True)
-    even = (np.maximum(predicted, level) ** 2).sum(-1)
-    uneven = (predicted**2).sum(-1) + missing * (2 * predicted.max(-1) + missing)
-    spread = (total**2 - np.where(above < 0, uneven, even)) * (total**2 - (support**2).sum(-1))
-    found = divide(above, np.sqrt(np.maximum(spread, 0)))
-    return np.where((above < 0) & (spread <= 0), -1.0, np.maximum(found, -1))
+    above = total * right.sum(-1) - (support * predicted).sum(-1)
+    spread = (total**2 - (predicted**2).sum(-1)) * (total**2 - (support**2).sum(-1))
+    return divide(above, np.sqrt(np.maximum(spread, 0)))
+
+
+def _least_correlation(counts: Counts) -> Figures:
+    """Return the least correlation if rows without a prediction have one or two classes.
+
+    If any predictions give a correlation below 0, the least is among these. It is then as large as can be
+    where predictions are spread least: all in a class, but those of its rows, or a single one, in another.
+    """
+    right, support, predicted, rows = (part.astype(float) for part in (*_parts(counts)[:3], counts[..., -1]))
+    total, missing = counts.sum((-2, -1)).astype(float), rows.sum(-1)
+    above = (right.sum(-1) * total - (support * predicted).sum(-1))[..., None, None]
+    squares = (predicted**2).sum(-1)[..., None, None]
+    labels = total**2 - (support**2).sum(-1)
+    found = np.full(counts.shape[:-2], np.inf)
+    for few in (np.zeros_like(rows), rows, np.ones_like(rows) * (missing[..., None] > 0)):
+        one, two = (missing[..., None] - few)[..., None], few[..., None]
+        hits = np.maximum(rows[..., None] - two, two + rows[..., None, :] - missing[..., None, None])
+        lower = above + total[..., None, None] * np.maximum(hits, 0)
+        lower = lower - support[..., None] * one - support[..., None, :] * two
+        both = squares + (2 * predicted[..., None] + one) * one + (2 * predicted[..., None, :] + two) * two
+        spread = (total[..., None, None] ** 2 - both) * labels[..., None, None]
+        each = divide(lower, np.sqrt(np.maximum(spread, 0)))
+        each[..., np.eye(rows.shape[-1], dtype=bool)] = np.inf
+        found = np.minimum(found, each.min((-2, -1)))
+    return np.where(labels > 0, found, 0.0)
+
+
+def _worst_predictions(counts: Counts) -> Figures:
+    """Return how many predictions of each class make a correlation above 0 least, none more of them right.
+
+    Rows without a prediction are of frequent labels, and spread evenly: `level + weight * support`, where the
+    weight is the spread of the predictions by the part above chance.
+    """
+    right, support, least, missing = (part.astype(float) for part in _parts(counts))
+    total, most = counts.sum((-2, -1)).astype(float), least + missing[..., None] - counts[..., -1]
+    low, high, weight = np.zeros_like(total), total.copy(), np.ones_like(total)
+    found = least
+    for _ in range(_MOST_STEPS):
+        found = _filled(weight[..., None] * support, least, most, total)
+        free = (found > least) & (found < most)
+        apart = np.where(free, support - divide((free * support).sum(-1), free.sum(-1))[..., None], 0)
+        above, varied = total * right.sum(-1) - (support * found).sum(-1), (apart**2).sum(-1)
+        spread = total**2 - (found**2).sum(-1)
+        more = spread > weight * above
+        low, high = np.where(more, weight, low), np.where(more, high, weight)
+        # Exact if the same classes stay free.
+        step = divide(spread + weight**2 * varied, above + weight * varied)
+        if (np.abs(step - weight) <= 1e-9 * weight).all():
+            break
+        weight = np.where((step > low) & (step < high), step, (low + high) / 2)
+    return found
+
+
+def _filled(tilt: Figures, least: Figures, most: Figures, total: Figures) -> Figures:
+    """Return `level + tilt`, but at least and at most this, where the level gives the total."""
+    edges = np.concatenate([least - tilt, most - tilt], -1)
+    order = np.argsort(edges, -1)
+    edges = np.take_along_axis(edges, order, -1)
+    rising = np.cumsum(np.where(order < tilt.shape[-1], 1, -1), -1)[..., :-1]
+    sums = least.sum(-1, keepdims=True) + np.cumsum(rising * np.diff(edges, axis=-1), -1)
+    place = np.minimum((sums < total[..., None]).sum(-1, keepdims=True), rising.shape[-1] - 1)
+    end, above, slope = (np.take_along_axis(each, place, -1) for each in (edges[..., 1:], sums, rising))
+    return np.clip(end - divide(above - total[..., None], slope) + tilt, least, most)
 
 
 def cohen_kappa(counts: Counts) -> Figures:
     """Return the agreement beyond chance; NaN if all rows have one label and one prediction."""
-    right, support, predicted, missing = (part.astype(float) for part in _parts(counts))
-    total = counts.sum((-2, -1)).astype(float)
-    agreed = divide(right.sum(-1), total)
-    expected = divide((support * predicted).sum(-1) + missing * support.max(-1), total**2)
-    return _kappa(1 - agreed, 1 - expected)
+    return _kappa(counts, 1 - np.eye(counts.shape[-2]))
 
 
 def quadratic_kappa(counts: Counts) -> Figures:
     """Return Cohen's kappa of ordered labels, by squared distance of their places."""
-    _, support, predicted, missing = (part.astype(float) for part in _parts(counts))
     places = np.arange(counts.shape[-2])
-    weights = ((places[:, None] - places[None, :]) ** 2).astype(float)
-    apart = (weights * counts[..., :-1]).sum((-2, -1)) + counts[..., -1] @ weights.max(-1)
-    by_label = support @ weights
-    expected = (predicted * by_label).sum(-1) + missing * by_label.min(-1)
-    return _kappa(apart * counts.sum((-2, -1)), expected)
+    return _kappa(counts, ((places[:, None] - places[None, :]) ** 2).astype(float))
 
 
-def _kappa(apart: Figures, expected: Figures) -> Figures:
-    """Return kappa from disagreement and that of chance; NaN without the latter."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(expected > 0, np.maximum(1 - apart / expected, -1), np.nan)
+def _kappa(counts: Counts, weights: Figures) -> Figures:
+    """Return kappa from weighted disagreement and that of chance; NaN if the latter may be 0.
+
+    It is least if all rows of a label without a prediction have the same one: which, depends on kappa itself
+    (Dinkelbach 1967), so it is found step by step.
+    """
+    _, support, predicted, _ = (part.astype(float) for part in _parts(counts))
+    total, rows = counts.sum((-2, -1)).astype(float), counts[..., -1].astype(float)
+    by_chance, places = support @ weights, np.arange(len(weights))
+    apart = total * (weights * counts[..., :-1]).sum((-2, -1))
+    expected = (predicted * by_chance).sum(-1)
+    never = expected + rows.sum(-1) * by_chance.min(-1) <= 0
+    share, before = np.full(total.shape, -1.0), None
+    while before is None or (share > before).any():
+        before = share
+        gains = total[..., None, None] * weights - (share[..., None] * by_chance)[..., None, :]
+        worst = gains.argmax(-1)
+        above = apart + total * (rows * weights[places, worst]).sum(-1)
+        below = expected + (rows * np.take_along_axis(by_chance, worst, -1)).sum(-1)
+        share = np.maximum(share, divide(above, below))
+    return np.where(never, np.nan, 1 - share)
 
 
 #: Azure ML's names of the figures. Balanced accuracy is the mean recall.

@@ -102,9 +102,12 @@ def _lists(evaluation: Evaluation, values: Sequence[Floats]) -> list[tuple[str, 
         title = "Wrong for all models" if len(models) > 1 else "Wrong rows"
         return [*found, (title, _first(together, together == 0))]
     title = f"Lowest {evaluation.main}"
-    if evaluation.task.kind in {"pairs", "numbers"}:
-        title = "Answers furthest from their labels"
-    return [*found, (title, _first(together, np.isfinite(together)))]
+    shown = np.isfinite(together)
+    if evaluation.task.kind == "numbers":
+        title, shown = "Answers furthest from their labels", shown & (together < 0)
+    if evaluation.task.kind == "pairs":
+        title = "Cosines furthest from their labels, both in standard deviations from their means"
+    return [*found, (title, _first(together, shown))]
 
 
 def _first(order: Floats, chosen: npt.NDArray[np.bool_]) -> list[int]:

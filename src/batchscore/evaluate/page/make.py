@@ -5,6 +5,7 @@ Pure but for the rows that it shows, which `examples` reads. The same evaluation
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.resources import files as resources
 from typing import Any
 
@@ -110,8 +111,9 @@ def findings(evaluation: Evaluation) -> Html:
     """Return requirements, and what a reader must know before the figures."""
     found = []
     for gate in evaluation.gates:
-        words = concat([f"{gate.requirement}: ", name(gate.model), f" has {parts.number_text(gate.value)}"])
-        found.append(("fine" if gate.met else "look", words))
+        words = concat([f"{gate.requirement}: ", name(gate.model), f": {parts.gate_text(evaluation, gate)}"])
+        words = concat([words, f" ({gate.added})."]) if gate.added else words
+        found.append(("fine" if gate.met else "bad", words))
     found += [("look", element("span", text)) for text in evaluation.notices]
     for model in evaluation.models:
         found += [("look", concat([name(model.name), f": {text}"])) for text in model.notices]
@@ -130,20 +132,19 @@ def findings(evaluation: Evaluation) -> Html:
     if evaluation.rows < _FEW_ROWS:
         found.append(("look", Html(f"Only {count_text(evaluation.rows, 'row')}: intervals are wide.")))
     if evaluation.detectable is not None:
-        found.append(("fine", Html(detectable_text(evaluation))))
+        found.append(("fact", Html(detectable_text(evaluation))))
     return element("ul", *(element("li", words, class_=kind) for kind, words in found), class_="findings")
 
 
 def detectable_text(evaluation: Evaluation) -> str:
     """Return which difference the rows can show."""
+    alone = len(evaluation.models) == 1
     if evaluation.detectable is None or evaluation.detectable >= 1:
-        return "This set has too few rows to show any difference."
-    how = (
-        f"if {USUAL_DISCORDANCE:.0%} of rows change sides"
-        if len(evaluation.models) == 1
-        else "between such models"
-    )
-    return f"This set can show differences of about {100 * evaluation.detectable:.1f} points {how}."
+        more = f" of which only one is right in {USUAL_DISCORDANCE:.0%} of the rows" if alone else ""
+        return f"This set has too few rows to show a difference between two models{more}."
+    how = f"two models if only one of them is right in {USUAL_DISCORDANCE:.0%} of the rows"
+    shown = f"about {100 * evaluation.detectable:.1f} points between {how if alone else 'these models'}"
+    return f"This set can show differences of {shown}."
 
 
 def metrics(evaluation: Evaluation) -> Html:
@@ -151,12 +152,9 @@ def metrics(evaluation: Evaluation) -> Html:
     lines = []
     for metric in evaluation.models[0].figures:
         figures = [model.figures[metric] for model in evaluation.models]
-        bounds = [
-            each for figure in figures for each in (figure.low, figure.high, figure.value) if each is not None
-        ]
-        low, high = min([0.0, *bounds]), max([*bounds, 1.0 if max(bounds, default=0) <= 1 else 0.0])
+        scale = _scale(figures)
         cells = [
-            parts.figure_cell(figure, low, high, _mark(model, metric))
+            parts.figure_cell(figure, *scale, _mark(model, metric))
             for figure, model in zip(figures, evaluation.models, strict=True)
         ]
         lines.append((metric, *cells))
@@ -168,6 +166,12 @@ def metrics(evaluation: Evaluation) -> Html:
             f"; better or worse than {baseline} if the interval of the difference excludes 0 and p < 0.05"
         )
     return table(caption, ", ".join(["metric:o", *_model_heads(evaluation)]), lines)
+
+
+def _scale(figures: Iterable[Figure]) -> tuple[float, float]:
+    """Return the ends of bars on which these figures are: 0 and 1 if all are between."""
+    bounds = [each for one in figures for each in (one.low, one.high, one.value) if each is not None]
+    return min([0.0, *bounds]), max([*bounds, 1.0 if max(bounds, default=0) <= 1 else 0.0])
 
 
 def _model_heads(evaluation: Evaluation) -> list[str]:
@@ -197,7 +201,7 @@ def outcomes(evaluation: Evaluation) -> Html:
         for model in evaluation.models
         if model.hows
     ]
-    how = table("How labels were found in answers", "model, found by:l, cut after it:n", found)
+    how = table("How labels were found in answers", "model, found by:l, text cut after the label:n", found)
     return concat([shown, how])
 
 
@@ -249,7 +253,7 @@ def confusions(evaluation: Evaluation, examples: Examples) -> list[Html]:
             found.append(parts.mistakes(evaluation.labels, cells, number))
         found += parts.cell_rows(evaluation, examples, cells, number)
         if cells:
-            note = f"Each opens its first {PER_CELL} rows. All rows are in rows.parquet."
+            note = f"A number of wrong rows opens the first {PER_CELL}. All rows are in rows.parquet."
             found.append(element("p", note, class_="note"))
     return found
 
@@ -272,6 +276,10 @@ def classes(evaluation: Evaluation) -> list[Html]:
         order = sorted(lines, key=lambda line: str(line[3])) if len(lines) > parts.MOST_LABELS else lines
         caption = "Classes, with the lowest F1 first" if order is not lines else "Classes"
         heads = "class, precision:n, recall:n, F1:n, rows:n"
+        if len(evaluation.labels) and measured["predicted"].sum() < measured["support"].sum():
+            caption += (
+                "; precision and F1 of the answers alone, those of the metrics also count the other rows"
+            )
         body = table(caption, heads, order[:_MOST_CLASSES])
         found.append(details(f"Classes: {model.name}", body, is_open=len(evaluation.models) == 1))
     return [element("h2", "Classes"), *found] if found else []
@@ -287,17 +295,18 @@ def slices(evaluation: Evaluation) -> list[Html]:
     by_value: dict[tuple[str, str], dict[int, Figure]] = {}
     for number, model in enumerate(evaluation.models):
         for each in model.slices:
-            by_value.setdefault((each.column, each.value), {})[number] = each.figure
-    lines = []
+            by_value.setdefault((each.column, each.of), {})[number] = each.figure
+    lines, scale = [], _scale(figure for figures in by_value.values() for figure in figures.values())
     for (column, value), figures in by_value.items():
         cells = [
-            NOTHING if (figure := figures.get(number)) is None else parts.figure_cell(figure, 0, 1, "")
+            NOTHING if (figure := figures.get(number)) is None else parts.figure_cell(figure, *scale, "")
             for number in range(len(evaluation.models))
         ]
         count = max(figure.rows for figure in figures.values())
         lines.append((name(column), parts.short(value or "(none)"), count, *cells))
     heads = ", ".join(["column", "value", "rows:n", *_model_heads(evaluation)])
     more = f"; the first {_MOST_SLICES} of {len(lines):,}" if len(lines) > _MOST_SLICES else ""
+    more += f"; bars from {parts.number_text(scale[0])} to {parts.number_text(scale[1])}"
     shown = table(f"{evaluation.main} by value{more}", heads, lines[:_MOST_SLICES])
     return [element("h2", "Slices"), shown]
 
@@ -345,7 +354,8 @@ def costs(evaluation: Evaluation) -> Html:
             )
         )
     heads = "model, requests:n, tokens billed:n, cost:n, right rows:n, tokens each right:n, cost each right:n"
-    return table("Tokens from the manifests; cost if all runs had prices", heads, lines)
+    caption = "All runs together; cost if all had prices and none was killed. What a right row takes counts "
+    return table(f"{caption}only the rows with a label", heads, lines)
 
 
 def method(evaluation: Evaluation) -> Html:

@@ -11,6 +11,7 @@ from typing import Any
 from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
+from batchscore.evaluate.gates import Gate
 from batchscore.evaluate.page.examples import Cell, Examples
 from batchscore.report.page.markup import NOTHING, Html, concat, element, name, table
 from batchscore.report.words import code_text, percent_text, short_name
@@ -34,6 +35,14 @@ def value_text(figure: Figure) -> str:
     if figure.value is None:
         return "not known" if figure.unanswered == "withheld" else "not defined"
     return number_text(figure.value)
+
+
+def gate_text(evaluation: Evaluation, gate: Gate) -> str:
+    """Return the value that a requirement was compared with, as a percentage if it is one."""
+    if gate.value is None:
+        figures = next(model.figures for model in evaluation.models if model.name == gate.model)
+        return value_text(figures[gate.metric])
+    return f"{100 * gate.value:.2f}%" if "%" in gate.requirement else number_text(gate.value)
 
 
 def p_text(value: float) -> str:
@@ -84,7 +93,7 @@ def figure_cell(figure: Figure, low: float, high: float, mark: str) -> Html:
     )
     value = element("span", value_text(figure), class_=mark) if mark else value_text(figure)
     note = f" {mark}" if mark else ""
-    of_answered = f"of the {figure.answered:,} answered {number_text(figure.of_answered)}"
+    of_answered = figure.answered and f"of the {figure.answered:,} answered {number_text(figure.of_answered)}"
     lines = [concat([value, note])]
     lines += [element("div", each, class_="more") for each in (interval, of_answered) if each]
     return concat([*lines, whisker(figure, low, high)])

@@ -28,6 +28,9 @@ from batchscore.evaluate.statistics.intervals import (
 #: Below this many rows on which only one model is right, the exact binomial test is used.
 FEW_DISCORDANT = 25
 
+#: In fewer rows no difference has a p-value below 0.05.
+FEWEST_ROWS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -217,11 +220,12 @@ def with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
 def detectable_difference(rows: int, variance: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
     """Return the smallest difference that a set of paired rows shows with this power.
 
-    `variance` is that of the difference by row about 0: of right and wrong rows, the share that changes
-    sides. If none does, it may still be as many as 3 of these rows.
+    `variance` is that of the difference by row about 0: of right and wrong rows, the share on which only one
+    model is right. The difference is never more than this share, so it is at least what can be shown if the
+    same model is right on all of them. McNemar's test shows nothing in fewer than 6 rows.
     """
-    if rows <= 0:
+    if rows < FEWEST_ROWS:
         return math.inf
-    variance = max(variance, 3 / rows)
     z = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
+    variance = max(variance, z * z / (rows + z * z))
     return z * math.sqrt(variance / (rows + z * z))

@@ -1,7 +1,8 @@
 """Between which values does a figure lie, given that the rows are a sample?
 
-Rates have Wilson intervals; all else a percentile bootstrap over rows, or over whole clusters of rows. Some
-things make it hold for few rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg
+Rates have Wilson intervals; all else a percentile bootstrap over rows, or over whole clusters of rows. That
+of a figure of labels is no narrower than the rates of right rows allow. Some things make it hold for few
+rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg
 2015, The American Statistician 69, "expanded percentiles"). What never occurred in few rows may occur: one
 more row is spread over all that is possible. Errors, and differences, have a bootstrap-t, too, which divides
 by the standard error of each resample; if a few rows are all that differ, they say nothing about how large
@@ -10,7 +11,7 @@ others may be, and there is no interval. Memory does not grow with the number of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, TypeAlias
@@ -274,6 +275,61 @@ def bootstrap_cells(
         drawn[:, there] = generator.multinomial(total, shares, size)
         found.append(figure(drawn.reshape(-1, *counts.shape)))
     return np.concatenate(found)
+
+
+def interval_of_cells(
+    counts: npt.NDArray[Any], figure: Callable[[npt.NDArray[Any]], Floats], sampling: Sampling
+) -> Interval | None:
+    """Return the interval of a figure of counts, which holds that of a bootstrap; `None` of a single row.
+
+    Resamples hardly have what never occurred, so each bound is also as far out as the Wilson bounds say: of
+    the rate of right rows of all labels together, and of each label by itself, whose squared distances are
+    added (Zou and Donner 2008, Statistics in Medicine 27).
+    """
+    rows, right = counts.sum(1).astype(float), np.diagonal(counts).astype(float)
+    found = percentiles(bootstrap_cells(counts, figure, sampling), sampling, int(rows.sum()))
+    (value,) = figure(counts[None])
+    if rows.sum() < 2 or not np.isfinite(value):
+        return found
+
+    def moved(numbers: Sequence[Floats]) -> Floats:
+        return np.asarray(np.nan_to_num(figure(_with_right(counts, np.stack(numbers))) - value))
+
+    together = wilson(right.sum(), rows.sum(), sampling)
+    assert together is not None
+    rate = right.sum() / rows.sum()
+    fewer = right * (together.low / rate if rate else 0)
+    more = rows - (rows - right) * ((1 - together.high) / (1 - rate) if rate < 1 else 0)
+    all_moved, each_moved = moved([fewer, more]), []
+    for label in np.flatnonzero(rows):
+        alone = wilson(right[label], rows[label], sampling)
+        assert alone is not None
+        here = np.arange(len(rows)) == label
+        each_moved.append(moved([np.where(here, rows * bound, right) for bound in (alone.low, alone.high)]))
+    low, high = (
+        value
+        + sign * max(0, *(sign * all_moved), np.hypot.reduce((sign * np.stack(each_moved)).max(1).clip(0)))
+        for sign in (-1, 1)
+    )
+    least, most = figure(_with_right(counts, np.stack([np.zeros_like(rows), rows])))
+    low, high = np.fmax(low, least), np.fmin(high, most)
+    if found is not None:
+        low, high = min(low, found.low), max(high, found.high)
+    return Interval(float(low), float(high), "bootstrap")
+
+
+def _with_right(counts: npt.NDArray[Any], right: Floats) -> Floats:
+    """Return counts with other numbers of right rows of each label; wrong ones keep their shares."""
+    places = np.arange(len(counts))
+    wrong = counts.astype(float)
+    wrong[places, places] = 0
+    none = wrong.sum(1) == 0
+    wrong[none] = 1
+    wrong[places, places] = 0
+    wrong /= wrong.sum(1, keepdims=True)
+    found = wrong * (counts.sum(1) - right)[..., None]
+    found[:, places, places] = right
+    return np.asarray(found)
 
 
 def bootstrap_clusters(
