@@ -94,7 +94,7 @@ class Table:
     `notes` say how the file is read if that is not plain. `varies`: rows may have more columns than
     `columns`. `repeated` are names that several columns of the file have. `doubt` says why the first line may
     not be the header, and what to do. `hidden` names may be cells of a row, so no message quotes them.
-    `binary` are columns whose cells may hold bytes, or text. `sheet_row` gives a row's place in a spreadsheet.
+    `binary` are columns that may hold bytes, or text. `sheet_row` gives the place of a row in a spreadsheet.
     """
 
     columns: tuple[str, ...]
