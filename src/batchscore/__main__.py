@@ -18,7 +18,7 @@ from typing import NoReturn
 ABORTED = "Aborted. Run the same command again."
 
 #: A signal that follows the first this quickly is the same request, delivered twice.
-SAME_SIGNAL_SECONDS = 1.0
+SAME_SIGNAL_SECONDS = 0.2
 #: An import must end before a signal can be raised; it is tried again after this.
 RETRY_SECONDS = 0.01
 

@@ -647,6 +647,8 @@ def test_patience_counts_from_the_start_of_the_batch_also_without_waiting(
         ({"live_deployment": "x"}, "is for .*finish_live"),
         ({"finish_live": True, "live_deployment": "gpt-4o-mini"}, "names the deployment of the batches"),
         ({"finish_live": True, "live_deployment": "x", "simulate": True, "endpoint": None}, "only one"),
+        ({"no_wait": True, "simulate": True, "endpoint": None}, "would never fetch results"),
+        ({"batch_rounds": 0, "retry_errors": True}, "would only remove the error records"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -810,6 +812,7 @@ def test_a_rehearsal_that_was_stopped_starts_again(score: BatchRun) -> None:
     score.stops_when_submitted = True
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.CONTINUE_LATER
     score.stops_when_submitted = False
+    assert "ended with the simulator" in score.said
     assert not verify_output(Path("out")).submitted, "the simulator has ended"
     assert score(simulate=True, endpoint=None).exit_code is ExitCode.DONE
     assert sorted(records()) == list(range(30))

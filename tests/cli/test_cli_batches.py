@@ -91,6 +91,42 @@ def test_a_batch_is_listed_cancelled_and_its_answers_are_recorded(
     assert run("batches out").stdout.startswith("No batches")
 
 
+@pytest.mark.slow
+def test_the_command_offered_after_only_fetching_sends_the_other_rows(
+    run: Callable[..., Finished], project: Project, batchscore: Cli
+) -> None:
+    project.set_rules(cancelling=0, in_progress=1000)
+    project.stop_clock()
+    command = ["out2" if each == "out" else each for each in SCORE if each != "--quiet"]
+    assert batchscore(*command).exit_code == 4
+    project.advance(1)
+    assert run("batches out2 cancel").exit_code == 0
+    project.advance(1)
+    only_fetched = batchscore(*command, "--batch-rounds", "0")
+    assert "0 sends nothing, which leaves 30 rows" in only_fetched.said
+    offered = only_fetched.said.partition("To resume, run: batchscore ")[2].splitlines()[0]
+    project.set_rules(in_progress=0)
+    for _ in range(5):
+        code = batchscore(*shlex.split(offered)).exit_code
+        project.advance(100)
+        if not code:
+            return
+    pytest.fail(f"{offered} does not end")
+
+
+@pytest.mark.slow
+def test_batches_of_a_rehearsal_need_no_service(run: Callable[..., Finished]) -> None:
+    """It ended with its run, and no endpoint was ever set."""
+    made = chunk(simulated=True)
+    assert "No row waits for results." in run("batches out", OPENAI_BASE_URL=None).stdout
+    for action in ("cancel", f"forget {made['key']}"):
+        done = run(f"batches out {action}", OPENAI_BASE_URL=None)
+        assert (done.exit_code, done.stderr) == (0, ""), done.said
+    refused = run("batches out --simulate")
+    assert "No such option" in refused.stderr
+    assert "--param" not in refused.stderr, "it has no such option, either"
+
+
 def test_a_batch_whose_creation_was_not_confirmed_is_adopted_by_what_it_holds(
     run: Callable[..., Finished], project: Project, simulator: Running, batchscore: Cli
 ) -> None:
@@ -158,6 +194,7 @@ def test_ctrl_c_leaves_batches_running_and_says_how_to_continue(
         process.interrupt()
         stopped = process.finish()
     assert stopped.exit_code == 4
+    assert "Stopping: waiting for calls in flight, not for batches; press Ctrl-C again" in stopped.said
     assert (
         "30 rows in 1 batch keep running at the service. Run the same command again before 20" in stopped.said
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import pytest
 
 from batchscore import ExitCode
 from batchscore.cli.main import cli
-from batchscore.cli.program import COMMANDS, as_called, program
+from batchscore.cli.program import COMMANDS, as_called, program, python
 from batchscore.errors import BatchscoreError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -178,6 +179,13 @@ def test_offered_commands_begin_as_the_user_began(
         Path(folder).mkdir(parents=True)
         Path(folder, "batchscore").touch()
     assert program(script, words, lambda _: "bin/batchscore") == said
+
+
+def test_offered_python_is_the_one_that_has_our_packages() -> None:
+    """As a virtual environment that is not active has it."""
+    assert python(lambda _: str(Path(sys.executable).with_name("python"))) == "python"
+    for other in ("/elsewhere/bin/python", None):
+        assert python(lambda _, other=other: other) == shlex.quote(sys.executable)
 
 
 @pytest.mark.process

@@ -35,9 +35,11 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
     files.text("notes.pdf", "no")
     files.csv("lines/b.csv", [{"body": "x", "subject": "y", "lang": "z"}])
     files.text("lines/c.txt", "one\n")
+    files.csv("blank/b.csv", [{"subject": "y", "lang": "z", "body": "x"}])
+    files.text("blank/none.csv", "")
     Path("empty").mkdir()
     expected = {
-        "im": f"im does not exist. {Path.cwd()} holds empty, in, lines, notes.pdf",
+        "im": f"im does not exist. {Path.cwd()} holds blank, empty, in, lines, notes.pdf",
         "none/*.csv": "none/*.csv matches no file. ",
         "empty": "empty holds no file that batchscore reads: .csv",
         "notes.pdf": "notes.pdf: suffix .pdf is not one that batchscore reads",
@@ -46,6 +48,7 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
         "in/b.csv --prompt {bodi}": "b.csv: no column 'bodi' (--prompt); its columns are body, ",
         "lines --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, "
         "body, lang. The others hold bare texts, which fit any column name, so the name may be misspelt.",
+        "blank --column nope": "b.csv: no column 'nope' (--column); its columns are subject, lang, body.",
         "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); the columns are body",
     }
     command = ["score", "-o", "out", "--task", "chat", "-m", "m"]

@@ -105,8 +105,7 @@ def test_after_a_successful_run_the_next_command_shows_the_scores(
     merged = batchscore(*next_command(folder.stdout)[1:])
     assert merged.stdout == "chat: 2 scores in out put-chat.jsonl\n"
     words = next_command(one_file.stdout)
-    assert words[0] == "python"
-    shown = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, check=True)
+    shown = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "a.csv" in shown.stdout
 
     files.texts("empty.csv", [""])
@@ -131,7 +130,7 @@ def test_errors_of_earlier_runs_are_fixed_by_the_command_that_fits_all(
     command = ["score", "a.jsonl", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     batchscore(*command)
     again = batchscore(*command)
-    assert "  failed: 1 unreadable row: fix the rows in errors/, or set how to read them" in again.stdout
+    assert "  failed: 1 unreadable row: fix these rows in the input (see errors/), or set how" in again.stdout
     assert json.loads(batchscore(*command, "--json").stdout.splitlines()[-1])["errors_by_code"] == {
         "unreadable_row": 1
     }
@@ -175,7 +174,8 @@ def test_rows_below_a_limit_remain_and_nothing_is_wrong() -> None:
     read = FileFinished("a.csv", "partial", 60, 3, 0, 0, complete=False)
     for limited, words in ((True, "57 remaining"), (False, "57 read but not scored")):
         run: Any = SimpleNamespace(
-            outcome=RunEnd((read,), limited=limited), settings=SimpleNamespace(task="chat", simulate=False)
+            outcome=RunEnd((read,), limited=limited),
+            settings=SimpleNamespace(task="chat", simulate=False, part_of=None),
         )
         assert f"0 failed, {words}, 1 file not read completely" in headline(run, None)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from batchscore.report.advice import RunState, next_step, without_date
+from batchscore.report.advice import RunState, goes_on, next_step
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,30 @@ def test_a_value_that_was_the_cause_is_not_in_the_offered_command() -> None:
 
 def test_a_date_that_has_passed_is_no_deadline_of_the_next_run() -> None:
     words = ["batchscore", "score", "in.csv", "--deadline"]
-    assert without_date([*words, "2026-01-01T08:00", "--id", "n"]) == [*words[:-1], "--id", "n"]
-    assert without_date([*words[:-1], "--deadline=2026-01-01T08:00"]) == words[:-1]
+    passed = "the run must end by deadline 2026-01-01T08:00. To resume, set a later one."
+    assert goes_on([*words, "2026-01-01T08:00", "--id", "n"], passed, stopped=True) == [
+        *words[:-1],
+        "--id",
+        "n",
+    ]
+    assert goes_on([*words[:-1], "--deadline=2026-01-01T08:00"], passed, stopped=True) == words[:-1]
     for again in ("2h", "06:30"):
-        assert without_date([*words, again]) == [*words, again]
+        reason = f"the run must end by deadline {again}."
+        assert goes_on([*words, again], reason, stopped=True) == [*words, again]
+
+
+@pytest.mark.parametrize("given", [["--batch-rounds", "0"], ["--batch-rounds=0"]])
+def test_rounds_that_send_nothing_are_not_in_a_command_that_is_to_send_rows(given: list[str]) -> None:
+    words = ["batchscore", "score", "in.csv", "--via", "batch"]
+    why = "Batch_rounds 0 sends nothing, which leaves 3 rows without a result."
+    assert goes_on([*words, *given], why, stopped=True) == words
+    assert goes_on([*words, *given], "", stopped=False) == words, "all have a record, and errors are retried"
+    # What still runs is fetched without sending more, and --finish-live sends the others.
+    fetches = ([*words, *given], "20 rows in 1 batch keep running at the service.", True)
+    live = ([*words, *given, "--finish-live"], "", False)
+    twice = ([*words, *given, "--batch-rounds", "2"], "", False)
+    for command, reason, stopped in (fetches, live, twice):
+        assert goes_on(command, reason, stopped=stopped) == command
 
 
 @pytest.mark.parametrize(("partly_scored", "command"), [(False, "batchscore score in -o out"), (True, "")])

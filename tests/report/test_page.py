@@ -372,6 +372,13 @@ def test_the_verdict_has_the_next_step() -> None:
     assert str(waiting.next_step) == "To resume, run the commands of all workers again."
     changed = {"exit_code": 1, "reason": "a has changed since it was scored. Add incremental"}
     assert said(FileAccount("a", "partial", 9, 3, 0, 0), **changed)[2] == "batchscore score d --incremental"
+    passed = {"command": "batchscore score d --deadline 2026-01-01T08:00 --batch-rounds 0", "exit_code": 4}
+    for reason, left in (
+        ("the run must end by deadline 2026-01-01T08:00.", "--batch-rounds 0"),
+        ("batch_rounds 0 sends nothing, which leaves 7 rows", "--deadline 2026-01-01T08:00"),
+    ):
+        offered = said(FileAccount("a", "partial", 9, 3, 0, 0), **passed, reason=reason)[2]
+        assert offered == f"batchscore score d {left}", "what stopped it would stop the next run, too"
     assert said(FileAccount("a", "not_started", 0, 0, 0, 0))[:2] == ("look", "No row was scored")
     for code in ExitCode:
         # The terminal decides by the same words.

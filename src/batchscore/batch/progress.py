@@ -48,6 +48,11 @@ def left_text(chunks: Sequence[Chunk]) -> str:
     """Return how many batches keep running, how many have ended, and until when results can be fetched."""
     ended = [chunk for chunk in chunks if chunk.step is Step.ENDED]
     running = [chunk for chunk in chunks if chunk.step is not Step.ENDED]
+    if all(chunk.simulated for chunk in chunks):
+        return (
+            f"{submitted_text([*chunks])} ended with the simulator of this run. The same command sends them "
+            "again."
+        )
     sentences = []
     if running:
         keep = "keeps" if sum(chunk.rows for chunk in running) == 1 else "keep"

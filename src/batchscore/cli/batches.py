@@ -138,7 +138,7 @@ def to_text(shown: BatchesOfOutput, out: str, now: float) -> str:
         return "\n".join(shown.done)
     if not shown.lines:
         return "No batches: nothing of this output is at the service's Batch API."
-    opened = [line.chunk for line in shown.lines if line.chunk.waiting]
+    opened = [line.chunk for line in shown.lines if line.chunk.waiting and not line.chunk.simulated]
     texts = [*table(shown.lines, now), ""]
     if opened:
         texts.append(f"{submitted_text(opened)} wait for results. Run the same score command to fetch them.")

@@ -171,7 +171,7 @@ class GroupedHelp(click.Command):
             elif name == "-v":
                 more = " Give --verbose to see more of a run." if "--verbose" in known else ""
                 more += " The version is shown by: batchscore -V"
-            elif not near and name.startswith("--"):
+            elif not near and name.startswith("--") and "--param" in known:
                 parameter = name.lstrip("-").replace("-", "_")
                 more = f" A parameter of the model is set by --param {parameter}=VALUE."
             raise click.NoSuchOption(name, f"No such option {name}.{more}", near, ctx) from None

@@ -1,7 +1,7 @@
 """How did the user start this program, so that a command that is offered works when it is copied?
 
-Messages call it `batchscore`. A program in a virtual environment that is not active, or a module of Python,
-has another name in the user's shell.
+Messages call it `batchscore`, and its Python `python`. A program in a virtual environment that is not
+active, or a module of Python, has another name in the user's shell.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 from batchscore.stores.address import shell_command
 
@@ -32,16 +33,25 @@ COMMANDS = (
 )
 
 _OFFERED = re.compile(rf"(?<![\w./-])(?<!-m )batchscore(?= (?:{'|'.join(COMMANDS)})\b)")
+_PYTHON = re.compile(r"(?<=run: )python(?= -c )")
 
 
 def as_called(text: str) -> str:
     """Return a message whose commands begin as the user began this one."""
-    return _OFFERED.sub(lambda _: _program(), text)
+    return _PYTHON.sub(lambda _: python(), _OFFERED.sub(lambda _: _program(), text))
 
 
 @cache
 def _program() -> str:
     return program(sys.argv[0], sys.orig_argv)
+
+
+def python(find: Callable[[str], str | None] = shutil.which) -> str:
+    """Return what starts this Python in a shell: another one may lack our packages."""
+    found, this = find("python"), Path(sys.executable)
+    # The links of a virtual environment lead to a Python that has none of its packages.
+    is_this = found and Path(found).absolute().parent == this.parent and this.samefile(found)
+    return "python" if is_this or not sys.executable else shell_command([sys.executable])
 
 
 def program(script: str, words: Sequence[str], find: Callable[[str], str | None] = shutil.which) -> str:

@@ -23,7 +23,7 @@ from batchscore.errors import (
     setting_name,
 )
 from batchscore.output.spec import StandardOutput
-from batchscore.report.advice import RunState, advice, after_share, next_step, without_date
+from batchscore.report.advice import RunState, advice, after_share, goes_on, next_step
 from batchscore.report.words import code_text, counts_text, money_text
 from batchscore.rows import Expected
 from batchscore.run.record import RunResult
@@ -194,12 +194,12 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
     """Return the facts that decide the next step."""
     end = run.outcome
     failed = {code: n for code, n in end.errors_by_code.items() if code != ErrorCode.EMPTY_INPUT.value}
-    past_deadline = end.stopped_by is not None and setting_name("deadline") in end.stopped_by.text
+    stopped = end.stopped_by is not None or end.interrupted or (end.limited and end.unfinished)
     return RunState(
         task=run.settings.task,
         output=str(run.output.named),
-        command=without_date(command) if past_deadline else command,
-        stopped=end.stopped_by is not None or end.interrupted or (end.limited and end.unfinished),
+        command=goes_on(command, end.reason or "", stopped=stopped),
+        stopped=stopped,
         must_act=end.stopped_by is not None and run.exit_code.user_must_act,
         changed=isinstance(end.stopped_by, InputChanged),
         limited=end.limited and end.stopped_by is None and not end.interrupted,

@@ -150,8 +150,8 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
     if text is None:
         raise SettingsError(
             f"No endpoint is set. Set {setting_name('endpoint')} (for OpenAI: https://api.openai.com/v1), or "
-            "the variable AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL. To rehearse without a service, use "
-            f"{setting_name('simulate')}."
+            "the variable AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL. To rehearse without a service, score "
+            f"with {setting_name('simulate')}."
         )
     split = _split_url(text, source)
     host = (split.hostname or "").lower()

@@ -124,7 +124,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     reserved = [name.lower() for name in RecordSchema(settings.task).own_names]
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
     ready, problems, unfit = list[ReadyFile](), [*found.problems], list[SkippedFile]()
-    headed, columns, unsure = 0, dict[str, None](), set[str]()
+    headed, bare, columns, unsure = 0, 0, dict[str, None](), set[str]()
     piped = is_standard_input(inputs)
     for listed in found.files:
         file = listed
@@ -144,6 +144,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
                 unsure.update(table.hidden)
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
                 headed += bool(table.columns) and not table.headerless
+                bare += table.headerless
         except UnreadableFile as error:
             problems.append(SkippedFile(error.name, with_hint(error.reason, file, settings, piped=piped)))
         except InputError as error:
@@ -151,7 +152,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             unfit.append(problems[-1])
     # Bare texts fit any column name, so they do not show that the name is right.
     if not ready or (unfit and not headed):
-        raise no_usable_file(unfit or problems, bare=len(ready))
+        raise no_usable_file(unfit or problems, bare=bare)
     for name in (set(spec.keep) - {"*"}).difference(columns):
         if columns and any(has_late_column(each.file, options, name) for each in ready):
             columns[name] = None

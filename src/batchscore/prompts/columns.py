@@ -135,9 +135,9 @@ def _plain(name: str) -> str:
 
 
 def _no_column(table: Table, name: str, setting: str) -> InputError:
-    nearest = sorted(
-        table.columns, key=lambda own: -difflib.SequenceMatcher(None, name.lower(), own.lower()).ratio()
-    )
+    lower = {own.lower(): own for own in reversed(table.columns)}
+    near = [lower[each] for each in difflib.get_close_matches(name.lower(), lower)]
+    nearest = [*near, *(own for own in table.columns if own not in near)]
     doubt = f" {table.doubt}." if table.doubt else ""
     return InputError(
         f"no column {name!r} ({setting_name(setting)}); {_columns_text(table, nearest)}.{doubt}"

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from batchscore.errors import ErrorCode, setting_name
+from batchscore.errors import ErrorCode, name_settings, setting_name
 from batchscore.settings.secrets import HIDDEN
 from batchscore.stores.address import command_word, shell_command
 
@@ -22,7 +22,7 @@ RETRY = "run the same command again to retry"
 ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.EMPTY_INPUT: ("nothing to do", "These rows have no text. They do not count as failed."),
     ErrorCode.UNREADABLE_ROW: (
-        "fix the rows in errors/, or set how to read them",
+        "fix these rows in the input (see errors/), or set how to read them",
         f"{setting_name('quote')}, {setting_name('escape')} and {setting_name('encoding')} say how.",
     ),
     ErrorCode.ROW_TOO_LARGE: (f"split the row, or raise {setting_name('max_row_bytes')}", ""),
@@ -218,11 +218,29 @@ def has_flag(words: Sequence[str], flag: str) -> bool:
     return any(word == flag or word.startswith(f"{flag}=") for word in words)
 
 
-def without_date(words: Sequence[str]) -> list[str]:
-    """Return a command's words without a deadline that is a date: it has passed when it is run again."""
-    given = [after for before, after in pairwise(words) if before == "--deadline"]
-    given += [word.partition("=")[2] for word in words if word.startswith("--deadline=")]
-    return without_flag(words, "--deadline") if any(re.match(r"\d{4}-", each) for each in given) else [*words]
+def goes_on(words: Sequence[str], reason: str, *, stopped: bool) -> list[str]:
+    """Return a run's words without what would stop the next run too: a passed date, rounds that send nothing.
+
+    `reason` says why the run ended. Unless that is why it `stopped`, 0 rounds still fetch what is submitted.
+    """
+    text = name_settings(reason).lower()
+    if re.search(r"\bdeadline \d{4}-", text):
+        words = without_flag(words, "--deadline")
+    sends_nothing = value_of(words, "--batch-rounds") == "0" and "--finish-live" not in words
+    if sends_nothing and ("batch_rounds 0 " in text or not stopped):
+        words = without_flag(words, "--batch-rounds")
+    return [*words]
+
+
+def value_of(words: Sequence[str], flag: str) -> str | None:
+    """Return a flag's value in a command; the last one counts."""
+    value = None
+    for before, word in pairwise(["", *words]):
+        if before == flag:
+            value = word
+        elif word.startswith(f"{flag}="):
+            value = word.partition("=")[2]
+    return value
 
 
 def without_flag(words: Sequence[str], flag: str) -> list[str]:

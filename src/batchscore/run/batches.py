@@ -111,18 +111,20 @@ def change_batches(
                 )
                 stack.enter_context(lock)
             found = read_batches(named, task)
-        if action == "cancel":
-            chosen = select(found, words)
-            done = call(found, settings_for, environ, lambda plane: each_of(cancel, plane, chosen))
-        elif action == "adopt":
+        chosen = [] if action == "adopt" else select(found, words)
+        act = cancel if action == "cancel" else forget
+        if action == "adopt":
             key = words[0] if len(words) == 2 else None
             said = call(found, settings_for, environ, lambda plane: adopt(plane, found, key, words[-1]))
             done = [said]
+        elif all(each.chunk.simulated for each in chosen):  # a rehearsal has no service any more
+            done = asyncio.run(each_of(act, None, chosen))
         else:
-            chosen = select(found, words)
             try:
-                done = call(found, settings_for, environ, lambda plane: each_of(forget, plane, chosen))
+                done = call(chosen, settings_for, environ, lambda plane: each_of(act, plane, chosen))
             except SettingsError as error:  # there is no service to ask
+                if action == "cancel":
+                    raise
                 if any(each.chunk.waiting and not each.chunk.simulated for each in chosen):
                     raise SettingsError(
                         f"{error.text} A batch that still runs must be cancelled first, so its service is "

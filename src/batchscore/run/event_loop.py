@@ -18,7 +18,7 @@ from batchscore.rows import Listen, Notice
 from batchscore.run.stop import Stop
 
 #: A signal that follows the first this quickly is the same request, delivered twice.
-SAME_SIGNAL_SECONDS = 1.0
+SAME_SIGNAL_SECONDS = 0.2
 
 #: New objects before the garbage collector runs: those of some thousand rows.
 COLLECT_AFTER_OBJECTS = 20_000
@@ -137,7 +137,7 @@ def stop_on_signals(stop: Stop, listen: Listen) -> Iterator[None]:
         nonlocal first
         if first is None:
             first = loop.time()
-            listen(Notice(f"Stopping: waiting for requests in flight; {act} again to quit now."))
+            listen(Notice(f"Stopping: waiting for {stop.waits_for}; {act} again to quit now."))
             stop.request()
         elif loop.time() - first > SAME_SIGNAL_SECONDS and task is not None:
             task.cancel()

@@ -263,6 +263,8 @@ class Run:
     async def work(self, ledger: Ledger, lock: Lock, waits: Waits) -> RunEnd:
         """Run the job on this loop, with everything that may stop it."""
         conditions, stop, settings = self.conditions, self.conditions.stop, self.settings
+        if settings.via == "batch":
+            stop.waits_for = "calls in flight, not for batches"
         loop = asyncio.get_running_loop()
         lost = Notice("Stopping: the lock of the output was removed, or another run has taken it.")
 

@@ -42,12 +42,13 @@ LOOK_SECONDS = 10.0
 class Stop:
     """A run's request to stop. `reason` is `None` if a signal or a lost lock made it.
 
-    `failed`: the reason is an error that ended the run, not a request.
+    `failed`: the reason is an error that ended the run, not a request. `waits_for` is what may end first.
     """
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
     reason: BatchscoreError | None = None
     failed: bool = False
+    waits_for: str = "requests in flight"
 
     @property
     def requested(self) -> bool:
@@ -186,7 +187,7 @@ class StopConditions:
     def end(self, reason: BatchscoreError, listen: Listen) -> None:
         """Stop the run for this reason, unless it stops already."""
         if self.stop.request(reason):
-            listen(Notice(f"Stopping: {reason.text} Waiting for requests in flight."))
+            listen(Notice(f"Stopping: {reason.text} Waiting for {self.stop.waits_for}."))
 
     @asynccontextmanager
     async def watch_deadline(

@@ -30,6 +30,18 @@ def check_batch(chosen: Settings) -> None:
         refuse(getattr(chosen, field), f"{{via}} batch does not take {{{field}}} yet; omit one of them.")
     truncates = chosen.on_long_input == "truncate"
     refuse(truncates, "{via} batch does not take {on_long_input} truncate yet; omit one of them.")
+    message = (
+        "The simulator of {simulate} ends with the run, and its batches with it, so {no_wait} would never "
+        "fetch results. Leave {no_wait} out, or start `batchscore simulate` in another terminal and set "
+        "{endpoint}."
+    )
+    refuse(chosen.simulate and chosen.no_wait, message)
+    retries_nothing = chosen.retry_errors and chosen.batch_rounds == 0 and not chosen.finish_live
+    message = (
+        "{batch_rounds} 0 sends nothing, so {retry_errors} would only remove the error records. To send "
+        "these rows again, leave {batch_rounds} out; to only fetch results, leave {retry_errors} out."
+    )
+    refuse(retries_nothing, message)
     if chosen.batch_patience is not None:
         seconds_of("batch_patience", chosen.batch_patience)
     alone = chosen.live_deployment is not None and not chosen.finish_live

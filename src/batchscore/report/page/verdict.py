@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, count_text, name_settings
 from batchscore.output.records.formats import FILE_SUFFIXES
-from batchscore.report.advice import NextStep, RunState, next_step
+from batchscore.report.advice import NextStep, RunState, goes_on, next_step
 from batchscore.report.page.model import TaskData
 from batchscore.report.page.runs import mapping
 from batchscore.report.page.time_axis import TimeAxis
@@ -48,13 +48,14 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     if not ended:
         reason = "The last run was killed, or is still working: it did not end."
     unfinished = rows.not_reached or any(each.state not in {"complete", "unreadable"} for each in task.files)
+    stopped = bool(unfinished or not task.files or not ended)
     unreadable = [each for each in task.files if each.state == "unreadable"]
     limited = reason.lower().removeprefix("--").startswith("limit was")
     state = RunState(
         task=task.task,
         output=output,
-        command=words_of(record.get("command")),
-        stopped=bool(unfinished or not task.files or not ended),
+        command=goes_on(words_of(record.get("command")), reason, stopped=stopped),
+        stopped=stopped,
         must_act=not limited and record.get("exit_code") in [code for code in ExitCode if code.user_must_act],
         changed="has changed since it was scored" in reason,
         limited=limited,
