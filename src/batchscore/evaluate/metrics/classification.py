@@ -100,10 +100,10 @@ def matthews_correlation(counts: Counts) -> Figures:
     right, support, predicted, missing = (part.astype(float) for part in _parts(counts))
     found = _correlation(counts, predicted)
     least = counts.sum((-2, -1)) * right.sum(-1) - (support * predicted).sum(-1) - missing * support.max(-1)
-    some = (missing > 0) & (least <= 0)
-    found[some] = _least_correlation(counts[some])
-    some = (missing > 0) & (found > 0)
-    found[some] = np.minimum(found[some], _correlation(counts[some], _worst_predictions(counts[some])))
+    if (some := (missing > 0) & (least <= 0)).any():
+        found[some] = _least_correlation(counts[some])
+    if (some := (missing > 0) & (found > 0)).any():
+        found[some] = np.minimum(found[some], _correlation(counts[some], _worst_predictions(counts[some])))
     return found
 
 
@@ -149,7 +149,7 @@ def _worst_predictions(counts: Counts) -> Figures:
     """
     right, support, least, missing = (part.astype(float) for part in _parts(counts))
     total, most = counts.sum((-2, -1)).astype(float), least + missing[..., None] - counts[..., -1]
-    low, high, weight = np.zeros_like(total), total.copy(), np.ones_like(total)
+    low, high, weight = np.zeros_like(total), total**2, np.ones_like(total)
     found = least
     for _ in range(_MOST_STEPS):
         found = _filled(weight[..., None] * support, least, most, total)
@@ -161,9 +161,10 @@ def _worst_predictions(counts: Counts) -> Figures:
         low, high = np.where(more, weight, low), np.where(more, high, weight)
         # Exact if the same classes stay free.
         step = divide(spread + weight**2 * varied, above + weight * varied)
-        if (np.abs(step - weight) <= 1e-9 * weight).all():
+        there = np.abs(step - weight) <= 1e-9 * weight
+        if there.all():
             break
-        weight = np.where((step > low) & (step < high), step, (low + high) / 2)
+        weight = np.where(there | ((step > low) & (step < high)), step, (low + high) / 2)
     return found
 
 
