@@ -333,7 +333,7 @@ def test_a_run_that_is_killed_between_two_files_is_incomplete(
         assert "f4.csv: not started" in merged.stderr or number == 0
         with pytest.raises(OutputIncomplete, match="is not complete"):
             read_scores(out, strict=True)
-        assert report.exit_code == 0
+        assert report.exit_code == 4, report
         (page,) = Path().glob("out*/report.html")
         assert "Complete:" not in page.read_text("utf-8")
         assert "did not end" in page.read_text("utf-8")

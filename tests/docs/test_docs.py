@@ -106,10 +106,23 @@ def commands_together() -> list[tuple[str, list[list[str]]]]:
     """Give each sh block in which other commands than `score` are, as words."""
     found = []
     for page, block in sh_blocks():
-        lines = [line for line in block.lines if line.startswith("batchscore ") and is_run(line)]
+        lines = [line for line in one_by_one(block.lines) if line.startswith("batchscore ") and is_run(line)]
         if not all_score(lines):
             found.append((name_of(page), [rehearsal(line) for line in lines]))
     return found
+
+
+def one_by_one(lines: list[str]) -> Iterator[str]:
+    """Give the commands of a block; those of a loop for each of its values, and none in the background."""
+    name, values = "", [""]
+    for line in lines:
+        if loop := re.fullmatch(r"for (\w+) in ([\w ]+); do", line):
+            name, values = f"${loop[1]}", loop[2].split()
+        elif line == "done":
+            name, values = "", [""]
+        else:
+            command = line.strip().removesuffix(" &")
+            yield from (command.replace(name, value) if name else command for value in values)
 
 
 def sh_blocks() -> Iterator[tuple[Path, Block]]:

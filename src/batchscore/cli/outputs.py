@@ -138,6 +138,10 @@ workers. It is one file that works offline. It contains no text of the input.
 
 \b
   batchscore report scores/
+
+\b
+Exit codes: 0 the page is written; 4 it is written, and the output is not complete: resume the score command;
+1 no output, or it cannot be read or written; 2 usage error.
 """
 
 
@@ -149,8 +153,9 @@ workers. It is one file that works offline. It contains no text of the input.
 )
 def report(out: str, task: str | None, *, no_vectors: bool) -> None:
     """Run `batchscore report`."""
-    from batchscore.report.page.make import write_report  # noqa: PLC0415 - loads numpy
+    from batchscore.report.page.make import refuse_incomplete, write_report  # noqa: PLC0415 - loads numpy
     from batchscore.report.page.sample import THOROUGHLY, WITHOUT_SAMPLE  # noqa: PLC0415
 
     effort = WITHOUT_SAMPLE if no_vectors else THOROUGHLY
     say(f"report: {write_report(place_of(out), task=task, effort=effort)}")
+    refuse_incomplete(place_of(out), task)

@@ -17,10 +17,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError, OutputError
-from batchscore.output.find import output_folder, refuse_links, tasks_with_files
+from batchscore.output.find import output_folder, refuse_links, tasks_in, tasks_with_files
 from batchscore.output.layout import MARKER, Layout
-from batchscore.output.manifest import Manifest, PartFile, manifest_paths, read_manifest, visible_names
-from batchscore.output.missing import RecordedFiles, recorded_files
+from batchscore.output.manifest import (
+    Manifest,
+    PartFile,
+    manifest_paths,
+    read_manifest,
+    read_manifests,
+    visible_names,
+)
+from batchscore.output.missing import RecordedFiles, error_of_missing, missing_files, recorded_files
 from batchscore.output.submitted import Chunks, chunk_folder, submitted_text, unconfirmed_text, waiting_chunks
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
@@ -64,6 +71,17 @@ def write_report(
     place = folder / NAME
     storage.write_whole(place, page(gather(folder, shown or str(named), task, effort)))
     return place
+
+
+def refuse_incomplete(named: Place, task: str | None) -> None:
+    """Raise `OutputIncomplete` if files of an output are not fully scored; the page shows what is damaged."""
+    folder = folder_of(named)
+    missing = []
+    for each in [task] if task is not None else tasks_in(folder):
+        with suppress(OutputError):
+            missing += missing_files(folder, each, read_manifests(Layout(folder, each, "")))
+    if missing:
+        raise error_of_missing(str(named), missing)
 
 
 def folder_of(named: Place) -> Place:
