@@ -135,6 +135,7 @@ class Ledger(ABC):
             if file not in self.saved_at:
                 # Before a journal holds answers, its file must be known.
                 self.write_manifest(file)
+                self.saved_at[file] = float("-inf")
             self.journals.append(journal_name(file, number), entries, part.cost_not_in_journal.take())
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
         self.spill()
@@ -273,13 +274,15 @@ class Ledger(ABC):
         manifest.parts[part.number] = self.parts.write(encoded)
 
     def publish_part(self, encoded: EncodedPart | None) -> None:
-        """Commit a part, and write the manifest unless that was done a moment ago."""
+        """Commit a part, and write the manifest unless that was done a moment ago, or is done at once."""
         if encoded is None:
             return
         part = encoded.part
         self.commit_part(encoded)
         self.note_published(part)
-        if time.monotonic() - self.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
+        file = self.open.get(part.file)
+        ends = file is None or (file.ended and not file.waiting)
+        if not ends and time.monotonic() - self.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
             self.write_manifest(part.file)
 
     def save_manifest(self, file: str, *, keep_journals: bool = False) -> None:
