@@ -7,9 +7,9 @@ knows no files of ours.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from batchscore.endpoint.target import Target
+from batchscore.provider.traits import service_of
 
 #: What the kinds of training are called at Azure OpenAI. Standard stays in the region of the resource.
 TRAINING_TYPES = ("Standard", "GlobalStandard", "Developer")
@@ -83,12 +83,7 @@ DIALECTS = {each.name: each for each in (OPENAI, COMPATIBLE, AZURE_V1, AZURE_DAT
 
 def dialect_of(target: Target) -> TrainingDialect:
     """Return the dialect of the service that a target belongs to."""
-    if target.surface == "azure-v1":
-        return AZURE_V1
-    if target.surface == "azure-deployments":
-        return AZURE_DATED
-    host = urlsplit(target.url).hostname or ""
-    return OPENAI if host == "api.openai.com" or host.endswith(".api.openai.com") else COMPATIBLE
+    return DIALECTS[service_of(target)]
 
 
 #: Signs that a safety check has refused the trained model, or the training data.

@@ -64,11 +64,19 @@ AZURE_DATED = replace(AZURE_V1, tasks=("chat",), line_path="")
 COMPATIBLE = replace(OPENAI, name="this service", expiry_seconds=None)
 
 
+TRAITS = {"openai": OPENAI, "compatible": COMPATIBLE, "azure-v1": AZURE_V1, "azure-dated": AZURE_DATED}
+
+
+def service_of(target: Target) -> str:
+    """Return the kind of service that a target belongs to, a name of `TRAITS`."""
+    if target.surface == "azure-v1":
+        return "azure-v1"
+    if target.surface == "azure-deployments":
+        return "azure-dated"
+    host = urlsplit(target.url).hostname or ""
+    return "openai" if host == "api.openai.com" or host.endswith(".api.openai.com") else "compatible"
+
+
 def traits_of(target: Target) -> Traits:
     """Return what the service of a target takes."""
-    if target.surface == "azure-v1":
-        return AZURE_V1
-    if target.surface == "azure-deployments":
-        return AZURE_DATED
-    host = urlsplit(target.url).hostname or ""
-    return OPENAI if host == "api.openai.com" or host.endswith(".api.openai.com") else COMPATIBLE
+    return TRAITS[service_of(target)]
