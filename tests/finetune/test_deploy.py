@@ -599,10 +599,10 @@ def test_killed_at_any_moment_until_it_is_done(
     more: Any = {"env": variables(simulator, project, "azure-v1"), "cwd": tmp_path}
     kills = 0
     for words in (("deploy", "tuned", "--name", "topics", "--yes"), ("clean", "tuned", "--yes")):
-        for number in range(60):
+        for number in range(120):
             with command_line.start("finetune", *words, **more) as process:
                 try:
-                    done = process.finish(0.4 + 0.1 * number + chosen.uniform(0, 0.3))
+                    done = process.finish(0.2 + 0.05 * number + chosen.uniform(0, 0.1))
                 except subprocess.TimeoutExpired:
                     kills += 1
                     continue
@@ -610,5 +610,5 @@ def test_killed_at_any_moment_until_it_is_done(
             break
         if words[0] == "deploy":
             assert made(project) == ({"topics": 1}, {})
-    assert kills > 5
+    assert kills
     assert project.meter()["held"] == held()
