@@ -58,7 +58,7 @@ def training_place(
 
 def watching(every: float | None) -> CallLimits:
     """Return the limits of a watch, which waits out an outage of an hour."""
-    return replace(USUAL, look=every or USUAL.look, patience=3600.0)
+    return replace(USUAL, look=every or USUAL.look, pace=replace(USUAL.pace, patience_seconds=3600.0))
 
 
 def request_of_options(
