@@ -34,7 +34,6 @@ from batchscore.finetune.steps import (
     TrainingStep,
     after_failure,
     after_looking,
-    doubles_of,
     job_body,
     next_step,
     own_jobs,
@@ -227,7 +226,9 @@ class Starter:
         if self.is_continued and not self.creations and await self.adopt_job_of_copy():
             return
         self.creations += 1
-        self.write(job=replace(self.state.job, intent_at=self.clock()))
+        # A copy of this folder may do the same at this moment, so the list is read once more afterwards.
+        doubtful = self.state.job.doubtful or self.is_continued
+        self.write(job=replace(self.state.job, intent_at=self.clock(), doubtful=doubtful))
         try:
             job = await jobs.create_job(self.plane, job_body(self.state, self.dialect))
         except CallFailed as failure:
@@ -239,17 +240,25 @@ class Starter:
         """Take the job that a copy of this folder has made of the same files; return whether there is one."""
         since = self.state.training.intent_at - CLOCK_SECONDS
         found = own_jobs(self.state, [each async for each in jobs.newest_jobs(self.plane, since)])
-        if not found or self.state.job.doubtful:
+        if not found:
             return False
-        self.listen(f"{found[0].id} was made from a copy of this folder, so no other job is created")
+        self.listen(f"The job {found[0].id} was made of this folder or a copy of it: no other one is created")
         self.state = write_state(self.folder, with_job(self.state, found[0]))
         return True
 
     async def cancel_doubles(self) -> None:
-        """Cancel jobs that were made besides the first one: the list may have lagged when it was read."""
-        since = self.state.job.intent_at - CLOCK_SECONDS
+        """Cancel jobs that were made besides the first one, and continue with that.
+
+        The list may have lagged when it was read, or a copy of this folder has made one at the same time. Times
+        of jobs are whole seconds: after the pause, both copies see both jobs, or one job is clearly older.
+        """
+        await self.plane.sleep(self.limits.settle)
+        since = (self.state.job.intent_at or self.state.job.created_at) - CLOCK_SECONDS
         found = [each async for each in jobs.newest_jobs(self.plane, since)]
-        await cancel_doubles(self.plane, doubles_of(self.state, found), self.listen)
+        decision = after_looking(self.state, found, ())
+        if decision.job is not None:
+            self.state = write_state(self.folder, with_job(self.state, decision.job))
+            await cancel_doubles(self.plane, decision.doubles, self.listen)
         self.write(job=replace(self.state.job, doubtful=False))
 
     async def after_failure(self, failure: CallFailed) -> None:

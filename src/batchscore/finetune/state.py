@@ -68,9 +68,9 @@ class JobRecord:
     """One training job. Times are seconds since the epoch, 0 if that has not happened.
 
     `request` is what creates it besides its files: the model, the suffix, the method. `intent_at` is set
-    before it is sent; without an `id` the job may exist, and must be looked for. `doubtful`: it was not found
-    after a creation without a reply, so that another one was made. `model` is the trained
-    model's name. `error` is the service's code of a failure.
+    before it is sent; without an `id` the job may exist, and must be looked for. `doubtful`: another one may
+    have been made: it was not found after a creation without a reply, or a copy of the folder has made it.
+    `model` is the trained model's name. `error` is the service's code of a failure.
     """
 
     request: Mapping[str, Any] = field(default_factory=dict)
