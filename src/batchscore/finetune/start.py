@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import InputError, Outage, ServiceRefused, count_text
-from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.dialects import TrainingDialect, advice_for
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.prepare import file_of
 from batchscore.finetune.service import PURPOSE, CallLimits
 from batchscore.finetune.state import (
@@ -249,8 +249,8 @@ class Starter:
     async def cancel_doubles(self) -> None:
         """Cancel jobs that were made besides the first one, and continue with that.
 
-        The list may have lagged when it was read, or a copy of this folder has made one at the same time. Times
-        of jobs are whole seconds: after the pause, both copies see both jobs, or one job is clearly older.
+        The list may have lagged when it was read, or a copy of this folder has made one at the same time.
+        Times of jobs are whole seconds: after the pause, both copies see both jobs, or one is clearly older.
         """
         await self.plane.sleep(self.limits.settle)
         since = (self.state.job.intent_at or self.state.job.created_at) - CLOCK_SECONDS
@@ -275,15 +275,15 @@ class Starter:
             if failure.words:
                 # For a terminal: the request holds no text of an example.
                 self.listen(f'The service says: "{visible(mask_text(failure.words[:MOST_MESSAGE]))}"')
-            raise refusal_of(failure, self.dialect)
+            raise refusal_of(failure, self.dialect, self.folder)
         await self.plane.sleep(self.limits.settle)
         for part in self.state.files:
             self.note_file(part, processed=False)
 
 
-def refusal_of(failure: CallFailed, dialect: TrainingDialect) -> ServiceRefused:
+def refusal_of(failure: CallFailed, dialect: TrainingDialect, folder: Path) -> ServiceRefused:
     """Return the error of a job that the service refuses; it was surely not made."""
-    advice = advice_for(failure.code, failure.words)
+    advice = advice_for(failure.code, failure.words, finetune_command("check", folder))
     if not advice and failure.status in {401, 403}:
         advice = "Check the key or the sign-in, and whether this identity may train models."
         if dialect.name == "openai":
