@@ -65,6 +65,11 @@ class TrainingCost:
     by_tokens: bool = True
 
     @property
+    def price(self) -> float:
+        """The price of a million trained tokens, 0 if it is not known."""
+        return (self.cost or 0.0) * PRICED_TOKENS / max(1, self.trained_tokens)
+
+    @property
     def hosting_month(self) -> float | None:
         """The cost of a deployment for 30 days, used or not."""
         return None if self.hosting_hour is None else self.hosting_hour * HOURS
