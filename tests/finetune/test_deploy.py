@@ -427,6 +427,45 @@ def test_what_is_not_there_is_fine(run: Run, project: Project, folder: Path, sim
     assert states[state.job.model] == "deleted"
 
 
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_deployment_of_others_that_took_the_name_is_left(
+    run: Run, project: Project, folder: Path, management: Management, *, tagged: bool
+) -> None:
+    """As after 24 hours, when the service has removed one for evaluation, and a colleague takes the name."""
+    model = state_of(folder).job.model
+    assert run("deploy", "tuned", "--name", "topics", "--yes").exit_code == 0
+    assert management.send("GET", "/deployments/topics").json()["tags"] == {"batchscore": "a" * 32}
+    management.send("DELETE", "/deployments/topics")
+    more = {"tags": {"batchscore": "b" * 32}} if tagged else {}
+    assert management.put("topics", model if tagged else MODEL, "GlobalStandard", **more).status == 201
+    assert ("topics" in run("list", "tuned").stdout) is tagged, "only what serves the model of this folder"
+    done = run("clean", "tuned", "--deployment", "topics", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert "not there: deployment topics; another one" in done.stdout
+    assert "left as it is" in done.stdout
+    assert project.meter()["held"]["deployments"] == 1
+    assert state_of(folder).deployment is None
+    assert run("clean", "tuned", "--yes").exit_code == (1 if tagged else 0), "a served model stays"
+    assert project.meter()["held"] == held(deployments=1, models=int(tagged))
+
+
+def test_a_deployment_is_looked_for_where_it_was_made(run: Run, project: Project, folder: Path) -> None:
+    assert run("deploy", "tuned", "--name", "topics", "--kind", "standard", "--yes").exit_code == 0
+    wrong = ACCOUNT_ID.replace("accounts/simulator", "accounts/simulatr")
+    for words in ((), ("--deployment", "topics")):
+        done = run("clean", "tuned", "--yes", "--resource", wrong, *words)
+        assert done.exit_code == 1
+        assert f"is in {ACCOUNT_ID}. Leave --resource out" in done.stderr
+    elsewhere = run("clean", "--deployment", "topics", "--yes", "--resource", wrong)
+    assert elsewhere.exit_code == 1
+    assert "not deleted: deployment topics: the look at the resource" in elsewhere.stdout
+    assert project.meter()["held"]["deployments"] == 1
+    assert state_of(folder).deployment is not None
+    done = run("clean", "tuned", "--yes", "--resource", ACCOUNT_ID.upper().replace("/SUBSCR", "/subscr"))
+    assert done.exit_code == 0, done.stderr
+    assert project.meter()["held"] == held()
+
+
 @SLOW
 @pytest.mark.parametrize("kind", ["delete_deployment", "delete_model", "delete_file"])
 @pytest.mark.parametrize("happened", [True, False])

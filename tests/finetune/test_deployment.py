@@ -53,6 +53,8 @@ def there(name: str = "topics", state: str = "succeeded", model: str = MODEL, **
         ([there(model="gpt-4o", tags={})], RECORD, DeployStep.REFUSE),
         ([there(model="gpt-4o", tags={"batchscore": "run-2"})], RECORD, DeployStep.REFUSE),
         ([there(tags={"batchscore": "run-2"})], RECORD, DeployStep.REUSE),
+        ([there(tags={})], replace(RECORD, created_at=4.0), DeployStep.REUSE),  # made later, by others
+        ([there(tags={})], replace(RECORD, created_at=5.0), DeployStep.PROBE),
         ([there("other", tags={})], None, DeployStep.REUSE),
         ([there("other", "deleting", tags={})], None, DeployStep.CREATE),
         ([there("base", model="gpt-4o", tags={})], None, DeployStep.CREATE),

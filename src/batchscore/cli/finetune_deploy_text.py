@@ -298,7 +298,9 @@ def cleaned_text(
         if each.why:
             lines.append(f"not deleted: {visible(each.removal.name)}: {reason(each.why)}.")
         else:
-            lines.append(f"{'deleted' if each.was_there else 'not there'}: {visible(each.removal.name)}")
+            instead = f"; {visible(each.instead)}" if each.instead else ""
+            state = "deleted" if each.was_there else "not there"
+            lines.append(f"{state}: {visible(each.removal.name)}{instead}")
     if any(not each.why and not each.was_there and each.removal.is_named for each in outcomes):
         lines.append(f"Is a name misspelled? To see what there is, run: {listing}")
     return "\n".join(lines)
@@ -311,6 +313,6 @@ def cleaned_json(removals: Sequence[Removal], outcomes: Sequence[Deletion], *, d
     for each in removals:
         end = ends.get((each.thing, each.id))
         state = "kept" if end is None or end.why else "deleted" if end.was_there else "not_there"
-        why = name_settings(each.blocked if end is None else end.why, as_flag) or None
+        why = name_settings(each.blocked if end is None else end.why or end.instead, as_flag) or None
         found.append({"kind": each.thing.name.lower(), "id": each.id, "state": state, "why": why})
     return {"removals": found, "done": done}

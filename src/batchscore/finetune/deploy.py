@@ -120,7 +120,7 @@ class Deployer:
                         "day: the region may have trouble."
                     )
                 self.listen(f"{step.why}: removing it, to make it again")
-                await remove_deployment(self.manager, self.account, found.name, self.most_seconds, self.clock)
+                await remove_deployment(self.manager, self.account, found, self.most_seconds, self.clock)
                 self.sent = False
             elif step.step is DeployStep.CREATE and not self.sent:
                 await self.create()
@@ -230,31 +230,28 @@ async def wait_for_answer(
 
 
 async def remove_deployment(
-    manager: ControlPlane, account: Account, name: str, most_seconds: float, clock: Callable[[], float]
-) -> bool:
-    """Remove a deployment and wait until it is gone; False if there was none.
+    manager: ControlPlane, account: Account, made: Deployed, most_seconds: float, clock: Callable[[], float]
+) -> None:
+    """Remove a deployment that was looked at, and wait until it is gone.
 
     If the reply is lost, or the resource is busy, it is asked for again after a look. Raises `Refused`, and
     `Outage` if it takes too long.
     """
     begun, looks = clock(), 0
-    found = await arm.look(manager, account, name)
-    if found is None:
-        return False
-    while found is not None:
+    found: Deployed | None = made
+    while found is not None and found.is_same_as(made):
         if found.state != arm.DELETING:
             try:
-                await arm.delete(manager, account, name)
+                await arm.delete(manager, account, found)
             except Unknown as failure:
                 await manager.sleep(failure.wait_seconds)
         if clock() - begun > most_seconds:
-            raise Outage(f"The deployment {name} is still being deleted. Run the same command again.")
+            raise Outage(f"The deployment {made.name} is still being deleted. Run the same command again.")
         looks += 1
-        found = await arm.look(manager, account, name)
+        found = await arm.look(manager, account, made.name)
         if found is not None:
             await manager.sleep(look_seconds(looks))
-            found = await arm.look(manager, account, name)
-    return True
+            found = await arm.look(manager, account, made.name)
 
 
 async def read_permission(manager: ControlPlane, account: Account) -> bool | None:

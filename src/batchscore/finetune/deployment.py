@@ -176,6 +176,8 @@ def is_ours(found: Deployed, record: DeploymentRecord | None, run: str) -> bool:
         return True
     if record is None or not record.intent_at or TAG in found.tags:
         return False
+    if found.created_at and record.created_at and found.created_at != record.created_at:
+        return False
     return found.name.lower() == record.name.lower() and found.model == record.model
 
 

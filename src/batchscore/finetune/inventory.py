@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from batchscore.errors import ServiceRefused
-from batchscore.finetune.deployment import ends_at, kind_of
+from batchscore.finetune.deployment import ends_at, is_ours, kind_of
 from batchscore.finetune.state import TrainingState
 from batchscore.provider import arm, jobs
 from batchscore.provider.arm import Account, Deployed
@@ -70,7 +70,6 @@ class Inventory:
         files = {*(each.file_id for each in records), *state.leftovers, *state.job.result_files}
         names = {each.name for each in records if each.intent_at}
         models = {state.job.model, state.checkpoint}
-        made = state.deployment
         return replace(
             self,
             jobs=[job for job in self.jobs if job.id in {state.job.id, *state.earlier_jobs}],
@@ -78,8 +77,7 @@ class Inventory:
             deployments=[
                 each
                 for each in self.deployments
-                if each.deployed.model in models
-                or (made is not None and each.deployed.name.lower() == made.name.lower())
+                if each.deployed.model in models or is_ours(each.deployed, state.deployment, state.run)
             ],
             files=[file for file in self.files if file.id in files or file.name in names],
         )

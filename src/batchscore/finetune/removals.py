@@ -148,11 +148,17 @@ def files_of(state: TrainingState, blocked: str, unsaved: str) -> Iterator[Remov
         yield Removal(Thing.FILE, each, "of an earlier preparation")
 
 
+def is_recorded(state: TrainingState, removal: Removal) -> bool:
+    """Whether the deployment to delete has the name of the one that a folder made."""
+    made = state.deployment
+    return removal.thing is Thing.DEPLOYMENT and made is not None and made.name.lower() == removal.id.lower()
+
+
 def is_gone(state: TrainingState, removal: Removal) -> TrainingState:
     """Return the state after something was deleted."""
     made = state.deployment
     gone = removal.id
-    if removal.thing is Thing.DEPLOYMENT and made is not None and made.name.lower() == removal.id.lower():
+    if made is not None and is_recorded(state, removal):
         gone, made = made.arm_id or removal.id, None
     return replace(state, deployment=made, deleted=tuple(dict.fromkeys((*state.deleted, gone))))
 
