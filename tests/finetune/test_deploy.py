@@ -152,6 +152,32 @@ def test_nothing_is_made_without_an_answer(run: Run, project: Project, folder: P
     assert state_of(folder).deployment is None
 
 
+@SLOW
+@pytest.mark.parametrize("yes", [[], ["--yes"]])
+def test_what_is_made_after_a_wait_is_agreed_to(
+    run: Run, project: Project, folder: Path, management: Management, yes: list[str]
+) -> None:
+    """While a deployment is being deleted, nothing is to be made yet; afterwards it is."""
+    project.set_tuning(deleting=0.6)
+    words = ("deploy", "tuned", "--name", "topics", "--kind", "standard")
+    assert run(*words, "--yes").exit_code == 0
+    asked = len(project.requests("get_permissions"))
+    assert management.send("DELETE", "/deployments/topics").status == 202
+    done = run(*words, *yes)
+    assert (done.exit_code, "add --yes" in done.stderr) == ((0, False) if yes else (2, True))
+    assert done.stderr.count("capacity    50") == 1, "what it costs is shown once"
+    assert len(project.requests("get_permissions")) == asked + 1, "what may refuse it was read before"
+    assert made(project) == ({"topics": 1 + len(yes)}, {})
+
+
+def test_a_failure_after_the_creation_says_what_stays(run: Run, project: Project, folder: Path) -> None:
+    words = ("deploy", "tuned", "--name", "topics", "--kind", "standard", "--yes")
+    done = run(*words, env={"BATCHSCORE_API_KEY": "expired"})
+    assert done.exit_code == 1
+    assert "The deployment topics is there, and costs by the hour while it exists." in done.stderr
+    assert done.stderr.endswith("run: batchscore finetune clean tuned --deployment topics --yes\n")
+
+
 def write_prices(folder: Path) -> Path:
     path = folder.parent / "prices.toml"
     path.write_text('[prices."gpt-4.1-mini"]\nin = 0.4\nout = 1.6\nhosting = 1.70\n')
@@ -305,6 +331,8 @@ def test_waiting_ends_and_continues(run: Run, project: Project, folder: Path, st
     done = run("deploy", "tuned", "--name", "topics", "--yes", "--max-wait", "1s")
     assert done.exit_code == 4, done.stderr
     assert "Run the same command again" in done.stderr
+    assert "costs by the hour" not in done.stderr, "one for evaluation does not"
+    assert done.stderr.endswith("run: batchscore finetune clean tuned --deployment topics --yes\n")
     project.set_tuning(**{stuck: 0})
     assert run("deploy", "tuned", "--name", "topics", "--yes").exit_code == 0
     assert made(project) == ({"topics": 1}, {})

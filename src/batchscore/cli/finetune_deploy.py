@@ -24,7 +24,8 @@ from batchscore.report.words import json_safe
 from batchscore.stores.address import place_of
 
 if TYPE_CHECKING:
-    from batchscore.finetune.online import Caller, Offer
+    from batchscore.finetune.deploy import Offer
+    from batchscore.finetune.online import Caller
     from batchscore.finetune.removals import Removal
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -9,9 +9,10 @@ from typing import Any
 from batchscore.cli.finetune_use import Handover, Use, handover
 from batchscore.errors import count_text, duration_text, name_settings
 from batchscore.finetune.clean import Deletion
+from batchscore.finetune.deploy import Offer
 from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
 from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
-from batchscore.finetune.online import Offer, Prospect, Ready
+from batchscore.finetune.online import Prospect, Ready
 from batchscore.finetune.removals import Removal
 from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, size_text
@@ -25,8 +26,7 @@ SOON_DAYS = 90
 
 def offer_text(offer: Offer, hourly: float | None, command: Callable[..., str]) -> str:
     """Return what would be made and what it costs."""
-    wanted, outlook = offer.wanted, offer.outlook
-    left = outlook.room.left
+    wanted, left = offer.wanted, offer.room.left
     facts = [
         ("model", wanted.model),
         ("deployment", f"{wanted.name}: {wanted.kind.sku}, {wanted.kind.means}"),
@@ -34,7 +34,7 @@ def offer_text(offer: Offer, hourly: float | None, command: Callable[..., str]) 
         ("cost", cost_text(wanted.kind.sku, hourly, offer.base)),
         ("ends", end_of(wanted.kind.sku, wanted.name, command)),
         ("quota left", "not known" if left is None else f"{left:,}"),
-        ("permission", "not known" if outlook.may is None else "this identity may make deployments"),
+        ("permission", "not known" if offer.may is None else "this identity may make deployments"),
     ]
     width = max(len(name) for name, _ in facts)
     return "\n".join(f"{name.ljust(width)}  {visible(text)}" for name, text in facts)

@@ -26,7 +26,7 @@ from batchscore.finetune.deployment import (
     room_for,
     versioned,
 )
-from batchscore.finetune.service import USUAL, CallLimits
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.state import DeploymentRecord, TrainingState, write_state
 from batchscore.provider import arm
 from batchscore.provider.arm import Account, CapacityLeft, Deployed
@@ -47,24 +47,31 @@ _BUSY = frozenset({409, 429})
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """What is known before anything is made: the next step, the room, and whether this identity `may` do it.
+class Offer:
+    """What would be made, for the user to agree to, and the room for it.
 
-    `may` is `None` if nobody says.
+    `may` says whether this identity may make it, `None` if nobody says.
     """
 
-    next: DeployDecision
+    wanted: WantedDeployment
     room: Room
     may: bool | None
-    location: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What the user has agreed to. Nothing is made, and nothing removed to make it again, without it."""
+
+    wanted: WantedDeployment
 
 
 @dataclass(slots=True)
 class Deployer:
     """The way from a trained model to a deployment that answers. `listen` gets a line for people.
 
-    `sent`: the deployment was asked for and not refused, so it is only looked for. `busy` counts refusals for
-    now.
+    `agree` asks the user, once. `sent`: the deployment was asked for and not refused, so it is only looked
+    for. `busy` counts refusals for now.
     """
 
     manager: ControlPlane
@@ -72,7 +79,7 @@ class Deployer:
     folder: Path
     state: TrainingState
     wanted: WantedDeployment
-    limits: CallLimits = USUAL
+    agree: Callable[[Offer], bool]
     listen: Callable[[str], object] = str
     most_seconds: float = 1800.0
     clock: Callable[[], float] = time.time
@@ -81,38 +88,56 @@ class Deployer:
     sent: bool = False
     busy: int = 0
 
-    async def look_ahead(self) -> Outlook:
-        """Return what can be known by reading. Raises `CallFailed` and `SettingsError`."""
+    async def ask(self, location: str) -> Agreed | None:
+        """Read what can be known before anything is made, and ask; `None` if the user does not agree.
+
+        Raises `ServiceRefused` if it would be refused.
+        """
+        base = self.state.job.base_model
+        wanted = replace(self.wanted, format=await read_format(self.manager, self.account, self.state))
+        room = await read_room(self.manager, self.account, location, wanted, base)
+        may = await read_permission(self.manager, self.account)
+        if may is False:
+            raise ServiceRefused(f"{may_not(arm.WRITE)} Nothing was made.")
+        problem = room.problem(wanted)
+        if problem:
+            raise ServiceRefused(f"{problem} Nothing was made.")
+        return Agreed(wanted) if self.agree(Offer(wanted, room, may, base)) else None
+
+    def next_step(self) -> DeployDecision:
+        """Return what to do next; raises `SettingsError` if nothing can be done."""
+        step = next_step(self.wanted, self.state.deployment, self.others, self.state.run, self.folder)
+        if step.step is DeployStep.REFUSE:
+            raise SettingsError(step.why)
+        return step
+
+    async def run(self) -> DeployDecision | None:
+        """Do all steps until a deployment has been made, and return the decision to use it.
+
+        `None` if the user does not agree. Raises errors of all kinds.
+        """
+        self.begun = self.clock()
         facts = await arm.look_at_account(self.manager, self.account)
         check_account(self.account, facts, self.state.endpoint)
         self.others = await arm.list_deployments(self.manager, self.account)
-        step = self.next_step()
-        if step.step not in {DeployStep.CREATE, DeployStep.REMOVE}:
-            return Outlook(step, Room(None), None, facts.location)
-        self.wanted = replace(self.wanted, format=await read_format(self.manager, self.account, self.state))
-        room = await read_room(
-            self.manager, self.account, facts.location, self.wanted, self.state.job.base_model
-        )
-        return Outlook(step, room, await read_permission(self.manager, self.account), facts.location)
-
-    def next_step(self) -> DeployDecision:
-        """Return what to do next."""
-        return next_step(self.wanted, self.state.deployment, self.others, self.state.run, self.folder)
-
-    async def run(self) -> Deployed:
-        """Do all steps until there is a deployment that has been made. Raises errors of all kinds."""
-        self.begun = self.clock()
-        # The user may have thought about it for long.
-        self.others = await arm.list_deployments(self.manager, self.account)
+        agreed: Agreed | None = None
         looks = missing = removed = 0
         while True:
             step = self.next_step()
             found = step.deployed
-            if step.step is DeployStep.REFUSE:
-                raise SettingsError(step.why)
             if step.step in {DeployStep.PROBE, DeployStep.REUSE} and found is not None:
-                return self.note_made(found) if step.step is DeployStep.PROBE else found
-            if step.step is DeployStep.REMOVE and found is not None:
+                if step.step is DeployStep.PROBE:
+                    self.note_made(found)
+                return step
+            if step.step in {DeployStep.CREATE, DeployStep.REMOVE} and agreed is None:
+                agreed = await self.ask(facts.location)
+                if agreed is None:
+                    return None
+                # The user may have thought about it for long.
+                self.begun = self.clock()
+                self.others = await arm.list_deployments(self.manager, self.account)
+                continue
+            if step.step is DeployStep.REMOVE and found is not None and agreed is not None:
                 removed += 1
                 if removed > 1:
                     raise ServiceRefused(
@@ -122,8 +147,8 @@ class Deployer:
                 self.listen(f"{step.why}: removing it, to make it again")
                 await remove_deployment(self.manager, self.account, found, self.most_seconds, self.clock)
                 self.sent = False
-            elif step.step is DeployStep.CREATE and not self.sent:
-                await self.create()
+            elif step.step is DeployStep.CREATE and agreed is not None and not self.sent:
+                await self.create(agreed)
                 await self.look_again()
                 continue
             elif step.step is DeployStep.CREATE:
@@ -134,12 +159,15 @@ class Deployer:
                         "command again: it looks for the deployment first."
                     )
             looks += 1
-            await self.wait(looks, f"the deployment {self.wanted.name}")
+            is_made = step.step is DeployStep.WAIT and found is not None and found.state != arm.DELETING
+            stays = self.stays(found) if is_made and found is not None else ""
+            await self.wait(looks, f"the deployment {self.wanted.name}", stays)
             await self.look_again()
 
-    async def create(self) -> None:
+    async def create(self, agreed: Agreed) -> None:
         """Make the deployment, by one call; `sent` is then true. While the resource is busy, it waits."""
-        name, wanted = self.wanted.name, self.wanted
+        wanted = agreed.wanted
+        name = wanted.name
         self.note(
             DeploymentRecord(
                 arm_id=self.account.deployment_id(name),
@@ -173,22 +201,29 @@ class Deployer:
         rest = [each for each in self.others if each.name.lower() != self.wanted.name.lower()]
         self.others = [*rest, *([] if mine is None else [mine])]
 
-    async def wait(self, looks: int, what: str) -> None:
-        """Wait until the next look; raises `Outage` if this has taken too long."""
+    async def wait(self, looks: int, what: str, stays: str = "") -> None:
+        """Wait until the next look; raises `Outage` if this has taken too long. `stays` is said then, too."""
         if self.clock() - self.begun > self.most_seconds:
+            trouble = f"If it stays so, deploy again: a region may have trouble. {stays}" if stays else ""
             raise Outage(
                 f"{what} is not ready after {duration_text(self.most_seconds)}. Run the same command "
-                "again to wait longer. If it stays so, remove it and deploy again: a region may have trouble."
+                f"again to wait longer. {trouble}".rstrip()
             )
         if looks in {1, 8, 24} or not looks % 60:
             self.listen(f"waiting for {what}")
         await self.manager.sleep(look_seconds(looks))
 
+    def stays(self, made: Deployed) -> str:
+        """Return what is said of the folder's deployment when a command ends before it answers."""
+        costs = ", and costs by the hour while it exists" if kind_of(made.sku or "unknown").hourly else ""
+        remove = finetune_command("clean", self.folder, "--deployment", made.name, "--yes")
+        return f"The deployment {made.name} is there{costs}. To remove it, run: {remove}"
+
     def note(self, deployment: DeploymentRecord | None) -> None:
         """Write to the device what is known of the deployment."""
         self.state = write_state(self.folder, replace(self.state, deployment=deployment))
 
-    def note_made(self, made: Deployed) -> Deployed:
+    def note_made(self, made: Deployed) -> None:
         """Record a deployment that exists."""
         record = self.state.deployment or DeploymentRecord(intent_at=self.clock())
         created = made.created_at or record.created_at or self.clock()
@@ -204,11 +239,6 @@ class Deployer:
                 ends_at=ends_at(kind_of(made.sku or record.sku), created),
             )
         )
-        return made
-
-    async def wait_until_it_answers(self, plane: ControlPlane, target: Target, name: str) -> None:
-        """Wait until requests for a deployment or a model are answered. Raises `CallFailed` and `Outage`."""
-        await wait_for_answer(plane, target, name, self.wait)
 
 
 def look_seconds(looks: int) -> float:

@@ -36,8 +36,8 @@ class ResourceOptions:
         account = account_of(given) if given else None
         if made is not None and known and account is not None and not account.is_at(known):
             raise SettingsError(
-                f"--resource names {account.id}, and the deployment {made.name} of this folder is in {known}. "
-                "Leave --resource out. To use another resource, delete that deployment first."
+                f"--resource names {account.id}, and the deployment {made.name} of this folder is in "
+                f"{known}. Leave --resource out. To use another resource, delete that deployment first."
             )
         return account
 
