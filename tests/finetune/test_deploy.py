@@ -18,6 +18,7 @@ from trained import SURFACES, SYSTEM, client_of, forget_results, train, variable
 from batchscore.finetune.state import JobRecord, TrainingState, read_state, write_state
 from batchscore.simulator import Running
 from simulated import ACCOUNT_ID, Project
+from trainings import place_of, started, write_prepared
 from tuning_jobs import MODEL, Management
 
 if TYPE_CHECKING:
@@ -557,6 +558,30 @@ def test_results_are_not_lost(run: Run, project: Project, folder: Path) -> None:
     assert "finetune results tuned" in done.stdout
     assert project.meter()["held"] == held(files=1)
     assert run("clean", "tuned", "--yes", "--discard-results").exit_code == 0
+    assert project.meter()["held"] == held()
+
+
+@SLOW
+def test_results_that_were_saved_while_the_job_ran_are_not_all(
+    run: Run, project: Project, simulator: Running, tmp_path: Path
+) -> None:
+    """The file grows until the job has ended."""
+    project.set_tuning(validating=0, queued=0, running=20.0, creating=0, mid_results=True)
+    project.stop_clock()
+    write_prepared(tmp_path / "tuned")
+    started(place_of(tmp_path / "tuned", simulator.endpoint, project.key, "azure-v1"), "azure-v1")
+    project.advance(8)
+    assert run("results", "tuned").exit_code == 4
+    early = (tmp_path / "tuned" / "results.csv").read_text()
+    project.advance(60)
+    assert run("status", "tuned").exit_code == 0
+    done = run("clean", "tuned", "--yes")
+    assert (done.exit_code, "the results are not downloaded yet" in done.stdout) == (1, True)
+    assert run("results", "tuned").exit_code == 0
+    whole = (tmp_path / "tuned" / "results.csv").read_text()
+    assert whole.startswith(early.rstrip())
+    assert len(whole) > len(early)
+    assert run("clean", "tuned", "--yes").exit_code == 0
     assert project.meter()["held"] == held()
 
 

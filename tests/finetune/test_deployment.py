@@ -29,7 +29,14 @@ from batchscore.finetune.deployment import (
 from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1
 from batchscore.finetune.inventory import base_of
 from batchscore.finetune.removals import Named, Removal, Thing, is_gone, removals_of, waits_for
-from batchscore.finetune.state import DeploymentRecord, FileRecord, JobRecord, TrainingState, UploadRecord
+from batchscore.finetune.state import (
+    DeploymentRecord,
+    FileRecord,
+    JobRecord,
+    ResultsRecord,
+    TrainingState,
+    UploadRecord,
+)
 from batchscore.provider.arm import Account, AccountFacts, CapacityLeft, Deployed
 
 MODEL = "gpt-4.1-mini-2025-04-14.ft-0a1b2c-topics"
@@ -240,9 +247,11 @@ def test_the_order_of_deletion() -> None:
     assert ids(dated) == [(Thing.DEPLOYMENT, "topics"), (Thing.JOB, "job-1"), (Thing.JOB, "job-0"), *FILES]
 
 
-def test_results_that_are_not_saved_stay() -> None:
-    found = removals_of(trained(), AZURE_DATED, discard_results=False)
-    assert [each.id for each in found if each.blocked] == ["job-1", "file-r"]
+@pytest.mark.parametrize(("saved", "kept"), [(None, True), ("file-of-job-0", True), ("file-r", False)])
+def test_results_that_are_not_saved_stay(saved: str | None, *, kept: bool) -> None:
+    results = None if saved is None else ResultsRecord(file_id=saved, digest="d")
+    found = removals_of(trained(results=results), AZURE_DATED, discard_results=False)
+    assert [each.id for each in found if each.blocked] == (["job-1", "file-r"] if kept else [])
 
 
 @pytest.mark.parametrize("status", ["running", "queued", "paused", "new-word", ""])

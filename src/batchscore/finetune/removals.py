@@ -90,7 +90,8 @@ def removals_of(
     """Return what is left of a folder at the service, in the order of deletion."""
     blocked = blocked_by_job(state.job, folder)
     unsaved = ""
-    if state.job.result_files and state.results is None and not discard_results:
+    saved = "" if state.results is None else state.results.file_id
+    if state.job.result_files and saved not in state.job.result_files and not discard_results:
         save = finetune_command("results", folder)
         unsaved = f"the results are not downloaded yet: run {save}, or add --discard-results"
     models = models_of(state, dialect, blocked, unsaved)
