@@ -179,6 +179,20 @@ def test_a_failure_after_the_creation_says_what_stays(run: Run, project: Project
     assert done.stderr.endswith("run: batchscore finetune clean tuned --deployment topics --yes\n")
 
 
+def test_units_are_counted_and_each_costs(run: Run, project: Project, folder: Path) -> None:
+    words = ("deploy", "tuned", "--kind", "provisioned", "--prices", str(write_prices(folder)))
+    done = run(*words)
+    assert (done.exit_code, "say how many, with --capacity N" in done.stderr) == (2, True)
+    done = run(*words, "--capacity", "15", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert "15, in provisioned throughput units" in done.stderr
+    for said in (done.stderr, done.stdout):
+        assert "25.50 an hour" in said
+        assert "of 1.70 in --prices is that of one unit" in said
+    listed = json.loads(run("list", "tuned", *words[4:], "--json").stdout)
+    assert listed["deployments"][0]["cost_per_hour"] == 25.5
+
+
 def write_prices(folder: Path) -> Path:
     path = folder.parent / "prices.toml"
     path.write_text('[prices."gpt-4.1-mini"]\nin = 0.4\nout = 1.6\nhosting = 1.70\n')

@@ -19,6 +19,7 @@ from batchscore.finetune.deployment import (
     checked_kind,
     checked_name,
     ends_at,
+    hosting_hour,
     hosting_price,
     kind_of,
     name_for,
@@ -28,6 +29,7 @@ from batchscore.finetune.deployment import (
 )
 from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1
 from batchscore.finetune.inventory import base_of
+from batchscore.finetune.online import DeployOptions
 from batchscore.finetune.removals import Named, Removal, Thing, is_gone, removals_of, waits_for
 from batchscore.finetune.state import (
     DeploymentRecord,
@@ -182,6 +184,32 @@ def test_when_a_deployment_ends_and_what_it_costs() -> None:
     assert hosting_price(prices, MODEL, base_of(MODEL)) == 1.7
     assert hosting_price(prices, "gpt-4o") is None
     assert hosting_price(None, "gpt-4o") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "price", "hour"),
+    [
+        ("developer", 1.7, 0.0),
+        ("developer", None, 0.0),
+        ("standard", 1.7, 1.7),
+        ("standard", None, None),
+        ("provisioned", 2.0, 200.0),  # for each unit
+        ("GlobalProvisionedManaged", 2.0, 200.0),
+        ("provisioned", None, None),
+    ],
+)
+def test_what_an_hour_costs(kind: str, price: float | None, hour: float | None) -> None:
+    assert hosting_hour(kind_of(kind), 100, price) == hour
+
+
+def test_units_have_no_usual_number() -> None:
+    """Each of them costs, and half a dozen is not half a hundred."""
+    state = trained(deployment=replace(RECORD, sku="Standard", capacity=80))
+    provisioned = KINDS["provisioned"]
+    assert DeployOptions(kind=KINDS["global"]).wanted(state, MODEL, MODEL).capacity == 80
+    assert DeployOptions(kind=provisioned, capacity=15).wanted(state, MODEL, MODEL).capacity == 15
+    with pytest.raises(UsageError, match="--capacity"):
+        DeployOptions(kind=provisioned).wanted(state, MODEL, MODEL)
 
 
 @pytest.mark.parametrize(

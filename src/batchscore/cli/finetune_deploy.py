@@ -44,7 +44,7 @@ Kinds of deployments:
   developer    for evaluation: no hourly price, removed after 24 hours, no SLA, any region
   standard     by the hour while it exists, used or not; texts stay in the region
   global       as standard, but texts may be processed in any region
-  provisioned  billed by provisioned throughput units
+  provisioned  each of its --capacity N units costs by the hour, used or not
 
 \b
   batchscore finetune deploy tuned/ --resource "$RESOURCE_ID"
@@ -137,8 +137,8 @@ capacity_option = click.option(
     "--capacity",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Capacity of the deployment in thousands of tokens a minute; 1 is about one request a minute.  "
-    "[default: 50]",
+    help="Capacity of the deployment in thousands of tokens a minute; 1 is about one request a minute. "
+    "With --kind provisioned: the number of its units.  [default: 50; none for provisioned]",
 )
 json_option = click.option(
     "as_json", "--json", is_flag=True, help="Print one JSON object on standard output."

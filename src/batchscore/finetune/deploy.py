@@ -26,7 +26,7 @@ from batchscore.finetune.deployment import (
     room_for,
     versioned,
 )
-from batchscore.finetune.offered import finetune_command
+from batchscore.finetune.offered import removal_command
 from batchscore.finetune.state import DeploymentRecord, TrainingState, write_state
 from batchscore.provider import arm
 from batchscore.provider.arm import Account, CapacityLeft, Deployed
@@ -216,7 +216,7 @@ class Deployer:
     def stays(self, made: Deployed) -> str:
         """Return what is said of the folder's deployment when a command ends before it answers."""
         costs = ", and costs by the hour while it exists" if kind_of(made.sku or "unknown").hourly else ""
-        remove = finetune_command("clean", self.folder, "--deployment", made.name, "--yes")
+        remove = removal_command(self.folder, made.name)
         return f"The deployment {made.name} is there{costs}. To remove it, run: {remove}"
 
     def note(self, deployment: DeploymentRecord | None) -> None:

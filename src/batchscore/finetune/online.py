@@ -24,10 +24,10 @@ from batchscore.finetune.deploy import (
     wait_for_answer,
 )
 from batchscore.finetune.deployment import (
-    DEFAULT_CAPACITY,
     DeploymentKind,
     DeployStep,
     WantedDeployment,
+    checked_capacity,
     kind_of,
     name_for,
 )
@@ -81,12 +81,14 @@ class DeployOptions:
         """
         same = state.deployment is not None and state.deployment.model == deployable
         made = state.deployment if same else None
+        kind = self.kind or kind_of(made.sku if made and made.sku else "developer")
+        known = made.capacity if made and kind_of(made.sku).by_unit == kind.by_unit else 0
         chosen = {name for name in ("name", "kind", "capacity") if getattr(self, name) is not None}
         return WantedDeployment(
             self.name or (made.name if made else name_for(model)),
             deployable,
-            self.kind or kind_of(made.sku if made and made.sku else "developer"),
-            self.capacity or (made.capacity if made and made.capacity else DEFAULT_CAPACITY),
+            kind,
+            checked_capacity(kind, self.capacity or known or None),
             frozenset(chosen),
         )
 
@@ -111,9 +113,8 @@ async def prospect(
 ) -> Prospect:
     """Return whether a model with this base could be deployed, by reading. Raises a `BatchscoreError`."""
     account = resource.required(None, environ)
-    wanted = WantedDeployment(
-        "-", base, options.kind or kind_of("developer"), options.capacity or DEFAULT_CAPACITY
-    )
+    kind = options.kind or kind_of("developer")
+    wanted = WantedDeployment("-", base, kind, checked_capacity(kind, options.capacity))
     async with resource.calls("", environ, limits) as manager:
         facts = await look_at_account(manager, account)
         room = await read_room(manager, account, facts.location, wanted, base)
@@ -133,6 +134,7 @@ class Ready:
     model: str
     deployment: str = ""
     sku: str = ""
+    capacity: int = 0
     created_at: float = 0.0
     ends_at: float = 0.0
     ours: bool = True
@@ -187,7 +189,9 @@ async def deploy(
     record = deployer.state.deployment
     ends_at = record.ends_at if record is not None and ours else 0.0
     note = "" if ours else use.why
-    return Ready(deployer.state, model, made.name, made.sku, made.created_at, ends_at, ours, note)
+    return Ready(
+        deployer.state, model, made.name, made.sku, made.capacity, made.created_at, ends_at, ours, note
+    )
 
 
 def trained_model(state: TrainingState, folder: Path) -> str:
