@@ -15,7 +15,7 @@ import pytest
 from command import Command, Ran
 from trained import SURFACES, SYSTEM, client_of, forget_results, train, variables
 
-from batchscore.finetune.state import JobRecord, TrainingState, read_state, write_state
+from batchscore.finetune.state import JobRecord, TrainingState, UploadRecord, read_state, write_state
 from batchscore.simulator import Running
 from simulated import ACCOUNT_ID, Project
 from trainings import place_of, started, write_prepared
@@ -520,6 +520,19 @@ def test_a_deletion_without_a_reply_is_looked_at(
     done = run("clean", "tuned", "--yes")
     assert done.exit_code == 0, done.stdout + done.stderr
     assert project.meter()["held"] == held()
+
+
+@SLOW
+@pytest.mark.parametrize("status", [400, 404, 409, 410])
+def test_an_upload_that_is_over_is_gone(run: Run, project: Project, folder: Path, status: int) -> None:
+    state = state_of(folder)
+    upload = UploadRecord(id="upload-1", part_bytes=1)
+    validation = replace(state.training, file_id="", intent_at=0.0, upload=upload)
+    write_state(folder, replace(state, validation=validation))
+    project.will("cancel_upload", status=status, times=9)
+    done = run("clean", "tuned", "--yes")
+    assert done.exit_code == 0, done.stdout
+    assert "not there: upload upload-1" in done.stdout
 
 
 def test_a_missing_permission_to_delete_is_explained_and_the_rest_is_deleted(

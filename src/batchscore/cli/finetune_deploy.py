@@ -77,9 +77,10 @@ respond.
 CLEAN_HELP = """Delete at the service what the training of DIR made: its deployment, model and files.
 
 \b
-Without --yes, nothing is deleted: the command shows what would be. Only what finetune.json in DIR
-names is deleted, or what you name with --deployment, --trained-model or --file. A deployment goes
-before its model, and files go last. What is not there is fine. The files in DIR stay.
+Without --yes, nothing is deleted: the command shows what would be. Only what the training of DIR
+made is deleted, as finetune.json and its job say, or what you name with --deployment,
+--trained-model or --file. A deployment goes before its model, and files go last. What is not there
+is fine, and a deployment that others have made with the same name stays. The files in DIR stay.
 
 \b
   batchscore finetune clean tuned/

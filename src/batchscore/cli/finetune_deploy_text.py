@@ -10,7 +10,7 @@ from batchscore.cli.finetune_use import Handover, Use, handover
 from batchscore.errors import count_text, duration_text, name_settings
 from batchscore.finetune.clean import Deletion
 from batchscore.finetune.deploy import Offer
-from batchscore.finetune.deployment import DeploymentKind, hosting_hour, hosting_price, kind_of
+from batchscore.finetune.deployment import DAY_SECONDS, DeploymentKind, hosting_hour, hosting_price, kind_of
 from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
 from batchscore.finetune.online import Prospect, Ready
 from batchscore.finetune.removals import Removal
@@ -184,7 +184,7 @@ def retirement_text(model: HeldModel, now: float) -> str:
     """Return until when a model can be used, and how long that is if it is soon."""
     if not model.used_until:
         return "no end announced"
-    days = int((model.used_until - now) // 86_400)
+    days = int((model.used_until - now) // DAY_SECONDS)
     soon = " (has retired)" if days < 0 else f", in {count_text(days, 'day')}" if days < SOON_DAYS else ""
     return f"retires {day(model.used_until)}{soon}"
 

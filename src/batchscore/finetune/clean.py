@@ -18,9 +18,9 @@ from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.removals import Removal, Thing, is_gone, is_recorded, waits_for
 from batchscore.finetune.service import PURPOSE
 from batchscore.finetune.state import TrainingState, write_state
-from batchscore.provider import arm, files, models
+from batchscore.provider import arm, files, models, uploads
 from batchscore.provider.arm import Account
-from batchscore.provider.client import CallFailed, ControlPlane, Refused, Unknown
+from batchscore.provider.client import CallFailed, ControlPlane, Unknown
 
 #: Refusals to cancel an upload that has expired or was completed: nothing is left of it but its file.
 _OVER = frozenset({400, 409, 410})
@@ -141,13 +141,13 @@ class Cleaner:
             return await models.delete_job(self.plane, removal.id)
         if removal.thing is Thing.UPLOAD:
             try:
-                return await models.cancel_upload(self.plane, removal.id)
-            except Refused as refusal:
-                if refusal.status not in _OVER:
+                return await uploads.cancel_upload(self.plane, removal.id)
+            except CallFailed as failure:
+                if failure.status not in _OVER:
                     raise
                 return False
         if removal.thing is Thing.FILE:
-            return await models.delete_file(self.plane, removal.id)
+            return await files.delete(self.plane, removal.id)
         found = await files.find_uploads(self.plane, removal.id, purpose=PURPOSE)
         for each in found:
             await files.delete(self.plane, each.id)

@@ -12,13 +12,14 @@ from typing import TypeVar
 
 from batchscore.errors import ServiceRefused
 from batchscore.finetune.deployment import ends_at, is_ours, kind_of
+from batchscore.finetune.service import PURPOSE, RESULTS_PURPOSE
 from batchscore.finetune.state import TrainingState
-from batchscore.provider import arm, jobs
+from batchscore.provider import arm, files, jobs
 from batchscore.provider.arm import Account, Deployed
 from batchscore.provider.client import CallFailed, ControlPlane
 from batchscore.provider.files import UploadedFile
-from batchscore.provider.job_object import JobState, ModelFacts
-from batchscore.provider.models import is_trained, list_files, list_models
+from batchscore.provider.job_object import JobState
+from batchscore.provider.models import ModelFacts, is_trained, list_models
 
 T = TypeVar("T")
 
@@ -105,7 +106,7 @@ async def take_inventory(
 
     found_jobs = await read("jobs", all_jobs(plane))
     found_models = await read("models", list_models(plane))
-    found_files = await read("files", list_files(plane))
+    found_files = await read("files", all_files(plane))
     if len(failures) == 3:
         raise failures[0]
     deployments: Sequence[Deployed] = ()
@@ -119,6 +120,12 @@ async def take_inventory(
         found_files,
         notes,
     )
+
+
+async def all_files(plane: ControlPlane) -> Sequence[UploadedFile]:
+    """Return the files of training and of its results, newest first; raises `CallFailed`."""
+    sent = await files.list_files(plane, purpose=PURPOSE)
+    return [*sent, *await files.list_files(plane, purpose=RESULTS_PURPOSE)]
 
 
 async def all_jobs(plane: ControlPlane) -> Sequence[JobState]:

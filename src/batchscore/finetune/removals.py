@@ -1,7 +1,8 @@
 """What of a trained model is deleted at the service, and in which order? It decides, and calls nothing.
 
 A deployment comes before its model, because a service refuses the other order, and files come last. Only what
-the state of a folder or the command line names is deleted; nothing is found by its name.
+the state of a folder or the command line names is deleted. Two things are looked for by their name: a file
+whose upload got no reply, for no other file has its name, and a deployment, whose owner is read then.
 """
 
 from __future__ import annotations
