@@ -159,8 +159,7 @@ class Deployer:
                         "command again: it looks for the deployment first."
                     )
             looks += 1
-            is_made = step.step is DeployStep.WAIT and found is not None and found.state != arm.DELETING
-            stays = self.stays(found) if is_made and found is not None else ""
+            stays = self.stays(found if step.step is DeployStep.WAIT else None)
             await self.wait(looks, f"the deployment {self.wanted.name}", stays)
             await self.look_again()
 
@@ -204,17 +203,19 @@ class Deployer:
     async def wait(self, looks: int, what: str, stays: str = "") -> None:
         """Wait until the next look; raises `Outage` if this has taken too long. `stays` is said then, too."""
         if self.clock() - self.begun > self.most_seconds:
-            trouble = f"If it stays so, deploy again: a region may have trouble. {stays}" if stays else ""
+            trouble = "If it stays so, the region may have trouble: remove it and deploy again. "
             raise Outage(
                 f"{what} is not ready after {duration_text(self.most_seconds)}. Run the same command "
-                f"again to wait longer. {trouble}".rstrip()
+                f"again to wait longer. {trouble + stays if stays else ''}".rstrip()
             )
         if looks in {1, 8, 24} or not looks % 60:
             self.listen(f"waiting for {what}")
         await self.manager.sleep(look_seconds(looks))
 
-    def stays(self, made: Deployed) -> str:
+    def stays(self, made: Deployed | None) -> str:
         """Return what is said of the folder's deployment when a command ends before it answers."""
+        if made is None or made.state == arm.DELETING:
+            return ""
         costs = ", and costs by the hour while it exists" if kind_of(made.sku or "unknown").hourly else ""
         remove = removal_command(self.folder, made.name)
         return f"The deployment {made.name} is there{costs}. To remove it, run: {remove}"

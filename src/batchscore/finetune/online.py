@@ -177,7 +177,7 @@ async def deploy(
             if use is None or use.deployed is None:
                 return None
             made, ours = use.deployed, use.step is DeployStep.PROBE
-            stays = deployer.stays(made) if ours else ""
+            stays = deployer.stays(made if ours else None)
 
             async def wait(looks: int, what: str) -> None:
                 await deployer.wait(looks, what, stays)
