@@ -114,6 +114,7 @@ def azure(tmp_path: Path, scores: Path) -> Azure:
     return Azure(tmp_path, scores)
 
 
+@pytest.mark.slow
 def test_from_nothing_to_one_file(azure: Azure) -> None:
     done = azure.run()
     assert done.returncode == 0, done.stderr

@@ -98,16 +98,15 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     assert left_behind("out") == ["README"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
         ["--task", "chat"],
-        pytest.param(
-            ["--task", "embeddings", "--batch-size", "1", "--format", "parquet"], marks=pytest.mark.slow
-        ),
-        pytest.param(["--task", "chat", "--rows-per-part", "30"], marks=pytest.mark.slow),
-        pytest.param(["--task", "chat", "--shared-output"], marks=pytest.mark.slow),
-        pytest.param(["--task", "chat", "--scratch-dir", "scratch"], marks=pytest.mark.slow),
+        ["--task", "embeddings", "--batch-size", "1", "--format", "parquet"],
+        ["--task", "chat", "--rows-per-part", "30"],
+        ["--task", "chat", "--shared-output"],
+        ["--task", "chat", "--scratch-dir", "scratch"],
     ],
 )
 def test_a_run_that_reads_few_rows_keeps_the_answers_of_a_killed_run_to_the_others(
@@ -142,6 +141,7 @@ def test_a_run_that_reads_few_rows_keeps_the_answers_of_a_killed_run_to_the_othe
     assert not [*Path("out").rglob("*.journal"), *Path("out").rglob("*.unread")]
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

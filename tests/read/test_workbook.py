@@ -343,14 +343,15 @@ def inflated(path: Path, unit: bytes, megabytes: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "megabytes"),
     [
-        pytest.param(b"<c/>", 5, marks=pytest.mark.slow),
-        pytest.param(b"<row/>", 8, marks=pytest.mark.slow),
+        (b"<c/>", 5),
+        (b"<row/>", 8),
         (b'<row r="99999999999"/>' + b" " * 100_000, 1),
-        pytest.param(b" ", 100, marks=pytest.mark.slow),
-        pytest.param(b"<!--" + b" <row>" * 174_762, 100, marks=pytest.mark.slow),
+        (b" ", 100),
+        (b"<!--" + b" <row>" * 174_762, 100),
     ],
     ids=["cells", "rows", "far row", "blanks", "comment"],
 )
