@@ -171,7 +171,7 @@ def test_transient_errors_are_retried_every_night(
     files.texts("in/a.csv", [f"one {CONTENT_FILTER_TRIGGER}", "two BROKEN"])
     assert batchscore(*command(deployment)).exit_code == 3
     assert asked(deployment) == [f"one {CONTENT_FILTER_TRIGGER}"]
-    # Nobody told what the plain run did, so what stands is told again.
+    # The plain run recorded no changes, so this run records all of them.
     assert changes()[2] == [("deleted", "000"), ("deleted", "004"), ("changed", "001")]
 
 

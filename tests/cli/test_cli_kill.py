@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IN_FLIGHT = 16
 
 
-def kill_and_go_on(batchscore: Cli, command: list[str], *, kills: int, draw: random.Random) -> int:
+def kill_and_resume(batchscore: Cli, command: list[str], *, kills: int, draw: random.Random) -> int:
     """Start the command repeatedly and kill it each time; return how often it was killed."""
     done = 0
     for _ in range(kills):
@@ -55,7 +55,7 @@ def test_a_killed_run_pays_twice_only_for_requests_in_flight(
     deployment.will_be_slow(0.03, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     command += ["--max-concurrency", str(IN_FLIGHT), "--rows-per-part", "150"]
-    kills = kill_and_go_on(batchscore, command, kills=3, draw=random.Random(seed))
+    kills = kill_and_resume(batchscore, command, kills=3, draw=random.Random(seed))
     scores, errors = whole("out", "chat")
     assert (len(scores), len(errors)) == (len(texts), 0)
     for row in random.Random(seed).sample(range(len(texts)), 5):
@@ -201,7 +201,7 @@ def test_runs_with_faults_that_are_killed_several_times(
     command = ["score", "a.csv", "b.csv", "-o", "out", "--task", "embeddings", "-m", deployment.name]
     command += ["--column", "text", "--batch-size", "1", "--dimensions", "16", "--rows-per-part", "500"]
     command += ["--max-concurrency", str(IN_FLIGHT)]
-    kills = kill_and_go_on(batchscore, command, kills=draw.randrange(2, 6), draw=draw)
+    kills = kill_and_resume(batchscore, command, kills=draw.randrange(2, 6), draw=draw)
     scores, errors = whole("out", "embeddings")
     assert len(scores) + len(errors) == len(texts)
     rows = sorted(draw.sample(range(1800), 20))

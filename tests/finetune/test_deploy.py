@@ -242,7 +242,7 @@ def test_what_is_missing_is_named(
     assert made(project) == ({}, {})
 
 
-def test_a_folder_without_a_model_is_told_what_to_do(run: Run, folder: Path) -> None:
+def test_a_folder_without_a_model_gets_advice(run: Run, folder: Path) -> None:
     state = state_of(folder)
     write_state(folder, replace(state, job=JobRecord(id="ftjob-1", intent_at=1.0, status="running")))
     done = run("deploy", "tuned", "--yes")

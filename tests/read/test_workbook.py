@@ -280,7 +280,7 @@ def test_a_stray_cell_far_from_the_table_makes_one_column(tmp_path: Path) -> Non
     assert found.messages == ["The row cannot be read: it has a cell between the table and a stray one."]
 
 
-def test_formulas_without_a_value_are_told_and_repeated_columns_are_numbered(tmp_path: Path) -> None:
+def test_formulas_without_a_value_are_reported_and_repeated_columns_are_numbered(tmp_path: Path) -> None:
     found = outcome(workbook(tmp_path / "a.xlsx", [["text", "text"], ["=A9", "b"]]))
     assert found.columns == ("text", "text_1")
     assert found.cells == [{"text": None, "text_1": "b"}]

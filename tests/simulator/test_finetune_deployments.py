@@ -94,7 +94,7 @@ def test_a_deployment_is_made_answers_and_is_deleted(
         ask(azure_batches, "topics", "My parcel is late.")
 
 
-def test_the_meter_counts_once_and_stands_still_after_deletion(
+def test_the_meter_counts_once_and_stops_after_deletion(
     project: Project, management: Management, tune: Callable[[], str], azure_v1_batches: openai.OpenAI
 ) -> None:
     model = tune()
