@@ -26,6 +26,7 @@ from batchscore.errors import InputError
 from batchscore.simulator import Running
 from batchscore.task import TASKS
 from evaluated import write_input, write_scores
+from sampled import mostly_slow
 from simulated import Project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -456,7 +457,7 @@ def test_our_own_rules_find_each_mistake(tree: Path, file: str, before: str, aft
     assert len(found) <= 3, found
 
 
-@pytest.mark.parametrize(("file", "before", "after", "said"), WRONG)
+@mostly_slow("file, before, after, said", WRONG, WRONG[::4])
 def test_each_mistake_is_reported_with_its_line(
     tree: Path, file: str, before: str, after: str, said: str
 ) -> None:

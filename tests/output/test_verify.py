@@ -256,8 +256,7 @@ READ = {"empty", "digit", "exchanged", "totals", "manifest-gone", "version-as-te
 
 #: What tells by the records themselves. In Parquet all else runs as a slow test, since to read it takes five
 #: times as long, and manifests, records of runs and names of files are the same.
-SHOWN_BY_RECORDS = {"cut", "digit", "exchanged", "doubled", "removed", "of-another-file", "scored-and-failed"}
-SHOWN_BY_RECORDS |= {"count", "scores-unnamed", "dimensions", "scores-of-a-mixed-part"}
+SHOWN_BY_RECORDS = {"digit", "doubled", "of-another-file", "scored-and-failed", "dimensions"}
 
 whatever_the_form = pytest.mark.parametrize(
     "scored", ["jsonl", pytest.param("parquet", marks=pytest.mark.slow)], indirect=True
