@@ -427,6 +427,20 @@ def test_what_is_not_there_is_fine(run: Run, project: Project, folder: Path, sim
     assert states[state.job.model] == "deleted"
 
 
+@pytest.mark.parametrize("surface", ["openai", pytest.param("azure-dated", marks=SLOW)])
+def test_a_key_that_sees_nothing_of_a_folder_records_nothing_as_deleted(
+    surface: str, run: Run, project: Project, simulator: Running, tmp_path: Path
+) -> None:
+    """Otherwise the right key would delete nothing, and the model and its files would stay."""
+    state = train(simulator, project, tmp_path / "tuned", surface)
+    other = Project(simulator.endpoint, simulator.key, "of-others")
+    done = run("clean", "tuned", "--yes", surface=surface, env={"BATCHSCORE_API_KEY": other.key})
+    assert (done.exit_code, "this key sees nothing of the folder" in done.stdout) == (1, True)
+    assert state_of(tmp_path / "tuned") == state
+    assert run("clean", "tuned", "--yes", surface=surface).exit_code == 0
+    assert (project.meter()["held"]["models"], project.books().files) == (0, 0)
+
+
 @SLOW
 @pytest.mark.parametrize("kind", ["delete_deployment", "delete_model", "delete_file"])
 @pytest.mark.parametrize("happened", [True, False])

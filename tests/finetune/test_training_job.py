@@ -549,6 +549,19 @@ def test_a_job_whose_service_has_another_clock_is_found(
     assert paid_jobs(project) == [1]
 
 
+def test_the_record_of_another_folder_is_refused(
+    command: Command, place: Callable[..., TrainingPlace], use: Callable[[str], list[str]], folder: Path
+) -> None:
+    """Otherwise its model would be deployed with the prompt of this folder."""
+    use()
+    started(place())
+    write_prepared(Path("other"), 50)
+    shutil.copy(folder / STATE, "other")
+    for words in (["start", "other", "-m", MODEL, "--yes"], ["results", "other"], ["deploy", "other"]):
+        ran = command("finetune", *words)
+        assert (ran.exit_code, "is that of another folder" in ran.stderr) == (1, True)
+
+
 def test_a_folder_that_cannot_be_written_is_shown(
     command: Command, use: Callable[..., list[str]], folder: Path, project: Project
 ) -> None:

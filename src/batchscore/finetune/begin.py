@@ -11,8 +11,8 @@ from typing import Any
 from batchscore.errors import InputError, SettingsError, UsageError
 from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.kinds import KINDS
-from batchscore.finetune.prepare import file_of
-from batchscore.finetune.state import TRAINING, VALIDATION, FileRecord, JobRecord, TrainingState
+from batchscore.finetune.prepare import SUMMARY, file_of
+from batchscore.finetune.state import STATE, TRAINING, VALIDATION, FileRecord, JobRecord, TrainingState
 from batchscore.finetune.summary import read_summary
 from batchscore.provider.job_object import ENDED, SUCCEEDED
 from batchscore.stores import storage
@@ -51,6 +51,21 @@ def prepared_of(folder: Path) -> dict[str, Any]:
                 "checked and split as a whole."
             )
     return summary
+
+
+def require_own(state: TrainingState, folder: Path) -> None:
+    """Raise `InputError` if a job was made of other files than those of its folder.
+
+    `prepare` changes no folder that has a job, so the record is that of another one.
+    """
+    if not state.job.may_exist or not storage.exists(folder / SUMMARY):
+        return
+    listed = read_summary(folder)["parts"].get(_PARTS[TRAINING]) or {}
+    if listed.get("digest", state.training.digest) != state.training.digest:
+        raise InputError(
+            f"{folder / STATE} is that of another folder: its job was not made of the files of {folder}. "
+            f"Move it back to its folder. To train on the files of {folder}, start without it."
+        )
 
 
 def new_state(
