@@ -329,6 +329,23 @@ def test_options_of_a_deployment_that_exists(run: Run, project: Project, folder:
     assert sum(made(project)[0].values()) == 1
 
 
+@SLOW
+def test_a_deployment_that_is_interrupted_says_what_it_costs(
+    batchscore: Cli, project: Project, folder: Path, simulator: Running
+) -> None:
+    project.set_tuning(creating=60.0)
+    Path("prices.toml").write_text(f'[prices."{MODEL}"]\nhosting = 1.70\n')
+    words = ["finetune", "deploy", "tuned", "--name", "tickets", "--kind", "standard", "--yes"]
+    environ = variables(simulator, project, "azure-v1")
+    with batchscore.start(*words, "--prices", "prices.toml", env=environ) as run:
+        project.wait_for("get_deployment", 2)
+        run.interrupt()
+        done = run.finish()
+    assert done.exit_code == 4
+    assert "1.70 an hour" in done.stderr
+    assert "run: batchscore finetune clean tuned --deployment tickets --yes" in done.stderr
+
+
 def test_a_plan_asks_whether_it_can_be_deployed(run: Run, project: Project, folder: Path) -> None:
     lines = (folder / "test.jsonl").read_text()
     (folder / "some.jsonl").write_text(lines)

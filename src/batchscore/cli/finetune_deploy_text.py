@@ -13,6 +13,7 @@ from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
 from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
 from batchscore.finetune.online import Offer, Prospect, Ready
 from batchscore.finetune.removals import Removal
+from batchscore.finetune.state import DeploymentRecord
 from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, size_text
 from batchscore.settings.declare import as_flag
@@ -120,6 +121,16 @@ def ready_text(
     lines += ["", "To delete the model, its files and its deployment, run:"]
     lines.append(f"  {command('clean')}")
     return "\n".join(lines)
+
+
+def interrupted_text(made: DeploymentRecord, hourly: float | None, command: Callable[..., str]) -> str:
+    """Return what a user should know who has interrupted a deployment."""
+    return (
+        f"Interrupted. Azure makes the deployment {made.name} nevertheless. Cost: "
+        f"{cost_text(made.sku, hourly, base_of(made.model) or 'its base model')}.\n"
+        f"To continue, run: {command('deploy')}\n"
+        f"To remove it, run: {command('clean', '--deployment', made.name, '--yes')}"
+    )
 
 
 def ready_json(ready: Ready, hourly: float | None, commands: Handover) -> dict[str, Any]:
