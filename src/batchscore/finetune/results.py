@@ -304,19 +304,19 @@ def compared(
     better = "lowest" if is_less_better else "highest"
     distance = abs(last.value - best.value) / abs(best.value) if best.value else abs(last.value)
     if best.step == last.step:
-        why = f"The {words} is {better} at the last one: {best.value:.4g}."
+        why = f"The {words} is {better} at the last step: {best.value:.4g}."
         if len(known) == 1:
             why = f"It is the only one with a {words}: {best.value:.4g}."
     elif distance <= NOISE:
         why = (
-            f"The {words} of the last one, {last.value:.4g}, and of step {best.step:,}, {best.value:.4g}, "
+            f"The {words} of the last step, {last.value:.4g}, and of step {best.step:,}, {best.value:.4g}, "
             "differ by less than the noise."
         )
         best = last
     else:
         worse = "higher" if is_less_better else "lower"
         why = (
-            f"The {words} is {better} at step {best.step:,}: {best.value:.4g}. At the last one it is "
+            f"The {words} is {better} at step {best.step:,}: {best.value:.4g}. At the last step it is "
             f"{last.value:.4g}, {distance:.0%} {worse}: the model has learned the training file too closely."
         )
     return Proposal(best.step, best.model, best.is_last, why, measure, candidates)
