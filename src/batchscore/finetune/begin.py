@@ -11,6 +11,7 @@ from typing import Any
 from batchscore.errors import InputError, SettingsError, UsageError
 from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.kinds import KINDS
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.prepare import SUMMARY, file_of
 from batchscore.finetune.state import STATE, TRAINING, VALIDATION, FileRecord, JobRecord, TrainingState
 from batchscore.finetune.summary import read_summary
@@ -132,11 +133,15 @@ def continued(old: TrainingState | None, new: TrainingState, folder: Path, *, ag
 def before_again(old: TrainingState, folder: Path) -> TrainingState:
     """Return a state without its job, which has failed or was cancelled; raises `UsageError` for others."""
     job = old.job
-    if job.id and (job.status not in ENDED or job.status == SUCCEEDED):
-        what = "has succeeded" if job.status == SUCCEEDED else f"is {job.status}"
+    if job.id and job.status == SUCCEEDED:
         raise UsageError(
-            f"The job {job.id} of {folder} {what}. Prepare a new folder to train once more: each folder is "
-            "one model."
+            f"The job {job.id} of {folder} has succeeded. Prepare a new folder to train once more: each "
+            "folder is one model."
+        )
+    if job.id and job.status not in ENDED:
+        raise UsageError(
+            f"The job {job.id} of {folder} is {job.status}. To cancel it, so that a new one can be created, "
+            f"run: {finetune_command('cancel', folder)}"
         )
     if not job.id:
         raise UsageError(f"No job of {folder} has failed, so there is none to repeat.")
