@@ -27,7 +27,7 @@ from batchscore.report.words import money_text
 from batchscore.simulator import Running
 from openai_schemas import check_object
 from simulated import Project
-from trainings import FAST, MODEL, SURFACES, place_of, started, write_prepared
+from trainings import FAST, IMPATIENT, MODEL, SURFACES, place_of, started, write_prepared
 
 
 @pytest.fixture
@@ -293,7 +293,7 @@ def test_a_large_file_is_sent_in_parts_and_an_interrupted_upload_continues(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
     size = (folder / "train.jsonl").stat().st_size
-    limits = replace(FAST, patience=0.2, parts_from=size - 1, part_bytes=size // 3)
+    limits = replace(IMPATIENT, parts_from=size - 1, part_bytes=size // 3)
     project.will("add_part", skip=2, times=None, status=500)
     with pytest.raises(BatchscoreError):
         started(place(limits=limits))
@@ -320,7 +320,7 @@ def test_an_upload_that_has_expired_begins_again(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
     size = (folder / "train.jsonl").stat().st_size
-    limits = replace(FAST, patience=0.2, parts_from=size - 1, part_bytes=size // 2)
+    limits = replace(IMPATIENT, parts_from=size - 1, part_bytes=size // 2)
     project.will("add_part", skip=1, times=None, status=500)
     with pytest.raises(BatchscoreError):
         started(place(limits=limits))

@@ -180,12 +180,11 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
     from batchscore.finetune.begin import before_again  # noqa: PLC0415
     from batchscore.finetune.commands import run_start, run_status  # noqa: PLC0415
     from batchscore.finetune.state import read_state  # noqa: PLC0415
-    from batchscore.provider.job_object import ENDED  # noqa: PLC0415
 
     place, prices = spec.training_place(folder, chosen, config)
     old = read_state(place.folder)
     if again and old is not None:
-        if old.job.may_exist and old.job.status not in ENDED:
+        if old.job.may_exist and not old.job.ended:
             # It may have ended since it was looked at.
             old = run_status(place).state
         before_again(old, place.folder)

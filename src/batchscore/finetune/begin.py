@@ -15,7 +15,7 @@ from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.prepare import SUMMARY, file_of
 from batchscore.finetune.state import STATE, TRAINING, VALIDATION, FileRecord, JobRecord, TrainingState
 from batchscore.finetune.summary import read_summary
-from batchscore.provider.job_object import ENDED, SUCCEEDED
+from batchscore.provider.job_object import SUCCEEDED
 from batchscore.stores import storage
 
 #: The method of training for each format.
@@ -138,7 +138,7 @@ def before_again(old: TrainingState, folder: Path) -> TrainingState:
             f"The job {job.id} of {folder} has succeeded. Prepare a new folder to train once more: each "
             "folder is one model."
         )
-    if job.id and job.status not in ENDED:
+    if job.id and not job.ended:
         raise UsageError(
             f"The job {job.id} of {folder} is {job.status}. To cancel it, so that a new one can be created, "
             f"run: {finetune_command('cancel', folder)}"

@@ -159,7 +159,7 @@ def run_results(place: TrainingPlace) -> tuple[JobLook, TrainingResults | None]:
                 changed = change_state(place.folder, lambda state: replace(state, checkpoint=checkpoint))
                 found = replace(found, state=changed)
         settings = found.job.settings
-        ends = epoch_ends(table, settings.get("n_epochs"))
+        ends = epoch_ends(table, settings.get("n_epochs"), is_complete=found.job.status == SUCCEEDED)
         results = TrainingResults(found.state, table, ends, kept, best, settings, read_summary(place.folder))
         storage.write_whole(place.folder / RESULTS_PAGE, page(results, str(place.folder)))
         return found, results

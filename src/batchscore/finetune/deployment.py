@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from batchscore.errors import UsageError
+from batchscore.errors import UsageError, setting_name
 from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.state import DeploymentRecord
 from batchscore.provider.arm import DELETING, GOING, SUCCEEDED, CapacityLeft, Deployed
@@ -189,7 +189,7 @@ def next_step(
     """Return what to do next, given all deployments of the resource. Never over one that is not ours."""
 
     def removal(each: Deployed) -> str:
-        return finetune_command("clean", folder, "--deployment", each.name, "--yes")
+        return f"{finetune_command('clean', folder)} {setting_name('deployment')} {each.name} --yes"
 
     name = wanted.name.lower()
     earlier = next(

@@ -18,7 +18,7 @@ from batchscore.errors import InputError, OutputError, SettingsError
 from batchscore.finetune.offered import finetune_command
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.lock import hold_lock
-from batchscore.provider.job_object import JobState
+from batchscore.provider.job_object import ENDED, JobState
 from batchscore.settings.prices import PRICED_TOKENS
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -95,6 +95,11 @@ class JobRecord:
     def may_exist(self) -> bool:
         """Whether a job was made, or may have been."""
         return bool(self.id or self.intent_at)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to it."""
+        return self.status in ENDED
 
     @property
     def cost(self) -> float | None:
