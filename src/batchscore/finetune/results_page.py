@@ -173,7 +173,7 @@ def curves(found: TrainingResults, title: str, unit: str, columns: Sequence[str]
         if column.startswith("train_"):
             if len(of.points(column)) > 2 * SMOOTH:
                 raw = {"type": "line", "joined": True, "order": 3}
-                lines.append(series(f"{label}, each step", means, "grid", **raw))
+                lines.append(series(f"{label}, each step", means, "c8", **raw))
                 means = smoothed(means)
                 label = f"{label}, moving mean"
             lines.append(series(label, means, colour, type="line", joined=True))
