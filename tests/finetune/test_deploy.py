@@ -372,6 +372,23 @@ def test_options_of_a_deployment_that_exists(run: Run, project: Project, folder:
     assert sum(made(project)[0].values()) == 1
 
 
+@SLOW
+def test_a_deployment_that_is_interrupted_says_what_it_costs(
+    batchscore: Cli, project: Project, folder: Path, simulator: Running
+) -> None:
+    project.set_tuning(creating=60.0)
+    Path("prices.toml").write_text(f'[prices."{MODEL}"]\nhosting = 1.70\n')
+    words = ["finetune", "deploy", "tuned", "--name", "tickets", "--kind", "standard", "--yes"]
+    environ = variables(simulator, project, "azure-v1")
+    with batchscore.start(*words, "--prices", "prices.toml", env=environ) as run:
+        project.wait_for("get_deployment", 2)
+        run.interrupt()
+        done = run.finish()
+    assert done.exit_code == 4
+    assert "1.70 an hour" in done.stderr
+    assert "run: batchscore finetune clean tuned --deployment tickets --yes" in done.stderr
+
+
 def test_a_plan_asks_whether_it_can_be_deployed(run: Run, project: Project, folder: Path) -> None:
     lines = (folder / "test.jsonl").read_text()
     (folder / "some.jsonl").write_text(lines)
@@ -507,6 +524,20 @@ def test_a_deployment_is_looked_for_where_it_was_made(run: Run, project: Project
     done = run("clean", "tuned", "--yes", "--resource", ACCOUNT_ID.upper().replace("/SUBSCR", "/subscr"))
     assert done.exit_code == 0, done.stderr
     assert project.meter()["held"] == held()
+
+
+@pytest.mark.parametrize("surface", ["openai", pytest.param("azure-dated", marks=SLOW)])
+def test_a_key_that_sees_nothing_of_a_folder_records_nothing_as_deleted(
+    surface: str, run: Run, project: Project, simulator: Running, tmp_path: Path
+) -> None:
+    """Otherwise the right key would delete nothing, and the model and its files would stay."""
+    state = train(simulator, project, tmp_path / "tuned", surface)
+    other = Project(simulator.endpoint, simulator.key, "of-others")
+    done = run("clean", "tuned", "--yes", surface=surface, env={"BATCHSCORE_API_KEY": other.key})
+    assert (done.exit_code, "this key sees nothing of the folder" in done.stdout) == (1, True)
+    assert state_of(tmp_path / "tuned") == state
+    assert run("clean", "tuned", "--yes", surface=surface).exit_code == 0
+    assert (project.meter()["held"]["models"], project.books().files) == (0, 0)
 
 
 @SLOW

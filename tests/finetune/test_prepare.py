@@ -72,6 +72,8 @@ def test_a_table_becomes_three_files_that_pass_the_check(
     assert summary["parts"]["test"]["classes"] == {"billing": 2, "hardware": 2, "other": 2}
     page = Path("out/report.html").read_text("utf-8")
     assert "60 examples written" in page
+    longest = max(part["tokens"]["longest"] for part in summary["parts"].values())
+    assert f"longest {longest}. The limit" in page, "the chart and the tables round alike"
     assert "Ticket 7" not in page
     # The same rows and seed give the same bytes, another seed does not.
     first = {path.name: path.read_bytes() for path in Path("out").iterdir()}

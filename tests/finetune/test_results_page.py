@@ -36,6 +36,8 @@ def results(steps: int = 400, *, validation: bool = True, status: str = "succeed
         created_at=1.7e9,
         finished_at=1.7e9 + 2400,
         trained_tokens=328_000,
+        expected_tokens=300_000,
+        price=5.0,
     )
     file = FileRecord(name="n", digest="xxh3:1", bytes=1, examples=400)
     state = TrainingState(run="r", endpoint="host", dialect="openai", training=file, validation=file, job=job)
@@ -55,6 +57,9 @@ def test_the_page_says_which_checkpoint_is_best() -> None:
         "Generalisation gap",
         "Tokens per example",
         "328,000",
+        "estimate 300,000",
+        "1.64",
+        "estimate 1.50",
         '"label":"epoch 4"',
         '"label":"proposed"',
         "40 min",

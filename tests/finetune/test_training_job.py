@@ -549,6 +549,34 @@ def test_a_job_whose_service_has_another_clock_is_found(
     assert paid_jobs(project) == [1]
 
 
+def test_a_job_that_was_cancelled_elsewhere_can_be_repeated(
+    command: Command, place: Callable[..., TrainingPlace], use: Callable[[str], list[str]], folder: Path
+) -> None:
+    """The record says that it is queued: nobody has looked at it since."""
+    use()
+    first = started(place())
+    again = ["finetune", "start", "tuned", "--again", "--yes"]
+    ran = command(*again)
+    assert (ran.exit_code, "run: batchscore finetune cancel tuned" in ran.stderr) == (2, True)
+    run_action(place(), "cancel")
+    change_state(folder, lambda each: replace(each, job=first.job))
+    assert command(*again).exit_code == 0
+    assert state_of(folder).earlier_jobs == (first.job.id,)
+
+
+def test_the_record_of_another_folder_is_refused(
+    command: Command, place: Callable[..., TrainingPlace], use: Callable[[str], list[str]], folder: Path
+) -> None:
+    """Otherwise its model would be deployed with the prompt of this folder."""
+    use()
+    started(place())
+    write_prepared(Path("other"), 50)
+    shutil.copy(folder / STATE, "other")
+    for words in (["start", "other", "-m", MODEL, "--yes"], ["results", "other"], ["deploy", "other"]):
+        ran = command("finetune", *words)
+        assert (ran.exit_code, "is that of another folder" in ran.stderr) == (1, True)
+
+
 def test_a_folder_that_cannot_be_written_is_shown(
     command: Command, use: Callable[..., list[str]], folder: Path, project: Project
 ) -> None:

@@ -14,7 +14,7 @@ import prefork
 from batchscore.finetune.state import read_state
 from batchscore.simulator import Running
 from simulated import Project
-from trainings import write_prepared
+from trainings import MODEL, write_prepared
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -156,3 +156,21 @@ def test_a_watch_that_is_left_says_how_to_continue(
     assert done.exit_code == 4
     assert "finetune watch tuned" in done.stderr
     assert project.meter()["held"]["jobs"] == 1
+
+
+def test_a_start_that_is_interrupted_says_that_there_may_be_a_job(
+    batchscore: Cli, simulator: Running, project: Project
+) -> None:
+    write_prepared(FOLDER)
+    project.set_tuning(running=None, mid_results=False)
+    project.will("create_job", hang=5.0, happened=True)
+    environ = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": project.key}
+    with batchscore.start("finetune", "start", "tuned", "-m", MODEL, "--yes", env=environ) as run:
+        project.wait_for("create_job", happened=True)
+        run.interrupt()
+        done = run.finish()
+    assert done.exit_code == 4
+    assert "may have been created" in done.stderr
+    assert "run: batchscore finetune start tuned" in done.stderr
+    assert batchscore("finetune", "start", "tuned", env=environ).exit_code == 0
+    check_one_job(project, "interrupted")

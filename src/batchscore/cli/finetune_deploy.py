@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -199,7 +200,14 @@ def deploy(
         say(text.offer_text(offer, hourly, command), err=True)
         return agreed("Make this deployment?", yes=yes)
 
-    ready = asyncio.run(online.deploy(place, options, caller, agree))
+    try:
+        ready = asyncio.run(online.deploy(place, options, caller, agree))
+    except KeyboardInterrupt:
+        made = require_state(place).deployment
+        if made is not None:
+            say(text.interrupted_text(made, hourly, command), err=True)
+            sys.exit(int(ExitCode.CONTINUE_LATER))
+        raise
     if ready is None:
         say("Nothing was made.", err=True)
         sys.exit(int(ExitCode.ACTION_NEEDED))
@@ -323,13 +331,16 @@ def next_command(folder: str) -> Callable[..., str]:
     return lambda action, *more: finetune_command(action, folder, *more)
 
 
-def agreed(question: str, *, yes: bool) -> bool:
+def agreed(question: str, *, yes: bool, as_json: bool = False) -> bool:
     """Whether the user agrees: by a flag, or by an answer in a terminal. Raises `UsageError` without one."""
     if yes:
         return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("Nobody can answer here: add --yes to the command if you agree.")
-    return click.confirm(question, err=True)
+    if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("This costs money, and nobody can answer here: add --yes to the command to agree.")
+    with suppress(click.Abort):  # Ctrl-C, or the end of input
+        return click.confirm(question, err=True)
+    say("", err=True)
+    return False
 
 
 #: The commands of a trained model, in the order of its life.

@@ -14,6 +14,7 @@ from batchscore.finetune.deployment import DAY_SECONDS, DeploymentKind, hosting_
 from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
 from batchscore.finetune.online import Prospect, Ready
 from batchscore.finetune.removals import Removal
+from batchscore.finetune.state import DeploymentRecord
 from batchscore.report.words import money_text, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
@@ -123,6 +124,16 @@ def ready_text(
     lines += ["", "To delete the model, its files and its deployment, run:"]
     lines.append(f"  {command('clean')}")
     return "\n".join(lines)
+
+
+def interrupted_text(made: DeploymentRecord, hourly: float | None, command: Callable[..., str]) -> str:
+    """Return what a user should know who has interrupted a deployment."""
+    cost = cost_text(kind_of(made.sku), made.capacity, hourly, base_of(made.model) or "its base model")
+    return (
+        f"Interrupted. Azure makes the deployment {made.name} nevertheless. Cost: {cost}.\n"
+        f"To continue, run: {command('deploy')}\n"
+        f"To remove it, run: {command('clean', '--deployment', made.name, '--yes')}"
+    )
 
 
 def ready_json(ready: Ready, hourly: float | None, commands: Handover) -> dict[str, Any]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
 import orjson
 
 from batchscore.cli.batches import OF_SERVICE
-from batchscore.cli.finetune_deploy import FinetuneCommand, next_command
+from batchscore.cli.finetune_deploy import FinetuneCommand, agreed, next_command
 from batchscore.cli.options import config_option, options_of
 from batchscore.cli.say import say
-from batchscore.errors import ExitCode, UsageError
+from batchscore.errors import ExitCode
 from batchscore.report.words import json_safe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,8 +39,8 @@ each step, without keys.
 
 \b
 Exit codes: 0 the job was created; 1 error: fix DIR, endpoint, key or settings, or the job has
-failed; 2 usage error, or --yes is missing; 3 the files have errors, or a limit is exceeded; 4 the
-service does not respond; 5 another command is working on DIR.
+failed, or the answer was no; 2 usage error, or --yes is missing; 3 the files have errors, or a
+limit is exceeded; 4 the service does not respond; 5 another command is working on DIR.
 """
 
 STATUS_HELP = """Show the training job of DIR: its state, its steps and its last events.
@@ -179,12 +178,15 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
     from batchscore.cli import finetune_job_spec as spec  # noqa: PLC0415 - loads the SDK
     from batchscore.cli import finetune_job_text as text  # noqa: PLC0415
     from batchscore.finetune.begin import before_again  # noqa: PLC0415
-    from batchscore.finetune.commands import run_start  # noqa: PLC0415
+    from batchscore.finetune.commands import run_start, run_status  # noqa: PLC0415
     from batchscore.finetune.state import read_state  # noqa: PLC0415
 
     place, prices = spec.training_place(folder, chosen, config)
     old = read_state(place.folder)
     if again and old is not None:
+        if old.job.may_exist and not old.job.ended:
+            # It may have ended since it was looked at.
+            old = run_status(place).state
         before_again(old, place.folder)
     request = spec.request_of_options(place, old, chosen)
     urls = spec.import_urls(place, chosen)
@@ -197,10 +199,18 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
             if as_json:
                 say(orjson.dumps(json_safe({"estimate": text.estimate_json(estimate)})))
             sys.exit(int(ExitCode.ROWS_FAILED))
-        if not yes:
-            agree(as_json=as_json)
+        if not agreed("Start the training?", yes=yes, as_json=as_json):
+            say("Nothing was sent.", err=True)
+            sys.exit(int(ExitCode.ACTION_NEEDED))
     cost = None if estimate is None else estimate.cost
-    state = run_start(place, request, urls, lambda line: say(line, err=True), again=again, cost=cost)
+    try:
+        state = run_start(place, request, urls, lambda line: say(line, err=True), again=again, cost=cost)
+    except KeyboardInterrupt:
+        left = read_state(place.folder)
+        if left is not None and left.job.may_exist:
+            say(text.interrupted_text(next_command(folder)), err=True)
+            sys.exit(int(ExitCode.CONTINUE_LATER))
+        raise
     if as_json:
         costs = None if estimate is None else text.estimate_json(estimate)
         say(orjson.dumps(json_safe({**text.state_json(state, place.folder), "estimate": costs})))
@@ -208,16 +218,6 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
         say(text.started_text(state, next_command(folder)))
     if state.job.status in {"failed", "cancelled"}:
         sys.exit(int(ExitCode.ACTION_NEEDED))
-
-
-def agree(*, as_json: bool) -> None:
-    """Ask on a terminal whether the cost is accepted; raises `UsageError` if it is not."""
-    if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("Training costs money: give --yes to accept the estimate. Nothing was sent.")
-    with suppress(click.Abort):  # Ctrl-C
-        if click.confirm("Start the training?", err=True):
-            return
-    raise UsageError("Nothing was sent.")
 
 
 @click.command(help=STATUS_HELP, short_help="Show the training job.", cls=FinetuneCommand)

@@ -160,6 +160,14 @@ def ended_text(found: JobLook, command: Callable[..., str]) -> str:
     return "\n".join([f"Job {job.id}: {job.status}.{model}{tokens}", *next_lines(found, command)])
 
 
+def interrupted_text(command: Callable[..., str]) -> str:
+    """Return what a user should know who has interrupted the creation of a job."""
+    return (
+        "Interrupted. The job may have been created nevertheless. To look for it and to continue, run: "
+        f"{command('start')}"
+    )
+
+
 class Watched:
     """What a watch prints: each message, and of many metrics at a time only the last ones."""
 

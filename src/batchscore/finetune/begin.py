@@ -11,10 +11,11 @@ from typing import Any
 from batchscore.errors import InputError, SettingsError, UsageError
 from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.kinds import KINDS
-from batchscore.finetune.prepare import file_of
-from batchscore.finetune.state import TRAINING, VALIDATION, FileRecord, JobRecord, TrainingState
+from batchscore.finetune.offered import finetune_command
+from batchscore.finetune.prepare import SUMMARY, file_of
+from batchscore.finetune.state import STATE, TRAINING, VALIDATION, FileRecord, JobRecord, TrainingState
 from batchscore.finetune.summary import read_summary
-from batchscore.provider.job_object import ENDED, SUCCEEDED
+from batchscore.provider.job_object import SUCCEEDED
 from batchscore.stores import storage
 
 #: The method of training for each format.
@@ -51,6 +52,21 @@ def prepared_of(folder: Path) -> dict[str, Any]:
                 "checked and split as a whole."
             )
     return summary
+
+
+def require_own(state: TrainingState, folder: Path) -> None:
+    """Raise `InputError` if a job was made of other files than those of its folder.
+
+    `prepare` changes no folder that has a job, so the record is that of another one.
+    """
+    if not state.job.may_exist or not storage.exists(folder / SUMMARY):
+        return
+    listed = read_summary(folder)["parts"].get(_PARTS[TRAINING]) or {}
+    if listed.get("digest", state.training.digest) != state.training.digest:
+        raise InputError(
+            f"{folder / STATE} is that of another folder: its job was not made of the files of {folder}. "
+            f"Move it back to its folder. To train on the files of {folder}, start without it."
+        )
 
 
 def new_state(
@@ -117,11 +133,15 @@ def continued(old: TrainingState | None, new: TrainingState, folder: Path, *, ag
 def before_again(old: TrainingState, folder: Path) -> TrainingState:
     """Return a state without its job, which has failed or was cancelled; raises `UsageError` for others."""
     job = old.job
-    if job.id and (job.status not in ENDED or job.status == SUCCEEDED):
-        what = "has succeeded" if job.status == SUCCEEDED else f"is {job.status}"
+    if job.id and job.status == SUCCEEDED:
         raise UsageError(
-            f"The job {job.id} of {folder} {what}. Prepare a new folder to train once more: each folder is "
-            "one model."
+            f"The job {job.id} of {folder} has succeeded. Prepare a new folder to train once more: each "
+            "folder is one model."
+        )
+    if job.id and not job.ended:
+        raise UsageError(
+            f"The job {job.id} of {folder} is {job.status}. To cancel it, so that a new one can be created, "
+            f"run: {finetune_command('cancel', folder)}"
         )
     if not job.id:
         raise UsageError(f"No job of {folder} has failed, so there is none to repeat.")

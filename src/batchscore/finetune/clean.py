@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchscore.errors import Outage, ServiceRefused, setting_name
@@ -18,12 +19,18 @@ from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.removals import Removal, Thing, is_gone, is_recorded, waits_for
 from batchscore.finetune.service import PURPOSE
 from batchscore.finetune.state import TrainingState, write_state
-from batchscore.provider import arm, files, models, uploads
+from batchscore.provider import arm, files, jobs, models, uploads
 from batchscore.provider.arm import Account
 from batchscore.provider.client import CallFailed, ControlPlane, Unknown
 
 #: Refusals to cancel an upload that has expired or was completed: nothing is left of it but its file.
 _OVER = frozenset({400, 409, 410})
+
+#: What is said of a thing if a key sees nothing of a folder.
+UNSEEN = (
+    "this key sees nothing of the folder, nor its job. Run the same command with the endpoint and the key "
+    "that started it"
+)
 
 #: How long a deployment may take to go.
 MOST_SECONDS = 900.0
@@ -61,16 +68,42 @@ class Cleaner:
     outcomes: list[Deletion] = field(default_factory=list)
 
     async def run(self, removals: Sequence[Removal]) -> list[Deletion]:
-        """Delete one thing after the other; a refusal does not keep the others."""
+        """Delete one thing after the other; a refusal does not keep the others.
+
+        A key of another project sees nothing of a folder. So what is missing is recorded as deleted only if
+        the key sees the folder's job or something else of it.
+        """
         remaining: list[Removal] = []
+        missing: list[Removal] = []
+        is_known = await self.sees_job()
         for removal in removals:
             outcome = await self.outcome_of(removal, remaining)
+            is_known = is_known or (outcome.was_there and not outcome.why)
             if outcome.why:
                 remaining.append(removal)
-            elif self.state is not None and self.folder is not None:
-                self.state = write_state(self.folder, is_gone(self.state, removal))
+            elif is_known or removal.is_named:
+                self.note_gone(*missing, removal)
+                missing = []
+            else:
+                missing.append(removal)
             self.outcomes.append(outcome)
-        return self.outcomes
+        return [replace(each, why=UNSEEN) if each.removal in missing else each for each in self.outcomes]
+
+    async def sees_job(self) -> bool:
+        """Whether the key sees the job of the folder; also if there is none, or it was deleted."""
+        job = "" if self.state is None else self.state.job.id
+        if not job or (self.state is not None and job in self.state.deleted):
+            return True
+        with suppress(CallFailed, ServiceRefused):
+            return bool(await jobs.look_at_job(self.plane, job))
+        return False
+
+    def note_gone(self, *removals: Removal) -> None:
+        """Write to the device what was deleted."""
+        if self.state is not None and self.folder is not None:
+            for each in removals:
+                self.state = is_gone(self.state, each)
+            write_state(self.folder, self.state)
 
     async def outcome_of(self, removal: Removal, remaining: Sequence[Removal]) -> Deletion:
         """Delete one thing."""

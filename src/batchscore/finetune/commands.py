@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from batchscore.endpoint.target import Target, endpoints_of
 from batchscore.errors import OutputLocked, SettingsError, setting_name
-from batchscore.finetune.begin import continued, new_state, prepared_of
+from batchscore.finetune.begin import continued, new_state, prepared_of, require_own
 from batchscore.finetune.costs import TrainingCost
 from batchscore.finetune.dialects import dialect_of
 from batchscore.finetune.follow import JobLook, act, look, recent_events, watch
@@ -97,6 +97,7 @@ def run_start(
         old = read_state(folder)
         if old is not None:
             require_endpoint(old, place.target, folder)
+            require_own(old, folder)
         if old is not None and old.job.may_exist and not again:
             # Its files are at the service: nothing is sent, whatever became of them here.
             new = replace(old, job=JobRecord(request=request))
@@ -142,6 +143,7 @@ def run_action(place: TrainingPlace, action: str) -> JobLook:
 
 def run_results(place: TrainingPlace) -> tuple[JobLook, TrainingResults | None]:
     """Download and draw the results; `None` if there are none yet."""
+    require_own(require_state(place.folder), place.folder)
 
     async def fetching(plane: ControlPlane, state: TrainingState) -> tuple[JobLook, TrainingResults | None]:
         found = await look(plane, place.folder, state)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from batchscore.endpoint.target import Target
 from batchscore.errors import InputError, ServiceRefused
+from batchscore.finetune.begin import require_own
 from batchscore.finetune.clean import Cleaner, Deletion
 from batchscore.finetune.deploy import (
     Deployer,
@@ -148,6 +149,7 @@ async def deploy(
     with hold_folder(folder, "batchscore finetune deploy", caller.listen):
         state = require_state(folder)
         require_endpoint(state, caller.target, folder)
+        require_own(state, folder)
         model = options.model or trained_model(state, folder)
         if options.model is None and state.results is None:
             caller.listen(

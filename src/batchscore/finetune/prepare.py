@@ -136,12 +136,12 @@ def prepare(
         stratified,
         is_written,
         is_over_earlier,
-        tuple(tokens.astype(np.int64).tolist()) if len(tokens) < 100_000 else _sampled(tokens),
+        tuple(tokens.round().astype(np.int64).tolist()) if len(tokens) < 100_000 else _sampled(tokens),
     )
 
 
 def _sampled(tokens: npt.NDArray[np.float64]) -> tuple[int, ...]:
-    return tuple(tokens[:: len(tokens) // 50_000].astype(np.int64).tolist())
+    return tuple(tokens[:: len(tokens) // 50_000].round().astype(np.int64).tolist())
 
 
 def refuse_others(folder: Place) -> None:

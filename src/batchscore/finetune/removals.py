@@ -14,7 +14,6 @@ from enum import IntEnum
 from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.state import JobRecord, TrainingState
-from batchscore.provider.job_object import ENDED
 
 
 class Thing(IntEnum):
@@ -105,7 +104,7 @@ def removals_of(
 
 def blocked_by_job(job: JobRecord, folder: object) -> str:
     """Return why the files of a job must stay, "" if they need not."""
-    if not job.may_exist or job.status in ENDED:
+    if not job.may_exist or job.ended:
         return ""
     if not job.id:
         look = finetune_command("status", folder)

@@ -342,12 +342,12 @@ def compared(
     distance = abs(last.value - best.value)
     noise = max(NOISE * abs(best.value), STANDARD_ERRORS * math.hypot(last.error, best.error))
     if best.step == last.step:
-        why = f"The {words} is {better} at the last one: {best.value:.4g}."
+        why = f"The {words} is {better} at the last step: {best.value:.4g}."
         if len(known) == 1:
             why = f"It is the only one with a {words}: {best.value:.4g}."
     elif distance <= noise:
         why = (
-            f"The {words} of the last one, {last.value:.4g}, and of step {best.step:,}, {best.value:.4g}, "
+            f"The {words} of the last step, {last.value:.4g}, and of step {best.step:,}, {best.value:.4g}, "
             "differ by less than the noise."
         )
         best = last
@@ -355,7 +355,7 @@ def compared(
         much = f"{distance / abs(best.value):.0%} " if best.value else ""
         worse = "higher" if is_less_better else "lower"
         why = (
-            f"The {words} is {better} at step {best.step:,}: {best.value:.4g}. At the last one it is "
+            f"The {words} is {better} at step {best.step:,}: {best.value:.4g}. At the last step it is "
             f"{last.value:.4g}, {much}{worse}: the model has learned the training file too closely."
         )
     return Proposal(best.step, best.model, best.is_last, why, measure, candidates)

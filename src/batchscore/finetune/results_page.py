@@ -17,7 +17,7 @@ from batchscore.provider.job_object import ENDED, SUCCEEDED, JobCheckpoint
 from batchscore.report.page.charts import Chart, series
 from batchscore.report.page.frame import Frame, cells, document, place_charts
 from batchscore.report.page.markup import NOTHING, Html, concat, element, name, table
-from batchscore.report.words import code_text, large_count_text, moment_text
+from batchscore.report.words import code_text, large_count_text, moment_text, money_text
 from batchscore.version import VERSION
 
 #: The page's name, and that of the table beside it.
@@ -108,7 +108,12 @@ def figures(found: TrainingResults) -> Html:
     shown = [("steps", f"{last:,}", f"{count_text(len(found.ends), 'epoch')} seen" if found.ends else "")]
     tokens = found.table.points("elapsed_tokens")
     if job.trained_tokens:
-        shown.append(("trained tokens", large_count_text(job.trained_tokens), "as billed"))
+        more = "as billed"
+        if job.expected_tokens:
+            more += f"; estimate {large_count_text(job.expected_tokens)}"
+        shown.append(("trained tokens", large_count_text(job.trained_tokens), more))
+        if job.cost is not None and job.expected_cost is not None:
+            shown.append(("cost", money_text(job.cost), f"estimate {money_text(job.expected_cost)}"))
     elif tokens:
         shown.append(("trained tokens", large_count_text(tokens[-1][1]), "so far"))
     losses = losses_at_end(found.table, found.ends)
@@ -168,7 +173,7 @@ def curves(found: TrainingResults, title: str, unit: str, columns: Sequence[str]
         if column.startswith("train_"):
             if len(of.points(column)) > 2 * SMOOTH:
                 raw = {"type": "line", "joined": True, "order": 3}
-                lines.append(series(f"{label}, each step", means, "grid", **raw))
+                lines.append(series(f"{label}, each step", means, "c8", **raw))
                 means = smoothed(means)
                 label = f"{label}, moving mean"
             lines.append(series(label, means, colour, type="line", joined=True))

@@ -254,6 +254,9 @@ class Starter:
         await self.plane.sleep(self.limits.settle)
         since = (self.state.job.intent_at or self.state.job.created_at) - CLOCK_SECONDS
         found = [each async for each in jobs.newest_jobs(self.plane, since)]
+        if all(each.id != self.state.job.id for each in found):
+            # A list may lag behind: ours must be kept or cancelled, never forgotten.
+            found.append(await jobs.look_at_job(self.plane, self.state.job.id))
         decision = after_looking(self.state, found, ())
         if decision.job is not None:
             self.state = write_state(self.folder, with_job(self.state, decision.job))

@@ -18,7 +18,7 @@ from batchscore.errors import InputError, OutputError, SettingsError
 from batchscore.finetune.offered import finetune_command
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.lock import hold_lock
-from batchscore.provider.job_object import JobState
+from batchscore.provider.job_object import ENDED, JobState
 from batchscore.settings.prices import PRICED_TOKENS
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -95,6 +95,11 @@ class JobRecord:
     def may_exist(self) -> bool:
         """Whether a job was made, or may have been."""
         return bool(self.id or self.intent_at)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to it."""
+        return self.status in ENDED
 
     @property
     def cost(self) -> float | None:
@@ -191,14 +196,16 @@ def read_state(folder: Place) -> TrainingState | None:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise OutputError(
             f"{place} is damaged. It says which job and files of this folder are at the service, so training "
-            "may be paid for again without it. Restore it from a backup. If there is none, look at the "
-            "service for jobs of this folder, and prepare a new folder."
+            "may be paid for again without it. Restore it from a backup. If there is none, prepare a new "
+            f"folder. To see what is at the service, run: {finetune_command('list')}"
         ) from None
 
 
 def require_state(folder: Place) -> TrainingState:
     """Return the state of a folder; raises `InputError` if nothing was started from it."""
     found = read_state(folder)
+    if found is None and not storage.is_folder(folder):
+        raise InputError(f"There is no folder {folder}.")
     if found is None:
         command = finetune_command("start", folder, "-m", "MODEL")
         raise InputError(f"Nothing was started from {folder}: it has no {STATE}. To train, run: {command}")

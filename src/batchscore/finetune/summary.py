@@ -14,13 +14,14 @@ import orjson
 from batchscore.errors import InputError, name_settings
 from batchscore.finetune.kinds import TRANSLATION
 from batchscore.finetune.mapping import Mapped
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.prepare import SUMMARY, Prepared, PreparedPart, PrepareOptions, file_of, token_counts
 from batchscore.finetune.read_examples import ReadExample
 from batchscore.finetune.rules import most_tokens_of
 from batchscore.plan.vocabulary import TokenCounter
 from batchscore.prompts.template import Column, Template
 from batchscore.stores import storage
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, command_word
 from batchscore.version import VERSION
 
 SCHEMA_VERSION = 1
@@ -35,7 +36,10 @@ def read_summary(folder: Place) -> dict[str, Any]:
     except ValueError:
         raise InputError(f"{place} is damaged. {again}") from None
     if not isinstance(found, dict):
-        raise InputError(f"{folder} is not a folder of `batchscore finetune prepare`: it has no {SUMMARY}.")
+        raise InputError(
+            f"{folder} is not a folder of `batchscore finetune prepare`: it has no {SUMMARY}. "
+            f"To make one, run: {finetune_command('prepare', 'INPUT', '-o', command_word(str(folder)))}"
+        )
     if found.get("version") != SCHEMA_VERSION or not found.get("written"):
         raise InputError(
             f"The last `batchscore finetune prepare` of {folder} did not finish: files there may be of an "

@@ -281,7 +281,7 @@ def held_text(what: str, obstacle: Obstacle, me: Holder, locking: Locking) -> st
         return f"{what} is held by another run, which does not say who it is. Wait for it to end."
     ours = (holder.host, holder.boot, holder.pid) == (me.host, me.boot, me.pid)
     who = describe(holder) + (" (this same process)" if ours else "")
-    text = f"{what} is held by {who}. Wait for it to end, stop it, or choose another output."
+    text = f"{what} is held by {who}. Wait for it to end, or stop it."
     if is_elsewhere(holder, me):
         text += (
             f" Its last heartbeat was {max(0.0, obstacle.seconds):.0f} s ago; "
