@@ -24,9 +24,9 @@ START_HELP = """Upload the files of DIR, a folder of "finetune prepare", and cre
 
 \b
 Checks the files first, shows the estimated cost, and creates the job once you agree: on a
-terminal it asks, otherwise give --yes. The job is created exactly once: if the command is killed
-or a reply is lost, run it again, and it continues at the first step that is not done. The test
-part is never sent.
+terminal it asks, otherwise give --yes. If the command is killed or a reply is lost, run it again: it
+continues at the first step that is not done, and looks for the job before it creates one. Should
+the service list that too late, the second job is cancelled. The test part is never sent.
 
 \b
   batchscore finetune start tuned/ -m gpt-4.1-mini-2025-04-14 --epochs 3 --prices prices.toml
@@ -199,8 +199,8 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
             sys.exit(int(ExitCode.ROWS_FAILED))
         if not yes:
             agree(as_json=as_json)
-    cost = None if estimate is None else estimate.cost
-    state = run_start(place, request, urls, lambda line: say(line, err=True), again=again, cost=cost)
+    accepted = None if estimate is None else (estimate.cost, estimate.digests)
+    state = run_start(place, request, urls, lambda line: say(line, err=True), again=again, accepted=accepted)
     if as_json:
         costs = None if estimate is None else text.estimate_json(estimate)
         say(orjson.dumps(json_safe({**text.state_json(state, place.folder), "estimate": costs})))
