@@ -145,7 +145,7 @@ def models_of(
 def files_of(state: TrainingState, folder: object, unsaved: str) -> Iterator[Removal]:
     """Yield uploads that were not completed, and the files that were sent or made."""
     reasons = (blocked_by(each, state, folder) for each in (state.job, *state.earlier_jobs))
-    blocked = next(filter(None, reasons), "")
+    blocked = "; ".join(filter(None, reasons))
     for part, record in state.files.items():
         yield from files_of_record(record, f"{part} file", blocked)
     for job in state.jobs:
