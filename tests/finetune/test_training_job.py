@@ -434,7 +434,7 @@ def test_a_job_that_failed_is_repeated_if_it_is_wanted(
     assert ran.exit_code == 0, ran.stderr
     assert [each.id for each in state_of(folder).earlier_jobs] == [first]
     assert state_of(folder).job.id != first
-    assert project.books().files == 2, "the files were not sent again"
+    assert project.books().calls["upload"] == 2, "the files were not sent again"
 
 
 @pytest.mark.parametrize("surface", ["openai", "azure-v1"])

@@ -82,7 +82,7 @@ def import_url(option: str, text: str, environ: Mapping[str, str]) -> str:
     plain = REFERENCE.sub("", text)
     if "?" in plain or "@" in plain:
         raise UsageError(
-            f"{option} has a query (?) or a user (@), which may be secret, and which other users of this "
-            f"machine can see. Put the URL into a variable, and name it: {option} '${{TRAINING_URL}}'"
+            f"{option} has a query (?) or a user (@), which other users of this machine can see. Put the URL "
+            f"into a variable, and name it: {option} '${{TRAINING_URL}}'"
         )
     return filled(option, {"url": text}, environ)["url"]
