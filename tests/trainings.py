@@ -60,7 +60,13 @@ def write_prepared(folder: Path, examples: int = 40) -> None:
             "tokens": tokens,
             "classes": {},
         }
-    summary = {"version": 1, "format": "chat", "written": True, "parts": parts, "tokens": {"limit": 65_536}}
+    summary = {
+        "version": 1,
+        "format": "chat",
+        "written": True,
+        "parts": parts,
+        "tokens": {"model": MODEL, "limit": 65_536},
+    }
     (folder / "prepare.json").write_text(json.dumps(summary))
 
 

@@ -339,7 +339,6 @@ def plan(
         found[1] if len(found) > 1 else None,
         epochs,
         prices,
-        spec.token_limit(chosen),
         chosen["service"],
     )
     is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)

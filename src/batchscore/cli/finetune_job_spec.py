@@ -200,7 +200,7 @@ def estimate_of(
     options = {
         "model": model,
         "service": dialect_of(place.target).rules,
-        "max_example_tokens": summary["tokens"]["limit"],
+        "max_example_tokens": None,
         "format_name": summary["format"],
     }
     found = finetune_spec.checked_files(str(place.folder), None, options, counter)
@@ -209,7 +209,6 @@ def estimate_of(
         found[1] if len(found) > 1 else None,
         epochs_of(used),
         training_prices(prices, model),
-        summary["tokens"]["limit"],
         dialect_of(place.target).rules,
     )
     return Estimate(cost, digests_of(summary), found, counter, model)

@@ -165,7 +165,7 @@ def run_results(place: TrainingPlace) -> tuple[JobLook, TrainingResults | None]:
                 changed = change_job(place.folder, found.job.id, partial(replace, checkpoint=checkpoint))
                 found = replace(found, state=changed)
         settings = found.job.settings
-        ends = epoch_ends(table, settings.get("n_epochs"))
+        ends = epoch_ends(table, settings.get("n_epochs"), is_complete=found.job.status == SUCCEEDED)
         results = TrainingResults(found.state, table, ends, kept, best, settings, read_summary(place.folder))
         storage.write_whole(place.folder / RESULTS_PAGE, page(results, str(place.folder)))
         return found, results
