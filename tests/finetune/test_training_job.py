@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -23,7 +24,8 @@ from command import Command, Ran
 from batchscore.cli.finetune_job_spec import estimate_of
 from batchscore.errors import BatchscoreError, InputError, Outage, ServiceRefused, UsageError
 from batchscore.finetune.commands import TrainingPlace, run_action, run_start, run_status, run_watch
-from batchscore.finetune.service import CallLimits, import_url
+from batchscore.finetune.dialects import dialect_of
+from batchscore.finetune.service import CallLimits, import_url, training_calls
 from batchscore.finetune.state import (
     STATE,
     TrainingState,
@@ -33,6 +35,7 @@ from batchscore.finetune.state import (
     read_state,
 )
 from batchscore.finetune.steps import RUN_KEY
+from batchscore.provider.files import UploadedFile, wait_until_usable
 from batchscore.report.words import money_text
 from batchscore.simulator import Running
 from openai_schemas import check_object
@@ -826,3 +829,20 @@ def test_a_url_with_a_query_is_not_taken_in_plain_text(more: str) -> None:
     environ = {"URL": f"https://host/train.jsonl{more}", "SAS": more}
     for text in ("${URL}", "https://host/train.jsonl${SAS}", "$URL"):
         assert import_url("--training-url", text, environ) == environ["URL"]
+
+
+@pytest.mark.slow
+def test_azure_waits_for_a_file_that_is_only_uploaded(
+    place: Callable[..., TrainingPlace], project: Project
+) -> None:
+    """Its other services may use such a file."""
+    project.set_tuning(file_running=0.0)
+    here = place("azure-v1")
+    file = started(here, "azure-v1").training
+    uploaded = UploadedFile(file.file_id, file.name, file.bytes, "uploaded")
+
+    async def waiting() -> str:
+        async with training_calls(here.target, here.environ, here.limits) as plane:
+            return (await wait_until_usable(plane, uploaded, dialect_of(here.target).usable)).status
+
+    assert asyncio.run(waiting()) == "processed"

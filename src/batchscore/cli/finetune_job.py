@@ -24,9 +24,9 @@ START_HELP = """Upload the files of DIR, a folder of "finetune prepare", and cre
 
 \b
 Checks the files first, shows the estimated cost, and creates the job once you agree: on a
-terminal it asks, otherwise give --yes. If the command is killed or a reply is lost, run it again: it
-continues at the first step that is not done, and looks for the job before it creates one. Should
-the service list that too late, the second job is cancelled. The test part is never sent.
+terminal it asks, otherwise give --yes. If the command is killed or a reply is lost, run it again:
+it continues at the first step that is not done, and looks for the job before it creates one. If
+the service lists a job too late, the second one is cancelled. The test part is never sent.
 
 \b
   batchscore finetune start tuned/ -m gpt-4.1-mini-2025-04-14 --epochs 3 --prices prices.toml
