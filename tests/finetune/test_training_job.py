@@ -359,6 +359,7 @@ def test_a_file_is_fetched_from_a_url_that_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flags = use("azure-dated")
+    project.set_tuning(running=None, mid_results=False)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=str(folder.resolve()))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/train.jsonl?sig=secret"
@@ -846,3 +847,20 @@ def test_azure_waits_for_a_file_that_is_only_uploaded(
             return (await wait_until_usable(plane, uploaded, dialect_of(here.target).usable)).status
 
     assert asyncio.run(waiting()) == "processed"
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_folder_does_not_take_a_job_that_was_cancelled(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    project.will("create_job", status=403, code="forbidden")
+    with pytest.raises(ServiceRefused):
+        started(place())
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    mine = started(place())
+    run_action(place(), "cancel")
+    other = started(replace(place(), folder=copy))
+    assert other.job.id != mine.job.id
+    assert other.job.status != "cancelled"
+    assert [each.id for each in other.earlier_jobs] == [mine.job.id]
