@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchscore.cli.finetune_use import Handover, Use, handover
-from batchscore.errors import count_text, duration_text, name_settings
+from batchscore.errors import count_text, duration_text, name_settings, visible
 from batchscore.finetune.clean import Deletion
 from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
 from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
 from batchscore.finetune.online import Offer, Prospect, Ready
 from batchscore.finetune.removals import Removal
-from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
