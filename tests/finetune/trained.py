@@ -88,7 +88,7 @@ def train(simulator: Running, project: Project, folder: Path, surface: str = "az
             processed=True,
         ),
         job=record,
-        results=ResultsRecord(file_id="", digest=""),
+        results=ResultsRecord(file_id=record.result_files[0], digest=""),
     )
     return write_state(folder, state)
 

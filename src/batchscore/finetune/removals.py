@@ -1,8 +1,8 @@
 """What of a trained model is deleted at the service, and in which order? It decides, and calls nothing.
 
 A deployment comes before its model, because a service refuses the other order, and files come last. Only what
-the state of a folder or the command line names is deleted. Nothing is found by its name but copies of our
-own files, whose names no other file has.
+the state of a folder or the command line names is deleted. Two things are looked for by their name: a file
+of ours and its copies, for no other file has its name, and a deployment, whose owner is read then.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def removals_of(
 ) -> list[Removal]:
     """Return what is left of a folder at the service, in the order of deletion."""
     unsaved = ""
-    if state.job.result_files and state.results is None and not discard_results:
+    saved = "" if state.results is None else state.results.file_id
+    if state.job.result_files and saved not in state.job.result_files and not discard_results:
         save = finetune_command("results", folder)
         unsaved = f"the results are not downloaded yet: run {save}, or add --discard-results"
     models = models_of(state, dialect, folder, unsaved)
@@ -165,11 +166,17 @@ def files_of_record(record: FileRecord, what: str, blocked: str) -> Iterator[Rem
         yield Removal(Thing.LOST_FILE, record.name, f"{what}, if it has arrived")
 
 
+def is_recorded(state: TrainingState, removal: Removal) -> bool:
+    """Whether the deployment to delete has the name of the one that a folder made."""
+    made = state.deployment
+    return removal.thing is Thing.DEPLOYMENT and made is not None and made.name.lower() == removal.id.lower()
+
+
 def is_gone(state: TrainingState, removal: Removal) -> TrainingState:
     """Return the state after something was deleted."""
     made = state.deployment
     gone = removal.id
-    if removal.thing is Thing.DEPLOYMENT and made is not None and made.name.lower() == removal.id.lower():
+    if made is not None and is_recorded(state, removal):
         gone, made = made.arm_id or removal.id, None
     state = without_file(state, removal)
     if removal.thing is not Thing.LOST_FILE:  # another one of its name may be sent

@@ -15,9 +15,8 @@ from batchscore.provider.client import CallFailed, CallPace, ControlPlane, error
 from batchscore.settings.checks import REFERENCE
 from batchscore.task import CHAT
 
-#: What files are uploaded for.
-PURPOSE = "fine-tune"
-
+#: What files are uploaded for, and what their results are for.
+PURPOSE, RESULTS_PURPOSE = "fine-tune", "fine-tune-results"
 
 #: A command that a person waits for.
 PATIENT = CallPace(patience_seconds=120.0)

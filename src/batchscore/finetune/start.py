@@ -41,7 +41,7 @@ from batchscore.finetune.steps import (
     own_jobs,
     with_listed,
 )
-from batchscore.provider import files, jobs, models, uploads
+from batchscore.provider import files, jobs, uploads
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, Unknown
 from batchscore.provider.job_object import CANCELLED, FAILED, MOST_MESSAGE, JobState
 from batchscore.report.words import size_text
@@ -349,8 +349,8 @@ def refusal_of(failure: CallFailed, dialect: TrainingDialect, folder: Path) -> S
 async def remove_file(plane: ControlPlane, file: FileRecord) -> None:
     """Remove a file and its copies, or an upload that was not completed. Raises `CallFailed`."""
     if file.upload is not None and not file.file_id:
-        with suppress(Refused):  # it has expired, or is completed
-            await models.cancel_upload(plane, file.upload.id)
+        with suppress(CallFailed):  # it is completed, or expires by itself
+            await uploads.cancel_upload(plane, file.upload.id)
     found = await files.find_uploads(plane, file.name, purpose=PURPOSE) if file.name else []
     for each in dict.fromkeys([*(one.id for one in found), file.file_id]):
         if each:
