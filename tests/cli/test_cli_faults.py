@@ -79,6 +79,7 @@ def test_invalid_responses_are_rejected(
     assert asked[1].at - asked[0].at >= 0.7, "retry-after was not honoured"
 
 
+@pytest.mark.slow
 def test_a_server_with_a_smaller_batch_limit(batchscore: Cli, files: Files) -> None:
     """It refuses one request; the batches after it are not larger."""
     files.texts("a.csv", [f"row {row}" for row in range(200)])

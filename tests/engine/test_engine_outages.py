@@ -114,7 +114,7 @@ def test_an_address_that_was_never_reached_fails_early() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 50, 99])
-def test_a_row_that_always_fails_costs_only_itself_wherever_it_stands(position: int) -> None:
+def test_a_row_that_always_fails_costs_only_itself_wherever_it_is(position: int) -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(0.1)
         return reply(500, {}) if f"text:{position}" in texts else vectors(texts)

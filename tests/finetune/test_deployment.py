@@ -283,7 +283,7 @@ def test_results_that_are_not_saved_stay(saved: str | None, *, kept: bool) -> No
 
 
 @pytest.mark.parametrize("status", ["running", "queued", "paused", "new-word", ""])
-def test_the_files_of_a_job_that_goes_on_stay(status: str) -> None:
+def test_the_files_of_a_job_that_runs_stay(status: str) -> None:
     job = JobRecord(id="job-1", intent_at=1.0, status=status)
     found = removals_of(trained(job=job, deployment=None, earlier_jobs=()), AZURE_V1, discard_results=False)
     assert [each.id for each in found if not each.blocked] == ["file-l"]

@@ -56,7 +56,7 @@ CASES = {
     "rate limits in the headers of other gateways": "request/quota/test_limits.py::"
     "test_limits_are_read_in_the_names_and_units_of_each_gateway",
     "a limit of requests a second that looks like a minute's": "request/quota/test_limits.py::"
-    "test_a_limit_of_a_second_is_told_from_one_of_a_minute",
+    "test_a_limit_of_a_second_is_distinguished_from_one_of_a_minute",
     "a size limit that passes": JUDGING + "test_a_reduced_size_grows_back_when_larger_requests_are_accepted",
     "a body without an end": "request/test_wire.py::test_a_body_without_an_end_is_given_up",
     "lone surrogates, byte order marks, UTF-16, gzip twice, large and many headers": FAULTS

@@ -107,7 +107,7 @@ def test_tags_are_kept_and_replaced_as_a_whole(
     assert code_of(management.put("topics", model, tags="run")) == (400, "InvalidRequestContent")
 
 
-def test_the_meter_counts_once_and_stands_still_after_deletion(
+def test_the_meter_counts_once_and_stops_after_deletion(
     project: Project, management: Management, tune: Callable[[], str], azure_v1_batches: openai.OpenAI
 ) -> None:
     model = tune()

@@ -266,7 +266,7 @@ def inventory_json(found: Inventory, prices: Any) -> dict[str, Any]:
 
 
 def removals_text(removals: Sequence[Removal]) -> str:
-    """Return what is to be deleted, in the order of deletion."""
+    """Return what will be deleted, in the order of deletion."""
     if not removals:
         return "Nothing is left to delete."
     lines = ["To delete, in this order:"]

@@ -13,7 +13,7 @@ from batchscore.finetune.state import TrainingState
 from batchscore.provider.arm import Account, account_of, open_arm
 from batchscore.provider.client import CallFailed, ControlPlane, error_of_call
 
-#: The variables that stand for `--resource` and `--arm-endpoint`.
+#: The variables for `--resource` and `--arm-endpoint`.
 RESOURCE_VARIABLE = "BATCHSCORE_AZURE_RESOURCE"
 ENDPOINT_VARIABLE = "BATCHSCORE_ARM_ENDPOINT"
 

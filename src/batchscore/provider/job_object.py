@@ -1,7 +1,7 @@
 """What does a service say of a training job, its events and its checkpoints?
 
 It reads the forms of OpenAI and of both surfaces of Azure (their specifications, seen 2026-11): -1 and null
-for auto, states of several names, levels `warn` and `warning`. An unknown state counts as going on. It never
+for auto, states of several names, levels `warn` and `warning`. An unknown state counts as running. It never
 raises, and it calls nothing.
 """
 

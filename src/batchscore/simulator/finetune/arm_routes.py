@@ -188,7 +188,7 @@ def _page(project: Project, request: web.Request, values: list[dict[str, Any]]) 
 
 
 async def _operation(project: Project, request: web.Request) -> ServiceReply:
-    """Answer how a change goes on: as a status, or as the resource once it is there."""
+    """Answer with the progress of a change: as a status, or as the resource once it is there."""
     found = project.tuning.deployments.get(request.match_info["name"])
     state = "" if found is None else found.state(project.clock.now(), project.tuning.rules)
     goes_on = state in {"Accepted", "Creating", "Deleting"}
