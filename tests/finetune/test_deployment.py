@@ -253,8 +253,8 @@ def trained(**more: Any) -> TrainingState:
         "validation": file("v.jsonl", file_id="file-v"),
         "job": job,
         "deployment": RECORD,
-        "earlier_jobs": ("job-0",),
-        "leftovers": ("file-l",),
+        "earlier_jobs": (JobRecord(id="job-0", status="cancelled", result_files=("file-r0",)),),
+        "leftovers": (file("l.jsonl", file_id="file-l"),),
         **more,
     }
     return TrainingState(run=RUN, endpoint="x", dialect="azure-v1", **given)
@@ -264,7 +264,7 @@ def ids(removals: list[Removal]) -> list[tuple[Thing, str]]:
     return [(each.thing, each.id) for each in removals]
 
 
-FILES = [(Thing.FILE, each) for each in ("file-t", "file-v", "file-r", "file-l")]
+FILES = [(Thing.FILE, each) for each in ("file-t", "file-v", "file-r", "file-r0", "file-l")]
 
 
 def test_the_order_of_deletion() -> None:
@@ -310,6 +310,34 @@ def test_what_may_have_arrived_without_a_reply_is_looked_for() -> None:
         (Thing.UPLOAD, "upload-1"),
         (Thing.LOST_FILE, "run-t.jsonl"),
     ]
+
+
+def test_a_model_of_a_double_is_deleted_and_one_that_goes_on_keeps_the_files() -> None:
+    double = JobRecord(id="job-2", status="succeeded", model="double", intent_at=1.0)
+    state = trained(earlier_jobs=(double,), deployment=None)
+    assert (Thing.MODEL, "double") in ids(removals_of(state, AZURE_V1, discard_results=True))
+    state = trained(earlier_jobs=(replace(double, status="running"),), deployment=None)
+    for dialect, blocked in ((AZURE_V1, []), (AZURE_DATED, ["job-2"])):
+        found = removals_of(state, dialect, "tuned", discard_results=True)
+        assert [each.id for each in found if each.blocked] == [*blocked, "file-t", "file-v"]
+        assert "finetune start tuned" in next(each.blocked for each in found if each.blocked)
+
+
+def test_a_leftover_is_looked_for_by_its_name() -> None:
+    left = (file("run-t.jsonl", intent_at=1.0), file("", intent_at=1.0, file_id="file-x"))
+    state = trained(leftovers=left, deployment=None, earlier_jobs=())
+    found = removals_of(state, AZURE_V1, discard_results=True)
+    assert ids(found)[-2:] == [(Thing.FILE, "file-x"), (Thing.LOST_FILE, "run-t.jsonl")]
+    assert [each.file_name for each in found if each.thing is Thing.FILE] == ["t.jsonl", "v.jsonl", "", ""]
+
+
+def test_a_file_that_is_deleted_before_there_is_a_job_is_sent_again() -> None:
+    state = trained(job=JobRecord(), deployment=None, earlier_jobs=(), leftovers=())
+    for removal in removals_of(state, AZURE_V1, discard_results=True):
+        state = is_gone(state, removal)
+    assert state.training == file("t.jsonl")
+    sent = replace(state, training=file("t.jsonl", intent_at=2.0))
+    assert ids(removals_of(sent, AZURE_V1, discard_results=True)) == [(Thing.LOST_FILE, "t.jsonl")]
 
 
 def test_what_is_gone_is_not_deleted_again() -> None:

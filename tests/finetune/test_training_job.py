@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,13 +17,25 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import openai
 import pytest
 from command import Command, Ran
 
-from batchscore.errors import BatchscoreError, Outage, ServiceRefused
-from batchscore.finetune.commands import TrainingPlace, run_action, run_start, run_status
-from batchscore.finetune.service import CallLimits
-from batchscore.finetune.state import STATE, TrainingState, change_state, hold_folder, read_state
+from batchscore.cli.finetune_job_spec import estimate_of
+from batchscore.errors import BatchscoreError, InputError, Outage, ServiceRefused, UsageError
+from batchscore.finetune.commands import TrainingPlace, run_action, run_start, run_status, run_watch
+from batchscore.finetune.dialects import dialect_of
+from batchscore.finetune.service import CallLimits, import_url, training_calls
+from batchscore.finetune.state import (
+    STATE,
+    TrainingState,
+    change_job,
+    change_state,
+    hold_folder,
+    read_state,
+)
+from batchscore.finetune.steps import RUN_KEY
+from batchscore.provider.files import UploadedFile, wait_until_usable
 from batchscore.report.words import money_text
 from batchscore.simulator import Running
 from openai_schemas import check_object
@@ -346,6 +359,7 @@ def test_a_file_is_fetched_from_a_url_that_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flags = use("azure-dated")
+    project.set_tuning(running=None, mid_results=False)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=str(folder.resolve()))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/train.jsonl?sig=secret"
@@ -422,9 +436,9 @@ def test_a_job_that_failed_is_repeated_if_it_is_wanted(
     assert state_of(folder).job.id == first, "nothing happens without --again"
     ran = command("finetune", "start", "tuned", "--again", "--yes")
     assert ran.exit_code == 0, ran.stderr
-    assert state_of(folder).earlier_jobs == (first,)
+    assert [each.id for each in state_of(folder).earlier_jobs] == [first]
     assert state_of(folder).job.id != first
-    assert project.books().files == 2, "the files were not sent again"
+    assert project.books().calls["upload"] == 2, "the files were not sent again"
 
 
 @pytest.mark.parametrize("surface", ["openai", "azure-v1"])
@@ -482,6 +496,14 @@ def test_a_job_that_no_reply_named_can_be_followed_and_cancelled(
     assert paid_jobs(project) == [1]
 
 
+def prepare_again(folder: Path) -> None:
+    """Prepare other examples into a folder that has a record."""
+    kept = (folder / STATE).read_bytes()
+    shutil.rmtree(folder)
+    write_prepared(folder, 50)
+    (folder / STATE).write_bytes(kept)
+
+
 @pytest.mark.slow
 def test_a_folder_that_was_prepared_again_leaves_no_file_behind(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
@@ -490,13 +512,7 @@ def test_a_folder_that_was_prepared_again_leaves_no_file_behind(
     with pytest.raises(ServiceRefused):
         started(place())
     old = {file.file_id for file in state_of(folder).files.values()}
-    for name in ("train.jsonl", "validation.jsonl", "prepare.json"):
-        (folder / name).unlink()
-    kept = (folder / STATE).read_bytes()
-    (folder / STATE).unlink()
-    folder.rmdir()
-    write_prepared(folder, 50)
-    (folder / STATE).write_bytes(kept)
+    prepare_again(folder)
     state = started(place())
     assert set(state.deleted) <= old
     assert project.books().files == 2
@@ -597,8 +613,7 @@ def test_a_job_that_the_list_showed_too_late_is_continued(
     change_state(folder, lambda each: replace(each, job=forgotten))
     second = started(place())
     assert second.job.id == first.job.id
-    assert not second.job.doubtful
-    assert project.meter()["held"]["jobs"] == 1
+    assert paid_jobs(project) == [1]
 
 
 @pytest.mark.slow
@@ -619,4 +634,262 @@ def test_copies_of_a_folder_that_start_at_the_same_time_train_one_job(
         states = list(pool.map(lambda each: started(each, surface), places))
     assert len({started(each, surface).job.id for each in places}) == 1, states
     assert project.meter()["held"]["jobs"] == 1
-    assert not any(state_of(each.folder).job.doubtful for each in places)
+    assert not any(state_of(each.folder).doubles for each in places)
+
+
+def client(project: Project, simulator: Running) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{simulator.endpoint}/v1", api_key=project.key)
+
+
+@pytest.mark.slow
+def test_a_watch_does_not_write_its_job_over_a_newer_one(
+    place: Callable[..., TrainingPlace], folder: Path
+) -> None:
+    """Another terminal cancels the job and starts a new one, while this one watches."""
+    first = started(place()).job.id
+
+    def replace_job() -> str:
+        run_action(place(), "cancel")
+        return run_start(place(), {}, {}, str, again=True).job.id
+
+    newer: list[str] = []
+    said = rf"{first} is not the job of tuned any more.*finetune status"
+    with ThreadPoolExecutor(1) as other, pytest.raises(InputError, match=said):
+        run_watch(place(), lambda _: newer.append(other.submit(replace_job).result()), 10)
+    state = state_of(folder)
+    assert [each.id for each in state.jobs] == [*newer, first]
+    assert state.earlier_jobs[0].status == "cancelled"
+    with pytest.raises(InputError, match="not the job"):
+        change_job(folder, first, lambda each: replace(each, checkpoint="of the first"))
+    assert state_of(folder).checkpoint == ""
+
+
+@pytest.mark.slow
+def test_a_double_that_is_listed_late_is_reported_and_cancelled(
+    place: Callable[..., TrainingPlace],
+    command: Command,
+    use: Callable[..., list[str]],
+    project: Project,
+    simulator: Running,
+    folder: Path,
+) -> None:
+    """The creation got no reply, and the list did not have the job while `start` looked for it."""
+    use()
+    state = started(place())
+    change_state(folder, lambda each: replace(each, job=replace(each.job, doubtful=True)))
+    project.advance(2)  # times of jobs are whole seconds, and the older one is kept
+    with client(project, simulator) as caller:
+        made = caller.fine_tuning.jobs.create(
+            model=MODEL, training_file=state.training.file_id, metadata={RUN_KEY: state.run}
+        )
+        by_hand = caller.fine_tuning.jobs.create(model=MODEL, training_file=state.training.file_id)
+    shown = command("finetune", "status", "tuned").stdout
+    assert made.id in shown
+    assert by_hand.id not in shown
+    assert "To cancel it, run: batchscore finetune start tuned" in shown
+    assert json.loads(command("finetune", "status", "tuned", "--json").stdout)["doubles"] == [made.id]
+    assert f"the job {made.id}, a double" in command("finetune", "clean", "tuned").stdout
+    ran = command("finetune", "start", "tuned")
+    assert (ran.exit_code, f"1 double job cancelled: {made.id}" in ran.stderr) == (0, True)
+    assert project.meter()["held"]["jobs"] == 2, "ours, and the one that somebody made"
+    assert [(each.id, each.status) for each in state_of(folder).earlier_jobs] == [(made.id, "cancelled")]
+    assert made.id not in command("finetune", "status", "tuned").stdout
+    run_action(place(), "cancel")
+    state = run_start(place(), {}, {}, str, again=True)
+    assert state.job.id not in {made.id, by_hand.id}, "a double that was cancelled is not taken"
+
+
+@pytest.mark.slow
+def test_files_that_were_prepared_again_after_the_estimate_are_not_sent(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """In another terminal, while the question was shown."""
+    request = {"model": MODEL}
+    found = estimate_of(place(), request, None, {})
+    shutil.rmtree(folder)
+    write_prepared(folder, 400)
+    with pytest.raises(InputError, match="prepared again after its cost was estimated"):
+        run_start(place(), request, {}, str, accepted=(found.cost, found.digests))
+    assert project.books().calls == {}
+    found = estimate_of(place(), request, None, {})
+    assert run_start(place(), request, {}, str, accepted=(found.cost, found.digests)).job.id
+
+
+@pytest.mark.slow
+def test_a_clean_before_there_is_a_job_lets_the_files_be_sent_again(
+    place: Callable[..., TrainingPlace], command: Command, use: Callable[..., list[str]], project: Project
+) -> None:
+    use("azure-v1")
+    project.will("create_job", status=400)
+    with pytest.raises(ServiceRefused):
+        started(place("azure-v1"), "azure-v1")
+    assert command("finetune", "clean", "tuned", "--yes").exit_code == 0
+    assert project.books().files == 0
+    assert started(place("azure-v1"), "azure-v1").job.id
+
+
+@pytest.mark.slow
+def test_files_that_somebody_deleted_before_there_was_a_job_are_sent_again(
+    place: Callable[..., TrainingPlace], project: Project, simulator: Running, folder: Path
+) -> None:
+    project.will("create_job", status=400)
+    with pytest.raises(ServiceRefused):
+        started(place())
+    old = state_of(folder)
+    aged = {part: replace(file, intent_at=1.0) for part, file in old.files.items()}
+    change_state(folder, lambda each: replace(each, training=aged["training"], validation=aged["validation"]))
+    with client(project, simulator) as caller:
+        for each in old.files.values():
+            caller.files.delete(each.file_id)
+    state = started(place())
+    assert state.job.id
+    assert project.books().files == 2
+    assert not {file.file_id for file in state.files.values()} & {file.file_id for file in old.files.values()}
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_file_is_deleted_with_it(
+    place: Callable[..., TrainingPlace],
+    command: Command,
+    use: Callable[..., list[str]],
+    project: Project,
+    simulator: Running,
+    folder: Path,
+) -> None:
+    """A list that lagged has hidden that the first upload had arrived."""
+    use()
+    file = started(place()).training
+    with client(project, simulator) as caller:
+        caller.files.create(file=(file.name, (folder / "train.jsonl").read_bytes()), purpose="fine-tune")
+    run_action(place(), "cancel")
+    assert command("finetune", "clean", "tuned", "--yes").exit_code == 0
+    assert project.books().files == 0
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_prepared_again_after_a_lost_upload_leaves_no_file_behind(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    project.will("upload", drop=True, happened=True)
+    project.will("upload", times=None, drop=True)
+    with pytest.raises(BatchscoreError):
+        started(place(limits=IMPATIENT))
+    project.drop_faults()
+    assert (state_of(folder).training.file_id, project.books().files) == ("", 1)
+    prepare_again(folder)
+    state = started(place())
+    assert state.leftovers == ()
+    assert project.books().files == 2
+
+
+@pytest.mark.slow
+def test_a_file_that_the_service_does_not_know_yet_is_not_sent_again(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    project.will("get_file", status=404)
+    state = started(place())
+    assert project.books().calls["upload"] == 2
+    assert project.books().files == 2
+    assert state.leftovers == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("surface", "what"), [("openai", "a checkpoint"), ("azure-v1", "results")])
+def test_a_job_that_is_repeated_leaves_nothing_of_the_earlier_one_behind(
+    surface: str,
+    what: str,
+    place: Callable[..., TrainingPlace],
+    command: Command,
+    use: Callable[..., list[str]],
+    project: Project,
+    folder: Path,
+) -> None:
+    """Neither its checkpoints, which are models at OpenAI, nor its results."""
+    use(surface)
+    here = place(surface)
+    project.set_tuning(validating=0, queued=0, running=20.0, pausing=0, mid_results=True)
+    project.stop_clock()
+    started(here, surface)
+    project.advance(15)
+    run_action(here, "pause")
+    project.advance(1)
+    run_action(here, "cancel")
+    run_start(here, {}, {}, str, again=True)
+    run_action(here, "cancel")
+    ran = command("finetune", "clean", "tuned", "--yes")
+    assert (ran.exit_code, what in ran.stdout + ran.stderr) == (0, True), ran
+    assert project.books().files == 0
+    if surface == "openai":  # Azure keeps a checkpoint as a part of its job
+        assert project.meter()["held"]["models"] == 0
+
+
+@pytest.mark.slow
+def test_a_job_whose_resumption_got_no_reply_goes_on(
+    place: Callable[..., TrainingPlace], project: Project
+) -> None:
+    project.set_tuning(validating=0, queued=0, running=1000.0, pausing=0.0)
+    project.stop_clock()
+    started(place())
+    project.advance(500)
+    run_action(place(), "pause")
+    project.advance(1)
+    project.will("resume_job", drop=True, happened=True)
+    assert run_action(place(), "resume").job.status == "running"
+    with pytest.raises(ServiceRefused, match="Only a paused job"):
+        run_action(place(), "resume")
+
+
+def test_settings_that_are_zero_count(
+    command: Command, use: Callable[..., list[str]], place: Callable[..., TrainingPlace], folder: Path
+) -> None:
+    use()
+    started(place())
+    ran = command("finetune", "start", "tuned", "-m", MODEL, "--seed", "0")
+    assert (ran.exit_code, "other settings" in ran.stderr) == (1, True)
+    ran = command("finetune", "start", "tuned", "--seed", "0")
+    assert (ran.exit_code, "Name the base model" in ran.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("more", ["?sv=1&sig=x", "?X-Amz-Signature=x", "?token=x", "?"])
+def test_a_url_with_a_query_is_not_taken_in_plain_text(more: str) -> None:
+    for text in (f"https://host/train.jsonl{more}", "https://user:pw@host/train.jsonl"):
+        with pytest.raises(UsageError, match="into a variable") as caught:
+            import_url("--training-url", text, {})
+        assert "host" not in str(caught.value)
+    environ = {"URL": f"https://host/train.jsonl{more}", "SAS": more}
+    for text in ("${URL}", "https://host/train.jsonl${SAS}", "$URL"):
+        assert import_url("--training-url", text, environ) == environ["URL"]
+
+
+@pytest.mark.slow
+def test_azure_waits_for_a_file_that_is_only_uploaded(
+    place: Callable[..., TrainingPlace], project: Project
+) -> None:
+    """Its other services may use such a file."""
+    project.set_tuning(file_running=0.0)
+    here = place("azure-v1")
+    file = started(here, "azure-v1").training
+    uploaded = UploadedFile(file.file_id, file.name, file.bytes, "uploaded")
+
+    async def waiting() -> str:
+        async with training_calls(here.target, here.environ, here.limits) as plane:
+            return (await wait_until_usable(plane, uploaded, dialect_of(here.target).usable)).status
+
+    assert asyncio.run(waiting()) == "processed"
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_folder_does_not_take_a_job_that_was_cancelled(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    project.will("create_job", status=403, code="forbidden")
+    with pytest.raises(ServiceRefused):
+        started(place())
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    mine = started(place())
+    run_action(place(), "cancel")
+    other = started(replace(place(), folder=copy))
+    assert other.job.id != mine.job.id
+    assert other.job.status != "cancelled"
+    assert [each.id for each in other.earlier_jobs] == [mine.job.id]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batchscore.errors import OutputError, OutputLocked, SettingsError, UsageError
+from batchscore.errors import InputError, OutputError, OutputLocked, SettingsError, UsageError
 from batchscore.finetune.begin import continued
 from batchscore.finetune.dialects import (
     AZURE_DATED,
@@ -29,6 +30,9 @@ from batchscore.finetune.state import (
     change_state,
     hold_folder,
     read_state,
+    require_job,
+    with_job,
+    with_own_job,
     write_state,
 )
 from batchscore.finetune.steps import (
@@ -37,10 +41,11 @@ from batchscore.finetune.steps import (
     PartStep,
     TrainingStep,
     after_failure,
-    after_looking,
     job_body,
     next_step,
+    own_jobs,
     request_of,
+    with_listed,
 )
 from batchscore.provider.client import NotThere, Refused, Unknown
 from batchscore.provider.job_object import JobState, job_state, training_event
@@ -79,8 +84,7 @@ def with_job_of(state: TrainingState, **fields: Any) -> TrainingState:
         (replace(READY, validation=sent(VALID)), TrainingStep.WAIT_FOR_FILE, "validation"),
         (READY, TrainingStep.CREATE_JOB, ""),
         (with_job_of(READY, intent_at=1.0), TrainingStep.FIND_JOB, ""),
-        (with_job_of(READY, intent_at=1.0, id="j", status="running"), TrainingStep.FOLLOW_JOB, ""),
-        (with_job_of(READY, id="j", status="a state of next year"), TrainingStep.FOLLOW_JOB, ""),
+        (with_job_of(READY, intent_at=1.0, id="j", status="running"), TrainingStep.DONE, ""),
         (with_job_of(READY, id="j", status="failed"), TrainingStep.DONE, ""),
     ],
 )
@@ -92,6 +96,10 @@ def job(key: str, created: float = 1.0, **fields: Any) -> JobState:
     return job_state({"id": key, "status": "running", "created_at": 1.7e9 + created, **fields})
 
 
+def ids(found: list[JobState]) -> list[str]:
+    return [each.id for each in found]
+
+
 def test_a_job_is_found_by_its_run_or_its_file() -> None:
     state = with_job_of(READY, intent_at=1.7e9, request={"model": "m", "suffix": "s"})
     own, file = {"metadata": {RUN_KEY: "r"}}, {"training_file": state.training.file_id}
@@ -100,29 +108,98 @@ def test_a_job_is_found_by_its_run_or_its_file() -> None:
         job("other-run", metadata={RUN_KEY: "x"}, **file),
         job("other-suffix", suffix="t", **file),
     ]
-    assert after_looking(state, others, [3.0]).move is JobMove.LOOK_AGAIN
-    assert after_looking(state, others, []).move is JobMove.CREATE
+    assert own_jobs(state, others) == []
     for mine in (job("mine", **own), job("mine", **file), job("mine", suffix="s", **file)):
-        found = after_looking(state, [*others, mine], [])
-        assert found.job is not None
-        assert found.job.id == "mine"
-    earlier = replace(state, earlier_jobs=("mine",))
-    assert after_looking(earlier, [job("mine", **own)], []).move is JobMove.CREATE
+        assert ids(own_jobs(state, [*others, mine])) == ["mine"]
+    earlier = replace(state, earlier_jobs=(JobRecord(id="mine", status="failed"),))
+    assert own_jobs(earlier, [job("mine", **own)]) == []
 
 
-def test_doubles_are_named_and_the_first_job_is_kept() -> None:
-    found = after_looking(
-        with_job_of(READY, intent_at=1.7e9),
-        [
-            job("third", 3.0, metadata={RUN_KEY: "r"}, status="cancelled"),
-            job("second", 2.0, metadata={RUN_KEY: "r"}),
-            job("first", 1.0, metadata={RUN_KEY: "r"}),
-        ],
-        [],
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": "another"},
+        {"model": "m-mini"},
+        {"hyperparameters": {"n_epochs": 9}},
+        {"created_at": 1.7e9 - 86_400},
+        {"metadata": {RUN_KEY: "x"}},
+    ],
+)
+def test_a_job_that_somebody_made_of_our_file_is_not_ours(fields: dict[str, Any]) -> None:
+    state = with_job_of(
+        READY, intent_at=1.7e9, request={"model": "m", "hyperparameters": {"n_epochs": 3, "beta": "auto"}}
     )
-    assert found.job is not None
-    assert found.job.id == "first"
-    assert [each.id for each in found.doubles] == ["second"], "one that has ended needs nothing"
+    ours = {"model": "m-2025-04-14", "training_file": state.training.file_id}
+    ours["hyperparameters"] = {"n_epochs": 3, "beta": 0.1}
+    assert ids(own_jobs(state, [job("mine", **ours)])) == ["mine"]
+    assert own_jobs(state, [job("by-hand", **(ours | fields))]) == []
+
+
+def test_a_service_that_keeps_our_run_knows_all_our_jobs_by_it() -> None:
+    """So one that somebody made of the same file, in the same way, is no double: nobody cancels it."""
+    state = with_job_of(READY, intent_at=1.7e9, id="mine", doubtful=True)
+    alike = job("by-hand", 2.0, training_file=state.training.file_id, model="m")
+    mine = job("mine", 3.0, metadata={RUN_KEY: "r"})
+    assert ids(own_jobs(state, [alike, mine])) == ["mine"]
+    assert with_listed(state, [alike, mine]).doubles == []
+
+
+def test_the_first_job_that_makes_a_model_is_kept() -> None:
+    run = {"metadata": {RUN_KEY: "r"}}
+    listed = [
+        job("third", 3.0, **run),
+        job("second", 2.0, **run),
+        job("stopping", 0.5, status="cancelling", **run),
+        job("first", 1.0, status="cancelled", **run),
+    ]
+    assert ids(own_jobs(with_job_of(READY, intent_at=1.7e9), listed)) == [
+        "second",
+        "third",
+        "stopping",
+        "first",
+    ]
+
+
+def test_each_job_has_a_record_of_its_own() -> None:
+    """What is said of one job never becomes the record of another one."""
+    made = replace(
+        with_job_of(READY, intent_at=1.0, id="b", status="running", expected_tokens=7, doubtful=True),
+        earlier_jobs=(JobRecord(id="a", status="cancelled", model="ft:a"),),
+        checkpoint="ft:b-1",
+    )
+    found = with_job(made, job("a", status="cancelled"))
+    assert (found.job, found.earlier_jobs[0].model) == (made.job, "ft:a")
+    found = with_job(made, job("c"))
+    assert [each.id for each in found.jobs] == ["b", "a", "c"]
+    assert found.doubles == ["c"]
+    taken = with_own_job(found, job("c"))
+    assert [each.id for each in taken.jobs] == ["c", "a", "b"]
+    assert (taken.job.expected_tokens, taken.job.doubtful, taken.checkpoint) == (7, True, "")
+    with pytest.raises(InputError, match="b now"):
+        require_job(made, "a", Path("tuned"))
+    new = replace(made, job=JobRecord(intent_at=2.0))
+    with pytest.raises(InputError, match="being created"):
+        require_job(new, "a", Path("tuned"))
+    assert require_job(new, "c", Path("tuned")) is new
+
+
+def test_the_doubt_ends_with_the_last_job() -> None:
+    run = {"metadata": {RUN_KEY: "r"}}
+    state = with_job_of(READY, intent_at=1.7e9, id="a", status="running", doubtful=True)
+    state = with_listed(state, [job("a", **run)])
+    assert state.job.doubtful, "the list may lag"
+    state = with_listed(with_job(state, job("a", status="succeeded")), [job("b", **run)])
+    assert (state.job.doubtful, state.doubles) == (True, ["b"])
+    ended = job("b", status="succeeded", fine_tuned_model="ft:b", **run)
+    state = with_listed(state, [ended])
+    assert (state.job.doubtful, state.doubles) == (False, [])
+    assert state.earlier_jobs[0].model == "ft:b"
+
+
+def test_what_a_service_says_no_more_is_not_forgotten() -> None:
+    made = with_job_of(READY, id="j", status="succeeded", model="ft:m", result_files=("f",))
+    found = with_job(made, job("j", status="succeeded", fine_tuned_model=None, result_files=None))
+    assert (found.job.model, found.job.result_files) == ("ft:m", ("f",))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +268,8 @@ def test_the_record_is_private_whole_and_complete(tmp_path: Path) -> None:
     state = replace(
         with_job_of(READY, intent_at=1.0, result_files=("f",)),
         training=replace(TRAIN, upload=upload),
-        earlier_jobs=("j0",),
+        earlier_jobs=(JobRecord(id="j0", result_files=("r",)),),
+        leftovers=(sent(TRAIN),),
         results=ResultsRecord(file_id="f", digest="d"),
         deployment=DeploymentRecord(arm_id="/a", intent_at=2.0, capacity=50),
         deleted=("x",),
@@ -205,10 +283,49 @@ def test_the_record_is_private_whole_and_complete(tmp_path: Path) -> None:
         change_state(tmp_path, lambda each: each)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"version": 1}', '{"version": 2, "run": "r"}', '{"versi'])
+@pytest.mark.parametrize("text", ["", "[]", '{"version": 1}', '{"version": "1", "run": "r"}', '{"versi'])
 def test_a_damaged_record_stops_everything(tmp_path: Path, text: str) -> None:
     (tmp_path / STATE).write_text(text)
     with pytest.raises(OutputError, match="may be paid for again"):
+        read_state(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("job",), None),
+        (("job", "id"), 7),
+        (("job", "intent_at"), "soon"),
+        (("job", "doubtful"), 1),
+        (("job", "request"), []),
+        (("job", "result_files"), "f"),
+        (("training", "name"), None),
+        (("earlier_jobs",), ["j0"]),
+        (("leftovers",), ["file-1"]),
+        (("deleted",), [1]),
+        (("results",), {}),
+    ],
+    ids=str,
+)
+def test_a_record_with_another_type_or_without_a_field_is_damaged(
+    tmp_path: Path, place: tuple[str, ...], value: Any
+) -> None:
+    write_state(tmp_path, with_job_of(READY, intent_at=1.0, id="j"))
+    whole = json.loads((tmp_path / STATE).read_text())
+    for is_missing in (False, True):
+        found = json.loads(json.dumps(whole))
+        inner = found[place[0]] if len(place) > 1 else found
+        inner[place[-1]] = value
+        if is_missing:
+            del inner[place[-1]]
+        (tmp_path / STATE).write_text(json.dumps(found))
+        with pytest.raises(OutputError, match="is damaged"):
+            read_state(tmp_path)
+
+
+def test_a_record_of_a_newer_version_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / STATE).write_text('{"version": 2, "jobs": []}')
+    with pytest.raises(OutputError, match="update batchscore"):
         read_state(tmp_path)
 
 
@@ -228,8 +345,12 @@ def test_a_folder_that_was_prepared_again_sends_its_new_files(tmp_path: Path) ->
     new = replace(NEW, training=replace(TRAIN, digest="xxh3:9", name="n"))
     found = continued(READY, new, tmp_path, again=False)
     assert found.training == new.training
-    assert set(found.leftovers) == {READY.training.file_id, READY.files["validation"].file_id}
+    assert set(found.leftovers) == {READY.training, READY.validation}
     assert found.run == READY.run
+    begun = replace(TRAIN, upload=UploadRecord(id="u", part_bytes=1))
+    lost = replace(NEW, training=begun, validation=replace(VALID, intent_at=1.0))
+    found = continued(lost, new, tmp_path, again=False)
+    assert set(found.leftovers) == {lost.training, lost.validation}, "without an id they may be there, too"
 
 
 @pytest.mark.parametrize("status", ["running", "succeeded", ""])
@@ -241,9 +362,9 @@ def test_a_new_job_follows_no_other(tmp_path: Path, status: str) -> None:
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 def test_a_new_job_follows_one_that_failed(tmp_path: Path, status: str) -> None:
-    made = with_job_of(READY, id="j", status=status)
+    made = with_job_of(READY, id="j", status=status, result_files=("f",))
     found = continued(made, NEW, tmp_path, again=True)
-    assert found.earlier_jobs == ("j",)
+    assert found.earlier_jobs == (made.job,)
     assert next_step(found) == PartStep(TrainingStep.WAIT_FOR_FILE, "training")
 
 

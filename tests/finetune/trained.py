@@ -80,7 +80,12 @@ def train(simulator: Running, project: Project, folder: Path, surface: str = "az
         endpoint=simulator.endpoint.partition("://")[2],
         dialect=surface,
         training=FileRecord(
-            name="train.jsonl", digest="xxh3:0", bytes=1, intent_at=1.0, file_id=file.id, processed=True
+            name=f"{file.id}-train.jsonl",
+            digest="xxh3:0",
+            bytes=1,
+            intent_at=1.0,
+            file_id=file.id,
+            processed=True,
         ),
         job=record,
         results=ResultsRecord(file_id=record.result_files[0], digest=""),

@@ -23,9 +23,9 @@ START_HELP = """Upload the files of DIR, a folder of "finetune prepare", and cre
 
 \b
 Checks the files first, shows the estimated cost, and creates the job once you agree: on a
-terminal it asks, otherwise give --yes. The job is created exactly once: if the command is killed
-or a reply is lost, run it again, and it continues at the first step that is not done. The test
-part is never sent.
+terminal it asks, otherwise give --yes. If the command is killed or a reply is lost, run it again:
+it continues at the first step that is not done, and looks for the job before it creates one. If
+the service lists a job too late, the second one is cancelled. The test part is never sent.
 
 \b
   batchscore finetune start tuned/ -m gpt-4.1-mini-2025-04-14 --epochs 3 --prices prices.toml
@@ -202,9 +202,11 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
         if not agreed("Start the training?", yes=yes, as_json=as_json):
             say("Nothing was sent.", err=True)
             sys.exit(int(ExitCode.ACTION_NEEDED))
-    cost = None if estimate is None else estimate.cost
+    accepted = None if estimate is None else (estimate.cost, estimate.digests)
     try:
-        state = run_start(place, request, urls, lambda line: say(line, err=True), again=again, cost=cost)
+        state = run_start(
+            place, request, urls, lambda line: say(line, err=True), again=again, accepted=accepted
+        )
     except KeyboardInterrupt:
         left = read_state(place.folder)
         if left is not None and left.job.may_exist:

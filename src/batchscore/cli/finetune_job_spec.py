@@ -16,7 +16,7 @@ from batchscore.cli import finetune_spec
 from batchscore.cli.batches import OF_SERVICE
 from batchscore.cli.settings_file import settings_file
 from batchscore.errors import UsageError
-from batchscore.finetune.begin import METHODS, prepared_of
+from batchscore.finetune.begin import METHODS, digests_of, prepared_of
 from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.commands import TrainingPlace, target_of
 from batchscore.finetune.costs import TrainingCost, training_cost
@@ -24,7 +24,7 @@ from batchscore.finetune.dialects import TrainingDialect, dialect_of
 from batchscore.finetune.service import USUAL, CallLimits, import_url
 from batchscore.finetune.service_facts import ServiceFacts, service_facts
 from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState, local_folder_of
-from batchscore.finetune.steps import request_of
+from batchscore.finetune.steps import parameters_of, request_of
 from batchscore.finetune.summary import read_summary
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.plan.vocabulary import TokenCounter
@@ -68,8 +68,8 @@ def request_of_options(
     dialect = dialect_of(place.target)
     model = chosen["model"]
     known = old is not None and bool(old.job.request)
-    given = [name for name in (*_PARAMETERS, "suffix", "seed", "training_type", "grader") if chosen[name]]
-    if known and model is None and not given and not chosen["hyperparameters"]:
+    given = [chosen[name] for name in (*_PARAMETERS, "suffix", "seed", "training_type", "grader")]
+    if known and model is None and given == [None] * len(given) and not chosen["hyperparameters"]:
         return {}
     if model is None:
         raise UsageError("Name the base model with -m, such as -m gpt-4.1-mini-2025-04-14.")
@@ -172,9 +172,10 @@ def wait_seconds(text: str | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job costs, and what was found in its files."""
+    """What a job costs, and what was found in its files. `digests` are those of the files by their part."""
 
     cost: TrainingCost
+    digests: Mapping[str, str]
     files: Sequence[CheckedFile]
     counter: TokenCounter
     model: str
@@ -210,14 +211,12 @@ def estimate_of(
         training_prices(prices, model),
         dialect_of(place.target).rules,
     )
-    return Estimate(cost, found, counter, model)
+    return Estimate(cost, digests_of(summary), found, counter, model)
 
 
 def epochs_of(request: Mapping[str, Any]) -> int | None:
     """Return the epochs of a request, `None` for auto."""
-    method = request.get("method") or {}
-    parameters = (method.get(method.get("type")) or request).get("hyperparameters") or {}
-    epochs = parameters.get("n_epochs")
+    epochs = parameters_of(request).get("n_epochs")
     return epochs if isinstance(epochs, int) else None
 
 

@@ -132,6 +132,10 @@ def event_line(event: Any) -> str:
 def next_lines(found: JobLook, command: Callable[..., str]) -> Iterator[str]:
     """Yield what to do next."""
     job = found.job
+    if found.state.doubles:
+        others = ", ".join(found.state.doubles)
+        yield f"Another job of this folder goes on, and is billed, too: {others}."
+        yield f"To cancel it, run: {command('start')}"
     if found.state.is_removed:
         yield REMOVED
     elif job.status == "succeeded":
@@ -218,6 +222,7 @@ def state_json(state: TrainingState, folder: Path) -> dict[str, Any]:
         "cost": job.cost,
         "estimated_tokens": job.expected_tokens or None,
         "estimated_cost": job.expected_cost,
+        "doubles": list(state.doubles),
         "error": job.error or None,
         "files": {part: file.file_id for part, file in state.files.items()},
         "checkpoint": state.checkpoint or None,

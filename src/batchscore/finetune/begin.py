@@ -69,20 +69,26 @@ def require_own(state: TrainingState, folder: Path) -> None:
         )
 
 
+def digests_of(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digest of each file that is sent, by its part."""
+    listed = {part: summary["parts"].get(name) or {} for part, name in _PARTS.items()}
+    return {part: each["digest"] for part, each in listed.items() if each.get("file")}
+
+
 def new_state(
     folder: Path, summary: Mapping[str, Any], host: str, dialect: TrainingDialect, request: Mapping[str, Any]
 ) -> TrainingState:
     """Return the state of a training of which nothing was sent."""
     run = uuid.uuid4().hex
     records: dict[str, FileRecord] = {}
-    for part, name in _PARTS.items():
-        listed = summary["parts"].get(name) or {}
-        if listed.get("file"):
-            # No other file at the service has this name, so that one whose reply was lost is found by it.
-            own = f"{run[:12]}-{listed['digest'][-8:]}-{file_of(name)}"
-            records[part] = FileRecord(
-                name=own, digest=listed["digest"], bytes=listed["bytes"], examples=listed["examples"]
-            )
+    for part, digest in digests_of(summary).items():
+        name = _PARTS[part]
+        listed = summary["parts"][name]
+        # No other file at the service has this name, so that one whose reply was lost is found by it.
+        own = f"{run[:12]}-{digest[-8:]}-{file_of(name)}"
+        records[part] = FileRecord(
+            name=own, digest=digest, bytes=listed["bytes"], examples=listed["examples"]
+        )
     if TRAINING not in records:
         raise InputError(f"{folder} has no {file_of('train')}. Prepare it with a training part.")
     return TrainingState(
@@ -120,7 +126,7 @@ def continued(old: TrainingState | None, new: TrainingState, folder: Path, *, ag
     if kept == {part: file.digest for part, file in new.files.items()}:
         return replace(old, job=replace(old.job, request=request))
     # The folder was prepared again before there was a job.
-    stale = tuple(file.file_id for file in old.files.values() if file.file_id)
+    stale = tuple(file for file in old.files.values() if file.intent_at or file.file_id or file.upload)
     return replace(
         old,
         training=new.training,
@@ -152,7 +158,7 @@ def before_again(old: TrainingState, folder: Path) -> TrainingState:
         training=files[TRAINING],
         validation=files.get(VALIDATION),
         job=JobRecord(request=job.request),
-        earlier_jobs=(*old.earlier_jobs, job.id),
+        earlier_jobs=(*old.earlier_jobs, job),
         results=None,
         checkpoint="",
     )

@@ -128,15 +128,15 @@ class Cleaner:
     async def served_by(self, removal: Removal) -> str:
         """Return why a model cannot go yet, "" if it can: another deployment serves it."""
         model = removal.id
-        if removal.thing is Thing.JOB and self.state is not None and removal.id == self.state.job.id:
-            model = self.state.job.model
+        if removal.thing is Thing.JOB and self.state is not None:
+            model = next((each.model for each in self.state.jobs if each.id == removal.id), "")
         if removal.thing not in {Thing.MODEL, Thing.JOB} or self.manager is None or self.account is None:
             return ""
         try:
             found = await arm.list_deployments(self.manager, self.account)
         except (CallFailed, ServiceRefused):
             return ""  # the service itself refuses
-        names = [each.name for each in found if each.model == model]
+        names = [each.name for each in found if model and each.model == model]
         if not names:
             return ""
         flag = setting_name("deployment")
@@ -179,11 +179,13 @@ class Cleaner:
                 if failure.status not in _OVER:
                     raise
                 return False
+        name = removal.file_name if removal.thing is Thing.FILE else removal.id
+        found = await files.find_uploads(self.plane, name, purpose=PURPOSE) if name else []
+        for each in found:
+            if each.id != removal.id:
+                await files.delete(self.plane, each.id)
         if removal.thing is Thing.FILE:
             return await files.delete(self.plane, removal.id)
-        found = await files.find_uploads(self.plane, removal.id, purpose=PURPOSE)
-        for each in found:
-            await files.delete(self.plane, each.id)
         return bool(found)
 
 

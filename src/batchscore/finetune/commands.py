@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchscore.endpoint.target import Target, endpoints_of
-from batchscore.errors import OutputLocked, SettingsError, setting_name
-from batchscore.finetune.begin import continued, new_state, prepared_of, require_own
+from batchscore.errors import InputError, OutputLocked, SettingsError, setting_name
+from batchscore.finetune.begin import continued, digests_of, new_state, prepared_of, require_own
 from batchscore.finetune.costs import TrainingCost
 from batchscore.finetune.dialects import dialect_of
 from batchscore.finetune.follow import JobLook, act, look, recent_events, watch
@@ -32,7 +32,7 @@ from batchscore.finetune.state import (
     JobRecord,
     ResultsRecord,
     TrainingState,
-    change_state,
+    change_job,
     hold_folder,
     read_state,
     require_state,
@@ -79,11 +79,12 @@ def run_start(
     listen: Callable[[str], object],
     *,
     again: bool = False,
-    cost: TrainingCost | None = None,
+    accepted: tuple[TrainingCost, Mapping[str, str]] | None = None,
 ) -> TrainingState:
     """Send the files and create the job, or continue with that; raises a `BatchscoreError`.
 
-    An empty `request` is that of the state. `cost` is the estimate that the user has accepted.
+    An empty `request` is that of the state. `accepted` is the estimate that the user has accepted, and the
+    digests of the files that it is of, by their part.
     """
     folder, dialect = place.folder, dialect_of(place.target)
 
@@ -102,9 +103,16 @@ def run_start(
             # Its files are at the service: nothing is sent, whatever became of them here.
             new = replace(old, job=JobRecord(request=request))
         else:
-            new = new_state(folder, prepared_of(folder), host_of(place.target), dialect, request)
+            summary = prepared_of(folder)
+            if accepted is not None and accepted[1] != digests_of(summary):
+                raise InputError(
+                    f"{folder} was prepared again after its cost was estimated. Nothing was sent. To see the "
+                    "new estimate, run the same command again."
+                )
+            new = new_state(folder, summary, host_of(place.target), dialect, request)
         state = continued(old, new, folder, again=again)
-        if cost is not None:
+        if accepted is not None:
+            cost = accepted[0]
             job = replace(state.job, expected_tokens=cost.trained_tokens, price=cost.price)
             state = replace(state, job=job)
         write_state(folder, state)
@@ -156,7 +164,7 @@ def run_results(place: TrainingPlace) -> tuple[JobLook, TrainingResults | None]:
         if found.job.ended:
             checkpoint = "" if best is None or best.is_last else best.model
             with suppress(OutputLocked):
-                changed = change_state(place.folder, lambda state: replace(state, checkpoint=checkpoint))
+                changed = change_job(place.folder, found.job.id, partial(replace, checkpoint=checkpoint))
                 found = replace(found, state=changed)
         settings = found.job.settings
         ends = epoch_ends(table, settings.get("n_epochs"), is_complete=found.job.status == SUCCEEDED)
@@ -183,7 +191,7 @@ async def _result_table(plane: ControlPlane, folder: Path, found: JobLook) -> Re
         record = ResultsRecord(file_id=each, digest=digest)
         if found.job.ended:  # until then, the file grows
             with suppress(OutputLocked):
-                change_state(folder, partial(replace, results=record))
+                change_job(folder, found.job.id, partial(replace, results=record))
         return table
     if found.state.results is not None and storage.exists(saved):
         return table_of(b"".join(storage.chunks(saved)))

@@ -7,7 +7,7 @@ to a terminal only: nothing of them is kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,8 @@ from pathlib import Path
 from batchscore.errors import InputError, OutputError, ServiceRefused
 from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.service import CallLimits
-from batchscore.finetune.state import TrainingState, change_state, require_state, with_job
-from batchscore.finetune.steps import CLOCK_SECONDS, own_jobs
+from batchscore.finetune.state import TrainingState, change_job, require_job, require_state, with_job
+from batchscore.finetune.steps import CLOCK_SECONDS, own_jobs, with_listed
 from batchscore.provider import jobs
 from batchscore.provider.client import ControlPlane, NotThere, Refused
 from batchscore.provider.job_object import CANCELLED, JobState, TrainingEvent
@@ -44,7 +44,14 @@ class JobLook:
 async def look(plane: ControlPlane, folder: Path, state: TrainingState) -> JobLook:
     """Return the job of a folder as it is now. Raises `InputError` if there is none, and `CallFailed`."""
     job = await find(plane, folder, state) if not state.job.id else await look_at(plane, folder, state)
-    return JobLook(record(folder, job), job)
+    others = None if state.job.id and not state.job.doubtful else await recent_jobs(plane, state)
+    return JobLook(record(folder, job, others=others), job)
+
+
+async def recent_jobs(plane: ControlPlane, state: TrainingState) -> Sequence[JobState]:
+    """Return the jobs of a service that may be of a folder, newest first."""
+    since = (state.job.intent_at or state.job.created_at) - CLOCK_SECONDS
+    return [each async for each in jobs.newest_jobs(plane, since)]
 
 
 async def look_at(plane: ControlPlane, folder: Path, state: TrainingState) -> JobState:
@@ -63,8 +70,7 @@ async def find(plane: ControlPlane, folder: Path, state: TrainingState) -> JobSt
     command = finetune_command("start", folder)
     if not state.job.intent_at:
         raise InputError(f"No job was created of {folder} yet. To continue, run: {command}")
-    since = state.job.intent_at - CLOCK_SECONDS
-    ours = own_jobs(state, [each async for each in jobs.newest_jobs(plane, since)])
+    ours = own_jobs(state, await recent_jobs(plane, state))
     if not ours:
         raise InputError(
             f"The creation of the job of {folder} was not confirmed, and the service does not list it. To "
@@ -73,18 +79,24 @@ async def find(plane: ControlPlane, folder: Path, state: TrainingState) -> JobSt
     return ours[0]
 
 
-def record(folder: Path, job: JobState, last_event: str = "") -> TrainingState:
-    """Record what the service says of the job, and return the state."""
+def record(
+    folder: Path, job: JobState, last_event: str = "", others: Iterable[JobState] | None = None
+) -> TrainingState:
+    """Record what the service says of the folder's job, and return the state.
+
+    `others` is a list of jobs in which doubles may be. Raises `InputError` if the folder has a newer job:
+    another command may have changed that since the look.
+    """
 
     def change(state: TrainingState) -> TrainingState:
         found = with_job(state, job)
-        return replace(found, job=replace(found.job, last_event=last_event or state.job.last_event))
+        found = replace(found, job=replace(found.job, last_event=last_event or state.job.last_event))
+        return found if others is None else with_listed(found, others)
 
-    state = require_state(folder)
     with suppress(OutputError):
         # Another command of this folder is working, or it cannot be written: the job is shown nevertheless.
-        return change_state(folder, change)
-    return change(state)
+        return change_job(folder, job.id, change)
+    return change(require_job(require_state(folder), job.id, folder))
 
 
 async def recent_events(plane: ControlPlane, job: str, most: int = RECENT) -> list[TrainingEvent]:

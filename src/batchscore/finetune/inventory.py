@@ -67,13 +67,14 @@ class Inventory:
 
     def of(self, state: TrainingState) -> Inventory:
         """Return what of it the state of a folder names."""
-        records = state.files.values()
-        files = {*(each.file_id for each in records), *state.leftovers, *state.job.result_files}
+        records = (*state.files.values(), *state.leftovers)
+        results = [file for job in state.jobs for file in job.result_files]
+        files = {*(each.file_id for each in records), *results}
         names = {each.name for each in records if each.intent_at}
-        models = {state.job.model, state.checkpoint}
+        models = {*(job.model for job in state.jobs), state.checkpoint}
         return replace(
             self,
-            jobs=[job for job in self.jobs if job.id in {state.job.id, *state.earlier_jobs}],
+            jobs=[job for job in self.jobs if job.id in {each.id for each in state.jobs}],
             models=[model for model in self.models if model.id in models],
             deployments=[
                 each

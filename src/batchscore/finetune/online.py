@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,12 +33,14 @@ from batchscore.finetune.deployment import (
     name_for,
 )
 from batchscore.finetune.dialects import DIALECTS, TrainingDialect, dialect_of
+from batchscore.finetune.follow import recent_jobs
 from batchscore.finetune.inventory import Inventory, take_inventory
 from batchscore.finetune.offered import finetune_command
-from batchscore.finetune.removals import Named, Removal, Thing, blocked_by_job, removals_of
+from batchscore.finetune.removals import Named, Removal, Thing, blocked_by, removals_of
 from batchscore.finetune.resource import ResourceOptions
 from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
-from batchscore.finetune.state import TrainingState, hold_folder, require_state
+from batchscore.finetune.state import TrainingState, hold_folder, require_state, write_state
+from batchscore.finetune.steps import with_listed
 from batchscore.provider.arm import WRITE, look_at_account
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, error_of_call
 from batchscore.provider.job_object import ENDED
@@ -264,20 +266,21 @@ async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Tra
 
 
 async def checkpoint_removals(state: TrainingState, folder: object, caller: Caller) -> Sequence[Removal]:
-    """Return the checkpoints of a job that are models of their own, as at OpenAI."""
-    job = state.job
-    if DIALECTS[state.dialect].needs_deployment or not job.id or job.id in state.deleted:
+    """Return the checkpoints of jobs that are models of their own, as at OpenAI."""
+    if DIALECTS[state.dialect].needs_deployment or not state.jobs:
         return ()
+    gone = {"", *(job.model for job in state.jobs), *state.deleted}
+    removals: list[Removal] = []
     async with training_calls(caller.target, caller.environ, caller.limits) as plane:
-        try:
-            found = await checkpoints_of(plane, job.id)
-        except NotThere:
-            return ()
-    gone = {"", job.model, *state.deleted}
-    blocked = blocked_by_job(job, folder)
-    return [
-        Removal(Thing.MODEL, each.model, "a checkpoint", blocked) for each in found if each.model not in gone
-    ]
+        for job in state.jobs:
+            with suppress(NotThere):
+                blocked = blocked_by(job, state, folder)
+                removals += [
+                    Removal(Thing.MODEL, each.model, "a checkpoint", blocked)
+                    for each in await checkpoints_of(plane, job.id)
+                    if each.model not in gone
+                ]
+    return removals
 
 
 async def clean(
@@ -302,6 +305,9 @@ async def clean(
         if named or state is None:
             removals = named.removals()
         else:
+            if folder is not None and state.job.doubtful:
+                async with training_calls(caller.target, caller.environ, caller.limits) as plane:
+                    state = write_state(folder, with_listed(state, await recent_jobs(plane, state)))
             removals = removals_of(state, DIALECTS[state.dialect], folder, discard_results=discard_results)
             removals = [*removals, *await checkpoint_removals(state, folder, caller)]
             removals.sort(key=lambda each: each.thing)

@@ -2,7 +2,7 @@
 
 A deployment comes before its model, because a service refuses the other order, and files come last. Only what
 the state of a folder or the command line names is deleted. Two things are looked for by their name: a file
-whose upload got no reply, for no other file has its name, and a deployment, whose owner is read then.
+of ours and its copies, for no other file has its name, and a deployment, whose owner is read then.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from enum import IntEnum
 
 from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.offered import finetune_command
-from batchscore.finetune.state import JobRecord, TrainingState
+from batchscore.finetune.state import FileRecord, JobRecord, TrainingState
+from batchscore.provider.job_object import ENDED
 
 
 class Thing(IntEnum):
@@ -43,7 +44,8 @@ NAMES = {
 class Removal:
     """One thing to delete. `what` describes it. `blocked` says why it cannot be deleted yet, "" if it can.
 
-    `is_named`: the user has named it.
+    `is_named`: the user has named it. `file_name` is a file's name at the service, by which copies of it are
+    found: no other file has it.
     """
 
     thing: Thing
@@ -51,6 +53,7 @@ class Removal:
     what: str
     blocked: str = ""
     is_named: bool = False
+    file_name: str = ""
 
     @property
     def name(self) -> str:
@@ -88,14 +91,13 @@ def removals_of(
     state: TrainingState, dialect: TrainingDialect, folder: object = "DIR", *, discard_results: bool
 ) -> list[Removal]:
     """Return what is left of a folder at the service, in the order of deletion."""
-    blocked = blocked_by_job(state.job, folder)
     unsaved = ""
     saved = "" if state.results is None else state.results.file_id
     if state.job.result_files and saved not in state.job.result_files and not discard_results:
         save = finetune_command("results", folder)
         unsaved = f"the results are not downloaded yet: run {save}, or add --discard-results"
-    models = models_of(state, dialect, blocked, unsaved)
-    found = [*deployment_of(state), *models, *files_of(state, blocked, unsaved)]
+    models = models_of(state, dialect, folder, unsaved)
+    found = [*deployment_of(state), *models, *files_of(state, folder, unsaved)]
     # A deployment of a name that was deleted may have been made again.
     left = [each for each in found if each.thing is Thing.DEPLOYMENT or each.id not in state.deleted]
     once = {(each.thing, each.id): each for each in left if each.id}
@@ -120,33 +122,48 @@ def deployment_of(state: TrainingState) -> Iterator[Removal]:
         yield Removal(Thing.DEPLOYMENT, made.name, f"{made.sku or 'deployment'} of {made.model}")
 
 
+def blocked_by(job: JobRecord, state: TrainingState, folder: object) -> str:
+    """Return why what belongs to one job of a folder must stay, "" if it need not."""
+    if job is state.job or job.status in ENDED:
+        return blocked_by_job(job, folder)
+    cancel = finetune_command("start", folder)
+    return f"the job {job.id}, a double, is {job.status}: to cancel it, run {cancel}"
+
+
 def models_of(
-    state: TrainingState, dialect: TrainingDialect, blocked: str, unsaved: str
+    state: TrainingState, dialect: TrainingDialect, folder: object, unsaved: str
 ) -> Iterator[Removal]:
-    """Yield the trained model. Azure's dated surface deletes it with its job."""
-    job = state.job
-    if dialect.deletes_jobs:
-        for each in (job.id, *state.earlier_jobs):
-            if each:
-                what = f"with its model {job.model}" if each == job.id and job.model else "that has ended"
-                yield Removal(Thing.JOB, each, what, (blocked or unsaved) if each == job.id else "")
-        return
-    if job.model:
-        yield Removal(Thing.MODEL, job.model, f"trained from {job.base_model}")
+    """Yield the trained models. Azure's dated surface deletes each with its job."""
+    for job in state.jobs:
+        if dialect.deletes_jobs:
+            what = f"with its model {job.model}" if job.model else "that has ended"
+            blocked = blocked_by(job, state, folder) or (unsaved if job is state.job else "")
+            yield Removal(Thing.JOB, job.id, what, blocked)
+        elif job.model:
+            yield Removal(Thing.MODEL, job.model, f"trained from {job.base_model}")
 
 
-def files_of(state: TrainingState, blocked: str, unsaved: str) -> Iterator[Removal]:
+def files_of(state: TrainingState, folder: object, unsaved: str) -> Iterator[Removal]:
     """Yield uploads that were not completed, and the files that were sent or made."""
+    reasons = (blocked_by(each, state, folder) for each in (state.job, *state.earlier_jobs))
+    blocked = "; ".join(filter(None, reasons))
     for part, record in state.files.items():
-        if record.upload is not None and not record.file_id:
-            yield Removal(Thing.UPLOAD, record.upload.id, f"of the {part} file, not completed")
-        if record.intent_at and not record.file_id:
-            yield Removal(Thing.LOST_FILE, record.name, f"{part} file, if it has arrived")
-        yield Removal(Thing.FILE, record.file_id, f"{part} file", blocked)
-    for each in state.job.result_files:
-        yield Removal(Thing.FILE, each, "results", unsaved)
-    for each in state.leftovers:
-        yield Removal(Thing.FILE, each, "of an earlier preparation")
+        yield from files_of_record(record, f"{part} file", blocked)
+    for job in state.jobs:
+        for each in job.result_files:
+            yield Removal(Thing.FILE, each, "results", unsaved if job is state.job else "")
+    for record in state.leftovers:
+        yield from files_of_record(record, "of an earlier preparation", "")
+
+
+def files_of_record(record: FileRecord, what: str, blocked: str) -> Iterator[Removal]:
+    """Yield what may be at the service of one file."""
+    if record.upload is not None and not record.file_id:
+        yield Removal(Thing.UPLOAD, record.upload.id, f"{what}, not completed")
+    if record.file_id:
+        yield Removal(Thing.FILE, record.file_id, what, blocked, file_name=record.name)
+    elif record.intent_at:
+        yield Removal(Thing.LOST_FILE, record.name, f"{what}, if it has arrived")
 
 
 def is_recorded(state: TrainingState, removal: Removal) -> bool:
@@ -161,7 +178,33 @@ def is_gone(state: TrainingState, removal: Removal) -> TrainingState:
     gone = removal.id
     if made is not None and is_recorded(state, removal):
         gone, made = made.arm_id or removal.id, None
-    return replace(state, deployment=made, deleted=tuple(dict.fromkeys((*state.deleted, gone))))
+    state = without_file(state, removal)
+    if removal.thing is not Thing.LOST_FILE:  # another one of its name may be sent
+        state = replace(state, deleted=tuple(dict.fromkeys((*state.deleted, gone))))
+    return replace(state, deployment=made)
+
+
+def without_file(state: TrainingState, removal: Removal) -> TrainingState:
+    """Return a state whose records of files do not have what was deleted, so that `start` sends it again.
+
+    The files of a job stay recorded: the job is known by them.
+    """
+
+    def left(file: FileRecord) -> FileRecord:
+        if removal.thing is Thing.UPLOAD and file.upload is not None and file.upload.id == removal.id:
+            return replace(file, upload=None)
+        is_lost = removal.thing is Thing.LOST_FILE and not file.file_id and file.name == removal.id
+        is_file = removal.thing is Thing.FILE and file.file_id == removal.id
+        if is_lost or (is_file and not state.job.may_exist):
+            return replace(file, file_id="", intent_at=0.0, processed=False)
+        return file
+
+    return replace(
+        state,
+        training=left(state.training),
+        validation=None if state.validation is None else left(state.validation),
+        leftovers=tuple(map(left, state.leftovers)),
+    )
 
 
 def waits_for(removal: Removal, remaining: Iterable[Removal]) -> str:

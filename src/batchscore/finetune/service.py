@@ -12,6 +12,7 @@ from batchscore.endpoint.target import Target
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.finetune.state import TrainingState
 from batchscore.provider.client import CallFailed, CallPace, ControlPlane, error_of_call, open_control_plane
+from batchscore.settings.checks import REFERENCE
 from batchscore.task import CHAT
 
 #: What files are uploaded for, and what their results are for.
@@ -74,11 +75,13 @@ def require_endpoint(state: TrainingState, target: Target, folder: object) -> No
 def import_url(option: str, text: str, environ: Mapping[str, str]) -> str:
     """Return the URL that a service fetches a file from, with its variables replaced; it is secret.
 
-    Raises `UsageError` for one with a signature in plain text: other users see the words of a command.
+    Raises `UsageError` for one with a query or a user in plain text, for they may be secret: other users see
+    the words of a command.
     """
-    if "sig=" in text.lower():
+    plain = REFERENCE.sub("", text)
+    if "?" in plain or "@" in plain:
         raise UsageError(
-            f"{option} holds a signature, which other users of this machine can see. Put the URL into a "
-            f"variable, and name it: {option} '${{TRAINING_URL}}'"
+            f"{option} has a query (?) or a user (@), which other users of this machine can see. Put the URL "
+            f"into a variable, and name it: {option} '${{TRAINING_URL}}'"
         )
     return filled(option, {"url": text}, environ)["url"]

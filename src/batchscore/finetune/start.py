@@ -1,7 +1,8 @@
-"""How do a folder's files become a training job, exactly once, whatever is killed or lost?
+"""How do a folder's files become one training job, whatever is killed or lost?
 
-Each call that costs has its intent on disk before it is sent, and its result after. It decides nothing about
-what comes next: that is in `steps.py`.
+Each call that costs has its intent on disk before it is sent, and its result after. A service has no key by
+which it would create a job once: one that its list showed too late is cancelled when it is seen. It decides
+nothing about what comes next: that is in `steps.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from batchscore.finetune.state import (
     TrainingState,
     UploadRecord,
     with_job,
+    with_own_job,
     write_state,
 )
 from batchscore.finetune.steps import (
@@ -33,14 +36,14 @@ from batchscore.finetune.steps import (
     JobMove,
     TrainingStep,
     after_failure,
-    after_looking,
     job_body,
     next_step,
     own_jobs,
+    with_listed,
 )
 from batchscore.provider import files, jobs, uploads
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, Unknown
-from batchscore.provider.job_object import MOST_MESSAGE, JobState
+from batchscore.provider.job_object import CANCELLED, FAILED, MOST_MESSAGE, JobState
 from batchscore.report.words import size_text
 from batchscore.settings.secrets import mask_text
 
@@ -49,6 +52,9 @@ FILE_OF = {TRAINING: file_of("train"), "validation": file_of("validation")}
 
 #: Seconds before an upload in parts expires in which no more parts are sent.
 EXPIRY_MARGIN = 60.0
+
+#: Seconds after a file was sent in which the service may not know it yet.
+LAG_SECONDS = 300.0
 
 
 @dataclass(slots=True)
@@ -82,10 +88,10 @@ class Starter:
             elif step.step is TrainingStep.CREATE_JOB:
                 await self.create_job()
             elif step.step is TrainingStep.FIND_JOB:
-                self.state = await find_job(self.plane, self.folder, self.state, self.limits, self.listen)
-            elif self.state.job.doubtful:
-                await self.cancel_doubles()
+                await self.find_job()
             else:
+                if self.state.job.doubtful:
+                    await self.cancel_doubles()
                 return self.state
 
     def write(self, **changes: Any) -> None:
@@ -98,16 +104,25 @@ class Starter:
         self.write(**{part: file})
         return file
 
+    def forget_file(self, part: str) -> None:
+        """Let a file be sent again; the one at the service is a leftover then."""
+        file = self.state.files[part]
+        leftover = replace(file, name="", upload=None)
+        fresh = replace(file, file_id="", intent_at=0.0, upload=None, processed=False)
+        self.write(**{part: fresh, "leftovers": (*self.state.leftovers, leftover)})
+
     async def remove_leftovers(self) -> None:
         """Remove files of ours at the service that no job needs."""
         for each in self.state.leftovers:
             try:
-                await files.delete(self.plane, each)
+                await remove_file(self.plane, each)
             except Refused as failure:
-                self.listen(f"{failure}: {each} stays there. It costs nothing, but counts as a file")
+                what = each.file_id or each.name
+                self.listen(f"{failure}: {what} stays there. It costs nothing, but counts as a file")
                 continue
             left = tuple(one for one in self.state.leftovers if one != each)
-            self.write(leftovers=left, deleted=(*self.state.deleted, each))
+            gone = (each.file_id,) if each.file_id else ()
+            self.write(leftovers=left, deleted=(*self.state.deleted, *gone))
 
     async def send_file(self, part: str) -> None:
         """Send a file, unless it is there already: a reply may have been lost, or this process killed."""
@@ -189,20 +204,28 @@ class Starter:
         """Wait until a job can be made of a file."""
         file = self.state.files[part]
         try:
-            found = await files.look(self.plane, file.file_id)
+            found = await self.first_look(file)
             if found.status not in self.dialect.usable | files.BROKEN:
                 self.listen(f"{FILE_OF[part]}: waiting until the service has processed it")
-            found = await files.wait_until_usable(self.plane, found)
+            found = await files.wait_until_usable(self.plane, found, self.dialect.usable)
         except NotThere as failure:
-            self.note_file(part, file_id="", intent_at=0.0)
+            self.forget_file(part)
             await self.try_again(failure)
             return
         problem = self.problem_of(part, found)
         if problem:
-            self.note_file(part, file_id="", intent_at=0.0)
-            self.write(leftovers=(*self.state.leftovers, found.id))
+            self.forget_file(part)
             raise InputError(f"{problem} Nothing was trained.")
         self.note_file(part, processed=True)
+
+    async def first_look(self, file: FileRecord) -> files.UploadedFile:
+        """Return a file as it is now. Raises `NotThere` unless it was sent just now: a list may lag."""
+        try:
+            return await files.look(self.plane, file.file_id)
+        except NotThere:
+            if self.clock() - file.intent_at > LAG_SECONDS:
+                raise
+        return files.UploadedFile(file.file_id, file.name, 0, "not listed yet")
 
     def problem_of(self, part: str, found: files.UploadedFile) -> str:
         """Return why no job can be made of a file, "" if one can."""
@@ -237,13 +260,31 @@ class Starter:
 
     async def adopt_job_of_copy(self) -> bool:
         """Take the job that a copy of this folder has made of the same files; return whether there is one."""
-        since = self.state.training.intent_at - CLOCK_SECONDS
-        found = own_jobs(self.state, [each async for each in jobs.newest_jobs(self.plane, since)])
+        found = own_jobs(self.state, await self.listed(self.state.training.intent_at))
+        found = [each for each in found if each.status not in {FAILED, CANCELLED}]
         if not found:
             return False
         self.listen(f"The job {found[0].id} was made of this folder or a copy of it: no other one is created")
-        self.state = write_state(self.folder, with_job(self.state, found[0]))
+        await self.keep_first(found)
         return True
+
+    async def listed(self, since: float) -> list[JobState]:
+        """Return the jobs of the service, none made long before a time."""
+        return [each async for each in jobs.newest_jobs(self.plane, since - CLOCK_SECONDS)]
+
+    async def find_job(self) -> None:
+        """Look for a job that may have been made; if it is not there, one may be created."""
+        waits = list(self.limits.look_again)
+        self.listen("Looking in the service's list for the job, because its creation was not confirmed")
+        while True:
+            ours = own_jobs(self.state, await self.listed(self.state.job.intent_at))
+            if ours:
+                await self.keep_first(ours)
+                return
+            if not waits:
+                self.write(job=replace(self.state.job, intent_at=0.0, doubtful=True))
+                return
+            await self.plane.sleep(waits.pop(0))
 
     async def cancel_doubles(self) -> None:
         """Cancel jobs that were made besides the first one, and continue with that.
@@ -252,16 +293,29 @@ class Starter:
         Times of jobs are whole seconds: after the pause, both copies see both jobs, or one is clearly older.
         """
         await self.plane.sleep(self.limits.settle)
-        since = (self.state.job.intent_at or self.state.job.created_at) - CLOCK_SECONDS
-        found = [each async for each in jobs.newest_jobs(self.plane, since)]
+        found = await self.listed(self.state.job.intent_at or self.state.job.created_at)
         if all(each.id != self.state.job.id for each in found):
             # A list may lag behind: ours must be kept or cancelled, never forgotten.
             found.append(await jobs.look_at_job(self.plane, self.state.job.id))
-        decision = after_looking(self.state, found, ())
-        if decision.job is not None:
-            self.state = write_state(self.folder, with_job(self.state, decision.job))
-            await cancel_doubles(self.plane, decision.doubles, self.listen)
-        self.write(job=replace(self.state.job, doubtful=False))
+        ours = own_jobs(self.state, found)
+        if ours:
+            await self.keep_first(ours)
+        self.state = write_state(self.folder, with_listed(self.state, ()))
+
+    async def keep_first(self, ours: Sequence[JobState]) -> None:
+        """Take the first of these jobs as the folder's, and cancel the others."""
+        state = with_own_job(self.state, ours[0])
+        for each in ours[1:]:
+            state = with_job(state, each)
+        doubles = [each for each in ours[1:] if not each.ended]
+        doubtful = state.job.doubtful or bool(doubles)
+        self.state = write_state(self.folder, replace(state, job=replace(state.job, doubtful=doubtful)))
+        for each in doubles:
+            job = await jobs.change_job(self.plane, each.id, "cancel")
+            self.state = write_state(self.folder, with_job(self.state, job))
+        if doubles:
+            names = ", ".join(each.id for each in doubles)
+            self.listen(f"{count_text(len(doubles), 'double job')} cancelled: {names}")
 
     async def after_failure(self, failure: CallFailed) -> None:
         """Do what follows a creation that failed; raises an error if that is the end."""
@@ -272,15 +326,15 @@ class Starter:
             if failure.status is not None:
                 await self.plane.sleep(max(self.limits.settle, failure.wait_seconds))
             return
-        self.write(job=replace(self.state.job, intent_at=0.0))
+        # Whatever the words of the refusal are: the files may be gone.
+        files = {part: replace(file, processed=False) for part, file in self.state.files.items()}
+        self.write(job=replace(self.state.job, intent_at=0.0), **files)
         if move is JobMove.STOP:
             if failure.words:
                 # For a terminal: the request holds no text of an example.
                 self.listen(f'The service says: "{visible(mask_text(failure.words[:MOST_MESSAGE]))}"')
             raise refusal_of(failure, self.dialect, self.folder)
         await self.plane.sleep(self.limits.settle)
-        for part in self.state.files:
-            self.note_file(part, processed=False)
 
 
 def refusal_of(failure: CallFailed, dialect: TrainingDialect, folder: Path) -> ServiceRefused:
@@ -295,39 +349,15 @@ def refusal_of(failure: CallFailed, dialect: TrainingDialect, folder: Path) -> S
     return ServiceRefused(f"{failure}. No job was created, and nothing is billed. {advice}")
 
 
-async def find_job(
-    plane: ControlPlane,
-    folder: Path,
-    state: TrainingState,
-    limits: CallLimits,
-    listen: Callable[[str], object],
-) -> TrainingState:
-    """Look for a job that may have been made; return the state with it, or without an intent."""
-    waits = list(limits.look_again)
-    since = state.job.intent_at - CLOCK_SECONDS
-    listen("Looking in the service's list for the job, because its creation was not confirmed")
-    while True:
-        found = [each async for each in jobs.newest_jobs(plane, since)]
-        decision = after_looking(state, found, waits)
-        if decision.job is not None:
-            state = write_state(folder, with_job(state, decision.job))
-            await cancel_doubles(plane, decision.doubles, listen)
-            return state
-        if decision.move is JobMove.CREATE:
-            return write_state(folder, replace(state, job=replace(state.job, intent_at=0.0, doubtful=True)))
-        await plane.sleep(waits.pop(0))
-
-
-async def cancel_doubles(
-    plane: ControlPlane, doubles: Sequence[JobState], listen: Callable[[str], object]
-) -> None:
-    """Cancel jobs that were made besides the first one."""
-    for each in doubles:
-        await jobs.change_job(plane, each.id, "cancel")
-    if doubles:
-        listen(
-            f"{count_text(len(doubles), 'double job')} cancelled: {', '.join(each.id for each in doubles)}"
-        )
+async def remove_file(plane: ControlPlane, file: FileRecord) -> None:
+    """Remove a file and its copies, or an upload that was not completed. Raises `CallFailed`."""
+    if file.upload is not None and not file.file_id:
+        with suppress(CallFailed):  # it is completed, or expires by itself
+            await uploads.cancel_upload(plane, file.upload.id)
+    found = await files.find_uploads(plane, file.name, purpose=PURPOSE) if file.name else []
+    for each in dict.fromkeys([*(one.id for one in found), file.file_id]):
+        if each:
+            await files.delete(plane, each)
 
 
 def read_part(path: Path, start: int, size: int) -> bytes:

@@ -6,11 +6,11 @@ never a key, a URL with a signature or a text of an example. It sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -50,8 +50,8 @@ class UploadRecord:
 class FileRecord:
     """One file at the service. `name` is the one that it has there, and no other file has it.
 
-    `intent_at`: when it was sent for the first time, so that it may be there without an id. `imported`: the
-    service fetches it from a URL, which is not kept.
+    A leftover has none if its name is used again. `intent_at`: when it was sent for the first time, so that
+    it may be there without an id. `imported`: the service fetches it from a URL, which is not kept.
     """
 
     name: str
@@ -72,6 +72,7 @@ class JobRecord:
     `request` is what creates it besides its files: the model, the suffix, the method. `intent_at` is set
     before it is sent; without an `id` the job may exist, and must be looked for. `doubtful`: another one may
     have been made: it was not found after a creation without a reply, or a copy of the folder has made it.
+    Lists lag, so the doubt lasts until the job has ended.
     `model` is the trained model's name. `error` is the service's code of a failure. `expected_tokens` is the
     estimate that the user has accepted, and `price` that of a million trained tokens, 0 if it is not known.
     """
@@ -148,10 +149,11 @@ class DeploymentRecord:
 class TrainingState:
     """The content of finetune.json. `endpoint` is a host; `dialect` a name of `dialects.DIALECTS`.
 
-    `run` is the metadata by which a job is found again. `earlier_jobs` have failed or were cancelled, and a
-    new one was made. `leftovers` are ids of uploaded files that no job needs, because the folder was prepared
-    again. `checkpoint` is the model that `results` proposes, if it is not the job's last one. `deleted` are
-    the ids of what was removed at the service.
+    `run` is the metadata by which a job is found again. `earlier_jobs` are the others of this folder: those
+    that have failed or were cancelled before a new one was made, and doubles. `leftovers` are files that no
+    job needs: they could not be used, or the folder was prepared again. `checkpoint` is the model that
+    `results` proposes, if it is not the job's last one. `deleted` are the ids of what was removed at the
+    service.
     """
 
     run: str
@@ -160,8 +162,8 @@ class TrainingState:
     training: FileRecord
     validation: FileRecord | None = None
     job: JobRecord = field(default_factory=JobRecord)
-    earlier_jobs: tuple[str, ...] = ()
-    leftovers: tuple[str, ...] = ()
+    earlier_jobs: tuple[JobRecord, ...] = ()
+    leftovers: tuple[FileRecord, ...] = ()
     results: ResultsRecord | None = None
     checkpoint: str = ""
     deployment: DeploymentRecord | None = None
@@ -172,6 +174,16 @@ class TrainingState:
         """The files that are sent, by their part."""
         found = {TRAINING: self.training}
         return found if self.validation is None else found | {VALIDATION: self.validation}
+
+    @property
+    def jobs(self) -> Sequence[JobRecord]:
+        """All jobs of the folder that are known, its own first."""
+        return [each for each in (self.job, *self.earlier_jobs) if each.id]
+
+    @property
+    def doubles(self) -> Sequence[str]:
+        """The jobs that go on besides the folder's own."""
+        return [each.id for each in self.earlier_jobs if each.status not in ENDED]
 
     @property
     def is_removed(self) -> bool:
@@ -192,7 +204,7 @@ def read_state(folder: Place) -> TrainingState | None:
             return None
         data = b"".join(storage.chunks(place))
     try:
-        return state_of(orjson.loads(data))
+        return state_of(orjson.loads(data), place)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise OutputError(
             f"{place} is damaged. It says which job and files of this folder are at the service, so training "
@@ -220,48 +232,84 @@ def write_state(folder: Place, state: TrainingState) -> TrainingState:
     return state
 
 
-def state_of(given: Mapping[str, Any]) -> TrainingState:
-    """Return the state of JSON; fields of later versions are ignored. Raises `ValueError` and others."""
-    if given["version"] != VERSION:
+def state_of(given: Mapping[str, Any], place: Place) -> TrainingState:
+    """Return the state of JSON; raises `OutputError` if it is of a newer version, other errors if damaged."""
+    version = value_of(int, given["version"])
+    if version > VERSION:
+        raise OutputError(f"{place} was written by a newer version of batchscore: update batchscore.")
+    if version < VERSION:
         raise ValueError
-    found = dict(given)
-    for name, kind in (
-        ("training", FileRecord),
-        ("validation", FileRecord),
-        ("job", JobRecord),
-        ("results", ResultsRecord),
-        ("deployment", DeploymentRecord),
-    ):
-        if found.get(name) is not None:
-            found[name] = record_of(kind, found[name])
-    return record_of(TrainingState, found)
+    return record_of(TrainingState, given)
 
 
-def record_of(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
-    """Return a record of JSON, whose lists are tuples."""
-    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-    }
-    if isinstance(values.get("upload"), dict):
-        values["upload"] = record_of(UploadRecord, values["upload"])
-    return kind(**{name: value for name, value in values.items() if name in names})
+def record_of(kind: type[T], given: Mapping[str, Any]) -> T:
+    """Return a record of JSON; raises an error unless it has all fields, and each is of its type.
+
+    Fields that are not known are ignored.
+    """
+    hints = get_type_hints(kind)
+    return kind(**{each.name: value_of(hints[each.name], given[each.name]) for each in fields(kind)})  # type: ignore[arg-type]
+
+
+def value_of(kind: Any, given: Any) -> Any:
+    """Return the value of a field from JSON; raises an error if it is of another type."""
+    inner = get_args(kind)
+    if is_dataclass(kind):
+        return record_of(kind, given)  # type: ignore[arg-type]
+    if type(None) in inner:
+        return None if given is None else value_of(inner[0], given)
+    if inner and get_origin(kind) is tuple:
+        return tuple(value_of(inner[0], each) for each in value_of(list, given))
+    wanted = dict if inner else kind
+    if wanted is float and type(given) is int:
+        return float(given)
+    if type(given) is not wanted:
+        raise ValueError
+    return given
 
 
 def with_job(state: TrainingState, job: JobState) -> TrainingState:
-    """Return a state with what the service says of its job."""
-    found = replace(
-        state.job,
+    """Return a state with what the service says of one of its jobs.
+
+    It changes the record of this job only. One without a record becomes the folder's job if it has none, and
+    a double of it otherwise.
+    """
+    others = {each.id: each for each in state.earlier_jobs}
+    if job.id == state.job.id or (not state.job.id and job.id not in others):
+        return replace(state, job=updated(state.job, job))
+    old = others.get(job.id) or JobRecord(request=state.job.request, intent_at=state.job.intent_at)
+    return replace(state, earlier_jobs=tuple((others | {job.id: updated(old, job)}).values()))
+
+
+def with_own_job(state: TrainingState, job: JobState) -> TrainingState:
+    """Return a state whose own job is this one; another one that it had is among the others then."""
+    mine = state.job
+    others = tuple(each for each in state.earlier_jobs if each.id != job.id)
+    if mine.id not in {"", job.id}:
+        others = (*others, mine)
+        # What the user has agreed to is the same.
+        mine = replace(JobRecord(), **{name: getattr(mine, name) for name in _OF_CREATION})
+        state = replace(state, results=None, checkpoint="")
+    return with_job(replace(state, job=mine, earlier_jobs=others), job)
+
+
+#: The fields of a job that are known before there is one.
+_OF_CREATION = ("request", "intent_at", "doubtful", "expected_tokens", "price")
+
+
+def updated(record: JobRecord, job: JobState) -> JobRecord:
+    """Return the record of a job with what the service says now; it may leave out what it has said before."""
+    return replace(
+        record,
         id=job.id,
         status=job.status,
-        created_at=job.created or state.job.created_at,
+        created_at=job.created or record.created_at,
         finished_at=job.finished or 0.0,
-        trained_tokens=job.trained_tokens,
-        model=job.trained_model,
+        trained_tokens=job.trained_tokens or record.trained_tokens,
+        model=job.trained_model or record.model,
         error=job.error_code,
-        result_files=job.result_files,
+        result_files=job.result_files or record.result_files,
     )
-    return replace(state, job=found)
 
 
 def local_folder_of(place: Place) -> Path:
@@ -287,3 +335,24 @@ def change_state(
     """Change the state of a folder under its lock, and return it; raises `OutputLocked`."""
     with hold_folder(folder, command, lambda _: None):
         return write_state(folder, change(require_state(folder)))
+
+
+def require_job(state: TrainingState, job: str, folder: Place) -> TrainingState:
+    """Return a state if its job is this one, or may be; raises `InputError` if it has a newer one."""
+    is_earlier = any(each.id == job for each in state.earlier_jobs)
+    if state.job.id == job or (state.job.intent_at and not state.job.id and not is_earlier):
+        return state
+    newer = f"Its job is {state.job.id} now." if state.job.id else "A new one is being created."
+    command = finetune_command("status", folder)
+    raise InputError(
+        f"{job} is not the job of {folder} any more: another command has changed that. {newer} To look at "
+        f"it, run: {command}"
+    )
+
+
+def change_job(folder: Place, job: str, change: Callable[[TrainingState], TrainingState]) -> TrainingState:
+    """Change the state of a folder under its lock, if its job is still this one, and return it.
+
+    Raises `OutputLocked`, and `InputError` if it has a newer job.
+    """
+    return change_state(folder, lambda state: change(require_job(state, job, folder)))

@@ -6,13 +6,14 @@ lost, the job is looked for in the list of jobs before another one is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from batchscore.finetune.dialects import TrainingDialect
-from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState
+from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState, with_job
 from batchscore.provider.client import CallFailed, NotThere, Unknown
 from batchscore.provider.job_object import CANCELLED, ENDED, FAILED, JobState
 
@@ -22,6 +23,15 @@ RUN_KEY = "batchscore_run"
 #: A job may be listed with a time before our own clock's: seconds before the call that made it. Jobs are few,
 #: and one that is overlooked is paid for again.
 CLOCK_SECONDS = 7 * 86_400.0
+
+#: The same for a job that is taken by its likeness.
+LIKE_SECONDS = 3600.0
+
+#: What a service may add to the name of a base model: its version.
+_VERSION = re.compile(r"(-\d[\d-]*)?")
+
+#: States of jobs that make no model.
+_STOPPED = frozenset({FAILED, CANCELLED, "cancelling"})
 
 #: How often a job is created again after a failure that may pass.
 MOST_TRIES = 5
@@ -42,8 +52,7 @@ class TrainingStep(Enum):
     WAIT_FOR_FILE = "wait_for_file"
     CREATE_JOB = "create_job"
     FIND_JOB = "find_job"  # it may exist, but no reply named it
-    FOLLOW_JOB = "follow_job"
-    DONE = "done"
+    DONE = "done"  # there is a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ def next_step(state: TrainingState) -> PartStep:
     """Return the first step that is not done."""
     job = state.job
     if job.id:
-        return PartStep(TrainingStep.DONE if job.status in ENDED else TrainingStep.FOLLOW_JOB)
+        return PartStep(TrainingStep.DONE)
     if job.intent_at:
         return PartStep(TrainingStep.FIND_JOB)
     for part, file in state.files.items():
@@ -71,57 +80,62 @@ def next_step(state: TrainingState) -> PartStep:
 
 
 class JobMove(Enum):
-    """What to do about a job that was looked for, or whose creation failed."""
+    """What to do after the creation of a job failed."""
 
-    ADOPT = "adopt"
     LOOK_AGAIN = "look_again"
-    CREATE = "create"
     WAIT_FOR_FILE = "wait_for_file"
     STOP = "stop"
 
 
-@dataclass(frozen=True, slots=True)
-class JobDecision:
-    """A move. `job` is adopted; `doubles` were made besides it, and must be cancelled."""
-
-    move: JobMove
-    job: JobState | None = None
-    doubles: tuple[JobState, ...] = ()
-    seconds: float = 0.0
-
-
-def after_looking(state: TrainingState, found: Iterable[JobState], waits: Sequence[float]) -> JobDecision:
-    """Return the move after the list of jobs was read; `waits` are left until it is read again."""
-    ours = own_jobs(state, found)
-    if ours:
-        return JobDecision(JobMove.ADOPT, ours[0], tuple(each for each in ours[1:] if not each.ended))
-    if waits:
-        return JobDecision(JobMove.LOOK_AGAIN, seconds=waits[0])
-    return JobDecision(JobMove.CREATE)
-
-
 def own_jobs(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
-    """Return the jobs of this training: by the run, else by the file and the suffix.
+    """Return the jobs of this training in a list, but for those that are recorded as ended.
 
-    The oldest comes first, so that all copies of a folder agree; those without a model come last.
+    They are known by the run in their metadata. Only if the list has none, because a service does not keep
+    metadata or a reply was lost, they are known by being what our request makes. The oldest comes first, so
+    that all copies of a folder agree; those that make no model come last.
     """
-    suffix = state.job.request.get("suffix") or ""
+    ended = {each.id for each in state.earlier_jobs if each.status in ENDED}
+    listed = [each for each in found if each.id]
+    signed = [each for each in listed if each.metadata.get(RUN_KEY) == state.run]
     ours = [
-        each
-        for each in found
-        if each.id
-        and each.id not in state.earlier_jobs
-        and (
-            each.metadata.get(RUN_KEY) == state.run
-            or (
-                RUN_KEY not in each.metadata
-                and state.training.file_id
-                and each.training_file == state.training.file_id
-                and (not each.suffix or each.suffix == suffix)
-            )
-        )
+        each for each in signed or filter(lambda one: is_alike(state, one), listed) if each.id not in ended
     ]
-    return sorted(ours, key=lambda each: (each.status in {FAILED, CANCELLED}, each.created or 0.0, each.id))
+    return sorted(ours, key=lambda each: (each.status in _STOPPED, each.created or 0.0, each.id))
+
+
+def is_alike(state: TrainingState, job: JobState) -> bool:
+    """Whether a job without a run is what our request makes: of our file, with our settings, not before it.
+
+    The format of the file is that of one method, so that is the same, too.
+    """
+    request = state.job.request
+    known = not state.job.doubtful and state.job.intent_at
+    version = job.model.removeprefix(state.job.base_model)
+    return (
+        RUN_KEY not in job.metadata
+        and bool(state.training.file_id)
+        and job.training_file == state.training.file_id
+        and job.suffix in {"", request.get("suffix")}
+        and _VERSION.fullmatch(version) is not None
+        and (job.created is None or job.created > (known or state.training.intent_at) - LIKE_SECONDS)
+        and all(
+            job.settings.get(name, value) == value
+            for name, value in parameters_of(request).items()
+            if isinstance(value, (int, float))
+        )
+    )
+
+
+def with_listed(state: TrainingState, found: Iterable[JobState]) -> TrainingState:
+    """Return a state with the other jobs of this training that a list has.
+
+    The doubt ends with the last job.
+    """
+    for each in own_jobs(state, found):
+        if each.id != state.job.id:
+            state = with_job(state, each)
+    is_over = state.job.status in ENDED and not state.doubles
+    return replace(state, job=replace(state.job, doubtful=not is_over))
 
 
 def after_failure(failure: CallFailed, tries: int) -> JobMove:
@@ -144,6 +158,13 @@ def job_body(state: TrainingState, dialect: TrainingDialect) -> dict[str, Any]:
     if dialect.keeps_metadata:
         body["metadata"] = {RUN_KEY: state.run, "digest": state.files[TRAINING].digest}
     return body
+
+
+def parameters_of(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the hyperparameters of a request."""
+    method = request.get("method") or {}
+    found: Mapping[str, Any] = (method.get(method.get("type")) or request).get("hyperparameters") or {}
+    return found
 
 
 def request_of(

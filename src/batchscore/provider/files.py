@@ -128,10 +128,12 @@ async def import_file(plane: ControlPlane, name: str, url: str, *, purpose: str)
     return await plane.once("the import of the file", call)
 
 
-async def wait_until_usable(plane: ControlPlane, file: UploadedFile) -> UploadedFile:
-    """Wait until a batch may be made of a file; the returned one may be broken. Raises `CallFailed`."""
+async def wait_until_usable(
+    plane: ControlPlane, file: UploadedFile, usable: frozenset[str] = USABLE
+) -> UploadedFile:
+    """Wait until a file is in a state of `usable`; the returned one may be broken. Raises `CallFailed`."""
     looks = unknown = 0
-    while file.status not in USABLE | BROKEN:
+    while file.status not in usable | BROKEN:
         looks += 1
         if looks > MOST_LOOKS:
             raise Unknown("the processing of the file")

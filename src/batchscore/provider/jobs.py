@@ -7,9 +7,11 @@ from typing import Any
 
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Unknown
 from batchscore.provider.job_object import (
-    CANCELLED,
+    ENDED,
     PAUSED,
     PAUSING,
+    QUEUED,
+    RUNNING,
     JobCheckpoint,
     JobState,
     TrainingEvent,
@@ -19,8 +21,11 @@ from batchscore.provider.job_object import (
 )
 from batchscore.provider.lists import PAGE, newest_first
 
-#: States that show that an action has happened, whatever became of its reply.
-SHOWS = {"cancel": {CANCELLED, "cancelling"}, "pause": {PAUSED, PAUSING}, "resume": set[str]()}
+#: States that show that an action has happened, or is not needed, whatever became of its reply.
+SHOWS = {"cancel": ENDED | {"cancelling"}, "pause": {PAUSED, PAUSING}, "resume": frozenset[str]()}
+
+#: States of a job that was resumed, if the reply was lost: others are in them, too.
+RESUMED = frozenset({QUEUED, RUNNING, "resuming"})
 
 
 async def create_job(plane: ControlPlane, body: Mapping[str, Any]) -> JobState:
@@ -73,18 +78,21 @@ async def change_job(plane: ControlPlane, job: str, action: str) -> JobState:
             path = f"/fine_tuning/jobs/{job}/{action}"
             await plane.client.post(path, cast_to=object, options={"headers": dict(headers)})
 
-    try:
-        await plane.once(what, call)
-    except NotThere:
-        raise
-    except CallFailed as failure:
-        # A lost reply hides that it has happened.
-        state = await look_at_job(plane, job)
-        if state.status in SHOWS[action]:
-            return state
-        if not isinstance(failure, Unknown):
+    was_lost = False
+    for is_last, make in enumerate((plane.once, plane.repeat)):
+        try:
+            await make(what, call)
+            break
+        except NotThere:
             raise
-        await plane.repeat(what, call)
+        except CallFailed as failure:
+            # A lost reply hides that it has happened.
+            was_lost = was_lost or isinstance(failure, Unknown)
+            state = await look_at_job(plane, job)
+            if state.status in SHOWS[action] or (was_lost and action == "resume" and state.status in RESUMED):
+                return state
+            if is_last or not isinstance(failure, Unknown):
+                raise
     return await look_at_job(plane, job)
 
 
