@@ -290,7 +290,7 @@ def _log_spread(values: Floats) -> float:
     normal, share = NormalDist(), most / len(logs)
     cut = normal.inv_cdf(1 - share)
     above = logs[-most:].mean() - (logs[-most - 1] + logs[-most]) / 2
-    return float(1.2 * above / (normal.pdf(cut) / share - cut))
+    return float(1.25 * above / (normal.pdf(cut) / share - cut))
 
 
 def bootstrap_cells(
