@@ -639,7 +639,7 @@ def test_a_single_row_is_a_clear_result(tmp_path: Path) -> None:
     assert "accuracy              1.0000       0.2065 to 1.0000" in shown
     assert "cohen_kappa           not defined" in shown
     f1 = next(line for line in shown.splitlines() if "f1_score_macro" in line)
-    assert f1.split() == ["f1_score_macro", "1.0000", "1.0000", "(1)"]
+    assert f1.split() == ["f1_score_macro", "1.0000", "no", "interval", "1.0000", "(1)"]
     two = write_scores(tmp_path / "t", source, ["no"], keep=["label"])
     (_, model) = measured(tmp_path / "e", scores, two, "--label", "label")["models"]
     assert [name for name, each in model["comparisons"].items() if each is not None] == ["accuracy"]
@@ -1034,7 +1034,7 @@ def test_figures_that_are_not_known_of_slices_and_requirements(tmp_path: Path) -
     words = (scores, "--label", "label", "--as", "regression", "--by", "by", "-o", tmp_path / "e")
     done = run(*words, "--require", "mean_absolute_error<=10")
     assert "  by = a: not known (of the answered 0.3333 (3)), 4 rows" in done.stdout
-    assert "  by = b: 0.0000, 4 rows" in done.stdout
+    assert "  by = b: 0.0000 (no interval), 4 rows" in done.stdout
     assert "NOT MET: mean_absolute_error<=10 (s: not known)" in done.stdout.replace(str(tmp_path / "s"), "s")
     page = (tmp_path / "e" / "evaluation.html").read_text("utf-8")
     assert "mean_absolute_error&lt;=10: " in page
@@ -1103,3 +1103,18 @@ def test_an_evaluation_is_not_written_into_a_file(tmp_path: Path, source: Path) 
     scores = write_scores(tmp_path / "s", source, LABELS, keep=["label"])
     done = run(scores, "--label", "label", "-o", source, error=OutputError)
     assert "is a file. Choose a folder" in str(done.exception)
+
+
+def test_labels_in_a_file_of_another_encoding(tmp_path: Path) -> None:
+    """The message names an option that this command has."""
+    names = ["für", "wider"] * 5
+    source = write_input(tmp_path / "in" / "a.csv", [{"Nr": f"r{n}"} for n in range(10)])
+    out = write_scores(tmp_path / "out", source, names, id_column="Nr")
+    gold = tmp_path / "gold.csv"
+    lines = ["Nr|stance", *(f"r{n}|{name}" for n, name in enumerate(names))]
+    gold.write_bytes("\r\n".join(lines).encode("cp1252"))
+    words = (out, "--labels", gold, "--on", "Nr", "--label", "stance", "-o", tmp_path / "e")
+    with pytest.raises(InputError, match="encoding windows-1252"):
+        run(*words)
+    done = run(*words, "--encoding", "windows-1252", "--delimiter", "|")
+    assert "accuracy              1.0000" in done.stdout

@@ -120,6 +120,17 @@ def test_intervals_of_counts_cover_at_twenty_rows(name: str, classes: int, right
     assert np.mean(covered) >= 0.93
 
 
+@pytest.mark.parametrize(("usual", "share"), [(0.3077, 0.05), (0.5, 0.01), (0.8, 0.1)])
+def test_intervals_of_mean_scores_know_of_better_answers(usual: float, share: float) -> None:
+    """If nearly all scores are the same, a better one may be rare, and not in the sample at all."""
+    generator, covered = np.random.default_rng(18), []
+    for _ in range(200):
+        found = bootstrap_mean(np.where(generator.random(20) < share, 1, usual), SAMPLING)
+        assert found is not None
+        covered.append(found.low <= usual + (1 - usual) * share <= found.high)
+    assert np.mean(covered) >= 0.93
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("perfect", "wrong"), [(0.4, 0.2), (0.8, 0.1), (0.0, 0.0), (0.9, 0.0)])
 def test_intervals_of_mean_scores_cover_at_twenty_rows(perfect: float, wrong: float) -> None:
@@ -179,10 +190,25 @@ ERRORS: dict[str, tuple[Errors, float]] = {
     "squared normal": (lambda g, size: g.normal(size=size) ** 2, 1),
     "log-normal": (lambda g, size: np.exp(g.normal(size=size)), np.exp(0.5)),
     "squared log-normal": (lambda g, size: np.exp(g.normal(size=size) / 2) ** 2, np.exp(0.5)),
+    "squared t": (lambda g, size: g.standard_t(3, size) ** 2, 3),
+    "squared exponential": (lambda g, size: g.exponential(size=size) ** 2, 2),
+    "log-normal, far apart": (lambda g, size: np.exp(2 * g.normal(size=size)), np.exp(2)),
+    "1 or 5": (lambda g, size: np.where(g.random(size) < 0.3, 5.0, 1.0), 2.2),
     "40 % of rows": (rare(0.4), 0.4),
     "20 % of rows": (rare(0.2), 0.2),
     "5 % of rows": (rare(0.05), 0.05),
     "5 % of rows, all equal": (lambda g, size: (g.random(size) < 0.05).astype(float), 0.05),
+}
+
+
+#: Errors of which differences are not tested: of some, one row outweighs all others.
+LARGE = {
+    "uniform",
+    "1 or 5",
+    "squared log-normal",
+    "squared t",
+    "squared exponential",
+    "log-normal, far apart",
 }
 
 
@@ -194,22 +220,27 @@ def shares(found: list[Any], truth: float) -> tuple[float, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rows", [20, 50])
+@pytest.mark.parametrize("rows", [20, 50, 200])
 @pytest.mark.parametrize("name", ERRORS)
 def test_intervals_of_mean_errors_hold_the_truth(name: str, rows: int) -> None:
-    """Wrong are 7 % at most. Rare errors say little of 20 rows: then there is no interval."""
+    """Wrong are 7 % at most. Rare errors say little of 20 rows: then there is no interval.
+
+    There is also none if the largest errors are so far apart that others may be of any size.
+    """
     draw, truth = ERRORS[name]
     generator = np.random.default_rng(14)
     found = [bootstrap_errors(draw(generator, (rows,)), SAMPLING) for _ in range(1000)]
     wrong, none = shares(found, truth)
     assert wrong <= 0.07
-    assert none <= (0 if "%" not in name else 0.05 if "40" in name else 1)
+    most = {"squared t": 0.2, "squared exponential": 0.2, "log-normal, far apart": 0.3, "1 or 5": 0.2}
+    most["squared normal"] = 0.06
+    assert none <= most.get(name, 0.01 if "%" not in name else 0.05 if "40" in name else 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [20, 50])
 @pytest.mark.parametrize("part", [1, 0.5, 0.1])
-@pytest.mark.parametrize("name", [name for name in ERRORS if name not in {"uniform", "squared log-normal"}])
+@pytest.mark.parametrize("name", [name for name in ERRORS if name not in LARGE])
 def test_intervals_of_differences_of_mean_errors_hold_the_truth(name: str, part: float, rows: int) -> None:
     """Of two models whose errors do not depend on each other, and are as large or smaller."""
     draw, truth = ERRORS[name]
@@ -380,6 +411,16 @@ def test_a_difference_of_a_figure_of_counts() -> None:
     assert found.difference == by_rows.difference > 0
     assert (found.low, found.high) == pytest.approx((by_rows.low, by_rows.high), abs=0.02)
     assert found.p_value == pytest.approx(by_rows.p_value, abs=0.02)
+
+
+def test_an_interval_of_a_difference_holds_the_difference() -> None:
+    """One model always gives the same label, the other none: resamples have less equal classes."""
+    gold = np.arange(120) % 3
+    cells = np.stack([gold * 4 + 1, gold * 4 + 3], axis=1)
+    found = resample_cells(cells, (3, 4), FIGURES["matthews_correlation"], SAMPLING).comparison(SAMPLING, 120)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.difference <= found.high
 
 
 def test_equal_models_do_not_differ() -> None:

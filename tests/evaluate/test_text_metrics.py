@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from batchscore.evaluate.metrics import answers, entities, rouge, translation
 from batchscore.evaluate.statistics.compare import resample_sums
 from batchscore.evaluate.statistics.intervals import Sampling
+from evaluated import measured, write_input, write_scores
 
 words = st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "Dogs", "1,000", "\n"]), max_size=12)
 texts = words.map(" ".join)
@@ -133,6 +135,14 @@ def test_bleu_of_a_known_example(tokenize: str, score: float) -> None:
     assert translation.figure_of(metric)(counts.sum(0)[None])[0] == pytest.approx(score, abs=1e-6)
     signature = translation.signature_of(metric)
     assert f"nrefs:2|case:mixed|eff:no|tok:{tokenize}|smooth:exp" in signature
+
+
+def test_bleu_of_a_known_example_is_that_of_an_evaluation(tmp_path: Path) -> None:
+    pytest.importorskip("sacrebleu")
+    source = write_input(tmp_path / "in.csv", [{"golds": json.dumps(each)} for each in REFERENCES])
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["golds"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "golds", "--as", "text-translation")["models"]
+    assert model["metrics"]["bleu"]["value"] == pytest.approx(48.530827, abs=1e-6)
 
 
 def test_rows_may_have_different_numbers_of_references() -> None:

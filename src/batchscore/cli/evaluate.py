@@ -12,7 +12,7 @@ from typing import Any
 import click
 import orjson
 
-from batchscore.cli.options import CONFIG_HELP, OneValueEach, task_option
+from batchscore.cli.options import CONFIG_HELP, OneValueEach, options_of, task_option
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode
 from batchscore.stores.address import place_of
@@ -36,6 +36,10 @@ The table [evaluate] of batchscore.toml may hold options, such as label = "topic
 Exit codes: 0 measured, and every requirement is met; 6 measured, and a requirement is not met;
 1 error: fix SCORES, the input or the labels; 2 usage error.
 """
+
+
+#: How the file of labels or relevances is read; the input is read as it was scored.
+OF_FILES = ("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet")
 
 
 def use_table(ctx: click.Context, option: click.Parameter, named: str | None) -> None:
@@ -92,6 +96,7 @@ def use_table(ctx: click.Context, option: click.Parameter, named: str | None) ->
     is_flag=True,
     help="Do not rank the document that has the id of the query, as for duplicates of questions.",
 )
+@options_of(OF_FILES)
 @click.option("--field", metavar="NAME", help="Field of JSON answers that is the answer, as label or a.b.")
 @click.option("--pattern", metavar="REGEX", help="What the answer in a text is: group 1 of the last match.")
 @click.option("map_file", "--map", metavar="FILE", help='JSON file of other spellings: {"good": "positive"}.')

@@ -13,6 +13,7 @@ from typing import Any
 import click
 import orjson
 
+from batchscore.cli.evaluate import OF_FILES
 from batchscore.cli.settings_file import how_to_name
 from batchscore.errors import InputError, SettingsError, UsageError
 from batchscore.evaluate.figures import FigureOptions
@@ -24,8 +25,10 @@ from batchscore.evaluate.scored import open_scores
 from batchscore.evaluate.spec import EvaluationSpec
 from batchscore.evaluate.statistics.intervals import Sampling
 from batchscore.evaluate.tasks import task_named
+from batchscore.plan.survey import read_options
 from batchscore.settings.config_file import config_file
 from batchscore.settings.declare import EVALUATE_TABLE
+from batchscore.settings.fields import Settings
 from batchscore.settings.trust import ADDRESS
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -88,13 +91,14 @@ def _labels(chosen: Mapping[str, Any]) -> tuple[list[str], LabelSource]:
     others = tuple(
         dict.fromkeys(name for name in (*chosen["show"], *chosen["by"], chosen["cluster"]) if name)
     )
+    said = {name: chosen[name] for name in OF_FILES if chosen[name] is not None}
+    options = read_options(Settings(task="chat", model="any", output="any", **said))
     if chosen["qrels"] is not None:
-        return [], LabelSource("", read_qrels(chosen["qrels"], chosen["on"] or "id"), others)
+        return [], LabelSource("", read_qrels(chosen["qrels"], chosen["on"] or "id", options), others)
     files, listed = _files_and_names(chosen["labels"], chosen["on"])
     if files:
-        return listed, LabelSource(
-            chosen["label"] or "", read_labels(files[0], chosen["on"], chosen["label"]), others
-        )
+        found = read_labels(files[0], chosen["on"], chosen["label"], options)
+        return listed, LabelSource(chosen["label"] or "", found, others)
     if chosen["label"] is None:
         raise UsageError("name the column with the labels: --label COLUMN, or --labels FILE --on id.")
     return listed, LabelSource(chosen["label"], None, others)

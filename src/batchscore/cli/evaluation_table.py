@@ -8,7 +8,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page.make import detectable_text
-from batchscore.evaluate.page.parts import gate_text, number_text, p_text, value_text
+from batchscore.evaluate.page.parts import gate_text, interval_text, number_text, p_text, value_text
 from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
@@ -69,9 +69,7 @@ def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
 
 
 def _figure_cells(figure: Figure) -> list[str]:
-    defined = figure.low is not None and figure.high is not None
-    interval = f"{_number(figure.low)} to {_number(figure.high)}" if defined else ""
-    return [value_text(figure), interval, f"{_number(figure.of_answered)} ({figure.answered:,})"]
+    return [value_text(figure), interval_text(figure), f"{_number(figure.of_answered)} ({figure.answered:,})"]
 
 
 def _number(value: float | None) -> str:

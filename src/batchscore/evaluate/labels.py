@@ -228,14 +228,14 @@ def is_missing(value: Any) -> bool:
     return not isinstance(value, list) and text_of(value) is None
 
 
-def read_labels(named: str, on: str, column: str | None) -> LabelFile:
+def read_labels(named: str, on: str, column: str | None, options: ReadOptions | None = None) -> LabelFile:
     """Read labels by id; without `column` the only other column is the one.
 
     Raises `InputError` if the file or a column is missing, or if no row has an id.
     """
     by_id: dict[str, Any] = {}
     duplicates, conflicts = 0, set[str]()
-    for table in _tables(named):
+    for table in _tables(named, options or ReadOptions()):
         chosen = _label_column(table, named, on, column)
         for row in table.rows:
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
@@ -254,9 +254,9 @@ def read_labels(named: str, on: str, column: str | None) -> LabelFile:
     return LabelFile(named, on, by_id, duplicates, len(conflicts))
 
 
-def _tables(named: str) -> Iterator[Table]:
+def _tables(named: str, options: ReadOptions) -> Iterator[Table]:
     for file in find_files([named]).files:
-        with open_rows(file, ReadOptions()) as table:
+        with open_rows(file, options) as table:
             yield table
 
 

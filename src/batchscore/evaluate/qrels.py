@@ -32,14 +32,14 @@ _HEAD_BYTES = 1 << 16
 _Triple = tuple[object, object, object]
 
 
-def read_qrels(named: str, on: str) -> LabelFile:
+def read_qrels(named: str, on: str, options: ReadOptions | None = None) -> LabelFile:
     """Read relevances; the label of a query is an object of documents and relevances. `on`: column of ids.
 
     Raises `InputError` if columns are missing or a relevance is not a whole number.
     """
     by_query: dict[str, dict[str, int]] = {}
     duplicates, conflicts = 0, set[str]()
-    for number, (query, document, relevance) in enumerate(_triples(named), 1):
+    for number, (query, document, relevance) in enumerate(_triples(named, options or ReadOptions()), 1):
         name, other, value = text_of(query), text_of(document), number_of(text_of(relevance))
         if name is None or other is None or value is None or value != int(value):
             raise InputError(
@@ -59,7 +59,7 @@ def read_qrels(named: str, on: str) -> LabelFile:
     return LabelFile(named, on, labels, duplicates, len(conflicts))
 
 
-def _triples(named: str) -> Iterator[_Triple]:
+def _triples(named: str, options: ReadOptions) -> Iterator[_Triple]:
     if _is_of_trec(named):
         text = b"".join(storage.chunks(place_of(named))).decode("utf-8", "replace")
         for line in text.splitlines():
@@ -68,7 +68,7 @@ def _triples(named: str) -> Iterator[_Triple]:
                 yield (fields[0], fields[2], fields[3]) if len(fields) == 4 else (None, None, None)
         return
     for file in find_files([named]).files:
-        with open_rows(file, ReadOptions()) as table:
+        with open_rows(file, options) as table:
             query, document, relevance = (
                 _column(table.columns, names) for names in (_QUERY, _DOCUMENT, _RELEVANCE)
             )

@@ -23,6 +23,7 @@ from batchscore.report.tracking.client import TrackingTarget
 from batchscore.report.tracking.figures import LONGEST_TAG, fit_name, text_of
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.objects import open_arrow_part
 
 #: How many metrics of a model are logged with their intervals, and how many rows.
 MOST_METRICS, MOST_ROWS = 5, 1000
@@ -186,8 +187,8 @@ def _table(evaluation: Evaluation, number: int, folder: Place) -> dict[str, Any]
     start = sum(model.counts.labelled for model in evaluation.models[:number])
     left = min(MOST_ROWS, evaluation.models[number].counts.labelled)
     rows: list[list[Any]] = []
-    with storage.open_seekable(folder / "rows.parquet") as opened, pq.ParquetFile(opened) as file:
-        for batch in file.iter_batches(columns=list(COLUMNS)):
+    with pq.ParquetFile(open_arrow_part(folder / "rows.parquet")) as file:
+        for batch in file.iter_batches(columns=list(COLUMNS), use_threads=False):
             some = batch.slice(min(start, len(batch)), left - len(rows)).to_pylist()
             rows += [[row[name] for name in COLUMNS] for row in some]
             start = max(0, start - len(batch))

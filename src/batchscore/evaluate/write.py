@@ -22,6 +22,7 @@ from batchscore.evaluate.tasks import DEFINITIONS
 from batchscore.output.layout import MARKER
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.objects import open_arrow_file
 from batchscore.version import VERSION
 
 #: The schema of metrics.json.
@@ -57,7 +58,7 @@ def _is_table(path: Place) -> bool:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        with storage.open_seekable(path) as opened, pq.ParquetFile(opened) as file:
+        with pq.ParquetFile(open_arrow_file(path)) as file:
             return tuple(file.schema_arrow.names) == COLUMNS
     except pa.ArrowInvalid:
         return False

@@ -17,8 +17,8 @@ from batchscore.evaluate.evaluation import Evaluation
 from batchscore.evaluate.figures import row_values
 from batchscore.evaluate.statistics.intervals import Floats
 from batchscore.evaluate.write import ROWS_PER_GROUP
-from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.objects import open_arrow_part
 
 #: Most rows of one cell of a confusion matrix, of one list, and of one chart; most cells of one matrix.
 PER_CELL, PER_LIST, PER_CHART, MOST_CELLS = 5, 15, 1000, 60
@@ -136,8 +136,8 @@ def _read(
         at = int(starts[model] + evaluation.models[model].rows.positions[place])
         by_group.setdefault(at // ROWS_PER_GROUP, {})[at % ROWS_PER_GROUP] = (model, place)
     found = dict[tuple[int, int], Mapping[str, Any]]()
-    with storage.open_seekable(rows_file) as opened, pq.ParquetFile(opened) as file:
+    with pq.ParquetFile(open_arrow_part(rows_file)) as file:
         for group, keys in by_group.items():
-            rows = file.read_row_group(group).take(list(keys)).to_pylist()
+            rows = file.read_row_group(group, use_threads=False).take(list(keys)).to_pylist()
             found.update(zip(keys.values(), rows, strict=True))
     return found

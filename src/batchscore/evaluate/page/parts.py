@@ -37,6 +37,15 @@ def value_text(figure: Figure) -> str:
     return number_text(figure.value)
 
 
+def interval_text(figure: Figure) -> str:
+    """Return the interval of a figure, or that there is none; empty without a figure."""
+    if figure.value is None:
+        return ""
+    if figure.low is None or figure.high is None:
+        return "no interval"
+    return f"{number_text(figure.low)} to {number_text(figure.high)}"
+
+
 def gate_text(evaluation: Evaluation, gate: Gate) -> str:
     """Return the value that a requirement was compared with, as a percentage if it is one."""
     if gate.value is None:
@@ -86,16 +95,11 @@ def stack(counts: Sequence[int]) -> Html:
 
 def figure_cell(figure: Figure, low: float, high: float, mark: str) -> Html:
     """Return a figure with its interval and what it is of the answered rows; `mark`: better or worse."""
-    interval = (
-        ""
-        if figure.low is None or figure.high is None
-        else f"{number_text(figure.low)} to {number_text(figure.high)}"
-    )
     value = element("span", value_text(figure), class_=mark) if mark else value_text(figure)
     note = f" {mark}" if mark else ""
     of_answered = figure.answered and f"of the {figure.answered:,} answered {number_text(figure.of_answered)}"
     lines = [concat([value, note])]
-    lines += [element("div", each, class_="more") for each in (interval, of_answered) if each]
+    lines += [element("div", each, class_="more") for each in (interval_text(figure), of_answered) if each]
     return concat([*lines, whisker(figure, low, high)])
 
 

@@ -125,7 +125,12 @@ class Resampled:
     def comparison(self, sampling: Sampling, rows: int, by_row: Floats | None = None) -> Comparison:
         """Return the comparison; `by_row` are the differences of rows, if there are any."""
         found = percentiles(self.resampled, sampling, self.units)
-        low, high = (None, None) if found is None else (found.low, found.high)
+        # Resamples of a figure that is at its edge may all be on one side of it.
+        low, high = (
+            (None, None)
+            if found is None
+            else (min(found.low, self.difference), max(found.high, self.difference))
+        )
         trials = self.swapped[np.isfinite(self.swapped)]
         further = int((np.abs(trials) >= abs(self.difference) - 1e-12).sum())
         wins = losses = 0

@@ -30,6 +30,12 @@ _FEW = 1000
 #: A kurtosis of few rows says little: no fewer degrees of freedom are taken.
 _LEAST_FREEDOM = 4.0
 
+#: If fewer rows than this differ from the others, they do not show which values there are.
+_FEWEST_APART = 4
+
+#: Errors whose logarithms are further apart than this say nothing about how large others may be.
+_WIDEST_SPREAD = 3.0
+
 #: The numbers that a block of resamples may hold at a time, which bounds the memory.
 _BLOCK = 1 << 21
 
@@ -161,9 +167,12 @@ def bootstrap_mean(
     if count == 0:
         return None
     if clusters is None and count <= _FEW and values.min() >= 0 and values.max() <= 1:
-        # Half a row each of the worst and of the best that occurs: some figures cannot reach 1.
-        shares = np.array([*np.ones(count), 0.5, 0.5]) / (count + 1)
-        generator, known = sampling.generator, np.array([*values, 0, values.max() or 1])
+        # Half a row each of the worst and of the best that occurs, since some figures cannot reach 1. But if
+        # few rows differ from the others, better ones may not have occurred.
+        few = count - np.unique(values, return_counts=True)[1].max() < _FEWEST_APART
+        more, best = (1.0, 1.0) if few else (0.5, values.max())
+        shares = np.array([*np.ones(count), more, more]) / (count + 2 * more)
+        generator, known = sampling.generator, np.array([*values, 0, best])
         means = np.concatenate(
             [generator.multinomial(count, shares, size) @ known for size in blocks(count, sampling)]
         )
@@ -233,7 +242,7 @@ def bootstrap_t(
     figures, ratios = [], []
     for sums in resampled_sums(units, sampling):
         found, errors = of_means.with_error(sums, count, center)
-        gone, moved = errors <= 1e-9 * error, np.abs(found - value) > 1e-12 * error
+        gone, moved = errors <= 1e-3 * error, np.abs(found - value) > 1e-12 * error
         far = np.where(moved, np.copysign(np.inf, found - value), 0)
         figures.append(found)
         ratios.append(np.where(gone, far, (found - value) / np.where(gone, 1, errors)))
@@ -248,11 +257,40 @@ def bootstrap_t(
 
 
 def bootstrap_errors(values: Floats, sampling: Sampling) -> Interval | None:
-    """Return the interval of a mean of errors, which are 0 or more and skewed; `None` if too few differ."""
+    """Return the interval of a mean of errors, which are 0 or more and skewed; `None` if too few differ.
+
+    The largest errors are mostly not in a small sample. So the upper bound is no lower than that of
+    log-normal errors whose logarithms are as far apart as those of the large ones here.
+    """
     if len(values) > MOST_UNITS:
         return bootstrap_mean(values, sampling)
-    found = bootstrap_t(values[:, None], MEAN, sampling)
-    return found and Interval(max(0.0, found.low), found.high, found.method)
+    found, spread = bootstrap_t(values[:, None], MEAN, sampling), _log_spread(values)
+    if found is None or spread > _WIDEST_SPREAD:
+        return None
+    if spread == 0:
+        return Interval(max(0.0, found.low), found.high, found.method)
+    generator, ratios = sampling.generator, []
+    for size in blocks(len(values), sampling):
+        drawn = np.exp(spread * generator.standard_normal((size, len(values))))
+        ratios.append((np.exp(spread**2 / 2) - drawn.mean(1)) / drawn.std(1))
+    outer = np.quantile(np.concatenate(ratios), 1 - _tail(len(values), len(values) - 1, sampling))
+    high = max(found.high, float(values.mean() + values.std() * outer))
+    return Interval(max(0.0, found.low), high, found.method)
+
+
+def _log_spread(values: Floats) -> float:
+    """Return the standard deviation of the logarithms of normal ones with such large values, or a bit more.
+
+    It is that of the largest half, or fewer if there are many, above the smallest of these.
+    """
+    logs = np.log(np.sort(values[values > 0]))
+    most = min(len(logs) // 2, int(3 * np.sqrt(len(logs))))
+    if most < 2:
+        return 0.0
+    normal, share = NormalDist(), most / len(logs)
+    cut = normal.inv_cdf(1 - share)
+    above = logs[-most:].mean() - (logs[-most - 1] + logs[-most]) / 2
+    return float(1.25 * above / (normal.pdf(cut) / share - cut))
 
 
 def bootstrap_cells(
