@@ -28,10 +28,20 @@ def facts_of(kind: Any, examples: Iterable[tuple[float, ...]]) -> ExampleFacts:
     return facts
 
 
-@pytest.mark.parametrize("later", [[250.0], [100.0, *[250.0] * 9], [900.0, *[20.0] * 9]])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param([250.0], marks=SLOW),
+        pytest.param([100.0, *[250.0] * 9], marks=SLOW),
+        [900.0, *[20.0] * 9],
+    ],
+)
 def test_tokens_of_later_examples_are_not_those_of_the_first(later: list[float]) -> None:
     """Rows are sorted by language, or their kinds alternate."""
-    tokens = [100.0] * COUNTED + later * (50_000 // len(later))
+    tokens = [100.0] * COUNTED + later * (20_000 // len(later))
     assert token_facts(facts_of(CHAT_FORMAT, ((each,) for each in tokens))).total == pytest.approx(
         sum(tokens), rel=0.02
     )

@@ -577,7 +577,7 @@ def test_a_job_that_was_cancelled_elsewhere_can_be_repeated(
     run_action(place(), "cancel")
     change_state(folder, lambda each: replace(each, job=first.job))
     assert command(*again).exit_code == 0
-    assert state_of(folder).earlier_jobs == (first.job.id,)
+    assert [each.id for each in state_of(folder).earlier_jobs] == [first.job.id]
 
 
 def test_the_record_of_another_folder_is_refused(
