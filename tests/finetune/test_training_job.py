@@ -146,6 +146,7 @@ def test_the_way_from_a_folder_to_a_model(
     assert (refused.exit_code, "has a training job" in refused.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_the_cost_is_shown_against_the_estimate(
     command: Command, use: Callable[[str], list[str]], folder: Path
 ) -> None:
@@ -302,6 +303,7 @@ def test_azure_waits_until_files_are_processed(
     assert all(file.processed for file in state_of(folder).files.values())
 
 
+@pytest.mark.slow
 def test_a_large_file_is_sent_in_parts_and_an_interrupted_upload_continues(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
@@ -565,6 +567,7 @@ def test_a_job_whose_service_has_another_clock_is_found(
     assert paid_jobs(project) == [1]
 
 
+@pytest.mark.slow
 def test_a_job_that_was_cancelled_elsewhere_can_be_repeated(
     command: Command, place: Callable[..., TrainingPlace], use: Callable[[str], list[str]], folder: Path
 ) -> None:
