@@ -24,7 +24,13 @@ from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS, open_rows, suffix_of
-from batchscore.read.input_file import AUTO, InputFile, ReadOptions, is_standard_input
+from batchscore.read.input_file import (
+    AUTO,
+    MOST_KEPT_TOGETHER,
+    InputFile,
+    ReadOptions,
+    is_standard_input,
+)
 from batchscore.read.missing_inputs import SkippedFile, images_together
 from batchscore.read.named_files import reader_below
 from batchscore.read.stream import with_encoding
@@ -125,12 +131,13 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
     ready, problems, unfit = list[ReadyFile](), [*found.problems], list[SkippedFile]()
     headed, bare, columns, unsure = 0, 0, dict[str, None](), set[str]()
-    piped = is_standard_input(inputs)
+    piped, left = is_standard_input(inputs), MOST_KEPT_TOGETHER
     for listed in found.files:
         file = listed
         try:
             if FORMATS[file.suffix].is_text:
-                file = with_encoding(file, options)
+                file = with_encoding(file.with_content(left), options)
+                left -= len(file.content or b"")
             read_file = None
             if settings.image:
                 base = None if settings.base_dir is None else place_of(settings.base_dir)
@@ -139,7 +146,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             with open_rows(file, options) as table:
                 notes = (standard_input_note(file, settings, table), *table.notes) if piped else table.notes
                 builder = builder_for(table, spec, reserved, read_file=read_file)
-                ready.append(ReadyFile(file, builder, notes))
+                ready.append(ReadyFile(replace(file, again=table.again), builder, notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.hidden)
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
