@@ -56,6 +56,24 @@ def announce_lost(ledger: Ledger, survey: Survey, settings: Settings, listen: Li
 
 
 @dataclass(slots=True)
+class FilesThrough:
+    """Files that were read, in order; `new` are those that nobody has taken since they were added."""
+
+    names: dict[str, None] = field(default_factory=dict)
+    new: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Add a file."""
+        self.names[name] = None
+        self.new.append(name)
+
+    def take_new(self) -> list[str]:
+        """Return the new files, each once."""
+        new, self.new = self.new, []
+        return new
+
+
+@dataclass(slots=True)
 class PromptSource:
     """The prompts of all files of a survey, at most `rows_left` rows.
 
@@ -70,7 +88,7 @@ class PromptSource:
     ledger: Ledger
     listen: Listen
     rows_left: int | None
-    through: list[str] = field(default_factory=list)
+    through: FilesThrough = field(default_factory=FilesThrough)
     problems: dict[str, str] = field(default_factory=dict)
     digests: dict[str, asyncio.Future[str]] = field(default_factory=dict)
     images: dict[str, ImagesDigest] = field(default_factory=dict)
@@ -166,13 +184,13 @@ class PromptSource:
                 found = digests.result() if self.ledger.needs_digest(name) else ""
             except UnreadableFile as error:  # it was there when the run began
                 self.problems[name] = error.reason
-                self.through.append(name)
+                self.through.add(name)
                 continue
             progress = self.ledger.start(name, found)
             self.known[name] = self.settled_rows(self.ledger.manifests[name])
             self.listen(FileOpened(name, self.known[name]))
             if progress is None:
-                self.through.append(name)
+                self.through.add(name)
                 if self.rows_left is not None:
                     self.rows_left = max(0, self.rows_left - self.ledger.manifests[name].rows)
                 continue
@@ -184,7 +202,7 @@ class PromptSource:
                     progress.end()
             except UnreadableFile as error:
                 self.problems[name] = error.reason
-            self.through.append(name)
+            self.through.add(name)
 
     def prompts_of(self, ready: ReadyFile, progress: FileInParts) -> Iterator[Prompt | Settled]:
         """Give the prompt of each row of one file, up to the limit."""
