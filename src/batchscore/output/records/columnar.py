@@ -30,7 +30,7 @@ from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
 from batchscore.stores.objects import open_arrow_part
-from batchscore.stores.storage import Sink
+from batchscore.stores.sink import Sink
 from batchscore.task import TASKS
 
 _ROW_GROUP = 4096
