@@ -19,11 +19,11 @@ from batchscore.stores.address import shell_command
 
 #: The commands, each with its module in this room.
 COMMANDS = {
-    **{
-        name: name
-        for name in ("score", "plan", "batches", "evaluate", "check", "finetune", "model", "simulate")
-    },
-    **dict.fromkeys(("merge", "verify", "report"), "outputs"),
+    **{name: name for name in ("score", "plan", "batches", "evaluate", "check", "finetune", "model")},
+    "merge": "outputs",
+    "verify": "outputs",
+    "report": "outputs",
+    "simulate": "simulate",
 }
 
 _OFFERED = re.compile(rf"(?<![\w./-])(?<!-m )batchscore(?= (?:{'|'.join(COMMANDS)})\b)")

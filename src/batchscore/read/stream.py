@@ -328,8 +328,13 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     named = named_encoding(options)
     if named and (named.startswith("utf") or not _has_single_bytes(named)):
         return replace(file, encoding=named)
-    with raw_blocks(file) as blocks:
-        head, whole = beginning(blocks, BLOCK)
+    if file.content is not None and file.compression is None:
+        head, whole = file.content, True
+    else:
+        with raw_blocks(file) as blocks:
+            head, whole = beginning(blocks, BLOCK)
+    if not named and head.isascii() and b"\0" not in head:  # as of most files
+        return replace(file, encoding=UTF_8)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     is_utf8 = is_cut_utf8(head, whole=whole)
     if named:
