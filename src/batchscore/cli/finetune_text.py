@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from batchscore.errors import count_text
+from batchscore.errors import count_text, visible
 from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.costs import KnownLimit, TrainingCost
 from batchscore.finetune.facts import token_facts
@@ -15,7 +13,6 @@ from batchscore.finetune.page import PAGE
 from batchscore.finetune.prepare import PROBLEMS, Prepared, rule_counts
 from batchscore.finetune.rules import BrokenRule
 from batchscore.plan.vocabulary import TokenCounter
-from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, short_name, size_text
 
 #: Broken rules of a file that a terminal shows; `--json` has more.
@@ -161,7 +158,7 @@ def checked_json(found: Sequence[CheckedFile], counter: TokenCounter) -> dict[st
 def file_json(checked: CheckedFile) -> dict[str, Any]:
     """Return one file as JSON."""
     facts = checked.facts
-    tokens = token_facts(np.array(facts.tokens if facts else [], dtype=np.float64), 0)
+    tokens = token_facts(facts)
     return {
         "file": checked.name,
         "format": None if checked.kind is None else checked.kind.name,

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 import click
 import orjson
 
-from batchscore.cli.program import COMMANDS, as_called
-from batchscore.cli.say import say
-from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings
+from batchscore.cli.program import COMMANDS
+from batchscore.cli.say import say, worded
+from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings, visible_message
 from batchscore.report.words import json_safe
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import mask_text
@@ -67,11 +67,10 @@ def main() -> NoReturn:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(file=shown)
-        click.echo(mask_text(shown.getvalue()), err=True, nl=False)
+        click.echo(visible_message(mask_text(shown.getvalue())), err=True, nl=False)
         fail(ExitCode.USAGE, error.format_message())
     except BatchscoreError as error:
-        text = as_called(name_settings(error.terminal_text, as_flag))
-        click.echo(f"batchscore: {mask_text(text)}", err=True)
+        click.echo(f"batchscore: {mask_text(worded(error.terminal_text))}", err=True)
         fail(error.exit_code, error.text)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted. Run the same command again.", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,11 +26,20 @@ class ResourceOptions:
     arm_endpoint: str | None = None
 
     def account(self, state: TrainingState | None, environ: Mapping[str, str]) -> Account | None:
-        """Return the resource: the named one, else that of a folder's deployment. Raises `SettingsError`."""
+        """Return the resource: that of a folder's deployment, else the named one. Raises `SettingsError`.
+
+        A deployment is nowhere else than where it was made: elsewhere it would seem to be gone.
+        """
         made = None if state is None else state.deployment
         known = "" if made is None else made.arm_id.partition("/deployments/")[0]
         given = self.resource or known or environ.get(RESOURCE_VARIABLE, "").strip()
-        return account_of(given) if given else None
+        account = account_of(given) if given else None
+        if made is not None and known and account is not None and not account.is_at(known):
+            raise SettingsError(
+                f"--resource names {account.id}, and the deployment {made.name} of this folder is in "
+                f"{known}. Leave --resource out. To use another resource, delete that deployment first."
+            )
+        return account
 
     def required(self, state: TrainingState | None, environ: Mapping[str, str]) -> Account:
         """Return the resource; raises `SettingsError` if it is not known."""
@@ -53,15 +61,8 @@ class ResourceOptions:
         """
         given = self.arm_endpoint or environ.get(ENDPOINT_VARIABLE)
         manager = resource_manager(given, host.partition(":")[0], environ)
-        plane = open_arm(
-            manager,
-            environ,
-            patience_seconds=limits.patience,
-            sleep=asyncio.sleep,
-            retry_seconds=limits.retry,
-        )
         try:
-            async with plane as opened:
+            async with open_arm(manager, environ, limits.pace) as opened:
                 yield opened
         except CallFailed as failure:
             raise error_of_call(failure, HINT) from None

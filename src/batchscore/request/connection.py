@@ -203,7 +203,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._reading is not None:
             self._hold(len(piece), self._reading)
             self._reading.add(piece)
-        elif self.parser.status == 200:
+        elif 200 <= self.parser.status < 300:
             raise BrokenReply  # in a tunnel, the service sends first
 
     def _hold(self, size: int, reading: BodyReader) -> None:

@@ -91,7 +91,8 @@ def _wanted(raw: bytes, name: str) -> Wanted | ServiceReply:
             return arm_error(400, "InvalidResourceProperties", f"The sku '{sku['name']}' is not supported.")
         if type(capacity) is not int or capacity < 1:
             return arm_error(400, "InvalidResourceProperties", "The capacity must be at least 1.")
-        return Wanted(str(model["name"]), model.get("version"), str(model["format"]), kind, capacity)
+        tags = {str(name): str(value) for name, value in (body.get("tags") or {}).items()}
+        return Wanted(str(model["name"]), model.get("version"), str(model["format"]), kind, capacity, tags)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         message = "The request content was invalid and could not be deserialized."
         return arm_error(400, "InvalidRequestContent", message)
@@ -226,6 +227,7 @@ def _object(project: Project, one: AccountDeployment) -> dict[str, Any]:
             "lastModifiedAt": iso_time(one.changed_at),
         },
         "etag": f'"{one.etag}"',
+        **({"tags": dict(wanted.tags)} if wanted.tags else {}),
     }
 
 
