@@ -41,12 +41,20 @@ def main() -> None:
         (folder / f"files/{number:06}.csv").write_text(f"id,text\n{number},some words of row {number}\n")
     row = '{{"id": {0}, "text": "some words of row {0}"}}\n'
     (folder / "rows.jsonl").write_text("".join(map(row.format, range(10 * given.parts))))
+    names = [f"column{number}" for number in range(999)]
+    with (folder / "wide.csv").open("w") as file:
+        file.write(",".join(("text", *names)))
+        for number in range(5_000):
+            file.write(f"\nwords of row {number}," + ",".join([f"{number} {name}" for name in names]))
     with running_stub("--dims 8", folder) as stub:
         environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
+        # Without bytecode each command would compile all modules again.
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
         score = ["score", "--task", "embeddings", "-m", "m", "--column", "text", "--quiet"]
         score += ["--endpoint", f"http://127.0.0.1:{stub.port}"]
         of_files = [*score, str(folder / "files"), "-o", str(folder / "out")]
         parts = folder / "parts"
+        wide, kept = str(folder / "wide.csv"), str(folder / "kept")
         of_parts = [*score, str(folder / "rows.jsonl"), "-o", str(parts), "--rows-per-part", "10"]
         for name, words, new in [
             (f"{given.files:,} files of one row", of_files, folder / "out"),
@@ -55,6 +63,9 @@ def main() -> None:
             ("the finished run again", of_parts, None),
             ("report", ["report", str(parts)], None),
             ("verify", ["verify", str(parts)], None),
+            ("--version", ["--version"], None),
+            ("--help", ["--help"], None),
+            ("5,000 rows, 1,000 columns kept", [*score, wide, "-o", kept, "--keep", "*"], folder / "kept"),
             ("merge", ["merge", str(parts), str(folder / "merged.jsonl")], folder / "merged.jsonl"),
         ]:
             found = []

@@ -1,8 +1,7 @@
 """What flows from file to record, and which events does a run report?
 
 Imports only the error codes, so that all stages share these types without knowing each other. No value is
-changed after it is made. The types made per row or request are not frozen: that would make creating them
-four times slower.
+changed after it is made. Types made per row or request are not frozen: creating them would take four times.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ class UnreadableRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One open file: its columns, and its rows in order, to be iterated one time.
+    """One open file: its columns, and its rows in order, to be iterated one time. `again` opens it once more.
 
     `columns` are the names in file order (of a JSON file: those of its first rows; empty if there are no
     rows); `text_columns` are those that hold text. `headerless`: rows are plain texts under `TEXT_COLUMN`.
@@ -108,6 +107,7 @@ class Table:
     hidden: tuple[str, ...] = ()
     binary: tuple[str, ...] = ()
     sheet_row: Callable[[int], int | None] | None = None
+    again: Callable[[], Table] | None = None
 
 
 @dataclass(slots=True)

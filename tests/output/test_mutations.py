@@ -23,7 +23,7 @@ import pytest
 import xxhash
 
 from batchscore.api.read_scores import read_scores
-from batchscore.cli.batches import to_text
+from batchscore.cli.batches_text import to_text
 from batchscore.errors import BatchscoreError, ErrorCode
 from batchscore.output.incremental.carry_over import index_answers
 from batchscore.output.journal import CHECKSUM, COUNTS, HEADER, JournalEntry, Journals

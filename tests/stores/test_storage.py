@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import (
-    Sink,
-    digest_file,
-    remove,
-    replace_file,
-    unwritten,
-    write_whole,
-)
+from batchscore.stores.sink import Sink, unwritten
+from batchscore.stores.storage import digest_file, remove, replace_file, write_whole
 from full_disk import largest_file
 
 

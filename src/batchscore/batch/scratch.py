@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from batchscore.prompts.kept_cells import unpacked
 from batchscore.rows import Prompt
 
 #: What is not there.
@@ -46,7 +47,7 @@ class PromptFile:
                 prompt.row,
                 prompt.body,
                 prompt.id,
-                dict(prompt.kept),  # a mapping proxy has no pickle
+                unpacked(prompt.kept),  # a mapping proxy has no pickle
                 prompt.truncated,
                 prompt.image_bytes,
                 prompt.image_tokens,

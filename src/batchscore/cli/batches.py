@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import orjson
@@ -14,16 +14,9 @@ import orjson
 from batchscore.cli.options import GroupedHelp, config_option, options_of, task_option
 from batchscore.cli.say import say
 from batchscore.cli.settings_file import settings_file
-from batchscore.errors import duration_text, name_settings
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.output.submitted import Step, submitted_text
-from batchscore.report.words import json_safe, moment_text
-from batchscore.settings.declare import as_flag
 from batchscore.settings.fields import Settings
-from batchscore.stores.address import command_word, place_of, shell_command
-
-if TYPE_CHECKING:
-    from batchscore.run.batches import BatchesOfOutput, BatchLine
+from batchscore.stores.address import place_of
 
 BATCHES_HELP = """List the batches of the output folder OUT at the service's Batch API, or change them.
 
@@ -62,14 +55,6 @@ OF_SERVICE = {
 #: What OUT may be followed by.
 ACTIONS = ("cancel", "adopt", "forget")
 
-#: Our own steps, for a batch whose state at the service is not known.
-STEPS = {
-    "planned": "not sent yet",
-    "uploaded": "uploaded, no batch yet",
-    "creating": "creation not confirmed",
-    "created": "submitted",
-}
-
 
 @click.command(help=BATCHES_HELP, short_help="List or cancel batches of an output.", cls=GroupedHelp)
 @click.argument("out")
@@ -92,6 +77,7 @@ def batches(
     **flags: Any,
 ) -> None:
     """Run `batchscore batches`."""
+    from batchscore.cli.batches_text import to_json, to_text  # noqa: PLC0415 - loads numpy
     from batchscore.run.batches import change_batches, show_batches  # noqa: PLC0415
 
     def settings_for(task: str) -> tuple[Settings, Mapping[str, str]]:
@@ -108,94 +94,3 @@ def batches(
             place, action, words, task, settings_for, os.environ, lambda text: say(text, err=True)
         )
     say(orjson.dumps(to_json(shown)) if as_json else to_text(shown, out, time.time()))
-
-
-def to_json(shown: BatchesOfOutput) -> Any:
-    """Return all of it as one JSON object. Times are seconds since the epoch, 0 if that has not happened."""
-    lines = [
-        {
-            "task": line.task,
-            **{name: getattr(line.chunk, name) for name in ("key", "rows", "round", "batch", "simulated")},
-            **{
-                name: getattr(line, name)
-                for name in ("state", "asked", "answered", "total", "problem", "twice")
-            },
-            "open": line.chunk.waiting > 0,
-            "recorded": line.chunk.step is Step.SETTLED and not line.chunk.waiting,
-            **{name: getattr(line.chunk, name) for name in ("planned_at", "created_at", "ended_at")},
-            "latest_end": line.latest_end,
-        }
-        for line in shown.lines
-    ]
-    found = {"output": shown.output, "batches": lines, "done": list(shown.done)}
-    found |= {"unconfirmed": shown.unconfirmed}
-    return json_safe(found | {"not_asked": name_settings(shown.not_asked, as_flag)})
-
-
-def to_text(shown: BatchesOfOutput, out: str, now: float) -> str:
-    """Return what was done, or a table of the batches and what to do next."""
-    if shown.done:
-        return "\n".join(shown.done)
-    if not shown.lines:
-        return "No batches: nothing of this output is at the service's Batch API."
-    opened = [line.chunk for line in shown.lines if line.chunk.waiting and not line.chunk.simulated]
-    texts = [*table(shown.lines, now), ""]
-    if opened:
-        texts.append(f"{submitted_text(opened)} wait for results. Run the same score command to fetch them.")
-    else:
-        texts.append("No row waits for results. Run the same score command again.")
-    texts += [f"{line.chunk.batch} {line.problem}." for line in shown.lines if line.problem]
-    texts += filter(None, [*(line.twice for line in shown.lines), shown.unconfirmed])
-    if shown.not_asked:
-        texts.append(f"States are the last known ones, since the service was not asked: {shown.not_asked}")
-    return "\n".join([*texts, *advice(shown.lines, out)])
-
-
-def advice(lines: Sequence[BatchLine], out: str) -> list[str]:
-    """Return the commands that help with batches that are not confirmed or not there."""
-    unnamed = [line.chunk for line in lines if not line.chunk.batch]
-    unconfirmed = [chunk.key for chunk in unnamed if chunk.unconfirmed and chunk.step is not Step.CLOSED]
-    gone = [line.chunk.key for line in lines if line.problem]
-
-    def command(*words: str) -> str:
-        return shell_command(["batchscore", "batches", command_word(out), *words])
-
-    said = []
-    if unconfirmed:
-        said.append(
-            f"Whether a batch was made of {', '.join(unconfirmed)} is not known. The same score command "
-            f"looks for it. If you know its ID: {command('adopt', unconfirmed[0], 'BATCH_ID')}"
-        )
-    if gone:
-        said.append(f"To send the rows again, and pay for them again: {command('forget', *gone)}")
-    return said
-
-
-def table(lines: Sequence[BatchLine], now: float) -> list[str]:
-    """Return the lines of a table."""
-    several = len({line.task for line in lines}) > 1
-    head = ["KEY", *(["TASK"] if several else []), "ROWS", "STATE", "ANSWERED", "AGE", "LATEST END", "BATCH"]
-    cells = [head]
-    for line in lines:
-        chunk = line.chunk
-        state = "not there" if line.problem else STEPS.get(line.state, line.state.replace("_", " "))
-        if chunk.step is Step.CLOSED:
-            state = "closed, a creation not confirmed"
-        elif chunk.simulated or chunk.step is Step.SETTLED:
-            state += ", in a rehearsal" if chunk.simulated else ", recorded"
-        since = chunk.created_at or chunk.planned_at
-        cells.append(
-            [
-                chunk.key,
-                *([line.task] if several else []),
-                f"{chunk.rows:,}",
-                state,
-                f"{line.answered:,} of {line.total:,}" if line.total else "-",
-                duration_text(max(0.0, now - since)) if since else "-",
-                moment_text(line.latest_end) if line.latest_end else "-",
-                chunk.batch or "-",
-            ]
-        )
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
-    return ["  ".join(row).rstrip() for row in padded]

@@ -14,6 +14,7 @@ import orjson
 
 from batchscore.cli.batches import OF_SERVICE
 from batchscore.cli.finetune_deploy import (
+    DEPLOY_COMMANDS,
     FinetuneCommand,
     capacity_option,
     given_flags,
@@ -22,12 +23,12 @@ from batchscore.cli.finetune_deploy import (
     next_command,
     resource_options,
 )
+from batchscore.cli.finetune_job import JOB_COMMANDS
 from batchscore.cli.options import config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
 from batchscore.errors import ExitCode, UsageError, count_text
 from batchscore.report.words import json_safe
-from batchscore.stores import storage
 from batchscore.stores.address import command_word, place_of, shell_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -330,6 +331,7 @@ def plan(
     from batchscore.cli.finetune_text import plan_json, plan_text  # noqa: PLC0415
     from batchscore.finetune.costs import training_cost  # noqa: PLC0415
     from batchscore.settings.prices import training_prices  # noqa: PLC0415
+    from batchscore.stores import storage  # noqa: PLC0415
 
     prices = training_prices(spec.reading_settings(chosen, config).prices, chosen["model"])
     counter = spec.token_counter(chosen["model"])
@@ -377,3 +379,7 @@ def plan(
     else:
         say("\n".join(lines))
     sys.exit(int(ExitCode.DONE if is_fine else ExitCode.ROWS_FAILED))
+
+
+for of_training in (*JOB_COMMANDS, *DEPLOY_COMMANDS):
+    finetune.add_command(of_training)

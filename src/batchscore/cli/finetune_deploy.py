@@ -5,7 +5,6 @@ They turn options into what `finetune.online` does, and print the result.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -175,6 +174,8 @@ def deploy(
     folder: str, *, name: str | None, kind: str | None, yes: bool, as_json: bool, **chosen: Any
 ) -> None:
     """Run `batchscore finetune deploy`."""
+    import asyncio  # noqa: PLC0415
+
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
     from batchscore.cli.finetune_job_spec import wait_seconds  # noqa: PLC0415
     from batchscore.finetune import online  # noqa: PLC0415
@@ -228,6 +229,8 @@ def deploy(
 @json_option
 def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
     """Run `batchscore finetune list`."""
+    import asyncio  # noqa: PLC0415
+
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
     from batchscore.finetune import online  # noqa: PLC0415
     from batchscore.finetune.state import local_folder_of  # noqa: PLC0415
@@ -256,6 +259,8 @@ def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
 @json_option
 def clean(folder: str | None, *, discard_results: bool, yes: bool, as_json: bool, **chosen: Any) -> None:
     """Run `batchscore finetune clean`."""
+    import asyncio  # noqa: PLC0415
+
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
     from batchscore.finetune import online  # noqa: PLC0415
     from batchscore.finetune.removals import Named  # noqa: PLC0415
@@ -289,6 +294,8 @@ def clean(folder: str | None, *, discard_results: bool, yes: bool, as_json: bool
 
 def look_ahead(chosen: dict[str, Any], base: str) -> tuple[dict[str, Any], str, bool]:
     """Return whether a model with this base could be deployed: as JSON, as text, and yes or no."""
+    import asyncio  # noqa: PLC0415
+
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
     from batchscore.finetune import online  # noqa: PLC0415
     from batchscore.finetune.deployment import checked_kind  # noqa: PLC0415

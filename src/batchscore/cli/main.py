@@ -9,23 +9,14 @@ import io
 import os
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 import orjson
 
-from batchscore.cli.batches import batches
-from batchscore.cli.check import check
-from batchscore.cli.evaluate import evaluate
-from batchscore.cli.finetune import finetune
-from batchscore.cli.finetune_deploy import DEPLOY_COMMANDS
-from batchscore.cli.finetune_job import JOB_COMMANDS
-from batchscore.cli.model import model
-from batchscore.cli.outputs import merge, report, verify
-from batchscore.cli.plan import plan
+from batchscore.cli.program import COMMANDS
 from batchscore.cli.say import say, worded
-from batchscore.cli.score import score
-from batchscore.cli.simulate import simulate
 from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings, visible_message
 from batchscore.report.words import json_safe
 from batchscore.settings.declare import as_flag
@@ -33,7 +24,18 @@ from batchscore.settings.secrets import mask_text
 
 
 class Commands(click.Group):
-    """The commands; Ctrl-C ends them without the empty line that click would print."""
+    """The commands, each loaded when it is called; Ctrl-C ends them without the empty line of click."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of this name, `None` if there is none."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            module = import_module(f"batchscore.cli.{COMMANDS[cmd_name]}")
+            self.add_command(getattr(module, cmd_name))
+        return super().get_command(ctx, cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words before a command."""
@@ -56,12 +58,6 @@ class Commands(click.Group):
 @click.version_option(None, "-V", "--version", package_name="batchscore")
 def cli() -> None:
     """Score every row of a folder of files with a model for embeddings or text."""
-
-
-for command in (score, plan, batches, merge, verify, report, evaluate, check, finetune, model, simulate):
-    cli.add_command(command)
-for of_training in (*JOB_COMMANDS, *DEPLOY_COMMANDS):
-    finetune.add_command(of_training)
 
 
 def main() -> NoReturn:

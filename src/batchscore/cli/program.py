@@ -17,20 +17,14 @@ from pathlib import Path
 
 from batchscore.stores.address import shell_command
 
-#: The commands. A test compares them with those that there are.
-COMMANDS = (
-    "score",
-    "plan",
-    "batches",
-    "merge",
-    "verify",
-    "report",
-    "check",
-    "model",
-    "simulate",
-    "evaluate",
-    "finetune",
-)
+#: The commands, each with its module in this room.
+COMMANDS = {
+    **{name: name for name in ("score", "plan", "batches", "evaluate", "check", "finetune", "model")},
+    "merge": "outputs",
+    "verify": "outputs",
+    "report": "outputs",
+    "simulate": "simulate",
+}
 
 _OFFERED = re.compile(rf"(?<![\w./-])(?<!-m )batchscore(?= (?:{'|'.join(COMMANDS)})\b)")
 _PYTHON = re.compile(r"(?<=run: )python(?= -c )")

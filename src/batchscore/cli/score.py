@@ -20,14 +20,13 @@ from batchscore.cli.standard_input import input_files
 from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings, setting_name, with_reply
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.report.words import json_safe
-from batchscore.rows import Event, Expected, Listen
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import mask_text, shown_command, shown_words
 from batchscore.settings.sources import parse_param_flags, unread_variables
-from batchscore.stores.storage import digest_of
 
 if TYPE_CHECKING:
     from batchscore.cli.json_events import JsonEvents
+    from batchscore.rows import Event, Listen
     from batchscore.run.record import RunResult
     from batchscore.settings.fields import Settings
 
@@ -92,6 +91,7 @@ def score(
         if printed:
             from batchscore.cli.standard_output import file_for, print_scores  # noqa: PLC0415 - few runs
             from batchscore.output.spec import StandardOutput  # noqa: PLC0415
+            from batchscore.stores.storage import digest_of  # noqa: PLC0415
 
             content = f"{Path(files[0]).name} {digest_of(Path(files[0]))}" if "-" in inputs else ""
             file = file_for(chosen.settings, files, content=content, as_json=as_json)
@@ -119,6 +119,7 @@ def score_and_show(
     """
     from batchscore.cli.progress import Progress  # noqa: PLC0415 - not needed for --help
     from batchscore.cli.summary import summary, to_json  # noqa: PLC0415
+    from batchscore.rows import Expected  # noqa: PLC0415
     from batchscore.run.score_files import score_files  # noqa: PLC0415
 
     settings = chosen.settings

@@ -44,7 +44,7 @@ from batchscore.report.words import json_safe, size_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.half_written import sweep_abandoned
-from batchscore.stores.storage import WrittenFile
+from batchscore.stores.sink import WrittenFile
 
 SUMMARY, PROBLEMS = "prepare.json", "problems.jsonl"
 #: What prepare.json holds until all files are replaced: they may be of an earlier preparation, or of two.

@@ -43,6 +43,11 @@ def images_digest(builder: PromptBuilder) -> ImagesDigest | None:
     return None if images is None or images.read_file is None else ImagesDigest()
 
 
+def digest_of_file(file: InputFile) -> str:
+    """Return the digest of a file alone, not read again if its content is kept; raises `UnreadableFile`."""
+    return digest(file.path) if file.content is None else f"xxh3:{xxhash.xxh3_128_hexdigest(file.content)}"
+
+
 def digest_input(
     file: InputFile, builder: PromptBuilder, options: ReadOptions, is_over: Callable[[], bool] = lambda: False
 ) -> str:
@@ -50,7 +55,7 @@ def digest_input(
 
     It is empty if `is_over` says that it is not needed any more.
     """
-    own = digest(file.path)
+    own = digest_of_file(file)
     images = images_digest(builder)
     if images is None:
         return own

@@ -38,7 +38,8 @@ from batchscore.output.records.jsonl import row_to_json, settled_from_json
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.links import open_own, refuse_link
-from batchscore.stores.storage import open_file, write_pieces
+from batchscore.stores.sink import write_pieces
+from batchscore.stores.storage import open_file
 
 MAGIC = b"bscjrn01"
 HEADER = struct.Struct("<8s16sQ")

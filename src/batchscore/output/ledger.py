@@ -42,8 +42,10 @@ from batchscore.stores import storage
 
 README_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
 
-#: The minimum time between two versions of a manifest while its file is being scored.
+#: The minimum time between two versions of a manifest while its file is being scored, and for each of its
+#: parts: else a file of many parts would spend its time on manifests.
 MANIFEST_SECONDS = 1.0
+MANIFEST_SECONDS_PER_PART = 1 / 2000
 
 #: The maximum memory for results of parts that wait for a slow row.
 MAX_HELD_BYTES = 96 * 2**20
@@ -282,7 +284,8 @@ class Ledger(ABC):
         self.note_published(part)
         file = self.open.get(part.file)
         ends = file is None or (file.ended and not file.waiting)
-        if not ends and time.monotonic() - self.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
+        pause = max(MANIFEST_SECONDS, MANIFEST_SECONDS_PER_PART * len(self.manifests[part.file].parts))
+        if not ends and time.monotonic() - self.saved_at.get(part.file, 0.0) >= pause:
             self.write_manifest(part.file)
 
     def save_manifest(self, file: str, *, keep_journals: bool = False) -> None:

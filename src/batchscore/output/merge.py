@@ -48,7 +48,7 @@ from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.links import through_link
-from batchscore.stores.storage import Sink
+from batchscore.stores.sink import Sink
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,7 +18,7 @@ from batchscore.stores import storage
 from batchscore.stores.address import Place, command_word, shell_command
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.links import through_link
-from batchscore.stores.storage import Sink
+from batchscore.stores.sink import Sink
 
 
 def _noted(folder: Place) -> Place:

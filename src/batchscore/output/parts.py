@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ from batchscore.output.manifest import Commit, Cost, share
 from batchscore.output.records.json_value import json_bytes
 from batchscore.output.row_digests import DigestsByRow
 from batchscore.output.share import ShareOfFile
+from batchscore.prompts.kept_cells import digest_of_cells, memory_of_cells
 from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
 #: The approximate memory of a result besides its value.
@@ -75,7 +76,7 @@ class Part:
         else:
             self.digest.update(b"%d:%s\0%s" % (row, prompt, item.id.encode("utf-8", "replace")))
         if item.kept:
-            kept = xxhash.xxh3_128_digest(repr(item.kept).encode("utf-8", "replace"))
+            kept = digest_of_cells(item.kept)
             self.kept_digests[row] = kept
             self.digest.update(b"\0" + kept)
 
@@ -126,7 +127,9 @@ def digest_of_prompt(item: Prompt | Settled) -> bytes:
 
 
 def memory_of(settled: Settled) -> int:
-    """Return the approximate bytes of memory that a result takes."""
+    """Return the approximate bytes of memory that a result and its kept cells take."""
+    if settled.kept:
+        return memory_of_cells(settled.kept) + memory_of(replace(settled, kept={}))
     if not isinstance(settled.result, Score):
         return ROW_BYTES
     value, size = settled.result.value, settled.result.size

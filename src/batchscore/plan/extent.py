@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
+from typing import BinaryIO
 
 from batchscore.read.formats import FORMATS
 from batchscore.read.input_file import InputFile
@@ -57,7 +58,7 @@ class CutFile(InputFile):
     at_lines: bool = False
     given: Counter[str] = field(default_factory=Counter)
 
-    def open(self) -> io.RawIOBase:
+    def open(self) -> io.RawIOBase | BinaryIO:
         """Open the stretches as one stream of bytes."""
         return Stretches(super().open(), self)
 
@@ -65,7 +66,7 @@ class CutFile(InputFile):
 class Stretches(io.RawIOBase):
     """Some stretches of a file as one stream; a stretch that begins within a line skips to the next."""
 
-    def __init__(self, raw: io.RawIOBase, file: CutFile) -> None:
+    def __init__(self, raw: io.RawIOBase | BinaryIO, file: CutFile) -> None:
         super().__init__()
         self.raw = raw
         self.file = file
@@ -142,7 +143,7 @@ def cut_file(file: InputFile, share: float) -> InputFile:
         middle = (file.size - third) // 2
         if third < middle:
             stretches = ((0, third), (middle, middle + third), (file.size - third, file.size))
-    names = ("path", "name", "suffix", "compression", "size", "encoding")
+    names = ("path", "name", "suffix", "compression", "size", "encoding", "content")
     same = {name: getattr(file, name) for name in names}
     return CutFile(**same, stretches=stretches, at_lines=at_lines)
 

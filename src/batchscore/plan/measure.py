@@ -30,6 +30,7 @@ from batchscore.plan.vocabulary import (
 )
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
+from batchscore.prompts.kept_cells import unpacked
 from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE, Estimator
 from batchscore.read.formats import FORMATS, open_rows, stated_rows
 from batchscore.read.input_file import InputFile
@@ -230,7 +231,7 @@ class Measurement:
         """Add a row that is left to score; return whether it will be sent."""
         if self.settings.id or self.settings.keep:
             figures.record_bytes += len(item.id or "") + 8
-            for name, value in item.kept.items():
+            for name, value in unpacked(item.kept).items():
                 text = value if isinstance(value, str) else orjson.dumps(value, default=str)
                 figures.record_bytes += len(name) + 6 + len(text)
         if isinstance(item, Settled):

@@ -6,7 +6,7 @@ left out; only if no file remains is that an error of the run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -20,11 +20,17 @@ from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import check_table, is_table
 from batchscore.prompts.columns import path_of, resolve, shorten_name, shorten_names
 from batchscore.prompts.image_header import MOST_IMAGE_BYTES
-from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
+from batchscore.prompts.prompt import PromptBuilder, PromptSpec, builder_for, needs_sample, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS, open_rows, suffix_of
-from batchscore.read.input_file import AUTO, InputFile, ReadOptions, is_standard_input
+from batchscore.read.input_file import (
+    AUTO,
+    MOST_KEPT_TOGETHER,
+    InputFile,
+    ReadOptions,
+    is_standard_input,
+)
 from batchscore.read.missing_inputs import SkippedFile, images_together
 from batchscore.read.named_files import reader_below
 from batchscore.read.stream import with_encoding
@@ -125,12 +131,14 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
     ready, problems, unfit = list[ReadyFile](), [*found.problems], list[SkippedFile]()
     headed, bare, columns, unsure = 0, 0, dict[str, None](), set[str]()
-    piped = is_standard_input(inputs)
+    builders: dict[Hashable, PromptBuilder] = {}
+    piped, left = is_standard_input(inputs), MOST_KEPT_TOGETHER
     for listed in found.files:
         file = listed
         try:
             if FORMATS[file.suffix].is_text:
-                file = with_encoding(file, options)
+                file = with_encoding(file.with_content(left), options)
+                left -= len(file.content or b"")
             read_file = None
             if settings.image:
                 base = None if settings.base_dir is None else place_of(settings.base_dir)
@@ -138,8 +146,11 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
                 read_file = reader_below(*folder, MOST_IMAGE_BYTES, follow_links=settings.follow_links)
             with open_rows(file, options) as table:
                 notes = (standard_input_note(file, settings, table), *table.notes) if piped else table.notes
-                builder = builder_for(table, spec, reserved, read_file=read_file)
-                ready.append(ReadyFile(file, builder, notes))
+                sort = sort_of(table, spec)
+                builder = builders.get(sort) or builder_for(table, spec, reserved, read_file=read_file)
+                if sort is not None:
+                    builders[sort] = builder
+                ready.append(ReadyFile(replace(file, again=table.again), builder, notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.hidden)
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
@@ -159,6 +170,13 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     schema = schema_for(settings, tuple(columns), ready, answers, unsure)
     skipped = images_together(found.skipped)
     return Survey(tuple(ready), tuple(problems), skipped, options, schema, found.followed, answers)
+
+
+def sort_of(table: Table, spec: PromptSpec) -> Hashable:
+    """Return what tables have in common that share a prompt builder; `None` if it depends on the file."""
+    if table.varies or spec.image or needs_sample(table, spec):
+        return None
+    return table.columns, table.text_columns, table.headerless, table.repeated, table.hidden, table.doubt
 
 
 def named_columns(settings: Settings) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from batchscore.prompts.columns import (
     shorten_names,
 )
 from batchscore.prompts.images import ImageColumns, ReadFile, add_images, digest_of
+from batchscore.prompts.kept_cells import packed
 from batchscore.prompts.messages import (
     columns_of,
     ends_with_answer,
@@ -139,7 +140,7 @@ class PromptBuilder:
     mean another column, or a value within a cell. If all columns are kept, none may have one of the
     `reserved` names, in small letters; those of the table's columns that have none are `free`. Of a row only
     these `columns` are needed, `None` for all; the prompt is made of those that are `sent`, if rows have
-    columns. `images` reads those of a row.
+    columns. `images` reads those of a row. `names` are those of the kept columns.
     """
 
     render: Render
@@ -152,6 +153,7 @@ class PromptBuilder:
     columns: frozenset[str] | None = None
     sent: tuple[str, ...] = ()
     images: ImageColumns | None = None
+    names: tuple[str, ...] = ()
 
     def build(
         self, row: Row | UnreadableRow, note_images: Callable[[bytes], None] | None = None
@@ -198,6 +200,8 @@ class PromptBuilder:
             )
         if isinstance(body, RowError):
             return Settled(row.file, row.number, body, identity, kept)
+        if kept:
+            kept = packed(kept, self.names)
         return Prompt(row.file, row.number, body, identity, kept, False, image_bytes, image_tokens)
 
     def digest_of_images(self, row: Row) -> bytes:
@@ -271,6 +275,7 @@ def builder_for(
         free=frozenset(name for name in table.columns if name.lower() not in taken),
         columns=None if everything else frozenset(column_of(table, paths.get(name, name)) for name in used),
         sent=() if table.headerless else tuple(paths.get(name, name) for name in sent),
+        names=table.columns if everything else spec.keep,
         images=ImageColumns(images, spec.task, spec.model, spec.image_detail, read_file) if images else None,
     )
 

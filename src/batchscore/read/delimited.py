@@ -59,35 +59,34 @@ SAMPLE = 64 * 1024
 def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) -> Table:
     """Open a csv (`,`) or tsv (tab) file: find its dialect and read its header now, its rows on demand."""
     limit = options.max_row_bytes
-    dialect, content = _begin(file, options, delimiter)
-    header = _header(file, dialect, limit, content)
-    if header is None:
+    dialect, content = begin(file, options, delimiter)
+    if (header := _header(file, dialect, limit, content)) is None:
         return Table((), (), headerless=False, rows=iterate())
     columns, repeated = header
-    doubt = header_doubt(columns) if dialect.header else ""
     hidden = hidden_names(columns, columns) if dialect.header else ()
-    # A spreadsheet program does not show the preface.
-    places = SheetRows(dialect.skipped - dialect.preface + dialect.header)
-    return Table(
-        columns,
-        columns,
-        headerless=False,
-        rows=_rows(file, columns, dialect, limit, places),
-        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated, hidden=bool(hidden))])),
-        repeated=repeated,
-        doubt=doubt,
-        hidden=hidden,
-        sheet_row=places,
-    )
+    notes = tuple(filter(None, [dialect.text(), repeated_text(repeated, hidden=bool(hidden))]))
+
+    def opened() -> Table:
+        # A spreadsheet program does not show the preface.
+        places = SheetRows(dialect.skipped - dialect.preface + dialect.header)
+        return Table(
+            columns,
+            columns,
+            headerless=False,
+            rows=_rows(file, columns, dialect, limit, places),
+            notes=notes,
+            repeated=repeated,
+            doubt=header_doubt(columns) if dialect.header else "",
+            hidden=hidden,
+            sheet_row=places,
+            again=None if file.content is None else opened,
+        )
+
+    return opened()
 
 
-def dialect_of(file: InputFile, options: ReadOptions, *, own: str) -> Dialect:
-    """Return the dialect of a file by its beginning; `own` is the delimiter that its suffix promises."""
-    return _begin(file, options, own)[0]
-
-
-def _begin(file: InputFile, options: ReadOptions, own: str) -> tuple[Dialect, bytes | None]:
-    """Return the dialect of a file by its beginning, and the file's text if that is all of it."""
+def begin(file: InputFile, options: ReadOptions, own: str) -> tuple[Dialect, bytes | None]:
+    """Return the dialect of a file whose suffix promises `own` as the delimiter, and its text if short."""
     with text_blocks(file, size=SAMPLE) as blocks:
         sample, whole = beginning(blocks, SAMPLE)
     text = _decode(sample)[0]

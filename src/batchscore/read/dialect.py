@@ -24,6 +24,7 @@ DELIMITERS = (",", ";", "\t", "|")
 #: A line before the header that gives Excel the delimiter; programs that save it again add delimiters.
 _PREFACE = re.compile(r'(?i)"?sep=([^\w\s"]|\t)"?[,;|\t]*')
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r|$)")
+_LONGEST = 60
 _E_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,:/-]*")
 
@@ -158,6 +159,8 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
 
     Raises `UnreadableFile` if the sample can be meant in two ways, or has no header for its rows.
     """
+    if _is_plain(sample, options, own):
+        return Dialect(own, own)
     found = Dialect(
         own,
         own if options.delimiter == AUTO else options.delimiter,
@@ -197,6 +200,16 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
         if spans_rows(best.dialect, cells, best.width):
             raise UnreadableFile(name, f"in row {number - best.dialect.header} {SPANS_ROWS}")
     return best.dialect
+
+
+def _is_plain(sample: str, options: ReadOptions, own: str) -> bool:
+    """Whether each line has as many delimiters of its own, and no sign that can mean another dialect."""
+    named = (options.delimiter, options.quote, options.escape, options.no_header, options.skip_lines)
+    text, signs = sample.replace("\r\n", "\n"), {*DELIMITERS, '"', "'", "\\", "#", "\r"} - {own}
+    if named != (AUTO, AUTO, AUTO, False, None) or any(sign in text for sign in signs):
+        return False
+    counts = {line.count(own) for line in text.split("\n") if line.strip(" ")}
+    return len(counts) == 1 and counts != {0} and text[:4].lower() != "sep="
 
 
 def _after_comments(lines: list[str], first: int, delimiters: list[str]) -> int:
@@ -373,11 +386,9 @@ def _is_usual(name: str) -> bool:
 
 
 def _is_cell(name: str) -> bool:
-    longest = 60
     return (
-        bool(_NUMBER.fullmatch(name))
-        or bool(_E_MAIL.fullmatch(name))
-        or len(name) > longest
+        bool(_NUMBER.fullmatch(name) or _E_MAIL.fullmatch(name))
+        or len(name) > _LONGEST
         or (" " in name and name.endswith((".", "!", "?")))
     )
 

@@ -33,6 +33,8 @@ _POINTERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     ),
 )
 
+_POINTER_STARTS = frozenset((b"v", b".", b"/"))
+
 #: A page of a sign-in, of a store that does not have the file, or of a proxy.
 _PAGE = re.compile(rb"<\?xml\s|(?P<html><!doctype\s+html\b|<html(?:\s[^>]*)?>\s*(?:<|\Z))", re.IGNORECASE)
 
@@ -104,7 +106,7 @@ def looks_like(head: bytes) -> str | None:
     sample = head[:4096]
     if pointer := pointer_in(sample):
         return pointer
-    if b"\0" not in sample and is_cut_utf8(sample):
+    if b"\0" not in sample and (sample.isascii() or is_cut_utf8(sample)):
         return None  # a text may well start with "PAR1" or "ORC"
     if is_tar(sample):
         return "a tar archive: unpack it"
@@ -118,6 +120,8 @@ def looks_like(head: bytes) -> str | None:
 
 def pointer_in(head: bytes) -> str | None:
     """Return what a file is whose content is kept elsewhere, `None` for any other file."""
+    if head[:1] not in _POINTER_STARTS:  # a file is seldom one
+        return None
     return next((what for start, what in _POINTERS if start.match(head)), None)
 
 

@@ -1,15 +1,30 @@
 """What is known of an input file before its rows are read, and how must they be read?"""
 
+# Thousands of small files are looked at: `pathlib` takes longer than the system.
+# ruff: noqa: PTH116
+
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
 
+from batchscore.rows import Table
 from batchscore.stores.address import Place
+from batchscore.stores.links import require_file_mode
 from batchscore.stores.storage import open_raw
 
 UTF_8 = "utf-8"
+
+#: A pipe in place of a file must not keep us waiting.
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+#: The most bytes of a file that is kept in memory once it was read, and of all of them together.
+MOST_KEPT = 64 * 2**10
+MOST_KEPT_TOGETHER = 16 * 2**20
 
 
 class StandardInput(str):
@@ -32,6 +47,8 @@ class InputFile:
     `"zst"`, `"bz2"`, `"xz"` or `None`. `size` is in bytes, as stored. `encoding` is Python's name of a text's
     encoding, `None` if unknown as yet. `partitions` are the columns that its folders (`lang=en`) give,
     with their text. `root` is the folder of its INPUT, which the files that its rows name may not leave.
+    `content` are the bytes as stored, if they are kept: then nobody reads the file again, as long as it is
+    the `version` that was read. `again` opens its table without another look at its beginning.
     """
 
     path: Place
@@ -42,10 +59,48 @@ class InputFile:
     encoding: str | None = None
     partitions: tuple[tuple[str, str | None], ...] = ()
     root: Place | None = None
+    content: bytes | None = field(default=None, repr=False, compare=False)
+    version: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    again: Callable[[], Table] | None = field(default=None, repr=False, compare=False)
 
-    def open(self) -> io.RawIOBase:
+    def open(self) -> io.RawIOBase | BinaryIO:
         """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""
-        return open_raw(self.path)
+        return open_raw(self.path) if self.content is None else io.BytesIO(self.content)
+
+    def with_content(self, most: int) -> InputFile:
+        """Return a small file of at most `most` bytes with its content; any other one as it is.
+
+        To open and read thousands of small files for each look takes longer than the look.
+        """
+        if self.size > min(most, MOST_KEPT) or not isinstance(self.path, Path):
+            return self
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | _FLAGS)
+            try:
+                found = os.fstat(descriptor)
+                require_file_mode(self.path, found.st_mode)
+                content = os.read(descriptor, self.size + 1)
+            finally:
+                os.close(descriptor)
+        except OSError:  # who reads the file says why
+            return self
+        same = len(content) == self.size == found.st_size
+        return replace(self, content=content, version=_version(found)) if same else self
+
+    def as_it_is(self) -> InputFile:
+        """Return the file without the content of another version."""
+        if self.content is None or not isinstance(self.path, Path):
+            return self
+        try:
+            if _version(os.stat(self.path)) == self.version:
+                return self
+        except OSError:  # who reads the file says why
+            pass
+        return replace(self, content=None, again=None)
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 #: The value of a setting that is found from the beginning of each file.

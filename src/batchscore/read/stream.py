@@ -18,7 +18,7 @@ from dataclasses import replace
 from enum import Enum
 from functools import partial
 from io import RawIOBase
-from typing import Any
+from typing import Any, BinaryIO
 
 from batchscore.errors import UnreadableFile, setting_name
 from batchscore.read.first_bytes import UTF_16_TEXT, is_cut_utf8, looks_like, page_in, pointer_in, what_it_is
@@ -117,7 +117,7 @@ def _new_stream(compression: str | None) -> Any:
     return _Inflate()
 
 
-def _decompress(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
+def _decompress(file: InputFile, raw: RawIOBase | BinaryIO) -> Iterator[bytes]:
     """Decompress all streams of a gzip, bzip2 or xz file."""
     kind = {"gz": "gzip", "bz2": "bzip2"}.get(file.compression or "", "xz")
     stream, data = _new_stream(file.compression), raw.read(BLOCK) or b""
@@ -145,7 +145,7 @@ def _decompress(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
             raise EOFError
 
 
-def _unzstd(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
+def _unzstd(file: InputFile, raw: RawIOBase | BinaryIO) -> Iterator[bytes]:
     """Decompress all frames of a zstd file. A failing call of pyarrow loses what it has decompressed."""
     done = 0
     try:
@@ -169,7 +169,7 @@ def _unzstd(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
                 done -= len(block)
 
 
-def _zstd_blocks(raw: RawIOBase, sizes: Iterable[int]) -> Iterator[bytes]:
+def _zstd_blocks(raw: RawIOBase | BinaryIO, sizes: Iterable[int]) -> Iterator[bytes]:
     import pyarrow as pa  # noqa: PLC0415 - other formats do not need it
 
     with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
@@ -179,7 +179,7 @@ def _zstd_blocks(raw: RawIOBase, sizes: Iterable[int]) -> Iterator[bytes]:
             yield block
 
 
-_OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = {
+_OPENERS: dict[str | None, Callable[[InputFile, RawIOBase | BinaryIO], Iterator[bytes]]] = {
     None: lambda _, raw: iter(partial(raw.read, BLOCK), b""),
     "gz": _decompress,
     "zst": _unzstd,
@@ -328,8 +328,13 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     named = named_encoding(options)
     if named and (named.startswith("utf") or not _has_single_bytes(named)):
         return replace(file, encoding=named)
-    with raw_blocks(file) as blocks:
-        head, whole = beginning(blocks, BLOCK)
+    if file.content is not None and file.compression is None:
+        head, whole = file.content, True
+    else:
+        with raw_blocks(file) as blocks:
+            head, whole = beginning(blocks, BLOCK)
+    if not named and head.isascii() and b"\0" not in head:  # as of most files
+        return replace(file, encoding=UTF_8)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     is_utf8 = is_cut_utf8(head, whole=whole)
     if named:

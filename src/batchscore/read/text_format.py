@@ -17,7 +17,7 @@ from statistics import mode
 import orjson
 
 from batchscore.errors import UnreadableFile, setting_name
-from batchscore.read.delimited import SAMPLE, delimited_table, dialect_of
+from batchscore.read.delimited import SAMPLE, begin, delimited_table
 from batchscore.read.dialect import DELIMITERS, look_like_names
 from batchscore.read.input_file import AUTO, InputFile, ReadOptions
 from batchscore.read.json_rows import BETWEEN, DECODER, PEEKED_BYTES
@@ -104,7 +104,7 @@ def _table_suffix(file: InputFile, lines: list[str], named: Collection[str], opt
     own = "\t" if lines and "\t" in lines[0] else ","
     suffix = ".tsv" if own == "\t" else ".csv"
     try:
-        own = dialect_of(file, options, own=own).delimiter
+        own = begin(file, options, own)[0].delimiter
         suffix = ".tsv" if own == "\t" else ".csv"
         table = delimited_table(file, options, delimiter=own)
     except UnreadableFile:

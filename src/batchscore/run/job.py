@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -18,7 +18,8 @@ from batchscore.engine import end_task
 from batchscore.errors import OutputError, UnreadableFile
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
-from batchscore.output.parts import Part
+from batchscore.output.part_files import EncodedPart
+from batchscore.output.parts import FileInParts, Part
 from batchscore.rows import (
     Attempt,
     Event,
@@ -39,6 +40,9 @@ ONE_CORE = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity")
 
 #: Parts that may wait to be written before no more results are taken.
 MOST_UNWRITTEN = 1
+
+#: Files of which the last parts and manifests are written in one turn.
+FILES_AT_ONCE = 64
 
 #: Seconds between two reports of the deployments' state.
 PULSE_SECONDS = 1.0
@@ -69,6 +73,53 @@ class RunningEngine(Protocol):
 
 
 @dataclass(slots=True)
+class EndingFile:
+    """A file whose last parts and manifest are written; `progress` is `None` if nothing was left to do.
+
+    `unscored` are rows that the manifest does not hold. New scores that no part holds are `in_journal` or
+    `not_saved`. `encode` and `write` may run in a thread; what fails is the `failure`.
+    """
+
+    ledger: Ledger
+    manifest: Manifest
+    progress: FileInParts | None
+    parts: list[Part] = field(default_factory=list)
+    encoded: dict[int, EncodedPart | None] = field(default_factory=dict)
+    unscored: int = 0
+    in_journal: int = 0
+    not_saved: int = 0
+    failure: OutputError | None = None
+
+    def encode(self) -> None:
+        """Encode the parts; one that fails is tried again by `write`."""
+        with suppress(OutputError):
+            for part in self.parts:
+                self.encoded[part.number] = self.ledger.encode(part)
+
+    def write(self) -> None:
+        """Write the parts and the last manifest."""
+        assert self.progress is not None
+        manifest, ledger = self.manifest, self.ledger
+        for part in self.parts:
+            try:
+                known = part.number in self.encoded
+                ledger.publish(self.encoded.pop(part.number) if known else ledger.encode(part))
+            except OutputError as error:
+                self.failure = error
+                with suppress(OutputError):
+                    saved, lost = ledger.scores_in_journal(part)
+                    self.in_journal, self.not_saved = self.in_journal + saved, self.not_saved + lost
+            if part.number not in manifest.parts:  # none of its rows is settled, or it cannot be written
+                self.unscored += part.read
+        complete = self.progress.ended and not self.progress.waiting and self.failure is None
+        manifest.state = "unreadable" if manifest.problem else "complete" if complete else "partial"
+        try:
+            ledger.finish(manifest.file)
+        except OutputError as error:
+            self.failure, manifest.state = self.failure or error, "partial"
+
+
+@dataclass(slots=True)
 class Job:
     """One run's loop over its files."""
 
@@ -83,6 +134,8 @@ class Job:
     opens_without_prompts: bool = False
     finished: list[FileFinished] = field(default_factory=list)
     unwritten: list[Part] = field(default_factory=list)
+    #: The last parts of each file, which are written with its last manifest.
+    last: dict[str, list[Part]] = field(default_factory=dict)
     writer: asyncio.Task[None] | None = None
 
     async def run(self) -> tuple[FileFinished, ...]:
@@ -92,10 +145,10 @@ class Job:
             self.finish(figures)
         with self.stop.keep_error():
             await self.settle_all()
-        through = self.source.through
-        for name in [*through, *(name for name in self.ledger.open if name not in through)]:
+        names = [*dict.fromkeys((*self.source.through.names, *self.ledger.open))]
+        for first in range(0, len(names), FILES_AT_ONCE):
             with self.stop.keep_error():
-                await self.close(name)
+                await self.close(names[first : first + FILES_AT_ONCE])
         with self.stop.keep_error():
             self.ledger.close()
         return *self.finished, *self.unfinished()
@@ -123,9 +176,11 @@ class Job:
                 try:
                     async for rows in settled:
                         self.report(rows)
-                        self.unwritten += self.ledger.settle(rows)
+                        for part in self.ledger.settle(rows):
+                            ends = self.is_settled(part.file)
+                            (self.last.setdefault(part.file, []) if ends else self.unwritten).append(part)
                         await self.write_behind()
-                        await self.close_files()
+                        await self.close_files([row.file for row in rows])
                 finally:
                     await end_task.end(pulse)
             await self.write_behind(0)
@@ -163,6 +218,11 @@ class Job:
                     without_text += answer is None or answer == ""
         self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons, without_text))
 
+    def is_settled(self, name: str) -> bool:
+        """Whether a file is read to its end and no row of it waits."""
+        progress = self.ledger.open.get(name)
+        return progress is None or (progress.ended and not progress.waiting)
+
     async def publish(self, part: Part) -> None:
         """Encode and write a part in a thread, so that requests continue meanwhile.
 
@@ -192,57 +252,59 @@ class Job:
         await self.publish(self.unwritten[0])
         del self.unwritten[0]
 
-    async def close_files(self) -> None:
-        """Finish the files that are read and whose rows are all settled."""
-        for name in [*self.source.through]:
-            progress = self.ledger.open.get(name)
-            if progress is None or not progress.waiting:
-                await self.write_behind(0)
-                self.source.through.remove(name)
-                await self.close(name)
+    async def close_files(self, settled: Iterable[str]) -> None:
+        """Finish the files that are read and of which no row waits; `settled` are those with new results."""
+        through = self.source.through
+        # All others are as they were when this was last asked.
+        names = [name for name in dict.fromkeys((*settled, *through.take_new())) if name in through.names]
+        names = [name for name in names if (file := self.ledger.open.get(name)) is None or not file.waiting]
+        for first in range(0, len(names), FILES_AT_ONCE):
+            await self.write_behind(0)
+            some = names[first : first + FILES_AT_ONCE]
+            for name in some:
+                del through.names[name]
+            await self.close(some)
 
-    async def close(self, name: str) -> None:
-        """Write a file's last manifest and report its figures."""
-        source = self.source
-        progress = self.ledger.open.get(name)
-        problem = source.problems.get(name, "")
-        if progress is None and problem:  # it was not opened, so its records stay as they are
-            self.finish(replace(self.figures(name, "unreadable", complete=False), problem=problem))
-            return
-        manifest = self.ledger.manifests[name]
-        unscored = in_journal = not_saved = 0
-        failure: OutputError | None = None
-        if progress is not None:
-            source.known[name] += progress.replayed
-            del self.ledger.open[name]
-            parts = [part for part in self.unwritten if part.file == name]
-            for part in (*parts, *progress.open.values()):
+    async def close(self, names: Iterable[str]) -> None:
+        """Write the last parts and manifests of files, and report the files' figures."""
+        source, ending = self.source, list[EndingFile]()
+        for name in names:
+            progress, problem = self.ledger.open.pop(name, None), source.problems.get(name, "")
+            if progress is None and problem:  # it was not opened, so its records stay as they are
+                figures = self.figures(name, "unreadable", complete=False)
+                self.finish(replace(figures, problem=problem))
+                continue
+            file = EndingFile(self.ledger, self.ledger.manifests[name], progress)
+            ending.append(file)
+            if progress is not None:
+                source.known[name] += progress.replayed
+                unwritten = [part for part in self.unwritten if part.file == name]
+                file.parts = [*unwritten, *self.last.pop(name, ()), *progress.open.values()]
                 try:
-                    await self.publish(part)
-                except OutputError as error:
-                    failure = error
-                    with suppress(OutputError):
-                        saved, lost = self.ledger.scores_in_journal(part)
-                        in_journal, not_saved = in_journal + saved, not_saved + lost
-                if part.number not in manifest.parts:  # none of its rows is settled, or it cannot be written
-                    unscored += part.read
-            try:
-                manifest.input = await source.end_digest(name, whole=progress.ended)
-            except UnreadableFile as error:  # it was removed after it was opened
-                problem = problem or error.reason
-            manifest.problem = problem
-            complete = progress.ended and not progress.waiting and failure is None
-            manifest.state = "unreadable" if manifest.problem else "complete" if complete else "partial"
-            try:
-                await asyncio.to_thread(self.ledger.finish, name)
-            except OutputError as error:
-                failure, manifest.state = failure or error, "partial"
-        read = progress is not None and progress.ended and self.ledger.spec.share.is_whole
-        ended = manifest.state == "complete" or read
-        figures = self.figures(name, manifest.state, unscored, complete=ended)
-        self.finish(replace(figures, in_journal=in_journal, not_saved=not_saved))
-        if failure is not None:
+                    file.manifest.input = await source.end_digest(name, whole=progress.ended)
+                except UnreadableFile as error:  # it was removed after it was opened
+                    problem = problem or error.reason
+                file.manifest.problem = problem
+        opened = [file for file in ending if file.progress is not None]
+        if ONE_CORE:
+            for file in opened:
+                file.encode()
+        if opened:
+            # One thread for all: to begin one takes longer than to write a small file.
+            await asyncio.to_thread(self.write_files, opened)
+        for file in ending:
+            manifest, progress = file.manifest, file.progress
+            read = progress is not None and progress.ended and self.ledger.spec.share.is_whole
+            ended = manifest.state == "complete" or read
+            figures = self.figures(manifest.file, manifest.state, file.unscored, complete=ended)
+            self.finish(replace(figures, in_journal=file.in_journal, not_saved=file.not_saved))
+        for failure in [file.failure for file in ending if file.failure is not None]:
             raise failure
+
+    def write_files(self, files: Iterable[EndingFile]) -> None:
+        """Write the last parts and manifests of files."""
+        for file in files:
+            file.write()
 
     def finish(self, file: FileFinished) -> None:
         """Report a file's figures."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -16,12 +16,11 @@ from typing import Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.output.incremental.next_ledger import NextLedger
-from batchscore.output.input_digest import ImagesDigest, digest_input, images_digest
+from batchscore.output.input_digest import ImagesDigest, digest_input, digest_of_file, images_digest
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import FileInParts, damage_text
 from batchscore.plan.survey import ReadyFile, Survey
-from batchscore.read.files import digest
 from batchscore.read.formats import open_rows
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.run.built_ahead import Built, built_ahead
@@ -57,6 +56,24 @@ def announce_lost(ledger: Ledger, survey: Survey, settings: Settings, listen: Li
 
 
 @dataclass(slots=True)
+class FilesThrough:
+    """Files that were read, in order; `new` are those that nobody has taken since they were added."""
+
+    names: dict[str, None] = field(default_factory=dict)
+    new: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Add a file."""
+        self.names[name] = None
+        self.new.append(name)
+
+    def take_new(self) -> list[str]:
+        """Return the new files, each once."""
+        new, self.new = self.new, []
+        return new
+
+
+@dataclass(slots=True)
 class PromptSource:
     """The prompts of all files of a survey, at most `rows_left` rows.
 
@@ -71,7 +88,7 @@ class PromptSource:
     ledger: Ledger
     listen: Listen
     rows_left: int | None
-    through: list[str] = field(default_factory=list)
+    through: FilesThrough = field(default_factory=FilesThrough)
     problems: dict[str, str] = field(default_factory=dict)
     digests: dict[str, asyncio.Future[str]] = field(default_factory=dict)
     images: dict[str, ImagesDigest] = field(default_factory=dict)
@@ -96,11 +113,11 @@ class PromptSource:
                 None, digest_input, ready.file, ready.builder, options, self.is_stopping
             )
         elif ready.file.size > SMALL_BYTES or not isinstance(ready.file.path, Path):
-            self.digests[name] = run_in_thread(None, digest, ready.file.path)
+            self.digests[name] = run_in_thread(None, digest_of_file, ready.file)
         else:
             self.digests[name] = done = asyncio.get_running_loop().create_future()
             try:
-                done.set_result(digest(ready.file.path))
+                done.set_result(digest_of_file(ready.file))
             except UnreadableFile as error:
                 done.set_exception(error)
 
@@ -116,10 +133,18 @@ class PromptSource:
     async def digest_complete_files(self) -> None:
         """Digest the files that were scored completely: if one has changed, the run ends before it sends."""
         complete = [ready for ready in self.survey.ready if self.ledger.needs_digest(ready.file.name)]
-        # Images fill the memory.
-        at_once = 1 if complete and complete[0].builder.images is not None else DIGESTS_AT_ONCE
-        loop, waiting = asyncio.get_running_loop(), iter(complete)
+        loop = asyncio.get_running_loop()
         self.digests |= {ready.file.name: loop.create_future() for ready in complete}
+        with_images = bool(complete) and complete[0].builder.images is not None
+        # A thread takes longer than the digest of what is in memory. Images fill it, so one file at a time.
+        others = []
+        for ready in complete:
+            file = ready.file if with_images else ready.file.as_it_is()
+            if file.content is None or with_images:
+                others.append(ready)
+            else:
+                self.digests[file.name].set_result(digest_of_file(file))
+        waiting, at_once = iter(others), 1 if with_images else DIGESTS_AT_ONCE
 
         def digest_some() -> list[tuple[str, str | UnreadableFile]]:
             found: list[tuple[str, str | UnreadableFile]] = []
@@ -133,7 +158,7 @@ class PromptSource:
                     found.append((ready.file.name, error))
             return found
 
-        tasks = [asyncio.to_thread(digest_some) for _ in complete[:at_once]]
+        tasks = [asyncio.to_thread(digest_some) for _ in others[:at_once]]
         for name, found in chain.from_iterable(await asyncio.gather(*tasks)):
             if isinstance(found, str):
                 self.digests[name].set_result(found)
@@ -142,10 +167,11 @@ class PromptSource:
 
     def prompts(self) -> Generator[Prompt | Settled, None, None]:
         """Give the prompts of every file's unsettled rows."""
-        for ready in self.survey.ready:
+        for surveyed in self.survey.ready:
             if self.rows_left == 0:
                 self.limited = True
                 return
+            ready = replace(surveyed, file=surveyed.file.as_it_is())
             name = ready.file.name
             if self.is_stopping() and self.ledger.needs_digest(name):
                 return  # it may be digested in part
@@ -158,13 +184,13 @@ class PromptSource:
                 found = digests.result() if self.ledger.needs_digest(name) else ""
             except UnreadableFile as error:  # it was there when the run began
                 self.problems[name] = error.reason
-                self.through.append(name)
+                self.through.add(name)
                 continue
             progress = self.ledger.start(name, found)
             self.known[name] = self.settled_rows(self.ledger.manifests[name])
             self.listen(FileOpened(name, self.known[name]))
             if progress is None:
-                self.through.append(name)
+                self.through.add(name)
                 if self.rows_left is not None:
                     self.rows_left = max(0, self.rows_left - self.ledger.manifests[name].rows)
                 continue
@@ -176,7 +202,7 @@ class PromptSource:
                     progress.end()
             except UnreadableFile as error:
                 self.problems[name] = error.reason
-            self.through.append(name)
+            self.through.add(name)
 
     def prompts_of(self, ready: ReadyFile, progress: FileInParts) -> Iterator[Prompt | Settled]:
         """Give the prompt of each row of one file, up to the limit."""

@@ -32,7 +32,7 @@ from batchscore.output.incremental.switch import name_after
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import Lock
-from batchscore.output.manifest import visible_names
+from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.missing import still_missing
 from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.removed_parts import removed_parts
@@ -120,10 +120,10 @@ def score_files(
     with tracked(settings, environ, listen, run.call.name) as tracking:
         run.listen = tracking.listener
         with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
-            run.score(lock)
+            saved = run.score(lock)
             # The next run that takes the lock reads from the record which files are not complete.
             result = run.finish()
-        result = replace(result, report=run.write_page(result.statistics.ok))
+        result = replace(result, report=run.write_page(result.statistics.ok, saved))
         places = result.layout, result.record, result.report
         tracking.finished(result.outcome, result.exit_code, result.seconds, *places)
         return result
@@ -181,8 +181,11 @@ class Run:
     changes: Changes | None = None
     file_written: bool = False
 
-    def score(self, lock: Lock, waits: Waits = PATIENT) -> None:
-        """Score the files into the locked output; `waits` are those of batches."""
+    def score(self, lock: Lock, waits: Waits = PATIENT) -> list[Manifest]:
+        """Score the files into the locked output; `waits` are those of batches.
+
+        Return the manifests that are on disk as they are here.
+        """
         settings, survey = self.settings, self.survey
         for_output = cut(OutputSettings, settings)
         fingerprint = fingerprint_of(cut(RecordSettings, settings), self.output)
@@ -228,6 +231,8 @@ class Run:
                 self.file_written = True
             except BatchscoreError as error:  # the run still ends with its record and its page
                 self.outcome = replace(self.outcome, stopped_by=error)
+        saved = [] if isinstance(ledger, NextLedger) else ledger.manifests.values()
+        return [manifest for manifest in saved if manifest.state == "complete"]
 
     def begin(self, ledger: Ledger, versions: Mapping[str, str], done: Collection[str]) -> None:
         """Write down which files the run is going to read; raises `OutputError`."""
@@ -375,13 +380,13 @@ class Run:
             )
         return result
 
-    def write_page(self, ok: int) -> Place | None:
+    def write_page(self, ok: int, saved: Collection[Manifest]) -> Place | None:
         """Write the page; `None` if it failed, or if other workers may still write to the output."""
         if self.settings.shared_output:
             return None
         shown = str(self.output.named)
         try:
-            return write_report(self.output.folder, shown=shown, effort=quickly(ok))
+            return write_report(self.output.folder, shown=shown, effort=quickly(ok), known=saved)
         except (Exception, KeyboardInterrupt) as error:
             # The scores are saved. A page that fails must not change how the run ended.
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else message_of(error)

@@ -11,6 +11,7 @@ import platform
 import secrets
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import xxhash
@@ -28,13 +29,13 @@ TEMPORARY = ".batchscore-"
 STALE_SECONDS = 3600.0
 
 
-def open_temporary(folder: Path) -> tuple[Path, int, int]:
+def open_temporary(folder: Path | str) -> tuple[str, int, int]:
     """Return a new file, open and locked, and a second descriptor that holds the lock until it is closed.
 
     Its name says which machine locks it. It is short: the real one may be as long as the system allows.
     """
     for tries_left in reversed(range(_TRIES)):
-        temporary = folder / f"{_temporary_prefix()}{secrets.token_hex(8)}.tmp"
+        temporary = f"{folder}{os.sep}{_temporary_prefix()}{secrets.token_hex(8)}.tmp"
         descriptor = open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         if SYSTEM_FLOCK is None:
             break
@@ -52,6 +53,7 @@ def open_temporary(folder: Path) -> tuple[Path, int, int]:
     return temporary, descriptor, -1
 
 
+@cache
 def _temporary_prefix() -> str:
     machine = boot_id() or platform.node()
     return f"{TEMPORARY}{xxhash.xxh32_hexdigest(machine.encode())}-"

@@ -14,8 +14,9 @@ import numpy as np
 import orjson
 
 from batchscore.errors import BrokenInvariant, ErrorCode, OutputError
-from batchscore.output.records.json_value import dumps
+from batchscore.output.records.json_value import dumps, json_bytes
 from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
+from batchscore.prompts.kept_cells import KeptCells, unpacked
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -108,7 +109,9 @@ def row_to_json(settled: Settled) -> dict[str, Any]:
     if settled.id is not None:
         row["id"] = settled.id
     if settled.kept:
-        row["kept"] = settled.kept
+        # Of many cells, those of one row at a time are unpacked.
+        is_packed = isinstance(settled.kept, KeptCells)
+        row["kept"] = orjson.Fragment(json_bytes(unpacked(settled.kept))) if is_packed else settled.kept
     if settled.truncated:
         row["truncated"] = True
     result = settled.result
@@ -218,7 +221,7 @@ def _has_unsafe(vector: Vector) -> bool:
 def _head_fields(row: Settled, schema: RecordSchema) -> dict[str, Any]:
     record: dict[str, Any] = dict(zip(schema.row_fields, schema.row_values(row), strict=True))
     if schema.keep != ():
-        record |= schema.kept(row.kept)
+        record |= schema.kept(unpacked(row.kept))
     return record
 
 

@@ -24,7 +24,8 @@ from batchscore.output.records.json_value import kept_text
 from batchscore.rows import replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import Sink, temporary_folder
+from batchscore.stores.sink import Sink
+from batchscore.stores.storage import temporary_folder
 
 #: Excel's limits (support.microsoft.com, Excel specifications and limits, seen 2026-11). Characters are
 #: UTF-16 units.

@@ -20,7 +20,7 @@ from batchscore.output.records.formats import TABLE_SUFFIXES
 from batchscore.output.tables.files import check_fits, write_delimited, write_workbook
 from batchscore.output.tables.sources import TableSource, joined_rows, table_inputs
 from batchscore.prompts.columns import shorten_names
-from batchscore.read.delimited import dialect_of
+from batchscore.read.delimited import begin
 from batchscore.read.formats import open_table
 from batchscore.rows import Row, RowError, Settled
 from batchscore.stores.address import Place
@@ -122,7 +122,7 @@ def _other_delimiters(sources: Sequence[TableSource]) -> tuple[str, ...]:
     for source in sources:
         if source.file.suffix == ".csv":
             with suppress(UnreadableFile):
-                found.add(dialect_of(source.file, source.options, own=",").delimiter)
+                found.add(begin(source.file, source.options, ",")[0].delimiter)
     return () if "," in found else tuple(sorted(found))
 
 

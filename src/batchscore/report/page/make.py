@@ -7,7 +7,7 @@ changes nothing else. The page lists what could not be read within the time limi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError, OutputError
 from batchscore.output.find import output_folder, refuse_links, tasks_in, tasks_with_files
-from batchscore.output.layout import MARKER, Layout
+from batchscore.output.layout import MARKER, Layout, stem_of
 from batchscore.output.manifest import (
     Manifest,
     PartFile,
@@ -60,16 +60,22 @@ T = TypeVar("T")
 
 
 def write_report(
-    named: Place, *, task: str | None = None, effort: Effort = THOROUGHLY, shown: str = ""
+    named: Place,
+    *,
+    task: str | None = None,
+    effort: Effort = THOROUGHLY,
+    shown: str = "",
+    known: Collection[Manifest] = (),
 ) -> Place:
     """Write the page of an output and return its place; the page calls the output `shown`.
 
-    Raises `InputError` if there is no output, `OutputError` if it cannot be read or written.
+    The `known` manifests are as they are on disk, and are not read again. Raises `InputError` if there is no
+    output, `OutputError` if it cannot be read or written.
     """
     folder = folder_of(named)
     refuse_links(folder)
     place = folder / NAME
-    storage.write_whole(place, page(gather(folder, shown or str(named), task, effort)))
+    storage.write_whole(place, page(gather(folder, shown or str(named), task, effort, known)))
     return place
 
 
@@ -94,13 +100,15 @@ def folder_of(named: Place) -> Place:
     return output_folder(named)
 
 
-def gather(folder: Place, named: str, task: str | None, effort: Effort) -> PageData:
+def gather(
+    folder: Place, named: str, task: str | None, effort: Effort, known: Collection[Manifest] = ()
+) -> PageData:
     """Read what the page shows; raises `InputError` if there is no such task."""
     # The scores get at least half of the time.
     until = time.monotonic() + effort.seconds / 2
     runs, problems = read_runs(folder, until)
-    known = {*tasks_with_files(folder), *(run.task for run in runs)}
-    there = [each for each in TASKS if each in known]
+    found_tasks = {*tasks_with_files(folder), *(run.task for run in runs)}
+    there = [each for each in TASKS if each in found_tasks]
     if task is not None and task not in there:
         raise InputError(f"{named} has no {task}, only {' and '.join(there) or 'nothing'}.")
     if not there:
@@ -108,7 +116,7 @@ def gather(folder: Place, named: str, task: str | None, effort: Effort) -> PageD
     tasks = []
     for each in there if task is None else [task]:
         runs_of_task = [run for run in runs if run.task == each]
-        found, more = gather_task(folder, each, runs_of_task, effort)
+        found, more = gather_task(folder, each, runs_of_task, effort, known)
         tasks.append(found)
         problems += more
     # The task with the latest run comes first.
@@ -117,11 +125,11 @@ def gather(folder: Place, named: str, task: str | None, effort: Effort) -> PageD
 
 
 def gather_task(
-    folder: Place, task: str, runs: Sequence[RecordedRun], effort: Effort
+    folder: Place, task: str, runs: Sequence[RecordedRun], effort: Effort, known: Collection[Manifest]
 ) -> tuple[TaskData, list[str]]:
     """Read what the page shows of one task; return it with the problems."""
     until = time.monotonic() + effort.seconds
-    files, unread, problems = read_accounts(folder, task, until)
+    files, unread, problems = read_accounts(folder, task, until, known)
     more = files_of_last_run(runs, (each.file for each in files))
     if not unread:
         more = [without_manifest(each) for each in more]
@@ -192,7 +200,9 @@ def read_run(place: Place) -> RecordedRun | str:
         return f"cannot be read: {error}"
 
 
-def read_accounts(folder: Place, task: str, until: float) -> tuple[list[FileAccount], int, list[str]]:
+def read_accounts(
+    folder: Place, task: str, until: float, known: Collection[Manifest]
+) -> tuple[list[FileAccount], int, list[str]]:
     """Return a task's files by name, how many were left out for lack of time, and problems."""
     places = manifest_paths(Layout(folder, task, ""))
     files: list[FileAccount] = []
@@ -202,7 +212,8 @@ def read_accounts(folder: Place, task: str, until: float) -> tuple[list[FileAcco
     with suppress(OutputError):
         # In a store each record would take a request.
         recorded = recorded_files(folder, task) if isinstance(folder, Path) else recorded
-    for place, found in each_of(places, partial(read_account, recorded=recorded), until):
+    by_name = {f"{stem_of(each.file)}.json": each for each in known if each.task == task}
+    for place, found in each_of(places, partial(read_account, recorded=recorded, known=by_name), until):
         read += 1
         if isinstance(found, FileAccount):
             files.append(found)
@@ -211,10 +222,10 @@ def read_accounts(folder: Place, task: str, until: float) -> tuple[list[FileAcco
     return sorted(files, key=lambda each: each.file.split("/")), len(places) - read, problems
 
 
-def read_account(place: Place, recorded: RecordedFiles) -> FileAccount | str:
+def read_account(place: Place, recorded: RecordedFiles, known: Mapping[str, Manifest]) -> FileAccount | str:
     """Return the file of a manifest, or why the manifest cannot be used."""
     try:
-        manifest = read_manifest(place)
+        manifest = known.get(place.name) or read_manifest(place)
         account = account_of(manifest)
         missing = recorded.missing(manifest) if manifest.state == "complete" else None
         return account if missing is None else replace(account, state="partial", problem=str(missing))

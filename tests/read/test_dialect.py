@@ -1,0 +1,39 @@
+"""A plain file is recognized without a look at each record, and read as any other one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.errors import UnreadableFile
+from batchscore.read.dialect import Dialect, find_dialect
+from batchscore.read.input_file import ReadOptions
+
+
+def found(sample: str, options: ReadOptions, own: str) -> Dialect | None:
+    try:
+        return find_dialect("a.csv", sample, options, own=own, cut=False)
+    except UnreadableFile:
+        return None
+
+
+@given(
+    st.lists(st.text("ab1 .,;\t|\"'\\#=\r\n", max_size=6), min_size=1, max_size=6),
+    st.sampled_from([",", "\t"]),
+)
+def test_a_plain_file_is_read_as_if_its_dialect_was_searched(lines: list[str], own: str) -> None:
+    """A setting that changes nothing makes the search necessary."""
+    sample = "\n".join(lines)
+    searched = found(sample, ReadOptions(escape="none"), own)
+    plain = found(sample, ReadOptions(), own)
+    if plain is None or plain.escape is None:
+        assert plain == searched
+
+
+def test_lines_with_as_many_delimiters_are_plain() -> None:
+    for sample in ("id,text\n1,some words\n2,é\n", "id,text\r\n\r\n1,x", "a,b,\n1,2,\n", "a,b"):
+        plain = found(sample, ReadOptions(), ",")
+        assert plain == Dialect(",", ",")
+        assert plain == replace(found(sample, ReadOptions(quote='"'), ",") or plain, sure=False)
