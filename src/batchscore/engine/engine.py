@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from batchscore.engine import end_task
+from batchscore.engine.gate import Gate
 from batchscore.engine.in_flight import Batch, BytesInFlight
 from batchscore.engine.requests import RequestBuilder
 from batchscore.engine.result_queue import ResultQueue
@@ -55,7 +56,7 @@ class Engine:
     working: dict[Deployment, int] = field(default_factory=dict)
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-    resolved: asyncio.Event = field(default_factory=asyncio.Event)
+    resolved: Gate = field(default_factory=Gate)
     suspects: Suspects = field(init=False)
     large_answered_at: float = float("-inf")
     failure: BaseException | None = None
@@ -101,7 +102,7 @@ class Engine:
         watch = asyncio.create_task(self.attempt_loop.requester.timeouts.watch())
         stopped = asyncio.create_task(self.stop.wait())
         done = asyncio.create_task(self.idle.wait())
-        self.results.emptied.set()
+        self.results.emptied.open()
         try:
             for deployment in self.attempt_loop.deployments.members:
                 deployment.on_capacity = partial(self.hire, deployment)
@@ -173,9 +174,12 @@ class Engine:
         """Send requests until the stream ends or the concurrency shrinks."""
         try:
             while not self.over and deployment.wants_more_than(self.working[deployment] - 1):
-                for event in (self.results.emptied, self.in_flight.room, self.ready):
-                    if event is not None and not event.is_set():
-                        await event.wait()
+                if not self.results.emptied.is_open:
+                    await self.results.emptied.opened()
+                if not self.in_flight.room.is_open:
+                    await self.in_flight.room.opened()
+                if self.ready is not None and not self.ready.is_set():
+                    await self.ready.wait()
                 if deployment.free:
                     batch = self.take(deployment)
                     if batch is not None and batch.ticket.start > batch.ticket.admitted:
@@ -183,7 +187,8 @@ class Engine:
                 else:
                     batch = await self.take_in_turn(deployment)
                 if batch is None:
-                    await self.resolved.wait()
+                    if not self.resolved.is_open:
+                        await self.resolved.opened()
                     continue
                 await self.settle(batch.prompts, batch.request, deployment, batch.ticket)
                 self.in_flight.remove(batch.size)
@@ -217,18 +222,18 @@ class Engine:
 
     def take(self, deployment: Deployment) -> Batch | None:
         """Take the next request's prompts and charge the quota; `None` if there are none yet, or no room."""
-        if not self.in_flight.room.is_set() or (self.ready is not None and not self.ready.is_set()):
+        if not self.in_flight.room.is_open or (self.ready is not None and not self.ready.is_set()):
             return None
         pack = self.packer.take(deployment.target_tokens)
         if pack.settled:
             self.results.put(pack.settled)
         # If all rows wait for answers to their duplicates, take no more until an answer has come.
         if pack.prompts or pack.settled or pack.ended:
-            self.resolved.set()
+            self.resolved.open()
         elif self.suspects.held:
             self.suspects.settle()  # duplicates may be waiting for these
         else:
-            self.resolved.clear()
+            self.resolved.is_open = False
         if not pack.prompts:
             if pack.ended and not pack.settled:
                 self.end()
@@ -256,7 +261,7 @@ class Engine:
         self, prompts: Sequence[Prompt], request: Request, deployment: Deployment, ticket: Ticket
     ) -> bool:
         """Send requests until all prompts are settled; return whether the first one answered all of them."""
-        if not deployment.available and len(self.attempt_loop.deployments.members) > 1:
+        if len(self.attempt_loop.deployments.members) > 1 and not deployment.available:
             deployment.quota.refund(ticket)
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         while True:
@@ -357,5 +362,5 @@ class Engine:
         ]
         if self.packer.duplicates is not None:
             self.packer.duplicates.resolve(prompts, settled)
-            self.resolved.set()
+            self.resolved.open()
         self.results.put(settled)

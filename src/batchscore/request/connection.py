@@ -201,15 +201,13 @@ class Connection(asyncio.BufferedProtocol):
     def _take(self, piece: bytes) -> None:
         """Take a piece of a body."""
         if self._reading is not None:
-            self._hold(len(piece), self._reading)
-            self._reading.add(piece)
+            if self._reading.add(piece):
+                self._pause(self._reading)
         elif self.parser.status == 200:
             raise BrokenReply  # in a tunnel, the service sends first
 
-    def _hold(self, size: int, reading: BodyReader) -> None:
-        must_wait = reading.hold(size, reading.size)
-        reading.size += size
-        if must_wait and self._turn is None:
+    def _pause(self, reading: BodyReader) -> None:
+        if self._turn is None:
             self.transport.pause_reading()
             self._turn = self._loop.create_task(self._wait_for_turn(reading))
 
@@ -226,9 +224,12 @@ class Connection(asyncio.BufferedProtocol):
         return reading.place(length)
 
     def _receive_in_place(self, size: int) -> None:
+        reading = self._reading
         assert self._rest is not None
-        assert self._reading is not None
-        self._hold(size, self._reading)
+        assert reading is not None
+        if reading.hold(size, reading.size):
+            self._pause(reading)
+        reading.size += size
         self._rest = self._rest[size:]
         if not self._rest:
             self._rest = None

@@ -204,7 +204,7 @@ class Deployment:
 
     def fits(self, tokens: float) -> bool:
         """Whether a request of this many tokens can ever be admitted here."""
-        return tokens <= self.most_tokens
+        return tokens <= self.limits.most_tokens or tokens <= self.largest_answered
 
     @property
     def most_tokens(self) -> float:
@@ -283,7 +283,8 @@ class Deployment:
         now = self.clock.monotonic()
         self.health.note_success(now, seconds)
         self.blind_pauses = 0
-        self.largest_answered = max(self.largest_answered, ticket.tokens)
+        if ticket.tokens > self.largest_answered:
+            self.largest_answered = ticket.tokens
         self.usual_seconds += (seconds - self.usual_seconds) * (0.1 if self.usual_seconds else 1.0)
         self.quota.correct(ticket, tokens)
         for_quota = now - self.waited_at < 1.0
