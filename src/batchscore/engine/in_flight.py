@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from batchscore.engine.gate import Gate
-from batchscore.request.attempt import Request
-from batchscore.request.quota.windows import Ticket
-from batchscore.rows import Prompt
+from batchscore.engine.valve import Valve
 
 #: No further prompts are taken while those in flight have this many bytes. They are in memory twice, as
 #: prompts and as a body, and the next request is read and encoded: together about 160 MB.
@@ -19,16 +16,6 @@ MOST_BYTES_IN_FLIGHT = 60 * 10**6
 #: Texts that share requests are small and many, and each prompt is an object; this is 3 million tokens, more
 #: than any quota gives a second.
 MOST_PACKED_BYTES = 12 * 10**6
-
-
-@dataclass(slots=True)
-class Batch:
-    """The prompts of one request, their bytes, and when it may be sent."""
-
-    prompts: list[Prompt]
-    request: Request
-    ticket: Ticket
-    size: int
 
 
 @dataclass(slots=True)
@@ -40,7 +27,7 @@ class BytesInFlight:
 
     most: int = MOST_BYTES_IN_FLIGHT
     held: int = 0
-    room: Gate = field(default_factory=lambda: Gate(is_open=True))
+    room: Valve = field(default_factory=lambda: Valve(is_open=True))
 
     def add(self, size: int) -> None:
         """Count prompts that are taken."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from batchscore.engine.gate import Gate
+from batchscore.engine.valve import Valve
 from batchscore.rows import Settled
 
 #: The engine sends no new requests while this many results wait for their reader.
@@ -22,8 +22,8 @@ class ResultQueue:
 
     most: int = MOST_ROWS_WAITING
     rows: list[Settled] = field(default_factory=list)
-    filled: Gate = field(default_factory=Gate)
-    emptied: Gate = field(default_factory=Gate)
+    filled: Valve = field(default_factory=Valve)
+    emptied: Valve = field(default_factory=Valve)
     closed: bool = False
 
     def put(self, rows: Sequence[Settled]) -> None:

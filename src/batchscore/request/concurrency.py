@@ -89,7 +89,7 @@ class Concurrency:
         self.round_bytes += row_bytes
         if in_flight >= self.limit and not for_quota:
             self.round_used = True
-        if self.round_requests >= self.round_size:
+        if self.round_requests >= self.limit and self.round_requests >= self.round_size:
             self.end_round()
 
     def note_failure(self) -> None:

@@ -72,7 +72,8 @@ class Health:
     def note_success(self, now: float, seconds: float) -> None:
         """Note that a request was answered after this many seconds."""
         self.last_success = now
-        self.sent_at = max(self.sent_at, now - seconds)
+        if now - seconds > self.sent_at:
+            self.sent_at = now - seconds
         self.reached = True
         if self.failing_since is not None:
             self.end_failures()
@@ -189,9 +190,8 @@ class Deployment:
         """Roughly when the next request could start: for choosing among several deployments."""
         return max(self.paused_until, self.clock.monotonic() + self.queued)
 
-    @property
     def target_tokens(self) -> float:
-        """How many tokens one request should hold at most, so that the quota is used evenly."""
+        """Return how many tokens one request should hold at most, so that the quota is used evenly."""
         rate = self.limits.rates.tokens
         if rate is not None:
             return max(1.0, rate * SMOOTHING_SECONDS)
@@ -233,8 +233,7 @@ class Deployment:
         """Charge a request; it may be sent at the ticket's start."""
         return self.quota.reserve(self.clock.monotonic(), tokens, self.limits.rates)
 
-    @property
-    def free(self) -> bool:
+    def is_free(self) -> bool:
         """Whether no worker waits for a turn, and only the quota can delay a request."""
         return (
             not self.queued

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Gate:
+class Valve:
     """What tasks pass while it `is_open`, and wait for else.
 
     It is an `asyncio.Event` for what every request passes: to ask is to read a field, and to wait takes a
