@@ -132,12 +132,14 @@ def memory_of(settled: Settled) -> int:
     if not isinstance(settled.result, Score):
         return ROW_BYTES
     value, size = settled.result.value, settled.result.size
-    if isinstance(value, np.ndarray):
-        return ROW_BYTES + value.nbytes
     if size:
         return ROW_BYTES + OBJECT_FACTOR * size
+    if isinstance(value, str):
+        return ROW_BYTES + len(value)
+    if isinstance(value, np.ndarray):
+        return ROW_BYTES + value.nbytes
     texts = value if isinstance(value, list) else (value,)
-    if isinstance(value, str) or all(text is None or isinstance(text, str) for text in texts):
+    if all(text is None or isinstance(text, str) for text in texts):
         return ROW_BYTES + sum([len(text) for text in texts if text])
     return ROW_BYTES + OBJECT_FACTOR * len(json_bytes(value))  # of a journal
 

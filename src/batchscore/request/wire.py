@@ -198,6 +198,7 @@ class Pool:
 
     connector: Connector
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     idle: deque[Connection] = field(default_factory=deque)
     timer: asyncio.TimerHandle | None = None
     closed: bool = False
@@ -206,7 +207,7 @@ class Pool:
         """Return a connection that is still open, if there is one."""
         while self.idle:
             connection = self.idle.pop()
-            age = asyncio.get_running_loop().time() - connection.idle_since
+            age = self.loop.time() - connection.idle_since
             if age < self.keep_alive_seconds and connection.quiet():
                 return connection
             connection.abort()
@@ -219,21 +220,19 @@ class Pool:
         if self.closed:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = self.loop.time()
         self.idle.append(connection)
         if self.timer is None:
-            self.timer = loop.call_later(self.keep_alive_seconds, self.end_idle)
+            self.timer = self.loop.call_later(self.keep_alive_seconds, self.end_idle)
 
     def end_idle(self) -> None:
         """Close the connections that have waited too long."""
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - self.keep_alive_seconds
+        oldest = self.loop.time() - self.keep_alive_seconds
         self.timer = None
         while self.idle and (self.idle[0].closed or self.idle[0].idle_since <= oldest):
             self.idle.popleft().abort()
         if self.idle:
-            self.timer = loop.call_later(self.idle[0].idle_since - oldest, self.end_idle)
+            self.timer = self.loop.call_later(self.idle[0].idle_since - oldest, self.end_idle)
 
     async def close(self) -> None:
         """Close all connections."""
