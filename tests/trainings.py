@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from batchscore.endpoint.target import resolve_target
 from batchscore.finetune.commands import TrainingPlace, run_start
 from batchscore.finetune.service import CallLimits
 from batchscore.finetune.state import TrainingState
+from batchscore.provider.client import CallPace
 from batchscore.stores import storage
 from endpoint_settings import endpoint_settings
 
@@ -24,8 +26,13 @@ SURFACES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
 
 #: No test waits.
 FAST = CallLimits(
-    look=0.02, look_again=(0.02, 0.02), settle=0.02, patience=3.0, retry=0.02, calls_per_second=1000.0
+    look=0.02,
+    look_again=(0.02, 0.02),
+    settle=0.02,
+    pace=CallPace(patience_seconds=3.0, calls_per_second=1000.0, retry_seconds=0.02),
 )
+
+IMPATIENT = replace(FAST, pace=replace(FAST.pace, patience_seconds=0.2))
 
 
 def write_prepared(folder: Path, examples: int = 40) -> None:
@@ -53,7 +60,13 @@ def write_prepared(folder: Path, examples: int = 40) -> None:
             "tokens": tokens,
             "classes": {},
         }
-    summary = {"version": 1, "format": "chat", "written": True, "parts": parts, "tokens": {"limit": 65_536}}
+    summary = {
+        "version": 1,
+        "format": "chat",
+        "written": True,
+        "parts": parts,
+        "tokens": {"model": MODEL, "limit": 65_536},
+    }
     (folder / "prepare.json").write_text(json.dumps(summary))
 
 

@@ -474,6 +474,15 @@ def test_a_model_whose_results_were_not_looked_at_is_deployed_with_a_warning(
     assert ("To find out whether an earlier checkpoint is better, run:" in done.stderr) is not looked
 
 
+def test_a_model_that_was_deleted_is_not_offered(run: Run, folder: Path) -> None:
+    assert run("clean", "tuned", "--yes").exit_code == 0
+    for action in ("status", "results", "start"):
+        done = run(action, "tuned")
+        assert done.exit_code == 0
+        assert "The model was deleted at the service." in done.stdout
+        assert "batchscore finetune" not in done.stdout
+
+
 def test_results_are_not_lost(run: Run, project: Project, folder: Path) -> None:
     forget_results(folder, state_of(folder))
     done = run("clean", "tuned", "--yes")

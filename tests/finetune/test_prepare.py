@@ -240,6 +240,7 @@ def test_the_limit_holds_for_each_side_of_a_preference(command: Command, files: 
     ran = command("finetune", "plan", "out", *words, "--json")
     (limit,) = [each for each in json.loads(ran.stdout)["limits"] if "longest example" in each["name"]]
     assert (ran.exit_code, limit["kept"], limit["value"] > 60) == (0, True, True)
+    assert json.loads(ran.stdout)["tokens_per_epoch"] > 12 * 100, "both sides are billed"
     assert command("finetune", *prepare, "--max-example-tokens", "50").exit_code == 3
 
 
@@ -294,9 +295,13 @@ def test_the_limit_of_an_example_follows_the_model(command: Command, files: File
     rows[3]["text"] = "word " * 20_000
     files.csv("t.csv", rows)
     assert command("finetune", "prepare", "t.csv", "-o", "out", *CHAT).exit_code == 0
-    assert command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, "-m", "gpt-35-turbo").exit_code == 3
+    assert command("finetune", "prepare", "t.csv", "-o", "no", *CHAT, "-m", "gpt-35-turbo").exit_code == 3
+    # What is trained decides, not what was prepared for.
+    for model, code in (("gpt-35-turbo", 3), ("gpt-4o", 0)):
+        assert command("finetune", "plan", "out", "-m", model).exit_code == code
     words = ("-m", "gpt-35-turbo", "--max-example-tokens", "0")
     assert command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, *words).exit_code == 0
+    assert command("finetune", "plan", "out", "-m", "gpt-35-turbo").exit_code == 0, "as it was prepared"
 
 
 def test_answers_get_their_place_in_the_context(command: Command, files: Files) -> None:

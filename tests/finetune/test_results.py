@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from math import isnan, nan
+from random import Random
 
 import pytest
 
@@ -98,6 +99,7 @@ def test_metrics_of_events_are_results_too() -> None:
     assert table.points("valid_loss") == []
     assert table.points("full_valid_loss") == [(2, 1.2)]
     assert "total_steps" not in table.columns
+    assert table.total_steps == 2
 
 
 def checkpoint(step: int, **metrics: float) -> JobCheckpoint:
@@ -180,11 +182,60 @@ def test_batches_of_validation_are_averaged() -> None:
     assert best.step == 20
 
 
+def test_a_loss_that_falls_with_noise_leaves_the_last_model() -> None:
+    """Neither one batch nor a mean of few says that an earlier checkpoint is better."""
+    earlier = 0
+    for seed in range(50):
+        chosen = Random(seed)
+        losses = {step: 1 - step * 0.0008 + chosen.uniform(-0.2, 0.2) for step in range(1, 301)}
+        data = "\n".join(["step,valid_loss", *(f"{step},{loss}" for step, loss in losses.items())])
+        kept = [checkpoint(step, valid_loss=losses[step]) for step in (100, 200, 300)]
+        best = proposal(table_of(data.encode()), kept, "model")
+        assert best is not None
+        earlier += not best.is_last
+    assert earlier <= 1
+
+
+def test_the_last_checkpoint_has_its_own_step() -> None:
+    """The table may end a step later, and the whole file may be measured a step before."""
+    lines = ["step,train_loss,full_valid_loss"]
+    whole = {10: 0.9, 20: 0.5, 29: 1.5}
+    lines += [f"{step},1,{whole.get(step, '')}" for step in range(1, 31)]
+    table = table_of("\n".join(lines).encode())
+    last = JobCheckpoint("ckpt-29", 1.0, 29, "model", {})
+    for kept in ([checkpoint(10), checkpoint(20), last], [checkpoint(10), checkpoint(20)]):
+        best = proposal(table, kept, "model")
+        assert best is not None
+        assert (best.step, best.measure) == (20, "full_valid_loss")
+        assert best.candidates[-1].value == 1.5
+
+
+def test_of_two_columns_with_one_meaning_the_first_number_counts() -> None:
+    table = table_of(b"step,train_accuracy,train_mean_token_accuracy\n1,0.5,\n2,,0.6\n3,0.7,0.1\n")
+    assert table.columns["train_token_accuracy"] == (0.5, 0.6, 0.7)
+
+
+def test_a_reward_of_the_whole_file_is_not_that_of_a_batch() -> None:
+    rows = b"step,full_valid_mean_reward,valid_mean_reward\n1,,0.9\n2,0.30,0.1\n3,,0.95\n4,0.55,0.2\n"
+    best = proposal(table_of(rows), [checkpoint(2), checkpoint(4)], "model")
+    assert best is not None
+    assert (best.step, best.measure) == (4, "full_valid_reward")
+
+
+@pytest.mark.parametrize("total", ["", ",300"])
+def test_epochs_that_have_not_ended_have_no_end(total: str) -> None:
+    lines = [f"step,train_loss{',total_steps' if total else ''}"]
+    lines += [f"{step},1{total}" for step in range(1, 151)]
+    table = table_of("\n".join(lines).encode())
+    ends = [each.step for each in epoch_ends(table, 3, is_complete=False)]
+    assert ends == ([100] if total else [])
+
+
 @pytest.mark.parametrize(
     ("epochs", "steps"), [(3, [10, 20, 30]), ("auto", [10, 20, 30]), (True, [10, 20, 30]), (6, None)]
 )
 def test_epochs_end_where_the_whole_file_was_measured(epochs: object, steps: list[int] | None) -> None:
-    ends = epoch_ends(table_of(of_epochs(1.5, 1.2, 2.1, train=1.0)), epochs)
+    ends = epoch_ends(table_of(of_epochs(1.5, 1.2, 2.1, train=1.0)), epochs, is_complete=True)
     assert [each.step for each in ends] == (steps or [5, 10, 15, 20, 25, 30])
     assert ends[-1].gap == pytest.approx(2.1)
 

@@ -39,7 +39,7 @@ def results(steps: int = 400, *, validation: bool = True, status: str = "succeed
     )
     file = FileRecord(name="n", digest="xxh3:1", bytes=1, examples=400)
     state = TrainingState(run="r", endpoint="host", dialect="openai", training=file, validation=file, job=job)
-    ends = epoch_ends(table, 4)
+    ends = epoch_ends(table, 4, is_complete=status == "succeeded")
     best = proposal(table, kept, f"{HOSTILE}:last" if status == "succeeded" else "")
     return TrainingResults(state, table, ends, kept, best, {"n_epochs": 4}, SUMMARY)
 

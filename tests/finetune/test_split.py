@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import UsageError
 from batchscore.finetune.costs import auto_epochs
-from batchscore.finetune.split import groups_of, shares_of, split
+from batchscore.finetune.split import NO_VALUE, groups_of, shares_of, split
 
 SHARES = (0.8, 0.1, 0.1)
 
@@ -21,9 +21,19 @@ def test_groups_never_part_and_the_seed_decides(examples: list[tuple[int, int]],
     groups = groups_of(inputs, column)
     parts = split(groups, column, SHARES, seed)
     for values in (inputs, column):
-        for value in set(values.tolist()):
+        for value in set(values.tolist()) - ({NO_VALUE} if values is column else set()):
             assert len(set(parts[values == value].tolist())) == 1
     assert parts.tolist() == split(groups, column, SHARES, seed).tolist()
+
+
+def test_blank_cells_are_no_group() -> None:
+    inputs, column = (
+        np.arange(6, dtype=np.uint64),
+        np.array([NO_VALUE, 5, NO_VALUE, 5, NO_VALUE, 7], np.uint64),
+    )
+    groups = groups_of(inputs, column).tolist()
+    assert len(set(groups)) == 5
+    assert groups[1] == groups[3]
 
 
 @pytest.mark.parametrize("each", [1, 2, 3, 4, 5, 7, 10, 40])

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,10 +23,11 @@ from batchscore.errors import BatchscoreError, Outage, ServiceRefused
 from batchscore.finetune.commands import TrainingPlace, run_action, run_start, run_status
 from batchscore.finetune.service import CallLimits
 from batchscore.finetune.state import STATE, TrainingState, change_state, hold_folder, read_state
+from batchscore.report.words import money_text
 from batchscore.simulator import Running
 from openai_schemas import check_object
 from simulated import Project
-from trainings import FAST, MODEL, SURFACES, place_of, started, write_prepared
+from trainings import FAST, IMPATIENT, MODEL, SURFACES, place_of, started, write_prepared
 
 
 @pytest.fixture
@@ -129,6 +131,24 @@ def test_the_way_from_a_folder_to_a_model(
     assert (again.exit_code, again.stdout) == (2, ""), "it has succeeded, so nothing is estimated"
     refused = command("finetune", "prepare", "tuned/train.jsonl", "-o", "tuned")
     assert (refused.exit_code, "has a training job" in refused.stderr) == (1, True)
+
+
+def test_the_cost_is_shown_against_the_estimate(
+    command: Command, use: Callable[[str], list[str]], folder: Path
+) -> None:
+    """The service says at the end how many tokens it has trained."""
+    use()
+    Path("prices.toml").write_text(f'[prices."{MODEL}"]\ntraining = 1000\n')
+    start = ("finetune", "start", "tuned", "-m", MODEL, "--epochs", "2", "--prices", "prices.toml", "--yes")
+    estimate = json.loads(command(*start, "--json").stdout)["estimate"]
+    watched = command("finetune", "watch", "tuned", "--every", "0.1")
+    found = json.loads(command("finetune", "status", "tuned", "--json").stdout)
+    assert found["estimated_tokens"] == estimate["trained_tokens"]
+    assert found["estimated_cost"] == pytest.approx(estimate["cost"])
+    assert found["cost"] == pytest.approx(found["trained_tokens"] / 1000)
+    shown = f"cost {money_text(found['cost'])} (estimate {money_text(estimate['cost'])})"
+    for ran in (watched, command("finetune", "status", "tuned"), command("finetune", "results", "tuned")):
+        assert shown in ran.stdout
 
 
 def test_other_files_settings_and_services_are_refused(
@@ -273,7 +293,7 @@ def test_a_large_file_is_sent_in_parts_and_an_interrupted_upload_continues(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
     size = (folder / "train.jsonl").stat().st_size
-    limits = replace(FAST, patience=0.2, parts_from=size - 1, part_bytes=size // 3)
+    limits = replace(IMPATIENT, parts_from=size - 1, part_bytes=size // 3)
     project.will("add_part", skip=2, times=None, status=500)
     with pytest.raises(BatchscoreError):
         started(place(limits=limits))
@@ -300,7 +320,7 @@ def test_an_upload_that_has_expired_begins_again(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
     size = (folder / "train.jsonl").stat().st_size
-    limits = replace(FAST, patience=0.2, parts_from=size - 1, part_bytes=size // 2)
+    limits = replace(IMPATIENT, parts_from=size - 1, part_bytes=size // 2)
     project.will("add_part", skip=1, times=None, status=500)
     with pytest.raises(BatchscoreError):
         started(place(limits=limits))
@@ -540,15 +560,35 @@ def test_a_folder_that_cannot_be_written_is_shown(
         assert command("finetune", "start", "tuned").exit_code == 5
 
 
-def test_a_job_that_the_list_showed_too_late_is_cancelled(
+def test_a_job_that_the_list_showed_too_late_is_continued(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
-    """Another one was made meanwhile, and the process was killed before it could look again."""
+    """It was not found after a creation without a reply, and the process was killed then."""
     first = started(place())
     forgotten = replace(first.job, id="", intent_at=0.0, status="", doubtful=True)
     change_state(folder, lambda each: replace(each, job=forgotten))
     second = started(place())
-    assert second.job.id != first.job.id
+    assert second.job.id == first.job.id
     assert not second.job.doubtful
     assert project.meter()["held"]["jobs"] == 1
-    assert run_status(place()).job.status != "cancelled"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("surface", SURFACES)
+def test_copies_of_a_folder_that_start_at_the_same_time_train_one_job(
+    surface: str, place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """Both look for a job before either has made one; the younger job is cancelled before it trains."""
+    project.will("create_job", status=403, code="forbidden")
+    with pytest.raises(ServiceRefused):
+        started(place(surface), surface)
+    shutil.copytree(folder, folder.parent / "copy")
+    # Both have read the list when the first of them creates its job.
+    project.will("create_job", times=2, latency=0.5)
+    slower = replace(FAST, settle=1.0)
+    places = [replace(place(surface, slower), folder=each) for each in (folder, folder.parent / "copy")]
+    with ThreadPoolExecutor() as pool:
+        states = list(pool.map(lambda each: started(each, surface), places))
+    assert len({started(each, surface).job.id for each in places}) == 1, states
+    assert project.meter()["held"]["jobs"] == 1
+    assert not any(state_of(each.folder).job.doubtful for each in places)

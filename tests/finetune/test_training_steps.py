@@ -274,7 +274,7 @@ def test_objects_of_both_dialects() -> None:
     )
     assert openai.ended
     assert openai.settings == {"beta": 0.1, "n_epochs": "auto"}
-    assert "too few" in advice_for(openai.error_code, openai.error_words)
+    assert "too few" in advice_for(openai.error_code, openai.error_words, "check it")
     event = training_event({"id": "e", "level": "warning", "data": {"step": 1, "train_loss": "x"}})
     assert (event.level, event.metrics) == ("warn", {"step": 1})
     facts = model_facts({"id": "m", "shutdown_date": "2027-01-14", "capabilities": {"fine_tune": False}})

@@ -44,12 +44,12 @@ def client_of(simulator: Running, project: Project, surface: str) -> openai.Open
 def train(simulator: Running, project: Project, folder: Path, surface: str = "azure-v1") -> TrainingState:
     """Train a model, and write what the commands know of it into the folder."""
     project.set_tuning(validating=0, queued=0, running=0, creating=0)
-    client = client_of(simulator, project, surface)
-    file = client.files.create(file=training_file(40), purpose="fine-tune")
     request: dict[str, Any] = {"model": MODEL, **({} if surface == "openai" else AZURE)}
     more = {} if surface == "openai" else {"extra_body": AZURE}
-    made = client.fine_tuning.jobs.create(model=MODEL, training_file=file.id, **more)
-    job = client.fine_tuning.jobs.retrieve(made.id)
+    with client_of(simulator, project, surface) as client:
+        file = client.files.create(file=training_file(40), purpose="fine-tune")
+        made = client.fine_tuning.jobs.create(model=MODEL, training_file=file.id, **more)
+        job = client.fine_tuning.jobs.retrieve(made.id)
     assert job.status == "succeeded"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prepare.json").write_text(

@@ -22,6 +22,7 @@ from batchscore.errors import ServiceRefused, SettingsError
 from batchscore.provider import batches, files
 from batchscore.provider.batch_object import BatchState, batch_state
 from batchscore.provider.client import (
+    CallPace,
     ControlPlane,
     NotThere,
     Refused,
@@ -72,9 +73,8 @@ def plane(target: Callable[[str], Target]) -> OpenPlane:
         async def sleep(_: float) -> None:
             await asyncio.sleep(0.001)
 
-        given: Any = {"patience_seconds": patience, "sleep": sleep, "retry_seconds": 1.0}
-        given["calls_per_second"] = 1000.0
-        async with open_control_plane(target(surface), CHAT, {}, **given) as plane:
+        pace = CallPace(patience_seconds=patience, calls_per_second=1000.0, sleep=sleep)
+        async with open_control_plane(target(surface), CHAT, {}, pace) as plane:
             yield plane
 
     return opened
@@ -210,13 +210,8 @@ def test_batches_trust_the_certificates_that_live_requests_trust(
     async def offers(port: int) -> bool:
         chosen = endpoint_settings(task="chat", model="m", endpoint=f"https://127.0.0.1:{port}/v1")
         where = resolve_target(chosen, {"BATCHSCORE_API_KEY": "k"})
-        given: Any = {
-            "patience_seconds": 0.1,
-            "sleep": asyncio.sleep,
-            "calls_per_second": 1000.0,
-            "retry_seconds": 0.01,
-        }
-        async with open_control_plane(where, CHAT, {}, **given) as plane:
+        pace = CallPace(patience_seconds=0.1, calls_per_second=1000.0, retry_seconds=0.01)
+        async with open_control_plane(where, CHAT, {}, pace) as plane:
             return await batches.offers_batches(plane)
 
     with pytest.raises(Refused, match="certificate is not accepted"):
@@ -248,13 +243,8 @@ class Signing:
 
 def test_a_sign_in_that_worked_before_has_an_outage(target: Callable[[str], Target]) -> None:
     async def main() -> None:
-        given: Any = {
-            "patience_seconds": 0.1,
-            "sleep": asyncio.sleep,
-            "calls_per_second": 1000.0,
-            "retry_seconds": 1.0,
-        }
-        async with open_control_plane(target("openai"), CHAT, {}, **given) as plane:
+        pace = CallPace(patience_seconds=0.1, calls_per_second=1000.0)
+        async with open_control_plane(target("openai"), CHAT, {}, pace) as plane:
             plane.credentials = Signing()  # type: ignore[assignment]
             with pytest.raises(Refused, match="401"):
                 await batches.offers_batches(plane)
@@ -279,9 +269,8 @@ def test_the_pace_of_calls_is_kept(
     simulator: Running, project: Project, target: Callable[[str], Target]
 ) -> None:
     async def main() -> float:
-        given: Any = {"patience_seconds": 5.0, "sleep": asyncio.sleep, "retry_seconds": 1.0}
-        given["calls_per_second"] = 20.0
-        async with open_control_plane(target("openai"), CHAT, {}, **given) as plane:
+        pace = CallPace(patience_seconds=5.0, calls_per_second=20.0)
+        async with open_control_plane(target("openai"), CHAT, {}, pace) as plane:
             started = time.monotonic()
             await asyncio.gather(*[batches.offers_batches(plane) for _ in range(26)])
             return time.monotonic() - started

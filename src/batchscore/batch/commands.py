@@ -16,7 +16,6 @@ from pathlib import Path
 from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
 from batchscore.batch.results import lines_of
 from batchscore.batch.submit import CLOCK_SECONDS, own_batches
-from batchscore.batch.waits import CALLS_PER_SECOND, RETRY_SECONDS
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import SettingsError, UsageError, count_text
 from batchscore.output.submitted import Chunk, Chunks, Step, batches_command
@@ -24,6 +23,7 @@ from batchscore.provider import batches, files
 from batchscore.provider.batch_object import BatchState
 from batchscore.provider.client import (
     CallFailed,
+    CallPace,
     ControlPlane,
     NotThere,
     Refused,
@@ -77,17 +77,9 @@ async def calls_to(endpoint: Endpoint, task: Task, environ: Mapping[str, str]) -
 
     A call that fails in the block is raised as the error that ends the command.
     """
-    plane = open_control_plane(
-        endpoint.target,
-        task,
-        environ,
-        patience_seconds=PATIENCE_SECONDS,
-        sleep=asyncio.sleep,
-        calls_per_second=CALLS_PER_SECOND,
-        retry_seconds=RETRY_SECONDS,
-    )
+    pace = CallPace(patience_seconds=PATIENCE_SECONDS)
     try:
-        async with plane as opened:
+        async with open_control_plane(endpoint.target, task, environ, pace) as opened:
             yield opened
     except CallFailed as failure:
         raise error_of_call(failure) from None

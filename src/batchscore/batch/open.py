@@ -32,7 +32,7 @@ from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import reader_for
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.provider import batches, files
-from batchscore.provider.client import CallFailed, ControlPlane, Unknown, open_control_plane
+from batchscore.provider.client import CallFailed, CallPace, ControlPlane, Unknown, open_control_plane
 from batchscore.provider.traits import Traits, traits_of
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.deadline import seconds_of
@@ -211,15 +211,13 @@ def plane_of(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AbstractAsyncContextManager[ControlPlane]:
     """Return the control plane of the service, whose calls are repeated for this long."""
-    return open_control_plane(
-        around.endpoint.target,
-        settings.task,
-        around.environ,
+    pace = CallPace(
         patience_seconds=patience_seconds,
-        sleep=sleep,
         calls_per_second=around.waits.calls_per_second,
         retry_seconds=around.waits.retry,
+        sleep=sleep,
     )
+    return open_control_plane(around.endpoint.target, settings.task, around.environ, pace)
 
 
 async def require_answers(settings: BatchSettings, around: Surroundings) -> bool:

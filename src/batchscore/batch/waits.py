@@ -6,13 +6,6 @@ import random
 from dataclasses import dataclass
 from math import inf
 
-#: Calls a second to the files and batches of one resource: with hundreds of batches, below what any service
-#: allows.
-CALLS_PER_SECOND = 5.0
-
-#: Seconds before a read that failed is repeated for the first time, at most.
-RETRY_SECONDS = 1.0
-
 #: A batch that is older is looked at less often.
 HOUR = 3600.0
 
@@ -40,10 +33,10 @@ class Waits:
     quota: float = 60.0
     longest_quota: float = 600.0
     turn: float = 0.2
-    calls_per_second: float = CALLS_PER_SECOND
+    calls_per_second: float = 5.0
     patience: float = inf
     cancelling: float = HOUR
-    retry: float = RETRY_SECONDS
+    retry: float = 1.0
 
     def next_look(self, seconds: float, age: float) -> float:
         """Return the wait after one of `seconds`, for a batch of this age."""

@@ -14,6 +14,7 @@ import orjson
 
 from batchscore.cli.batches import OF_SERVICE
 from batchscore.cli.finetune_deploy import (
+    FinetuneCommand,
     capacity_option,
     given_flags,
     kind_option,
@@ -21,7 +22,7 @@ from batchscore.cli.finetune_deploy import (
     next_command,
     resource_options,
 )
-from batchscore.cli.options import GroupedHelp, config_option, options_of
+from batchscore.cli.options import config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
 from batchscore.errors import ExitCode, UsageError, count_text
@@ -160,7 +161,7 @@ format_option = click.option(
 )
 
 
-@finetune.command(help=PREPARE_HELP, short_help="Make training files from tables.", cls=GroupedHelp)
+@finetune.command(help=PREPARE_HELP, short_help="Make training files from tables.", cls=FinetuneCommand)
 @click.argument("inputs", nargs=-1, metavar="INPUT...", required=True)
 @click.option("-o", "--output", required=True, metavar="OUT", help="Folder for the files.")
 @format_option
@@ -274,7 +275,9 @@ def prepare(
     sys.exit(int(ExitCode.DONE if found.is_written else ExitCode.ROWS_FAILED))
 
 
-@finetune.command(help=CHECK_HELP, short_help="Name all errors of a training file by line.")
+@finetune.command(
+    help=CHECK_HELP, short_help="Name all errors of a training file by line.", cls=FinetuneCommand
+)
 @click.argument("file")
 @click.option(
     "--validation", metavar="FILE", help="Check this validation file, too, and what both files share."
@@ -296,7 +299,7 @@ def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) ->
     sys.exit(int(ExitCode.ROWS_FAILED if any(each.errors for each in found) else ExitCode.DONE))
 
 
-@finetune.command(help=PLAN_HELP, short_help="Show what training would cost.", cls=GroupedHelp)
+@finetune.command(help=PLAN_HELP, short_help="Show what training would cost.", cls=FinetuneCommand)
 @click.argument("data")
 @click.option("--validation", metavar="FILE", help="Validation file, if DATA is a file.")
 @click.option(
@@ -336,7 +339,6 @@ def plan(
         found[1] if len(found) > 1 else None,
         epochs,
         prices,
-        spec.token_limit(chosen),
         chosen["service"],
     )
     is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)

@@ -19,8 +19,9 @@ from batchscore.cli.batches import OF_SERVICE
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, UsageError
+from batchscore.finetune.offered import GIVEN, GivenFlags, finetune_command
 from batchscore.report.words import json_safe
-from batchscore.stores.address import command_word, place_of
+from batchscore.stores.address import place_of
 
 if TYPE_CHECKING:
     from batchscore.finetune.online import Caller, Offer
@@ -93,6 +94,16 @@ does not respond: run the same command again; 5 another command works on DIR.
 """
 
 
+class FinetuneCommand(GroupedHelp):
+    """A command whose messages offer other commands with the flags that the user gave."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        service, resource = given_flags(*OF_SERVICE, "config"), given_flags("resource", "arm_endpoint")
+        GIVEN.set(GivenFlags(tuple(service), tuple(resource)))
+        return super().invoke(ctx)
+
+
 def resource_options(command: Command) -> Command:
     """Give a command the options that name the Azure resource."""
     for option in reversed(
@@ -135,7 +146,7 @@ yes_option = click.option("--yes", is_flag=True, help="Do it without a question.
 
 
 @click.command(
-    help=DEPLOY_HELP, short_help="Make a trained model answer, and show how to use it.", cls=GroupedHelp
+    help=DEPLOY_HELP, short_help="Make a trained model answer, and show how to use it.", cls=FinetuneCommand
 )
 @click.argument("folder", metavar="DIR")
 @resource_options
@@ -198,7 +209,7 @@ def deploy(
 
 
 @click.command(
-    "list", help=LIST_HELP, short_help="List jobs, models, deployments and files.", cls=GroupedHelp
+    "list", help=LIST_HELP, short_help="List jobs, models, deployments and files.", cls=FinetuneCommand
 )
 @click.argument("folder", metavar="[DIR]", required=False)
 @resource_options
@@ -220,7 +231,7 @@ def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
         say(text.inventory_text(found, dialect.service, prices, caller.clock()))
 
 
-@click.command(help=CLEAN_HELP, short_help="Delete what a training made at the service.", cls=GroupedHelp)
+@click.command(help=CLEAN_HELP, short_help="Delete what a training made at the service.", cls=FinetuneCommand)
 @click.argument("folder", metavar="[DIR]", required=False)
 @resource_options
 @click.option(
@@ -236,7 +247,6 @@ def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
 def clean(folder: str | None, *, discard_results: bool, yes: bool, as_json: bool, **chosen: Any) -> None:
     """Run `batchscore finetune clean`."""
     from batchscore.cli import finetune_deploy_text as text  # noqa: PLC0415 - loads the SDK
-    from batchscore.cli.finetune_use import shown  # noqa: PLC0415
     from batchscore.finetune import online  # noqa: PLC0415
     from batchscore.finetune.removals import Named  # noqa: PLC0415
     from batchscore.finetune.state import local_folder_of  # noqa: PLC0415
@@ -260,9 +270,7 @@ def clean(folder: str | None, *, discard_results: bool, yes: bool, as_json: bool
     if as_json:
         say(orjson.dumps(json_safe(text.cleaned_json(removals, outcomes, done=yes))))
     else:
-        flags = given_flags(*OF_SERVICE, "config", "resource", "arm_endpoint")
-        listing = shown(["batchscore", "finetune", "list", *flags])
-        say(text.cleaned_text(removals, outcomes, sys.argv[1:], listing, done=yes))
+        say(text.cleaned_text(removals, outcomes, sys.argv[1:], finetune_command("list"), done=yes))
     kept = [each for each in outcomes if each.why]
     if any(not each.for_now for each in kept):
         sys.exit(int(ExitCode.ACTION_NEEDED))
@@ -291,7 +299,7 @@ def caller_of(folder: str | None, chosen: dict[str, Any]) -> tuple[Caller, Any]:
 
     place, prices = training_place(folder or ".", chosen, chosen["config"])
     resource = ResourceOptions(chosen["resource"], chosen["arm_endpoint"])
-    return Caller(place.target, place.environ, resource, lambda text: say(f"{text}.", err=True)), prices
+    return Caller(place.target, place.environ, resource, lambda text: say(text, err=True)), prices
 
 
 def given_flags(*names: str) -> list[str]:
@@ -310,14 +318,7 @@ def given_flags(*names: str) -> list[str]:
 
 def next_command(folder: str) -> Callable[..., str]:
     """Return what makes a later command for a folder, with the flags of the service that the user gave."""
-    from batchscore.cli.finetune_use import shown  # noqa: PLC0415 - loads the SDK
-
-    flags = given_flags(*OF_SERVICE, "config")
-
-    def command(action: str, *more: str) -> str:
-        return shown(["batchscore", "finetune", action, command_word(folder), *more, *flags])
-
-    return command
+    return lambda action, *more: finetune_command(action, folder, *more)
 
 
 def agreed(question: str, *, yes: bool) -> bool:

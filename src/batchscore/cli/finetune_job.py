@@ -12,8 +12,8 @@ import click
 import orjson
 
 from batchscore.cli.batches import OF_SERVICE
-from batchscore.cli.finetune_deploy import next_command
-from batchscore.cli.options import GroupedHelp, config_option, options_of
+from batchscore.cli.finetune_deploy import FinetuneCommand, next_command
+from batchscore.cli.options import config_option, options_of
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, UsageError
 from batchscore.report.words import json_safe
@@ -130,7 +130,7 @@ def service_options(command: Command) -> Command:
     return command
 
 
-@click.command(help=START_HELP, short_help="Upload the files and create a training job.", cls=GroupedHelp)
+@click.command(help=START_HELP, short_help="Upload the files and create a training job.", cls=FinetuneCommand)
 @click.argument("folder", metavar="DIR")
 @click.option(
     "-m", "--model", metavar="NAME", help="Base model. Required, unless the job was started before."
@@ -199,7 +199,8 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
             sys.exit(int(ExitCode.ROWS_FAILED))
         if not yes:
             agree(as_json=as_json)
-    state = run_start(place, request, urls, lambda line: say(line, err=True), again=again)
+    cost = None if estimate is None else estimate.cost
+    state = run_start(place, request, urls, lambda line: say(line, err=True), again=again, cost=cost)
     if as_json:
         costs = None if estimate is None else text.estimate_json(estimate)
         say(orjson.dumps(json_safe({**text.state_json(state, place.folder), "estimate": costs})))
@@ -219,7 +220,7 @@ def agree(*, as_json: bool) -> None:
     raise UsageError("Nothing was sent.")
 
 
-@click.command(help=STATUS_HELP, short_help="Show the training job.", cls=GroupedHelp)
+@click.command(help=STATUS_HELP, short_help="Show the training job.", cls=FinetuneCommand)
 @click.argument("folder", metavar="DIR")
 @service_options
 def status(folder: str, *, as_json: bool, config: str | None, **chosen: Any) -> None:
@@ -237,7 +238,7 @@ def status(folder: str, *, as_json: bool, config: str | None, **chosen: Any) -> 
     sys.exit(int(text.exit_code_of(found)))
 
 
-@click.command(help=WATCH_HELP, short_help="Follow the training job until it ends.", cls=GroupedHelp)
+@click.command(help=WATCH_HELP, short_help="Follow the training job until it ends.", cls=FinetuneCommand)
 @click.argument("folder", metavar="DIR")
 @click.option(
     "--every",
@@ -276,7 +277,9 @@ def watch(
     sys.exit(int(text.exit_code_of(found)))
 
 
-@click.command(help=RESULTS_HELP, short_help="Draw the results and propose a checkpoint.", cls=GroupedHelp)
+@click.command(
+    help=RESULTS_HELP, short_help="Draw the results and propose a checkpoint.", cls=FinetuneCommand
+)
 @click.argument("folder", metavar="DIR")
 @service_options
 def results(folder: str, *, as_json: bool, config: str | None, **chosen: Any) -> None:
@@ -297,7 +300,7 @@ def results(folder: str, *, as_json: bool, config: str | None, **chosen: Any) ->
 def action_command(action: str, help_text: str, short: str) -> click.Command:
     """Return the command that pauses, resumes or cancels a job."""
 
-    @click.command(action, help=help_text, short_help=short, cls=GroupedHelp)
+    @click.command(action, help=help_text, short_help=short, cls=FinetuneCommand)
     @click.argument("folder", metavar="DIR")
     @service_options
     def run(folder: str, *, as_json: bool, config: str | None, **chosen: Any) -> None:

@@ -58,7 +58,7 @@ def training_place(
 
 def watching(every: float | None) -> CallLimits:
     """Return the limits of a watch, which waits out an outage of an hour."""
-    return replace(USUAL, look=every or USUAL.look, patience=3600.0)
+    return replace(USUAL, look=every or USUAL.look, pace=replace(USUAL.pace, patience_seconds=3600.0))
 
 
 def request_of_options(
@@ -199,7 +199,7 @@ def estimate_of(
     options = {
         "model": model,
         "service": dialect_of(place.target).rules,
-        "max_example_tokens": summary["tokens"]["limit"],
+        "max_example_tokens": None,
         "format_name": summary["format"],
     }
     found = finetune_spec.checked_files(str(place.folder), None, options, counter)
@@ -208,7 +208,6 @@ def estimate_of(
         found[1] if len(found) > 1 else None,
         epochs_of(used),
         training_prices(prices, model),
-        summary["tokens"]["limit"],
         dialect_of(place.target).rules,
     )
     return Estimate(cost, found, counter, model)

@@ -22,9 +22,9 @@ from batchscore.finetune.follow import JobLook
 from batchscore.finetune.results import losses_at_end
 from batchscore.finetune.results_page import RESULTS_PAGE, RESULTS_TABLE, TrainingResults, figure
 from batchscore.finetune.service_facts import ServiceFacts
-from batchscore.finetune.state import TrainingState
+from batchscore.finetune.state import JobRecord, TrainingState
 from batchscore.report.page.markup import visible
-from batchscore.report.words import json_safe, large_count_text, moment_text
+from batchscore.report.words import json_safe, moment_text, money_text
 from batchscore.settings.secrets import mask_text
 
 #: Metrics of an event that a line shows, and their words.
@@ -36,6 +36,10 @@ METRICS = (
     ("valid_mean_token_accuracy", "validation token accuracy"),
     ("train_mean_reward", "reward"),
 )
+
+
+#: What is said of a model that `clean` has deleted.
+REMOVED = "The model was deleted at the service. To train once more, prepare a new folder."
 
 
 def estimate_text(found: Estimate) -> str:
@@ -65,6 +69,8 @@ def started_text(state: TrainingState, command: Callable[..., str]) -> str:
     lines = [f"Job {job.id} of {job.base_model}: {job.status}."]
     if job.status in {"failed", "cancelled"}:
         return "\n".join([*lines, f"To train again, run: {command('start', '--again')}"])
+    if state.is_removed:
+        return "\n".join([*lines, REMOVED])
     action = "results" if job.status == "succeeded" else "watch"
     what = "To draw its results" if job.status == "succeeded" else "To follow it"
     return "\n".join([*lines, f"{what}, run: {command(action)}"])
@@ -79,7 +85,7 @@ def look_text(found: JobLook, command: Callable[..., str], now: float) -> str:
         ("base model", job.model or found.state.job.base_model),
     ]
     facts += [("trained model", visible(job.trained_model))] if job.trained_model else []
-    facts += [("trained tokens", f"{job.trained_tokens:,}")] if job.trained_tokens else []
+    facts += [("trained tokens", trained_text(found.state.job))] if job.trained_tokens else []
     if job.settings:
         facts.append(("settings", ", ".join(f"{key} {value}" for key, value in job.settings.items())))
     if job.estimated and not job.ended:
@@ -89,6 +95,18 @@ def look_text(found: JobLook, command: Callable[..., str], now: float) -> str:
     if found.events:
         lines += ["last events:", *(f"  {event_line(each)}" for each in found.events)]
     return "\n".join([*lines, *next_lines(found, command)])
+
+
+def trained_text(job: JobRecord) -> str:
+    """Return how many tokens were trained, against the estimate, and what they cost."""
+    text = f"{job.trained_tokens:,}"
+    if job.expected_tokens:
+        share = job.trained_tokens / job.expected_tokens - 1
+        than = "as estimated" if abs(share) < 0.005 else f"{share:+.0%} against the estimate"
+        text += f" ({than.replace('%', ' %')})"
+    if job.cost is None or job.expected_cost is None:
+        return text
+    return f"{text}, cost {money_text(job.cost)} (estimate {money_text(job.expected_cost)})"
 
 
 def status_text(found: JobLook, now: float) -> str:
@@ -115,11 +133,13 @@ def event_line(event: Any) -> str:
 def next_lines(found: JobLook, command: Callable[..., str]) -> Iterator[str]:
     """Yield what to do next."""
     job = found.job
-    if job.status == "succeeded":
+    if found.state.is_removed:
+        yield REMOVED
+    elif job.status == "succeeded":
         yield f"To draw the results, run: {command('results')}"
     elif job.ended:
         if job.error_code:
-            advice = advice_for(job.error_code, job.error_words)
+            advice = advice_for(job.error_code, job.error_words, command("check"))
             words = f": {visible(mask_text(job.error_words))}" if job.error_words else ""
             yield f"The service says: {job.error_code}{words}"
             yield from [advice] if advice else []
@@ -137,7 +157,7 @@ def ended_text(found: JobLook, command: Callable[..., str]) -> str:
     """Return how a job is, after its events were shown, and what to do next."""
     job = found.job
     model = f" The trained model is {visible(job.trained_model)}." if job.trained_model else ""
-    tokens = f" {job.trained_tokens:,} tokens were trained." if job.trained_tokens else ""
+    tokens = f" Trained tokens: {trained_text(found.state.job)}." if job.trained_tokens else ""
     return "\n".join([f"Job {job.id}: {job.status}.{model}{tokens}", *next_lines(found, command)])
 
 
@@ -188,6 +208,9 @@ def state_json(state: TrainingState, folder: Path) -> dict[str, Any]:
         "base_model": job.base_model,
         "trained_model": job.model or None,
         "trained_tokens": job.trained_tokens or None,
+        "cost": job.cost,
+        "estimated_tokens": job.expected_tokens or None,
+        "estimated_cost": job.expected_cost,
         "error": job.error or None,
         "files": {part: file.file_id for part, file in state.files.items()},
         "checkpoint": state.checkpoint or None,
@@ -225,16 +248,16 @@ def results_text(
     losses = [f"{words} {figure(value)} ({what})" for words, value, what in losses_at_end(table, drawn.ends)]
     lines = [f"Job {job.id}: {job.status}, {last:,} steps. {', '.join(losses).capitalize()}".rstrip()]
     if job.trained_tokens:
-        lines.append(f"{large_count_text(job.trained_tokens)} tokens were trained")
+        lines.append(f"Trained tokens: {trained_text(found.state.job)}")
     if drawn.proposal is not None:
         what = "the last one" if drawn.proposal.is_last else f"the checkpoint of step {drawn.proposal.step:,}"
         lines.append(f"Proposed model, {what}: {visible(drawn.proposal.model)}")
         lines.append(f"  {drawn.proposal.why}")
     written = [RESULTS_PAGE] + ([RESULTS_TABLE] if found.state.results is not None else [])
     lines.append(f"Written to {folder.rstrip('/')}/: {', '.join(written)}")
-    if job.status == "succeeded":
+    if job.status == "succeeded" and not found.state.is_removed:
         return "\n".join([*lines, f"To use the model, run: {command('deploy')}"])
-    if job.ended and drawn.checkpoints:
+    if job.ended and drawn.checkpoints and not found.state.is_removed:
         # Only the user can say whether a model that was not trained to its end is worth it.
         kept = drawn.checkpoints[-1]
         deploy = command("deploy", "--trained-model", kept.model)

@@ -15,11 +15,14 @@ from batchscore.finetune.costs import files_of
 from batchscore.finetune.example import ExampleTokens
 from batchscore.finetune.kinds import KINDS, REINFORCEMENT_FORMAT, kind_named
 from batchscore.finetune.mapping import Mapped, mapped
+from batchscore.finetune.prepare import SUMMARY
 from batchscore.finetune.rules import SERVICES, most_tokens_of
+from batchscore.finetune.summary import given_limit, read_summary
 from batchscore.plan.vocabulary import TokenCounter, count_in_stretches, token_counter_for
 from batchscore.settings.config_file import config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.sources import gather
+from batchscore.stores import storage
 from batchscore.stores.address import place_of
 from batchscore.task import CHAT
 
@@ -81,10 +84,13 @@ def checked_files(
 ) -> Sequence[CheckedFile]:
     """Return what a training file and its validation file hold, and which rules they break.
 
-    A prepared folder has both files.
+    A prepared folder has both files, and the limit of an example that `prepare` was given.
     """
+    place = place_of(named)
+    training, other = files_of(place)
+    if chosen["max_example_tokens"] is None and storage.exists(place / SUMMARY):
+        chosen = {**chosen, "max_example_tokens": given_limit(read_summary(place))}
     options = check_options(chosen, counter)
-    training, other = files_of(place_of(named))
     if validation is not None:
         other = place_of(validation)
     found = [check_file(training, options)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from batchscore.errors import count_text
 from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.costs import KnownLimit, TrainingCost
@@ -161,7 +159,7 @@ def checked_json(found: Sequence[CheckedFile], counter: TokenCounter) -> dict[st
 def file_json(checked: CheckedFile) -> dict[str, Any]:
     """Return one file as JSON."""
     facts = checked.facts
-    tokens = token_facts(np.array(facts.tokens if facts else [], dtype=np.float64), 0)
+    tokens = token_facts(facts)
     return {
         "file": checked.name,
         "format": None if checked.kind is None else checked.kind.name,

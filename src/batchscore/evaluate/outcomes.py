@@ -72,35 +72,34 @@ class RowOutcome:
 Judged: TypeAlias = tuple[RowOutcome, str, Mapping[str, float]]
 
 
-def without_answer(settled: Settled | None) -> RowOutcome | None:
-    """Return the outcome of a row that has no text to read; `None` for a row that has one."""
+def read_answer(settled: Settled | None) -> Score | RowOutcome:
+    """Return the answer of a row, or the outcome of a row that has none to read."""
     if settled is None:
         return RowOutcome(NOT_REACHED)
     if isinstance(settled.result, RowError):
         code = settled.result.code
         return RowOutcome(FILTERED if code is ErrorCode.CONTENT_FILTER else f"error:{code.value}")
-    if settled.result.value is None or settled.result.value in ("", []):
+    value = settled.result.value
+    if value is None or (isinstance(value, str | list) and not value):
         return RowOutcome(_reason(settled.result) or EMPTY)
-    return None
+    return settled.result
 
 
 def vector_outcome(settled: Settled | None) -> RowOutcome:
     """Return the outcome of a row whose answer is a vector; one that is not finite is none."""
-    if settled is None or isinstance(settled.result, RowError):
-        return without_answer(settled) or RowOutcome(EMPTY)
-    vector = settled.result.value
+    score = read_answer(settled)
+    if isinstance(score, RowOutcome):
+        return score
+    vector = score.value
     usable = isinstance(vector, np.ndarray) and vector.size > 0 and bool(np.isfinite(vector).all())
     return RowOutcome(ANSWERED, vector) if usable else RowOutcome(EMPTY)
 
 
 def label_outcome(settled: Settled | None, finder: LabelFinder) -> RowOutcome:
     """Return the outcome of a row that must name a label."""
-    early = without_answer(settled)
-    if early is not None:
-        return early
-    assert settled is not None
-    score = settled.result
-    assert isinstance(score, Score)
+    score = read_answer(settled)
+    if isinstance(score, RowOutcome):
+        return score
     value, reason = _first(score), _reason(score)
     text = text_of(value)
     if text is None:
@@ -124,12 +123,9 @@ def text_outcome(settled: Settled | None, field: str | None = None) -> RowOutcom
 
     A text that was cut is no answer to compare: its class says so.
     """
-    early = without_answer(settled)
-    if early is not None:
-        return early
-    assert settled is not None
-    score = settled.result
-    assert isinstance(score, Score)
+    score = read_answer(settled)
+    if isinstance(score, RowOutcome):
+        return score
     value, reason = _first(score), _reason(score)
     shown = text_of(value)
     if field is not None:
@@ -156,11 +152,10 @@ class SeenField:
 
     def look(self, settled: Settled | None) -> None:
         """Look at one more answer."""
-        if self.found or without_answer(settled) is not None:
+        score = read_answer(settled)
+        if self.found or isinstance(score, RowOutcome):
             return
-        assert settled is not None
-        assert isinstance(settled.result, Score)
-        value = _first(settled.result)
+        value = _first(score)
         parsed = json_of(without_reasoning(value)) if isinstance(value, str) else value
         self.texts += 1
         if isinstance(parsed, Mapping):

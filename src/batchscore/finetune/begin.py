@@ -16,7 +16,6 @@ from batchscore.finetune.state import TRAINING, VALIDATION, FileRecord, JobRecor
 from batchscore.finetune.summary import read_summary
 from batchscore.provider.job_object import ENDED, SUCCEEDED
 from batchscore.stores import storage
-from batchscore.stores.address import command_word, shell_command
 
 #: The method of training for each format.
 METHODS = {
@@ -137,8 +136,3 @@ def before_again(old: TrainingState, folder: Path) -> TrainingState:
         results=None,
         checkpoint="",
     )
-
-
-def finetune_command(action: str, folder: object, *more: str) -> str:
-    """Return a command of this folder that can be copied."""
-    return shell_command(["batchscore", "finetune", action, command_word(str(folder)), *more])

@@ -239,9 +239,10 @@ def _check_line(
         _note_keys(example, usual, number, checked)
     if any(each.is_error for each in found):
         return
-    tokens, longest = facts.tokens_of(example, len(line))
-    if options.most_tokens and longest > options.most_tokens and kind.hosted:
-        text = f"about {longest:,.0f} tokens, and {options.most_tokens:,} is the limit: its end would be cut"
+    tokens = facts.tokens_of(example, len(line))
+    if options.most_tokens and max(tokens) > options.most_tokens and kind.hosted:
+        limit = f"{options.most_tokens:,} is the limit"
+        text = f"about {max(tokens):,.0f} tokens, and {limit}: its end would be cut"
         checked.add("too_long", text, number)
     facts.add(number, measure(example, kind), tokens)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from batchscore.errors import Outage, ServiceRefused, setting_name
 from batchscore.finetune.deploy import may_not, remove_deployment
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.removals import Removal, Thing, is_gone, waits_for
 from batchscore.finetune.service import PURPOSE
 from batchscore.finetune.state import TrainingState, write_state
@@ -140,7 +141,8 @@ def why_refused(removal: Removal, failure: CallFailed) -> str:
     if removal.thing in {Thing.MODEL, Thing.JOB} and failure.status in {400, 409}:
         return (
             f"{failure}. The service does not delete a model while a deployment of it exists, or a job "
-            "that has not ended: look at `batchscore finetune list`"
+            "that has not ended: look with: "
+            f"{finetune_command('list')}"
         )
     if removal.thing is Thing.MODEL and failure.status in {401, 403}:
         return (

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from batchscore.endpoint.target import Target, endpoints_of
 from batchscore.errors import OutputLocked, SettingsError, setting_name
 from batchscore.finetune.begin import continued, new_state, prepared_of
+from batchscore.finetune.costs import TrainingCost
 from batchscore.finetune.dialects import dialect_of
 from batchscore.finetune.follow import JobLook, act, look, recent_events, watch
 from batchscore.finetune.results import (
@@ -78,10 +79,11 @@ def run_start(
     listen: Callable[[str], object],
     *,
     again: bool = False,
+    cost: TrainingCost | None = None,
 ) -> TrainingState:
     """Send the files and create the job, or continue with that; raises a `BatchscoreError`.
 
-    An empty `request` is that of the state.
+    An empty `request` is that of the state. `cost` is the estimate that the user has accepted.
     """
     folder, dialect = place.folder, dialect_of(place.target)
 
@@ -100,7 +102,11 @@ def run_start(
             new = replace(old, job=JobRecord(request=request))
         else:
             new = new_state(folder, prepared_of(folder), host_of(place.target), dialect, request)
-        state = write_state(folder, continued(old, new, folder, again=again))
+        state = continued(old, new, folder, again=again)
+        if cost is not None:
+            job = replace(state.job, expected_tokens=cost.trained_tokens, price=cost.price)
+            state = replace(state, job=job)
+        write_state(folder, state)
         return asyncio.run(starting(state))
 
 
@@ -151,7 +157,7 @@ def run_results(place: TrainingPlace) -> tuple[JobLook, TrainingResults | None]:
                 changed = change_state(place.folder, lambda state: replace(state, checkpoint=checkpoint))
                 found = replace(found, state=changed)
         settings = found.job.settings
-        ends = epoch_ends(table, settings.get("n_epochs"))
+        ends = epoch_ends(table, settings.get("n_epochs"), is_complete=found.job.status == SUCCEEDED)
         results = TrainingResults(found.state, table, ends, kept, best, settings, read_summary(place.folder))
         storage.write_whole(place.folder / RESULTS_PAGE, page(results, str(place.folder)))
         return found, results

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.facts import TokenFacts, token_facts
 from batchscore.finetune.kinds import REINFORCEMENT_FORMAT
 from batchscore.finetune.prepare import SUMMARY, file_of
-from batchscore.finetune.rules import MOST_FILE_BYTES, MOST_TOKENS
+from batchscore.finetune.rules import MOST_FILE_BYTES
 from batchscore.finetune.summary import read_summary
 from batchscore.settings.prices import PRICED_TOKENS
 from batchscore.stores import storage
@@ -24,7 +22,6 @@ from batchscore.stores.address import Place
 MOST_JOB_TOKENS = 2_000_000_000
 #: Of all training files of a resource on Azure OpenAI.
 MOST_RESOURCE_BYTES = 10**9
-MOST_EPOCHS = 50
 
 #: What `auto` may mean (OpenAI's cookbook on preparing chat data; the services publish no rule): three
 #: epochs, more for few examples and less for many.
@@ -65,6 +62,11 @@ class TrainingCost:
     by_tokens: bool = True
 
     @property
+    def price(self) -> float:
+        """The price of a million trained tokens, 0 if it is not known."""
+        return (self.cost or 0.0) * PRICED_TOKENS / max(1, self.trained_tokens)
+
+    @property
     def hosting_month(self) -> float | None:
         """The cost of a deployment for 30 days, used or not."""
         return None if self.hosting_hour is None else self.hosting_hour * HOURS
@@ -97,7 +99,6 @@ def training_cost(
     validation: CheckedFile | None,
     epochs: int | None,
     prices: tuple[float | None, float | None],
-    most_tokens: int = MOST_TOKENS,
     service: str = "any",
 ) -> TrainingCost:
     """Return what a job on this file needs. `prices`: a million trained tokens, an hour of hosting.
@@ -105,10 +106,10 @@ def training_cost(
     `service` is one of `rules.SERVICES`.
     """
     facts = training.facts
-    tokens = token_facts(np.array(facts.tokens if facts else [], dtype=np.float64), most_tokens)
+    tokens = token_facts(facts)
     chosen = auto_epochs(training.examples) if epochs is None else epochs
     trained = tokens.billed * chosen
-    longest = round(facts.longest) if facts else 0
+    longest, most_tokens = (round(facts.longest), facts.most_tokens) if facts else (0, 0)
     price, hosting = prices
     by_tokens = (
         training.kind is not None and training.kind.hosted and training.kind is not REINFORCEMENT_FORMAT

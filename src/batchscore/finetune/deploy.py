@@ -86,7 +86,7 @@ class Deployer:
         facts = await arm.look_at_account(self.manager, self.account)
         check_account(self.account, facts, self.state.endpoint)
         self.others = await arm.list_deployments(self.manager, self.account)
-        step = next_step(self.wanted, self.state.deployment, self.others, self.state.run)
+        step = self.next_step()
         if step.step not in {DeployStep.CREATE, DeployStep.REMOVE}:
             return Outlook(step, Room(None), None, facts.location)
         self.wanted = replace(self.wanted, format=await read_format(self.manager, self.account, self.state))
@@ -95,6 +95,10 @@ class Deployer:
         )
         return Outlook(step, room, await read_permission(self.manager, self.account), facts.location)
 
+    def next_step(self) -> DeployDecision:
+        """Return what to do next."""
+        return next_step(self.wanted, self.state.deployment, self.others, self.state.run, self.folder)
+
     async def run(self) -> Deployed:
         """Do all steps until there is a deployment that has been made. Raises errors of all kinds."""
         self.begun = self.clock()
@@ -102,7 +106,7 @@ class Deployer:
         self.others = await arm.list_deployments(self.manager, self.account)
         looks = missing = removed = 0
         while True:
-            step = next_step(self.wanted, self.state.deployment, self.others, self.state.run)
+            step = self.next_step()
             found = step.deployed
             if step.step is DeployStep.REFUSE:
                 raise SettingsError(step.why)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from batchscore.errors import UsageError, setting_name
+from batchscore.errors import UsageError
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.state import DeploymentRecord
 from batchscore.provider.arm import DELETING, GOING, SUCCEEDED, CapacityLeft, Deployed
 from batchscore.settings.prices import training_prices
@@ -179,20 +180,28 @@ def is_ours(found: Deployed, record: DeploymentRecord | None, run: str) -> bool:
 
 
 def next_step(
-    wanted: WantedDeployment, record: DeploymentRecord | None, deployments: Sequence[Deployed], run: str
+    wanted: WantedDeployment,
+    record: DeploymentRecord | None,
+    deployments: Sequence[Deployed],
+    run: str,
+    folder: object = "DIR",
 ) -> DeployDecision:
     """Return what to do next, given all deployments of the resource. Never over one that is not ours."""
+
+    def removal(each: Deployed) -> str:
+        return finetune_command("clean", folder, "--deployment", each.name, "--yes")
+
     name = wanted.name.lower()
     earlier = next(
         (each for each in deployments if each.name.lower() != name and is_ours(each, record, run)), None
     )
     if earlier is not None:
-        use = ", or leave out --name to use it" if "name" in wanted.chosen else ""
+        use = " To use it, leave out --name." if "name" in wanted.chosen else ""
         return DeployDecision(
             DeployStep.REFUSE,
             earlier,
-            f"This folder has the deployment {earlier.name} of {earlier.model or 'a model'}. Remove it first "
-            f"with: batchscore finetune clean DIR {setting_name('deployment')} {earlier.name} --yes{use}.",
+            f"This folder has the deployment {earlier.name} of {earlier.model or 'a model'}.{use} To remove "
+            f"it first, run: {removal(earlier)}",
         )
     mine = next((each for each in deployments if each.name.lower() == name), None)
     if mine is None:
@@ -221,15 +230,18 @@ def next_step(
         return DeployDecision(
             DeployStep.REFUSE,
             mine,
-            f"{mine.name} serves {mine.model}, an earlier model of this folder. Remove it, or choose another "
-            "name with --name.",
+            f"{mine.name} serves {mine.model}, an earlier model of this folder. Choose another name with "
+            f"--name. To remove it, run: {removal(mine)}",
         )
     if mine.state != SUCCEEDED:
         return DeployDecision(DeployStep.REMOVE, mine, f"{mine.name} ended as {mine.state}")
     differs = differences(wanted, mine)
     if differs:
         return DeployDecision(
-            DeployStep.REFUSE, mine, f"{mine.name} exists with {differs}. Remove it to make another one."
+            DeployStep.REFUSE,
+            mine,
+            f"{mine.name} exists with {differs}. To remove it and make another one, run first: "
+            f"{removal(mine)}",
         )
     return DeployDecision(DeployStep.PROBE, mine)
 

@@ -114,7 +114,7 @@ ADVICE = (
     ),
     ("invalid_n_examples", "The file has too few examples."),
     *(
-        (code, "A file breaks a rule of its format: `batchscore finetune check` names all errors.")
+        (code, "A file breaks a rule of its format. To see all errors, run: {check}")
         for code in (
             *("invalid_training_file", "invalid_validation_file", "invalid_file_format"),
             "jsonlvalidationfailed",
@@ -143,7 +143,11 @@ def is_of_files(code: str, words: str) -> bool:
     return any(sign in found for sign in OF_FILES)
 
 
-def advice_for(code: str, words: str) -> str:
-    """Return what to do about a refusal, "" if nothing is known; `words` are searched, never shown."""
+def advice_for(code: str, words: str, check: str) -> str:
+    """Return what to do about a refusal, "" if nothing is known; `words` are searched, never shown.
+
+    `check` is the command that checks the files.
+    """
     found = f"{code} {words}".lower()
-    return next((text for sign, text in ADVICE if sign in found), "")
+    text = next((text for sign, text in ADVICE if sign in found), "")
+    return text.replace("{check}", check)

@@ -155,28 +155,17 @@ class ExampleTokens:
         self._again = lru_cache(_REMEMBERED)(count)
         self._model = model
 
-    def tokens(self, example: Mapping[str, Any], kind: ExampleKind) -> float:
-        """Return the tokens of a valid example. O(characters)."""
+    def tokens(self, example: Mapping[str, Any], kind: ExampleKind) -> tuple[float, ...]:
+        """Return the tokens of each conversation of a valid example; a preference has two. O(characters)."""
         if not kind.hosted:
-            return sum(self._count(text) for text in _texts(example))
+            return (sum(self._count(text) for text in _texts(example)),)
         if kind.name == COMPLETION_FORMAT.name:
-            return self._count(example["prompt"]) + self._count(example["completion"])
+            return (self._count(example["prompt"]) + self._count(example["completion"]),)
         if kind.name == PREFERENCE_FORMAT.name:
             given = example["input"]
             sides = (example["preferred_output"], example["non_preferred_output"])
-            # Each output is a conversation of its own.
-            return sum(self._conversation(given, [*given["messages"], *side]) for side in sides)
-        return self._conversation(example, example["messages"])
-
-    def longest(self, example: Mapping[str, Any], kind: ExampleKind) -> float:
-        """Return the tokens that the limit of an example holds for: of two outputs the longer one's."""
-        if kind.name != PREFERENCE_FORMAT.name:
-            return self.tokens(example, kind)
-        given = example["input"]
-        return max(
-            self._conversation(given, [*given["messages"], *example[side]])
-            for side in ("preferred_output", "non_preferred_output")
-        )
+            return tuple(self._conversation(given, [*given["messages"], *side]) for side in sides)
+        return (self._conversation(example, example["messages"]),)
 
     def _conversation(self, example: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> float:
         tokens = float(EXAMPLE_TOKENS)

@@ -10,16 +10,21 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from batchscore.finetune.example import ExampleTokens, Measured
-from batchscore.finetune.kinds import ExampleKind
+from batchscore.finetune.kinds import PREFERENCE_FORMAT, ExampleKind
 
-#: Tokens of this many examples are counted; those of the others follow from their bytes, unless one may be
-#: over the limit.
-COUNTED = 50_000
+#: Tokens of the first examples are counted, and of one in so many later ones; those of the others follow from
+#: their bytes and the last counted examples, unless one may be over the limit.
+COUNTED, ONE_IN = 50_000, 10
+#: The weight of a counted example, each time that another one is counted.
+FADING = 0.99
+#: Multiples of the golden ratio fall evenly between 0 and 1, whatever period the rows have.
+GOLDEN = (5**0.5 - 1) / 2
 #: Answers are classes if there are at most this many, none is longer, and each occurs this often on average.
 MOST_CLASSES, LONGEST_CLASS, LEAST_EACH = 200, 60, 3
 
@@ -30,7 +35,8 @@ Digests = npt.NDArray[np.uint64]
 class ExampleFacts:
     """The facts of the valid examples of a file, in their order. `lines` are those of the file, from 1.
 
-    `longest` is what the limit of an example holds for: of a preference, one of both conversations.
+    `tokens` are those of all conversations of an example. Each is cut off at `most_tokens`, so `billed` may
+    be less. `longest` is the longest conversation.
     """
 
     counter: ExampleTokens
@@ -40,35 +46,38 @@ class ExampleFacts:
     inputs: array[int] = field(default_factory=lambda: array("Q"))
     answers: array[int] = field(default_factory=lambda: array("Q"))
     tokens: array[float] = field(default_factory=lambda: array("d"))
+    billed: array[float] = field(default_factory=lambda: array("d"))
     turns: Counter[int] = field(default_factory=Counter)
     with_images: int = 0
     classes: dict[int, str] | None = field(default_factory=dict)
     counted_tokens: float = 0.0
-    counted_bytes: int = 0
+    counted_bytes: float = 0.0
     longest: float = 0.0
 
-    def tokens_of(self, example: Mapping[str, object], size: int) -> tuple[float, float]:
-        """Return the tokens of an example of this many bytes, and those that its limit holds for.
+    def tokens_of(self, example: Mapping[str, object], size: int) -> tuple[float, ...]:
+        """Return the tokens of each conversation of an example of this many bytes.
 
         A token has at least a byte, except in images.
         """
-        if len(self.tokens) >= COUNTED and (size <= self.most_tokens or not self.most_tokens):
-            tokens = size * self.counted_tokens / self.counted_bytes
-            self.longest = max(self.longest, tokens)
-            return tokens, tokens
-        tokens = self.counter.tokens(example, self.kind)
-        self.counted_tokens += tokens
-        self.counted_bytes += size
-        longest = tokens if tokens <= self.most_tokens else self.counter.longest(example, self.kind)
-        self.longest = max(self.longest, longest)
-        return tokens, longest
+        seen = len(self.tokens)
+        is_picked = seen < COUNTED or seen * GOLDEN % 1 < 1 / ONE_IN
+        if not is_picked and (size <= self.most_tokens or not self.most_tokens):
+            halves = 2 if self.kind is PREFERENCE_FORMAT else 1
+            found: tuple[float, ...] = (size * self.counted_tokens / self.counted_bytes / halves,) * halves
+        else:
+            found = self.counter.tokens(example, self.kind)
+            self.counted_tokens = self.counted_tokens * FADING + sum(found)
+            self.counted_bytes = self.counted_bytes * FADING + size
+        self.longest = max(self.longest, *found)
+        return found
 
-    def add(self, line: int, measured: Measured, tokens: float) -> None:
-        """Keep the facts of one valid example."""
+    def add(self, line: int, measured: Measured, tokens: Sequence[float]) -> None:
+        """Keep the facts of one valid example; `tokens` are those of its conversations."""
         self.lines.append(line)
         self.inputs.append(measured.input)
         self.answers.append(measured.answer)
-        self.tokens.append(tokens)
+        self.tokens.append(sum(tokens))
+        self.billed.append(sum(min(each, self.most_tokens or each) for each in tokens))
         self.turns[measured.turns] += 1
         self.with_images += bool(measured.images)
         if self.classes is not None and measured.answer not in self.classes:
@@ -153,11 +162,14 @@ class TokenFacts:
     billed: int
 
 
-def token_facts(tokens: npt.NDArray[np.float64], most_tokens: int) -> TokenFacts:
-    """Return the facts of some examples' tokens."""
+def token_facts(facts: ExampleFacts | None, chosen: npt.NDArray[Any] | None = None) -> TokenFacts:
+    """Return the facts of some examples' tokens: the `chosen` ones of a file, by their places, or all."""
+    lists = ([], []) if facts is None else (facts.tokens, facts.billed)
+    tokens, billed = (np.array(each, dtype=np.float64) for each in lists)
+    if chosen is not None:
+        tokens, billed = tokens[chosen], billed[chosen]
     if not len(tokens):
         return TokenFacts(0, 0, 0, 0, 0)
-    billed = np.minimum(tokens, most_tokens) if most_tokens else tokens
     median, p95 = np.percentile(tokens, (50, 95))
     return TokenFacts(
         round(float(tokens.sum())), round(median), round(p95), round(tokens.max()), round(billed.sum())

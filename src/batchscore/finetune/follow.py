@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchscore.errors import InputError, OutputError, ServiceRefused
-from batchscore.finetune.begin import finetune_command
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.service import CallLimits
 from batchscore.finetune.state import TrainingState, change_state, require_state, with_job
 from batchscore.finetune.steps import CLOCK_SECONDS, own_jobs

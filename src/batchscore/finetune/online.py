@@ -13,7 +13,6 @@ from pathlib import Path
 
 from batchscore.endpoint.target import Target
 from batchscore.errors import InputError, ServiceRefused, SettingsError
-from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.clean import Cleaner, Deletion
 from batchscore.finetune.deploy import (
     Deployer,
@@ -33,6 +32,7 @@ from batchscore.finetune.deployment import (
 )
 from batchscore.finetune.dialects import DIALECTS, TrainingDialect, dialect_of
 from batchscore.finetune.inventory import Inventory, take_inventory
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.removals import Named, Removal, Thing, blocked_by_job, removals_of
 from batchscore.finetune.resource import ResourceOptions
 from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
@@ -211,7 +211,7 @@ def trained_model(state: TrainingState, folder: Path) -> str:
             )
         command = finetune_command("watch" if state.job.id else "start", folder)
         raise InputError(f"{folder} has no trained model yet: its job is {status}. Run: {command}")
-    if {state.job.model, state.job.id} & {*state.deleted}:
+    if state.is_removed:
         raise InputError(f"The model {state.job.model} of {folder} was deleted.")
     return state.model
 

@@ -121,7 +121,7 @@ def prepare(
             part,
             int((parts == place).sum()),
             written.get(part),
-            token_facts(tokens[parts == place], how.most_tokens),
+            token_facts(read.facts, kept[parts == place]),
             _classes(read.facts, kept, parts == place),
         )
         for place, part in enumerate(PARTS)

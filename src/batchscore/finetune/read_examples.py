@@ -22,6 +22,7 @@ from batchscore.finetune.facts import ExampleFacts
 from batchscore.finetune.kinds import CHAT_FORMAT, REINFORCEMENT_FORMAT
 from batchscore.finetune.mapping import Mapped, find_fields
 from batchscore.finetune.rules import RULES, BrokenRule, ServiceRules
+from batchscore.finetune.split import NO_VALUE
 from batchscore.finetune.spool import ExampleSpool
 from batchscore.prompts.cells import UnreadableCellError, cell_text, json_bytes
 from batchscore.prompts.columns import first_rows, resolve
@@ -213,7 +214,7 @@ def _digest_of(table: Table, name: str | None) -> Callable[[Mapping[str, Any]], 
             raise NoExample(f"the column {name!r} holds {reason}") from None
         except RecursionError:
             raise NoExample(f"the column {name!r} is nested too deeply") from None
-        return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+        return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) if text.strip() else NO_VALUE
 
     return digest
 
@@ -255,10 +256,10 @@ def _read_row(
         note("keys_differ", f"the first examples differ in {other}; all must have the same keys")
         return
     line = json_bytes(example)
-    tokens, longest = facts.tokens_of(example, len(line))
-    if how.most_tokens and longest > how.most_tokens and kind.hosted:
+    tokens = facts.tokens_of(example, len(line))
+    if how.most_tokens and max(tokens) > how.most_tokens and kind.hosted:
         limit = f"{how.most_tokens:,} is the limit"
-        note("too_long", f"about {longest:,.0f} tokens, and {limit}: its end would be cut off")
+        note("too_long", f"about {max(tokens):,.0f} tokens, and {limit}: its end would be cut off")
         return
     facts.add(row.number, measure(example, kind), tokens)
     if kind is CHAT_FORMAT:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.dialects import TrainingDialect
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.state import JobRecord, TrainingState
 from batchscore.provider.job_object import ENDED
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -53,15 +52,8 @@ class ResourceOptions:
         """
         given = self.arm_endpoint or environ.get(ENDPOINT_VARIABLE)
         manager = resource_manager(given, host.partition(":")[0], environ)
-        plane = open_arm(
-            manager,
-            environ,
-            patience_seconds=limits.patience,
-            sleep=asyncio.sleep,
-            retry_seconds=limits.retry,
-        )
         try:
-            async with plane as opened:
+            async with open_arm(manager, environ, limits.pace) as opened:
                 yield opened
         except CallFailed as failure:
             raise error_of_call(failure, HINT) from None

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
+from statistics import stdev
 from typing import Any
 
 from batchscore.errors import InputError
@@ -38,9 +39,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "full_valid_loss": ("full_validation_loss",),
     "full_valid_token_accuracy": ("full_valid_mean_token_accuracy", "full_validation_mean_token_accuracy"),
     "train_reward": ("train_mean_reward", "train_reward_mean"),
-    "valid_reward": (
-        *("full_valid_mean_reward", "full_valid_reward_mean", "valid_mean_reward", "valid_reward_mean"),
-        "full_validation_mean_reward",
+    "valid_reward": ("valid_mean_reward", "valid_reward_mean", "validation_mean_reward"),
+    "full_valid_reward": (
+        *("full_valid_mean_reward", "full_valid_reward_mean", "full_validation_mean_reward"),
     ),
 }
 _NAMES = {other: name for name, others in COLUMNS.items() for other in (name, *others)}
@@ -51,8 +52,8 @@ NOT_NEGATIVE = re.compile(r".*(loss|accuracy)$|elapsed_.*|epoch$")
 #: Measurements that are averaged for the level at a step: a single batch says little.
 WINDOW = 10
 
-#: Differences of a validation loss that are noise.
-NOISE = 0.01
+#: Differences that are noise: this part of a value, or this many standard errors of two levels.
+NOISE, STANDARD_ERRORS = 0.01, 2.0
 
 #: Validation loss divided by training loss: up to the first all is well, from the last it is overfit.
 GAP_FINE, GAP_WATCH, GAP_OVERFIT = 1.2, 1.5, 2.0
@@ -60,10 +61,14 @@ GAP_FINE, GAP_WATCH, GAP_OVERFIT = 1.2, 1.5, 2.0
 
 @dataclass(frozen=True, slots=True)
 class ResultTable:
-    """The rows of results by their step, which rises. `nan` is no value. `skipped` rows had no step."""
+    """The rows of results by their step, which rises. `nan` is no value.
+
+    `total_steps` are those of the whole training, 0 if they are not known. `skipped` rows had no step.
+    """
 
     steps: tuple[int, ...]
     columns: Mapping[str, tuple[float, ...]]
+    total_steps: int = 0
     skipped: int = 0
 
     def has(self, name: str) -> bool:
@@ -75,10 +80,19 @@ class ResultTable:
         values = self.columns.get(name, ())
         return [(step, each) for step, each in zip(self.steps, values, strict=False) if not isnan(each)]
 
+    def window(self, name: str, step: int) -> list[float]:
+        """Return the last values up to a step."""
+        return [value for at, value in self.points(name) if at <= step][-WINDOW:]
+
     def level(self, name: str, step: int) -> float:
         """Return the mean of the last values up to a step, `nan` without any."""
-        values = [value for at, value in self.points(name) if at <= step][-WINDOW:]
+        values = self.window(name, step)
         return sum(values) / len(values) if values else nan
+
+    def error(self, name: str, step: int) -> float:
+        """Return the standard error of the level at a step, 0 if it cannot be known."""
+        values = self.window(name, step)
+        return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def table_of(data: bytes) -> ResultTable:
@@ -92,32 +106,36 @@ def table_of(data: bytes) -> ResultTable:
     if "step" not in heads:
         raise InputError("The results file has no column step.")
     return joined(
-        {name: number_of(name, cell) for name, cell in zip(heads, cells, strict=False) if name is not None}
-        for cells in lines
-        if any(cell.strip() for cell in cells)
+        values_of(zip(heads, cells, strict=False)) for cells in lines if any(cell.strip() for cell in cells)
     )
 
 
 def table_of_metrics(found: Iterable[Mapping[str, float]]) -> ResultTable:
     """Return the results that events hold, oldest first, for a service that gives no file of them yet."""
-    rows = ({name_of_column(name): value for name, value in metrics.items()} for metrics in found if metrics)
     return joined(
-        {
-            name: number_of(name, str(value))
-            for name, value in row.items()
-            if name not in {None, "total_steps"}
-        }
-        for row in rows
+        values_of((name_of_column(name), str(value)) for name, value in metrics.items())
+        for metrics in found
+        if metrics
     )
+
+
+def values_of(cells: Iterable[tuple[str | None, str]]) -> dict[str, float]:
+    """Return the numbers of a row by their columns. Of cells with one column, the first number counts."""
+    found: dict[str, float] = {}
+    for name, cell in cells:
+        if name is not None and isnan(found.get(name, nan)):
+            found[name] = number_of(name, cell)
+    return found
 
 
 def joined(found: Iterable[dict[str, float]]) -> ResultTable:
     """Return a table of rows, each a dictionary with its step."""
     rows: dict[int, dict[str, float]] = {}
     names: dict[str, None] = {}
-    skipped = 0
+    skipped = total_steps = 0
     for values in found:
-        step = values.pop("step", nan)
+        step, total = values.pop("step", nan), values.pop("total_steps", nan)
+        total_steps = total_steps if isnan(total) else int(total)
         if isnan(step):
             skipped += 1
             continue
@@ -127,7 +145,7 @@ def joined(found: Iterable[dict[str, float]]) -> ResultTable:
         row.update({name: value for name, value in values.items() if not isnan(value) or name not in row})
     steps = sorted(rows)
     columns = {name: tuple(rows[step].get(name, nan) for step in steps) for name in names}
-    return ResultTable(tuple(steps), columns, skipped)
+    return ResultTable(tuple(steps), columns, total_steps, skipped)
 
 
 def plain_bytes(data: bytes) -> bytes:
@@ -182,17 +200,22 @@ class EpochEnd:
         return self.valid_loss / self.train_loss if self.train_loss > 0 else nan
 
 
-def epoch_ends(table: ResultTable, epochs: Any) -> list[EpochEnd]:
-    """Return the ends of the epochs, if their number is known or the whole validation file was measured."""
+def epoch_ends(table: ResultTable, epochs: Any, *, is_complete: bool) -> list[EpochEnd]:
+    """Return the ends of the epochs so far, computed or where the whole validation file was measured.
+
+    `is_complete`: the table reaches to the end of the training.
+    """
     if not table.steps:
         return []
     full = [step for step, _ in table.points("full_valid_loss")]
     last = table.steps[-1]
-    if isinstance(epochs, (int, float)) and not isinstance(epochs, bool) and 1 <= epochs <= last:
-        steps = [round(last * number / int(epochs)) for number in range(1, int(epochs) + 1)]
+    length = last if is_complete else table.total_steps
+    if isinstance(epochs, (int, float)) and not isinstance(epochs, bool) and 1 <= epochs <= length:
+        steps = [round(length * number / int(epochs)) for number in range(1, int(epochs) + 1)]
         # A measurement of the whole file near the computed end shows where it was.
-        near = max(1.0, last / int(epochs) / 10)
+        near = max(1.0, length / int(epochs) / 10)
         steps = [min([*(each for each in full if abs(each - step) <= near), step]) for step in steps]
+        steps = [step for step in steps if step <= last]
     else:
         steps = full
     return [
@@ -223,11 +246,15 @@ def losses_at_end(table: ResultTable, ends: Sequence[EpochEnd]) -> list[tuple[st
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model of a job: a checkpoint, or the last one. `value` is its measure, `nan` if it has none."""
+    """A model of a job: a checkpoint, or the last one.
+
+    `value` is its measure, `nan` if it has none, and `error` the standard error of a value that is a mean.
+    """
 
     step: int
     model: str
     value: float
+    error: float
     is_last: bool
 
 
@@ -243,9 +270,11 @@ class Proposal:
     candidates: tuple[Candidate, ...] = ()
 
 
-#: What is compared, best first, and whether less is better.
+#: What is compared, best first, and whether less is better. What is of the whole validation file counts as it
+#: is; what is of one batch says little, so the level at a step counts.
 MEASURES = (
     ("full_valid_loss", "loss of the whole validation file", True),
+    ("full_valid_reward", "reward of the whole validation file", False),
     ("valid_loss", "validation loss", True),
     ("valid_reward", "validation reward", False),
 )
@@ -253,41 +282,49 @@ MEASURES = (
 
 def proposal(table: ResultTable, kept: Sequence[JobCheckpoint], model: str) -> Proposal | None:
     """Return the checkpoint to use, `None` if there is none. `model` is the job's own, "" before its end."""
-    last = table.steps[-1] if table.steps else max((each.step for each in kept), default=0)
     found = {each.step: each.model for each in kept if each.model}
     if model:
         # The last checkpoint and the job's model are one.
-        final = max([*(step for step, name in found.items() if name == model), last])
-        found = {step: name for step, name in found.items() if step < final and name != model} | {
-            final: model
-        }
+        own = [step for step, name in found.items() if name == model]
+        final = max(own or [*table.steps[-1:], *(each.step for each in kept)], default=0)
+        found = {step: name for step, name in found.items() if step < final and name != model}
+        found[final] = model
     if not found:
         return None
     metrics = {each.step: each.metrics for each in kept}
-    newest = max(found)
+    steps = sorted(found)
     for measure, words, is_less_better in MEASURES:
+        values = [
+            measured(table, measure, step, before, metrics.get(step, {}))
+            for before, step in zip([0, *steps], steps, strict=False)
+        ]
         candidates = tuple(
-            Candidate(
-                step, found[step], measured(table, measure, step, metrics.get(step, {})), step == newest
-            )
-            for step in sorted(found)
+            Candidate(step, found[step], value, error, step == steps[-1])
+            for step, (value, error) in zip(steps, values, strict=True)
         )
         known = [each for each in candidates if not isnan(each.value)]
         # Without the last one, the comparison would say nothing of the model that is used by default.
         if known and known[-1].is_last:
             return compared(known, candidates, measure, words, is_less_better=is_less_better)
     why = "It is the last one: nothing was measured on a validation file, so none can be called better."
-    return Proposal(newest, found[newest], True, why)
+    return Proposal(steps[-1], found[steps[-1]], True, why)
 
 
-def measured(table: ResultTable, measure: str, step: int, metrics: Mapping[str, float]) -> float:
-    """Return a measure at a step, by the checkpoint itself or by the table."""
-    for name, value in metrics.items():
-        if _NAMES.get(name) == measure and not (value == -1 and NOT_NEGATIVE.fullmatch(measure)):
-            return value
-    if measure == "valid_loss":
-        return table.level(measure, step)
-    return dict(table.points(measure)).get(step, nan)
+def measured(
+    table: ResultTable, measure: str, step: int, before: int, metrics: Mapping[str, float]
+) -> tuple[float, float]:
+    """Return a measure of a checkpoint and its standard error. `before` is the step of the one before it.
+
+    `metrics` are the checkpoint's own.
+    """
+    own = [number_of(measure, str(value)) for name, value in metrics.items() if _NAMES.get(name) == measure]
+    own_value = next((value for value in own if not isnan(value)), nan)
+    if not measure.startswith("full_"):
+        level = table.level(measure, step)
+        return (own_value, 0.0) if isnan(level) else (level, table.error(measure, step))
+    # What was measured shortly before the checkpoint was saved is of it.
+    near = [value for at, value in table.points(measure) if (before + step) / 2 < at <= step]
+    return (near[-1] if isnan(own_value) and near else own_value), 0.0
 
 
 def compared(
@@ -302,22 +339,24 @@ def compared(
     best = (min if is_less_better else max)(known, key=lambda each: each.value)
     last = known[-1]
     better = "lowest" if is_less_better else "highest"
-    distance = abs(last.value - best.value) / abs(best.value) if best.value else abs(last.value)
+    distance = abs(last.value - best.value)
+    noise = max(NOISE * abs(best.value), STANDARD_ERRORS * math.hypot(last.error, best.error))
     if best.step == last.step:
         why = f"The {words} is {better} at the last one: {best.value:.4g}."
         if len(known) == 1:
             why = f"It is the only one with a {words}: {best.value:.4g}."
-    elif distance <= NOISE:
+    elif distance <= noise:
         why = (
             f"The {words} of the last one, {last.value:.4g}, and of step {best.step:,}, {best.value:.4g}, "
             "differ by less than the noise."
         )
         best = last
     else:
+        much = f"{distance / abs(best.value):.0%} " if best.value else ""
         worse = "higher" if is_less_better else "lower"
         why = (
             f"The {words} is {better} at step {best.step:,}: {best.value:.4g}. At the last one it is "
-            f"{last.value:.4g}, {distance:.0%} {worse}: the model has learned the training file too closely."
+            f"{last.value:.4g}, {much}{worse}: the model has learned the training file too closely."
         )
     return Proposal(best.step, best.model, best.is_last, why, measure, candidates)
 

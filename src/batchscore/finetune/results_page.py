@@ -11,7 +11,7 @@ from math import isnan, nan
 from typing import Any
 
 from batchscore.errors import count_text, duration_text
-from batchscore.finetune.results import EpochEnd, Proposal, ResultTable, gap_text, losses_at_end
+from batchscore.finetune.results import MEASURES, EpochEnd, Proposal, ResultTable, gap_text, losses_at_end
 from batchscore.finetune.state import TrainingState
 from batchscore.provider.job_object import ENDED, SUCCEEDED, JobCheckpoint
 from batchscore.report.page.charts import Chart, series
@@ -89,7 +89,7 @@ def findings(found: TrainingResults) -> Html:
     kind, text = gap_text(found.ends)
     if text:
         shown.append((kind, text))
-    if not any(map(found.table.has, ("valid_loss", "full_valid_loss", "valid_reward"))):
+    if not any(map(found.table.has, (measure for measure, _, _ in MEASURES))):
         shown.append(("look", "Nothing was measured on a validation file: overfitting cannot be seen."))
     if found.table.skipped:
         shown.append(("look", f"{count_text(found.table.skipped, 'line')} of the results without a step"))
@@ -139,7 +139,7 @@ def all_charts(found: TrainingResults) -> list[Chart | None]:
             "share of examples",
             ("train_sequence_accuracy", "valid_sequence_accuracy"),
         ),
-        curves(found, "Reward", "mean reward", ("train_reward", "valid_reward")),
+        curves(found, "Reward", "mean reward", ("train_reward", "valid_reward", "full_valid_reward")),
         gap_chart(found.ends),
         tokens_chart(of),
     ]

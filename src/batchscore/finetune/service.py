@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,11 +11,15 @@ from batchscore.endpoint.gateway import filled
 from batchscore.endpoint.target import Target
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.finetune.state import TrainingState
-from batchscore.provider.client import CallFailed, ControlPlane, error_of_call, open_control_plane
+from batchscore.provider.client import CallFailed, CallPace, ControlPlane, error_of_call, open_control_plane
 from batchscore.task import CHAT
 
 #: What files are uploaded for.
 PURPOSE = "fine-tune"
+
+
+#: A command that a person waits for.
+PATIENT = CallPace(patience_seconds=120.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,17 +27,14 @@ class CallLimits:
     """How long a command waits, in seconds, and how much it sends at a time; tests make all of it smaller.
 
     `look`: between two looks at a job. `look_again`: until a job that may have been made is looked for again,
-    for a list may lag. `settle`: until a call is repeated that the service refused for now. `patience`: how
-    long a read is repeated, and `retry` until the first time. A file of more than `parts_from` bytes is sent
-    in parts of `part_bytes`.
+    for a list may lag. `settle`: until a call is repeated that the service refused for now. A file of more
+    than `parts_from` bytes is sent in parts of `part_bytes`.
     """
 
     look: float = 10.0
     look_again: tuple[float, ...] = (30.0, 120.0)
     settle: float = 5.0
-    patience: float = 120.0
-    retry: float = 1.0
-    calls_per_second: float = 5.0
+    pace: CallPace = PATIENT
     parts_from: int = 64 * 2**20
     part_bytes: int = 32 * 2**20
 
@@ -51,17 +51,8 @@ async def training_calls(
 
     A call that fails in the block is raised as the error that ends the command.
     """
-    plane = open_control_plane(
-        target,
-        CHAT,
-        environ,
-        patience_seconds=limits.patience,
-        sleep=asyncio.sleep,
-        calls_per_second=limits.calls_per_second,
-        retry_seconds=limits.retry,
-    )
     try:
-        async with plane as opened:
+        async with open_control_plane(target, CHAT, environ, limits.pace) as opened:
             yield opened
     except CallFailed as failure:
         raise error_of_call(failure) from None

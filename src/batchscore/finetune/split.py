@@ -23,6 +23,9 @@ PARTS = ("train", "validation", "test")
 
 Integers = npt.NDArray[Any]
 
+#: In place of the digest of a blank cell.
+NO_VALUE = 0
+
 #: Differences of sums that are rounding errors.
 _TIE = 1e-6
 
@@ -40,7 +43,10 @@ def shares_of(text: str) -> tuple[float, float, float]:
 
 
 def groups_of(inputs: Integers, column: Integers | None) -> Integers:
-    """Return the number of each example's group: equal inputs, and equal values of the column, are one."""
+    """Return the number of each example's group: equal inputs, and equal values of the column, are one.
+
+    `NO_VALUE` in the column joins no examples.
+    """
     _, groups = np.unique(inputs, return_inverse=True)
     groups = groups.reshape(-1)
     if column is None:
@@ -55,7 +61,8 @@ def groups_of(inputs: Integers, column: Integers | None) -> Integers:
             place = parents[place]
         return place
 
-    for group, value in zip(groups.tolist(), values.tolist(), strict=True):
+    has_value = column != NO_VALUE
+    for group, value in zip(groups[has_value].tolist(), values[has_value].tolist(), strict=True):
         parents[root(value)] = root(group)
     return np.array([root(group) for group in groups.tolist()], dtype=np.int64)
 

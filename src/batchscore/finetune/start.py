@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import InputError, Outage, ServiceRefused, count_text
-from batchscore.finetune.begin import finetune_command
 from batchscore.finetune.dialects import TrainingDialect, advice_for
+from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.prepare import file_of
 from batchscore.finetune.service import PURPOSE, CallLimits
 from batchscore.finetune.state import (
@@ -34,7 +34,6 @@ from batchscore.finetune.steps import (
     TrainingStep,
     after_failure,
     after_looking,
-    doubles_of,
     job_body,
     next_step,
     own_jobs,
@@ -227,7 +226,9 @@ class Starter:
         if self.is_continued and not self.creations and await self.adopt_job_of_copy():
             return
         self.creations += 1
-        self.write(job=replace(self.state.job, intent_at=self.clock()))
+        # A copy of this folder may do the same at this moment, so the list is read once more afterwards.
+        doubtful = self.state.job.doubtful or self.is_continued
+        self.write(job=replace(self.state.job, intent_at=self.clock(), doubtful=doubtful))
         try:
             job = await jobs.create_job(self.plane, job_body(self.state, self.dialect))
         except CallFailed as failure:
@@ -239,17 +240,25 @@ class Starter:
         """Take the job that a copy of this folder has made of the same files; return whether there is one."""
         since = self.state.training.intent_at - CLOCK_SECONDS
         found = own_jobs(self.state, [each async for each in jobs.newest_jobs(self.plane, since)])
-        if not found or self.state.job.doubtful:
+        if not found:
             return False
-        self.listen(f"{found[0].id} was made from a copy of this folder, so no other job is created")
+        self.listen(f"The job {found[0].id} was made of this folder or a copy of it: no other one is created")
         self.state = write_state(self.folder, with_job(self.state, found[0]))
         return True
 
     async def cancel_doubles(self) -> None:
-        """Cancel jobs that were made besides the first one: the list may have lagged when it was read."""
-        since = self.state.job.intent_at - CLOCK_SECONDS
+        """Cancel jobs that were made besides the first one, and continue with that.
+
+        The list may have lagged when it was read, or a copy of this folder has made one at the same time.
+        Times of jobs are whole seconds: after the pause, both copies see both jobs, or one is clearly older.
+        """
+        await self.plane.sleep(self.limits.settle)
+        since = (self.state.job.intent_at or self.state.job.created_at) - CLOCK_SECONDS
         found = [each async for each in jobs.newest_jobs(self.plane, since)]
-        await cancel_doubles(self.plane, doubles_of(self.state, found), self.listen)
+        decision = after_looking(self.state, found, ())
+        if decision.job is not None:
+            self.state = write_state(self.folder, with_job(self.state, decision.job))
+            await cancel_doubles(self.plane, decision.doubles, self.listen)
         self.write(job=replace(self.state.job, doubtful=False))
 
     async def after_failure(self, failure: CallFailed) -> None:
@@ -266,15 +275,15 @@ class Starter:
             if failure.words:
                 # For a terminal: the request holds no text of an example.
                 self.listen(f'The service says: "{visible(mask_text(failure.words[:MOST_MESSAGE]))}"')
-            raise refusal_of(failure, self.dialect)
+            raise refusal_of(failure, self.dialect, self.folder)
         await self.plane.sleep(self.limits.settle)
         for part in self.state.files:
             self.note_file(part, processed=False)
 
 
-def refusal_of(failure: CallFailed, dialect: TrainingDialect) -> ServiceRefused:
+def refusal_of(failure: CallFailed, dialect: TrainingDialect, folder: Path) -> ServiceRefused:
     """Return the error of a job that the service refuses; it was surely not made."""
-    advice = advice_for(failure.code, failure.words)
+    advice = advice_for(failure.code, failure.words, finetune_command("check", folder))
     if not advice and failure.status in {401, 403}:
         advice = "Check the key or the sign-in, and whether this identity may train models."
         if dialect.name == "openai":

@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 import orjson
 
 from batchscore.errors import InputError, OutputError, SettingsError
+from batchscore.finetune.offered import finetune_command
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.lock import hold_lock
 from batchscore.provider.job_object import JobState
+from batchscore.settings.prices import PRICED_TOKENS
 from batchscore.stores import storage
-from batchscore.stores.address import Place, command_word, shell_command
+from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
 
 STATE = "finetune.json"
@@ -68,9 +70,10 @@ class JobRecord:
     """One training job. Times are seconds since the epoch, 0 if that has not happened.
 
     `request` is what creates it besides its files: the model, the suffix, the method. `intent_at` is set
-    before it is sent; without an `id` the job may exist, and must be looked for. `doubtful`: it was not found
-    after a creation without a reply, so that another one was made. `model` is the trained
-    model's name. `error` is the service's code of a failure.
+    before it is sent; without an `id` the job may exist, and must be looked for. `doubtful`: another one may
+    have been made: it was not found after a creation without a reply, or a copy of the folder has made it.
+    `model` is the trained model's name. `error` is the service's code of a failure. `expected_tokens` is the
+    estimate that the user has accepted, and `price` that of a million trained tokens, 0 if it is not known.
     """
 
     request: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +84,8 @@ class JobRecord:
     created_at: float = 0.0
     finished_at: float = 0.0
     last_event: str = ""
+    expected_tokens: int = 0
+    price: float = 0.0
     trained_tokens: int = 0
     model: str = ""
     error: str = ""
@@ -90,6 +95,18 @@ class JobRecord:
     def may_exist(self) -> bool:
         """Whether a job was made, or may have been."""
         return bool(self.id or self.intent_at)
+
+    @property
+    def cost(self) -> float | None:
+        """What the trained tokens cost, `None` if that is not known."""
+        if not self.price or not self.trained_tokens:
+            return None
+        return self.trained_tokens * self.price / PRICED_TOKENS
+
+    @property
+    def expected_cost(self) -> float | None:
+        """What the estimate was, `None` if there was none."""
+        return self.expected_tokens * self.price / PRICED_TOKENS if self.price else None
 
     @property
     def base_model(self) -> str:
@@ -152,6 +169,11 @@ class TrainingState:
         return found if self.validation is None else found | {VALIDATION: self.validation}
 
     @property
+    def is_removed(self) -> bool:
+        """Whether the trained model was deleted."""
+        return bool({self.job.model, self.job.id} - {""} & {*self.deleted})
+
+    @property
     def model(self) -> str:
         """The model to use: the proposed checkpoint, else the one that the job has made."""
         return self.checkpoint or self.job.model
@@ -178,8 +200,7 @@ def require_state(folder: Place) -> TrainingState:
     """Return the state of a folder; raises `InputError` if nothing was started from it."""
     found = read_state(folder)
     if found is None:
-        words = ["batchscore", "finetune", "start", command_word(str(folder)), "-m", "MODEL"]
-        command = shell_command(words)
+        command = finetune_command("start", folder, "-m", "MODEL")
         raise InputError(f"Nothing was started from {folder}: it has no {STATE}. To train, run: {command}")
     return found
 

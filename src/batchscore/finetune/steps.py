@@ -14,7 +14,7 @@ from typing import Any
 from batchscore.finetune.dialects import TrainingDialect
 from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState
 from batchscore.provider.client import CallFailed, NotThere, Unknown
-from batchscore.provider.job_object import ENDED, JobState
+from batchscore.provider.job_object import CANCELLED, ENDED, FAILED, JobState
 
 #: The metadata by which a job is found again.
 RUN_KEY = "batchscore_run"
@@ -101,7 +101,10 @@ def after_looking(state: TrainingState, found: Iterable[JobState], waits: Sequen
 
 
 def own_jobs(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
-    """Return the jobs of this training, oldest first: by the run, else by the file and the suffix."""
+    """Return the jobs of this training: by the run, else by the file and the suffix.
+
+    The oldest comes first, so that all copies of a folder agree; those without a model come last.
+    """
     suffix = state.job.request.get("suffix") or ""
     ours = [
         each
@@ -118,12 +121,7 @@ def own_jobs(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
             )
         )
     ]
-    return sorted(ours, key=lambda each: (each.created or 0.0, each.id))
-
-
-def doubles_of(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
-    """Return the jobs that were made besides the recorded one and have not ended."""
-    return [each for each in own_jobs(state, found) if each.id != state.job.id and not each.ended]
+    return sorted(ours, key=lambda each: (each.status in {FAILED, CANCELLED}, each.created or 0.0, each.id))
 
 
 def after_failure(failure: CallFailed, tries: int) -> JobMove:

@@ -6,6 +6,7 @@ but no other text of the input.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from batchscore.finetune.kinds import TRANSLATION
 from batchscore.finetune.mapping import Mapped
 from batchscore.finetune.prepare import SUMMARY, Prepared, PreparedPart, PrepareOptions, file_of, token_counts
 from batchscore.finetune.read_examples import ReadExample
+from batchscore.finetune.rules import most_tokens_of
 from batchscore.plan.vocabulary import TokenCounter
 from batchscore.prompts.template import Column, Template
 from batchscore.stores import storage
@@ -88,6 +90,13 @@ def to_json(
         "errors": [name_settings(text) for text in prepared.errors],
         "warnings": [*prepared.warnings, *(f"{rule}: {count}" for rule, count in read.warnings.items())],
     }
+
+
+def given_limit(summary: Mapping[str, Any]) -> int | None:
+    """Return the limit of an example's tokens that the user set; `None`: it was that of the model."""
+    tokens = summary["tokens"]
+    limit: int = tokens["limit"]
+    return None if limit == most_tokens_of(tokens["model"]) else limit
 
 
 def _part(part: PreparedPart) -> dict[str, Any]:

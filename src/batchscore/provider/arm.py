@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -23,7 +23,7 @@ from batchscore.endpoint.credentials import token_credentials
 from batchscore.endpoint.resource_manager import ResourceManager
 from batchscore.errors import SettingsError
 from batchscore.provider.batch_object import fields_of, text_of, whole
-from batchscore.provider.client import CalledService, ControlPlane, NotThere, Unknown, open_service
+from batchscore.provider.client import CalledService, CallPace, ControlPlane, NotThere, Unknown, open_service
 
 #: Versions of the calls: of Microsoft.CognitiveServices, and of permissions.
 API_VERSION = "2025-06-01"
@@ -118,24 +118,12 @@ class CapacityLeft:
 
 @asynccontextmanager
 async def open_arm(
-    manager: ResourceManager,
-    environ: Mapping[str, str],
-    *,
-    patience_seconds: float,
-    sleep: Callable[[float], Awaitable[None]],
-    calls_per_second: float = CALLS_PER_SECOND,
-    retry_seconds: float = 1.0,
+    manager: ResourceManager, environ: Mapping[str, str], pace: CallPace
 ) -> AsyncIterator[ControlPlane]:
     """Give the calls to Resource Manager, open while the block runs."""
     signed = token_credentials(manager.scope, environ)
     service = CalledService(manager.url, {}, {}, signed)
-    async with open_service(
-        service,
-        patience_seconds=patience_seconds,
-        sleep=sleep,
-        calls_per_second=calls_per_second,
-        retry_seconds=retry_seconds,
-    ) as plane:
+    async with open_service(service, replace(pace, calls_per_second=CALLS_PER_SECOND)) as plane:
         yield plane
 
 

@@ -7,6 +7,7 @@ pace, so that the status of a hundred batches never brings a 429.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -88,21 +89,37 @@ class Unknown(CallFailed):
     """It may have been done or not: no reply, or a failure of the service. A read may simply be repeated."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallPace:
+    """How often a service is called, and how patiently.
+
+    A read that fails is repeated for `patience_seconds`: first after `retry_seconds`, then after twice as
+    many each time. `calls_per_second` is below what any service allows, also with hundreds of batches.
+    """
+
+    patience_seconds: float
+    calls_per_second: float = 5.0
+    retry_seconds: float = 1.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
 @dataclass(slots=True)
 class ControlPlane:
-    """The calls to one resource, signed and paced. `client` is the SDK's.
+    """The calls to one resource, signed and paced. `client` is the SDK's, `bucket` has a token for each call.
 
     `simulated`: the simulator answers, as its replies say.
     """
 
     client: openai.AsyncOpenAI
     credentials: FixedCredentials | TokenCredentials
-    patience_seconds: float
-    sleep: Callable[[float], Awaitable[None]]
-    pace: AsyncLimiter
-    retry_seconds: float
+    pace: CallPace
+    bucket: AsyncLimiter
     simulated: bool = False
     signed: bool = False
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait between two calls."""
+        await self.pace.sleep(seconds)
 
     async def once(self, what: str, call: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
         """Make a call one time; `call` gets the headers that sign it. Raises `CallFailed`.
@@ -110,7 +127,7 @@ class ControlPlane:
         A 401 is tried once more after the token was renewed: nothing was done.
         """
         for is_last in (False, True):
-            async with self.pace:
+            async with self.bucket:
                 headers = await self.sign(what)
                 try:
                     # The SDK would sign with a key of its own.
@@ -145,7 +162,7 @@ class ControlPlane:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, Unknown)),
             wait=self.wait_seconds,
-            stop=tenacity.stop_after_delay(self.patience_seconds),
+            stop=tenacity.stop_after_delay(self.pace.patience_seconds),
             sleep=self.sleep,
             reraise=True,
         )
@@ -155,7 +172,7 @@ class ControlPlane:
         """Return the seconds until the next attempt of a read."""
         failure = state.outcome.exception() if state.outcome is not None else None
         asked = failure.wait_seconds if isinstance(failure, CallFailed) else 0.0
-        first = self.retry_seconds
+        first = self.pace.retry_seconds
         backoff = tenacity.wait_exponential(first, LONGEST_RETRY_SECONDS) + tenacity.wait_random(0, first)
         return max(backoff(state), min(asked, LONGEST_WAIT_SECONDS))
 
@@ -224,30 +241,14 @@ def control_address(target: Target, task: Task) -> tuple[str, dict[str, str]]:
 
 @asynccontextmanager
 async def open_control_plane(
-    target: Target,
-    task: Task,
-    environ: Mapping[str, str],
-    *,
-    patience_seconds: float,
-    sleep: Callable[[float], Awaitable[None]],
-    calls_per_second: float,
-    retry_seconds: float,
+    target: Target, task: Task, environ: Mapping[str, str], pace: CallPace
 ) -> AsyncIterator[ControlPlane]:
-    """Give the control plane of the resource that `target` belongs to, open while the block runs.
-
-    `retry_seconds` are waited before a read is repeated for the first time, then twice as many each time.
-    """
+    """Give the control plane of the resource that `target` belongs to, open while the block runs."""
     address, query = control_address(target, task)
     headers = {name: value for name, value in target.headers.items() if name.lower() != "content-type"}
     signed = credentials_for(target, environ)
     service = CalledService(address, query, headers, signed, target.certificate)
-    async with open_service(
-        service,
-        patience_seconds=patience_seconds,
-        sleep=sleep,
-        calls_per_second=calls_per_second,
-        retry_seconds=retry_seconds,
-    ) as plane:
+    async with open_service(service, pace) as plane:
         yield plane
 
 
@@ -263,14 +264,7 @@ class CalledService:
 
 
 @asynccontextmanager
-async def open_service(
-    service: CalledService,
-    *,
-    patience_seconds: float,
-    sleep: Callable[[float], Awaitable[None]],
-    calls_per_second: float,
-    retry_seconds: float,
-) -> AsyncIterator[ControlPlane]:
+async def open_service(service: CalledService, pace: CallPace) -> AsyncIterator[ControlPlane]:
     """Give a service's control plane, open while the block runs; see `open_control_plane`."""
     tls = tls_context(service.certificate)
     verify = ssl.create_default_context() if tls is True else tls
@@ -293,9 +287,8 @@ async def open_service(
             timeout=CALL_SECONDS,
             http_client=http,
         )
-        pace = AsyncLimiter(calls_per_second, 1.0)
-        signed = service.credentials
-        planes.append(ControlPlane(client, signed, patience_seconds, sleep, pace, retry_seconds))
+        bucket = AsyncLimiter(pace.calls_per_second, 1.0)
+        planes.append(ControlPlane(client, service.credentials, pace, bucket))
         yield planes[0]
 
 

@@ -118,7 +118,7 @@ async def is_deleted(
         except Unknown as failure:
             if is_last:
                 raise
-            await plane.sleep(max(plane.retry_seconds, failure.wait_seconds))
+            await plane.sleep(max(plane.pace.retry_seconds, failure.wait_seconds))
         else:
             return True
     raise AssertionError

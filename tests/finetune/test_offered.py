@@ -1,0 +1,126 @@
+"""Commands that messages offer work when they are copied: they reach the service that the user has named."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command import Command
+from trained import train
+
+from batchscore.cli.main import cli
+from batchscore.finetune.offered import GIVEN, GivenFlags, finetune_command
+from batchscore.finetune.state import STATE, DeploymentRecord, JobRecord, TrainingState, write_state
+from batchscore.simulator import Running
+from sampled import mostly_slow
+from simulated import ACCOUNT_ID, Project
+
+pytestmark = pytest.mark.process
+
+Change = Callable[[TrainingState], TrainingState]
+
+#: A command, up to what follows it in a message.
+OFFERED = re.compile(r"batchscore (finetune [a-z]+ .*?)(?=, or |\. To |$)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("action", "folder", "flags"),
+    [
+        ("check", "a b", ""),
+        ("watch", "-x", "--endpoint http://h"),
+        ("clean", "tuned", "--endpoint http://h --resource /r"),
+        ("list", None, "--endpoint http://h --resource /r"),
+    ],
+)
+def test_a_command_has_the_flags_that_it_takes(action: str, folder: str | None, flags: str) -> None:
+    GIVEN.set(GivenFlags(("--endpoint", "http://h"), ("--resource", "/r")))
+    place = {None: [], "-x": ["./-x"]}.get(folder, [folder])
+    assert shlex.split(finetune_command(action, folder)) == [
+        *("batchscore", "finetune", action),
+        *place,
+        *shlex.split(flags),
+    ]
+
+
+def with_job(**fields: object) -> Change:
+    return lambda state: replace(state, job=replace(JobRecord(request=state.job.request), **fields))
+
+
+def deployed(state: TrainingState) -> TrainingState:
+    made = DeploymentRecord(
+        arm_id=f"{ACCOUNT_ID}/deployments/tickets",
+        name="tickets",
+        model=state.job.model,
+        sku="Standard",
+        intent_at=1.0,
+    )
+    return replace(state, deployment=made)
+
+
+#: What was recorded, and a command whose message offers others.
+OFFERS: list[tuple[str, Change | None, tuple[str, ...]]] = [
+    ("nothing was started", None, ("status", "tuned")),
+    ("no job", with_job(), ("status", "tuned")),
+    ("not confirmed", with_job(intent_at=4e9), ("status", "tuned")),
+    ("running", with_job(id="ftjob-1", status="running"), ("deploy", "tuned", "--yes")),
+    ("failed", with_job(id="ftjob-1", status="failed"), ("deploy", "tuned", "--yes")),
+    ("results not looked at", lambda state: replace(state, results=None), ("deploy", "tuned", "--yes")),
+    ("to be cleaned", with_job(id="ftjob-1", status="running"), ("clean", "tuned")),
+    ("not saved", lambda state: replace(state, results=None), ("clean", "tuned")),
+    ("succeeded", lambda state: state, ("status", "tuned")),
+    ("succeeded", lambda state: state, ("results", "tuned")),
+    ("succeeded", lambda state: state, ("deploy", "tuned", "--yes")),
+    ("other options", deployed, ("deploy", "tuned", "--yes", "--name", "second")),
+    ("misspelled", lambda state: state, ("clean", "tuned", "--file", "file-none", "--yes")),
+]
+
+
+@mostly_slow("about, change, words", OFFERS, [OFFERS[3], OFFERS[6], OFFERS[11]])
+def test_what_a_message_offers_reaches_the_same_service(
+    about: str,
+    change: Change | None,
+    words: tuple[str, ...],
+    simulator: Running,
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = train(simulator, project, Path("tuned"))
+    if change is None:
+        Path("tuned", STATE).unlink()
+    else:
+        write_state(Path("tuned"), change(state))
+    for name, value in {"BATCHSCORE_API_KEY": project.key, **project.identity()}.items():
+        monkeypatch.setenv(name, value)
+    command = Command(monkeypatch, capsys)
+    if about == "other options":
+        assert command("finetune", "deploy", "tuned", "--name", "tickets", "--yes", *of_service(simulator))
+    ran = command("finetune", *words, *of_service(simulator, words[0]))
+    offered = [shlex.split(each) for each in OFFERED.findall(ran.stdout + ran.stderr)]
+    assert offered, ran
+    given = {*of_service(simulator, words[0])}
+    for _, action, *rest in offered:
+        assert not given & {*of_service(simulator, action)} - {*rest}, (action, rest)
+        parse(["finetune", action, *rest])
+
+
+def of_service(simulator: Running, action: str = "deploy") -> list[str]:
+    """Return the flags of the service that an action takes."""
+    flags = ["--endpoint", f"{simulator.endpoint}/openai/v1"]
+    if action in {"deploy", "list", "clean"}:
+        flags += ["--arm-endpoint", simulator.endpoint, "--resource", ACCOUNT_ID]
+    return flags
+
+
+def parse(words: list[str]) -> None:
+    """Fail unless the command line takes these words."""
+    command: object = cli
+    for each in words[:2]:
+        command = command.commands[each]  # type: ignore[attr-defined]
+    command.make_context(words[1], words[2:])  # type: ignore[attr-defined]
