@@ -211,9 +211,11 @@ class ReplyReader:
         """Return the text of the only choice, or the texts of several in the order of their `index`."""
         if self.task.system_key:
             return self.score(*response_text(reply))
-        if not reply.get("choices") and is_blocked(reply):
+        choices = reply.get("choices")
+        if not choices and is_blocked(reply):
             return RowError(ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200)
-        choices = objects_in(reply, "choices")
+        if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
+            choices = objects_in(reply, "choices")
         if len(choices) < self.answers_per_row:
             raise InvalidReply(
                 f"the reply has {len(choices)} of {self.answers_per_row} answers; does the service ignore "

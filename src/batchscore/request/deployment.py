@@ -49,6 +49,10 @@ class State(Enum):
     STOPPED = "stopped"  # nothing more in this run
 
 
+#: To read a member of an enum takes as long as a call.
+UP, STOPPED = State.UP, State.STOPPED
+
+
 @dataclass(slots=True)
 class Health:
     """The state of one deployment, and the replies that led to it. Times are the monotonic clock's.
@@ -194,7 +198,8 @@ class Deployment:
         """Return how many tokens one request should hold at most, so that the quota is used evenly."""
         rate = self.limits.rates.tokens
         if rate is not None:
-            return max(1.0, rate * SMOOTHING_SECONDS)
+            tokens = rate * SMOOTHING_SECONDS
+            return tokens if tokens > 1.0 else 1.0
         return FIRST_TOKENS if self.health.last_success is None else inf
 
     def too_large(self, tokens: float) -> bool:
@@ -237,13 +242,13 @@ class Deployment:
         """Whether no worker waits for a turn, and only the quota can delay a request."""
         return (
             not self.queued
-            and self.health.state is State.UP
+            and self.health.state is UP
             and (not self.paused_until or self.paused_until <= self.clock.monotonic())
         )
 
     def wants_more_than(self, workers: int) -> bool:
         """Whether more than this many workers may have a request in flight."""
-        return workers < self.concurrency.limit and self.health.state is not State.STOPPED
+        return workers < self.concurrency.limit and self.health.state is not STOPPED
 
     async def wait_in_turn(self, ticket: Ticket) -> None:
         """Take the turn and wait for a ticket's start."""

@@ -185,18 +185,22 @@ class Windows:
     def charge(self, at: float, amount: float) -> Charge:
         """Add a charge; charges come in the order of their times."""
         largest, last = self.largest, self.last
-        while largest and largest[-1][1] <= amount:
-            largest.pop()
-        largest.append((at, amount))
-        if last is not None and at - last.first < GRAIN_SECONDS and last.at > self.windows[0].edge:
-            last.at = max(last.at, at)
+        second, ten, minute = self.windows
+        near = last is not None and at - last.first < GRAIN_SECONDS and last.at > second.edge
+        # The time of one as large, a moment ago, allows less.
+        if not (near and largest and amount <= largest[-1][1]):
+            while largest and largest[-1][1] <= amount:
+                largest.pop()
+            largest.append((at, amount))
+        if last is not None and near:
+            if at > last.at:
+                last.at = at
             last.amount += amount
-            second, ten, minute = self.windows
             second.total += amount
             ten.total += amount
             minute.total += amount
             return last
-        self.largest_since(at - self.windows[0].seconds)
+        self.largest_since(at - second.seconds)
         added = self.last = Charge(at, at, amount)
         for window in self.windows:
             window.add(added)
@@ -235,7 +239,9 @@ class Quota:
         a_second, requests_a_second = rates.tokens, rates.requests
         if a_second is None and requests_a_second is None:
             return Ticket(now, now, tokens, rates)
-        start = max(self.schedule.reserve(now, tokens, rates), self.latest)
+        start = self.schedule.reserve(now, tokens, rates)
+        if start < self.latest:
+            start = self.latest
         if a_second is not None:
             start = self.tokens.earliest(start, a_second, tokens)
         if requests_a_second is not None:
