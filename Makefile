@@ -40,11 +40,11 @@ oldest: $(OLDEST)/.ready     ## the tests that use libraries, with the oldest re
 	$(OLDEST)/bin/pytest -n auto tests/api tests/azureml tests/endpoint tests/read tests/request tests/output \
 	    tests/cli/test_cli_commands.py tests/cli/test_cli_formats.py tests/mlflow_model
 
-# One case of each test, in two processes, each with its own rooms: it imports and finds only those. The Azure ML SDK is
-# left out, since to import it takes seconds, and tests/cli, where nearly all tests start processes: even to find them
+# One case of each test, in two processes, each with its own rooms: it imports and finds only those, and only the second
+# half imports OpenAI's SDK. The Azure ML SDK is left out, since to import it takes seconds, and tests/cli, where nearly all tests start processes: even to find them
 # takes time.
 QUICK := $(BIN)/pytest -q -p no:xdist --cases 1 -m "not slow and not process"
-FIRST_HALF := $(addprefix tests/,evaluate finetune house output read)
+FIRST_HALF := $(addprefix tests/,evaluate house output plan read report)
 LEFT_OUT := $(FIRST_HALF) tests/azureml/test_check.py tests/cli
 
 quick: $(READY)              ## the tests that need no server and no process, in seconds

@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
+if TYPE_CHECKING:
+    import aiohttp
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -81,6 +82,8 @@ def look_at(page: Path, views: Sequence[tuple[int, str]], *, scripts: bool = Tru
 
 
 async def looks(address: str, page: str, views: Sequence[tuple[int, str]], *, scripts: bool) -> list[Seen]:
+    import aiohttp  # noqa: PLC0415 - only slow tests open a page
+
     async with aiohttp.ClientSession() as session:
         host = address.split("/")[2]
         async with session.get(f"http://{host}/json") as answer:

@@ -75,14 +75,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make no more than `--cases` of each test: to make all and leave most out takes seconds."""
-    if most := metafunc.config.getoption("--cases"):
+    """Make only the cases that run, at most `--cases` of each test: to make all takes seconds."""
+    most = metafunc.config.getoption("--cases")
+    if most or metafunc.config.getoption("markexpr") == "not slow":
         marks = metafunc.definition.own_markers
         marks[:] = [first_cases(mark, most) if mark.name == "parametrize" else mark for mark in marks]
 
 
-def first_cases(parametrize: pytest.Mark, most: int) -> pytest.Mark:
-    """Return the marker with its first cases that are not slow."""
+def first_cases(parametrize: pytest.Mark, most: int | None) -> pytest.Mark:
+    """Return the marker with its first cases that are not slow, or with slow ones if all are."""
     names, cases, *more = parametrize.args
     cases, options = list(cases), dict(parametrize.kwargs)
     slow = [any(mark.name == "slow" for mark in getattr(case, "marks", ())) for case in cases]

@@ -48,7 +48,7 @@ def write_scores(
     """Write an output with the answers to the rows of a csv file.
 
     An answer is a `Score`, a `RowError`, a value, or `...` for a row that was not reached. `read`: the run
-    was stopped after so many rows.
+    was stopped after this many rows.
     """
     with source.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -116,7 +116,9 @@ def write_vectors(
 
 
 def run(*words: str | Path, error: type[BatchscoreError] | None = None) -> Result:
-    done = CliRunner().invoke(cli, ["evaluate", *map(str, words)])
+    """Evaluate with few resamples, unless the words say otherwise."""
+    few = () if "--resamples" in words else ("--resamples", "50")
+    done = CliRunner().invoke(cli, ["evaluate", *map(str, words), *few])
     if error is not None:
         assert isinstance(done.exception, error), done.exception
     elif done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -125,5 +127,5 @@ def run(*words: str | Path, error: type[BatchscoreError] | None = None) -> Resul
 
 
 def measured(out: Path, *words: str | Path) -> Any:
-    run(*words, "-o", out, "--resamples", "50")
+    run(*words, "-o", out)
     return json.loads((out / "metrics.json").read_text("utf-8"))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes; Python ignores the signal, so that a write raises `OSError`."""
+    """Let no file grow beyond this size; Python ignores the signal, so that a write raises `OSError`."""
     before, highest = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, highest))
     try:

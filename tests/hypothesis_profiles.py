@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 #: A test must not fail because the machine is busy.
 BOUNDS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=3, **BOUNDS)
 settings.register_profile("ci", max_examples=100, **BOUNDS)
-settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "quick")
-)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "quick")
+settings.load_profile(PROFILE)
+if PROFILE == "quick":
+    # Hypothesis looks for constants in all loaded modules of ours, which takes as long as hundreds of tests.
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 def examples(in_ci: int) -> int:

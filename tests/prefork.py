@@ -43,8 +43,10 @@ LATER = (
         "batchscore.run.expected",
     ),
     *("batchscore.output.records.columnar", "encodings.idna", "numpy.ma", "numpy.random"),
+    "anyio._backends._asyncio",
     *("batchscore.request.wire", "pyarrow.parquet", "uvloop"),
-    *("batchscore.batch.open", "batchscore.batch.commands"),
+    *("batchscore.batch.open", "batchscore.batch.commands", "batchscore.run.batches"),
+    *("openpyxl", "pandas", "xlsxwriter"),  # pyarrow imports pandas when it writes
 )
 
 #: What a command calls first, and every other then finds done: patterns are compiled, commands are looked up.

@@ -81,13 +81,14 @@ class Management:
             with error:
                 return Reply(error.code, error.headers, error.read())
 
-    def put(self, name: str, model: str, sku: str = "Standard", capacity: int = 50) -> Reply:
+    def put(self, name: str, model: str, sku: str = "Standard", capacity: int = 50, **more: Any) -> Reply:
         return self.send(
             "PUT",
             f"/deployments/{name}",
             {
                 "sku": {"name": sku, "capacity": capacity},
                 "properties": {"model": {"format": "OpenAI", "name": model, "version": "1"}},
+                **more,
             },
         )
 

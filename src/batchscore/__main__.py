@@ -24,7 +24,7 @@ RETRY_SECONDS = 0.01
 
 
 class EarlySignals:
-    """Handles SIGINT and SIGTERM while no run does: one line and exit code 4, whatever was going on.
+    """Handles SIGINT and SIGTERM while no run does: one line and exit code 4, whatever the process was doing.
 
     While the commands load, nothing has begun, so the process ends at once. Later `KeyboardInterrupt` is
     raised, but not within an import: there Python may lose it, or forget the exit code. A second signal

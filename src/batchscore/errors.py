@@ -23,6 +23,7 @@ Nothing here knows how an error came about; the code that raises it knows the fi
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -45,6 +46,36 @@ class ExitCode(int, Enum):
     def user_must_act(self) -> bool:
         """Whether the same command would end like this again, unless the user changes something."""
         return EXIT_MEANINGS[self][1].startswith("you")
+
+
+#: Categories of invisible and control characters.
+INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+#: Names with a line break that others chose, and how messages show them.
+_BROKEN_NAMES: dict[str, str] = {}
+
+
+def visible(text: str, kept: str = "") -> str:
+    """Return a text with its invisible characters shown by their number, as in JSON, except those `kept`."""
+    if text.isascii() and text.isprintable():
+        return text
+    hidden = {letter for letter in text if unicodedata.category(letter) in INVISIBLE} - set(kept)
+    return "".join(f"\\u{ord(letter):04x}" if letter in hidden else letter for letter in text)
+
+
+def note_name(name: str) -> None:
+    """Remember the name or path of a file that has a line break: a message may hold it."""
+    if "\n" in name:
+        _BROKEN_NAMES.update(
+            {part: visible(part) for part in name.split("/") if "\n" in part and part.strip()}
+        )
+
+
+def visible_message(text: str, kept: str = "") -> str:
+    """Return a message of which a terminal obeys nothing, and whose names are in one line."""
+    for name, shown in sorted(_BROKEN_NAMES.items(), key=lambda item: -len(item[0])):
+        text = text.replace(name, shown)
+    return visible(text, f"\n{kept}")
 
 
 #: What encloses a setting's name in a message, so that each door can write the name as its users know it.
@@ -120,7 +151,7 @@ class BatchscoreError(Exception):
     exit_code = ExitCode.ACTION_NEEDED
 
     def __init__(self, text: str = "", *, service_reply: str = "") -> None:
-        self.text = mask_text(text)
+        self.text = visible_message(mask_text(text), kept="\x02\x03")
         super().__init__(name_settings(self.text))
         self.service_reply = service_reply
         self.frame: Any = None

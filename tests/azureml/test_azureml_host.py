@@ -333,6 +333,7 @@ def test_a_call_resumes_if_another_worker_overwrote_records(
     assert deployment.statistics().count == asked + 8
 
 
+@pytest.mark.slow
 def test_the_script_finds_the_package_beside_it(deployment: Deployment, tmp_path: Path) -> None:
     """Whatever else is installed, and wherever the process is."""
     code = tmp_path / "code"

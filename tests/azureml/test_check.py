@@ -21,11 +21,12 @@ from batchscore.azureml.check.check_files import check_files, own_findings
 from batchscore.azureml.check.document import KINDS, Document, Finding, read_document
 from batchscore.azureml.check.script import script_problem
 from batchscore.azureml.check.sdk import LOADERS
-from batchscore.cli.main import cli
+from batchscore.cli.main import cli, main
 from batchscore.errors import InputError
 from batchscore.simulator import Running
 from batchscore.task import TASKS
 from evaluated import write_input, write_scores
+from sampled import mostly_slow
 from simulated import Project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -456,7 +457,7 @@ def test_our_own_rules_find_each_mistake(tree: Path, file: str, before: str, aft
     assert len(found) <= 3, found
 
 
-@pytest.mark.parametrize(("file", "before", "after", "said"), WRONG)
+@mostly_slow("file, before, after, said", WRONG, WRONG[::4])
 def test_each_mistake_is_reported_with_its_line(
     tree: Path, file: str, before: str, after: str, said: str
 ) -> None:
@@ -590,6 +591,17 @@ def test_the_command_says_it_and_ends_with_its_code(tree: Path) -> None:
     assert finding["line"] == 4
 
 
+def test_a_failure_is_an_object_of_json_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["batchscore", "check", "nothere", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (ended.value.code, said["event"], said["exit_code"]) == (1, "failed", 1)
+    assert "nothere" in said["reason"]
+
+
 @pytest.fixture
 def without_the_sdk(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Run Python code where azure-ai-ml is not installed."""
@@ -603,6 +615,7 @@ def without_the_sdk(tmp_path: Path) -> Callable[[str], subprocess.CompletedProce
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_without_the_extra_it_says_what_to_install(
     without_the_sdk: Callable[[str], subprocess.CompletedProcess[str]], tree: Path

@@ -114,6 +114,7 @@ def azure(tmp_path: Path, scores: Path) -> Azure:
     return Azure(tmp_path, scores)
 
 
+@pytest.mark.slow
 def test_from_nothing_to_one_file(azure: Azure) -> None:
     done = azure.run()
     assert done.returncode == 0, done.stderr
@@ -144,7 +145,7 @@ def test_a_second_run_creates_nothing_twice_and_scores_into_the_same_place(azure
 
 
 @pytest.mark.slow
-def test_an_error_at_any_step_stops_it_and_the_same_command_goes_on(azure: Azure) -> None:
+def test_an_error_at_any_step_stops_it_and_the_same_command_continues(azure: Azure) -> None:
     """One world, in which each run gets a step further than the one before."""
     for step in STEPS:
         (azure.state / "fail").write_text(step)
@@ -193,7 +194,7 @@ def test_a_template_is_the_models_own_and_no_column_is_named_beside_it(azure: Az
 
 
 @pytest.mark.slow
-def test_a_job_that_is_no_more_is_started_anew(azure: Azure) -> None:
+def test_a_job_that_no_longer_exists_is_started_again(azure: Azure) -> None:
     """As after a move to another workspace, with the results in the same folder."""
     (azure.folder / "results").mkdir()
     (azure.folder / "results" / "embeddings.jobs").write_text("of-another-workspace\n")
@@ -213,7 +214,7 @@ def test_an_input_is_found_from_where_one_is(azure: Azure) -> None:
     assert Path(invoke[invoke.index("--input") + 1]).samefile(azure.folder / "data")
 
 
-def test_a_resource_without_an_address_of_its_own_is_told_at_once(azure: Azure) -> None:
+def test_a_resource_without_an_address_of_its_own_is_reported_at_once(azure: Azure) -> None:
     (azure.state / "world.json").write_text(
         json.dumps({"address": "https://westeurope.api.cognitive.microsoft.com/"})
     )
@@ -240,7 +241,7 @@ def test_a_cluster_without_an_identity_gets_one(azure: Azure) -> None:
         ({"INPUT": "nowhere"}, "there is no such folder or file"),
     ],
 )
-def test_a_variable_that_cannot_be_meant_is_told_before_anything_is_asked(
+def test_a_variable_that_cannot_be_meant_is_reported_before_any_call(
     azure: Azure, variables: dict[str, str], said: str
 ) -> None:
     done = azure.run(**variables)

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.crash, pytest.m
 
 ROWS = 45
 
-#: Each test kills at every so many changes, so that several can share the work.
+#: Each test kills at every Nth change, so that several can share the work.
 EVERY = 6
 SCRIPT = Path(__file__).parent / "killed_run.py"
 

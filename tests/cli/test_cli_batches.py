@@ -127,6 +127,7 @@ def test_batches_of_a_rehearsal_need_no_service(run: Callable[..., Finished]) ->
     assert "--param" not in refused.stderr, "it has no such option, either"
 
 
+@pytest.mark.slow
 def test_a_batch_whose_creation_was_not_confirmed_is_adopted_by_what_it_holds(
     run: Callable[..., Finished], project: Project, simulator: Running, batchscore: Cli
 ) -> None:
@@ -152,6 +153,7 @@ def test_a_batch_whose_creation_was_not_confirmed_is_adopted_by_what_it_holds(
     assert set(project.executions().values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_listed_late_is_shown_and_cancelled(
     run: Callable[..., Finished], project: Project, batchscore: Cli
 ) -> None:

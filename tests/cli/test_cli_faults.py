@@ -79,6 +79,7 @@ def test_invalid_responses_are_rejected(
     assert asked[1].at - asked[0].at >= 0.7, "retry-after was not honoured"
 
 
+@pytest.mark.slow
 def test_a_server_with_a_smaller_batch_limit(batchscore: Cli, files: Files) -> None:
     """It refuses one request; the batches after it are not larger."""
     files.texts("a.csv", [f"row {row}" for row in range(200)])
@@ -164,14 +165,14 @@ def test_a_reply_of_gigabytes_costs_its_row(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("way", "words"),
+    ("way", "exit_code", "words"),
     [
-        ("two_lengths", "two Content-Length headers"),
-        ("length_and_chunks", "both Content-Length and Transfer-Encoding"),
+        ("two_lengths", 1, "the reply breaks HTTP: it has two Content-Length headers."),
+        ("length_and_chunks", 0, "1 scored"),
     ],
 )
-def test_a_service_that_breaks_http_must_be_fixed(
-    batchscore: Cli, files: Files, deployment: Deployment, way: str, words: str
+def test_a_service_that_breaks_http_must_be_fixed_unless_its_replies_have_an_end(
+    batchscore: Cli, files: Files, deployment: Deployment, way: str, exit_code: int, words: str
 ) -> None:
     files.texts("a.csv", ["one"])
     deployment.will_send(way, times=None)
@@ -179,8 +180,8 @@ def test_a_service_that_breaks_http_must_be_fixed(
         *("score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name),
         *("--max-outage", "1"),
     )
-    assert run.exit_code == 1, run
-    assert f"the reply breaks HTTP: it has {words}." in run.said
+    assert run.exit_code == exit_code, run
+    assert words in run.said + run.stdout
 
 
 @pytest.mark.slow

@@ -223,6 +223,7 @@ def test_parquet_holds_the_pictures_themselves(batchscore: Cli, files: Files, de
     assert codes(whole("out", "chat")[1]) == {("a.parquet", 1): "empty_input"}
 
 
+@pytest.mark.slow
 def test_standard_input_names_pictures_below_the_current_folder(
     batchscore: Cli, files: Files, deployment: Deployment, tmp_path: Path
 ) -> None:

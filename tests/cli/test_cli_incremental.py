@@ -96,6 +96,7 @@ def test_a_row_at_the_top_and_an_output_of_plain_runs(
     assert batchscore("verify", "out").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_file_that_still_breaks_off_at_the_same_place_costs_nothing_again(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -170,7 +171,7 @@ def test_transient_errors_are_retried_every_night(
     files.texts("in/a.csv", [f"one {CONTENT_FILTER_TRIGGER}", "two BROKEN"])
     assert batchscore(*command(deployment)).exit_code == 3
     assert asked(deployment) == [f"one {CONTENT_FILTER_TRIGGER}"]
-    # Nobody told what the plain run did, so what stands is told again.
+    # The plain run recorded no changes, so this run records all of them.
     assert changes()[2] == [("deleted", "000"), ("deleted", "004"), ("changed", "001")]
 
 
@@ -226,6 +227,7 @@ def test_a_run_that_is_stopped_leaves_the_old_scores_readable(
     assert batchscore("verify", "out").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_file_that_was_restored_from_a_backup_is_found_and_replaced(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -316,6 +318,7 @@ def test_files_that_may_still_exist_are_not_pruned(
     assert whole("out", "chat")[0].keys() == {("c.csv", 0)}
 
 
+@pytest.mark.slow
 def test_a_file_of_any_format_without_rows_keeps_its_scores_until_it_is_pruned(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -364,6 +367,7 @@ def test_new_rows_without_a_prompt_are_results_of_this_run(
     assert batchscore("verify", "out").exit_code == 0
 
 
+@pytest.mark.slow
 def test_another_format_replaces_the_old_one_completely(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -423,9 +427,8 @@ def test_an_unnamed_part_is_removed_when_its_rows_are_deleted(
     assert batchscore("verify", "out").exit_code == (0 if more else 4)
 
 
-@pytest.mark.parametrize(
-    "columns", [["id", "text", "new"], pytest.param(["id", "text"], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [["id", "text", "new"], ["id", "text"]])
 def test_known_answers_are_reused_if_the_kept_columns_change(
     batchscore: Cli, files: Files, deployment: Deployment, columns: list[str]
 ) -> None:
@@ -442,13 +445,8 @@ def test_known_answers_are_reused_if_the_kept_columns_change(
     assert asked(deployment) == []
 
 
-@pytest.mark.parametrize(
-    "exchange",
-    [
-        "older",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("with-another-part", "flipped", "emptied")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("exchange", ["older", "with-another-part", "flipped", "emptied"])
 def test_digests_of_rows_that_are_not_those_of_their_part_give_no_row_the_answer_of_another(
     batchscore: Cli, files: Files, deployment: Deployment, exchange: str
 ) -> None:
@@ -486,6 +484,7 @@ def test_digests_of_rows_that_are_not_those_of_their_part_give_no_row_the_answer
     assert batchscore("verify", "out").exit_code == 0
 
 
+@pytest.mark.slow
 def test_damaged_digests_of_rows_are_written_again_at_no_cost(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IN_FLIGHT = 16
 
 
-def kill_and_go_on(batchscore: Cli, command: list[str], *, kills: int, draw: random.Random) -> int:
+def kill_and_resume(batchscore: Cli, command: list[str], *, kills: int, draw: random.Random) -> int:
     """Start the command repeatedly and kill it each time; return how often it was killed."""
     done = 0
     for _ in range(kills):
@@ -55,7 +55,7 @@ def test_a_killed_run_pays_twice_only_for_requests_in_flight(
     deployment.will_be_slow(0.03, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     command += ["--max-concurrency", str(IN_FLIGHT), "--rows-per-part", "150"]
-    kills = kill_and_go_on(batchscore, command, kills=3, draw=random.Random(seed))
+    kills = kill_and_resume(batchscore, command, kills=3, draw=random.Random(seed))
     scores, errors = whole("out", "chat")
     assert (len(scores), len(errors)) == (len(texts), 0)
     for row in random.Random(seed).sample(range(len(texts)), 5):
@@ -98,16 +98,15 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     assert left_behind("out") == ["README"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
         ["--task", "chat"],
-        pytest.param(
-            ["--task", "embeddings", "--batch-size", "1", "--format", "parquet"], marks=pytest.mark.slow
-        ),
-        pytest.param(["--task", "chat", "--rows-per-part", "30"], marks=pytest.mark.slow),
-        pytest.param(["--task", "chat", "--shared-output"], marks=pytest.mark.slow),
-        pytest.param(["--task", "chat", "--scratch-dir", "scratch"], marks=pytest.mark.slow),
+        ["--task", "embeddings", "--batch-size", "1", "--format", "parquet"],
+        ["--task", "chat", "--rows-per-part", "30"],
+        ["--task", "chat", "--shared-output"],
+        ["--task", "chat", "--scratch-dir", "scratch"],
     ],
 )
 def test_a_run_that_reads_few_rows_keeps_the_answers_of_a_killed_run_to_the_others(
@@ -142,6 +141,7 @@ def test_a_run_that_reads_few_rows_keeps_the_answers_of_a_killed_run_to_the_othe
     assert not [*Path("out").rglob("*.journal"), *Path("out").rglob("*.unread")]
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -201,7 +201,7 @@ def test_runs_with_faults_that_are_killed_several_times(
     command = ["score", "a.csv", "b.csv", "-o", "out", "--task", "embeddings", "-m", deployment.name]
     command += ["--column", "text", "--batch-size", "1", "--dimensions", "16", "--rows-per-part", "500"]
     command += ["--max-concurrency", str(IN_FLIGHT)]
-    kills = kill_and_go_on(batchscore, command, kills=draw.randrange(2, 6), draw=draw)
+    kills = kill_and_resume(batchscore, command, kills=draw.randrange(2, 6), draw=draw)
     scores, errors = whole("out", "embeddings")
     assert len(scores) + len(errors) == len(texts)
     rows = sorted(draw.sample(range(1800), 20))

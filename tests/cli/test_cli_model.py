@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from cli_records import records
 
 from simulated import Deployment
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 FOREIGN = Path(__file__).parents[1] / "mlflow_model" / "foreign"
 
 
+@pytest.mark.slow
 def test_a_model_is_saved_and_scores_from_another_folder(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -108,6 +110,7 @@ def test_invalid_models_are_refused(batchscore: Cli, files: Files) -> None:
     assert (full.exit_code, "other is not empty" in full.said) == (1, True)
 
 
+@pytest.mark.slow
 def test_scoring_with_a_folder_does_not_load_mlflow(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -69,7 +69,9 @@ def new_output(simulator: Running, deployment: Deployment, direct: Direct, more:
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"id": "id"}, {"id": "id", "format": "parquet"}], ids=["by content", "by id", "parquet"]
+    "more",
+    [{}, {"id": "id"}, pytest.param({"id": "id", "format": "parquet"}, marks=pytest.mark.slow)],
+    ids=["by content", "by id", "parquet"],
 )
 @mostly_slow("seed", range(3), [0])
 def test_a_folder_that_changes(

@@ -131,7 +131,7 @@ def test_wrong_settings_are_refused_as_score_does(
 def test_a_plan_fits_the_terminal(batchscore: Cli, files: Files) -> None:
     """At 80 columns with long names, several deployments, prices and many files."""
     for number in range(30):
-        files.texts(f"in/a-folder-of-reports/the-annual-report-of-{number:03}.csv", ["some text", " "] * 700)
+        files.texts(f"in/a-folder-of-reports/the-annual-report-of-{number:03}.csv", ["some text", " "] * 70)
     files.bytes("in/broken.parquet", b"PAR1")
     files.text(
         "own.toml",
@@ -150,11 +150,11 @@ def test_a_plan_fits_the_terminal(batchscore: Cli, files: Files) -> None:
     assert lines == [line.rstrip() for line in lines]
     assert lines[lines.index("") - 1].startswith("all files")
     text = " ".join(shown.stdout.split())
-    assert "chat with gpt-4o: 42,000 rows in 30 files" in text
-    assert "22 more files 30,800 15,400" in text
-    assert "all files 42,000 21,000" in text
-    assert "21,000 rows; none is oversized or unreadable" in text
-    assert "1,050,000 at most, as limited by the settings" in text
+    assert "chat with gpt-4o: 4,200 rows in 30 files" in text
+    assert "22 more files 3,080 1,540" in text
+    assert "all files 4,200 2,100" in text
+    assert "2,100 rows; none is oversized or unreadable" in text
+    assert "105,000 at most, as limited by the settings" in text
     assert "at 90,000 tokens/min and 540 requests/min; limited by requests" in text
     assert "(input 2.5, output 10 per 1M tokens)" in text
     assert "cannot be scored (completely): broken.parquet" in text

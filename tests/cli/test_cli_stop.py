@@ -179,6 +179,7 @@ def test_a_second_signal_quits_at_once(batchscore: Cli, files: Files, deployment
     assert run.stderr == f"{ABORTED}\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_rehearsal_reaches_the_simulator_too(
     batchscore: Cli, files: Files, tmp_path: Path
 ) -> None:

@@ -224,6 +224,7 @@ def test_an_address_with_a_secret_is_not_repeated(batchscore: Cli) -> None:
     assert not list(Path().iterdir())
 
 
+@pytest.mark.slow
 def test_a_workbook_in_a_store_comes_back_as_tables_there(batchscore: Cli, bucket: Bucket) -> None:
     book = openpyxl.Workbook()
     for cells in (["id", "text"], [1, "the tide turns"], [2, "a loaf of bread"]):

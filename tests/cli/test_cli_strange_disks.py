@@ -129,8 +129,9 @@ def test_a_disk_may_fail_at_any_change_of_one_worker_of_many(faults: Faults, fir
     check(faults("ENOSPC", "--shared-output", first=first, step=step), more_than=20 // step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "step"), FIRSTS)
-@pytest.mark.parametrize("done", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("done", [0, 2])
 def test_a_disk_without_rename_may_fail_at_any_change(
     faults: Faults, first: int, step: int, done: int
 ) -> None:

@@ -161,7 +161,7 @@ def test_excel_in_and_excel_out(batchscore: Cli, deployment: Deployment) -> None
     assert deployment.statistics().count == 9
 
 
-def test_what_no_sheet_can_hold_is_told_before_the_run(
+def test_what_no_sheet_can_hold_is_reported_before_the_run(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("long.csv", ["x" * 40_000])

@@ -345,7 +345,7 @@ def test_every_flag_that_the_docs_name_exists(generator: dict[str, Any]) -> None
     assert named - known - {"--help", "--version"} == NOT_OF_COMMANDS
 
 
-def test_every_page_stands_in_the_menu_once() -> None:
+def test_every_page_is_in_the_menu_once() -> None:
     front = (DOCS / "index.md").read_text("utf-8")
     listed = re.findall(r"^- \[[^]]+\]\(([^)]+)\): ", front, re.MULTILINE)
     pages = [page.relative_to(DOCS).as_posix() for page in PAGES if DOCS in page.parents]

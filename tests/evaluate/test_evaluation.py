@@ -212,7 +212,7 @@ def test_rows_that_were_scored_without_ids(tmp_path: Path, source: Path) -> None
 
 
 def test_spellings_of_a_label_are_one_label(tmp_path: Path) -> None:
-    """Those that occur, and it is said; labels that the user names are told apart."""
+    """Those that occur, and it is said; labels that the user names stay different."""
     labels = ["billing", " billing ", "BILLING", "delivery", "billing", "Delivery."]
     source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in labels])
     answers = ["billing", "billing", "billing", "delivery", "delivery", "delivery"]
@@ -858,7 +858,7 @@ def test_vectors_that_are_missing_or_zero(tmp_path: Path, task: str, answers: in
         assert main["value"] == (None if task in {"sts", "clustering"} else 0)
 
 
-def test_labels_that_rouge_cannot_read_are_told(tmp_path: Path) -> None:
+def test_labels_that_rouge_cannot_read_are_reported(tmp_path: Path) -> None:
     """Its tokens are a to z: in another script every answer has 0, also the right one."""
     source = write_input(tmp_path / "a.csv", [{"label": "東京 です"}, {"label": "Tokyo"}])
     scores = write_scores(tmp_path / "s", source, ["東京 です", "Tokyo"], keep=["label"])

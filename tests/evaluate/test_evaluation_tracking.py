@@ -72,7 +72,7 @@ def test_a_comparison_is_a_run_with_one_below_it_for_each_model(
 def test_one_model_is_logged_in_the_active_run(
     command_line: Cli, server: TrackingServer, outputs: list[Path]
 ) -> None:
-    """As in a job of Azure ML, which goes on: its status stays, and a missed requirement is a tag."""
+    """As in a job of Azure ML, which continues: its status stays, and a missed requirement is a tag."""
     server.begin("job")
     env = {**server.environ, "MLFLOW_RUN_ID": "job"}
     words = ("--label", "label", "--require", "accuracy>=0.9")

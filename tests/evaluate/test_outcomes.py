@@ -1,4 +1,4 @@
-"""Every labelled row ends in exactly one class, and failures can be told apart."""
+"""Every labelled row ends in exactly one class, and failures can be distinguished."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def failed(code: ErrorCode) -> Settled:
         (answered(["negative", "positive"], ["stop", "stop"]), "answered", "negative"),
         (answered("happy"), "no_label_found", None),
         (answered("positive or negative"), "several_labels", None),
-        # Empty, refused, filtered and wrong answers can be told apart afterwards.
+        # Empty, refused, filtered and wrong answers can be distinguished afterwards.
         (answered(""), "empty", None),
         (answered("  "), "empty", None),
         (answered(None), "empty", None),

@@ -113,7 +113,7 @@ def test_cosines_of_pairs() -> None:
 
 
 def test_the_drawn_rows_are_those_of_mteb() -> None:
-    """One order, shuffled each time by a generator that begins anew; the first eight of each label."""
+    """One order, shuffled each time with the same seed; the first eight of each label."""
     labels = [n % 3 for n in range(60)]
     order = list(range(60))
     first, second = vectors.drawn_rows(labels)[:2]

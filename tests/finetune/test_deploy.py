@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import Command, Ran
-from trained import SURFACES, SYSTEM, client_of, forget_results, train, variables
+from trained import SYSTEM, client_of, forget_results, train, variables
 
-from batchscore.finetune.state import JobRecord, TrainingState, read_state, write_state
+from batchscore.finetune.state import JobRecord, TrainingState, UploadRecord, read_state, write_state
 from batchscore.simulator import Running
 from simulated import ACCOUNT_ID, Project
+from trainings import place_of, started, write_prepared
 from tuning_jobs import MODEL, Management
 
 if TYPE_CHECKING:
@@ -152,6 +153,46 @@ def test_nothing_is_made_without_an_answer(run: Run, project: Project, folder: P
     assert state_of(folder).deployment is None
 
 
+@SLOW
+@pytest.mark.parametrize("yes", [[], ["--yes"]])
+def test_what_is_made_after_a_wait_is_agreed_to(
+    run: Run, project: Project, folder: Path, management: Management, yes: list[str]
+) -> None:
+    """While a deployment is being deleted, nothing is to be made yet; afterwards it is."""
+    project.set_tuning(deleting=0.6)
+    words = ("deploy", "tuned", "--name", "topics", "--kind", "standard")
+    assert run(*words, "--yes").exit_code == 0
+    asked = len(project.requests("get_permissions"))
+    assert management.send("DELETE", "/deployments/topics").status == 202
+    done = run(*words, *yes)
+    assert (done.exit_code, "add --yes" in done.stderr) == ((0, False) if yes else (2, True))
+    assert done.stderr.count("capacity    50") == 1, "what it costs is shown once"
+    assert len(project.requests("get_permissions")) == asked + 1, "what may refuse it was read before"
+    assert made(project) == ({"topics": 1 + len(yes)}, {})
+
+
+def test_a_failure_after_the_creation_says_what_stays(run: Run, project: Project, folder: Path) -> None:
+    words = ("deploy", "tuned", "--name", "topics", "--kind", "standard", "--yes")
+    done = run(*words, env={"BATCHSCORE_API_KEY": "expired"})
+    assert done.exit_code == 1
+    assert "The deployment topics is there, and costs by the hour while it exists." in done.stderr
+    assert done.stderr.endswith("run: batchscore finetune clean tuned --deployment topics --yes\n")
+
+
+def test_units_are_counted_and_each_costs(run: Run, project: Project, folder: Path) -> None:
+    words = ("deploy", "tuned", "--kind", "provisioned", "--prices", str(write_prices(folder)))
+    done = run(*words)
+    assert (done.exit_code, "say how many, with --capacity N" in done.stderr) == (2, True)
+    done = run(*words, "--capacity", "15", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert "15, in provisioned throughput units" in done.stderr
+    for said in (done.stderr, done.stdout):
+        assert "25.50 an hour" in said
+        assert "of 1.70 in --prices is that of one unit" in said
+    listed = json.loads(run("list", "tuned", *words[4:], "--json").stdout)
+    assert listed["deployments"][0]["cost_per_hour"] == 25.5
+
+
 def write_prices(folder: Path) -> Path:
     path = folder.parent / "prices.toml"
     path.write_text('[prices."gpt-4.1-mini"]\nin = 0.4\nout = 1.6\nhosting = 1.70\n')
@@ -197,12 +238,12 @@ def held(**left: int) -> dict[str, int]:
     [
         ({"may_deploy": False}, [], "Microsoft.CognitiveServices/accounts/deployments/write"),
         ({"quota": 20}, [], "--capacity 20"),
-        ({"quota": 0}, [], "used up"),
-        ({}, ["--capacity", "1001"], "--capacity 1000"),
+        pytest.param({"quota": 0}, [], "used up", marks=SLOW),
+        pytest.param({}, ["--capacity", "1001"], "--capacity 1000", marks=SLOW),
         ({"inference_ends": 0.0}, [], "retired"),
         ({}, ["--kind", "Nonsense"], "may not offer Nonsense"),
         ({}, ["--resource", ACCOUNT_ID.replace("accounts/simulator", "accounts/other")], "--resource"),
-        ({}, ["--resource", ACCOUNT_ID.replace("000001", "000002")], "--resource"),
+        pytest.param({}, ["--resource", ACCOUNT_ID.replace("000001", "000002")], "--resource", marks=SLOW),
     ],
 )
 def test_what_is_refused_is_explained(
@@ -242,7 +283,7 @@ def test_what_is_missing_is_named(
     assert made(project) == ({}, {})
 
 
-def test_a_folder_without_a_model_is_told_what_to_do(run: Run, folder: Path) -> None:
+def test_a_folder_without_a_model_gets_advice(run: Run, folder: Path) -> None:
     state = state_of(folder)
     write_state(folder, replace(state, job=JobRecord(id="ftjob-1", intent_at=1.0, status="running")))
     done = run("deploy", "tuned", "--yes")
@@ -305,6 +346,8 @@ def test_waiting_ends_and_continues(run: Run, project: Project, folder: Path, st
     done = run("deploy", "tuned", "--name", "topics", "--yes", "--max-wait", "1s")
     assert done.exit_code == 4, done.stderr
     assert "Run the same command again" in done.stderr
+    assert "costs by the hour" not in done.stderr, "one for evaluation does not"
+    assert done.stderr.endswith("run: batchscore finetune clean tuned --deployment topics --yes\n")
     project.set_tuning(**{stuck: 0})
     assert run("deploy", "tuned", "--name", "topics", "--yes").exit_code == 0
     assert made(project) == ({"topics": 1}, {})
@@ -392,7 +435,7 @@ def test_a_list_without_a_resource_says_so(run: Run, folder: Path) -> None:
 # What is deleted.
 
 
-@pytest.mark.parametrize("surface", list(SURFACES))
+@pytest.mark.parametrize("surface", ["openai", *AZURE])
 def test_without_yes_nothing_is_deleted(
     run: Run, project: Project, simulator: Running, tmp_path: Path, surface: str
 ) -> None:
@@ -427,6 +470,45 @@ def test_what_is_not_there_is_fine(run: Run, project: Project, folder: Path, sim
     assert states[state.job.model] == "deleted"
 
 
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_deployment_of_others_that_took_the_name_is_left(
+    run: Run, project: Project, folder: Path, management: Management, *, tagged: bool
+) -> None:
+    """As after 24 hours, when the service has removed one for evaluation, and a colleague takes the name."""
+    model = state_of(folder).job.model
+    assert run("deploy", "tuned", "--name", "topics", "--yes").exit_code == 0
+    assert management.send("GET", "/deployments/topics").json()["tags"] == {"batchscore": "a" * 32}
+    management.send("DELETE", "/deployments/topics")
+    more = {"tags": {"batchscore": "b" * 32}} if tagged else {}
+    assert management.put("topics", model if tagged else MODEL, "GlobalStandard", **more).status == 201
+    assert ("topics" in run("list", "tuned").stdout) is tagged, "only what serves the model of this folder"
+    done = run("clean", "tuned", "--deployment", "topics", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert "not there: deployment topics; another one" in done.stdout
+    assert "left as it is" in done.stdout
+    assert project.meter()["held"]["deployments"] == 1
+    assert state_of(folder).deployment is None
+    assert run("clean", "tuned", "--yes").exit_code == (1 if tagged else 0), "a served model stays"
+    assert project.meter()["held"] == held(deployments=1, models=int(tagged))
+
+
+def test_a_deployment_is_looked_for_where_it_was_made(run: Run, project: Project, folder: Path) -> None:
+    assert run("deploy", "tuned", "--name", "topics", "--kind", "standard", "--yes").exit_code == 0
+    wrong = ACCOUNT_ID.replace("accounts/simulator", "accounts/simulatr")
+    for words in ((), ("--deployment", "topics")):
+        done = run("clean", "tuned", "--yes", "--resource", wrong, *words)
+        assert done.exit_code == 1
+        assert f"is in {ACCOUNT_ID}. Leave --resource out" in done.stderr
+    elsewhere = run("clean", "--deployment", "topics", "--yes", "--resource", wrong)
+    assert elsewhere.exit_code == 1
+    assert "not deleted: deployment topics: the look at the resource" in elsewhere.stdout
+    assert project.meter()["held"]["deployments"] == 1
+    assert state_of(folder).deployment is not None
+    done = run("clean", "tuned", "--yes", "--resource", ACCOUNT_ID.upper().replace("/SUBSCR", "/subscr"))
+    assert done.exit_code == 0, done.stderr
+    assert project.meter()["held"] == held()
+
+
 @SLOW
 @pytest.mark.parametrize("kind", ["delete_deployment", "delete_model", "delete_file"])
 @pytest.mark.parametrize("happened", [True, False])
@@ -438,6 +520,19 @@ def test_a_deletion_without_a_reply_is_looked_at(
     done = run("clean", "tuned", "--yes")
     assert done.exit_code == 0, done.stdout + done.stderr
     assert project.meter()["held"] == held()
+
+
+@SLOW
+@pytest.mark.parametrize("status", [400, 404, 409, 410])
+def test_an_upload_that_is_over_is_gone(run: Run, project: Project, folder: Path, status: int) -> None:
+    state = state_of(folder)
+    upload = UploadRecord(id="upload-1", part_bytes=1)
+    validation = replace(state.training, file_id="", intent_at=0.0, upload=upload)
+    write_state(folder, replace(state, validation=validation))
+    project.will("cancel_upload", status=status, times=9)
+    done = run("clean", "tuned", "--yes")
+    assert done.exit_code == 0, done.stdout
+    assert "not there: upload upload-1" in done.stdout
 
 
 def test_a_missing_permission_to_delete_is_explained_and_the_rest_is_deleted(
@@ -490,6 +585,30 @@ def test_results_are_not_lost(run: Run, project: Project, folder: Path) -> None:
     assert "finetune results tuned" in done.stdout
     assert project.meter()["held"] == held(files=1)
     assert run("clean", "tuned", "--yes", "--discard-results").exit_code == 0
+    assert project.meter()["held"] == held()
+
+
+@SLOW
+def test_results_that_were_saved_while_the_job_ran_are_not_all(
+    run: Run, project: Project, simulator: Running, tmp_path: Path
+) -> None:
+    """The file grows until the job has ended."""
+    project.set_tuning(validating=0, queued=0, running=20.0, creating=0, mid_results=True)
+    project.stop_clock()
+    write_prepared(tmp_path / "tuned")
+    started(place_of(tmp_path / "tuned", simulator.endpoint, project.key, "azure-v1"), "azure-v1")
+    project.advance(8)
+    assert run("results", "tuned").exit_code == 4
+    early = (tmp_path / "tuned" / "results.csv").read_text()
+    project.advance(60)
+    assert run("status", "tuned").exit_code == 0
+    done = run("clean", "tuned", "--yes")
+    assert (done.exit_code, "the results are not downloaded yet" in done.stdout) == (1, True)
+    assert run("results", "tuned").exit_code == 0
+    whole = (tmp_path / "tuned" / "results.csv").read_text()
+    assert whole.startswith(early.rstrip())
+    assert len(whole) > len(early)
+    assert run("clean", "tuned", "--yes").exit_code == 0
     assert project.meter()["held"] == held()
 
 

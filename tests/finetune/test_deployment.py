@@ -19,6 +19,7 @@ from batchscore.finetune.deployment import (
     checked_kind,
     checked_name,
     ends_at,
+    hosting_hour,
     hosting_price,
     kind_of,
     name_for,
@@ -28,8 +29,16 @@ from batchscore.finetune.deployment import (
 )
 from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1
 from batchscore.finetune.inventory import base_of
+from batchscore.finetune.online import DeployOptions
 from batchscore.finetune.removals import Named, Removal, Thing, is_gone, removals_of, waits_for
-from batchscore.finetune.state import DeploymentRecord, FileRecord, JobRecord, TrainingState, UploadRecord
+from batchscore.finetune.state import (
+    DeploymentRecord,
+    FileRecord,
+    JobRecord,
+    ResultsRecord,
+    TrainingState,
+    UploadRecord,
+)
 from batchscore.provider.arm import Account, AccountFacts, CapacityLeft, Deployed
 
 MODEL = "gpt-4.1-mini-2025-04-14.ft-0a1b2c-topics"
@@ -53,6 +62,8 @@ def there(name: str = "topics", state: str = "succeeded", model: str = MODEL, **
         ([there(model="gpt-4o", tags={})], RECORD, DeployStep.REFUSE),
         ([there(model="gpt-4o", tags={"batchscore": "run-2"})], RECORD, DeployStep.REFUSE),
         ([there(tags={"batchscore": "run-2"})], RECORD, DeployStep.REUSE),
+        ([there(tags={})], replace(RECORD, created_at=4.0), DeployStep.REUSE),  # made later, by others
+        ([there(tags={})], replace(RECORD, created_at=5.0), DeployStep.PROBE),
         ([there("other", tags={})], None, DeployStep.REUSE),
         ([there("other", "deleting", tags={})], None, DeployStep.CREATE),
         ([there("base", model="gpt-4o", tags={})], None, DeployStep.CREATE),
@@ -176,6 +187,32 @@ def test_when_a_deployment_ends_and_what_it_costs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "price", "hour"),
+    [
+        ("developer", 1.7, 0.0),
+        ("developer", None, 0.0),
+        ("standard", 1.7, 1.7),
+        ("standard", None, None),
+        ("provisioned", 2.0, 200.0),  # for each unit
+        ("GlobalProvisionedManaged", 2.0, 200.0),
+        ("provisioned", None, None),
+    ],
+)
+def test_what_an_hour_costs(kind: str, price: float | None, hour: float | None) -> None:
+    assert hosting_hour(kind_of(kind), 100, price) == hour
+
+
+def test_units_have_no_usual_number() -> None:
+    """Each of them costs, and half a dozen is not half a hundred."""
+    state = trained(deployment=replace(RECORD, sku="Standard", capacity=80))
+    provisioned = KINDS["provisioned"]
+    assert DeployOptions(kind=KINDS["global"]).wanted(state, MODEL, MODEL).capacity == 80
+    assert DeployOptions(kind=provisioned, capacity=15).wanted(state, MODEL, MODEL).capacity == 15
+    with pytest.raises(UsageError, match="--capacity"):
+        DeployOptions(kind=provisioned).wanted(state, MODEL, MODEL)
+
+
+@pytest.mark.parametrize(
     ("endpoint", "fits"),
     [
         ("mine.openai.azure.com", True),
@@ -238,13 +275,15 @@ def test_the_order_of_deletion() -> None:
     assert ids(dated) == [(Thing.DEPLOYMENT, "topics"), (Thing.JOB, "job-1"), (Thing.JOB, "job-0"), *FILES]
 
 
-def test_results_that_are_not_saved_stay() -> None:
-    found = removals_of(trained(), AZURE_DATED, discard_results=False)
-    assert [each.id for each in found if each.blocked] == ["job-1", "file-r"]
+@pytest.mark.parametrize(("saved", "kept"), [(None, True), ("file-of-job-0", True), ("file-r", False)])
+def test_results_that_are_not_saved_stay(saved: str | None, *, kept: bool) -> None:
+    results = None if saved is None else ResultsRecord(file_id=saved, digest="d")
+    found = removals_of(trained(results=results), AZURE_DATED, discard_results=False)
+    assert [each.id for each in found if each.blocked] == (["job-1", "file-r"] if kept else [])
 
 
 @pytest.mark.parametrize("status", ["running", "queued", "paused", "new-word", ""])
-def test_the_files_of_a_job_that_goes_on_stay(status: str) -> None:
+def test_the_files_of_a_job_that_runs_stay(status: str) -> None:
     job = JobRecord(id="job-1", intent_at=1.0, status=status)
     found = removals_of(trained(job=job, deployment=None, earlier_jobs=()), AZURE_V1, discard_results=False)
     assert [each.id for each in found if not each.blocked] == ["file-l"]

@@ -144,7 +144,7 @@ def test_a_kill_during_any_call(
 def test_a_watch_that_is_left_says_how_to_continue(
     batchscore: Cli, imported: prefork.Server, simulator: Running, project: Project
 ) -> None:
-    """The job goes on."""
+    """The job continues."""
     write_prepared(FOLDER)
     project.set_tuning(running=None, mid_results=False)
     assert Starts(imported, simulator.endpoint, project, ("openai", 1))() == 0

@@ -43,7 +43,8 @@ from batchscore.finetune.steps import (
     request_of,
 )
 from batchscore.provider.client import NotThere, Refused, Unknown
-from batchscore.provider.job_object import JobState, job_state, model_facts, training_event
+from batchscore.provider.job_object import JobState, job_state, training_event
+from batchscore.provider.models import model_facts
 from openai_schemas import check_object
 
 TRAIN = FileRecord(name="r-train.jsonl", digest="xxh3:1", bytes=3, examples=10)

@@ -83,7 +83,7 @@ def train(simulator: Running, project: Project, folder: Path, surface: str = "az
             name="train.jsonl", digest="xxh3:0", bytes=1, intent_at=1.0, file_id=file.id, processed=True
         ),
         job=record,
-        results=ResultsRecord(file_id="", digest=""),
+        results=ResultsRecord(file_id=record.result_files[0], digest=""),
     )
     return write_state(folder, state)
 

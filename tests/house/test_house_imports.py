@@ -88,10 +88,15 @@ def test_no_module_imports_itself_in_a_circle() -> None:
             "mlflow pandas openai openpyxl xlsxwriter pyarrow aiohttp rich azure ijson tenacity yaml",
         ),
         ("import batchscore.simulator", "mlflow pandas openai pyarrow aiohttp rich azure"),
-        ("import batchscore.azureml.driver", "mlflow pandas openai azure duckdb openpyxl xlsxwriter yaml"),
-        (
+        pytest.param(
+            "import batchscore.azureml.driver",
+            "mlflow pandas openai azure duckdb openpyxl xlsxwriter yaml",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "import batchscore.run.score_files",
             "mlflow pandas openai azure duckdb openpyxl xlsxwriter yaml jsonschema_rs",
+            marks=pytest.mark.slow,
         ),
     ],
 )

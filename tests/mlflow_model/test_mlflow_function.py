@@ -432,6 +432,7 @@ def test_the_batch_api_is_refused_for_frames(deployment: Deployment, monkeypatch
         loaded("m").predict(pd.DataFrame({"text": ["one"]}))
 
 
+@pytest.mark.slow
 def test_a_model_of_mlflow_can_be_saved_again(deployment: Deployment) -> None:
     mlflow.openai.save_model(
         model=deployment.name,

@@ -204,7 +204,7 @@ CHUNK = Chunk(
 )  # fmt: skip
 
 
-@counts(30, 3000)
+@counts(12, 3000)
 @pytest.mark.parametrize("step", [Step.CREATED, Step.SETTLED, Step.CLOSED])
 def test_a_damaged_record_of_a_chunk(outputs: Callable[[str], Damaged], step: Step, count: int) -> None:
     """Each reader names it, or nothing in it can be wrong alone."""
@@ -338,7 +338,7 @@ def with_other_values(data: bytes, random: Random) -> bytes:
     return data[: HEADER.size] + CHECKSUM.pack(checksum.intdigest()) + counts + body
 
 
-@counts(40, 5_000)
+@counts(16, 5_000)
 def test_a_damaged_run_record(output: Damaged, count: int) -> None:
     (path,) = (output.out / "runs").iterdir()
     readers = [merge, verify, report, pandas]

@@ -199,7 +199,7 @@ def test_an_image_joins_the_last_message_of_the_user(messages: list[dict[str, An
 
 
 def test_no_text_can_take_the_place_of_an_image() -> None:
-    """An image's bytes are put into the JSON in place of a mark, which each process chooses anew."""
+    """An image's bytes are put into the JSON in place of a mark, which each process chooses for itself."""
     text = f'"{prompt_images._MARK[:31]}'
     sent = body({"photo": PNG, "q": text}, prompt="{q}")
     assert sent[0]["content"][0]["text"] == text

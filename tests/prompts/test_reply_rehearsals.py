@@ -93,7 +93,7 @@ CASES = {
         "prompts/test_responses.py::test_the_texts_of_messages_are_the_answer",
         "prompts/test_responses.py::test_a_failed_response_means_what_its_status_would",
     ),
-    "stream=false": ("prompts/test_reply_rehearsals.py::test_a_gateway_can_be_told_not_to_stream",),
+    "stream=false": ("prompts/test_reply_rehearsals.py::test_a_gateway_can_be_set_not_to_stream",),
     "a null among n answers": (
         "prompts/test_reply_rehearsals.py::test_answers_without_text_are_counted_and_resumed",
     ),
@@ -252,7 +252,7 @@ def test_answers_without_text_are_counted_and_resumed(deployment: Deployment, pa
         assert json.loads(Path(run.record).read_text())["this_run"]["without_text"] == 2
 
 
-def test_a_gateway_can_be_told_not_to_stream(deployment: Deployment) -> None:
+def test_a_gateway_can_be_set_not_to_stream(deployment: Deployment) -> None:
     (one,) = scored(["tell me"], task="chat", model=deployment.name, param={"stream": False})
     assert one.error is None
     assert deployment.requests()[-1].body["stream"] is False

@@ -242,7 +242,7 @@ def xz_with_dictionary(size: int) -> bytes:
         ("large.txt.xz", xz_with_dictionary(1 << 31), "needs too much memory"),
     ],
 )
-def test_a_file_that_is_not_compressed_as_its_name_says_is_told(
+def test_a_file_that_is_not_compressed_as_its_name_says_is_reported(
     tmp_path: Path, name: str, data: bytes, problem: str | None
 ) -> None:
     found = outcome(written(tmp_path, name, data))

@@ -280,7 +280,7 @@ def test_a_stray_cell_far_from_the_table_makes_one_column(tmp_path: Path) -> Non
     assert found.messages == ["The row cannot be read: it has a cell between the table and a stray one."]
 
 
-def test_formulas_without_a_value_are_told_and_repeated_columns_are_numbered(tmp_path: Path) -> None:
+def test_formulas_without_a_value_are_reported_and_repeated_columns_are_numbered(tmp_path: Path) -> None:
     found = outcome(workbook(tmp_path / "a.xlsx", [["text", "text"], ["=A9", "b"]]))
     assert found.columns == ("text", "text_1")
     assert found.cells == [{"text": None, "text_1": "b"}]
@@ -343,14 +343,15 @@ def inflated(path: Path, unit: bytes, megabytes: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "megabytes"),
     [
-        pytest.param(b"<c/>", 5, marks=pytest.mark.slow),
-        pytest.param(b"<row/>", 8, marks=pytest.mark.slow),
+        (b"<c/>", 5),
+        (b"<row/>", 8),
         (b'<row r="99999999999"/>' + b" " * 100_000, 1),
-        pytest.param(b" ", 100, marks=pytest.mark.slow),
-        pytest.param(b"<!--" + b" <row>" * 174_762, 100, marks=pytest.mark.slow),
+        (b" ", 100),
+        (b"<!--" + b" <row>" * 174_762, 100),
     ],
     ids=["cells", "rows", "far row", "blanks", "comment"],
 )

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchscore.errors import ExitCode
+from batchscore.errors import ExitCode, visible
 from batchscore.report.page import answers, vectors
 from batchscore.report.page.answers import answer_of, answer_stats, enum_counts, histogram
 from batchscore.report.page.frame import source
-from batchscore.report.page.markup import data, html, visible
+from batchscore.report.page.markup import data, html
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, run_from

@@ -214,6 +214,7 @@ def test_track_starts_a_run_and_ends_it_with_the_status_of_the_exit_code(
     assert (run.artifacts / "batchscore/runs" / record.name).read_bytes() == record.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
     server: TrackingServer, batchscore: Cli
 ) -> None:
@@ -295,6 +296,7 @@ def test_a_paused_worker_that_is_killed_has_logged_its_last_figures(server: Trac
     assert run.status == "RUNNING"
 
 
+@pytest.mark.slow
 def test_the_driver_logs_the_figures_of_all_its_calls_to_the_job(
     server: TrackingServer, deployment: Deployment, simulator: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

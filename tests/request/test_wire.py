@@ -223,11 +223,11 @@ def test_an_exchange_that_breaks_is_a_lost_connection(behave: Behave, detail: st
     [
         (babble, "it is not HTTP/1.1"),
         (
-            raw(b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+            raw(b"Content-Length: 2\r\nTransfer-Encoding: identity\r\n\r\n{}"),
             "it has both Content-Length and Transfer-Encoding",
         ),
         (
-            raw(b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+            raw(b"Transfer-Encoding: chunked, gzip\r\nContent-Length: 2\r\n\r\n{}"),
             "it has both Content-Length and Transfer-Encoding",
         ),
         (raw(b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"), "it has two Content-Length headers"),
@@ -281,6 +281,8 @@ LARGE = os.urandom(MOST // 2) + b" " * (MOST // 2)
         ("deflate", zlib.compress(TEXT), TEXT),
         ("deflate", zlib.compress(TEXT)[2:-4], TEXT),
         ("identity", TEXT, TEXT),
+        ("UTF-8", TEXT, TEXT),
+        ("gzip, aws-chunked", packed(TEXT), TEXT),
         ("gzip", b"", b""),
     ],
 )

@@ -215,7 +215,7 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     ("reply", "words"),
     [
         (b"HTTP/1.1 200 Connection established\r\n\r\n", ""),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nX: y\r\n\r\n", ""),
+        (b"HTTP/1.0 201 OK\r\nContent-Length: 0\r\nX: y\r\n\r\n", ""),
         (b"HTTP/1.1 200 OK\r\n\r\n<html>", "the proxy at .* sent a reply that is not HTTP"),
         (b"SSH-2.0\r\n\r\n", "the proxy at .* sent a reply that is not HTTP"),
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nforbidden", r"^the proxy refused \(403\)$"),

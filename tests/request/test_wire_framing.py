@@ -95,6 +95,10 @@ def test_a_reply_ends_where_it_says_and_its_connection_is_used_again(
         b"HTTP/1.0 200 OK\r\n\r\n{}",
         b"HTTP/1.0 200 OK\r\n" + LENGTH + b"\r\n{}",
         OK + b"Transfer-Encoding: identity\r\n\r\n{}",
+        OK + b"Transfer-Encoding: chunked, x-chunked\r\n\r\n{}",
+        OK + LENGTH + CHUNKED + chunked(b"{}"),
+        OK + b"Content-Length: 99\r\n" + CHUNKED + chunked(b"{}"),
+        OK + CHUNKED + b"2\r\n{}\r\n0\r\nConnection: close\r\n\r\n",
     ],
 )
 def test_a_reply_may_end_with_its_connection(reply: bytes) -> None:
@@ -128,11 +132,19 @@ def test_other_statuses_are_replies_too(reply: bytes, connections: int) -> None:
         (OK + CHUNKED + b"2\r\n{}\r\n0\r\n", "the reply was cut off"),
         (OK + LENGTH, "the service closed the connection"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "the service closed the connection"),
-        (OK + b"Content-Length: -2\r\n\r\n{}", "the reply breaks HTTP"),
-        (OK + b"Content-Length: 2x\r\n\r\n{}", "the reply breaks HTTP"),
+        (OK + b"Content-Length: -2\r\n\r\n{}", "the reply breaks HTTP: its Content-Length is not a number"),
+        (OK + b"Content-Length: 2, 2\r\n\r\n{}", "the reply breaks HTTP: its Content-Length is not a number"),
         (OK + b"Content-Length: 99999999999999999999999\r\n\r\n{}", "the reply breaks HTTP"),
         (OK + CHUNKED + b"2\r\n{}x\r\n0\r\n\r\n", "the reply breaks HTTP"),
         (OK + b"X" * 300_000, "the reply breaks HTTP: its headers are larger than 128 kB together"),
+        (
+            OK + CHUNKED + b"2;" + b"X" * 300_000,
+            "the reply breaks HTTP: its headers are larger than 128 kB together",
+        ),
+        (
+            OK + CHUNKED + b"2\r\n{}\r\n0\r\n" + b"X" * 300_000,
+            "the reply breaks HTTP: its headers are larger than 128 kB together",
+        ),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "the reply breaks HTTP: it is not HTTP/1.1"),
         (b"HTTP/1.1 20 OK\r\n\r\n", "the reply breaks HTTP: it is not HTTP/1.1"),
     ],

@@ -121,7 +121,7 @@ class HostileServer:
             await asyncio.sleep(0)
             writer.write(reply[start:end])
         if not manner.closes:
-            # At once: what arrives after the next request was sent cannot be told from its reply.
+            # At once: what arrives after the next request was sent cannot be distinguished from its reply.
             writer.write(AFTER[manner.after])
         elif manner.end == "reset":
             writer.transport.abort()

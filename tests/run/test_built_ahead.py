@@ -21,7 +21,7 @@ def rows(count: int, *, broken: bool = False) -> Iterator[Any]:
         raise UnreadableFile("a.csv", "it breaks off")
 
 
-def test_the_loop_goes_on_while_an_image_is_read() -> None:
+def test_the_loop_continues_while_an_image_is_read() -> None:
     """The next row is taken only when it is ready; the end and an error come behind the rows before them."""
     go_on = threading.Semaphore(1)
 

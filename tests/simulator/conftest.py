@@ -89,8 +89,8 @@ def azure_v1_batches(clients: dict[str, openai.OpenAI], project: Project) -> ope
     return clients["azure_v1"].with_options(api_key=project.key)
 
 
-@pytest.fixture(params=["openai", "azure_v1", "azure"])
+@pytest.fixture(params=["openai", "azure_v1", pytest.param("azure", marks=pytest.mark.slow)])
 def batches(request: pytest.FixtureRequest) -> openai.OpenAI:
-    """The official client on each surface."""
+    """The official client on each surface; that of dated versions in slow tests."""
     client: openai.OpenAI = request.getfixturevalue(f"{request.param}_batches")
     return client

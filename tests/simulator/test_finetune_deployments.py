@@ -94,7 +94,20 @@ def test_a_deployment_is_made_answers_and_is_deleted(
         ask(azure_batches, "topics", "My parcel is late.")
 
 
-def test_the_meter_counts_once_and_stands_still_after_deletion(
+def test_tags_are_kept_and_replaced_as_a_whole(
+    management: Management, tune: Callable[[], str], project: Project
+) -> None:
+    model = tune()
+    assert management.put("topics", model, tags={"run": "7", "by": "ann"}).status == 201
+    shown = management.send("GET", "/deployments/topics").json()
+    (listed,) = management.send("GET", "/deployments").json()["value"]
+    assert shown["tags"] == listed["tags"] == {"run": "7", "by": "ann"}
+    project.advance(200)
+    assert "tags" not in management.put("topics", model).json()
+    assert code_of(management.put("topics", model, tags="run")) == (400, "InvalidRequestContent")
+
+
+def test_the_meter_counts_once_and_stops_after_deletion(
     project: Project, management: Management, tune: Callable[[], str], azure_v1_batches: openai.OpenAI
 ) -> None:
     model = tune()

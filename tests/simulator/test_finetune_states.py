@@ -408,7 +408,9 @@ def test_azure_refuses_in_its_words(
     assert project.meter()["held"]["jobs"] == 0
 
 
-def test_who_may_not_train_is_told(project: Project, openai_batches: openai.OpenAI) -> None:
+def test_a_project_that_may_not_train_is_refused_with_the_reason(
+    project: Project, openai_batches: openai.OpenAI
+) -> None:
     file = upload(openai_batches)
     project.set_tuning(daily_jobs=1)
     create(openai_batches, file)

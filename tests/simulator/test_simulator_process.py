@@ -44,6 +44,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     assert "Traceback" not in hints
 
 
+@pytest.mark.slow
 def test_no_module_of_the_working_folder_is_imported() -> None:
     """A folder of data may hold any file, and the simulator's process has the variables with the keys."""
     for name in ("json", "aiohttp", "orjson", "numpy", "runpy", "sitecustomize", "batchscore"):
@@ -116,6 +117,7 @@ def _alive(pid: int) -> bool:
     return state.stdout.strip()[:1] not in {"", "Z"}
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_reported_in_one_line() -> None:
     with start(dimensions=4) as running:
         port = running.endpoint.rsplit(":", 1)[1]

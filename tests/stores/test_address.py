@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.errors import SettingsError
+from batchscore.errors import SettingsError, note_name, visible_message
 from batchscore.stores.address import StoredPath, command_word, is_uri, place_of, shell_command, stored_path
 from batchscore.stores.errors import store_failure
 from buckets import SECRET
@@ -145,9 +145,25 @@ def test_a_librarys_text_becomes_our_message_without_secrets(scheme: str, said: 
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "name", ["a b", "esc\x1b[31m.csv", "it's \\ \x1b", "two\nlines", "\udcff\x7f", "\x9bx"]
+    "name",
+    [
+        "a b",
+        "esc\x1b[31m.csv",
+        "it's \\ \x1b",
+        "two\nlines\t",
+        "\udcff\x7f",
+        "\x9bx",
+        "\u202e\u2028\xa0'\x1bf",
+    ],
 )
 def test_a_shown_command_can_be_copied(name: str) -> None:
     command = shell_command(["printf", "%s", name])
-    assert not re.search("[\x1b\x7f-\x9f\udc80-\udcff]", command)
+    assert command.isprintable()
     assert subprocess.check_output(["bash", "-c", command]) == os.fsencode(name)
+
+
+def test_a_message_shows_the_names_of_others_in_one_line_and_obeys_nothing() -> None:
+    note_name("folder/two\nlines\u202e.csv")
+    text = visible_message("two\nlines\u202e.csv.jsonl: \x1b[2J is\nread")
+    assert text == "two\\u000alines\\u202e.csv.jsonl: \\u001b[2J is\nread"
+    assert str(SettingsError("folder/two\nlines\u202e.csv")) == "folder/two\\u000alines\\u202e.csv"

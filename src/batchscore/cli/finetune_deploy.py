@@ -24,7 +24,8 @@ from batchscore.report.words import json_safe
 from batchscore.stores.address import place_of
 
 if TYPE_CHECKING:
-    from batchscore.finetune.online import Caller, Offer
+    from batchscore.finetune.deploy import Offer
+    from batchscore.finetune.online import Caller
     from batchscore.finetune.removals import Removal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -43,7 +44,7 @@ Kinds of deployments:
   developer    for evaluation: no hourly price, removed after 24 hours, no SLA, any region
   standard     by the hour while it exists, used or not; texts stay in the region
   global       as standard, but texts may be processed in any region
-  provisioned  billed by provisioned throughput units
+  provisioned  each of its --capacity N units costs by the hour, used or not
 
 \b
   batchscore finetune deploy tuned/ --resource "$RESOURCE_ID"
@@ -76,9 +77,10 @@ respond.
 CLEAN_HELP = """Delete at the service what the training of DIR made: its deployment, model and files.
 
 \b
-Without --yes, nothing is deleted: the command shows what would be. Only what finetune.json in DIR
-names is deleted, or what you name with --deployment, --trained-model or --file. A deployment goes
-before its model, and files go last. What is not there is fine. The files in DIR stay.
+Without --yes, nothing is deleted: the command shows what would be. Only what the training of DIR
+made is deleted, as finetune.json and its job say, or what you name with --deployment,
+--trained-model or --file. A deployment goes before its model, and files go last. What is not there
+is fine, and a deployment that others have made with the same name stays. The files in DIR stay.
 
 \b
   batchscore finetune clean tuned/
@@ -136,8 +138,8 @@ capacity_option = click.option(
     "--capacity",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Capacity of the deployment in thousands of tokens a minute; 1 is about one request a minute.  "
-    "[default: 50]",
+    help="Capacity of the deployment in thousands of tokens a minute; 1 is about one request a minute. "
+    "With --kind provisioned: the number of its units.  [default: 50; none for provisioned]",
 )
 json_option = click.option(
     "as_json", "--json", is_flag=True, help="Print one JSON object on standard output."

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchscore.cli.finetune_use import Handover, Use, handover
-from batchscore.errors import count_text, duration_text, name_settings
+from batchscore.errors import count_text, duration_text, name_settings, visible
 from batchscore.finetune.clean import Deletion
-from batchscore.finetune.deployment import hosting_hour, hosting_price, kind_of
+from batchscore.finetune.deploy import Offer
+from batchscore.finetune.deployment import DAY_SECONDS, DeploymentKind, hosting_hour, hosting_price, kind_of
 from batchscore.finetune.inventory import HeldDeployment, HeldModel, Inventory, base_of
-from batchscore.finetune.online import Offer, Prospect, Ready
+from batchscore.finetune.online import Prospect, Ready
 from batchscore.finetune.removals import Removal
-from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
@@ -25,16 +25,15 @@ SOON_DAYS = 90
 
 def offer_text(offer: Offer, hourly: float | None, command: Callable[..., str]) -> str:
     """Return what would be made and what it costs."""
-    wanted, outlook = offer.wanted, offer.outlook
-    left = outlook.room.left
+    wanted, left = offer.wanted, offer.room.left
     facts = [
         ("model", wanted.model),
         ("deployment", f"{wanted.name}: {wanted.kind.sku}, {wanted.kind.means}"),
-        ("capacity", f"{wanted.capacity}, in thousands of tokens a minute"),
-        ("cost", cost_text(wanted.kind.sku, hourly, offer.base)),
+        ("capacity", f"{wanted.capacity:,}, in {wanted.kind.unit}"),
+        ("cost", cost_text(wanted.kind, wanted.capacity, hourly, offer.base)),
         ("ends", end_of(wanted.kind.sku, wanted.name, command)),
         ("quota left", "not known" if left is None else f"{left:,}"),
-        ("permission", "not known" if outlook.may is None else "this identity may make deployments"),
+        ("permission", "not known" if offer.may is None else "this identity may make deployments"),
     ]
     width = max(len(name) for name, _ in facts)
     return "\n".join(f"{name.ljust(width)}  {visible(text)}" for name, text in facts)
@@ -62,16 +61,19 @@ def prospect_json(found: Prospect) -> dict[str, Any]:
     }
 
 
-def cost_text(sku: str, hourly: float | None, base: str) -> str:
+def cost_text(kind: DeploymentKind, capacity: int, hourly: float | None, base: str) -> str:
     """Return what a deployment costs while it exists."""
-    price = hosting_hour(kind_of(sku), hourly)
+    price = hosting_hour(kind, capacity, hourly)
     if price is None:
         return f"by the hour while it exists, used or not: --prices has no hosting = PRICE for {base}"
     if price == 0:
         return "nothing by the hour; tokens are billed as usual"
+    units = "; and tokens"
+    if kind.by_unit and hourly is not None:
+        units = f", if the hosting price of {money_text(hourly)} in --prices is that of one unit"
     return (
         f"{money_text(price)} an hour while it exists, used or not: {money_text(price * 24)} a day, "
-        f"{money_text(price * 24 * 30)} in 30 days; and tokens"
+        f"{money_text(price * 24 * 30)} in 30 days{units}"
     )
 
 
@@ -100,7 +102,8 @@ def ready_text(
         lines.append(f"{ready.model} answers. At this service a trained model needs no deployment.")
     elif ready.ours:
         lines.append(f"{ready.deployment} answers: a deployment of {ready.model} ({ready.sku}).")
-        lines.append(f"It costs {cost_text(ready.sku, hourly, base_of(ready.model) or 'its base model')}.")
+        base = base_of(ready.model) or "its base model"
+        lines.append(f"It costs {cost_text(kind_of(ready.sku), ready.capacity, hourly, base)}.")
         if ready.ends_at:
             left = duration_text(max(0.0, ready.ends_at - now))
             lines.append(f"The service removes it at {moment(ready.ends_at)}, in {left}.")
@@ -131,7 +134,9 @@ def ready_json(ready: Ready, hourly: float | None, commands: Handover) -> dict[s
         "ours": ready.ours,
         "created_at": ready.created_at or None,
         "ends_at": ready.ends_at or None,
-        "cost_per_hour": hosting_hour(kind_of(ready.sku), hourly) if ready.deployment else 0.0,
+        "cost_per_hour": (
+            hosting_hour(kind_of(ready.sku), ready.capacity, hourly) if ready.deployment else 0.0
+        ),
         "commands": {
             "score": commands.score,
             "save": commands.save,
@@ -178,7 +183,7 @@ def retirement_text(model: HeldModel, now: float) -> str:
     """Return until when a model can be used, and how long that is if it is soon."""
     if not model.used_until:
         return "no end announced"
-    days = int((model.used_until - now) // 86_400)
+    days = int((model.used_until - now) // DAY_SECONDS)
     soon = " (has retired)" if days < 0 else f", in {count_text(days, 'day')}" if days < SOON_DAYS else ""
     return f"retires {day(model.used_until)}{soon}"
 
@@ -223,9 +228,9 @@ def deployment_text(each: HeldDeployment, prices: Any, now: float) -> str:
 
 def cost_of(each: HeldDeployment, prices: Any) -> float | None:
     """Return what an hour of a deployment costs, `None` if no price is known."""
-    if not each.hourly:
-        return 0.0
-    return hosting_price(prices, each.deployed.model, base_of(each.deployed.model))
+    made = each.deployed
+    price = hosting_price(prices, made.model, base_of(made.model))
+    return hosting_hour(kind_of(made.sku or "unknown"), made.capacity, price)
 
 
 def inventory_json(found: Inventory, prices: Any) -> dict[str, Any]:
@@ -261,7 +266,7 @@ def inventory_json(found: Inventory, prices: Any) -> dict[str, Any]:
 
 
 def removals_text(removals: Sequence[Removal]) -> str:
-    """Return what is to be deleted, in the order of deletion."""
+    """Return what will be deleted, in the order of deletion."""
     if not removals:
         return "Nothing is left to delete."
     lines = ["To delete, in this order:"]
@@ -298,7 +303,9 @@ def cleaned_text(
         if each.why:
             lines.append(f"not deleted: {visible(each.removal.name)}: {reason(each.why)}.")
         else:
-            lines.append(f"{'deleted' if each.was_there else 'not there'}: {visible(each.removal.name)}")
+            instead = f"; {visible(each.instead)}" if each.instead else ""
+            state = "deleted" if each.was_there else "not there"
+            lines.append(f"{state}: {visible(each.removal.name)}{instead}")
     if any(not each.why and not each.was_there and each.removal.is_named for each in outcomes):
         lines.append(f"Is a name misspelled? To see what there is, run: {listing}")
     return "\n".join(lines)
@@ -311,6 +318,6 @@ def cleaned_json(removals: Sequence[Removal], outcomes: Sequence[Deletion], *, d
     for each in removals:
         end = ends.get((each.thing, each.id))
         state = "kept" if end is None or end.why else "deleted" if end.was_there else "not_there"
-        why = name_settings(each.blocked if end is None else end.why, as_flag) or None
+        why = name_settings(each.blocked if end is None else end.why or end.instead, as_flag) or None
         found.append({"kind": each.thing.name.lower(), "id": each.id, "state": state, "why": why})
     return {"removals": found, "done": done}

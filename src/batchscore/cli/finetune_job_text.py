@@ -16,14 +16,13 @@ import orjson
 from batchscore.cli.finetune_job_spec import Estimate
 from batchscore.cli.finetune_text import broken_lines, file_line, limit_json, limit_line, plan_json, plan_text
 from batchscore.cli.say import say
-from batchscore.errors import ExitCode, duration_text
+from batchscore.errors import ExitCode, duration_text, visible
 from batchscore.finetune.dialects import advice_for, is_of_files
 from batchscore.finetune.follow import JobLook
 from batchscore.finetune.results import losses_at_end
 from batchscore.finetune.results_page import RESULTS_PAGE, RESULTS_TABLE, TrainingResults, figure
 from batchscore.finetune.service_facts import ServiceFacts
 from batchscore.finetune.state import JobRecord, TrainingState
-from batchscore.report.page.markup import visible
 from batchscore.report.words import json_safe, moment_text, money_text
 from batchscore.settings.secrets import mask_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from batchscore.errors import count_text
+from batchscore.errors import count_text, visible
 from batchscore.finetune.check import CheckedFile
 from batchscore.finetune.costs import KnownLimit, TrainingCost
 from batchscore.finetune.facts import token_facts
@@ -13,7 +13,6 @@ from batchscore.finetune.page import PAGE
 from batchscore.finetune.prepare import PROBLEMS, Prepared, rule_counts
 from batchscore.finetune.rules import BrokenRule
 from batchscore.plan.vocabulary import TokenCounter
-from batchscore.report.page.markup import visible
 from batchscore.report.words import money_text, short_name, size_text
 
 #: Broken rules of a file that a terminal shows; `--json` has more.

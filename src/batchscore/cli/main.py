@@ -23,11 +23,10 @@ from batchscore.cli.finetune_job import JOB_COMMANDS
 from batchscore.cli.model import model
 from batchscore.cli.outputs import merge, report, verify
 from batchscore.cli.plan import plan
-from batchscore.cli.program import as_called
-from batchscore.cli.say import say
+from batchscore.cli.say import say, worded
 from batchscore.cli.score import score
 from batchscore.cli.simulate import simulate
-from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings
+from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings, visible_message
 from batchscore.report.words import json_safe
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import mask_text
@@ -72,11 +71,10 @@ def main() -> NoReturn:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(file=shown)
-        click.echo(mask_text(shown.getvalue()), err=True, nl=False)
+        click.echo(visible_message(mask_text(shown.getvalue())), err=True, nl=False)
         fail(ExitCode.USAGE, error.format_message())
     except BatchscoreError as error:
-        text = as_called(name_settings(error.terminal_text, as_flag))
-        click.echo(f"batchscore: {mask_text(text)}", err=True)
+        click.echo(f"batchscore: {mask_text(worded(error.terminal_text))}", err=True)
         fail(error.exit_code, error.text)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted. Run the same command again.", err=True)

@@ -65,7 +65,7 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     from batchscore.plan.make import plan_files  # noqa: PLC0415 - loads pyarrow
 
     for sentence in unread_variables(settings, os.environ):
-        click.echo(sentence, err=True)
+        say(sentence, err=True)
     with Console(stderr=True).status("Reading ..."), input_files(inputs, settings) as files:
         made = plan_files(settings, files, with_output=with_output, exactly=exact)
     if as_json:
@@ -75,5 +75,8 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     with console.capture() as capture:
         show(made, console)
     # Tables pad their last column; a style ends behind the padding.
-    say(re.sub(r" +((?:\x1b\[[0-9;]*m)*)$", r"\1", capture.get().rstrip("\n"), flags=re.MULTILINE))
+    say(
+        re.sub(r" +((?:\x1b\[[0-9;]*m)*)$", r"\1", capture.get().rstrip("\n"), flags=re.MULTILINE),
+        styled=True,
+    )
     sys.exit(int(made.exit_code))

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from batchscore.cli.say import limited_lists
-from batchscore.errors import count_text, duration_text, name_settings, setting_name
+from batchscore.cli.say import limited_lists, worded
+from batchscore.errors import count_text, duration_text, name_settings, setting_name, visible
 from batchscore.plan.batches import ON_AZURE, tokens_at_once
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
@@ -65,14 +65,14 @@ def show(plan: Plan, console: Console) -> None:
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
     for name, value in facts_of(plan):
-        facts.add_row(Text(name, style="bold"), Text(name_settings(value, as_flag)))
+        facts.add_row(Text(name, style="bold"), Text(worded(value)))
     console.print(facts)
     if not plan.given and plan.totals.all_requests and plan.batches is None:
         console.print(Text("\nDuration at common limits (neither --tpm nor --rpm is set)\n"))
         console.print(paces_table(plan))
         console.print()
     for line in notes(plan):
-        console.print(Text(name_settings(line, as_flag)))
+        console.print(Text(worded(line)))
 
 
 def headline(plan: Plan) -> str:
@@ -181,7 +181,7 @@ def files_table(files: Sequence[FileFigures], width: int) -> Table:
         # In a narrow terminal heads take two lines and names are cut, but never figures.
         table.add_column(name, justify="right", min_width=max(map(len, (*name.split(), *figures))))
     for one, row in zip(shown, cells, strict=False):
-        table.add_row(Text(short_name(one.file, room)), *row)
+        table.add_row(Text(short_name(visible(one.file), room)), *row)
     if rest:
         table.add_row(Text(f"{len(rest):,} more files", style="italic"), *cells[len(shown)])
     if len(files) > 1:

@@ -17,12 +17,11 @@ from contextlib import suppress
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TextIO
 
-from batchscore.cli.program import as_called
-from batchscore.errors import name_settings, with_reply
+from batchscore.cli.say import worded
+from batchscore.errors import with_reply
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import View, Watch
 from batchscore.rows import Attempt, Event, Notice
-from batchscore.settings.declare import as_flag
 
 if TYPE_CHECKING:
     from batchscore.cli.panel import Canvas
@@ -108,8 +107,7 @@ class Progress:
             self.viewed_at = now
             self.view = self.watch.view(now)
         if isinstance(event, Notice):
-            text = name_settings(with_reply(event.text, event.service_reply), as_flag)
-            self.notices.append(as_called(text))
+            self.notices.append(worded(with_reply(event.text, event.service_reply)))
             self.wake.set()
 
     def show(self) -> None:

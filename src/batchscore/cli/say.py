@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from batchscore.cli.program import as_called
-from batchscore.errors import OutputError, name_settings
+from batchscore.errors import OutputError, name_settings, visible_message
 from batchscore.settings.declare import as_flag
 
 #: How many lines of a list are shown before "and N more", and how many files for each reason.
@@ -17,10 +17,18 @@ MOST_LISTED = 10
 MOST_FILES = 5
 
 
-def say(text: str | bytes, *, err: bool = False) -> None:
-    """Print a result. A reader that has gone away changes nothing; raises `OutputError` for a full disk."""
-    if isinstance(text, str):
-        text = as_called(name_settings(text, as_flag))
+def worded(text: str) -> str:
+    """Return a message as a terminal shows it, with the names of settings, this program and files."""
+    return visible_message(as_called(name_settings(text, as_flag)))
+
+
+def say(text: str | bytes, *, err: bool = False, styled: bool = False) -> None:
+    """Print a result. A reader that has gone away changes nothing; raises `OutputError` for a full disk.
+
+    A `styled` text is worded already.
+    """
+    if isinstance(text, str) and not styled:
+        text = worded(text)
     stream = sys.stderr if err else sys.stdout
     try:
         click.echo(text, err=err)

@@ -161,7 +161,7 @@ def score_and_show(
         )
     failed = finished.exit_code is not ExitCode.DONE
     for text in finished.statistics.billed_twice if not listeners else ():
-        say(text, err=True)  # whoever wants to read nothing wants to know this
+        say(text, err=True)  # also with --quiet
     if events.enabled:
         say(orjson.dumps(json_safe(to_json(finished))))
         stopped = finished.outcome.stopped_by

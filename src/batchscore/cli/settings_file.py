@@ -17,9 +17,10 @@ import click
 from batchscore.errors import SettingsError
 from batchscore.settings.checks import check_deployments
 from batchscore.settings.config_file import ConfigFile, config_file
-from batchscore.settings.secrets import shown_command, shown_settings
+from batchscore.settings.secrets import shown_settings, shown_words
 from batchscore.settings.sources import gather
 from batchscore.settings.trust import is_trusted, remember, settings_to_trust, trust_file
+from batchscore.stores.address import shell_command
 
 
 def settings_file(config: str | None, flags: Mapping[str, Any]) -> ConfigFile:
@@ -54,7 +55,7 @@ def settings_file(config: str | None, flags: Mapping[str, Any]) -> ConfigFile:
 def how_to_name(file: ConfigFile) -> str:
     """Return the sentence with the command that names the file."""
     words = sys.argv[1:]
-    command = shown_command(["batchscore", *words[:1], "--config", file.name, *words[1:]])
+    command = shell_command(shown_words(["batchscore", *words[:1], "--config", file.name, *words[1:]]))
     return f"Read the file. If you trust it, name it: {command}"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shlex
 import shutil
 import stat
 import sys
@@ -24,6 +23,7 @@ from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.spec import Output, fingerprint_of
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import RecordSettings, cut
+from batchscore.stores.address import shell_command
 from batchscore.stores.this_machine import own_folder
 
 #: How long a reader that has read all may take to leave.
@@ -74,7 +74,7 @@ def print_scores(file: Path, *, is_complete: bool) -> None:
     except OSError as error:
         # The rest of the buffer could not be written when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        kept = f"The scores are saved in {file}. To print them, run: cat {shlex.quote(str(file))}"
+        kept = f"The scores are saved in {file}. To print them, run: {shell_command(['cat', str(file)])}"
         if not isinstance(error, BrokenPipeError):
             raise OutputError(f"cannot write to standard output: {error.strerror}. {kept}") from error
         say(f"The reader of standard output has left before it ended. {kept}", err=True)

@@ -213,7 +213,7 @@ def id_core(text: str) -> str:
 
 
 def key_of(text: str) -> int:
-    """Return a number that stands for a row or an id; two of a million have the same once in 10⁷ sets."""
+    """Return a number that identifies a row or an id; two of a million have the same once in 10⁷ sets."""
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 

@@ -53,7 +53,7 @@ class TrainingRows:
 
     @property
     def seen(self) -> frozenset[int]:
-        """Numbers that stand for the vectors."""
+        """Numbers that identify the vectors."""
         return frozenset(map(number_of_vector, self.vectors))
 
 
@@ -71,7 +71,7 @@ Second: TypeAlias = PairedRows | TrainingRows | Documents
 
 
 def number_of_vector(vector: npt.NDArray[np.float32]) -> int:
-    """Return a number that stands for a vector."""
+    """Return a number that identifies a vector."""
     return xxhash.xxh3_64_intdigest(np.ascontiguousarray(vector, dtype=np.float32).data)
 
 

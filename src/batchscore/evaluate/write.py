@@ -1,6 +1,6 @@
 """How is an evaluation kept: metrics.json, and a row for each labelled row in rows.parquet?
 
-The same inputs, settings and seed give the same bytes: nothing in them tells when or where they were made.
+The same inputs, settings and seed give the same bytes: nothing in them says when or where they were made.
 """
 
 from __future__ import annotations

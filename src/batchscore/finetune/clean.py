@@ -13,13 +13,14 @@ from pathlib import Path
 
 from batchscore.errors import Outage, ServiceRefused, setting_name
 from batchscore.finetune.deploy import may_not, remove_deployment
+from batchscore.finetune.deployment import is_ours
 from batchscore.finetune.offered import finetune_command
-from batchscore.finetune.removals import Removal, Thing, is_gone, waits_for
+from batchscore.finetune.removals import Removal, Thing, is_gone, is_recorded, waits_for
 from batchscore.finetune.service import PURPOSE
 from batchscore.finetune.state import TrainingState, write_state
-from batchscore.provider import arm, files, models
+from batchscore.provider import arm, files, models, uploads
 from batchscore.provider.arm import Account
-from batchscore.provider.client import CallFailed, ControlPlane, Refused, Unknown
+from batchscore.provider.client import CallFailed, ControlPlane, Unknown
 
 #: Refusals to cancel an upload that has expired or was completed: nothing is left of it but its file.
 _OVER = frozenset({400, 409, 410})
@@ -30,12 +31,16 @@ MOST_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What became of one deletion. `why` explains what was not deleted; `for_now`: it may be so later."""
+    """What became of one deletion. `why` explains what was not deleted; `for_now`: it may be so later.
+
+    `instead` says what has the name of what was not there.
+    """
 
     removal: Removal
     was_there: bool = True
     why: str = ""
     for_now: bool = False
+    instead: str = ""
 
 
 @dataclass(slots=True)
@@ -75,6 +80,8 @@ class Cleaner:
         if removal.thing is Thing.DEPLOYMENT:
             self.listen(f"deleting the {removal.name}")
         try:
+            if removal.thing is Thing.DEPLOYMENT:
+                return await self.delete_deployment(removal)
             return Deletion(removal, await self.delete(removal))
         except Outage as outage:
             return Deletion(removal, why=outage.text.rstrip("."), for_now=True)
@@ -105,27 +112,42 @@ class Cleaner:
             f"it is deployed as {', '.join(names)}, which this folder did not make. If it may go, add {flags}"
         )
 
-    async def delete(self, removal: Removal) -> bool:
-        """Delete a thing; return whether it was there. Raises `CallFailed` and `Outage`."""
-        if removal.thing is Thing.DEPLOYMENT:
-            assert self.manager is not None
-            assert self.account is not None
-            return await remove_deployment(
-                self.manager, self.account, removal.id, self.most_seconds, self.clock
+    async def delete_deployment(self, removal: Removal) -> Deletion:
+        """Delete a deployment, unless this folder had one of this name and it is another one now."""
+        assert self.manager is not None
+        assert self.account is not None
+        found = await arm.look(self.manager, self.account, removal.id)
+        if found is None:
+            return Deletion(removal, was_there=False)
+        state = self.state
+        if (
+            state is not None
+            and is_recorded(state, removal)
+            and not is_ours(found, state.deployment, state.run)
+        ):
+            other = (
+                f"another one of that name, of {found.model or 'another model'}, which this folder did "
+                "not make, is left as it is"
             )
+            return Deletion(removal, was_there=False, instead=other)
+        await remove_deployment(self.manager, self.account, found, self.most_seconds, self.clock)
+        return Deletion(removal)
+
+    async def delete(self, removal: Removal) -> bool:
+        """Delete what is no deployment; return whether it was there. Raises `CallFailed`."""
         if removal.thing is Thing.MODEL:
             return await models.delete_model(self.plane, removal.id)
         if removal.thing is Thing.JOB:
             return await models.delete_job(self.plane, removal.id)
         if removal.thing is Thing.UPLOAD:
             try:
-                return await models.cancel_upload(self.plane, removal.id)
-            except Refused as refusal:
-                if refusal.status not in _OVER:
+                return await uploads.cancel_upload(self.plane, removal.id)
+            except CallFailed as failure:
+                if failure.status not in _OVER:
                     raise
                 return False
         if removal.thing is Thing.FILE:
-            return await models.delete_file(self.plane, removal.id)
+            return await files.delete(self.plane, removal.id)
         found = await files.find_uploads(self.plane, removal.id, purpose=PURPOSE)
         for each in found:
             await files.delete(self.plane, each.id)

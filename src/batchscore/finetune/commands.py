@@ -179,8 +179,9 @@ async def _result_table(plane: ControlPlane, folder: Path, found: JobLook) -> Re
         table = table_of(data)
         digest = storage.write_whole(saved, plain_bytes(data)).digest
         record = ResultsRecord(file_id=each, digest=digest)
-        with suppress(OutputLocked):
-            change_state(folder, partial(replace, results=record))
+        if found.job.ended:  # until then, the file grows
+            with suppress(OutputLocked):
+                change_state(folder, partial(replace, results=record))
         return table
     if found.state.results is not None and storage.exists(saved):
         return table_of(b"".join(storage.chunks(saved)))

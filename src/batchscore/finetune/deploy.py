@@ -26,7 +26,7 @@ from batchscore.finetune.deployment import (
     room_for,
     versioned,
 )
-from batchscore.finetune.service import USUAL, CallLimits
+from batchscore.finetune.offered import removal_command
 from batchscore.finetune.state import DeploymentRecord, TrainingState, write_state
 from batchscore.provider import arm
 from batchscore.provider.arm import Account, CapacityLeft, Deployed
@@ -47,24 +47,31 @@ _BUSY = frozenset({409, 429})
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """What is known before anything is made: the next step, the room, and whether this identity `may` do it.
+class Offer:
+    """What would be made, for the user to agree to, and the room for it.
 
-    `may` is `None` if nobody says.
+    `may` says whether this identity may make it, `None` if nobody says.
     """
 
-    next: DeployDecision
+    wanted: WantedDeployment
     room: Room
     may: bool | None
-    location: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What the user has agreed to. Nothing is made, and nothing removed to make it again, without it."""
+
+    wanted: WantedDeployment
 
 
 @dataclass(slots=True)
 class Deployer:
     """The way from a trained model to a deployment that answers. `listen` gets a line for people.
 
-    `sent`: the deployment was asked for and not refused, so it is only looked for. `busy` counts refusals for
-    now.
+    `agree` asks the user, once. `sent`: the deployment was asked for and not refused, so it is only looked
+    for. `busy` counts refusals for now.
     """
 
     manager: ControlPlane
@@ -72,7 +79,7 @@ class Deployer:
     folder: Path
     state: TrainingState
     wanted: WantedDeployment
-    limits: CallLimits = USUAL
+    agree: Callable[[Offer], bool]
     listen: Callable[[str], object] = str
     most_seconds: float = 1800.0
     clock: Callable[[], float] = time.time
@@ -81,38 +88,56 @@ class Deployer:
     sent: bool = False
     busy: int = 0
 
-    async def look_ahead(self) -> Outlook:
-        """Return what can be known by reading. Raises `CallFailed` and `SettingsError`."""
+    async def ask(self, location: str) -> Agreed | None:
+        """Read what can be known before anything is made, and ask; `None` if the user does not agree.
+
+        Raises `ServiceRefused` if it would be refused.
+        """
+        base = self.state.job.base_model
+        wanted = replace(self.wanted, format=await read_format(self.manager, self.account, self.state))
+        room = await read_room(self.manager, self.account, location, wanted, base)
+        may = await read_permission(self.manager, self.account)
+        if may is False:
+            raise ServiceRefused(f"{may_not(arm.WRITE)} Nothing was made.")
+        problem = room.problem(wanted)
+        if problem:
+            raise ServiceRefused(f"{problem} Nothing was made.")
+        return Agreed(wanted) if self.agree(Offer(wanted, room, may, base)) else None
+
+    def next_step(self) -> DeployDecision:
+        """Return what to do next; raises `SettingsError` if nothing can be done."""
+        step = next_step(self.wanted, self.state.deployment, self.others, self.state.run, self.folder)
+        if step.step is DeployStep.REFUSE:
+            raise SettingsError(step.why)
+        return step
+
+    async def run(self) -> DeployDecision | None:
+        """Do all steps until a deployment has been made, and return the decision to use it.
+
+        `None` if the user does not agree. Raises errors of all kinds.
+        """
+        self.begun = self.clock()
         facts = await arm.look_at_account(self.manager, self.account)
         check_account(self.account, facts, self.state.endpoint)
         self.others = await arm.list_deployments(self.manager, self.account)
-        step = self.next_step()
-        if step.step not in {DeployStep.CREATE, DeployStep.REMOVE}:
-            return Outlook(step, Room(None), None, facts.location)
-        self.wanted = replace(self.wanted, format=await read_format(self.manager, self.account, self.state))
-        room = await read_room(
-            self.manager, self.account, facts.location, self.wanted, self.state.job.base_model
-        )
-        return Outlook(step, room, await read_permission(self.manager, self.account), facts.location)
-
-    def next_step(self) -> DeployDecision:
-        """Return what to do next."""
-        return next_step(self.wanted, self.state.deployment, self.others, self.state.run, self.folder)
-
-    async def run(self) -> Deployed:
-        """Do all steps until there is a deployment that has been made. Raises errors of all kinds."""
-        self.begun = self.clock()
-        # The user may have thought about it for long.
-        self.others = await arm.list_deployments(self.manager, self.account)
+        agreed: Agreed | None = None
         looks = missing = removed = 0
         while True:
             step = self.next_step()
             found = step.deployed
-            if step.step is DeployStep.REFUSE:
-                raise SettingsError(step.why)
             if step.step in {DeployStep.PROBE, DeployStep.REUSE} and found is not None:
-                return self.note_made(found) if step.step is DeployStep.PROBE else found
-            if step.step is DeployStep.REMOVE and found is not None:
+                if step.step is DeployStep.PROBE:
+                    self.note_made(found)
+                return step
+            if step.step in {DeployStep.CREATE, DeployStep.REMOVE} and agreed is None:
+                agreed = await self.ask(facts.location)
+                if agreed is None:
+                    return None
+                # The user may have thought about it for long.
+                self.begun = self.clock()
+                self.others = await arm.list_deployments(self.manager, self.account)
+                continue
+            if step.step is DeployStep.REMOVE and found is not None and agreed is not None:
                 removed += 1
                 if removed > 1:
                     raise ServiceRefused(
@@ -120,10 +145,10 @@ class Deployer:
                         "day: the region may have trouble."
                     )
                 self.listen(f"{step.why}: removing it, to make it again")
-                await remove_deployment(self.manager, self.account, found.name, self.most_seconds, self.clock)
+                await remove_deployment(self.manager, self.account, found, self.most_seconds, self.clock)
                 self.sent = False
-            elif step.step is DeployStep.CREATE and not self.sent:
-                await self.create()
+            elif step.step is DeployStep.CREATE and agreed is not None and not self.sent:
+                await self.create(agreed)
                 await self.look_again()
                 continue
             elif step.step is DeployStep.CREATE:
@@ -134,12 +159,14 @@ class Deployer:
                         "command again: it looks for the deployment first."
                     )
             looks += 1
-            await self.wait(looks, f"the deployment {self.wanted.name}")
+            stays = self.stays(found if step.step is DeployStep.WAIT else None)
+            await self.wait(looks, f"the deployment {self.wanted.name}", stays)
             await self.look_again()
 
-    async def create(self) -> None:
+    async def create(self, agreed: Agreed) -> None:
         """Make the deployment, by one call; `sent` is then true. While the resource is busy, it waits."""
-        name, wanted = self.wanted.name, self.wanted
+        wanted = agreed.wanted
+        name = wanted.name
         self.note(
             DeploymentRecord(
                 arm_id=self.account.deployment_id(name),
@@ -173,22 +200,31 @@ class Deployer:
         rest = [each for each in self.others if each.name.lower() != self.wanted.name.lower()]
         self.others = [*rest, *([] if mine is None else [mine])]
 
-    async def wait(self, looks: int, what: str) -> None:
-        """Wait until the next look; raises `Outage` if this has taken too long."""
+    async def wait(self, looks: int, what: str, stays: str = "") -> None:
+        """Wait until the next look; raises `Outage` if this has taken too long. `stays` is said then, too."""
         if self.clock() - self.begun > self.most_seconds:
+            trouble = "If it stays so, the region may have trouble: remove it and deploy again. "
             raise Outage(
                 f"{what} is not ready after {duration_text(self.most_seconds)}. Run the same command "
-                "again to wait longer. If it stays so, remove it and deploy again: a region may have trouble."
+                f"again to wait longer. {trouble + stays if stays else ''}".rstrip()
             )
         if looks in {1, 8, 24} or not looks % 60:
             self.listen(f"waiting for {what}")
         await self.manager.sleep(look_seconds(looks))
 
+    def stays(self, made: Deployed | None) -> str:
+        """Return what is said of the folder's deployment when a command ends before it answers."""
+        if made is None or made.state == arm.DELETING:
+            return ""
+        costs = ", and costs by the hour while it exists" if kind_of(made.sku or "unknown").hourly else ""
+        remove = removal_command(self.folder, made.name)
+        return f"The deployment {made.name} is there{costs}. To remove it, run: {remove}"
+
     def note(self, deployment: DeploymentRecord | None) -> None:
         """Write to the device what is known of the deployment."""
         self.state = write_state(self.folder, replace(self.state, deployment=deployment))
 
-    def note_made(self, made: Deployed) -> Deployed:
+    def note_made(self, made: Deployed) -> None:
         """Record a deployment that exists."""
         record = self.state.deployment or DeploymentRecord(intent_at=self.clock())
         created = made.created_at or record.created_at or self.clock()
@@ -204,11 +240,6 @@ class Deployer:
                 ends_at=ends_at(kind_of(made.sku or record.sku), created),
             )
         )
-        return made
-
-    async def wait_until_it_answers(self, plane: ControlPlane, target: Target, name: str) -> None:
-        """Wait until requests for a deployment or a model are answered. Raises `CallFailed` and `Outage`."""
-        await wait_for_answer(plane, target, name, self.wait)
 
 
 def look_seconds(looks: int) -> float:
@@ -230,31 +261,28 @@ async def wait_for_answer(
 
 
 async def remove_deployment(
-    manager: ControlPlane, account: Account, name: str, most_seconds: float, clock: Callable[[], float]
-) -> bool:
-    """Remove a deployment and wait until it is gone; False if there was none.
+    manager: ControlPlane, account: Account, made: Deployed, most_seconds: float, clock: Callable[[], float]
+) -> None:
+    """Remove a deployment that was looked at, and wait until it is gone.
 
     If the reply is lost, or the resource is busy, it is asked for again after a look. Raises `Refused`, and
     `Outage` if it takes too long.
     """
     begun, looks = clock(), 0
-    found = await arm.look(manager, account, name)
-    if found is None:
-        return False
-    while found is not None:
+    found: Deployed | None = made
+    while found is not None and found.is_same_as(made):
         if found.state != arm.DELETING:
             try:
-                await arm.delete(manager, account, name)
+                await arm.delete(manager, account, found)
             except Unknown as failure:
                 await manager.sleep(failure.wait_seconds)
         if clock() - begun > most_seconds:
-            raise Outage(f"The deployment {name} is still being deleted. Run the same command again.")
+            raise Outage(f"The deployment {made.name} is still being deleted. Run the same command again.")
         looks += 1
-        found = await arm.look(manager, account, name)
+        found = await arm.look(manager, account, made.name)
         if found is not None:
             await manager.sleep(look_seconds(looks))
-            found = await arm.look(manager, account, name)
-    return True
+            found = await arm.look(manager, account, made.name)
 
 
 async def read_permission(manager: ControlPlane, account: Account) -> bool | None:

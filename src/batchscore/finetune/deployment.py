@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 from batchscore.errors import UsageError
-from batchscore.finetune.offered import finetune_command
+from batchscore.finetune.offered import removal_command
 from batchscore.finetune.state import DeploymentRecord
 from batchscore.provider.arm import DELETING, GOING, SUCCEEDED, CapacityLeft, Deployed
 from batchscore.settings.prices import training_prices
@@ -49,7 +49,7 @@ class DeploymentKind:
     """A kind of deployment: our name for it, the service's, and what it means.
 
     `hourly`: it costs by the hour while it exists. `life_seconds`: the service removes it then, 0 if it does
-    not.
+    not. `by_unit`: its capacity is a number of units, and each costs by the hour.
     """
 
     name: str
@@ -57,6 +57,12 @@ class DeploymentKind:
     means: str
     hourly: bool = True
     life_seconds: float = 0.0
+    by_unit: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What its capacity counts."""
+        return "provisioned throughput units" if self.by_unit else "thousands of tokens a minute"
 
 
 KINDS: Mapping[str, DeploymentKind] = {
@@ -73,7 +79,10 @@ KINDS: Mapping[str, DeploymentKind] = {
         DeploymentKind("standard", "Standard", "texts stay in the region of the resource"),
         DeploymentKind("global", "GlobalStandard", "texts may be processed in any region"),
         DeploymentKind(
-            "provisioned", "ProvisionedManaged", "billed by provisioned throughput units, in the region"
+            "provisioned",
+            "ProvisionedManaged",
+            "billed by provisioned throughput units, in the region",
+            by_unit=True,
         ),
     )
 }
@@ -83,7 +92,12 @@ def kind_of(given: str) -> DeploymentKind:
     """Return the kind of a name, ours or the service's; one that we do not know costs by the hour."""
     plain = given.strip().lower()
     known = next((kind for kind in KINDS.values() if plain in {kind.name, kind.sku.lower()}), None)
-    return known or DeploymentKind(given.strip(), given.strip(), "a kind that batchscore does not know")
+    return known or DeploymentKind(
+        given.strip(),
+        given.strip(),
+        "a kind that batchscore does not know",
+        by_unit="provisioned" in plain,
+    )
 
 
 def checked_kind(given: str) -> DeploymentKind:
@@ -96,6 +110,13 @@ def checked_kind(given: str) -> DeploymentKind:
             "DataZoneStandard."
         )
     return found
+
+
+def checked_capacity(kind: DeploymentKind, given: int | None) -> int:
+    """Return the capacity that the user chose, or the usual one; raises `UsageError` if there is none."""
+    if given is None and kind.by_unit:
+        raise UsageError(f"--kind {kind.name} is billed for each unit: say how many, with --capacity N.")
+    return DEFAULT_CAPACITY if given is None else given
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +197,8 @@ def is_ours(found: Deployed, record: DeploymentRecord | None, run: str) -> bool:
         return True
     if record is None or not record.intent_at or TAG in found.tags:
         return False
+    if found.created_at and record.created_at and found.created_at != record.created_at:
+        return False
     return found.name.lower() == record.name.lower() and found.model == record.model
 
 
@@ -187,10 +210,6 @@ def next_step(
     folder: object = "DIR",
 ) -> DeployDecision:
     """Return what to do next, given all deployments of the resource. Never over one that is not ours."""
-
-    def removal(each: Deployed) -> str:
-        return finetune_command("clean", folder, "--deployment", each.name, "--yes")
-
     name = wanted.name.lower()
     earlier = next(
         (each for each in deployments if each.name.lower() != name and is_ours(each, record, run)), None
@@ -201,7 +220,7 @@ def next_step(
             DeployStep.REFUSE,
             earlier,
             f"This folder has the deployment {earlier.name} of {earlier.model or 'a model'}.{use} To remove "
-            f"it first, run: {removal(earlier)}",
+            f"it first, run: {removal_command(folder, earlier.name)}",
         )
     mine = next((each for each in deployments if each.name.lower() == name), None)
     if mine is None:
@@ -231,7 +250,7 @@ def next_step(
             DeployStep.REFUSE,
             mine,
             f"{mine.name} serves {mine.model}, an earlier model of this folder. Choose another name with "
-            f"--name. To remove it, run: {removal(mine)}",
+            f"--name. To remove it, run: {removal_command(folder, mine.name)}",
         )
     if mine.state != SUCCEEDED:
         return DeployDecision(DeployStep.REMOVE, mine, f"{mine.name} ended as {mine.state}")
@@ -241,7 +260,7 @@ def next_step(
             DeployStep.REFUSE,
             mine,
             f"{mine.name} exists with {differs}. To remove it and make another one, run first: "
-            f"{removal(mine)}",
+            f"{removal_command(folder, mine.name)}",
         )
     return DeployDecision(DeployStep.PROBE, mine)
 
@@ -308,9 +327,14 @@ def ends_at(kind: DeploymentKind, created_at: float) -> float:
     return created_at + kind.life_seconds if kind.life_seconds and created_at else 0.0
 
 
-def hosting_hour(kind: DeploymentKind, price: float | None) -> float | None:
-    """Return what an hour of a deployment costs, `None` if no price is known."""
-    return price if kind.hourly else 0.0
+def hosting_hour(kind: DeploymentKind, capacity: int, price: float | None) -> float | None:
+    """Return what an hour of a deployment costs, `None` if no price is known.
+
+    `price` is that of an hour, or of an hour of a unit if the kind is billed by unit.
+    """
+    if price is None or not kind.hourly:
+        return None if kind.hourly else 0.0
+    return price * capacity if kind.by_unit else price
 
 
 def hosting_price(prices: str | Mapping[str, Any] | None, *models: str) -> float | None:

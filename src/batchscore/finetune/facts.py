@@ -18,7 +18,7 @@ import numpy.typing as npt
 from batchscore.finetune.example import ExampleTokens, Measured
 from batchscore.finetune.kinds import PREFERENCE_FORMAT, ExampleKind
 
-#: Tokens of the first examples are counted, and of one in so many later ones; those of the others follow from
+#: Tokens of the first examples are counted, and of every Nth later one; those of the others follow from
 #: their bytes and the last counted examples, unless one may be over the limit.
 COUNTED, ONE_IN = 50_000, 10
 #: The weight of a counted example, each time that another one is counted.

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from batchscore.errors import ServiceRefused
-from batchscore.finetune.deployment import ends_at, kind_of
+from batchscore.finetune.deployment import ends_at, is_ours, kind_of
+from batchscore.finetune.service import PURPOSE, RESULTS_PURPOSE
 from batchscore.finetune.state import TrainingState
-from batchscore.provider import arm, jobs
+from batchscore.provider import arm, files, jobs
 from batchscore.provider.arm import Account, Deployed
 from batchscore.provider.client import CallFailed, ControlPlane
 from batchscore.provider.files import UploadedFile
-from batchscore.provider.job_object import JobState, ModelFacts
-from batchscore.provider.models import is_trained, list_files, list_models
+from batchscore.provider.job_object import JobState
+from batchscore.provider.models import ModelFacts, is_trained, list_models
 
 T = TypeVar("T")
 
@@ -70,7 +71,6 @@ class Inventory:
         files = {*(each.file_id for each in records), *state.leftovers, *state.job.result_files}
         names = {each.name for each in records if each.intent_at}
         models = {state.job.model, state.checkpoint}
-        made = state.deployment
         return replace(
             self,
             jobs=[job for job in self.jobs if job.id in {state.job.id, *state.earlier_jobs}],
@@ -78,8 +78,7 @@ class Inventory:
             deployments=[
                 each
                 for each in self.deployments
-                if each.deployed.model in models
-                or (made is not None and each.deployed.name.lower() == made.name.lower())
+                if each.deployed.model in models or is_ours(each.deployed, state.deployment, state.run)
             ],
             files=[file for file in self.files if file.id in files or file.name in names],
         )
@@ -107,7 +106,7 @@ async def take_inventory(
 
     found_jobs = await read("jobs", all_jobs(plane))
     found_models = await read("models", list_models(plane))
-    found_files = await read("files", list_files(plane))
+    found_files = await read("files", all_files(plane))
     if len(failures) == 3:
         raise failures[0]
     deployments: Sequence[Deployed] = ()
@@ -121,6 +120,12 @@ async def take_inventory(
         found_files,
         notes,
     )
+
+
+async def all_files(plane: ControlPlane) -> Sequence[UploadedFile]:
+    """Return the files of training and of its results, newest first; raises `CallFailed`."""
+    sent = await files.list_files(plane, purpose=PURPOSE)
+    return [*sent, *await files.list_files(plane, purpose=RESULTS_PURPOSE)]
 
 
 async def all_jobs(plane: ControlPlane) -> Sequence[JobState]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import command_word, shell_command
 
@@ -32,3 +33,8 @@ def finetune_command(action: str, folder: object = None, *more: str) -> str:
     service = () if action in _LOCAL else given.service
     resource = given.resource if action in _OF_RESOURCE else ()
     return shell_command(shown_words(["batchscore", "finetune", action, *place, *more, *service, *resource]))
+
+
+def removal_command(folder: object, deployment: str) -> str:
+    """Return the command that removes a deployment, and nothing else of its folder."""
+    return finetune_command("clean", folder, as_flag("deployment"), deployment, "--yes")

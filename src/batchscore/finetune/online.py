@@ -12,21 +12,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchscore.endpoint.target import Target
-from batchscore.errors import InputError, ServiceRefused, SettingsError
+from batchscore.errors import InputError, ServiceRefused
 from batchscore.finetune.clean import Cleaner, Deletion
 from batchscore.finetune.deploy import (
     Deployer,
-    Outlook,
+    Offer,
+    look_seconds,
     may_not,
     read_permission,
     read_room,
     wait_for_answer,
 )
 from batchscore.finetune.deployment import (
-    DEFAULT_CAPACITY,
     DeploymentKind,
     DeployStep,
     WantedDeployment,
+    checked_capacity,
     kind_of,
     name_for,
 )
@@ -38,7 +39,7 @@ from batchscore.finetune.resource import ResourceOptions
 from batchscore.finetune.service import USUAL, CallLimits, host_of, require_endpoint, training_calls
 from batchscore.finetune.state import TrainingState, hold_folder, require_state
 from batchscore.provider.arm import WRITE, look_at_account
-from batchscore.provider.client import ControlPlane, NotThere
+from batchscore.provider.client import CallFailed, ControlPlane, NotThere, error_of_call
 from batchscore.provider.job_object import ENDED
 from batchscore.provider.jobs import checkpoints_of
 
@@ -80,23 +81,16 @@ class DeployOptions:
         """
         same = state.deployment is not None and state.deployment.model == deployable
         made = state.deployment if same else None
+        kind = self.kind or kind_of(made.sku if made and made.sku else "developer")
+        known = made.capacity if made and kind_of(made.sku).by_unit == kind.by_unit else 0
         chosen = {name for name in ("name", "kind", "capacity") if getattr(self, name) is not None}
         return WantedDeployment(
             self.name or (made.name if made else name_for(model)),
             deployable,
-            self.kind or kind_of(made.sku if made and made.sku else "developer"),
-            self.capacity or (made.capacity if made and made.capacity else DEFAULT_CAPACITY),
+            kind,
+            checked_capacity(kind, self.capacity or known or None),
             frozenset(chosen),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What would be made, for the user to agree to."""
-
-    wanted: WantedDeployment
-    outlook: Outlook
-    base: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +113,8 @@ async def prospect(
 ) -> Prospect:
     """Return whether a model with this base could be deployed, by reading. Raises a `BatchscoreError`."""
     account = resource.required(None, environ)
-    wanted = WantedDeployment(
-        "-", base, options.kind or kind_of("developer"), options.capacity or DEFAULT_CAPACITY
-    )
+    kind = options.kind or kind_of("developer")
+    wanted = WantedDeployment("-", base, kind, checked_capacity(kind, options.capacity))
     async with resource.calls("", environ, limits) as manager:
         facts = await look_at_account(manager, account)
         room = await read_room(manager, account, facts.location, wanted, base)
@@ -141,6 +134,7 @@ class Ready:
     model: str
     deployment: str = ""
     sku: str = ""
+    capacity: int = 0
     created_at: float = 0.0
     ends_at: float = 0.0
     ours: bool = True
@@ -174,28 +168,29 @@ async def deploy(
                 folder,
                 state,
                 wanted,
+                agree,
                 listen=caller.listen,
                 most_seconds=options.most_seconds,
                 clock=caller.clock,
             )
-            outlook = await deployer.look_ahead()
-            refuse_hopeless(wanted, outlook)
-            is_new = outlook.next.step in {DeployStep.CREATE, DeployStep.REMOVE}
-            if is_new and not agree(Offer(wanted, outlook, state.job.base_model)):
+            use = await deployer.run()
+            if use is None or use.deployed is None:
                 return None
-            made = await deployer.run()
-            await deployer.wait_until_it_answers(plane, caller.target, made.name)
+            made, ours = use.deployed, use.step is DeployStep.PROBE
+            stays = deployer.stays(made if ours else None)
+
+            async def wait(looks: int, what: str) -> None:
+                await deployer.wait(looks, what, stays)
+
+            try:
+                await wait_for_answer(plane, caller.target, made.name, wait)
+            except CallFailed as failure:
+                raise error_of_call(failure, stays) from None
     record = deployer.state.deployment
-    ours = record is not None and record.name == made.name
+    ends_at = record.ends_at if record is not None and ours else 0.0
+    note = "" if ours else use.why
     return Ready(
-        deployer.state,
-        model,
-        made.name,
-        made.sku,
-        made.created_at,
-        record.ends_at if record is not None and ours else 0.0,
-        ours,
-        "" if ours else outlook.next.why,
+        deployer.state, model, made.name, made.sku, made.capacity, made.created_at, ends_at, ours, note
     )
 
 
@@ -214,17 +209,6 @@ def trained_model(state: TrainingState, folder: Path) -> str:
     if state.is_removed:
         raise InputError(f"The model {state.job.model} of {folder} was deleted.")
     return state.model
-
-
-def refuse_hopeless(wanted: WantedDeployment, outlook: Outlook) -> None:
-    """Raise an error if nothing can be made."""
-    if outlook.next.step is DeployStep.REFUSE:
-        raise SettingsError(outlook.next.why)
-    if outlook.may is False:
-        raise ServiceRefused(f"{may_not(WRITE)} Nothing was made.")
-    problem = outlook.room.problem(wanted)
-    if problem:
-        raise ServiceRefused(f"{problem} Nothing was made.")
 
 
 async def deployable(plane: ControlPlane, state: TrainingState, model: str) -> str:
@@ -251,7 +235,7 @@ async def wait_for_model(state: TrainingState, model: str, caller: Caller) -> Re
                 )
             if looks == 1:
                 caller.listen(f"waiting for {what}: a new model may be unknown for some minutes")
-            await plane.sleep(min(10.0, 0.5 * 1.5 ** min(looks - 1, 20)))
+            await plane.sleep(look_seconds(looks))
 
         await wait_for_answer(plane, caller.target, model, wait)
     return Ready(state, model)

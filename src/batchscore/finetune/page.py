@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from batchscore.errors import count_text, name_settings
+from batchscore.errors import count_text, name_settings, visible
 from batchscore.finetune.prepare import Prepared
 from batchscore.finetune.read_examples import rule_text
 from batchscore.report.page.answers import histogram
 from batchscore.report.page.charts import Chart, bars, lengths, series
 from batchscore.report.page.frame import Frame, cells, document, place_charts
-from batchscore.report.page.markup import NOTHING, Html, concat, element, name, table, visible
+from batchscore.report.page.markup import NOTHING, Html, concat, element, name, table
 from batchscore.report.words import large_count_text, percent_text, short_name, size_text
 from batchscore.version import VERSION
 

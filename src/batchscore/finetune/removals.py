@@ -1,7 +1,8 @@
 """What of a trained model is deleted at the service, and in which order? It decides, and calls nothing.
 
 A deployment comes before its model, because a service refuses the other order, and files come last. Only what
-the state of a folder or the command line names is deleted; nothing is found by its name.
+the state of a folder or the command line names is deleted. Two things are looked for by their name: a file
+whose upload got no reply, for no other file has its name, and a deployment, whose owner is read then.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def removals_of(
     """Return what is left of a folder at the service, in the order of deletion."""
     blocked = blocked_by_job(state.job, folder)
     unsaved = ""
-    if state.job.result_files and state.results is None and not discard_results:
+    saved = "" if state.results is None else state.results.file_id
+    if state.job.result_files and saved not in state.job.result_files and not discard_results:
         save = finetune_command("results", folder)
         unsaved = f"the results are not downloaded yet: run {save}, or add --discard-results"
     models = models_of(state, dialect, blocked, unsaved)
@@ -148,11 +150,17 @@ def files_of(state: TrainingState, blocked: str, unsaved: str) -> Iterator[Remov
         yield Removal(Thing.FILE, each, "of an earlier preparation")
 
 
+def is_recorded(state: TrainingState, removal: Removal) -> bool:
+    """Whether the deployment to delete has the name of the one that a folder made."""
+    made = state.deployment
+    return removal.thing is Thing.DEPLOYMENT and made is not None and made.name.lower() == removal.id.lower()
+
+
 def is_gone(state: TrainingState, removal: Removal) -> TrainingState:
     """Return the state after something was deleted."""
     made = state.deployment
     gone = removal.id
-    if removal.thing is Thing.DEPLOYMENT and made is not None and made.name.lower() == removal.id.lower():
+    if made is not None and is_recorded(state, removal):
         gone, made = made.arm_id or removal.id, None
     return replace(state, deployment=made, deleted=tuple(dict.fromkeys((*state.deleted, gone))))
 

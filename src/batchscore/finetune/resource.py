@@ -13,7 +13,7 @@ from batchscore.finetune.state import TrainingState
 from batchscore.provider.arm import Account, account_of, open_arm
 from batchscore.provider.client import CallFailed, ControlPlane, error_of_call
 
-#: The variables that stand for `--resource` and `--arm-endpoint`.
+#: The variables for `--resource` and `--arm-endpoint`.
 RESOURCE_VARIABLE = "BATCHSCORE_AZURE_RESOURCE"
 ENDPOINT_VARIABLE = "BATCHSCORE_ARM_ENDPOINT"
 
@@ -26,11 +26,20 @@ class ResourceOptions:
     arm_endpoint: str | None = None
 
     def account(self, state: TrainingState | None, environ: Mapping[str, str]) -> Account | None:
-        """Return the resource: the named one, else that of a folder's deployment. Raises `SettingsError`."""
+        """Return the resource: that of a folder's deployment, else the named one. Raises `SettingsError`.
+
+        A deployment is nowhere else than where it was made: elsewhere it would seem to be gone.
+        """
         made = None if state is None else state.deployment
         known = "" if made is None else made.arm_id.partition("/deployments/")[0]
         given = self.resource or known or environ.get(RESOURCE_VARIABLE, "").strip()
-        return account_of(given) if given else None
+        account = account_of(given) if given else None
+        if made is not None and known and account is not None and not account.is_at(known):
+            raise SettingsError(
+                f"--resource names {account.id}, and the deployment {made.name} of this folder is in "
+                f"{known}. Leave --resource out. To use another resource, delete that deployment first."
+            )
+        return account
 
     def required(self, state: TrainingState | None, environ: Mapping[str, str]) -> Account:
         """Return the resource; raises `SettingsError` if it is not known."""

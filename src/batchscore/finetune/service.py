@@ -14,9 +14,8 @@ from batchscore.finetune.state import TrainingState
 from batchscore.provider.client import CallFailed, CallPace, ControlPlane, error_of_call, open_control_plane
 from batchscore.task import CHAT
 
-#: What files are uploaded for.
-PURPOSE = "fine-tune"
-
+#: What files are uploaded for, and what their results are for.
+PURPOSE, RESULTS_PURPOSE = "fine-tune", "fine-tune-results"
 
 #: A command that a person waits for.
 PATIENT = CallPace(patience_seconds=120.0)

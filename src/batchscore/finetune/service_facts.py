@@ -13,9 +13,9 @@ from batchscore.finetune.commands import TrainingPlace
 from batchscore.finetune.costs import KnownLimit
 from batchscore.finetune.dialects import TrainingDialect, dialect_of
 from batchscore.finetune.service import PURPOSE, training_calls
-from batchscore.provider import files, jobs
+from batchscore.provider import files, jobs, models
 from batchscore.provider.client import ControlPlane, NotThere, Refused
-from batchscore.provider.job_object import ModelFacts
+from batchscore.provider.models import ModelFacts
 from batchscore.report.words import moment_text
 
 DAY = 86400.0
@@ -56,7 +56,7 @@ async def read(
     found: ModelFacts | None = None
     problems: list[str] = []
     try:
-        found = await jobs.look_at_model(plane, model)
+        found = await models.look_at_model(plane, model)
     except NotThere:
         problems.append(f"{dialect.service} does not list the model {model} for this key.")
     waiting = 0

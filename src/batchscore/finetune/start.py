@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import InputError, Outage, ServiceRefused, count_text
+from batchscore.errors import InputError, Outage, ServiceRefused, count_text, visible
 from batchscore.finetune.dialects import TrainingDialect, advice_for
 from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.prepare import file_of
@@ -41,7 +41,6 @@ from batchscore.finetune.steps import (
 from batchscore.provider import files, jobs, uploads
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Refused, Unknown
 from batchscore.provider.job_object import MOST_MESSAGE, JobState
-from batchscore.report.page.markup import visible
 from batchscore.report.words import size_text
 from batchscore.settings.secrets import mask_text
 

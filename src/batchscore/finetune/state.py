@@ -116,7 +116,7 @@ class JobRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultsRecord:
-    """The results that were downloaded."""
+    """The results that were downloaded after the job had ended."""
 
     file_id: str
     digest: str

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError, name_settings, setting_name
+from batchscore.errors import OutputError, name_settings, note_name, setting_name
 from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import MARKER, Layout, verify_command
 from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse_odd
@@ -139,6 +139,10 @@ class Manifest:
     reported: str = "no"
     place: str = ""
     parts: dict[int, Commit] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Note a name that messages cannot hold as it is."""
+        note_name(self.file)
 
     @property
     def rows(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError
+from batchscore.errors import OutputError, note_name
 from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.manifest_check import STATES, Fits, is_count, is_list_of_objects, is_text, odd_field
 from batchscore.settings.declare import mark_flags
@@ -114,6 +114,10 @@ class RecordedFile:
     read_all: bool = False
     limit: int | None = None
     is_share: bool = False
+
+    def __post_init__(self) -> None:
+        """Note a name that messages cannot hold as it is."""
+        note_name(self.file)
 
 
 @dataclass(frozen=True, slots=True)

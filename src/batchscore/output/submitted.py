@@ -31,7 +31,7 @@ DIGEST_BYTES = 16
 #: The file that says whose rows the service has answered, and its text if no answer can be used any more.
 PROVEN, NO_MORE = "answered", "none can be used"
 
-#: A batch that is not listed so long after its creation was sent was not made: seconds.
+#: A batch that is not listed this many seconds after its creation was sent was not made.
 LISTED_SECONDS = 86_400.0
 
 #: The last moment that a record may state, in the year 9000: clocks and dates can be computed from it.

@@ -66,6 +66,10 @@ class Account:
             f"/providers/Microsoft.CognitiveServices/accounts/{self.name}"
         )
 
+    def is_at(self, given: str) -> bool:
+        """Whether an ID is of this resource; letters may be large or small."""
+        return self.id.lower() == given.lower()
+
     def deployment_id(self, name: str) -> str:
         """Return the ID of a deployment."""
         return f"{self.id}/deployments/{quote(name, safe='')}"
@@ -106,6 +110,11 @@ class Deployed:
     created_at: float
     tags: Mapping[str, str]
     problem: str = ""
+
+    def is_same_as(self, other: Deployed) -> bool:
+        """Whether this is a later look at the same deployment, and not at another one of its name."""
+        times, models = {self.created_at, other.created_at} - {0.0}, {self.model, other.model} - {""}
+        return len(times) < 2 and len(models) < 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +183,12 @@ async def look_at_account(plane: ControlPlane, account: Account) -> AccountFacts
 
 
 async def look(plane: ControlPlane, account: Account, name: str) -> Deployed | None:
-    """Return a deployment, `None` if there is none of this name; raises `CallFailed`."""
+    """Return a deployment, `None` if the account is there and has none of this name; raises `CallFailed`."""
     try:
         return deployed(await get(plane, account.deployment_id(name), "the look at the deployment"))
-    except NotThere as missing:
-        if missing.code in {"SubscriptionNotFound", "ResourceGroupNotFound"}:
-            raise
+    except NotThere:
+        # A wrong account has no deployments either.
+        await look_at_account(plane, account)
         return None
 
 
@@ -200,12 +209,15 @@ async def create(plane: ControlPlane, account: Account, name: str, body: Mapping
     return await plane.once("the creation of the deployment", call)
 
 
-async def delete(plane: ControlPlane, account: Account, name: str) -> None:
-    """Begin to delete a deployment, by one call; that it is not there is fine. Raises `CallFailed`."""
+async def delete(plane: ControlPlane, account: Account, found: Deployed) -> None:
+    """Begin to delete a deployment that was read, by one call; that it is gone is fine. Raises `CallFailed`.
+
+    A name does not say whose it is: one that was removed may have been made again by others.
+    """
 
     async def call(headers: Mapping[str, str]) -> None:
         options: Any = {"headers": headers, "params": {"api-version": API_VERSION}}
-        await plane.client.delete(account.deployment_id(name), cast_to=type(None), options=options)
+        await plane.client.delete(account.deployment_id(found.name), cast_to=type(None), options=options)
 
     try:
         await plane.once("the deletion of the deployment", call)

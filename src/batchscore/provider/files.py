@@ -154,8 +154,8 @@ async def look(plane: ControlPlane, file: str) -> UploadedFile:
     return await plane.repeat("a look at a file", call)
 
 
-async def delete(plane: ControlPlane, file: str) -> None:
-    """Delete a file; that it is not there is fine. Raises `CallFailed`."""
+async def delete(plane: ControlPlane, file: str) -> bool:
+    """Delete a file; False if there was none. Raises `CallFailed`."""
 
     async def call(headers: Mapping[str, str]) -> None:
         await plane.client.files.delete(file, extra_headers=headers)
@@ -163,7 +163,8 @@ async def delete(plane: ControlPlane, file: str) -> None:
     try:
         await plane.repeat("the deletion of a file", call)
     except NotThere:
-        return
+        return False
+    return True
 
 
 async def download(plane: ControlPlane, file: str, path: Path) -> None:

@@ -1,7 +1,7 @@
-"""What does a service say of a training job, its events, its checkpoints, and a model?
+"""What does a service say of a training job, its events and its checkpoints?
 
 It reads the forms of OpenAI and of both surfaces of Azure (their specifications, seen 2026-11): -1 and null
-for auto, states of several names, levels `warn` and `warning`. An unknown state counts as going on. It never
+for auto, states of several names, levels `warn` and `warning`. An unknown state counts as running. It never
 raises, and it calls nothing.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 from batchscore.provider.batch_object import fields_of, moment, name_of, text_of, whole
@@ -84,21 +83,6 @@ class JobCheckpoint:
     metrics: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a service says of a model. `trainable` is `None` if it does not say.
-
-    `trained_until` and `used_until` are seconds since the epoch, `None` if no end is announced.
-    """
-
-    id: str
-    trainable: bool | None
-    lifecycle: str
-    trained_until: float | None
-    used_until: float | None
-    created: float | None = None
-
-
 def job_state(found: Any) -> JobState:
     """Return the state that a job's object describes; its `id` is empty if the reply was not a job."""
     given = fields_of(found)
@@ -158,29 +142,6 @@ def job_checkpoint(found: Any) -> JobCheckpoint:
         model=text_of(given.get("fine_tuned_model_checkpoint")),
         metrics=numbers_of(given.get("metrics")),
     )
-
-
-def model_facts(found: Any) -> ModelFacts:
-    """Return what a model's object says; a day counts to its begin (UTC)."""
-    given = fields_of(found)
-    ends = fields_of(given.get("deprecation"))
-    trainable = fields_of(given.get("capabilities")).get("fine_tune")
-    return ModelFacts(
-        id=text_of(given.get("id")),
-        trainable=trainable if isinstance(trainable, bool) else None,
-        lifecycle=name_of(given.get("lifecycle_status")),
-        trained_until=moment(ends.get("fine_tune")),
-        used_until=moment(ends.get("inference")) or day_of(given.get("shutdown_date")),
-        created=moment(given.get("created_at") or given.get("created")),
-    )
-
-
-def day_of(value: Any) -> float | None:
-    """Return seconds since the epoch of a time, or of a day such as 2027-01-14 in UTC."""
-    try:
-        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp()
-    except (TypeError, ValueError):
-        return moment(value)
 
 
 def numbers_of(value: Any) -> dict[str, float]:

@@ -12,11 +12,9 @@ from batchscore.provider.job_object import (
     PAUSING,
     JobCheckpoint,
     JobState,
-    ModelFacts,
     TrainingEvent,
     job_checkpoint,
     job_state,
-    model_facts,
     training_event,
 )
 from batchscore.provider.lists import PAGE, newest_first
@@ -117,15 +115,6 @@ async def checkpoints_of(plane: ControlPlane, job: str) -> list[JobCheckpoint]:
     listed = newest_first(plane, "the checkpoints of the job", page_of, job_checkpoint, 0.0)
     found = {each.id: each async for each in listed}
     return sorted(found.values(), key=lambda each: each.step)
-
-
-async def look_at_model(plane: ControlPlane, model: str) -> ModelFacts:
-    """Return what the service says of a model. Raises `CallFailed`; `NotThere` if it has no such model."""
-
-    async def call(headers: Mapping[str, str]) -> ModelFacts:
-        return model_facts(await plane.client.models.retrieve(model, extra_headers=headers))
-
-    return await plane.repeat("a look at the model", call)
 
 
 def known_job(found: Any, what: str) -> JobState:

@@ -1,4 +1,4 @@
-"""Which models does a service have, does one answer, and how is a trained one deleted?
+"""Which models does a service have, until when, does one answer, and how is a trained one deleted?
 
 Deleting is repeated if its reply is lost: what is gone stays gone.
 """
@@ -6,13 +6,14 @@ Deleting is repeated if its reply is lost: what is gone stays gone.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
 from batchscore.endpoint.target import Target
+from batchscore.provider.batch_object import fields_of, moment, name_of, text_of
 from batchscore.provider.client import ControlPlane, NotThere, Refused, Unknown
-from batchscore.provider.files import UploadedFile, uploaded_file
-from batchscore.provider.job_object import ModelFacts, model_facts
 
 #: Refusals that say that a model cannot be reached by this key, and not that it has refused a request.
 _OF_KEYS = frozenset({401, 403})
@@ -20,11 +21,32 @@ _OF_KEYS = frozenset({401, 403})
 #: What the smallest request asks for. A refusal of it is an answer, too.
 _PROBE: Mapping[str, Any] = {"messages": [{"role": "user", "content": "."}], "max_completion_tokens": 1}
 
-#: Files of training and of its results.
-PURPOSES = ("fine-tune", "fine-tune-results")
-
 #: How often something is deleted that the service does not delete for now.
 MOST_TRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a service says of a model. `trainable` is `None` if it does not say.
+
+    `trained_until` and `used_until` are seconds since the epoch, `None` if no end is announced.
+    """
+
+    id: str
+    trainable: bool | None
+    lifecycle: str
+    trained_until: float | None
+    used_until: float | None
+    created: float | None = None
+
+
+async def look_at_model(plane: ControlPlane, model: str) -> ModelFacts:
+    """Return what the service says of a model. Raises `CallFailed`; `NotThere` if it has no such model."""
+
+    async def call(headers: Mapping[str, str]) -> ModelFacts:
+        return model_facts(await plane.client.models.retrieve(model, extra_headers=headers))
+
+    return await plane.repeat("a look at the model", call)
 
 
 async def list_models(plane: ControlPlane) -> Sequence[ModelFacts]:
@@ -85,24 +107,6 @@ async def delete_job(plane: ControlPlane, job: str) -> bool:
     return await is_deleted(plane, "the deletion of the job", call)
 
 
-async def delete_file(plane: ControlPlane, file: str) -> bool:
-    """Delete a file; False if there was none."""
-
-    async def call(headers: Mapping[str, str]) -> None:
-        await plane.client.files.delete(file, extra_headers=headers)
-
-    return await is_deleted(plane, "the deletion of the file", call)
-
-
-async def cancel_upload(plane: ControlPlane, upload: str) -> bool:
-    """Cancel an upload that was not completed; False if there was none."""
-
-    async def call(headers: Mapping[str, str]) -> None:
-        await plane.client.uploads.cancel(upload, extra_headers=headers)
-
-    return await is_deleted(plane, "the end of the upload", call)
-
-
 async def is_deleted(
     plane: ControlPlane, what: str, call: Callable[[Mapping[str, str]], Awaitable[None]]
 ) -> bool:
@@ -124,15 +128,24 @@ async def is_deleted(
     raise AssertionError
 
 
-async def list_files(plane: ControlPlane) -> Sequence[UploadedFile]:
-    """Return the files of training and its results, newest first; raises `CallFailed`."""
-    found: list[UploadedFile] = []
-    for purpose in PURPOSES:
+def model_facts(found: Any) -> ModelFacts:
+    """Return what a model's object says; a day counts to its begin (UTC)."""
+    given = fields_of(found)
+    ends = fields_of(given.get("deprecation"))
+    trainable = fields_of(given.get("capabilities")).get("fine_tune")
+    return ModelFacts(
+        id=text_of(given.get("id")),
+        trainable=trainable if isinstance(trainable, bool) else None,
+        lifecycle=name_of(given.get("lifecycle_status")),
+        trained_until=moment(ends.get("fine_tune")),
+        used_until=moment(ends.get("inference")) or day_of(given.get("shutdown_date")),
+        created=moment(given.get("created_at") or given.get("created")),
+    )
 
-        async def call(headers: Mapping[str, str], purpose: str = purpose) -> list[UploadedFile]:
-            pages = plane.client.files.list(purpose=purpose, extra_headers=headers)
-            # Some services ignore the purpose.
-            return [uploaded_file(each) async for each in pages if each.purpose == purpose]
 
-        found += await plane.repeat("the list of files", call)
-    return found
+def day_of(value: Any) -> float | None:
+    """Return seconds since the epoch of a time, or of a day such as 2027-01-14 in UTC."""
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp()
+    except (TypeError, ValueError):
+        return moment(value)

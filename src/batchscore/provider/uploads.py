@@ -13,6 +13,7 @@ from typing import Any
 from batchscore.provider.batch_object import fields_of, moment, text_of
 from batchscore.provider.client import UPLOAD_SECONDS, ControlPlane, Unknown
 from batchscore.provider.files import UploadedFile, uploaded_file
+from batchscore.provider.models import is_deleted
 
 #: The type of training files; Azure refuses others.
 JSONL = "application/jsonl"
@@ -71,3 +72,12 @@ async def complete_upload(plane: ControlPlane, upload: str, parts: Sequence[str]
         return uploaded_file(fields_of(found).get("file"))
 
     return await plane.once("the end of the upload", call)
+
+
+async def cancel_upload(plane: ControlPlane, upload: str) -> bool:
+    """Cancel an upload that was not completed; False if there was none. Raises `CallFailed`."""
+
+    async def call(headers: Mapping[str, str]) -> None:
+        await plane.client.uploads.cancel(upload, extra_headers=headers)
+
+    return await is_deleted(plane, "the end of the upload", call)

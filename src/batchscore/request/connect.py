@@ -158,7 +158,7 @@ class Connector:
             raise NoConnection(f"{self.shown} closed the connection", needs_action=True) from None
         except BrokenReply:
             raise NoConnection(f"{self.shown} sent a reply that is not HTTP", needs_action=True) from None
-        if status != 200:
+        if not 200 <= status < 300:
             raise NoConnection(f"the proxy refused ({status})", needs_action=True)
         try:
             secured = await asyncio.get_running_loop().start_tls(

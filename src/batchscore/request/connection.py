@@ -203,7 +203,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._reading is not None:
             if self._reading.add(piece):
                 self._pause(self._reading)
-        elif self.parser.status == 200:
+        elif 200 <= self.parser.status < 300:
             raise BrokenReply  # in a tunnel, the service sends first
 
     def _pause(self, reading: BodyReader) -> None:

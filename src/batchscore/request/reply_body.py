@@ -40,6 +40,10 @@ COUNTED_FROM_BYTES = 3 * 2**20
 STEP_BYTES = 2**20
 _INPUT_STEP_BYTES = 2**16
 
+#: What `Content-Encoding` may name. Any other word, such as a charset, is ignored, as by other clients.
+_UNPACKED = {"gzip", "x-gzip", "deflate"}
+_NOT_ACCEPTED = {"br", "zstd", "compress", "x-compress", "dcb", "dcz"}
+
 #: A gateway may compress what the service has compressed already.
 MOST_LAYERS = 3
 
@@ -140,12 +144,11 @@ class BodyReader:
         Raises `UnusableBody`.
         """
         names = [name.strip().lower() for name in encoding.split(",")]
-        layers = [name for name in reversed(names) if name not in {"", "identity", "none"}]
+        if not _NOT_ACCEPTED.isdisjoint(names):
+            raise UnusableBody("it is compressed in a way that was not asked for")
+        layers = [name for name in names if name in _UNPACKED]
         for number in range(MOST_LAYERS):
-            name = layers[number] if number < len(layers) else ""
-            if name not in {"", "gzip", "x-gzip", "deflate"}:
-                raise UnusableBody("it is compressed in a way that was not asked for")
-            if not name and not body.startswith(_GZIP):
+            if number >= len(layers) and not body.startswith(_GZIP):
                 return body
             body = await self.inflate(body)
         if len(layers) > MOST_LAYERS or body.startswith(_GZIP):

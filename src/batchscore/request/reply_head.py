@@ -23,7 +23,13 @@ MOST_INTERIM = 100
 
 #: What most clients read, though it is not quite HTTP.
 _LENIENT = dict.fromkeys(
-    ("lenient_headers", "lenient_optional_cr_before_lf", "lenient_spaces_after_chunk_size"), True
+    (
+        "lenient_headers",
+        "lenient_optional_cr_before_lf",
+        "lenient_spaces_after_chunk_size",
+        "lenient_chunked_length",  # beside chunks, a length does not count
+    ),
+    True,
 )
 
 #: Headers of which several are one list.
@@ -31,8 +37,7 @@ _LISTS = (b"transfer-encoding", b"content-encoding")
 
 #: How llhttp's message about a reply begins, and what we say; the rest of it may quote the service.
 _BROKEN = {
-    "Transfer-Encoding can't": "it has both Content-Length and Transfer-Encoding",
-    "Content-Length can't": "it has both Content-Length and Transfer-Encoding",
+    "Invalid character in Content-Length": "its Content-Length is not a number",
     "Duplicate Content-Length": "it has two Content-Length headers",
     "Expected HTTP/": "it is not HTTP/1.1",
     "Invalid HTTP version": "it is not HTTP/1.1",
@@ -128,8 +133,7 @@ class ReplyParser:
         if parser is None:
             parser = self._parser = httptools.HttpResponseParser(self)
             parser.set_dangerous_leniencies(**_LENIENT)
-        if self.in_head:
-            self._received += len(data)
+        self._received += len(data)
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -143,7 +147,7 @@ class ReplyParser:
                 reasons = [text for start, text in _BROKEN.items() if message.startswith(start)]
                 raise BrokenReply(*reasons) from None
             self.trailing = True
-        if self.in_head and self._received > MOST_HEAD_BYTES:
+        if self._received > MOST_HEAD_BYTES and not self.complete:
             raise BrokenReply(f"its headers are larger than {MOST_HEAD_BYTES // 2**10} kB together")
 
     def skip_body(self) -> None:
@@ -185,7 +189,13 @@ class ReplyParser:
         self.headers = headers = headers_of(lines)
         self.keep_alive = status >= 200 and parser.should_keep_alive()
         if b"transfer-encoding" in headers:
-            self._until_closed = b"chunked" not in headers[b"transfer-encoding"].lower()
+            last = headers[b"transfer-encoding"].lower().rpartition(b",")[2]
+            self._until_closed = last.strip() != b"chunked"
+            if b"content-length" in headers:
+                # The service and a proxy before it may not agree on the end.
+                self.keep_alive = False
+                if self._until_closed:
+                    self._fail(BrokenReply("it has both Content-Length and Transfer-Encoding"))
         elif b"content-length" in headers:
             self.length = int(headers[b"content-length"])
         else:
@@ -210,6 +220,7 @@ class ReplyParser:
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body (for httptools)."""
+        self._received = 0  # from here on it counts what stands between two pieces, or after the last
         try:
             self.take(piece)
         except Exception as reason:
@@ -217,7 +228,10 @@ class ReplyParser:
 
     def on_message_complete(self) -> None:
         """Take the end of a reply, which may be an interim one (for httptools)."""
+        assert self._parser is not None
         self.complete = not self.in_head
+        # A trailer may say that the service closes the connection.
+        self.keep_alive = self.keep_alive and self._parser.should_keep_alive()
 
     def _fail(self, reason: Exception) -> NoReturn:
         # httptools gives its own error for any that is raised while it reads.

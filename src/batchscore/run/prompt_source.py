@@ -27,7 +27,7 @@ from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.run.built_ahead import Built, built_ahead
 from batchscore.settings.fields import Settings
 
-#: Threads that digest files before a run, if there are so many.
+#: The maximum number of threads that digest files before a run.
 DIGESTS_AT_ONCE = 32
 
 #: A file of at most this size is digested in less time than a thread needs to take it.

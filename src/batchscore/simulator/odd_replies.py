@@ -49,11 +49,13 @@ async def send_endless(request: web.Request, reply: ServiceReply) -> web.StreamR
 
 
 def send_lengths(request: web.Request, reply: ServiceReply, way: str) -> web.StreamResponse:
-    """Announce the body's length twice, the second time perhaps as chunks; then close the connection."""
-    length = f"Content-Length: {len(reply.body)}\r\n"
-    second = length if way == "two_lengths" else "Transfer-Encoding: chunked\r\n"
+    """Announce the body's length twice, or send it in chunks, too; then close the connection."""
+    length, body = f"Content-Length: {len(reply.body)}\r\n", reply.body
+    second = length
+    if way == "length_and_chunks":
+        second, body = "Transfer-Encoding: chunked\r\n", b"%X\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     if request.transport is not None:
         head = f"HTTP/1.1 {reply.status} Odd\r\nContent-Type: application/json\r\n{length}{second}\r\n"
-        request.transport.write(head.encode() + reply.body)
+        request.transport.write(head.encode() + body)
         request.transport.close()
     return web.Response()  # never sent

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from batchscore.errors import SettingsError
+from batchscore.errors import SettingsError, note_name
 
 #: Scheme → the form of its addresses.
 SCHEMES = {
@@ -23,8 +23,6 @@ SCHEMES = {
     "gs": "gs://BUCKET/PATH",
 }
 
-#: Control characters besides tab and line break, and bytes that are not UTF-8.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\udc80-\udcff]")
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<authority>[^/]*)(?P<path>.*)", re.DOTALL)
 
 #: A `?` alone belongs to a glob; followed by `name=` it begins the query of a signed address.
@@ -97,6 +95,7 @@ def place_of(text: str) -> Place:
 
     A leading `~` is the home folder. A path has a name, unless it is the root: `.` and `..` are resolved.
     """
+    note_name(text)
     if is_uri(text):
         return stored_path(text)
     if not text or "\0" in text:
@@ -112,17 +111,20 @@ def command_word(place: Place | str) -> str:
 
 
 def shell_command(words: Sequence[str]) -> str:
-    """Return a command for a shell that can be copied: what a terminal would obey or drop is escaped."""
-    return " ".join(_escaped(word) if _OBEYED.search(word) else shlex.quote(word) for word in words)
+    """Return a command for a shell that can be copied: what a terminal obeys, drops or hides is escaped."""
+    return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
 
 
 def _escaped(word: str) -> str:
-    quoted = re.sub(r"[\\']", r"\\\g<0>", word)
-    return f"$'{_OBEYED.sub(_as_bytes, quoted)}'"
+    return "$'" + "".join(map(_escaped_letter, word)) + "'"
 
 
-def _as_bytes(found: re.Match[str]) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape"))
+def _escaped_letter(letter: str) -> str:
+    if letter.isprintable():
+        return f"\\{letter}" if letter in "\\'" else letter
+    if letter in "\n\t":
+        return {"\n": r"\n", "\t": r"\t"}[letter]
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
 
 
 def stored_path(text: str) -> StoredPath:
@@ -157,5 +159,6 @@ def path_text(path: str) -> str:
 
     The two characters that mark a setting's name in a message are written `\x02` and `\x03`, too.
     """
+    note_name(path)
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return text.replace("\x02", r"\x02").replace("\x03", r"\x03")

@@ -82,7 +82,9 @@ def observed(limit: int, window: float, pace: float, reset: Callable[[float, int
 @pytest.mark.parametrize("window", [1.0, 60.0])
 @pytest.mark.parametrize("limit", [4, 5, 10, 20, 30])
 @pytest.mark.parametrize("constant", ["", "1", "1s", "200ms"])
-def test_a_limit_of_a_second_is_told_from_one_of_a_minute(limit: int, window: float, constant: str) -> None:
+def test_a_limit_of_a_second_is_distinguished_from_one_of_a_minute(
+    limit: int, window: float, constant: str
+) -> None:
     found = observed(limit, window, limit / 60, lambda now, _: constant or f"{800 - 37 * now % 700:.0f}ms")
     assert found.is_second is (window == 1)
     if found.is_second:

@@ -228,7 +228,7 @@ def test_files_that_nobody_uses_are_removed(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_process_whose_file_was_removed_between_two_steps_uses_the_new_one(tmp_path: Path) -> None:
-    """The cleaner had the lock when this process opened the file; it must not go on without the others."""
+    """The cleaner had the lock when this process opened the file; it must not continue without the others."""
     path = tmp_path / "quota"
     ours = shared(path)
     path.unlink()

@@ -108,7 +108,7 @@ def matthews_correlation(counts: Counts) -> Figures:
 
 
 def _correlation(counts: Counts, predicted: Figures) -> Figures:
-    """Return the correlation if so many predictions of each class are made, and no more of them are right."""
+    """Return the correlation with this many predictions of each class, no more of which are right."""
     right, support, _, _ = (part.astype(float) for part in _parts(counts))
     total = counts.sum((-2, -1)).astype(float)
     above = total * right.sum(-1) - (support * predicted).sum(-1)

@@ -42,9 +42,9 @@ def _scikit_learn(module: str) -> Any:
 
 
 def drawn_rows(labels: Sequence[Any]) -> list[list[int]]:
-    """Return the training rows of each experiment: the first of each label in one order, shuffled each time.
+    """Return the training rows of each experiment: the first of each label in one order.
 
-    The order is shuffled by a generator that begins anew, so the permutation accumulates.
+    Each experiment shuffles the order of the one before it, with the same seed.
     """
     order, experiments = list(range(len(labels))), []
     for _ in range(EXPERIMENTS):

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from batchscore.errors import visible
 from batchscore.evaluate.evaluation import Evaluation
 from batchscore.evaluate.page.examples import Examples
 from batchscore.evaluate.vector_judges import DEPTHS
 from batchscore.report.page.charts import COLOURS, Chart, rounded, series
-from batchscore.report.page.markup import visible
 from batchscore.report.words import short_name
 
 

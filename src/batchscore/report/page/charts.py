@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from batchscore.errors import duration_text
+from batchscore.errors import duration_text, visible
 from batchscore.report.page.answers import Histogram
-from batchscore.report.page.markup import Html, element, visible
+from batchscore.report.page.markup import Html, element
 from batchscore.report.page.time_axis import TimeAxis
 from batchscore.report.page.vectors import Origin, VectorMap, points_by_file
 from batchscore.report.timeline import percentile

@@ -6,7 +6,6 @@ the text, are shown by their number. Everything with a meaning in HTML is escape
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,11 +13,10 @@ from typing import Any
 
 import orjson
 
+from batchscore.errors import visible
+
 #: Shown for an empty value.
 NOTHING = "\u2013"
-
-#: Categories of invisible and control characters.
-INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 #: Escapes in JSON, so that nothing in it can end its script element.
 _IN_HTML = ((b"<", rb"\u003c"), (b">", rb"\u003e"), (b"&", rb"\u0026"))
@@ -32,14 +30,6 @@ class Html:
 
     def __str__(self) -> str:
         return self.text
-
-
-def visible(text: str) -> str:
-    """Return a text in which invisible characters are shown by their number, as in JSON."""
-    if text.isascii() and text.isprintable():
-        return text
-    hidden = {letter for letter in text if unicodedata.category(letter) in INVISIBLE}
-    return "".join(f"\\u{ord(letter):04x}" if letter in hidden else letter for letter in text)
 
 
 def html(value: Any) -> str:

@@ -5,7 +5,6 @@ Pure: data in, HTML out.
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +21,7 @@ from batchscore.report.page.verdict import missing, quota_used, total_of, verdic
 from batchscore.report.timeline import percentile
 from batchscore.report.words import code_text, large_count_text, moment_text, money_text, percent_text
 from batchscore.settings.declare import as_flag
-from batchscore.stores.address import command_word
+from batchscore.stores.address import command_word, shell_command
 from batchscore.task import EMBEDDINGS
 from batchscore.version import VERSION
 
@@ -113,7 +112,7 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
     if task.unconfirmed:
         findings.insert(0, ("look", task.unconfirmed))
     if task.damage:
-        check = shlex.join(["batchscore", "verify", command_word(output)])
+        check = shell_command(["batchscore", "verify", command_word(output)])
         words = "Parts of this output are damaged, or a run is writing to it; see the end of the page."
         findings.insert(0, ("look", f"{words} To check all parts, run: {check}"))
     listed = [element("li", name_settings(words, as_flag), class_=kind) for kind, words in findings]

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
-from batchscore.errors import EXIT_MEANINGS, ExitCode, count_text, duration_text, name_settings
+from batchscore.errors import EXIT_MEANINGS, ExitCode, count_text, duration_text, name_settings, visible
 from batchscore.report.advice import advice
 from batchscore.report.page.answers import EnumCounts
-from batchscore.report.page.markup import Html, bar, concat, details, element, html, name, table, visible
+from batchscore.report.page.markup import Html, bar, concat, details, element, html, name, table
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import VectorMap

@@ -18,7 +18,7 @@ from batchscore.report.words import percent_text
 from batchscore.rows import FileTotals
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
-from batchscore.stores.address import command_word, is_uri
+from batchscore.stores.address import command_word, is_uri, shell_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         return TaskVerdict("look", title, why, step)
     if task.unread:
         title = f"{count_text(task.unread, 'file')} not shown here; of the others, {scored}"
-        step = NextStep("To show all files, run", shlex.join(["batchscore", "report", command_word(output)]))
+        command = shell_command(["batchscore", "report", command_word(output)])
+        step = NextStep("To show all files, run", command)
         return TaskVerdict("look", title, reason, step)
     if rows.failed:
         kind = "bad" if rows.failed > rows.rows / 2 else "look"

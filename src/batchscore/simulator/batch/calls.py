@@ -50,7 +50,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Door:
-    """Where calls arrive: who is let in, and what the others are told.
+    """Where calls arrive: which are accepted, and the reply to the others.
 
     `unversioned` is the reply to a request without `api-version`, where one must be named.
     """

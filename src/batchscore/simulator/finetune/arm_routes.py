@@ -91,7 +91,8 @@ def _wanted(raw: bytes, name: str) -> Wanted | ServiceReply:
             return arm_error(400, "InvalidResourceProperties", f"The sku '{sku['name']}' is not supported.")
         if type(capacity) is not int or capacity < 1:
             return arm_error(400, "InvalidResourceProperties", "The capacity must be at least 1.")
-        return Wanted(str(model["name"]), model.get("version"), str(model["format"]), kind, capacity)
+        tags = {str(name): str(value) for name, value in (body.get("tags") or {}).items()}
+        return Wanted(str(model["name"]), model.get("version"), str(model["format"]), kind, capacity, tags)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         message = "The request content was invalid and could not be deserialized."
         return arm_error(400, "InvalidRequestContent", message)
@@ -187,7 +188,7 @@ def _page(project: Project, request: web.Request, values: list[dict[str, Any]]) 
 
 
 async def _operation(project: Project, request: web.Request) -> ServiceReply:
-    """Answer how a change goes on: as a status, or as the resource once it is there."""
+    """Answer with the progress of a change: as a status, or as the resource once it is there."""
     found = project.tuning.deployments.get(request.match_info["name"])
     state = "" if found is None else found.state(project.clock.now(), project.tuning.rules)
     goes_on = state in {"Accepted", "Creating", "Deleting"}
@@ -226,6 +227,7 @@ def _object(project: Project, one: AccountDeployment) -> dict[str, Any]:
             "lastModifiedAt": iso_time(one.changed_at),
         },
         "etag": f'"{one.etag}"',
+        **({"tags": dict(wanted.tags)} if wanted.tags else {}),
     }
 
 

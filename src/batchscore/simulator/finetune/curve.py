@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp
 
-#: Every so many steps, and at the end of each epoch, there is a value of validation.
+#: The steps between two values of validation. There is also one at the end of each epoch.
 _EVERY = 5
 
 
@@ -108,7 +108,7 @@ _VINTAGES: Mapping[str, Mapping[str, str]] = {
 
 
 def result_csv(curve: Curve, until: int, *, columns: str, missing: str) -> bytes:
-    """Return the rows of the steps so far. `missing` stands where there is no value."""
+    """Return the rows of the steps so far. `missing` is written where there is no value."""
     vintage = _VINTAGES[columns]
     lines = [",".join(vintage)]
     for step in range(1, until + 1):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from batchscore.simulator.finetune.models import Models, base_model
@@ -36,6 +37,7 @@ class Wanted(NamedTuple):
     format: str
     sku: str
     capacity: int
+    tags: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass

@@ -15,7 +15,7 @@ from batchscore.simulator.finetune.curve import Curve
 from batchscore.simulator.finetune.rules import FineTuneRules
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
-#: The most metrics events of a job; a longer one reports every so many steps.
+#: The most metrics events of a job; a longer one reports every Nth step.
 _MOST_METRICS = 200
 #: After this share of its training a job is preempted.
 _PREEMPTED_AT = 0.5
@@ -42,7 +42,7 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What will be done: the numbers chosen for `auto`, and the course. `tokens` are those of one epoch."""
+    """What will be done: the numbers chosen for `auto`, and the curve. `tokens` are those of one epoch."""
 
     chosen: Mapping[str, Any]
     tokens: int

@@ -1,6 +1,6 @@
 """What does a tuned model answer? What its file teaches: the answer to this prompt, or to a similar one.
 
-It must not know HTTP nor jobs: a training file, a prompt and options in, a text out. Labels are told apart
+It must not know HTTP nor jobs: a training file, a prompt and options in, a text out. Labels are found
 by the words of the prompts (naive Bayes), so that new texts of the same kind are answered better than by the
 base model, and not perfectly. Where answers are no labels, a similar prompt must share most of the words.
 """
@@ -18,7 +18,7 @@ import orjson
 from batchscore.simulator.finetune.training_file import learned_examples
 from batchscore.simulator.words import WORD, AnswerOptions, GeneratedText, cut_answer, write_json
 
-#: A task is one of labels if there are at least so many examples for each.
+#: A task is one of labels if there are at least this many examples for each.
 _EXAMPLES_PER_LABEL = 3
 
 
