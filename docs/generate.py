@@ -107,7 +107,10 @@ def commands_below(
     if not isinstance(command, click.Group):
         yield words, command
         return
-    for name, one in sorted(command.commands.items(), key=lambda item: (item[0] != "score", item[0])):
+    context = click.Context(command)
+    for name in sorted(command.list_commands(context), key=lambda name: (name != "score", name)):
+        one = command.get_command(context, name)
+        assert one is not None, name
         yield from commands_below(one, (*words, name))
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from batchscore.cli.finetune_use import Use, handover
+from batchscore.cli.finetune.use import Use, handover
 from batchscore.errors import SettingsError, UsageError
 from batchscore.evaluate.labels import answer_of
-from batchscore.finetune.deploy import check_account
-from batchscore.finetune.deployment import (
+from batchscore.finetune.deployment.commands import DeployOptions
+from batchscore.finetune.deployment.decide import (
     KINDS,
     DeployStep,
     WantedDeployment,
@@ -27,10 +27,10 @@ from batchscore.finetune.deployment import (
     room_for,
     versioned,
 )
-from batchscore.finetune.dialects import AZURE_DATED, AZURE_V1
-from batchscore.finetune.inventory import base_of
-from batchscore.finetune.online import DeployOptions
-from batchscore.finetune.removals import Named, Removal, Thing, is_gone, removals_of, waits_for
+from batchscore.finetune.deployment.inventory import base_of
+from batchscore.finetune.deployment.make import check_account
+from batchscore.finetune.deployment.removals import Named, Removal, Thing, is_gone, removals_of, waits_for
+from batchscore.finetune.service.dialects import AZURE_DATED, AZURE_V1
 from batchscore.finetune.state import (
     DeploymentRecord,
     FileRecord,

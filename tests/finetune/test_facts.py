@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from batchscore.finetune.example import ExampleTokens, Measured
-from batchscore.finetune.facts import COUNTED, ExampleFacts, token_facts
-from batchscore.finetune.kinds import CHAT_FORMAT, PREFERENCE_FORMAT
+from batchscore.finetune.examples.example import ExampleTokens, Measured
+from batchscore.finetune.examples.facts import COUNTED, ExampleFacts, token_facts
+from batchscore.finetune.examples.kinds import CHAT_FORMAT, PREFERENCE_FORMAT
 
 
 class Known(ExampleTokens):

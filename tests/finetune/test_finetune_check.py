@@ -29,8 +29,8 @@ from training_files import (
 )
 
 from batchscore.errors import InputError
-from batchscore.finetune.check import check_overlap
-from batchscore.finetune.rules import RULES
+from batchscore.finetune.examples.check_file import check_overlap
+from batchscore.finetune.examples.rules import RULES
 from batchscore.simulator.error_replies import Surface
 from batchscore.simulator.finetune.example_rules import kind_of, problem_of
 from batchscore.simulator.finetune.training_file import learned_examples, scan_file

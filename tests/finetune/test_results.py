@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from batchscore.errors import InputError
-from batchscore.finetune.results import (
+from batchscore.finetune.training.results import (
     EpochEnd,
     epoch_ends,
     gap_text,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from batchscore.finetune.results import epoch_ends, losses_at_end, proposal, table_of
-from batchscore.finetune.results_page import TrainingResults, page
 from batchscore.finetune.state import FileRecord, JobRecord, TrainingState
+from batchscore.finetune.training.results import epoch_ends, losses_at_end, proposal, table_of
+from batchscore.finetune.training.results_page import TrainingResults, page
 from batchscore.provider.job_object import JobCheckpoint
 from browser import CHROMIUM, look_at
 

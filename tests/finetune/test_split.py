@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import UsageError
-from batchscore.finetune.costs import auto_epochs
-from batchscore.finetune.split import NO_VALUE, groups_of, shares_of, split
+from batchscore.finetune.prepare.split import NO_VALUE, groups_of, shares_of, split
+from batchscore.finetune.training.costs import auto_epochs
 
 SHARES = (0.8, 0.1, 0.1)
 

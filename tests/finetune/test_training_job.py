@@ -21,11 +21,10 @@ import openai
 import pytest
 from command import Command, Ran
 
-from batchscore.cli.finetune_job_spec import estimate_of
+from batchscore.cli.finetune.training_options import estimate_of
 from batchscore.errors import BatchscoreError, InputError, Outage, ServiceRefused, UsageError
-from batchscore.finetune.commands import TrainingPlace, run_action, run_start, run_status, run_watch
-from batchscore.finetune.dialects import dialect_of
-from batchscore.finetune.service import CallLimits, import_url, training_calls
+from batchscore.finetune.service.calls import CallLimits, import_url, training_calls
+from batchscore.finetune.service.dialects import dialect_of
 from batchscore.finetune.state import (
     STATE,
     TrainingState,
@@ -34,7 +33,8 @@ from batchscore.finetune.state import (
     hold_folder,
     read_state,
 )
-from batchscore.finetune.steps import RUN_KEY
+from batchscore.finetune.training.commands import TrainingPlace, run_action, run_start, run_status, run_watch
+from batchscore.finetune.training.steps import RUN_KEY
 from batchscore.provider.files import UploadedFile, wait_until_usable
 from batchscore.report.words import money_text
 from batchscore.simulator import Running

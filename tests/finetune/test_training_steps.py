@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from batchscore.errors import InputError, OutputError, OutputLocked, SettingsError, UsageError
-from batchscore.finetune.begin import continued
-from batchscore.finetune.dialects import (
+from batchscore.finetune.service.dialects import (
     AZURE_DATED,
     AZURE_V1,
     COMPATIBLE,
@@ -35,7 +34,8 @@ from batchscore.finetune.state import (
     with_own_job,
     write_state,
 )
-from batchscore.finetune.steps import (
+from batchscore.finetune.training.begin import continued
+from batchscore.finetune.training.steps import (
     RUN_KEY,
     JobMove,
     PartStep,

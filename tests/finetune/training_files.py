@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from batchscore.finetune.check import CheckedFile, CheckOptions, check_file
-from batchscore.finetune.example import ExampleTokens
-from batchscore.finetune.kinds import KINDS
-from batchscore.finetune.rules import LEAST_EXAMPLES, MOST_TOKENS, SERVICES
+from batchscore.finetune.examples.check_file import CheckedFile, CheckOptions, check_file
+from batchscore.finetune.examples.example import ExampleTokens
+from batchscore.finetune.examples.kinds import KINDS
+from batchscore.finetune.examples.rules import LEAST_EXAMPLES, MOST_TOKENS, SERVICES
 
 Json = dict[str, Any]
 

@@ -19,7 +19,8 @@ from batchscore.stores.address import shell_command
 
 #: The commands, each with its module in this room.
 COMMANDS = {
-    **{name: name for name in ("score", "plan", "batches", "evaluate", "check", "finetune", "model")},
+    **{name: name for name in ("score", "plan", "batches", "evaluate", "check", "model")},
+    "finetune": "finetune.data",
     "merge": "outputs",
     "verify": "outputs",
     "report": "outputs",

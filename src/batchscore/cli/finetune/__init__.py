@@ -1,0 +1,1 @@
+"""What do the commands of `batchscore finetune` take and say?"""

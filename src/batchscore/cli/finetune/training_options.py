@@ -1,0 +1,228 @@
+"""What do the options of a training mean: the service, the request of the job, the estimate?"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchscore.cli.batches import OF_SERVICE
+from batchscore.cli.finetune import data_options as finetune_spec
+from batchscore.cli.settings_file import settings_file
+from batchscore.errors import UsageError
+from batchscore.finetune.examples.check_file import CheckedFile
+from batchscore.finetune.prepared_folder import read_summary
+from batchscore.finetune.service.calls import USUAL, CallLimits, import_url
+from batchscore.finetune.service.dialects import TrainingDialect, dialect_of
+from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState, local_folder_of
+from batchscore.finetune.training.begin import METHODS, digests_of, prepared_of
+from batchscore.finetune.training.commands import TrainingPlace, target_of
+from batchscore.finetune.training.costs import TrainingCost, training_cost
+from batchscore.finetune.training.readiness import ServiceFacts, service_facts
+from batchscore.finetune.training.steps import parameters_of, request_of
+from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.plan.vocabulary import TokenCounter
+from batchscore.settings.deadline import duration_of
+from batchscore.settings.prices import training_prices
+from batchscore.stores.address import place_of
+
+#: Options that are hyperparameters, by the services' names.
+_PARAMETERS = {
+    "epochs": "n_epochs",
+    "batch_size": "batch_size",
+    "learning_rate_multiplier": "learning_rate_multiplier",
+    "beta": "beta",
+}
+
+
+def training_place(
+    folder: str, chosen: Mapping[str, Any], config: str | None, limits: CallLimits = USUAL
+) -> tuple[TrainingPlace, Any]:
+    """Return a folder with the service that its commands call, and the prices; raises a `BatchscoreError`."""
+    flags = {name: chosen.get(name) for name in (*OF_SERVICE, "prices")}
+    # Which model it is changes nothing here: files and jobs are not below a deployment.
+    given = {**flags, "task": "chat", "model": "any", "output": folder}
+    resolved = resolve_settings(given, environ=os.environ, config=settings_file(config, given))
+    target = target_of(resolved.settings, os.environ, resolved.sources)
+    place = TrainingPlace(
+        folder=local_folder_of(place_of(folder)), target=target, environ=os.environ, limits=limits
+    )
+    return place, resolved.settings.prices
+
+
+def watching(every: float | None) -> CallLimits:
+    """Return the limits of a watch, which waits out an outage of an hour."""
+    return replace(USUAL, look=every or USUAL.look, pace=replace(USUAL.pace, patience_seconds=3600.0))
+
+
+def request_of_options(
+    place: TrainingPlace, old: TrainingState | None, chosen: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return the request of a job, empty to continue with the recorded one; raises `UsageError`."""
+    dialect = dialect_of(place.target)
+    model = chosen["model"]
+    known = old is not None and bool(old.job.request)
+    given = [chosen[name] for name in (*_PARAMETERS, "suffix", "seed", "training_type", "grader")]
+    if known and model is None and given == [None] * len(given) and not chosen["hyperparameters"]:
+        return {}
+    if model is None:
+        raise UsageError("Name the base model with -m, such as -m gpt-4.1-mini-2025-04-14.")
+    method = METHODS.get(read_summary(place.folder)["format"], "supervised")
+    if chosen["beta"] is not None and method != "dpo":
+        raise UsageError("--beta is for preferences (DPO).")
+    if (chosen["grader"] is not None) is not (method == "reinforcement"):
+        needs = (
+            "Reinforcement needs --grader" if method == "reinforcement" else "--grader is for reinforcement"
+        )
+        raise UsageError(f"{needs}.")
+    parameters = {key: chosen[name] for name, key in _PARAMETERS.items() if chosen[name] is not None}
+    more = {
+        "suffix": suffix_of(chosen["suffix"], dialect),
+        "seed": chosen["seed"],
+        "trainingType": training_type_of(chosen["training_type"], dialect),
+        "reinforcement": None if chosen["grader"] is None else {"grader": grader_of(chosen["grader"])},
+    }
+    return request_of(model, method, {**parameters, **pairs_of(chosen["hyperparameters"])}, more, dialect)
+
+
+def suffix_of(text: str | None, dialect: TrainingDialect) -> str | None:
+    """Return a suffix that the service takes; raises `UsageError`."""
+    if text is not None and (not re.fullmatch(r"[A-Za-z0-9_-]+", text) or len(text) > dialect.most_suffix):
+        raise UsageError(
+            f"--suffix must be 1 to {dialect.most_suffix} letters, digits, - and _ for {dialect.service}."
+        )
+    return text
+
+
+def training_type_of(text: str | None, dialect: TrainingDialect) -> str | None:
+    """Return the training type, which Azure needs and others do not know; raises `UsageError`."""
+    if dialect.training_types and text is None:
+        raise UsageError(
+            "Azure OpenAI needs --training-type: Standard trains in the region of the resource, "
+            "GlobalStandard and Developer are cheaper and may send the data to other regions."
+        )
+    if text is not None and not dialect.training_types:
+        raise UsageError(
+            "--training-type is for Azure OpenAI, and the endpoint is another service's: leave it out."
+        )
+    return text
+
+
+def grader_of(path: str) -> Any:
+    """Return the grader in a JSON file; raises `UsageError`."""
+    try:
+        found = orjson.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise UsageError(f"--grader {path}: {error.strerror}.") from None
+    except ValueError:
+        raise UsageError(f"--grader {path} is not JSON.") from None
+    if not isinstance(found, dict) or "type" not in found:
+        raise UsageError(f"--grader {path} must be an object with a type, such as string_check.")
+    return found
+
+
+def pairs_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return hyperparameters; numbers are numbers. Raises `UsageError`."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not re.fullmatch(r"[a-z_0-9]+", name):
+            raise UsageError(f"--hyperparameter {pair!a} must be NAME=VALUE, such as reasoning_effort=low.")
+        try:
+            found[name] = orjson.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def import_urls(place: TrainingPlace, chosen: Mapping[str, Any]) -> dict[str, str]:
+    """Return the URLs that the service fetches files from, by their part; raises `UsageError`."""
+    options = {TRAINING: "training_url", VALIDATION: "validation_url"}
+    given = {part: chosen[name] for part, name in options.items() if chosen[name] is not None}
+    dialect = dialect_of(place.target)
+    if given and not dialect.has_import:
+        raise UsageError(
+            "--training-url and --validation-url are for Azure OpenAI with --api-version: other services "
+            "fetch no files."
+        )
+    return {
+        part: import_url("--" + options[part].replace("_", "-"), text, os.environ)
+        for part, text in given.items()
+    }
+
+
+def wait_seconds(text: str | None) -> float | None:
+    """Return the seconds of `--max-wait`; raises `UsageError`."""
+    if text is None:
+        return None
+    try:
+        found = duration_of(text.strip())
+    except OverflowError:
+        found = None
+    if found is None:
+        raise UsageError(f"--max-wait {text!a} must be a duration such as 45s, 90m or 2h.")
+    return found.total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job costs, and what was found in its files. `digests` are those of the files by their part."""
+
+    cost: TrainingCost
+    digests: Mapping[str, str]
+    files: Sequence[CheckedFile]
+    counter: TokenCounter
+    model: str
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the files have no errors, and no limit is exceeded."""
+        return not any(each.errors for each in self.files) and all(each.is_kept for each in self.cost.limits)
+
+
+def estimate_of(
+    place: TrainingPlace,
+    request: Mapping[str, Any],
+    old: TrainingState | None,
+    prices: Any,
+) -> Estimate:
+    """Return the estimate of a job on a folder, after its files were checked."""
+    summary = prepared_of(place.folder)
+    used = request or (old.job.request if old is not None else {})
+    model = str(used["model"])
+    counter = finetune_spec.token_counter(model)
+    options = {
+        "model": model,
+        "service": dialect_of(place.target).rules,
+        "max_example_tokens": None,
+        "format_name": summary["format"],
+    }
+    found = finetune_spec.checked_files(str(place.folder), None, options, counter)
+    cost = training_cost(
+        found[0],
+        found[1] if len(found) > 1 else None,
+        epochs_of(used),
+        training_prices(prices, model),
+        dialect_of(place.target).rules,
+    )
+    return Estimate(cost, digests_of(summary), found, counter, model)
+
+
+def epochs_of(request: Mapping[str, Any]) -> int | None:
+    """Return the epochs of a request, `None` for auto."""
+    epochs = parameters_of(request).get("n_epochs")
+    return epochs if isinstance(epochs, int) else None
+
+
+def facts_of(
+    data: str, found: Sequence[CheckedFile], chosen: Mapping[str, Any], config: str | None
+) -> ServiceFacts:
+    """Return what the service says of training a model on files; raises a `BatchscoreError`."""
+    place, _ = training_place(data, chosen, config)
+    return service_facts(place, chosen["model"], tuple(each.size for each in found), time.time())

@@ -1,0 +1,1 @@
+"""How does a trained model come to answer, and how is nothing left at the service?"""

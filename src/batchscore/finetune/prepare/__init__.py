@@ -1,0 +1,1 @@
+"""How do tables become files for training, validation and test?"""

@@ -1,0 +1,1 @@
+"""Which service trains, how is it called, and how do services differ?"""

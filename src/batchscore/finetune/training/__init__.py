@@ -1,0 +1,1 @@
+"""How do a folder's files become a trained model, and what do its results say?"""
