@@ -139,9 +139,9 @@ class PromptSource:
         # A thread takes longer than the digest of what is in memory. Images fill it, so one file at a time.
         others = []
         for ready in complete:
-            file = ready.file if with_images else ready.file.as_it_is()
+            file = ready.file.as_it_is()
             if file.content is None or with_images:
-                others.append(ready)
+                others.append(replace(ready, file=file))
             else:
                 self.digests[file.name].set_result(digest_of_file(file))
         waiting, at_once = iter(others), 1 if with_images else DIGESTS_AT_ONCE
