@@ -15,10 +15,11 @@ from functools import partial
 from typing import Any
 
 from batchscore.engine import end_task
-from batchscore.engine.in_flight import Batch, BytesInFlight
+from batchscore.engine.in_flight import BytesInFlight
 from batchscore.engine.requests import RequestBuilder
 from batchscore.engine.result_queue import ResultQueue
 from batchscore.engine.suspects import NOT_SURELY_THE_ROW, Suspect, Suspects
+from batchscore.engine.valve import Valve
 from batchscore.errors import BrokenInvariant, ErrorCode
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.replies import ReplyScores
@@ -52,7 +53,7 @@ class Engine:
     working: dict[Deployment, int] = field(default_factory=dict)
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-    resolved: asyncio.Event = field(default_factory=asyncio.Event)
+    resolved: Valve = field(default_factory=Valve)
     suspects: Suspects = field(init=False)
     large_answered_at: float = float("-inf")
     failure: BaseException | None = None
@@ -67,8 +68,7 @@ class Engine:
             lambda prompt: self.send_again([prompt], RetryBudget(self.requests.max_retries)),
         )
 
-    @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether no more prompts may be taken from the stream."""
         return self.ended or self.stop.is_set()
 
@@ -98,7 +98,7 @@ class Engine:
         watch = asyncio.create_task(self.attempt_loop.requester.timeouts.watch())
         stopped = asyncio.create_task(self.stop.wait())
         done = asyncio.create_task(self.idle.wait())
-        self.results.emptied.set()
+        self.results.emptied.open()
         try:
             for deployment in self.attempt_loop.deployments.members:
                 deployment.on_capacity = partial(self.hire, deployment)
@@ -145,7 +145,7 @@ class Engine:
 
     def hire(self, deployment: Deployment) -> None:
         """Start workers for a deployment, up to its current concurrency."""
-        if self.over:
+        if self.is_over():
             return
         missing = deployment.concurrency.limit - self.working.get(deployment, 0)
         for _ in range(missing):
@@ -158,7 +158,7 @@ class Engine:
         """Note that a worker has ended, and its failure if it has one."""
         self.workers.discard(worker)
         failure = None if worker.cancelled() else worker.exception()
-        if worker.cancelled() and not self.over:
+        if worker.cancelled() and not self.is_over():
             failure = BrokenInvariant("a worker was cancelled in the middle of a run; please report this")
         if failure is not None and self.failure is None:
             self.failure = failure
@@ -169,28 +169,33 @@ class Engine:
     async def work(self, deployment: Deployment) -> None:
         """Send requests until the stream ends or the concurrency shrinks."""
         try:
-            while not self.over and deployment.wants_more_than(self.working[deployment] - 1):
-                for event in (self.results.emptied, self.in_flight.room, self.ready):
-                    if event is not None and not event.is_set():
-                        await event.wait()
-                if deployment.free:
-                    batch = self.take(deployment)
-                    if batch is not None and batch.ticket.start > batch.ticket.admitted:
-                        await deployment.wait_in_turn(batch.ticket)
+            while not self.is_over() and deployment.wants_more_than(self.working[deployment] - 1):
+                if not self.results.emptied.is_open:
+                    await self.results.emptied.opened()
+                if not self.in_flight.room.is_open:
+                    await self.in_flight.room.opened()
+                if self.ready is not None and not self.ready.is_set():
+                    await self.ready.wait()
+                if deployment.is_free():
+                    taken = self.take(deployment)
+                    if taken is not None and taken[1].start > taken[1].admitted:
+                        await deployment.wait_in_turn(taken[1])
                 else:
-                    batch = await self.take_in_turn(deployment)
-                if batch is None:
-                    await self.resolved.wait()
+                    taken = await self.take_in_turn(deployment)
+                if taken is None:
+                    if not self.resolved.is_open:
+                        await self.resolved.opened()
                     continue
-                await self.settle(batch.prompts, batch.request, deployment, batch.ticket)
-                self.in_flight.remove(batch.size)
+                request, ticket = taken
+                await self.settle(request, deployment, ticket)
+                self.in_flight.remove(request.size)
                 if deployment.wants_more_than(self.working[deployment]) and not self.ended:
                     self.hire(deployment)
         finally:
             self.working[deployment] -= 1
 
-    async def take_in_turn(self, deployment: Deployment) -> Batch | None:
-        """Wait for a turn, then take the next request's prompts and wait until it may be sent."""
+    async def take_in_turn(self, deployment: Deployment) -> tuple[Request, Ticket] | None:
+        """Wait for a turn, then take the next request and wait until it may be sent."""
         worker = asyncio.current_task()
         assert worker is not None
         self.waiting.add(worker)
@@ -201,31 +206,31 @@ class Engine:
                 if not await deployment.wait_until_up():
                     self.attempt_loop.deployments.raise_fatal()
                     return None
-                if self.over:
+                if self.is_over():
                     return None
-                batch = self.take(deployment)
+                taken = self.take(deployment)
                 self.waiting.discard(worker)
-                if batch is not None:
-                    await deployment.wait_for_start(batch.ticket)
-                return batch
+                if taken is not None:
+                    await deployment.wait_for_start(taken[1])
+                return taken
         finally:
             self.waiting.discard(worker)
             deployment.queued -= 1
 
-    def take(self, deployment: Deployment) -> Batch | None:
-        """Take the next request's prompts and charge the quota; `None` if there are none yet, or no room."""
-        if not self.in_flight.room.is_set() or (self.ready is not None and not self.ready.is_set()):
+    def take(self, deployment: Deployment) -> tuple[Request, Ticket] | None:
+        """Take the next request and charge the quota; `None` if there are no prompts yet, or no room."""
+        if not self.in_flight.room.is_open or (self.ready is not None and not self.ready.is_set()):
             return None
-        pack = self.packer.take(deployment.target_tokens)
+        pack = self.packer.take(deployment.target_tokens())
         if pack.settled:
             self.results.put(pack.settled)
         # If all rows wait for answers to their duplicates, take no more until an answer has come.
         if pack.prompts or pack.settled or pack.ended:
-            self.resolved.set()
+            self.resolved.open()
         elif self.suspects.held:
             self.suspects.settle()  # duplicates may be waiting for these
         else:
-            self.resolved.clear()
+            self.resolved.is_open = False
         if not pack.prompts:
             if pack.ended and not pack.settled:
                 self.end()
@@ -239,9 +244,9 @@ class Engine:
             if error is not None:
                 self.give([fitting], [error])
                 return None
-            prompts, request = [fitting], self.requests.request([fitting], len(fitting.body), request.budget)
-        self.in_flight.add(size)
-        return Batch(prompts, request, deployment.reserve(request.tokens), size)
+            request = self.requests.request([fitting], len(fitting.body), request.budget)
+        self.in_flight.add(request.size)
+        return request, deployment.reserve(request.tokens)
 
     def end(self) -> None:
         """Note the end of the stream, and cancel the workers that wait for a turn to take from it."""
@@ -249,16 +254,18 @@ class Engine:
         for worker in self.waiting - {asyncio.current_task()}:
             worker.cancel()
 
-    async def settle(
-        self, prompts: Sequence[Prompt], request: Request, deployment: Deployment, ticket: Ticket
-    ) -> bool:
+    async def settle(self, request: Request, deployment: Deployment, ticket: Ticket) -> bool:
         """Send requests until all prompts are settled; return whether the first one answered all of them."""
-        if not deployment.available and len(self.attempt_loop.deployments.members) > 1:
+        prompts = request.prompts
+        if len(self.attempt_loop.deployments.members) > 1 and not deployment.available:
             deployment.quota.refund(ticket)
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         while True:
             adapted = self.requests.adapted
-            result = await self.attempt_loop.run(request, deployment, ticket)
+            result = await self.attempt_loop.requester.send(request, deployment, ticket)
+            if result.answers is not None:
+                break
+            result = await self.attempt_loop.settle(request, deployment, result)
             if result.outcome.action is Action.ADAPT and self.requests.adapted == adapted:
                 self.requests.adapt(result.outcome.detail)
             # Another worker may have adapted while the request was in flight.
@@ -269,8 +276,9 @@ class Engine:
         self.packer.note_request(prompts, answered=result.answers is not None)
         if result.answers is not None:
             answers = result.answers
-            self.requests.learn(prompts, answers)
-            self.attempt_loop.usual_rows = max(self.attempt_loop.usual_rows, len(prompts))
+            self.requests.learn(request, answers)
+            if len(prompts) > self.attempt_loop.usual_rows:
+                self.attempt_loop.usual_rows = len(prompts)
             if 2 * len(prompts) > self.packer.most_rows:
                 self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
             self.suspects.end_series()
@@ -345,7 +353,7 @@ class Engine:
         ):
             return await self.send_parts(prompts, (len(prompts) + 1) // 2, budget.for_part(failed=False))
         deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
-        return await self.settle(prompts, request, deployment, ticket)
+        return await self.settle(request, deployment, ticket)
 
     async def send_parts(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> bool:
         """Send each part of this size as a request; return whether all were answered at once."""
@@ -360,5 +368,5 @@ class Engine:
         ]
         if self.packer.duplicates is not None:
             self.packer.duplicates.resolve(prompts, settled)
-            self.resolved.set()
+            self.resolved.open()
         self.results.put(settled)

@@ -6,12 +6,9 @@ answered say nothing of the next. So the bytes themselves are counted. It sends 
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 
-from batchscore.request.attempt import Request
-from batchscore.request.quota.windows import Ticket
-from batchscore.rows import Prompt
+from batchscore.engine.valve import Valve
 
 #: No further prompts are taken while those in flight have this many bytes. They are in memory twice, as
 #: prompts and as a body, and the next request is read and encoded: together about 160 MB.
@@ -22,38 +19,24 @@ MOST_PACKED_BYTES = 12 * 10**6
 
 
 @dataclass(slots=True)
-class Batch:
-    """The prompts of one request, their bytes, and when it may be sent."""
-
-    prompts: list[Prompt]
-    request: Request
-    ticket: Ticket
-    size: int
-
-
-@dataclass(slots=True)
 class BytesInFlight:
-    """The bytes of the prompts in flight; `room` is set while more may be taken.
+    """The bytes of the prompts in flight; `room` is open while more may be taken.
 
     One request of any size may always go, since there is room while nothing is in flight.
     """
 
     most: int = MOST_BYTES_IN_FLIGHT
     held: int = 0
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        """Begin with room."""
-        self.room.set()
+    room: Valve = field(default_factory=lambda: Valve(is_open=True))
 
     def add(self, size: int) -> None:
         """Count prompts that are taken."""
         self.held += size
         if self.held >= self.most:
-            self.room.clear()
+            self.room.is_open = False
 
     def remove(self, size: int) -> None:
         """Count prompts that are settled."""
         self.held -= size
-        if self.held < self.most:
-            self.room.set()
+        if not self.room.is_open and self.held < self.most:
+            self.room.open()

@@ -49,7 +49,7 @@ class RequestBuilder:
             return self.forms[deployment].body(prompts, complaint)
 
         tokens = self.estimator.tokens_of(prompts, size + self.fixed_bytes) + extra
-        return Request(body, len(prompts), tokens, extra, budget, prompts)
+        return Request(body, len(prompts), tokens, extra, budget, prompts, size)
 
     def fitted(self, prompt: Prompt, most: float) -> tuple[Prompt, RowError | None]:
         """Return a prompt, maybe truncated, that fits into this many tokens, or with its error."""
@@ -68,10 +68,10 @@ class RequestBuilder:
         """Return the beginning of a prompt of which this share fits; `None` if it may not be shortened."""
         return self.truncate(prompt, fitting) if self.truncate is not None else None
 
-    def learn(self, prompts: Sequence[Prompt], answers: ReplyScores) -> None:
+    def learn(self, request: Request, answers: ReplyScores) -> None:
         """Correct the estimate of tokens by the usage of a reply."""
-        size = sum([len(prompt.body) for prompt in prompts]) + self.fixed_bytes
-        self.estimator.learn_from(prompts, size, answers.prompt_tokens, answers.completion_tokens)
+        size = request.size + self.fixed_bytes
+        self.estimator.learn_from(request.prompts, size, answers.prompt_tokens, answers.completion_tokens)
 
     def adapt(self, parameter: str) -> bool:
         """Use another form of a parameter in all requests; return whether there is one.

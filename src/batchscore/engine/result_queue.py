@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from batchscore.engine.valve import Valve
 from batchscore.rows import Settled
 
 #: The engine sends no new requests while this many results wait for their reader.
@@ -22,27 +22,27 @@ class ResultQueue:
 
     most: int = MOST_ROWS_WAITING
     rows: list[Settled] = field(default_factory=list)
-    filled: asyncio.Event = field(default_factory=asyncio.Event)
-    emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    filled: Valve = field(default_factory=Valve)
+    emptied: Valve = field(default_factory=Valve)
     closed: bool = False
 
     def put(self, rows: Sequence[Settled]) -> None:
         """Add results."""
         self.rows += rows
-        self.filled.set()
+        self.filled.open()
         if len(self.rows) >= self.most:
-            self.emptied.clear()
+            self.emptied.is_open = False
 
     async def take(self) -> list[Settled]:
         """Wait for results and return all of them; an empty list after `close`."""
         if not self.rows and not self.closed:
-            self.filled.clear()
-            await self.filled.wait()
+            self.filled.is_open = False
+            await self.filled.opened()
         rows, self.rows = self.rows, []
-        self.emptied.set()
+        self.emptied.open()
         return rows
 
     def close(self) -> None:
         """Note that no more results will come."""
         self.closed = True
-        self.filled.set()
+        self.filled.open()

@@ -149,11 +149,11 @@ class Ledger(ABC):
         Parts that are published already keep theirs.
         """
         rows = self.spec.rows_per_part
-        for file, number, cost in split_by_part(prompts, tokens, rows, requests, kept=kept):
+        for file, number, attempts, billed in split_by_part(prompts, tokens, rows, requests):
             progress = self.open.get(file)
             part = None if progress is None else progress.open.get(number)
             if part is not None:
-                part.charge(cost)
+                part.charge(attempts, billed, billed if kept else 0)
 
     def read_output(self, visible: OutputSpec, *, overwrite: bool) -> int:
         """Read what the output holds, or discard it; return the number of discarded scores.

@@ -97,10 +97,12 @@ class Part:
         digests = self.prompt_digests.of([settled.row for settled in rows])
         return list(map(JournalEntry, rows, digests))
 
-    def charge(self, cost: Cost) -> None:
+    def charge(self, attempts: int, billed: int, kept: int) -> None:
         """Add to the cost. O(1)."""
-        self.cost.add(cost)
-        self.cost_not_in_journal.add(cost)
+        for cost in (self.cost, self.cost_not_in_journal):
+            cost.attempts += attempts
+            cost.billed += billed
+            cost.kept += kept
 
     def spill(self) -> None:
         """Drop the results from memory; they are in the journal."""
@@ -133,12 +135,14 @@ def memory_of(settled: Settled) -> int:
     if not isinstance(settled.result, Score):
         return ROW_BYTES
     value, size = settled.result.value, settled.result.size
-    if isinstance(value, np.ndarray):
-        return ROW_BYTES + value.nbytes
     if size:
         return ROW_BYTES + OBJECT_FACTOR * size
+    if isinstance(value, str):
+        return ROW_BYTES + len(value)
+    if isinstance(value, np.ndarray):
+        return ROW_BYTES + value.nbytes
     texts = value if isinstance(value, list) else (value,)
-    if isinstance(value, str) or all(text is None or isinstance(text, str) for text in texts):
+    if all(text is None or isinstance(text, str) for text in texts):
         return ROW_BYTES + sum([len(text) for text in texts if text])
     return ROW_BYTES + OBJECT_FACTOR * len(json_bytes(value))  # of a journal
 
@@ -288,9 +292,9 @@ def is_final(settled: Settled, *, retry_errors: bool) -> bool:
 
 
 def split_by_part(
-    prompts: Sequence[Prompt], tokens: int, rows_per_part: int, requests: int = 1, *, kept: bool
-) -> list[tuple[str, int, Cost]]:
-    """Return each part (file and number) of one request with its cost: the tokens are shared by rows.
+    prompts: Sequence[Prompt], tokens: int, rows_per_part: int, requests: int = 1
+) -> list[tuple[str, int, int, int]]:
+    """Return each part of one request: file and number, requests and tokens, which are shared by rows.
 
     In each file one request counts once; of several, each has one of the prompts. O(1) for one request if all
     rows are of one part, as nearly always.
@@ -298,7 +302,7 @@ def split_by_part(
     first, last = prompts[0], prompts[-1]
     number = first.row // rows_per_part
     if first is last or (requests == 1 and (first.file, number) == (last.file, last.row // rows_per_part)):
-        return [(first.file, number, Cost(1, tokens, tokens if kept else 0))]
+        return [(first.file, number, 1, tokens)]
     costs = []
     rows: dict[tuple[str, int], int] = {}
     for prompt in prompts:
@@ -309,6 +313,6 @@ def split_by_part(
         billed = left if count == len(rows) else share(tokens, rows_of_part, len(prompts))
         left -= billed
         of_part = int(file not in files) if requests == 1 else rows_of_part
-        costs.append((file, number, Cost(of_part, billed, billed if kept else 0)))
+        costs.append((file, number, of_part, billed))
         files.add(file)
     return costs

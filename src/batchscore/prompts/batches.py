@@ -149,19 +149,20 @@ class Packer:
 
     def __post_init__(self) -> None:
         """Note the number of rows that was wanted."""
-        self.largest_rows = self.most_rows
+        self.largest_rows = self.most_rows = min(self.most_rows, MOST_INPUTS)
 
     def take(self, smooth_tokens: float = inf) -> Pack:
         """Return the content of the next request, of about `smooth_tokens` if rows allow that.
 
         An error of the stream is raised after all rows before it have been taken. O(rows taken).
         """
-        pack = Pack()
-        prompts, settled = pack.prompts, pack.settled
-        tries_more = self.trial is None and self.answered >= self.trial_after
-        most_rows = min(2 * self.most_rows if tries_more else self.most_rows, self.largest_rows, MOST_INPUTS)
-        most_size = min(MOST_BYTES, min(smooth_tokens, MOST_TOKENS) / self.estimator.ratio)
-        size = 0
+        prompts: list[Prompt] = []
+        settled: list[Settled] = []
+        most_rows, most_size, size, ended = self.most_rows, MOST_BYTES, 0, False
+        if self.answered >= self.trial_after and self.trial is None:
+            most_rows = min(2 * most_rows, self.largest_rows)
+        if most_rows > 1:
+            most_size = min(MOST_BYTES, int(min(smooth_tokens, MOST_TOKENS) / self.estimator.ratio))
         duplicates = self.duplicates
         while len(prompts) < most_rows and len(settled) < MOST_INPUTS:
             if duplicates is not None and duplicates.waiting >= MOST_WAITING:
@@ -169,7 +170,7 @@ class Packer:
             item = self.waiting if self.waiting is not None else self.next_item()
             self.waiting = None
             if item is None:
-                pack.ended = self.failure is None
+                ended = self.failure is None
                 break
             if isinstance(item, Settled):
                 settled.append(item)
@@ -185,10 +186,9 @@ class Packer:
             size = grown
         if self.failure is not None and not prompts and not settled:
             raise self.failure
-        pack.size = size
         if len(prompts) > self.most_rows:
             self.trial = prompts[0]
-        return pack
+        return Pack(prompts, size, settled, ended)
 
     def next_item(self) -> Prompt | Settled | None:
         """Return the next item; `None` at the end, or if the stream failed."""
@@ -207,7 +207,8 @@ class Packer:
     def note_request(self, prompts: Sequence[Prompt], *, answered: bool) -> None:
         """Note how a request ended, which may show that larger ones are accepted again."""
         if prompts[0] is not self.trial:
-            self.answered += answered and 2 * len(prompts) > self.most_rows
+            if answered and 2 * len(prompts) > self.most_rows:
+                self.answered += 1
             return
         self.trial, self.answered = None, 0
         self.trial_after = REQUESTS_BEFORE_TRIAL if answered else 2 * self.trial_after

@@ -53,7 +53,7 @@ def render_template(
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
-            if columns and all(is_blank(values[name]) for name in columns):
+            if columns and False not in [is_blank(values[name]) for name in columns]:
                 return NO_TEXT
             text = user.fill(values, cell_text)
             opening = None if first is None else first.fill(values, cell_text)

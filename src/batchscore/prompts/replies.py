@@ -92,7 +92,7 @@ class ReplyScores:
     @property
     def complete(self) -> bool:
         """Whether every row has a score."""
-        return RowError not in set(map(type, self.scores))
+        return RowError not in [type(score) for score in self.scores]
 
 
 @dataclass(slots=True)
@@ -145,15 +145,15 @@ class ReplyReader:
         refused = self.schema is not None and any(map(is_refused, scores))
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
-        counts = self.counts(usage, rows, sent)
+        prompt_tokens, answer_tokens, false_names = self.counts(usage, rows, sent)
         if self.with_usage or self.with_raw:
-            usage = {name: count for name, count in usage.items() if name not in counts.false_names}
+            usage = {name: count for name, count in usage.items() if name not in false_names}
             usage_shown, raw = usage if self.with_usage else None, reply if self.with_raw else None
             scores = [
                 replace(each, usage=usage_shown, raw=raw) if isinstance(each, Score) else each
                 for each in scores
             ]
-        results = ReplyScores(scores, counts.prompt, counts.answer)
+        results = ReplyScores(scores, prompt_tokens, answer_tokens)
         if refused:
             text = "The model refused to answer."
             invalid = InvalidReply(text, code=ErrorCode.INVALID_ANSWER, same_again=False)
@@ -167,13 +167,13 @@ class ReplyReader:
             usage = load_json(body)["usage"]
         except (ValueError, TypeError, KeyError):
             return 0, 0
-        counts = self.counts(usage if isinstance(usage, dict) else {}, rows, sent)
-        return counts.prompt, counts.answer
+        prompt_tokens, answer_tokens, _ = self.counts(usage if isinstance(usage, dict) else {}, rows, sent)
+        return prompt_tokens, answer_tokens
 
     def counts(self, usage: Mapping[str, Any], rows: int, sent: bytes) -> TokenCounts:
         """Return the token counts of a reply that can be true."""
         counts = token_counts(usage, self.task, self.answers_per_row, rows, sent)
-        if counts.false_names:
+        if counts[2]:
             if not self.has_noticed:
                 self.notice(IMPOSSIBLE_COUNTS)
             self.has_noticed = True
@@ -211,9 +211,11 @@ class ReplyReader:
         """Return the text of the only choice, or the texts of several in the order of their `index`."""
         if self.task.system_key:
             return self.score(*response_text(reply))
-        if not reply.get("choices") and is_blocked(reply):
+        choices = reply.get("choices")
+        if not choices and is_blocked(reply):
             return RowError(ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200)
-        choices = objects_in(reply, "choices")
+        if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
+            choices = objects_in(reply, "choices")
         if len(choices) < self.answers_per_row:
             raise InvalidReply(
                 f"the reply has {len(choices)} of {self.answers_per_row} answers; does the service ignore "
@@ -229,6 +231,8 @@ class ReplyReader:
 
     def score(self, text: str | None, reason: str | None) -> Score:
         """Return the score of one answer, of which the text and the reason of its end are given."""
+        if self.schema is None:
+            return Score(text, reason)
         value, known = self.matched(text, reason)
         return Score(value, known, size=self.size(text))
 

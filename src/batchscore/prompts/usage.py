@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from batchscore.task import Task
 
@@ -32,12 +32,8 @@ ANSWER_NAMES = ("completion_tokens", "output_tokens")
 TOTAL_NAMES = ("total_tokens",)
 
 
-class TokenCounts(NamedTuple):
-    """The tokens of one reply, 0 if unknown; `false_names` are the fields whose counts are impossible."""
-
-    prompt: int = 0
-    answer: int = 0
-    false_names: tuple[str, ...] = ()
+#: The tokens of one reply's prompts and answers, 0 if unknown, and the fields whose counts are impossible.
+TokenCounts: TypeAlias = tuple[int, int, tuple[str, ...]]
 
 
 def token_counts(usage: Mapping[str, Any], task: Task, answers: int, rows: int, sent: bytes) -> TokenCounts:
@@ -52,7 +48,7 @@ def token_counts(usage: Mapping[str, Any], task: Task, answers: int, rows: int, 
         and 0 <= answer <= MOST_TOKENS_OF_AN_ANSWER
         and 0 <= total <= prompt + answer
     ):
-        return TokenCounts(prompt, answer)
+        return prompt, answer, ()
     if any(count_in(usage, (name,)) > most_prompt for name in PROMPT_NAMES + TOTAL_NAMES):
         most_prompt = MOST_PROMPT_TOKENS if OTHER_CONTENT.search(sent) else most_prompt
     most_answer = MOST_TOKENS_OF_AN_ANSWER * answers * rows
@@ -67,7 +63,7 @@ def token_counts(usage: Mapping[str, Any], task: Task, answers: int, rows: int, 
     prompt, answer = count_in(usage, PROMPT_NAMES), count_in(usage, ANSWER_NAMES)
     # Some services report the total only.
     prompt = prompt or min(max(count_in(usage, TOTAL_NAMES) - answer, 0), most_prompt)
-    return TokenCounts(prompt, answer, false_names)
+    return prompt, answer, false_names
 
 
 def count_in(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:

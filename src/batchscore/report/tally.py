@@ -75,7 +75,8 @@ class Tally(Statistics):
             if event.full_price:
                 self.full_price_prompt_tokens += event.prompt_tokens
                 self.full_price_completion_tokens += event.completion_tokens
-            self.slowest_seconds = max(self.slowest_seconds, event.seconds)
+            if event.seconds > self.slowest_seconds:
+                self.slowest_seconds = event.seconds
             if event.cause:
                 self.retried[event.cause] += 1
             elif event.rows:

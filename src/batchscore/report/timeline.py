@@ -296,7 +296,10 @@ def rounded(figure: Any) -> Any:
 
 def step_of(seconds: float) -> int:
     """Return the step of a latency in seconds."""
-    return min(int(log2(seconds * 1000) * STEPS_A_DOUBLING) + 1, MOST_STEP) if seconds > 0.001 else 0
+    if seconds <= 0.001:
+        return 0
+    step = int(log2(seconds * 1000) * STEPS_A_DOUBLING) + 1
+    return step if step < MOST_STEP else MOST_STEP
 
 
 def seconds_of(step: int) -> float:

@@ -23,7 +23,7 @@ from batchscore.request.outcome import (
     cause_of,
     classify,
     failure_outcome,
-    needs_body,
+    lost_outcome,
     over_limit,
     refused_alone,
     refused_by_chance,
@@ -55,8 +55,8 @@ class Request:
     """One request: `body` gives the bytes for a deployment, `tokens` is the charge it is admitted for.
 
     `body` must not refer to the request: such a cycle keeps both in memory until the garbage is collected.
-    `extra_tokens` of these are for the answers, charged whether used or not. `prompts` are for the listener.
-    `complaint` says what was wrong with the last answer, as JSON that `body` adds.
+    `extra_tokens` of these are for the answers, charged whether used or not. `prompts`, of `size` bytes, are
+    for the listener. `complaint` says what was wrong with the last answer, as JSON that `body` adds.
     """
 
     body: Callable[[Deployment, bytes], bytes]
@@ -65,6 +65,7 @@ class Request:
     extra_tokens: float
     budget: RetryBudget
     prompts: Sequence[Prompt] = ()
+    size: int = 0
     complaint: bytes = b""
 
 
@@ -110,8 +111,13 @@ class Requester(Generic[T]):
         body = request.body(deployment, request.complaint)
         flight = self.timeouts.start(rows, budget.timeouts)
         deployment.in_flight += 1
+        reply: Reply | Outcome
         try:
-            reply = await self.exchange(deployment, body, rows, flight)
+            reply = await deployment.send(body, self.most_bytes(rows))
+        except (NoReply, BatchscoreError) as reason:
+            reply = lost_outcome(reason)
+        except asyncio.CancelledError as cancelled:
+            reply = self.ended(cancelled, deployment, flight)
         finally:
             self.timeouts.end(flight)
             deployment.in_flight -= 1
@@ -157,30 +163,18 @@ class Requester(Generic[T]):
         rows, prompts, name = request.rows, request.prompts, deployment.name
         if billed is None and b'"usage"' in reply.body:
             billed = self.billed(reply.body, rows, request.body(deployment, request.complaint))
-        self.listen(Attempt(rows, reply.status, reply.seconds, cause, *(billed or (0, 0)), prompts, name))
+        asked, answered = billed or (0, 0)
+        self.listen(Attempt(rows, reply.status, reply.seconds, cause, asked, answered, prompts, name))
 
-    async def exchange(
-        self, deployment: Deployment, body: bytes, rows: int, flight: Flight
-    ) -> Reply | Outcome:
-        """Return the reply, or why there is none; a request that ends with the run is reported too."""
-        try:
-            return await deployment.send(body, self.most_bytes(rows))
-        except NoReply as lost:
-            status = None if lost.head is None else lost.head.status
-            if lost.head is not None and not needs_body(lost.head.status):
-                return lost.head
-            return failure_outcome(lost.code, lost.detail, status=status, needs_action=lost.needs_action)
-        except BatchscoreError as reason:
-            # Signing in fails, and so will all other requests.
-            return Outcome(Action.STOP, ErrorCode.CONNECTION_ERROR, reason.text, needs_action=True)
-        except asyncio.CancelledError:
-            waited = self.clock.monotonic() - flight.started
-            if not flight.overdue or self.closed or self.stop.is_set():
-                self.listen(Attempt(0, None, waited, "interrupted", deployment=deployment.name))
-                raise
-            if sys.version_info >= (3, 11):
-                flight.task.uncancel()  # it was our timeout; older Pythons do not count cancels
-            return failure_outcome(ErrorCode.TIMEOUT, f"waited {duration_text(waited)}")
+    def ended(self, cancelled: asyncio.CancelledError, deployment: Deployment, flight: Flight) -> Outcome:
+        """Return the timeout of a cancelled request; one that ends with the run is reported and raised."""
+        waited = self.clock.monotonic() - flight.started
+        if not flight.overdue or self.closed or self.stop.is_set():
+            self.listen(Attempt(0, None, waited, "interrupted", deployment=deployment.name))
+            raise cancelled
+        if sys.version_info >= (3, 11):
+            flight.task.uncancel()  # it was our timeout; older Pythons do not count cancels
+        return failure_outcome(ErrorCode.TIMEOUT, f"waited {duration_text(waited)}")
 
     def judge_lost(
         self, request: Request, deployment: Deployment, started: float, outcome: Outcome
@@ -360,8 +354,13 @@ class Requester(Generic[T]):
         """Send one probe."""
         deployment.reserve(PROBE_TOKENS)
         flight, body = self.timeouts.start(1, 0), self.probe_body(deployment)
+        reply: Reply | Outcome
         try:
-            reply = await self.exchange(deployment, body, 1, flight)
+            reply = await deployment.send(body, self.most_bytes(1))
+        except (NoReply, BatchscoreError) as reason:
+            reply = lost_outcome(reason)
+        except asyncio.CancelledError as cancelled:
+            reply = self.ended(cancelled, deployment, flight)
         finally:
             self.timeouts.end(flight)
         outcome = reply if isinstance(reply, Outcome) else classify(reply, body)

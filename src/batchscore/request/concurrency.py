@@ -16,7 +16,7 @@ from batchscore.request.timeouts import Clock
 #: In flight after the first reply: few, since all may be refused. If the reply named the quota, twice what
 #: latency times rate needs, up to a bound above which it grows only while that helps.
 OPENING = 8
-MOST_AT_OPENING = 256
+MOST_AT_OPENING = 512
 
 #: No Python process sends more per second, so no more need be in flight than it sends in a round trip.
 MOST_A_SECOND = 5000.0
@@ -89,7 +89,7 @@ class Concurrency:
         self.round_bytes += row_bytes
         if in_flight >= self.limit and not for_quota:
             self.round_used = True
-        if self.round_requests >= self.round_size:
+        if self.round_requests >= self.limit and self.round_requests >= self.round_size:
             self.end_round()
 
     def note_failure(self) -> None:

@@ -125,13 +125,14 @@ class Connector:
     async def connect_to(self, addresses: list[Any]) -> Connection:
         """Return a connection to the first of several addresses that answers."""
         loop, first = asyncio.get_running_loop(), self.first
+        to: dict[str, Any] = dict(zip(("host", "port"), addresses[0][4][:2], strict=True))
         try:
-            found = await aiohappyeyeballs.start_connection(
-                addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS
-            )
+            if len(addresses) > 1:
+                delay = NEXT_ADDRESS_SECONDS
+                to = {"sock": await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=delay)}
             context = self.context(first)
             _, connection = await loop.create_connection(
-                self.new, sock=found, ssl=context, server_hostname=tls_name(first) if context else None
+                self.new, **to, ssl=context, server_hostname=tls_name(first) if context else None
             )
         except (OSError, RuntimeError) as error:  # uvloop raises both
             self.found_until = 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Awaitable
 from typing import Any
 
 from batchscore.request.reply_body import MOST_ERROR_BYTES, BodyReader, UnusableBody
@@ -48,7 +49,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._received = received
         self._error_seconds = error_seconds
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bytes] | None = None
         self._reading: BodyReader | None = None
         self._rest: memoryview | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -58,18 +59,16 @@ class Connection(asyncio.BufferedProtocol):
         self._turn: asyncio.Task[None] | None = None
         self._poll: select.poll | None = None
 
-    async def exchange(self, head: bytes, body: bytes, reading: BodyReader) -> bytes:
-        """Send a request and return the body of its reply as it was sent.
+    def exchange(self, head: bytes, body: bytes, reading: BodyReader) -> Awaitable[bytes]:
+        """Send a request; to await is to wait for the body of its reply as it was sent.
 
         Raises `ConnectionClosed`, `BrokenReply` or `UnusableBody`. The caller calls `release` in any case.
         """
         waiter = self._expect_reply(reading)
-        if len(body) <= PIECE_BYTES:
-            self.transport.write(head + body)
-        else:
-            await self._send_pieces(head, memoryview(body), waiter)
-        await waiter
-        return reading.body()
+        if len(body) > PIECE_BYTES:
+            return self._send_pieces(head, memoryview(body), waiter)
+        self.transport.write(head + body)
+        return waiter
 
     async def open_tunnel(self, head: bytes) -> int:
         """Send a request for a tunnel to a proxy and return the status of its reply, without the body.
@@ -169,23 +168,24 @@ class Connection(asyncio.BufferedProtocol):
 
     # How a reply is read.
 
-    def _expect_reply(self, reading: BodyReader | None) -> asyncio.Future[None]:
+    def _expect_reply(self, reading: BodyReader | None) -> asyncio.Future[bytes]:
         self.parser.begin()
         if self.closed:
             raise ConnectionClosed(self._error, in_body=False)
         self._reading, self._waiter = reading, self._loop.create_future()
         return self._waiter
 
-    async def _send_pieces(self, head: bytes, body: memoryview, waiter: asyncio.Future[None]) -> None:
+    async def _send_pieces(self, head: bytes, body: memoryview, waiter: asyncio.Future[bytes]) -> bytes:
         self._unsent = True
         self.transport.write(head)
         for start in range(0, len(body), PIECE_BYTES):
             if self._writable is not None:
                 await self._writable
             if waiter.done():
-                return  # a service may refuse a body that it has not read
+                return await waiter  # a service may refuse a body that it has not read
             self.transport.write(body[start : start + PIECE_BYTES])
         self._unsent = False
+        return await waiter
 
     def _begin_body(self) -> None:
         """Take the end of a head."""
@@ -201,15 +201,13 @@ class Connection(asyncio.BufferedProtocol):
     def _take(self, piece: bytes) -> None:
         """Take a piece of a body."""
         if self._reading is not None:
-            self._hold(len(piece), self._reading)
-            self._reading.add(piece)
+            if self._reading.add(piece):
+                self._pause(self._reading)
         elif 200 <= self.parser.status < 300:
             raise BrokenReply  # in a tunnel, the service sends first
 
-    def _hold(self, size: int, reading: BodyReader) -> None:
-        must_wait = reading.hold(size, reading.size)
-        reading.size += size
-        if must_wait and self._turn is None:
+    def _pause(self, reading: BodyReader) -> None:
+        if self._turn is None:
             self.transport.pause_reading()
             self._turn = self._loop.create_task(self._wait_for_turn(reading))
 
@@ -226,9 +224,12 @@ class Connection(asyncio.BufferedProtocol):
         return reading.place(length)
 
     def _receive_in_place(self, size: int) -> None:
+        reading = self._reading
         assert self._rest is not None
-        assert self._reading is not None
-        self._hold(size, self._reading)
+        assert reading is not None
+        if reading.hold(size, reading.size):
+            self._pause(reading)
+        reading.size += size
         self._rest = self._rest[size:]
         if not self._rest:
             self._rest = None
@@ -257,7 +258,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._unsent and 200 <= self.parser.status < 300:
             raise BrokenReply("it came before the request was sent")
         if self._waiter is not None:
-            self._waiter.set_result(None)
+            self._waiter.set_result(b"" if self._reading is None else self._reading.body())
         if self._turn is not None and not self.closed:
             self.transport.resume_reading()
         self._end_waits()

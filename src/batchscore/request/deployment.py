@@ -49,6 +49,10 @@ class State(Enum):
     STOPPED = "stopped"  # nothing more in this run
 
 
+#: To read a member of an enum takes as long as a call.
+UP, STOPPED = State.UP, State.STOPPED
+
+
 @dataclass(slots=True)
 class Health:
     """The state of one deployment, and the replies that led to it. Times are the monotonic clock's.
@@ -74,7 +78,8 @@ class Health:
     def note_success(self, now: float, seconds: float) -> None:
         """Note that a request was answered after this many seconds."""
         self.last_success = now
-        self.sent_at = max(self.sent_at, now - seconds)
+        if now - seconds > self.sent_at:
+            self.sent_at = now - seconds
         self.reached = True
         if self.failing_since is not None:
             self.end_failures()
@@ -191,12 +196,12 @@ class Deployment:
         """Roughly when the next request could start: for choosing among several deployments."""
         return max(self.paused_until, self.clock.monotonic() + self.queued)
 
-    @property
     def target_tokens(self) -> float:
-        """How many tokens one request should hold at most, so that the quota is used evenly."""
+        """Return how many tokens one request should hold at most, so that the quota is used evenly."""
         rate = self.limits.rates.tokens
         if rate is not None:
-            return max(1.0, rate * SMOOTHING_SECONDS)
+            tokens = rate * SMOOTHING_SECONDS
+            return tokens if tokens > 1.0 else 1.0
         return FIRST_TOKENS if self.health.last_success is None else inf
 
     def too_large(self, tokens: float) -> bool:
@@ -206,7 +211,7 @@ class Deployment:
 
     def fits(self, tokens: float) -> bool:
         """Whether a request of this many tokens can ever be admitted here."""
-        return tokens <= self.most_tokens
+        return tokens <= self.limits.most_tokens or tokens <= self.largest_answered
 
     @property
     def most_tokens(self) -> float:
@@ -235,18 +240,17 @@ class Deployment:
         """Charge a request; it may be sent at the ticket's start."""
         return self.quota.reserve(self.clock.monotonic(), tokens, self.limits.rates)
 
-    @property
-    def free(self) -> bool:
+    def is_free(self) -> bool:
         """Whether no worker waits for a turn, and only the quota can delay a request."""
         return (
             not self.queued
-            and self.health.state is State.UP
+            and self.health.state is UP
             and (not self.paused_until or self.paused_until <= self.clock.monotonic())
         )
 
     def wants_more_than(self, workers: int) -> bool:
         """Whether more than this many workers may have a request in flight."""
-        return workers < self.concurrency.limit and self.health.state is not State.STOPPED
+        return workers < self.concurrency.limit and self.health.state is not STOPPED
 
     async def wait_in_turn(self, ticket: Ticket) -> None:
         """Take the turn and wait for a ticket's start."""
@@ -285,7 +289,8 @@ class Deployment:
         now = self.clock.monotonic()
         self.health.note_success(now, seconds)
         self.blind_pauses = 0
-        self.largest_answered = max(self.largest_answered, ticket.tokens)
+        if ticket.tokens > self.largest_answered:
+            self.largest_answered = ticket.tokens
         self.usual_seconds += (seconds - self.usual_seconds) * (0.1 if self.usual_seconds else 1.0)
         self.quota.correct(ticket, tokens)
         for_quota = now - self.waited_at < 1.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
-from batchscore.errors import ErrorCode, name_settings, setting_name
+from batchscore.errors import BatchscoreError, ErrorCode, name_settings, setting_name
 from batchscore.request import account_words
 from batchscore.request.error_shapes import code_of, error_in
 from batchscore.request.refusal import (
@@ -30,6 +30,7 @@ from batchscore.request.refusal import (
     read_refusal,
     redirect_text,
 )
+from batchscore.request.send import NoReply
 from batchscore.request.service_codes import shown_detail
 from batchscore.rows import InvalidReply, Reply, RowError
 
@@ -237,6 +238,17 @@ def failure_outcome(
     text = f"{ERROR_TEXTS[code]}: {detail}" if detail else ERROR_TEXTS[code]
     text = text if text.endswith("?") else f"{text}."
     return Outcome(Action.RETRY, code, text, status, needs_action=needs_action)
+
+
+def lost_outcome(reason: NoReply | BatchscoreError) -> Reply | Outcome:
+    """Return what it means that no reply arrived; of one whose body cannot be used, the head may say it."""
+    if isinstance(reason, BatchscoreError):
+        # Signing in fails, and so will all other requests.
+        return Outcome(Action.STOP, ErrorCode.CONNECTION_ERROR, reason.text, needs_action=True)
+    status = None if reason.head is None else reason.head.status
+    if reason.head is not None and not needs_body(reason.head.status):
+        return reason.head
+    return failure_outcome(reason.code, reason.detail, status=status, needs_action=reason.needs_action)
 
 
 def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome:

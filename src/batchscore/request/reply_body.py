@@ -54,6 +54,11 @@ class UnusableBody(Exception):  # noqa: N818 - a reason to retry, not an error o
     """A body that is larger than any right one, or that cannot be decompressed; the message says why."""
 
 
+def is_packed(body: bytes, encoding: str) -> bool:
+    """Whether a body is compressed, as its header says or as it begins."""
+    return bool(body) and (bool(encoding) or body.startswith(_GZIP))
+
+
 @dataclass(slots=True)
 class ReplyMemory:
     """How much the unfinished replies of a run hold; above the bound, only one at a time is read on."""
@@ -64,7 +69,7 @@ class ReplyMemory:
 
 @dataclass(slots=True)
 class BodyReader:
-    """Collects one body of at most `most` bytes, and unpacks it if it is compressed.
+    """Collects one body of at most `most` bytes, and decompresses it if it is compressed.
 
     `size` is what was received so far.
     """
@@ -77,14 +82,20 @@ class BodyReader:
     received: bytes | bytearray = b""
     placed: np.ndarray[Any, np.dtype[np.uint8]] | None = None
 
-    def add(self, piece: bytes) -> None:
-        """Take the next piece of the body; a service may send millions of two bytes each."""
+    def add(self, piece: bytes) -> bool:
+        """Take the next piece of the body; return whether to wait, as `hold` does.
+
+        A service may send millions of two bytes each.
+        """
+        before, self.size = self.size, self.size + len(piece)
+        must_wait = self.hold(len(piece), before)
         if not self.received:
             self.received = piece
         else:
             if isinstance(self.received, bytes):
                 self.received = bytearray(self.received)
             self.received += piece
+        return must_wait
 
     def place(self, length: int) -> memoryview:
         """Return where to put the rest of a body of this length; what is never received takes no memory."""
@@ -98,14 +109,6 @@ class BodyReader:
         """Return the body as it was sent."""
         body = bytes(self.received) if self.placed is None else self.placed.tobytes()
         self.received, self.placed = b"", None
-        return body
-
-    async def unpack(self, body: bytes, encoding: str) -> bytes:
-        """Return the body without compression; raises `UnusableBody`."""
-        if body and (encoding or body.startswith(_GZIP)):
-            body = await self.decompress(body, encoding)
-        if len(body) > COUNTED_FROM_BYTES:
-            self.check_values(body)
         return body
 
     def release(self) -> None:
@@ -136,7 +139,10 @@ class BodyReader:
         self.in_turn = True
 
     async def decompress(self, body: bytes, encoding: str) -> bytes:
-        """Return the body without the compressions that the header names, and those it forgot."""
+        """Return the body without the compressions that the header names, and those it forgot.
+
+        Raises `UnusableBody`.
+        """
         names = [name.strip().lower() for name in encoding.split(",")]
         if not _NOT_ACCEPTED.isdisjoint(names):
             raise UnusableBody("it is compressed in a way that was not asked for")
@@ -181,6 +187,8 @@ class BodyReader:
 
     def check_values(self, body: bytes) -> None:
         """Raise `UnusableBody` for JSON that would take far more memory than its text."""
+        if len(body) <= COUNTED_FROM_BYTES:
+            return
         data = np.frombuffer(body, np.uint8)  # counts in a third of the time that `bytes` needs
         commas, objects, lists, quotes = (int(np.count_nonzero(data == sign)) for sign in b',{["')
         texts = max(quotes // 2 - KEYS_PER_OBJECT * objects, 0)

@@ -65,7 +65,7 @@ class Headers(Mapping[str, str]):
         self._raw = raw
 
     def __getitem__(self, name: str) -> str:
-        return self._raw[name.lower().encode()].decode("utf-8", "surrogateescape")
+        return self._raw[name.lower().encode()].rstrip().decode("utf-8", "surrogateescape")
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower().encode() in self._raw
@@ -75,6 +75,16 @@ class Headers(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._raw)
+
+
+def headers_of(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by their names in small letters; of several with one name the first, or the list."""
+    headers = {name.lower(): value for name, value in reversed(lines)}
+    if len(headers) < len(lines):
+        for listed in _LISTS:
+            if values := [value.rstrip() for name, value in lines if name.lower() == listed]:
+                headers[listed] = b", ".join(values)
+    return headers
 
 
 class ReplyParser:
@@ -97,7 +107,7 @@ class ReplyParser:
             "complete",
             "trailing",
         ),
-        *("_parser", "_failure", "_received", "_count", "_size", "_interim", "_until_closed"),
+        *("_parser", "_failure", "_received", "_lines", "_count", "_size", "_interim", "_until_closed"),
     )
 
     def __init__(self, take_head: Callable[[], None], take: Callable[[bytes], None]) -> None:
@@ -114,6 +124,7 @@ class ReplyParser:
         self.in_head = True
         self.keep_alive = self.complete = self.trailing = self._until_closed = False
         self._failure: Exception | None = None
+        self._lines: list[tuple[bytes, bytes]] = []
         self._received = self._count = self._size = self._interim = 0
 
     def feed(self, data: bytes | memoryview) -> None:
@@ -157,34 +168,25 @@ class ReplyParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, which may also follow a body (for httptools)."""
-        self._count += 1
-        self._size += (size := len(name) + len(value))
-        if size > MOST_HEADER_BYTES:
-            self._fail(BrokenReply(f"one of its headers is larger than {MOST_HEADER_BYTES // 2**10} kB"))
-        if self._size > MOST_HEAD_BYTES:
-            self._fail(BrokenReply(f"its headers are larger than {MOST_HEAD_BYTES // 2**10} kB together"))
-        if self._count > MOST_HEADERS:
-            self._fail(BrokenReply(f"it has more than {MOST_HEADERS:,} headers"))
-        if not self.in_head:
-            return  # a trailer says nothing about the body
-        name = name.lower()
-        if name not in self.headers:
-            self.headers[name] = value.rstrip()
-        elif name in _LISTS:
-            self.headers[name] += b", " + value
+        if self.in_head:
+            self._lines.append((name, value))
+        else:
+            self._count_headers([(name, value)])  # a trailer says nothing about the body
 
     def on_headers_complete(self) -> None:
         """Take the end of a head (for httptools)."""
-        parser, headers = self._parser, self.headers
+        parser, lines = self._parser, self._lines
         assert parser is not None
         self.status = status = parser.get_status_code()
+        self._count_headers(lines)
         if 100 <= status < 200 and status != 101:
             self._interim += 1
             if self._interim > MOST_INTERIM:
                 self._fail(BrokenReply(f"more than {MOST_INTERIM} interim replies come before it"))
-            self.headers = {}
+            lines.clear()
             return
         self.in_head = False
+        self.headers = headers = headers_of(lines)
         self.keep_alive = status >= 200 and parser.should_keep_alive()
         if b"transfer-encoding" in headers:
             last = headers[b"transfer-encoding"].lower().rpartition(b",")[2]
@@ -202,6 +204,19 @@ class ReplyParser:
             self.take_head()
         except Exception as reason:
             self._fail(reason)
+
+    def _count_headers(self, lines: list[tuple[bytes, bytes]]) -> None:
+        self._count += len(lines)
+        if self._count > MOST_HEADERS:
+            self._fail(BrokenReply(f"it has more than {MOST_HEADERS:,} headers"))
+        if self.in_head and self._received <= MOST_HEADER_BYTES:
+            return  # all that was received is smaller than what one header may have
+        sizes = [len(name) + len(value) for name, value in lines]
+        self._size += sum(sizes)
+        if max(sizes, default=0) > MOST_HEADER_BYTES:
+            self._fail(BrokenReply(f"one of its headers is larger than {MOST_HEADER_BYTES // 2**10} kB"))
+        if self._size > MOST_HEAD_BYTES:
+            self._fail(BrokenReply(f"its headers are larger than {MOST_HEAD_BYTES // 2**10} kB together"))
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body (for httptools)."""

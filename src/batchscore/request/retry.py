@@ -22,7 +22,6 @@ from batchscore.request.attempt import Request, Requester, Result
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome import ANSWERED, Action, Outcome
-from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry_budget import MANY_ROWS, RetryBudget
 
 T = TypeVar("T")
@@ -75,19 +74,12 @@ class AttemptLoop(Generic[T]):
         """The deployments that requests may go to."""
         return self.requester.deployments
 
-    async def run(self, request: Request, deployment: Deployment, ticket: Ticket) -> Result[T]:
-        """Return the result of an admitted request, after as many attempts as it may have.
+    async def settle(self, request: Request, deployment: Deployment, first: Result[T]) -> Result[T]:
+        """Return the result of a request without answers, after as many further attempts as it may have.
 
         Raises `ServiceRefused` if no request can succeed, `Outage` if no service answers for too long.
         """
-        result = await self.requester.send(request, deployment, ticket)
-        if result.answers is not None:
-            return result
-        return await self.handle_failure(request, deployment, result)
-
-    async def handle_failure(self, request: Request, deployment: Deployment, failed: Result[T]) -> Result[T]:
-        """Send a failed request until it is settled one way or another."""
-        result = failed
+        result = first
         renewed: set[Deployment] = set()
         while not self.stop.is_set():
             action = result.outcome.action

@@ -40,6 +40,10 @@ LONGEST_SECONDS = 600.0
 STEP = math.log(1.25)
 HALVED_AT = 10_000
 
+#: Shorter round trips count as this long.
+SHORTEST_STEP = 1e-3
+FIRST_STEP = math.ceil(math.log(SHORTEST_STEP) / STEP)
+
 WATCH_SECONDS = 0.25
 
 
@@ -52,7 +56,7 @@ class RoundTrips:
 
     def add(self, seconds: float) -> None:
         """Count one answer. O(1)."""
-        self.counts[math.ceil(math.log(max(seconds, 1e-3)) / STEP)] += 1
+        self.counts[math.ceil(math.log(seconds) / STEP) if seconds > SHORTEST_STEP else FIRST_STEP] += 1
         self.total += 1
         if self.total >= HALVED_AT:
             self.counts = Counter({step: count // 2 for step, count in self.counts.items() if count > 1})

@@ -28,7 +28,13 @@ from batchscore.request.connect import (
     proxy_for,
 )
 from batchscore.request.connection import READ_BYTES, Connection, ConnectionClosed
-from batchscore.request.reply_body import ACCEPTED_ENCODINGS, BodyReader, ReplyMemory, UnusableBody
+from batchscore.request.reply_body import (
+    ACCEPTED_ENCODINGS,
+    BodyReader,
+    ReplyMemory,
+    UnusableBody,
+    is_packed,
+)
 from batchscore.request.reply_head import BrokenReply, Headers, ReplyParser
 from batchscore.request.request_head import address_of, header_lines, path_of, proxy_headers, request_line
 from batchscore.request.send import NoReply, Send
@@ -121,16 +127,20 @@ class Wire:
     async def send(self, body: bytes, most_bytes: int) -> Reply:
         """Send a body and return a reply of at most this many bytes, as `open_wire` says."""
         head = await self.head.of(len(body))
-        # Round trips need the clock with the finest resolution.
         started = time.perf_counter()
         reading = BodyReader(most_bytes, self.memory)
         connection = None
         try:
             connection = self.pool.take() or await self.pool.connector.connect()
+            # Round trips need the clock with the finest resolution, and connecting is not one.
+            started = time.perf_counter()
             content = await connection.exchange(head, body, reading)
             status, headers = connection.parser.status, Headers(connection.parser.headers)
-            unpacking = reading.unpack(content, headers.get("content-encoding", ""))
-            content = await (unpacking if 200 <= status < 300 else ended(unpacking, self.error_seconds))
+            encoding = connection.parser.headers.get(b"content-encoding", b"").decode("latin-1")
+            if is_packed(content, encoding):
+                unpacking = reading.decompress(content, encoding)
+                content = await (unpacking if 200 <= status < 300 else ended(unpacking, self.error_seconds))
+            reading.check_values(content)
             return Reply(status, headers, content, time.perf_counter() - started)
         except ConnectTimeout:
             raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
@@ -188,6 +198,7 @@ class Pool:
 
     connector: Connector
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     idle: deque[Connection] = field(default_factory=deque)
     timer: asyncio.TimerHandle | None = None
     closed: bool = False
@@ -196,7 +207,7 @@ class Pool:
         """Return a connection that is still open, if there is one."""
         while self.idle:
             connection = self.idle.pop()
-            age = asyncio.get_running_loop().time() - connection.idle_since
+            age = self.loop.time() - connection.idle_since
             if age < self.keep_alive_seconds and connection.quiet():
                 return connection
             connection.abort()
@@ -209,21 +220,19 @@ class Pool:
         if self.closed:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = self.loop.time()
         self.idle.append(connection)
         if self.timer is None:
-            self.timer = loop.call_later(self.keep_alive_seconds, self.end_idle)
+            self.timer = self.loop.call_later(self.keep_alive_seconds, self.end_idle)
 
     def end_idle(self) -> None:
         """Close the connections that have waited too long."""
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - self.keep_alive_seconds
+        oldest = self.loop.time() - self.keep_alive_seconds
         self.timer = None
         while self.idle and (self.idle[0].closed or self.idle[0].idle_since <= oldest):
             self.idle.popleft().abort()
         if self.idle:
-            self.timer = loop.call_later(self.idle[0].idle_since - oldest, self.end_idle)
+            self.timer = self.loop.call_later(self.idle[0].idle_since - oldest, self.end_idle)
 
     async def close(self) -> None:
         """Close all connections."""

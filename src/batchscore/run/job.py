@@ -206,15 +206,15 @@ class Job:
     def report(self, rows: list[Settled]) -> None:
         """Report settled rows to the listener."""
         errors = Counter([row.result.code for row in rows if isinstance(row.result, RowError)])
-        reasons: Counter[str] = Counter()
+        reasons: dict[str, int] = {}
         without_text = 0
         for row in rows if self.task.answer == "text" else ():
             if isinstance(row.result, Score):
                 found, value = row.result.finish_reason, row.result.value
                 # A single answer may be a list, too.
-                answers = zip(value, found, strict=True) if isinstance(found, list) else [(value, found)]
-                for answer, reason in answers:
-                    reasons[str(reason)] += 1
+                values, of_values = (value, found) if isinstance(found, list) else ((value,), (found,))
+                for answer, reason in zip(values, of_values, strict=True):
+                    reasons[str(reason)] = reasons.get(str(reason), 0) + 1
                     without_text += answer is None or answer == ""
         self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons, without_text))
 

@@ -93,6 +93,12 @@ class StopConditions:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     full_price: Live = (0, 0)
+    has_budget: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note whether requests can use up a budget."""
+        settings = self.settings
+        self.has_budget = settings.max_total_tokens is not None or settings.max_spend is not None
 
     @property
     def tokens(self) -> int:
@@ -112,6 +118,17 @@ class StopConditions:
 
     def count(self, event: Event) -> BatchscoreError | None:
         """Count one event; return the reason to stop if a limit is reached."""
+        if isinstance(event, Attempt):
+            self.prompt_tokens += event.prompt_tokens
+            self.completion_tokens += event.completion_tokens
+            if event.full_price:
+                prompts, answers = self.full_price
+                self.full_price = prompts + event.prompt_tokens, answers + event.completion_tokens
+            if not self.has_budget:
+                return None
+            # A probe has no rows.
+            answered = event.rows > 0 and not event.cause
+            return self.no_usage() if answered and not self.tokens else self.budget_used_up()
         if isinstance(event, RowsSettled):
             self.failed += sum(
                 count for code, count in event.errors.items() if code is not ErrorCode.EMPTY_INPUT
@@ -121,15 +138,6 @@ class StopConditions:
             return self.too_many_errors() or self.nothing_matches()
         if isinstance(event, FileOpened):
             self.known += event.known
-        if isinstance(event, Attempt):
-            self.prompt_tokens += event.prompt_tokens
-            self.completion_tokens += event.completion_tokens
-            if event.full_price:
-                prompts, answers = self.full_price
-                self.full_price = prompts + event.prompt_tokens, answers + event.completion_tokens
-            # A probe has no rows.
-            answered = event.rows > 0 and not event.cause
-            return self.no_usage() if answered and not self.tokens else self.budget_used_up()
         return None
 
     def too_many_errors(self) -> TooManyErrors | None:

@@ -69,7 +69,7 @@ class SharedSchedule:
             self.draw(now, tokens, rates)
         self.tokens -= tokens
         self.requests -= 1
-        return max(now, self.start)
+        return now if now > self.start else self.start
 
     def draw(self, now: float, tokens: float, rates: QuotaRates) -> None:
         """Take from the file what this request needs, or a slice if that is more."""

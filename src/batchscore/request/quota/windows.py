@@ -160,11 +160,18 @@ class Windows:
 
         The one request is the largest: small ones need not wait until a large one has left the window.
         """
+        # A total still counts charges that have left the window since, so it is at most too high.
+        second, ten, minute = self.windows
+        if (
+            second.total <= rate * second.seconds
+            and ten.total <= rate * ten.seconds
+            and minute.total <= rate * minute.seconds
+        ):
+            return now  # as nearly always, since the schedule spreads the charges
         start = now
-        above = max(0.0, self.largest_since(now - self.windows[0].seconds) - amount)
+        above = max(0.0, self.largest_since(now - second.seconds) - amount)
         for window in self.windows:
             allowed = rate * window.seconds * (1 + 1e-9) + above
-            # The total still counts charges that have left the window since, so it is at most too high.
             if window.total > allowed:
                 start = window.earliest(start, allowed)
         return start
@@ -177,16 +184,23 @@ class Windows:
 
     def charge(self, at: float, amount: float) -> Charge:
         """Add a charge; charges come in the order of their times."""
-        while self.largest and self.largest[-1][1] <= amount:
-            self.largest.pop()
-        self.largest.append((at, amount))
-        last = self.last
-        if last is not None and at - last.first < GRAIN_SECONDS and last.at > self.windows[0].edge:
-            last.at = max(last.at, at)
+        largest, last = self.largest, self.last
+        second, ten, minute = self.windows
+        near = last is not None and at - last.first < GRAIN_SECONDS and last.at > second.edge
+        # The time of one as large, a moment ago, allows less.
+        if not (near and largest and amount <= largest[-1][1]):
+            while largest and largest[-1][1] <= amount:
+                largest.pop()
+            largest.append((at, amount))
+        if last is not None and near:
+            if at > last.at:
+                last.at = at
             last.amount += amount
-            for window in self.windows:
-                window.total += amount
+            second.total += amount
+            ten.total += amount
+            minute.total += amount
             return last
+        self.largest_since(at - second.seconds)
         added = self.last = Charge(at, at, amount)
         for window in self.windows:
             window.add(added)
@@ -222,16 +236,19 @@ class Quota:
 
     def reserve(self, now: float, tokens: float, rates: QuotaRates) -> Ticket:
         """Charge one request; the ticket says when it may start. Reserve in the order of starting."""
-        if not rates.limited:
+        a_second, requests_a_second = rates.tokens, rates.requests
+        if a_second is None and requests_a_second is None:
             return Ticket(now, now, tokens, rates)
-        start = max(self.schedule.reserve(now, tokens, rates), self.latest)
-        if rates.tokens is not None:
-            start = self.tokens.earliest(start, rates.tokens, tokens)
-        if rates.requests is not None:
-            start = self.requests.earliest(start, rates.requests, 1)
+        start = self.schedule.reserve(now, tokens, rates)
+        if start < self.latest:
+            start = self.latest
+        if a_second is not None:
+            start = self.tokens.earliest(start, a_second, tokens)
+        if requests_a_second is not None:
+            start = self.requests.earliest(start, requests_a_second, 1)
         self.latest = start
-        of_tokens = None if rates.tokens is None else self.tokens.charge(start, tokens)
-        of_requests = None if rates.requests is None else self.requests.charge(start, 1)
+        of_tokens = None if a_second is None else self.tokens.charge(start, tokens)
+        of_requests = None if requests_a_second is None else self.requests.charge(start, 1)
         return Ticket(now, start, tokens, rates, (of_tokens, of_requests))
 
     def correct(self, ticket: Ticket, tokens: float) -> None:
