@@ -141,7 +141,7 @@ class PromptSource:
         for ready in complete:
             file = ready.file.as_it_is()
             if file.content is None or with_images:
-                others.append(replace(ready, file=file))
+                others.append(ready)
             else:
                 self.digests[file.name].set_result(digest_of_file(file))
         waiting, at_once = iter(others), 1 if with_images else DIGESTS_AT_ONCE
