@@ -139,7 +139,7 @@ class PromptSource:
         # A thread takes longer than the digest of what is in memory. Images fill it, so one file at a time.
         others = []
         for ready in complete:
-            file = ready.file if with_images else ready.file.as_it_is()
+            file = ready.file.as_it_is()
             if file.content is None or with_images:
                 others.append(ready)
             else:
