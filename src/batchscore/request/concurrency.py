@@ -18,6 +18,10 @@ from batchscore.request.timeouts import Clock
 OPENING = 8
 MOST_AT_OPENING = 512
 
+#: For a service that answers sooner, as many are in flight as if it took this long: replies that arrive
+#: together share what a turn of the loop costs, such as a frame of the journal.
+SHORTEST_SPREAD_SECONDS = 0.01
+
 #: No Python process sends more per second, so no more need be in flight than it sends in a round trip.
 MOST_A_SECOND = 5000.0
 
@@ -151,7 +155,8 @@ class Concurrency:
             if self.round_used:
                 self.limit = max(self.limit + 1, int(self.limit * GROWTH_AFTER_A_REFUSAL))
         elif self.limit == 1:
-            needed = 0 if self.rate is None else int(2 * seconds * min(self.rate, MOST_A_SECOND))
+            spread = max(seconds, SHORTEST_SPREAD_SECONDS)
+            needed = 0 if self.rate is None else int(2 * spread * min(self.rate, MOST_A_SECOND))
             self.limit = max(OPENING, min(needed, MOST_AT_OPENING))
         elif self.round_used:
             self.limit = self.limit * GROWTH if self.doubling else self.limit + max(1, self.limit // 8)
