@@ -212,6 +212,7 @@ def test_a_file_beside_the_script_names_two_deployments_whose_quotas_add_up(
     assert (asked["seed"], asked["max_tokens"]) == (3, 7)
 
 
+@pytest.mark.slow
 def test_calls_of_one_process_sign_in_once(
     files: Files, hosted: Hosts, deployment: Deployment, cloud: Cloud
 ) -> None:

@@ -214,6 +214,7 @@ def test_an_input_is_found_from_where_one_is(azure: Azure) -> None:
     assert Path(invoke[invoke.index("--input") + 1]).samefile(azure.folder / "data")
 
 
+@pytest.mark.slow
 def test_a_resource_without_an_address_of_its_own_is_reported_at_once(azure: Azure) -> None:
     (azure.state / "world.json").write_text(
         json.dumps({"address": "https://westeurope.api.cognitive.microsoft.com/"})

@@ -55,6 +55,7 @@ def ask(run: Callable[..., Finished], words: str) -> dict[str, Any]:
     return found.report
 
 
+@pytest.mark.slow
 def test_a_batch_is_listed_cancelled_and_its_answers_are_recorded(
     run: Callable[..., Finished], project: Project, batchscore: Cli
 ) -> None:

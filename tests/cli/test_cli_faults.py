@@ -14,6 +14,7 @@ from batchscore.simulator import Running, start
 from batchscore.simulator.script import Behaviour
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
 from measured import MEASURE
+from sampled import mostly_slow
 from simulated import Deployment
 
 if TYPE_CHECKING:
@@ -138,9 +139,11 @@ def test_replies_that_official_clients_read_are_read(
         assert scores["a.csv", row]["chat"] == half + str(direct.chat(text))
 
 
-@pytest.mark.parametrize("task", ["chat", "embeddings"])
-@pytest.mark.parametrize(
-    ("way", "status"), [("gzip_bomb", None), ("endless", None), ("gzip_bomb", 400), ("endless", 500)]
+@mostly_slow("task", ["chat", "embeddings"], ["chat"])
+@mostly_slow(
+    "way,status",
+    [("gzip_bomb", None), ("endless", None), ("gzip_bomb", 400), ("endless", 500)],
+    [("gzip_bomb", None), ("endless", 500)],
 )
 def test_a_reply_of_gigabytes_costs_its_row(
     batchscore: Cli, files: Files, deployment: Deployment, task: str, way: str, status: int | None

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
+import pytest
 from cli_records import Place, codes, manifests, records, same, whole
 
 from simulated import Deployment
@@ -129,6 +130,7 @@ def check_counts(out: str, task: str, asked: dict[Place, str | None]) -> dict[Pl
     return scores
 
 
+@pytest.mark.slow
 def test_every_format_in_one_folder_by_every_task(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:

@@ -288,6 +288,7 @@ def test_settings_that_contradict_incremental_are_refused_at_once(
     assert deployment.statistics().count == 0
 
 
+@pytest.mark.slow
 def test_files_that_may_still_exist_are_not_pruned(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -395,6 +396,7 @@ def test_a_plain_overwrite_is_in_the_changes(batchscore: Cli, files: Files, depl
     assert changes()[2:] == [[("new", "000")]]
 
 
+@pytest.mark.slow
 @pytest.mark.crash
 @pytest.mark.parametrize(
     ("first", "more"),

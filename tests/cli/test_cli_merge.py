@@ -77,6 +77,7 @@ def test_an_output_that_is_not_complete_is_merged_with_a_warning(
     assert len(lines(Path("all.jsonl"))) == 5
 
 
+@pytest.mark.slow
 def test_several_tasks_and_a_single_files_own_folder(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_model_of_the_old_sample_needs_a_column_if_several_hold_text(
     assert len(records(Path("named/embeddings"))) == len(records(Path("one/embeddings"))) == 1
 
 
+@pytest.mark.slow
 def test_a_template_of_other_models_takes_the_named_column(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -44,6 +44,7 @@ def places(frame: pd.DataFrame) -> set[Place]:
     return set(found)
 
 
+@pytest.mark.slow
 def test_every_reader_sees_every_row(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:
@@ -85,6 +86,7 @@ def test_every_reader_sees_every_row(
     assert np.array_equal(np.stack(frame["embeddings"].to_list()), np.stack(vectors))
 
 
+@pytest.mark.slow
 def test_one_file_of_every_format_is_in_input_order(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:
@@ -143,6 +145,7 @@ def read_columns(path: Path) -> pa.Table:
         return pa.ipc.open_file(file).read_all()
 
 
+@pytest.mark.slow
 def test_one_file_is_not_replaced_by_less_or_by_another_task(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

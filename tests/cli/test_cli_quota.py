@@ -120,6 +120,7 @@ def test_invalid_deployment_tables_are_refused(batchscore: Cli, files: Files) ->
         assert "secret-value" not in run.said
 
 
+@pytest.mark.slow
 def test_long_rows_are_truncated_on_request(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", ["short enough", "much too long " * 3000, "short as well"])
     command = ["score", "a.csv", "--task", "embeddings", "--column", "text", "-m", deployment.name]

@@ -68,6 +68,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     assert len(whole("out", "chat")[0]) == 12
 
 
+@pytest.mark.slow
 def test_overwrite_discards_nothing_before_the_first_response(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -20,6 +20,7 @@ SCORE = ["score", "--task", "embeddings", "-m", "m", "--dimensions", "4", "--col
 TEXT = "text\nthe tide turns\na loaf of bread\n"
 
 
+@pytest.mark.slow
 def test_a_folder_in_a_store_is_scored_to_the_same_records_as_one_on_disk(
     batchscore: Cli, bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -154,6 +155,7 @@ def test_one_file_in_a_store_is_replaced_at_once_and_a_damaged_part_scored_again
     assert batchscore(*command, "--usage", "--batch-size", "1", "--overwrite").exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "told"),
     [

@@ -117,6 +117,7 @@ def check(found: list[dict[str, Any]], *, more_than: int) -> None:
 FIRSTS = [(3, 41), pytest.param(1, 1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "step"), FIRSTS)
 @mostly_slow("names", ["ENOSPC,EIO", "EIO-once,EROFS,EDQUOT-short"], ["EIO-once,EROFS,EDQUOT-short"])
 def test_a_disk_may_fail_at_any_change(faults: Faults, names: str, first: int, step: int) -> None:

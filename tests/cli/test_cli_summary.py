@@ -96,6 +96,7 @@ def test_names_of_files_do_not_act_as_names_of_settings(
     assert r"a\x02task\x03.csv: no column 'none'" in run.said
 
 
+@pytest.mark.slow
 def test_after_a_successful_run_the_next_command_shows_the_scores(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_terminal_is_asked_once_and_again_when_the_file_changes(
     assert len(deployment.requests()) == before
 
 
+@pytest.mark.slow
 def test_a_token_of_azure_goes_to_no_host_that_only_a_file_names(
     batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from batchscore.endpoint.credentials import DEFAULT_SCOPE, fetch_token
 from batchscore.errors import ServiceRefused
 from cloud import Cloud
+from sampled import mostly_slow
 
 if TYPE_CHECKING:
     from conftest import Cli, Files
@@ -54,7 +55,7 @@ def azure_cli(folder: Path, *lines: str) -> None:
     program.chmod(0o755)
 
 
-@pytest.mark.parametrize("way", ["azureml", "app-service", "imds"])
+@mostly_slow("way", ["azureml", "app-service", "imds"], ["imds"])
 def test_a_run_signs_in_as_the_machine(
     batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path, way: str
 ) -> None:

@@ -896,14 +896,14 @@ def test_an_error_of_answered_rows_alone_needs_all_answers(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("rule", "failed", "more", "code"),
     [
-        ("accuracy>=baseline-0.1", 0, (), 0),
+        pytest.param("accuracy>=baseline-0.1", 0, (), 0, marks=pytest.mark.slow),
         ("accuracy>=baseline-0.1", 1, (), 6),  # the baseline is worse because its rows failed
-        ("accuracy>=baseline-0.1", 1, ("--require", "coverage>=80%"), 0),
+        pytest.param("accuracy>=baseline-0.1", 1, ("--require", "coverage>=80%"), 0, marks=pytest.mark.slow),
         ("coverage>=baseline", 1, (), 6),
-        ("accuracy>=0.8", 1, ("--unanswered", "exclude"), 6),
-        ("accuracy>=0.8", 0, ("--unanswered", "exclude"), 0),
+        pytest.param("accuracy>=0.8", 1, ("--unanswered", "exclude"), 6, marks=pytest.mark.slow),
+        pytest.param("accuracy>=0.8", 0, ("--unanswered", "exclude"), 0, marks=pytest.mark.slow),
         ("accuracy<=1", 1, (), 6),
-        ("accuracy<=1", 0, (), 0),
+        pytest.param("accuracy<=1", 0, (), 0, marks=pytest.mark.slow),
     ],
 )
 def test_no_failed_row_makes_a_requirement_met(

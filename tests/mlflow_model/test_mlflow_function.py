@@ -69,6 +69,7 @@ def loaded(path: str, **config: Any) -> Any:
     return mlflow.pyfunc.load_model(path, model_config=config or None)
 
 
+@pytest.mark.slow
 def test_a_saved_model_has_both_flavours(deployment: Deployment) -> None:
     save_model(
         "m", task="chat", model=deployment.name, prompt="Sing of {text}", system="Be brief", max_tokens=9

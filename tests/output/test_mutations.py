@@ -45,6 +45,7 @@ from batchscore.rows import RowError, Score, Settled
 from batchscore.run.batches import show_batches
 from batchscore.settings.fields import Settings
 from mutations import mutate, mutate_json
+from sampled import mostly_slow
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -205,7 +206,7 @@ CHUNK = Chunk(
 
 
 @counts(12, 3000)
-@pytest.mark.parametrize("step", [Step.CREATED, Step.SETTLED, Step.CLOSED])
+@mostly_slow("step", [Step.CREATED, Step.SETTLED, Step.CLOSED], [Step.SETTLED])
 def test_a_damaged_record_of_a_chunk(outputs: Callable[[str], Damaged], step: Step, count: int) -> None:
     """Each reader names it, or nothing in it can be wrong alone."""
     output = outputs("jsonl")

@@ -87,6 +87,7 @@ def test_some_of_many_files_represent_the_others(files: Files) -> None:
     assert sample.tokens == pytest.approx(everything.tokens, rel=0.1)
 
 
+@pytest.mark.slow
 def test_reading_ends_when_its_time_is_up(large: list[str]) -> None:
     nothing = found_in(large, Budget(whole_bytes=10**9, sample_bytes=0, least_bytes=0, seconds=0.0))
     assert not nothing.exact

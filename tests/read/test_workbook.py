@@ -363,14 +363,15 @@ def test_a_sheet_that_would_fill_memory_is_refused(tmp_path: Path, unit: bytes, 
 @pytest.mark.parametrize(
     ("part", "content", "problem"),
     [
-        ("styles", b"<a>" + b"<b/>" * 600_000 + b"</a>", "damaged"),
-        ("theme1", b"<a " + b'b=""' * 2_100_000 + b"/>", "damaged"),
+        pytest.param("styles", b"<a>" + b"<b/>" * 600_000 + b"</a>", "damaged", marks=pytest.mark.slow),
+        pytest.param("theme1", b"<a " + b'b=""' * 2_100_000 + b"/>", "damaged", marks=pytest.mark.slow),
         ("workbook", b'<!DOCTYPE a [<!ENTITY b "b">]><a/>', "damaged"),
         ("sharedStrings", '<!DOCTYPE a [<!ENTITY b "b">]><a/>'.encode("utf-16"), "damaged"),
-        (
+        pytest.param(
             "sharedStrings",
             b"<sst><si>" + b"<r/>" * 900_000 + b"</si></sst>",
             "its texts take more than 512 MB",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["tags", "attributes", "entities", "entities in UTF-16", "runs"],

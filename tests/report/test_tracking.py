@@ -183,6 +183,7 @@ def test_a_run_that_is_active_in_this_process_is_found(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_track_starts_a_run_and_ends_it_with_the_status_of_the_exit_code(
     server: TrackingServer, batchscore: Cli
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_largest_file_takes_little_memory_and_no_call_waits_long(tmp_path: P
         assert int(status.partition("VmHWM:")[2].split()[0]) < 150_000, "kilobytes"
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_the_files_of_all_projects_are_removed_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

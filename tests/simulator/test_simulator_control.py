@@ -192,6 +192,7 @@ def test_a_behaviour_out_of_bounds_is_refused(deployment: Deployment) -> None:
         deployment.will(colour="red")
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_random_faults_are_the_same_for_the_same_seed() -> None:
     shares: Any = {"fail_500": 0.3, "fail_503": 0.2, "reset": 0.1}

@@ -65,6 +65,7 @@ def test_it_ends_with_its_parent_if_requested() -> None:
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.slow
 def test_a_hanging_request_does_not_keep_it_from_ending() -> None:
     code = (
         "import threading, urllib.request as u\n"

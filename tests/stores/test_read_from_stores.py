@@ -54,6 +54,7 @@ def tree(where: Bucket | Path) -> str:
     return f"{where.uri if isinstance(where, Bucket) else where}/in"
 
 
+@pytest.mark.slow
 def test_a_walk_over_a_store_finds_what_a_walk_over_a_disk_finds(s3: Bucket, tmp_path: Path) -> None:
     there, here = tree(s3), tree(tmp_path)
     for pattern in (
@@ -114,6 +115,7 @@ def test_an_object_that_vanishes_is_an_unreadable_file(bucket: Bucket) -> None:
         digest(file.path)
 
 
+@pytest.mark.slow
 def test_a_large_object_is_read_completely_and_digested_like_a_local_file(
     bucket: Bucket, tmp_path: Path
 ) -> None:
