@@ -211,8 +211,11 @@ def _raw(reply: Any) -> str | None:
 
 
 def _table(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> pa.Table:
-    if rows and isinstance(rows[0][0].kept, KeptCells):
-        rows = [(replace(row, kept=unpacked(row.kept)), result) for row, result in rows]
+    # Each column would unpack the cells of each row again.
+    rows = [
+        (replace(row, kept=unpacked(row.kept)) if isinstance(row.kept, KeptCells) else row, result)
+        for row, result in rows
+    ]
     arrays = [
         _vector_array(rows, schema, kind) if cells is None else _array(cells(rows), kind)
         for _, kind, cells in columns
