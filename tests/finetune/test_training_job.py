@@ -386,7 +386,7 @@ def test_a_job_is_paused_resumed_and_cancelled(
     command: Command, use: Callable[..., list[str]], folder: Path, project: Project
 ) -> None:
     use()
-    project.set_tuning(running=1000.0, pausing=0.0)
+    project.set_tuning(running=1000.0, pausing=0.5)
     project.stop_clock()
     assert command("finetune", "start", "tuned", "-m", MODEL, "--yes").exit_code == 0
     early = command("finetune", "pause", "tuned")
