@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +105,47 @@ def test_a_file_that_vanishes_fails_and_the_others_are_scored(several: Path, ser
         "the system reports: No such file or directory",
         "the system reports: Is a directory",
     ]
+
+
+def save_an_hour_ago(file: Path, text: str) -> None:
+    file.write_text(text)
+    hour_ago = time.time() - 3600
+    os.utime(file, (hour_ago, hour_ago))
+
+
+def test_a_table_has_the_rows_of_a_file_that_was_saved_again_before_its_turn(
+    several: Path, service: Service
+) -> None:
+    for name in "abcde":
+        save_an_hour_ago(several / "in" / f"{name}.csv", f"id,text\n1,{name} one\n2,{name} two\n")
+
+    def listen(event: Event) -> None:
+        if event == FileOpened("a.csv", 0):
+            (several / "in" / "b.csv").write_text("id,text\n9,new\n1,b one\n2,b two\n")
+
+    more = {"task": "chat", "dimensions": None, "output": str(several / "out.csv")}
+    run_over(several, listen, **service, **more)
+    with (several / "out.csv").open(newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row["file"] == "b.csv"]
+    assert [(row["id"], row["text"]) for row in rows] == [("9", "new"), ("1", "b one"), ("2", "b two")]
+
+
+def test_answers_are_carried_over_to_the_rows_of_the_version_that_is_compared(
+    several: Path, service: Service
+) -> None:
+    text = "id,text\n1,one\n2,two\n"
+    save_an_hour_ago(several / "in" / "b.csv", text)
+    more = {"incremental": True, "column": "text"} | service
+    run_over(several, lambda _: None, **more)
+    save_an_hour_ago(several / "in" / "b.csv", text + "3,three\n")
+    run = prepare(
+        settings_for(several, **more), [str(several / "in")], environ=ENVIRON, listen=lambda _: None
+    )
+    (several / "in" / "b.csv").write_text("id,text\n2,two\n1,one\n")
+    with lock_output(cut(OutputSettings, run.settings), run.output, run.listen) as lock:
+        run.score(lock)
+        found = states(run.finish())
+    assert found["b.csv"] == ("complete", 2)
 
 
 @pytest.mark.slow
