@@ -12,6 +12,8 @@ import pytest
 
 from batchscore.api.read_scores import read_scores
 from batchscore.errors import ExitCode, UsageError
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import read_manifests
 from batchscore.output.open import lock_output
 from batchscore.report.tally import Tally
 from batchscore.rows import Attempt, Event, FileFinished, FileOpened, Heartbeat, Listen
@@ -164,6 +166,37 @@ def test_a_scored_file_that_vanishes_keeps_its_scores(several: Path, *, incremen
     assert found["f.csv"] == ("complete", 1)
     assert "unreadable" not in {state for name, (state, _) in found.items() if name != "b.csv"}
     assert len(read_scores(several / "out")) == 11
+
+
+def test_an_unexpected_error_at_the_end_of_a_file_keeps_no_other_file_from_its_end(
+    several: Path, service: Service
+) -> None:
+    ended: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, FileFinished):
+            ended.append(event.file)
+            if event.file != "e.csv":
+                raise RuntimeError(event.file)
+
+    with pytest.raises(RuntimeError, match=r"a\.csv"):
+        run_over(several, listen, **service)
+    assert ended == [f"{name}.csv" for name in "abcde"]
+    assert {each.state for each in read_manifests(Layout(several / "out", "embeddings", ""))} == {"complete"}
+
+
+def test_files_of_large_rows_are_not_all_in_memory_to_be_written(several: Path, service: Service) -> None:
+    for name in "abcde":
+        (several / "in" / f"{name}.csv").write_text(f"text,large\nx,{'y' * 1_500_000}\n")
+    written: list[int] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, FileFinished):
+            states = [each.state for each in read_manifests(Layout(several / "out", "embeddings", ""))]
+            written.append(states.count("complete"))
+
+    run_over(several, listen, **service, keep=("large",))
+    assert written == [3, 3, 3, 5, 5]
 
 
 def test_what_cannot_be_listed_is_a_failed_file(several: Path, service: Service) -> None:
