@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
-from batchscore.evaluate.figures import FigureOptions, figure_of, names_of
+from batchscore.evaluate.figures import FigureOptions, compare, figure_of, names_of
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts, LabelledRow
@@ -180,3 +180,17 @@ def check_failed_rows(case: str, data: st.DataObject) -> None:
     found = values_of(task, before)
     for name, value in values_of(task, after).items():
         assert not is_better(name, value, found[name]), name
+
+
+@pytest.mark.parametrize("rows", [11, 40])
+@pytest.mark.parametrize("name", ["matthews_correlation", "f1_score_macro", "balanced_accuracy"])
+def test_a_difference_is_as_uncertain_as_its_two_figures(name: str, rows: int) -> None:
+    """One model is right in nearly all rows, the other in none: so are resamples of them."""
+    gold = [LABELS[row % 3] for row in range(rows)]
+    right = [(each, Score(each, "stop")) for each in gold]
+    wrong = [(each, Score(other, "stop")) for each, other in zip(gold, gold[1:] + gold[:1], strict=True)]
+    (one, reading), (two, _) = (rows_of("text-classification", pairs) for pairs in (right, wrong))
+    found = compare(name, one, two, reading, FigureOptions(Sampling(resamples=200)))
+    assert found is not None
+    if found.low is not None:
+        assert found.low < found.difference - 0.1

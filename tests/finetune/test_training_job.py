@@ -386,7 +386,7 @@ def test_a_job_is_paused_resumed_and_cancelled(
     command: Command, use: Callable[..., list[str]], folder: Path, project: Project
 ) -> None:
     use()
-    project.set_tuning(running=1000.0, pausing=0.0)
+    project.set_tuning(running=1000.0, pausing=0.5)
     project.stop_clock()
     assert command("finetune", "start", "tuned", "-m", MODEL, "--yes").exit_code == 0
     early = command("finetune", "pause", "tuned")
@@ -403,7 +403,8 @@ def test_a_job_is_paused_resumed_and_cancelled(
     assert "--yes" not in clean.stdout
     assert "roposed" not in partial_results.stdout + (folder / "results.html").read_text("utf-8")
     project.will("pause_job", drop=True, happened=True)
-    assert command("finetune", "pause", "tuned").exit_code == 0
+    pausing = command("finetune", "pause", "tuned")
+    assert (pausing.exit_code, "accepted the pause" in pausing.stdout) == (0, True)
     project.advance(1)
     paused = command("finetune", "watch", "tuned", "--every", "0.1", "--max-wait", "0.1s")
     assert (paused.exit_code, "finetune resume tuned" in paused.stdout) == (4, True)

@@ -33,6 +33,7 @@ from batchscore.output.missing import recorded_files
 from batchscore.output.verify import Verification, verify_output
 from batchscore.output.verify_parts import OutputProblem
 from batchscore.settings.declare import as_flag
+from batchscore.stores.address import place_of
 from batchscore.stores.storage import digest_file
 from conftest import Cli
 from hypothesis_profiles import examples
@@ -289,6 +290,17 @@ def tree(out: Path) -> dict[str, bytes]:
     told = [*out.glob("runs/*"), out / "report.html"]
     paths = [path for path in sorted(out.rglob("*")) if path.is_file() and path not in told]
     return {str(path.relative_to(out)): COSTS.sub(b"", path.read_bytes()) for path in paths}
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [("out", "embeddings"), ("out/embeddings", "."), ("out/embeddings", ".."), ("out", ".")],
+)
+def test_an_output_is_found_by_each_name_of_its_folders(
+    out: Path, monkeypatch: pytest.MonkeyPatch, place: str, named: str
+) -> None:
+    monkeypatch.chdir(out.parent / place)
+    assert verify_output(place_of(named)).exit_code == ExitCode.DONE
 
 
 def test_the_output_of_a_run_is_correct_and_complete(out: Path) -> None:

@@ -57,5 +57,7 @@ def test_a_journal_and_records_hold_the_same_cells() -> None:
     assert json_bytes(row_to_json(one)) == json_bytes(row_to_json(other))
     schema = RecordSchema("chat", keep=None)
     assert b"".join(encode_scores([one], schema)) == b"".join(encode_scores([other], schema))
-    table, expected = (score_table([row], RecordSchema("chat", keep=tuple(MANY))) for row in (one, other))
-    assert table.equals(expected)
+    kept = RecordSchema("chat", keep=tuple(MANY))
+    expected = score_table([other, other], kept)
+    for rows in ([one, one], [other, one], [one, other]):
+        assert score_table(rows, kept).equals(expected)

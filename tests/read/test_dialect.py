@@ -32,6 +32,11 @@ def test_a_plain_file_is_read_as_if_its_dialect_was_searched(lines: list[str], o
         assert plain == searched
 
 
+def test_a_line_that_names_the_delimiter_may_follow_blank_ones() -> None:
+    for sample in ("sep=,\na,b\n1,2\n", "  \nsep=,\na,b\n1,2\n", "\n sep=,\na,b\n"):
+        assert found(sample, ReadOptions(), ",") == found(sample, ReadOptions(escape="none"), ",")
+
+
 def test_lines_with_as_many_delimiters_are_plain() -> None:
     for sample in ("id,text\n1,some words\n2,é\n", "id,text\r\n\r\n1,x", "a,b,\n1,2,\n", "a,b"):
         plain = found(sample, ReadOptions(), ",")

@@ -284,6 +284,7 @@ LARGE = os.urandom(MOST // 2) + b" " * (MOST // 2)
         ("UTF-8", TEXT, TEXT),
         ("gzip, aws-chunked", packed(TEXT), TEXT),
         ("gzip", b"", b""),
+        ("gzip, gzip", packed(b""), b""),
     ],
 )
 def test_a_compressed_reply_is_unpacked(encoding: str, body: bytes, text: bytes) -> None:

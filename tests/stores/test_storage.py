@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,18 @@ def test_writing_creates_the_folders_and_returns_length_and_digest(tmp_path: Pat
     assert len(written.digest) == len("xxh3:") + 32
     assert written.digest == digest_file(path)
     assert everything_below(tmp_path) == ["a", "a/b", "a/b/part.jsonl"]
+
+
+def test_a_bare_name_is_written_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never by way of the root folder."""
+    monkeypatch.chdir(tmp_path)
+    opened: list[str] = []
+    sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" else None)
+    write_whole(Path("page.html"), b"new")
+    assert not [name for name in opened if name.startswith("/.")]
+    assert everything_below(tmp_path) == ["page.html"]
 
 
 def test_a_file_is_replaced_and_readable_as_the_umask_says(tmp_path: Path) -> None:

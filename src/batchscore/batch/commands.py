@@ -151,7 +151,9 @@ async def cancel(plane: ControlPlane, found: Found) -> str:
         except NotThere:
             said.append(f"Batch {batch} {NOT_THERE}.")
             continue
-        counts = f"{state.completed + state.failed:,} of {chunk.rows:,} rows answered"
+        # A line may be that of no row.
+        answered = min(state.completed + state.failed, chunk.rows)
+        counts = f"{answered:,} of {chunk.rows:,} rows answered"
         if not state.ended:
             said.append(f"Batch {batch} is being cancelled, {counts} so far.")
         elif state.status == "cancelled":

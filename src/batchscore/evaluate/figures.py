@@ -24,6 +24,7 @@ from batchscore.evaluate.statistics.compare import (
     Comparison,
     compare_right,
     detectable_difference,
+    limits_of_difference,
     resample_cells,
     resample_sums,
 )
@@ -338,8 +339,11 @@ def compare(
             assert baseline.cells is not None
             shape = (len(reading.labels.names), len(reading.labels.names) + 1)
             cells = np.stack([model.cells, baseline.cells], axis=1)
-            found = resample_cells(cells, shape, classification.FIGURES[name], sampling)
-            return found.comparison(sampling, rows, one - two)
+            compared = resample_cells(cells, shape, classification.FIGURES[name], sampling).comparison(
+                sampling, rows, one - two
+            )
+            counts = confusion_of(model, reading), confusion_of(baseline, reading)
+            return _as_wide_as_both(compared, name, counts, float(np.corrcoef(one, two)[0, 1]), sampling)
         (table, figure), (other, _) = _sums_of(name, model), _sums_of(name, baseline)
         by_row = table[:, 0] - other[:, 0] if figure is _mean else None
         compared = resample_sums(table, other, figure, sampling, clusters).comparison(sampling, rows, by_row)
@@ -348,6 +352,26 @@ def compare(
             low, high = (None, None) if interval is None else (interval.low, interval.high)
             return replace(compared, low=low, high=high)
         return compared
+
+
+def _as_wide_as_both(
+    compared: Comparison,
+    name: str,
+    counts: tuple[classification.Counts, classification.Counts],
+    phi: float,
+    sampling: Sampling,
+) -> Comparison:
+    """Return a comparison of class figures whose interval allows for those of both models.
+
+    If nearly all rows of a model are right, or wrong, so are those of its resamples.
+    """
+    figure = classification.FIGURES[name]
+    own = [interval_of_cells(each, figure, sampling) for each in counts]
+    if compared.low is None or compared.high is None or own[0] is None or own[1] is None:
+        return replace(compared, low=None, high=None)
+    one, two = (float(figure(each[None])[0]) for each in counts)
+    low, high = limits_of_difference((one, own[0]), (two, own[1]), phi if math.isfinite(phi) else 0.0)
+    return replace(compared, low=min(compared.low, low), high=max(compared.high, high))
 
 
 def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading: Reading) -> float | None:

@@ -56,9 +56,15 @@ def output_folder(named: Place) -> Place:
             raise InputError(f"{named}: there is no such output folder.")
         folder = beside
     elif not tasks_in(named):
-        folder = named.parent if named.name in TASKS else _only_output_below(named)
+        folder = _own_parent(named) if named.name in TASKS else _only_output_below(named)
     refuse_links(folder)
     return folder
+
+
+def _own_parent(named: Place) -> Place:
+    """Return the folder of one, with its name: the working folder has none of its own."""
+    parent = named.parent
+    return parent.absolute() if isinstance(parent, Path) and not parent.name else parent
 
 
 def _only_output_below(named: Place) -> Place:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import xxhash
+
+from batchscore.rows import Settled
 
 #: A row with fewer columns stays a dictionary, which takes less time.
 LEAST_CELLS = 256
@@ -72,3 +75,8 @@ def unpacked(cells: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(cells, KeptCells):
         return dict(zip(cells.names, cells.text.split(_END), strict=True))
     return cells if isinstance(cells, dict) else dict(cells)
+
+
+def with_unpacked_cells(row: Settled) -> Settled:
+    """Return a row whose cells are a dictionary."""
+    return replace(row, kept=unpacked(row.kept)) if isinstance(row.kept, KeptCells) else row

@@ -208,8 +208,9 @@ def _is_plain(sample: str, options: ReadOptions, own: str) -> bool:
     text, signs = sample.replace("\r\n", "\n"), {*DELIMITERS, '"', "'", "\\", "#", "\r"} - {own}
     if named != (AUTO, AUTO, AUTO, False, None) or any(sign in text for sign in signs):
         return False
-    counts = {line.count(own) for line in text.split("\n") if line.strip(" ")}
-    return len(counts) == 1 and counts != {0} and text[:4].lower() != "sep="
+    lines = [line for line in text.split("\n") if line.strip()]
+    counts = {line.count(own) for line in lines}
+    return len(counts) == 1 and counts != {0} and lines[0].lstrip()[:4].lower() != "sep="
 
 
 def _after_comments(lines: list[str], first: int, delimiters: list[str]) -> int:

@@ -125,9 +125,10 @@ class Connector:
     async def connect_to(self, addresses: list[Any]) -> Connection:
         """Return a connection to the first of several addresses that answers."""
         loop, first = asyncio.get_running_loop(), self.first
-        to: dict[str, Any] = dict(zip(("host", "port"), addresses[0][4][:2], strict=True))
+        host, port, *flow_and_scope = addresses[0][4]
+        to: dict[str, Any] = {"host": host, "port": port}
         try:
-            if len(addresses) > 1:
+            if len(addresses) > 1 or any(flow_and_scope):
                 delay = NEXT_ADDRESS_SECONDS
                 to = {"sock": await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=delay)}
             context = self.context(first)

@@ -148,7 +148,7 @@ class BodyReader:
             raise UnusableBody("it is compressed in a way that was not asked for")
         layers = [name for name in names if name in _UNPACKED]
         for number in range(MOST_LAYERS):
-            if number >= len(layers) and not body.startswith(_GZIP):
+            if not body or (number >= len(layers) and not body.startswith(_GZIP)):
                 return body
             body = await self.inflate(body)
         if len(layers) > MOST_LAYERS or body.startswith(_GZIP):

@@ -179,7 +179,7 @@ def write_whole(
 def _write_bytes(path: Path, data: bytes) -> WrittenFile:
     """Write a file as `replace_file` does, without what only a stream needs: in half the time."""
     with explain_errors(path, "write"):
-        folder = os.path.dirname(path)
+        folder = os.path.dirname(path) or os.curdir
         try:
             temporary, descriptor, held = open_temporary(folder)
         except FileNotFoundError:

@@ -315,6 +315,8 @@ def action_command(action: str, help_text: str, short: str) -> click.Command:
         if as_json:
             say(orjson.dumps(json_safe(text.look_json(found, place.folder))))
         else:
+            if action == "pause" and found.job.status != "paused":
+                say("The service has accepted the pause, which takes minutes.")
             say(text.ended_text(found, next_command(folder)))
 
     command: click.Command = run

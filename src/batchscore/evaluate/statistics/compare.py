@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from batchscore.evaluate.statistics.intervals import (
     Floats,
+    Interval,
     Sampling,
     blocks,
     bootstrap_sums,
@@ -100,14 +101,23 @@ def _newcombe(both: int, wins: int, losses: int, rows: int, sampling: Sampling) 
     below = math.sqrt(float(both + wins) * (losses + neither) * (both + losses) * (wins + neither))
     above = float(both * neither - wins * losses)
     above = max(above - rows / 2, 0.0) if above > 0 else above
-    phi = above / below if below else 0.0
+    return limits_of_difference((first, one), (second, two), above / below if below else 0.0)
+
+
+def limits_of_difference(
+    first: tuple[float, Interval], second: tuple[float, Interval], phi: float
+) -> tuple[float, float]:
+    """Return between which values the difference of two figures lies, each given with its interval.
+
+    `phi` is the correlation of the right rows of both (Zou and Donner 2008, Statistics in Medicine 27).
+    """
+    (one, of_one), (two, of_two) = first, second
 
     def half(a: float, b: float) -> float:
         return math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
 
-    difference = first - second
-    low = difference - half(first - one.low, two.high - second)
-    return low, difference + half(one.high - first, second - two.low)
+    low = one - two - half(one - of_one.low, of_two.high - two)
+    return low, one - two + half(of_one.high - one, two - of_two.low)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from batchscore.output.records.answer_types import AnswerType, answer_type
 from batchscore.output.records.json_value import json_text, kept_text
 from batchscore.output.records.jsonl import check_vector, error_fields, error_from
 from batchscore.output.records.schema import ANSWER_SCHEMA, ROW_FIELDS, RecordSchema, damage_text
-from batchscore.prompts.kept_cells import KeptCells, unpacked
+from batchscore.prompts.kept_cells import with_unpacked_cells
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
@@ -211,8 +211,8 @@ def _raw(reply: Any) -> str | None:
 
 
 def _table(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> pa.Table:
-    if rows and isinstance(rows[0][0].kept, KeptCells):
-        rows = [(replace(row, kept=unpacked(row.kept)), result) for row, result in rows]
+    # Once, and not again for each column.
+    rows = [(with_unpacked_cells(row), result) for row, result in rows]
     arrays = [
         _vector_array(rows, schema, kind) if cells is None else _array(cells(rows), kind)
         for _, kind, cells in columns
