@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ import pytest
 
 from batchscore.api.read_scores import read_scores
 from batchscore.errors import ExitCode, UsageError
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import read_manifests
 from batchscore.output.open import lock_output
 from batchscore.report.tally import Tally
 from batchscore.rows import Attempt, Event, FileFinished, FileOpened, Heartbeat, Listen
@@ -104,6 +109,47 @@ def test_a_file_that_vanishes_fails_and_the_others_are_scored(several: Path, ser
     ]
 
 
+def save_an_hour_ago(file: Path, text: str) -> None:
+    file.write_text(text)
+    hour_ago = time.time() - 3600
+    os.utime(file, (hour_ago, hour_ago))
+
+
+def test_a_table_has_the_rows_of_a_file_that_was_saved_again_before_its_turn(
+    several: Path, service: Service
+) -> None:
+    for name in "abcde":
+        save_an_hour_ago(several / "in" / f"{name}.csv", f"id,text\n1,{name} one\n2,{name} two\n")
+
+    def listen(event: Event) -> None:
+        if event == FileOpened("a.csv", 0):
+            (several / "in" / "b.csv").write_text("id,text\n9,new\n1,b one\n2,b two\n")
+
+    more = {"task": "chat", "dimensions": None, "output": str(several / "out.csv")}
+    run_over(several, listen, **service, **more)
+    with (several / "out.csv").open(newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row["file"] == "b.csv"]
+    assert [(row["id"], row["text"]) for row in rows] == [("9", "new"), ("1", "b one"), ("2", "b two")]
+
+
+def test_answers_are_carried_over_to_the_rows_of_the_version_that_is_compared(
+    several: Path, service: Service
+) -> None:
+    text = "id,text\n1,one\n2,two\n"
+    save_an_hour_ago(several / "in" / "b.csv", text)
+    more = {"incremental": True, "column": "text"} | service
+    run_over(several, lambda _: None, **more)
+    save_an_hour_ago(several / "in" / "b.csv", text + "3,three\n")
+    run = prepare(
+        settings_for(several, **more), [str(several / "in")], environ=ENVIRON, listen=lambda _: None
+    )
+    (several / "in" / "b.csv").write_text("id,text\n2,two\n1,one\n")
+    with lock_output(cut(OutputSettings, run.settings), run.output, run.listen) as lock:
+        run.score(lock)
+        found = states(run.finish())
+    assert found["b.csv"] == ("complete", 2)
+
+
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("incremental", [False, True])
@@ -120,6 +166,37 @@ def test_a_scored_file_that_vanishes_keeps_its_scores(several: Path, *, incremen
     assert found["f.csv"] == ("complete", 1)
     assert "unreadable" not in {state for name, (state, _) in found.items() if name != "b.csv"}
     assert len(read_scores(several / "out")) == 11
+
+
+def test_an_unexpected_error_at_the_end_of_a_file_keeps_no_other_file_from_its_end(
+    several: Path, service: Service
+) -> None:
+    ended: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, FileFinished):
+            ended.append(event.file)
+            if event.file != "e.csv":
+                raise RuntimeError(event.file)
+
+    with pytest.raises(RuntimeError, match=r"a\.csv"):
+        run_over(several, listen, **service)
+    assert ended == [f"{name}.csv" for name in "abcde"]
+    assert {each.state for each in read_manifests(Layout(several / "out", "embeddings", ""))} == {"complete"}
+
+
+def test_files_of_large_rows_are_not_all_in_memory_to_be_written(several: Path, service: Service) -> None:
+    for name in "abcde":
+        (several / "in" / f"{name}.csv").write_text(f"text,large\nx,{'y' * 1_500_000}\n")
+    written: list[int] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, FileFinished):
+            states = [each.state for each in read_manifests(Layout(several / "out", "embeddings", ""))]
+            written.append(states.count("complete"))
+
+    run_over(several, listen, **service, keep=("large",))
+    assert written == [3, 3, 3, 5, 5]
 
 
 def test_what_cannot_be_listed_is_a_failed_file(several: Path, service: Service) -> None:

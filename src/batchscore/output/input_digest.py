@@ -55,7 +55,6 @@ def digest_input(
 
     It is empty if `is_over` says that it is not needed any more.
     """
-    file = file.as_it_is()
     own = digest_of_file(file)
     images = images_digest(builder)
     if images is None:

@@ -38,8 +38,8 @@ class Part:
     """The rows `[number x rows_per_part, ...)` of one file while they are being settled.
 
     `fully_read`: the input was read to the part's end. The results of `spilled` rows are in the journal
-    alone. `cost` is what all runs spent for these rows, `cost_not_in_journal` the share of it that no journal
-    holds yet.
+    or a published part alone; `spilled_bytes` is about the memory that they take. `cost` is what all runs
+    spent for these rows, `cost_not_in_journal` the share of it that no journal holds yet.
     """
 
     file: str
@@ -53,6 +53,7 @@ class Part:
     held_bytes: int = 0
     in_journal: bool = True
     spilled: set[int] = field(default_factory=set)
+    spilled_bytes: int = 0
     cost: Cost = field(default_factory=Cost)
     cost_not_in_journal: Cost = field(default_factory=Cost)
 
@@ -105,9 +106,10 @@ class Part:
             cost.kept += kept
 
     def spill(self) -> None:
-        """Drop the results from memory; they are in the journal."""
+        """Drop the results from memory; they are in the journal, or published."""
         self.spilled.update(self.settled)
         self.settled.clear()
+        self.spilled_bytes += self.held_bytes
         self.held_bytes = 0
 
     def recall(self, entries: Mapping[int, JournalEntry]) -> None:

@@ -107,14 +107,15 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
     scored.dimensions = next((found.dimensions for found in same.values() if found.dimensions), None)
     parts = PartFiles(spec.layout, spec.format, spec.schema)
     scored.lost = parts.without_manifest(spec.files, manifests)
-    for ready in survey.ready:
-        name = ready.file.name
+    for surveyed in survey.ready:
+        name = surveyed.file.name
         manifest = same.get(name)
         if manifest is not None and (lost := parts.lost(manifest)):
             scored.lost[name] = damage_text(len(lost))
             manifest.parts |= lost
         if manifest is None or (manifest.state != "complete" and not settings.incremental):
             continue
+        ready = surveyed.as_it_is()
         try:
             now = digest_input(ready.file, ready.builder, survey.options)
         except UnreadableFile:

@@ -52,6 +52,10 @@ class ReadyFile:
     builder: PromptBuilder
     notes: tuple[str, ...] = ()
 
+    def as_it_is(self) -> ReadyFile:
+        """Return it without the content of another version: its digest and rows must be of the same one."""
+        return replace(self, file=self.file.as_it_is())
+
     @property
     def said(self) -> tuple[str, ...]:
         """How the file is read, and which columns are sent and why, for people."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,9 @@ _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 #: The most bytes of a file that is kept in memory once it was read, and of all of them together.
 MOST_KEPT = 64 * 2**10
 MOST_KEPT_TOGETHER = 16 * 2**20
+
+#: A file that was changed less than this before is not kept: the next change may have the same time.
+SETTLED_SECONDS = 2.0
 
 
 class StandardInput(str):
@@ -80,12 +84,15 @@ class InputFile:
                 found = os.fstat(descriptor)
                 require_file_mode(self.path, found.st_mode)
                 content = os.read(descriptor, self.size + 1)
+                after = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
         except OSError:  # who reads the file says why
             return self
-        same = len(content) == self.size == found.st_size
-        return replace(self, content=content, version=_version(found)) if same else self
+        same = len(content) == self.size == found.st_size and _version(found) == _version(after)
+        if not same or found.st_mtime > time.time() - SETTLED_SECONDS:
+            return self
+        return replace(self, content=content, version=_version(found))
 
     def as_it_is(self) -> InputFile:
         """Return the file without the content of another version."""
@@ -96,11 +103,15 @@ class InputFile:
                 return self
         except OSError:  # who reads the file says why
             pass
+        return self.without_content()
+
+    def without_content(self) -> InputFile:
+        """Return the file to be read again."""
         return replace(self, content=None, again=None)
 
 
 def _version(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 #: The value of a setting that is found from the beginning of each file.

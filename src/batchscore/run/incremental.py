@@ -40,6 +40,7 @@ class Changes:
 def compare_inputs(survey: Survey, ledger: NextLedger, listen: Listen) -> tuple[Survey, dict[str, str]]:
     """Find the changed files; return the survey without emptied ones, and the digests of all others."""
     inputs: dict[str, str] = {}
+    survey = replace(survey, ready=tuple(ready.as_it_is() for ready in survey.ready))
     for ready in survey.ready:
         try:
             inputs[ready.file.name] = digest_input(ready.file, ready.builder, survey.options)

@@ -9,17 +9,16 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Protocol
 
 from batchscore.engine import end_task
-from batchscore.errors import OutputError, UnreadableFile
+from batchscore.errors import UnreadableFile
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
-from batchscore.output.part_files import EncodedPart
-from batchscore.output.parts import FileInParts, Part
+from batchscore.output.parts import Part
 from batchscore.rows import (
     Attempt,
     Event,
@@ -31,6 +30,7 @@ from batchscore.rows import (
     Score,
     Settled,
 )
+from batchscore.run.ending_file import EndingFile
 from batchscore.run.prompt_source import PromptSource
 from batchscore.run.stop import Stop
 from batchscore.task import Task
@@ -41,8 +41,9 @@ ONE_CORE = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity")
 #: Parts that may wait to be written before no more results are taken.
 MOST_UNWRITTEN = 1
 
-#: Files of which the last parts and manifests are written in one turn.
+#: Files of which the last parts and manifests are written in one turn, unless their rows take more memory.
 FILES_AT_ONCE = 64
+BYTES_AT_ONCE = 4 * 2**20
 
 #: Seconds between two reports of the deployments' state.
 PULSE_SECONDS = 1.0
@@ -73,53 +74,6 @@ class RunningEngine(Protocol):
 
 
 @dataclass(slots=True)
-class EndingFile:
-    """A file whose last parts and manifest are written; `progress` is `None` if nothing was left to do.
-
-    `unscored` are rows that the manifest does not hold. New scores that no part holds are `in_journal` or
-    `not_saved`. `encode` and `write` may run in a thread; what fails is the `failure`.
-    """
-
-    ledger: Ledger
-    manifest: Manifest
-    progress: FileInParts | None
-    parts: list[Part] = field(default_factory=list)
-    encoded: dict[int, EncodedPart | None] = field(default_factory=dict)
-    unscored: int = 0
-    in_journal: int = 0
-    not_saved: int = 0
-    failure: OutputError | None = None
-
-    def encode(self) -> None:
-        """Encode the parts; one that fails is tried again by `write`."""
-        with suppress(OutputError):
-            for part in self.parts:
-                self.encoded[part.number] = self.ledger.encode(part)
-
-    def write(self) -> None:
-        """Write the parts and the last manifest."""
-        assert self.progress is not None
-        manifest, ledger = self.manifest, self.ledger
-        for part in self.parts:
-            try:
-                known = part.number in self.encoded
-                ledger.publish(self.encoded.pop(part.number) if known else ledger.encode(part))
-            except OutputError as error:
-                self.failure = error
-                with suppress(OutputError):
-                    saved, lost = ledger.scores_in_journal(part)
-                    self.in_journal, self.not_saved = self.in_journal + saved, self.not_saved + lost
-            if part.number not in manifest.parts:  # none of its rows is settled, or it cannot be written
-                self.unscored += part.read
-        complete = self.progress.ended and not self.progress.waiting and self.failure is None
-        manifest.state = "unreadable" if manifest.problem else "complete" if complete else "partial"
-        try:
-            ledger.finish(manifest.file)
-        except OutputError as error:
-            self.failure, manifest.state = self.failure or error, "partial"
-
-
-@dataclass(slots=True)
 class Job:
     """One run's loop over its files."""
 
@@ -146,9 +100,8 @@ class Job:
         with self.stop.keep_error():
             await self.settle_all()
         names = [*dict.fromkeys((*self.source.through.names, *self.ledger.open))]
-        for first in range(0, len(names), FILES_AT_ONCE):
-            with self.stop.keep_error():
-                await self.close(names[first : first + FILES_AT_ONCE])
+        with self.stop.keep_error():
+            await self.close(names)
         with self.stop.keep_error():
             self.ledger.close()
         return *self.finished, *self.unfinished()
@@ -258,48 +211,71 @@ class Job:
         # All others are as they were when this was last asked.
         names = [name for name in dict.fromkeys((*settled, *through.take_new())) if name in through.names]
         names = [name for name in names if (file := self.ledger.open.get(name)) is None or not file.waiting]
-        for first in range(0, len(names), FILES_AT_ONCE):
+        if names:
             await self.write_behind(0)
-            some = names[first : first + FILES_AT_ONCE]
-            for name in some:
-                del through.names[name]
-            await self.close(some)
+            await self.close(names)
 
     async def close(self, names: Iterable[str]) -> None:
-        """Write the last parts and manifests of files, and report the files' figures."""
-        source, ending = self.source, list[EndingFile]()
+        """Write the last parts and manifests of files, and report the files' figures.
+
+        What fails keeps no other file from its end; the first failure is raised after the last file.
+        """
+        failures, files, memory = list[Exception](), list[EndingFile](), 0
         for name in names:
-            progress, problem = self.ledger.open.pop(name, None), source.problems.get(name, "")
-            if progress is None and problem:  # it was not opened, so its records stay as they are
-                figures = self.figures(name, "unreadable", complete=False)
-                self.finish(replace(figures, problem=problem))
-                continue
-            file = EndingFile(self.ledger, self.ledger.manifests[name], progress)
-            ending.append(file)
-            if progress is not None:
-                source.known[name] += progress.replayed
-                unwritten = [part for part in self.unwritten if part.file == name]
-                file.parts = [*unwritten, *self.last.pop(name, ()), *progress.open.values()]
-                try:
-                    file.manifest.input = await source.end_digest(name, whole=progress.ended)
-                except UnreadableFile as error:  # it was removed after it was opened
-                    problem = problem or error.reason
-                file.manifest.problem = problem
-        opened = [file for file in ending if file.progress is not None]
-        if ONE_CORE:
+            try:
+                if (file := await self.begin_to_close(name)) is not None:
+                    files.append(file)
+                    memory += file.memory
+            except Exception as error:
+                failures.append(error)
+            if len(files) >= FILES_AT_ONCE or memory > BYTES_AT_ONCE:
+                failures += await self.end_files(files)
+                files, memory = [], 0
+        failures += await self.end_files(files)
+        if failures:
+            raise failures[0]
+
+    async def begin_to_close(self, name: str) -> EndingFile | None:
+        """Return a file with what is left to write of it; `None` if it was not opened."""
+        source = self.source
+        source.through.names.pop(name, None)
+        progress, problem = self.ledger.open.pop(name, None), source.problems.get(name, "")
+        if progress is None and problem:  # its records stay as they are
+            figures = self.figures(name, "unreadable", complete=False)
+            self.finish(replace(figures, problem=problem))
+            return None
+        file = EndingFile(self.ledger, self.ledger.manifests[name], progress)
+        if progress is not None:
+            source.known[name] += progress.replayed
+            unwritten = [part for part in self.unwritten if part.file == name]
+            file.parts = [*unwritten, *self.last.pop(name, ()), *progress.open.values()]
+            try:
+                file.manifest.input = await source.end_digest(name, whole=progress.ended)
+            except UnreadableFile as error:  # it was removed after it was opened
+                problem = problem or error.reason
+            file.manifest.problem = problem
+        return file
+
+    async def end_files(self, files: list[EndingFile]) -> list[Exception]:
+        """Write the last parts and manifests of files, and report their figures; return what failed."""
+        opened = [file for file in files if file.progress is not None]
+        if ONE_CORE and sum(file.memory for file in opened) <= BYTES_AT_ONCE:
             for file in opened:
                 file.encode()
         if opened:
             # One thread for all: to begin one takes longer than to write a small file.
             await asyncio.to_thread(self.write_files, opened)
-        for file in ending:
+        failures = [file.failure for file in files if file.failure is not None]
+        for file in files:
             manifest, progress = file.manifest, file.progress
             read = progress is not None and progress.ended and self.ledger.spec.share.is_whole
             ended = manifest.state == "complete" or read
-            figures = self.figures(manifest.file, manifest.state, file.unscored, complete=ended)
-            self.finish(replace(figures, in_journal=file.in_journal, not_saved=file.not_saved))
-        for failure in [file.failure for file in ending if file.failure is not None]:
-            raise failure
+            try:
+                figures = self.figures(manifest.file, manifest.state, file.unscored, complete=ended)
+                self.finish(replace(figures, in_journal=file.in_journal, not_saved=file.not_saved))
+            except Exception as error:
+                failures.append(error)
+        return failures
 
     def write_files(self, files: Iterable[EndingFile]) -> None:
         """Write the last parts and manifests of files."""

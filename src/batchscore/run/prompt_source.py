@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -132,14 +132,14 @@ class PromptSource:
 
     async def digest_complete_files(self) -> None:
         """Digest the files that were scored completely: if one has changed, the run ends before it sends."""
-        complete = [ready for ready in self.survey.ready if self.ledger.needs_digest(ready.file.name)]
+        complete = [each.as_it_is() for each in self.survey.ready if self.ledger.needs_digest(each.file.name)]
         loop = asyncio.get_running_loop()
         self.digests |= {ready.file.name: loop.create_future() for ready in complete}
         with_images = bool(complete) and complete[0].builder.images is not None
         # A thread takes longer than the digest of what is in memory. Images fill it, so one file at a time.
         others = []
         for ready in complete:
-            file = ready.file.as_it_is()
+            file = ready.file
             if file.content is None or with_images:
                 others.append(ready)
             else:
@@ -171,7 +171,7 @@ class PromptSource:
             if self.rows_left == 0:
                 self.limited = True
                 return
-            ready = replace(surveyed, file=surveyed.file.as_it_is())
+            ready = surveyed.as_it_is()
             name = ready.file.name
             if self.is_stopping() and self.ledger.needs_digest(name):
                 return  # it may be digested in part

@@ -321,9 +321,12 @@ def versions() -> dict[str, str]:
 
 
 def table_sources(survey: Survey, manifests: Mapping[str, Manifest]) -> list[TableSource]:
-    """Return the inputs of a table with their results, in input order."""
+    """Return the inputs of a table with their results, in input order.
+
+    What the survey kept of them may not be what was scored, and a table compares the files with that.
+    """
     return [
-        TableSource(ready.file, survey.options, manifests[ready.file.name])
+        TableSource(ready.file.without_content(), survey.options, manifests[ready.file.name])
         for ready in survey.ready
         if ready.file.name in manifests
         # Of a file that was gone at the end of the run, no row can be read again.

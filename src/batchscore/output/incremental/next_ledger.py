@@ -224,6 +224,7 @@ class NextLedger(Ledger):
         else:
             scored = set(digests.rows[digests.scored].tolist()) if commit.scores is not None else set()
         part.spilled = scored & rows
+        part.spilled_bytes = 0 if commit.scores is None else commit.scores.bytes
         part.cost = commit.cost_of(len(part.spilled))
         part.in_journal = False
         for row, old in records.items():
