@@ -29,7 +29,7 @@ CASES = {
     "a wrong parameter with few rows": JUDGING + "test_a_wrong_parameter_is_found_with_few_rows",
     "504, 524, 408 or 500 above a number of inputs": JUDGING
     + "test_a_limit_of_inputs_is_found_and_remembered",
-    "one row that always fails": JUDGING + "test_one_bad_row_of_300_costs_18_requests_and_3_times_the_inputs",
+    "one row that always fails": JUDGING + "test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs",
     "a failure that passes": JUDGING + "test_a_failure_that_passes_does_not_make_requests_smaller",
     "few pending requests": JUDGING + "test_a_service_with_few_requests_at_once_is_used_as_if_they_were_set",
     "stray 429s": JUDGING + "test_three_stray_429s_cost_at_most_10_seconds",

@@ -31,6 +31,9 @@ from batchscore.request.retry import AttemptLoop
 from batchscore.request.retry_budget import RetryBudget
 from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
+#: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
+FEWEST_FOR_QUARTERS = 16
+
 
 @dataclass(slots=True)
 class Engine:
@@ -273,12 +276,11 @@ class Engine:
             if unchanged or result.outcome.action not in {Action.ADAPT, Action.SPLIT}:
                 break
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
-        self.packer.note_request(prompts, answered=result.answers is not None)
+        if self.packer.note_request(prompts, answered=result.answers is not None):
+            self.attempt_loop.usual_rows = max(self.attempt_loop.usual_rows, len(prompts))
         if result.answers is not None:
             answers = result.answers
             self.requests.learn(request, answers)
-            if len(prompts) > self.attempt_loop.usual_rows:
-                self.attempt_loop.usual_rows = len(prompts)
             if 2 * len(prompts) > self.packer.most_rows:
                 self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
             self.suspects.end_series()
@@ -299,12 +301,10 @@ class Engine:
                 await self.suspects.add(Suspect(prompts[0], outcome, request.budget, deployment))
             return False
         failed = outcome.action is Action.RETRY
-        size = self.attempt_loop.rows_of_part(len(prompts), refused=not failed and not outcome.by_chance)
-        again = len(prompts) > self.attempt_loop.usual_rows or request.budget.failed_again
-        if failed and not request.budget.parted and deployment.health.last_success is None:
-            self.attempt_loop.usual_rows = min(self.attempt_loop.usual_rows, size)  # until more are answered
+        parts = 4 if (failed or outcome.by_chance) and len(prompts) >= FEWEST_FOR_QUARTERS else 2
+        size = self.attempt_loop.rows_of_part(len(prompts), parts)
         if await self.send_parts(prompts, size, request.budget.for_part(failed=failed)):
-            self.note_too_many_rows(outcome, size, request.budget, failed_again=again)
+            self.note_too_many_rows(outcome, size, request.budget)
         return False
 
     async def settle_partly(
@@ -322,13 +322,10 @@ class Engine:
             await self.send_again(rest, budget.for_part(failed=False))
         return False
 
-    def note_too_many_rows(
-        self, outcome: Outcome, size: int, budget: RetryBudget, *, failed_again: bool
-    ) -> None:
+    def note_too_many_rows(self, outcome: Outcome, size: int, budget: RetryBudget) -> None:
         """Remember that a request held too many rows, since all of its parts were answered at once.
 
-        A failure may have had another reason, if a request as large was answered since, or bad luck, if
-        requests as large have not `failed_again`.
+        A failure may have had another reason, if a request as large was answered since.
         """
         of_rows = budget.limited_for_rows or outcome.code is not ErrorCode.RATE_LIMITED
         if (
@@ -337,8 +334,7 @@ class Engine:
             and self.large_answered_at < (budget.first_failed or 0.0)
         ):
             self.attempt_loop.usual_rows = min(self.attempt_loop.usual_rows, size)
-            if failed_again:
-                self.packer.shrink(size)
+            self.packer.shrink(size)
         elif outcome.action is Action.SPLIT and outcome.code in NOT_SURELY_THE_ROW and not outcome.by_chance:
             self.packer.shrink(size)
 

@@ -204,13 +204,14 @@ class Packer:
         """Take at most `rows` per request from now on."""
         self.most_rows = max(1, min(self.most_rows, rows))
 
-    def note_request(self, prompts: Sequence[Prompt], *, answered: bool) -> None:
-        """Note how a request ended, which may show that larger ones are accepted again."""
+    def note_request(self, prompts: Sequence[Prompt], *, answered: bool) -> bool:
+        """Note how a request ended; return whether it shows that larger ones are accepted again."""
         if prompts[0] is not self.trial:
             if answered and 2 * len(prompts) > self.most_rows:
                 self.answered += 1
-            return
+            return False
         self.trial, self.answered = None, 0
         self.trial_after = REQUESTS_BEFORE_TRIAL if answered else 2 * self.trial_after
         if answered:
             self.most_rows = max(self.most_rows, len(prompts))
+        return answered

@@ -32,7 +32,7 @@ from batchscore.request.outcome import (
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.rate_headers import wait_seconds
 from batchscore.request.refusal import CONTENT_STATUSES
-from batchscore.request.retry_budget import MANY_ROWS, RetryBudget
+from batchscore.request.retry_budget import RetryBudget
 from batchscore.request.send import NoReply
 from batchscore.request.service_words import probe_words
 from batchscore.request.timeouts import Clock, Flight, Timeouts
@@ -254,12 +254,12 @@ class Requester(Generic[T]):
         before, budget.limited_at = budget.limited_at, self.clock.monotonic()
         budget.asked_wait = seconds or 0.0
         answered = before is not None and deployment.health.answered_since(before)
-        again = before is not None or (request.rows >= MANY_ROWS and deployment.health.last_success is None)
-        if budget.limited_for_rows:
-            answered = True
-        elif again and not deployment.in_flight and (request.rows > 1 or not answered):
+        alone = before is not None and not answered and not deployment.in_flight
+        if request.rows > 1 and seconds is None and (alone or budget.limited_for_rows):
+            answered = budget.limited_for_rows or (await self.probe(deployment)).action is Action.KEEP
+            budget.limited_for_rows = answered
+        elif alone and request.rows == 1:
             answered = (await self.probe(deployment)).action is Action.KEEP  # nobody else can show it
-            budget.limited_for_rows = answered and request.rows > 1
         budget.limited_alone = budget.limited_alone + 1 if answered else 0
         if answered:
             deployment.quota.correct(ticket, 0.0)
@@ -269,7 +269,7 @@ class Requester(Generic[T]):
 
     async def judge_stop(self, request: Request, deployment: Deployment, outcome: Outcome) -> Outcome:
         """Return what a refusal of every request means; if others are answered, it is sent once more."""
-        first = request.budget.refused_at is None and request.rows == 1
+        first = request.budget.refused_at is None
         if confirmed := await self.confirmed(request, deployment, outcome):
             return confirmed
         if first:
@@ -379,13 +379,13 @@ class Requester(Generic[T]):
         cause = "probe" if outcome.action is Action.KEEP else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))
         deployment.health.probe_answered = outcome.action is not Action.RETRY
+        deployment.health.usable = deployment.health.usable or outcome.action is Action.KEEP
         if outcome.action is Action.RETRY:
             longest = self.deployments.most_outage_seconds
             deployment.health.note_failure(outcome, self.clock.monotonic(), longest)
         else:
             deployment.health.reached = True
             if outcome.action is Action.KEEP:
-                deployment.health.usable, deployment.health.probe_sent_at = True, flight.started
                 deployment.concurrency.note_reachable()
                 deployment.on_capacity()
         return outcome

@@ -58,14 +58,12 @@ class Health:
     """The state of one deployment, and the replies that led to it. Times are the monotonic clock's.
 
     A failure is one row's bad luck while other rows are answered, and an outage if none is. `sent_at` is when
-    the latest of the answered requests was sent, `probe_sent_at` is that of probes. `usable`: a probe was
-    answered as it should be.
+    the latest of the answered requests was sent. `usable`: a probe was answered as it should be.
     """
 
     state: State = State.UP
     last_success: float | None = None
     sent_at: float = float("-inf")
-    probe_sent_at: float = float("-inf")
     usable: bool = False
     failing_since: float | None = None
     failures: int = 0
@@ -117,8 +115,8 @@ class Health:
         return self.last_success is not None and self.last_success >= moment
 
     def answered_one_sent_since(self, moment: float) -> bool:
-        """Whether a request or a probe that was sent after a moment was answered."""
-        return max(self.sent_at, self.probe_sent_at) >= moment
+        """Whether a request that was sent after a moment was answered."""
+        return self.sent_at >= moment
 
 
 #: Reading the limits from every reply would cost too much.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Generic, TypeVar
 
 import tenacity
@@ -22,7 +21,7 @@ from batchscore.request.attempt import Request, Requester, Result
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome import ANSWERED, Action, Outcome
-from batchscore.request.retry_budget import MANY_ROWS, RetryBudget
+from batchscore.request.retry_budget import RetryBudget
 
 T = TypeVar("T")
 
@@ -40,13 +39,8 @@ BACKOFF = tenacity.wait_exponential(FIRST_WAIT_SECONDS, LONGEST_BACKOFF_SECONDS)
 MOST_LIMITED_OF_MANY = 6
 MOST_LIMITED_OF_ONE = 25
 MOST_LIMITED_ALONE = 8
-#: The same of all sizes together, if requests with this row were refused at every size.
-MOST_LIMITED_OF_SIZES = 6
-
-#: A failed request of `MANY_ROWS` is divided into quarters: that sends fewer rows again than halves. One of
-#: fewer rows is divided into thirds: that takes the fewest requests. If a request is refused, its rows may be
-#: too many, and a limit of rows is mostly met by halves, unless there are few.
-FEW_ROWS = 16
+#: The same, if requests with this row were refused at every size.
+MOST_LIMITED_OF_PART = 3
 
 #: After this many failures fewer rows are tried, if the service answers others.
 FAILURES_OF_MANY = 2
@@ -99,12 +93,9 @@ class AttemptLoop(Generic[T]):
                 self.deployments.stop(deployment, refused)
                 deployment, result = await self.send_anywhere(request)
                 continue
-            if action is not Action.RETRY:
+            if action is not Action.RETRY or self.should_halve(request, deployment, result):
                 return result
-            if self.should_halve(request, deployment, result):
-                await self.back_off(deployment, request.budget.asked_wait)
-                return result
-            if not self.is_used_up(request.budget) and not self.may_be_too_large(request, deployment, result):
+            if not self.is_used_up(request.budget) and not self.may_be_too_large(request, result):
                 deployment, result = await self.retry(request, deployment, result)
                 continue
             if result.outcome.by_chance or await self.answers_other_rows(request, result, deployment):
@@ -146,10 +137,8 @@ class AttemptLoop(Generic[T]):
         Before an error is given to a row, that must have been since the row itself failed.
         """
         budget = request.budget
-        since, probed_at = budget.failing_since, float("-inf")
-        if self.may_be_too_large(request, deployment, result):
-            since, probed_at = budget.first_failed, deployment.health.probe_sent_at
-        if since is not None and (deployment.health.answered_since(since) or probed_at >= since):
+        since = budget.first_failed if self.may_be_too_large(request, result) else budget.failing_since
+        if since is not None and deployment.health.answered_since(since):
             return True
         return (await self.requester.probe(deployment)).action is not Action.RETRY
 
@@ -178,10 +167,17 @@ class AttemptLoop(Generic[T]):
             # Tenacity judges the first attempt first, as if it had made it.
             if unjudged:
                 last = unjudged.pop()
-            elif not self.may_be_too_large(request, *last):
+            elif not self.may_be_too_large(request, last[1]):
                 limited = last[1].outcome.code is ErrorCode.RATE_LIMITED
                 last = await (self.send_in_slot if limited else self.send_anywhere)(request)
             return last
+
+        async def back_off(seconds: float) -> None:
+            deployment.backing_off += 1
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                deployment.backing_off -= 1
 
         def wait(state: tenacity.RetryCallState) -> float:
             if last[1].outcome.code is ErrorCode.INVALID_ANSWER:
@@ -200,26 +196,18 @@ class AttemptLoop(Generic[T]):
                 self.stop.is_set()
                 or self.is_used_up(request.budget)
                 or self.should_halve(request, *last)
-                or self.may_be_too_large(request, *last)
+                or self.may_be_too_large(request, last[1])
             ),
             wait=wait,
             retry_error_callback=lambda _: last,
-            sleep=partial(self.back_off, deployment),
+            sleep=back_off,
         )
         await retrying(next_result)
         return last
 
-    async def back_off(self, deployment: Deployment, seconds: float) -> None:
-        """Wait before the next attempt of a request that failed."""
-        deployment.backing_off += 1
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            deployment.backing_off -= 1
-
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""
-        most_alone = MOST_LIMITED_OF_SIZES - budget.parted if budget.limited_for_rows else MOST_LIMITED_ALONE
+        most_alone = MOST_LIMITED_OF_PART if budget.limited_for_rows else MOST_LIMITED_ALONE
         return (
             budget.failures > budget.retries
             or budget.same_again
@@ -243,22 +231,19 @@ class AttemptLoop(Generic[T]):
             or (limited > 0 and deployment.too_large(request.tokens))
         )
 
-    def rows_of_part(self, rows: int, *, refused: bool) -> int:
+    def rows_of_part(self, rows: int, parts: int) -> int:
         """Return the rows of each part of a failed request: the usual number, if it held more."""
-        parts = 2 if refused and rows >= FEW_ROWS else 4 if rows >= MANY_ROWS else 3
         return self.usual_rows if rows > self.usual_rows else -(-rows // parts)
 
-    def may_be_too_large(self, request: Request, deployment: Deployment, result: Result[T]) -> bool:
+    def may_be_too_large(self, request: Request, result: Result[T]) -> bool:
         """Whether fewer rows may succeed if the service answers others: a size, or one row, makes it fail.
 
-        A part of a failed request, and one that is larger than those that succeed, fails once; others twice,
-        unless nothing was answered yet: such a request may hold all the rows.
+        A part of a failed request, and one that is larger than those that succeed, fails once; others twice.
         """
         if request.rows == 1 or result.outcome.action is not Action.RETRY:
             return False
         if result.outcome.code is ErrorCode.RATE_LIMITED:
             return False
         budget = request.budget
-        first = deployment.health.last_success is None and request.rows >= MANY_ROWS
-        once = budget.parted or first or request.rows > self.usual_rows
-        return budget.alike >= (1 if once else FAILURES_OF_MANY)
+        enough = 1 if budget.parted or request.rows > self.usual_rows else FAILURES_OF_MANY
+        return budget.alike >= enough

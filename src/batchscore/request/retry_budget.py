@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from batchscore.errors import ErrorCode
 from batchscore.rows import InvalidReply
 
-#: The first of all requests may hold all rows of a run; if it holds this many, it is not sent twice.
-MANY_ROWS = 100
-
 
 @dataclass(slots=True)
 class RetryBudget:
@@ -49,11 +46,6 @@ class RetryBudget:
         return 0 if latest is None else 2 if before is latest else 1
 
     @property
-    def failed_again(self) -> bool:
-        """Whether more than one attempt has failed, or one that waited long, or for its rows."""
-        return self.failures + self.parted > 1 or self.limited_for_rows or self.timeouts > 0
-
-    @property
     def same_again(self) -> bool:
         """Whether the last two replies had the same wrong form: a further one would, too."""
         before, latest = self.unusable
@@ -87,12 +79,10 @@ class RetryBudget:
         """Return the budget of each part of a divided request: what is left.
 
         If the request `failed`, a part that fails too is divided at once: there is a bad row in it. If not,
-        a part has at least one retry. The first of all requests is divided when it fails and a probe does
-        not: that counts as two failures.
+        a part has at least one retry.
         """
-        used = self.failures if self.parted or not failed else max(self.failures, 2)
         return RetryBudget(
-            max(self.retries - used, 0 if failed else min(self.retries, 1)),
+            max(self.retries - self.failures, 0 if failed else min(self.retries, 1)),
             self.attempts,
             timeouts=self.timeouts,
             request_seconds=self.request_seconds,
