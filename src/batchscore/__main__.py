@@ -99,8 +99,6 @@ def main() -> None:
     gc.disable()
     # The only matrix product, for the map of a report, is small: idle threads would cost ten times as much.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Arrow's own allocator keeps what it has freed: a tenth of the memory of a run that writes Parquet.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from batchscore.cli.main import main as run  # noqa: PLC0415 - signals are handled before this loads
 
     gc.enable()

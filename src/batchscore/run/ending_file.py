@@ -48,16 +48,13 @@ class EndingFile:
         assert self.progress is not None
         manifest, ledger = self.manifest, self.ledger
         for part in self.parts:
-            try:
-                known = part.number in self.encoded
-                ledger.publish(self.encoded.pop(part.number) if known else ledger.encode(part))
-            except Exception as error:
-                self.failure = self.failure or error
+            # Twice: a disk may refuse for a moment, and a file that was replaced in place is lost by then.
+            if self.publish(part) or self.publish(part):
+                part.spill()
+            else:
                 with suppress(Exception):
                     saved, lost = ledger.scores_in_journal(part)
                     self.in_journal, self.not_saved = self.in_journal + saved, self.not_saved + lost
-            else:
-                part.spill()
             if part.number not in manifest.parts:  # none of its rows is settled, or it cannot be written
                 self.unscored += part.read
         complete = self.progress.ended and not self.progress.waiting and self.failure is None
@@ -66,3 +63,13 @@ class EndingFile:
             ledger.finish(manifest.file)
         except Exception as error:
             self.failure, manifest.state = self.failure or error, "partial"
+
+    def publish(self, part: Part) -> bool:
+        """Write a part; return whether that worked."""
+        known = part.number in self.encoded
+        try:
+            self.ledger.publish(self.encoded.pop(part.number) if known else self.ledger.encode(part))
+        except Exception as error:
+            self.failure = self.failure or error
+            return False
+        return True
