@@ -220,7 +220,7 @@ class ReplyParser:
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body (for httptools)."""
-        self._received = 0  # from here on it counts what stands between two pieces, or after the last
+        self._received = 0  # from here on it counts what is between two pieces, or after the last
         try:
             self.take(piece)
         except Exception as reason:

@@ -141,7 +141,7 @@ def next_lines(found: JobLook, command: Callable[..., str]) -> Iterator[str]:
     job = found.job
     if found.state.doubles:
         others = ", ".join(found.state.doubles)
-        yield f"Another job of this folder goes on, and is billed, too: {others}."
+        yield f"Another job of this folder runs, and is billed, too: {others}."
         yield f"To cancel it, run: {command('start')}"
     if found.state.is_removed:
         yield REMOVED
