@@ -273,7 +273,7 @@ LARGE = os.urandom(MOST // 2) + b" " * (MOST // 2)
         ("gzip", packed(TEXT), TEXT),
         ("GZIP", packed(TEXT[:50]) + packed(TEXT[50:]), TEXT),
         ("x-gzip", packed(TEXT) + b"\0\0", TEXT),
-        ("gzip", packed(LARGE), LARGE),
+        ("gzip", packed(LARGE, 1), LARGE),
         ("gzip, gzip", packed(packed(TEXT)), TEXT),
         ("gzip", packed(packed(TEXT)), TEXT),
         ("deflate, gzip", packed(zlib.compress(TEXT)), TEXT),
