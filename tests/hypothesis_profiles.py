@@ -1,6 +1,7 @@
 """How many examples does Hypothesis try: few by default, all of them in CI?
 
-HYPOTHESIS_PROFILE=ci, or CI=true, selects all of them on a developer's machine too; `make quick` takes the fewest.
+HYPOTHESIS_PROFILE=ci, or CI=true, selects all of them on a developer's machine too.
+`make quick` takes the fewest.
 """
 
 from __future__ import annotations
