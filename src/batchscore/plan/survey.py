@@ -54,8 +54,7 @@ class ReadyFile:
 
     def as_it_is(self) -> ReadyFile:
         """Return it without the content of another version: its digest and rows must be of the same one."""
-        file = self.file.as_it_is()
-        return self if file is self.file else replace(self, file=file)
+        return replace(self, file=self.file.as_it_is())
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -155,8 +154,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
                 builder = builders.get(sort) or builder_for(table, spec, reserved, read_file=read_file)
                 if sort is not None:
                     builders[sort] = builder
-                file = file if table.again is None else replace(file, again=table.again)
-                ready.append(ReadyFile(file, builder, notes))
+                ready.append(ReadyFile(replace(file, again=table.again), builder, notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.hidden)
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})

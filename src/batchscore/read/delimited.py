@@ -135,7 +135,7 @@ def _header(
         cells = [cell.strip(" ") for cell in cells]
     # pandas writes an unnamed index as an unnamed column.
     names = [name.replace(_ZERO, "\0") or f"column_{place}" for place, name in enumerate(cells)]
-    return number_repeated(tuple(names))
+    return number_repeated(names)
 
 
 def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: int, places: SheetRows) -> Rows:

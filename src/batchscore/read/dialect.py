@@ -10,7 +10,6 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from io import StringIO
 from typing import Any
 
@@ -343,11 +342,11 @@ def spans_rows(dialect: Dialect, cells: list[str], width: int) -> bool:
     )
 
 
-@lru_cache(maxsize=1)  # thousands of files have the header of the one before
-def header_doubt(names: tuple[str, ...]) -> str:
+def header_doubt(columns: Iterable[str]) -> str:
     """Return why a first line is more likely a row than the header, and what to do; else nothing."""
+    names = list(columns)
     # A title above the table is one cell, and Excel pads it with empty ones.
-    padded = len(names) > 2 and tuple(unnamed(len(names)))[1:] == names[1:]
+    padded = len(names) > 2 and list(unnamed(len(names)))[1:] == names[1:]
     text = len(names) == 1 and len(names[0].split()) > 1
     if padded or text or any(_is_cell(name) for name in names):
         return (

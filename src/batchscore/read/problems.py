@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Iterable
-from functools import lru_cache
 from itertools import count
 
 from batchscore.errors import ErrorCode, UnreadableFile, name_settings, setting_name
@@ -61,13 +60,13 @@ def unique_names(file: str, columns: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-@lru_cache(maxsize=1)  # thousands of files have the columns of the one before
-def number_repeated(columns: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def number_repeated(columns: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the columns, with a number behind a name that an earlier one has, and the repeated names."""
     names: dict[str, None] = {}
-    repeated = tuple(name for name, times in Counter(columns).items() if times > 1)
-    for name in columns:
-        free = (other for number in count(1) if (other := f"{name}_{number}") not in columns)
+    given = list(columns)
+    repeated = tuple(name for name, times in Counter(given).items() if times > 1)
+    for name in given:
+        free = (other for number in count(1) if (other := f"{name}_{number}") not in given)
         names[name if name not in names else next(other for other in free if other not in names)] = None
     return tuple(names), repeated
 

@@ -81,9 +81,9 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
     given = [named[place] if place < len(named) else "" for place in places]
     free = [*unnamed(width)]
     names = [name or free[place] for name, place in zip(given, places, strict=True)]
-    columns, repeated = number_repeated(tuple(names))
+    columns, repeated = number_repeated(names)
     texts = {place for cells in sample for place, cell in enumerate(cells) if isinstance(cell, str)}
-    doubt = "" if options.no_header else header_doubt(tuple(names))
+    doubt = "" if options.no_header else header_doubt(names)
     hidden = () if options.no_header else hidden_names(given, columns)
     notes = (
         f"sheet {name!r}, the first one" if several else "",
