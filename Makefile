@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 OLDEST := .venv-oldest
 
-# With LOCKED=1, the packages of .ci/lock.txt with their hashes, if they can be installed here; else the newest releases.
+# With LOCKED=1, the packages of .ci/lock.txt with their hashes, if they can be installed here; else the newest
+# releases.
 LOCKED ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PLAIN := $(PIP) --editable .
@@ -79,8 +80,10 @@ $(INSTALLED): pyproject.toml $(if $(LOCKED),.ci/lock.txt)
 	  else .ci/install-locked $(BIN)/python && touch $(VENV)/.locked || { test $$? -eq 3 && $(PLAIN); }; fi
 	@touch $@
 
+# pip compiles what it installs, but not what is editable: else both halves of `make quick` would compile it at once.
 $(READY): $(INSTALLED)
 	@test -e $(VENV)/.locked || $(call GROUP,dev)
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(DOCS_READY): $(INSTALLED)
