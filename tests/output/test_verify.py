@@ -505,10 +505,12 @@ def test_a_stopped_run_is_correct_but_incomplete(scored: Path, scorer: Cli, tmp_
     plain = scorer("verify", "out", cwd=tmp_path)
     assert plain.exit_code == 4
     assert "incomplete: f03.csv: not read completely\n" in plain.stdout
-    assert "; 1 file not read completely. Correct but incomplete. Run the same score" in plain.stdout
+    assert "; 1 file not read completely. Correct but incomplete. To score all rows, run: " in plain.stdout
     before = tree(tmp_path / "out")
     assert scorer("verify", "out", "--repair", cwd=tmp_path).exit_code == 4
     assert tree(tmp_path / "out") == before
+    elsewhere = scorer("verify", tmp_path / "out", cwd=tmp_path.parent)
+    assert elsewhere.stdout.endswith("Run the same score command again to resume.\n"), "the paths are others"
 
 
 def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(scorer: Cli, tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score 
 def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     """Run `batchscore verify`."""
     from batchscore.output.verify import tasks_to_verify, verify_output  # noqa: PLC0415
+    from batchscore.report.resume import step_after_check  # noqa: PLC0415
 
     tasks = tasks_to_verify(place_of(out), task)
     found, codes = [], []
@@ -120,6 +121,7 @@ def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
             found.append({"exit_code": int(error.exit_code), "task": each})
             codes.append(error.exit_code)
             continue
+        result.last.next_step = step_after_check(result)
         found.append(result.to_json(as_flag))
         codes.append(result.exit_code)
         if not as_json:
