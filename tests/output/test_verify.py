@@ -531,6 +531,16 @@ def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(scorer: C
     assert missing_after(files[1], files[2]) == files[3:]
     (tmp_path / files[3]).unlink()
     assert missing_after("in") == []
+    (tmp_path / "in" / "e.csv").write_text("id,text\n1,one\n2,two\n")
+    assert missing_after("in", more=("--limit", "4")) == ["in/e.csv"]
+    (tmp_path / "in" / "e.csv").unlink()
+    assert missing_after("in") == ["in/e.csv"], "its only row has a score"
+    result = verify_output(tmp_path / "out")
+    assert result.exit_code is ExitCode.ACTION_NEEDED, "the same command changes nothing"
+    assert "and the last run did not find it: restore the file, or remove its" in result.to_text()
+    offered = scorer("verify", "out", cwd=tmp_path).stdout.rpartition(" run: batchscore ")[2]
+    assert scorer(*shlex.split(offered), cwd=tmp_path).exit_code == 0
+    assert verify_output(tmp_path / "out").exit_code is ExitCode.DONE
 
 
 @pytest.mark.slow

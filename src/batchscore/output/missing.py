@@ -42,18 +42,24 @@ UNKNOWN_REPLACED = (
 class Incomplete:
     """A file that is not fully scored: `why` in words.
 
-    `unreadable`: the user must fix it first. `unread`: it has more rows than were read.
+    `unreadable`: the user must fix it first. `unread`: it has more rows than were read. `gone`: the last run,
+    which was to read all files, did not find it.
     """
 
     why: str
     unreadable: bool = False
     unread: bool = False
+    gone: bool = False
 
     def __str__(self) -> str:
         return self.why
 
 
 NOT_READ = "not read completely"
+GONE = (
+    "and the last run did not find it: restore the file, or remove its records with "
+    f"{setting_name('incremental')} {setting_name('prune')}"
+)
 NOT_ALL_SHARES = f"the shares of some workers are missing ({setting_name('part_of')})"
 REPLACING = Incomplete("a killed run was replacing its scores")
 
@@ -84,7 +90,7 @@ class RecordedFiles:
     def scratch(self) -> Path | None:
         """The folder that the last run was given for its journals."""
         chosen = self.called.get("settings", {}).get("scratch_dir")
-        return Path(chosen) if isinstance(chosen, str) else None
+        return Path(chosen) if isinstance(chosen, str) and "\0" not in chosen else None
 
     @property
     def stopped(self) -> str:
@@ -104,7 +110,10 @@ class RecordedFiles:
             pieces = [f"{count_text(without, 'row')} read but not scored"] if without else []
             left = NOT_READ if recorded is None or not recorded.is_share else NOT_ALL_SHARES
             pieces += [manifest.problem or problem or left] if unread or problem else []
-            return Incomplete(", ".join(pieces), bool(manifest.problem or problem), unread)
+            shared = self.called.get("settings", {}).get("shared_output")
+            gone = recorded is None and self.has_record and not shared
+            pieces += [GONE] if gone else []
+            return Incomplete(", ".join(pieces), bool(manifest.problem or problem or gone), unread, gone)
         if recorded is None and self.pruning:
             return Incomplete("its scores were to be removed")
         if problem:

@@ -25,13 +25,15 @@ class LastRun:
     """How the last run was `called`, if the same command reads all that is missing, and why it `stopped`.
 
     `stopped` is empty unless the user must act first. `waiting` rows are in checkpoint files, and
-    `unconfirmed` says which batches may be at a service. `next_step` is what a door offers instead of words.
+    `unconfirmed` says which batches may be at a service. It did not find `gone` files. `next_step` is what a
+    door offers instead of words.
     """
 
     called: Mapping[str, Any] = field(default_factory=dict)
     stopped: str = ""
     waiting: int = 0
     unconfirmed: str = ""
+    gone: int = 0
     next_step: str = ""
 
 
@@ -124,6 +126,8 @@ class Verification:
         if self.missing:
             files = "these files" if len(self.missing) == self.unreadable else "the unreadable files"
             fix = f"Fix {files}, then run the same score command again." if self.unreadable else AGAIN
+            if self.last.gone == len(self.missing):
+                fix = ""  # each line says what to do
             said = stopped_text(self.last.stopped)
             then = self.last.next_step or ("" if HAS_CHANGED in said else fix)
             return f"Correct but incomplete. {said}{then}".rstrip()

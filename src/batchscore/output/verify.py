@@ -168,7 +168,7 @@ def _add_missing(
 ) -> None:
     """Say in words what is missing, and how the last run ended."""
     # Of files that runs with other INPUTs were to read, the last command scores none.
-    named = [recorded.files.get(file) for file in incomplete]
+    named = [recorded.files.get(file) for file, each in incomplete.items() if not each.gone]
     if all(each is not None and each.inputs == recorded.called.get("inputs") for each in named):
         result.last.called = recorded.called
     file = one_file_of(layout.root)
@@ -180,6 +180,7 @@ def _add_missing(
     result.unreadable = sum(each.unreadable for each in incomplete.values())
     result.unread = sum(each.unread and not each.unreadable for each in incomplete.values())
     result.last.stopped = recorded.stopped
+    result.last.gone = sum(each.gone for each in incomplete.values())
 
 
 def _add_submitted(layout: Layout, result: Verification) -> None:

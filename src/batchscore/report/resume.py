@@ -14,9 +14,9 @@ from typing import Any
 from batchscore.errors import HAS_CHANGED, ExitCode
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.output.verification import Verification
-from batchscore.report.advice import RunState, goes_on, next_step
+from batchscore.report.advice import RunState, goes_on, next_step, run_again
 from batchscore.report.page.runs import mapping
-from batchscore.settings.declare import mark_flags
+from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import is_uri
 
@@ -58,8 +58,15 @@ def step_after_check(found: Verification) -> str:
     if not words_of(record.get("command")) or settings.get("shared_output"):
         return ""
     output = str(settings.get("output"))
-    if output != found.output and (is_uri(output) or Path(output).resolve() != Path(found.output).resolve()):
+    if output != found.output and (
+        is_uri(output) or Path(output).absolute() != Path(found.output).absolute()
+    ):
         return ""
+    if found.last.gone == len(found.missing):
+        state = recorded_state(record, found.task, found.output, stopped=False)
+        flags = [as_flag("incremental"), as_flag("prune")]
+        purpose = "To remove the records of files that are gone"
+        return str(run_again(purpose, state.command, flags)) if state.takes_incremental else ""
     of_files = [bool(each.ok or each.errors) for each in found.files if each.state == "unreadable"]
     stopped = bool(found.last.stopped) or not found.unreadable
     state = recorded_state(record, found.task, found.output, stopped=stopped)
