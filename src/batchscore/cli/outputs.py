@@ -95,7 +95,8 @@ again to score the missing rows.
 
 \b
 Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score command;
-1 damaged or missing parts, or an unreadable input file; 2 usage error; 5 a run is writing to OUT.
+1 damaged or missing parts, or an input file that is unreadable, changed or gone; 2 usage error;
+5 a run is writing to OUT.
 """
 
 

@@ -224,7 +224,8 @@ def write_delimited(
     for cells in rows:
         texts = [cell if type(cell) is str else kept_text(cell) for cell in cells]
         safe = texts if allow_formulas else [*map(without_formula, texts)]
-        guarded += sum(map(is_not, safe, texts))
+        if safe != texts:
+            guarded += sum(map(is_not, safe, texts))
         buffer.write(f"{delimiter.join(map(_quoted, safe))}\r\n")
         if buffer.tell() > _CHUNK:
             _flush(buffer, sink)
