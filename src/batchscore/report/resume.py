@@ -55,7 +55,7 @@ def step_after_check(found: Verification) -> str:
     It is empty if the command is not known, is one worker's, or was typed in another folder.
     """
     record, settings = found.last.called, mapping(found.last.called.get("settings"))
-    if not words_of(record.get("command")) or settings.get("shared_output"):
+    if not found.missing or not words_of(record.get("command")) or settings.get("shared_output"):
         return ""
     output = str(settings.get("output"))
     if output != found.output and (
