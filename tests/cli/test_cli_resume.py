@@ -69,6 +69,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     assert len(whole("out", "chat")[0]) == 12
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_incomplete_until_the_offered_command_has_scored_it(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

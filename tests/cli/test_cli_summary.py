@@ -156,6 +156,7 @@ def test_what_remains_is_counted_also_in_files_that_were_not_read(
     assert run.stdout.splitlines()[0].startswith("chat: 1 row done, 0 failed, 4 remaining")
 
 
+@pytest.mark.slow
 def test_the_table_of_an_earlier_run_is_not_named_as_the_scores(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
