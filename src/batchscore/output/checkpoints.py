@@ -90,4 +90,4 @@ def _folders(layout: Layout, scratch: Path | None, identities: Iterable[str]) ->
     with suppress(OutputError):  # without a temporary folder, no run has left anything there
         yield local_folder(layout, scratch, "")
         for identity in sorted(identities):
-            yield from sorted(each for each in local_folder(layout, scratch, identity).glob("*/"))
+            yield from filter(Path.is_dir, sorted(local_folder(layout, scratch, identity).glob("*")))
