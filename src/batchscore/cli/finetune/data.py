@@ -373,7 +373,12 @@ def plan(
     if is_fine and validation is None and storage.is_folder(place_of(data)):
         flags = model_flags("epochs", "prices")
         if chosen["resource"] or chosen["service"] == "azure" or has_types:
-            flags += ["--training-type", "TYPE"]
+            # It alone keeps the data in the resource's region, so it needs no decision.
+            flags += ["--training-type", "Standard"]
+            lines.append(
+                "Standard trains in the region of the resource. GlobalStandard and Developer cost less, and "
+                "may send the data to other regions."
+            )
         lines.append(f"To train, run: {next_command(data)('start', *flags)}")
     if as_json:
         say(orjson.dumps(json_safe(shown)))
