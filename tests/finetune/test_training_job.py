@@ -183,7 +183,8 @@ def test_other_files_settings_and_services_are_refused(
         ran = command(*start, *words)
         assert (ran.exit_code, text in ran.stderr) == (2, True), ran.stderr
     ran = command("finetune", "status", "tuned")
-    assert (ran.exit_code, "run: batchscore finetune start tuned -m MODEL" in ran.stderr) == (1, True)
+    assert ran.exit_code == 1
+    assert "choose a base model for MODEL, and run: batchscore finetune start tuned -m MODEL" in ran.stderr
     assert command("finetune", "watch", "tuned", "--max-wait", "soon").exit_code == 2
     train = folder / "train.jsonl"
     kept = train.read_bytes()
@@ -491,7 +492,7 @@ def test_a_folder_of_the_same_data_pays_once_more_only_if_it_is_wanted(
     files = project.books().files
     second = replace(place(surface), folder=folder.parent / "second")
     write_prepared(second.folder)
-    with pytest.raises(InputError, match=f"The job {first.job.id} .* start second --again"):
+    with pytest.raises(InputError, match=f"the job {first.job.id} .* start second --again"):
         started(second, surface)
     assert (paid_jobs(project), project.books().files) == ([1], files)
     again = run_start(second, {}, {}, str, again=True)

@@ -330,6 +330,7 @@ def plan(
     """Run `batchscore finetune plan`."""
     from batchscore.cli.finetune import data_options as spec  # noqa: PLC0415 - loads the readers
     from batchscore.cli.finetune.data_text import plan_json, plan_text  # noqa: PLC0415
+    from batchscore.finetune.offered import how_to  # noqa: PLC0415
     from batchscore.finetune.training.costs import training_cost  # noqa: PLC0415
     from batchscore.settings.prices import training_prices  # noqa: PLC0415
     from batchscore.stores import storage  # noqa: PLC0415
@@ -379,7 +380,7 @@ def plan(
                 "Standard trains in the region of the resource. GlobalStandard and Developer cost less, and "
                 "may send the data to other regions."
             )
-        lines.append(f"To train, run: {next_command(data)('start', *flags)}")
+        lines.append(how_to("To train", next_command(data)("start", *flags)))
     if as_json:
         say(orjson.dumps(json_safe(shown)))
     else:

@@ -14,6 +14,7 @@ from batchscore.errors import count_text, duration_text
 from batchscore.finetune.state import TrainingState
 from batchscore.finetune.training.results import (
     MEASURES,
+    WINDOW,
     EpochEnd,
     Proposal,
     ResultTable,
@@ -112,7 +113,7 @@ def findings(found: TrainingResults) -> Html:
 def figures(found: TrainingResults) -> Html:
     """Return the key figures."""
     job, last = found.state.job, found.table.steps[-1] if found.table.steps else 0
-    shown = [("steps", f"{last:,}", f"{count_text(len(found.ends), 'epoch')} seen" if found.ends else "")]
+    shown = [("steps", f"{last:,}", f"{count_text(len(found.ends), 'epoch')}" if found.ends else "")]
     tokens = found.table.points("elapsed_tokens")
     if job.trained_tokens:
         more = "as billed"
@@ -180,7 +181,8 @@ def curves(found: TrainingResults, title: str, unit: str, columns: Sequence[str]
         if column.startswith("train_"):
             if len(of.points(column)) > 2 * SMOOTH:
                 raw = {"type": "line", "joined": True, "order": 3}
-                lines.append(series(f"{label}, each step", means, "c8", **raw))
+                span = "each step" if len(places) == len(of.steps) else f"mean of {len(places[0])} steps"
+                lines.append(series(f"{label}, {span}", means, "c8", **raw))
                 means = smoothed(means)
                 label = f"{label}, moving mean"
             lines.append(series(label, means, colour, type="line", joined=True))
@@ -289,7 +291,8 @@ def epoch_table(found: TrainingResults) -> Html:
         (each.epoch, each.step, *(figure(value) for value in (each.train_loss, each.valid_loss, each.gap)))
         for each in found.ends
     ]
-    return table("Epochs", "epoch:n, step:n, training loss:n, validation loss:n, gap:n", lines)
+    title = f"Ends of epochs. A loss of batches is the mean of the last {WINDOW} measurements"
+    return table(title, "epoch:n, step:n, training loss:n, validation loss:n, gap:n", lines)
 
 
 def figure(value: float) -> str:
@@ -312,7 +315,7 @@ def checkpoint_table(found: TrainingResults) -> Html:
     ]
     if not lines:
         lines = [(name(best.model), best.step, NOTHING, "proposed")]
-    measure = code_text(best.measure) or "measure"
+    measure = next((words for name, words, _ in MEASURES if name == best.measure), "measure")
     return table("Models that can be used", f"model, step:n, {measure}:n, choice", lines)
 
 

@@ -27,13 +27,11 @@ async def require_new_data(plane: ControlPlane, state: TrainingState, folder: ob
         return
     made = f", created {moment_text(found.created)}" if found.created else ""
     settings = ", ".join(f"{name} {value}" for name, value in found.settings.items())
-    what = f"{found.model} on the same training file{f', with {settings}' if settings else ''}"
+    job = visible(f"{found.id} of {found.model} ({found.status}{made}{f'; {settings}' if settings else ''})")
     raise InputError(
-        visible(
-            f"The job {found.id} ({found.status}{made}) trains {what}. It was not started from {folder}. No "
-            "second job was created. To use that one, continue in its own folder. To train and pay again, "
-            f"run: {finetune_command('start', folder, '--again')}"
-        )
+        f"The same training file was trained before, but not from {folder}: see the job {job}. No second job "
+        "was created. To use that one, continue in its own folder. To train and pay again, run: "
+        f"{finetune_command('start', folder, '--again')}"
     )
 
 
