@@ -80,6 +80,8 @@ def test_the_last_losses_are_those_of_the_table_and_of_the_gap() -> None:
     assert (
         f"{found.table.level('valid_loss', 400):.4g}" not in page(found, "tuned").decode().split("<table")[0]
     )
+    earlier = losses_at_end(found.table, found.ends[:-1])
+    assert all(what.endswith(", at step 300") for _, _, what in earlier)
     no_file = results(steps=50)
     assert [what for _, _, what in losses_at_end(no_file.table, [])] == [
         "mean of the last 10 measurements"

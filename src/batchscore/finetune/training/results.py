@@ -244,7 +244,8 @@ def losses_at_end(table: ResultTable, ends: Sequence[EpochEnd]) -> list[tuple[st
             "of the whole validation file" if is_whole else level_text(table, "valid_loss", step),
         ),
     ]
-    return [each for each in found if not isnan(each[1])]
+    at = "" if step == table.steps[-1] else f", at step {step:,}"
+    return [(name, value, f"{what}{at}") for name, value, what in found if not isnan(value)]
 
 
 def level_text(table: ResultTable, name: str, step: int) -> str:
