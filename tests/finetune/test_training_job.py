@@ -39,6 +39,7 @@ from batchscore.provider.files import UploadedFile, wait_until_usable
 from batchscore.report.words import money_text
 from batchscore.simulator import Running
 from openai_schemas import check_object
+from sampled import mostly_slow
 from simulated import Project
 from trainings import FAST, IMPATIENT, MODEL, SURFACES, place_of, started, write_prepared
 
@@ -501,7 +502,7 @@ def test_a_folder_of_the_same_data_pays_once_more_only_if_it_is_wanted(
     assert paid_jobs(project) == [2]
 
 
-@pytest.mark.parametrize("what", ["epochs", "seed", "model", "cancelled", "no list"])
+@mostly_slow("what", ["epochs", "seed", "model", "cancelled", "no list"], ["epochs", "cancelled"])
 def test_a_job_that_makes_another_model_or_none_stops_no_other(
     what: str, place: Callable[..., TrainingPlace], folder: Path, project: Project
 ) -> None:
