@@ -237,7 +237,7 @@ def test_a_batch_is_forgotten_only_if_it_does_not_run(run: Callable[..., Finishe
     assert run("batches out").stdout.startswith("No batches")
 
 
-def test_mistakes_get_a_sentence(run: Callable[..., Finished], project: Project) -> None:
+def test_mistakes_get_a_sentence(run: Callable[..., Finished], batchscore: Cli, project: Project) -> None:
     mistakes = {
         "batches": (2, "Missing argument 'OUT'"),
         "batches nowhere": (1, "there is no such output folder"),
@@ -257,7 +257,7 @@ def test_mistakes_get_a_sentence(run: Callable[..., Finished], project: Project)
     }
     calls = project.books().calls.get("cancel", 0)
     for words, (code, said) in mistakes.items():
-        found = run(words)
+        found = batchscore.here(*shlex.split(words))
         assert (found.exit_code, said in found.said) == (code, True), (words, found.said)
     chunk(step="creating", batch="")
     assert run("batches out adopt batch_1").exit_code == 1
