@@ -451,9 +451,7 @@ def test_our_own_rules_find_each_mistake(tree: Path, file: str, before: str, aft
     replace(tree / file, before, after)
     changed = tree / (DEPLOYMENT if file == CONDA else file)
     needed = ("deployment-chat.yml", "endpoint.yml", "compute.yml")
-    found = own_findings_in(
-        changed, *(ROOT / "deployment" / name for name in needed if name != changed.name)
-    )
+    found = own_findings_in(changed, *(ROOT / "deployment" / name for name in needed if name != changed.name))
     assert any(re.search(said, line) for line in found), found
     assert all("\n" not in line and "HUSH" not in line for line in found)
     assert len(found) <= 3, found
