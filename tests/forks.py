@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -25,6 +25,7 @@ AHEAD = 2
 #: What starts each server that the processes share, and those that run.
 SERVERS: dict[str, Callable[[], AbstractContextManager[Any]]] = {}
 SHARED: dict[str, Any] = {}
+STARTING = pytest.StashKey[dict[str, Future[Any]]]()
 
 
 @contextmanager
@@ -37,19 +38,28 @@ def shared(name: str) -> Iterator[Any]:
             yield server
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the servers while the tests are found, which takes one core."""
+    if session.config.getoption("--forks") and not session.config.option.collectonly:
+        servers, threads = ExitStack(), ThreadPoolExecutor()
+        session.config.add_cleanup(servers.close)
+        session.config.add_cleanup(threads.shutdown)  # the last is called first
+        session.config.stash[STARTING] = {
+            name: threads.submit(lambda start: servers.enter_context(start()), start)
+            for name, start in SERVERS.items()
+        }
+        threads.shutdown(wait=False)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Run the tests in processes, if asked to."""
-    config = session.config
-    if not config.getoption("--forks") or config.option.collectonly or session.testsfailed:
+    number = session.config.getoption("--forks")
+    if not number or session.config.option.collectonly or session.testsfailed:
         return None
-    used = {name for item in session.items for name in getattr(item, "fixturenames", ())} & SERVERS.keys()
-    with ExitStack() as servers:
-        with ThreadPoolExecutor() as pool:
-            SHARED.update(
-                zip(used, pool.map(lambda name: servers.enter_context(SERVERS[name]()), used), strict=True)
-            )
-        Runner(session).run(config.getoption("--forks"))
+    for name, started in session.config.stash[STARTING].items():
+        SHARED[name] = started.result()
+    Runner(session).run(number)
     return True
 
 
