@@ -59,6 +59,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     for name, started in session.config.stash[STARTING].items():
         SHARED[name] = started.result()
+    session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # made before the forks
     Runner(session).run(number)
     return True
 
@@ -122,7 +123,7 @@ class Runner:
         if place is not None:
             worker.given.append(place)
         worker.ending = place is None
-        with suppress(BrokenPipeError):  # its end is noticed below
+        with suppress(ConnectionError):  # its end is noticed below
             worker.connection.send(place)
 
     def receive(self, worker: Worker) -> None:
@@ -130,10 +131,11 @@ class Runner:
         hook = self.session.config.hook
         try:
             reports = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionError):
             self.workers.remove(worker)
             worker.process.join()
             if not worker.given:
+                assert worker.process.exitcode == 0, "a process has failed after its tests"
                 return
             reports = [self.died(worker)]
             self.files.append(deque([*worker.given, *worker.rest][1:]))
@@ -172,7 +174,7 @@ def work(session: pytest.Session, runner: Connection, others: list[Connection], 
     folders._basetemp = folders.getbasetemp() / f"process-{number}"
     folders._basetemp.mkdir(mode=0o700)
     # Without the process that gives tests, nobody waits for the results.
-    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+    with suppress(EOFError, ConnectionError, KeyboardInterrupt):
         try:
             place = runner.recv()
             while place is not None:
