@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow.fs as pafs
 import pytest
 
+import forks
+
 ROOT = Path(__file__).resolve().parents[1]
 
 #: The public account and key in Azurite's documentation.
@@ -144,9 +146,12 @@ def serving(kind: str) -> Iterator[Server]:
             process.terminate()
 
 
+forks.SERVERS["moto"] = lambda: serving("s3")
+
+
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Server]:
-    with serving("s3") as server:
+    with forks.shared("moto") as server:
         yield server
 
 

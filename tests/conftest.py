@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import csv
 import gc
 import hashlib
 import http.client
+import io
 import json
 import os
 import platform
@@ -21,11 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
+import forks
 import hypothesis_profiles  # noqa: F401 - selects the number of examples before any test is imported
 import prefork
 from batchscore.endpoint.token_cache import forget_tokens
@@ -94,8 +98,9 @@ def first_cases(parametrize: pytest.Mark, most: int | None) -> pytest.Mark:
     return pytest.mark.parametrize(names, [cases[place] for place in chosen], *more, **options).mark
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Import and collect without the garbage collector, which finds nothing but looks at all."""
+    config.pluginmanager.register(forks)
     gc.disable()
     # All servers of tests are on this machine. To load the authorities of the world takes each client 20 ms.
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("one_authority.pem"))
@@ -180,6 +185,7 @@ sys.addaudithook(_note_process)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--forks", type=int, default=0, metavar="N", help="Run the tests in N processes.")
     parser.addoption("--cases", type=int, metavar="N", help="Run at most N cases of each test.")
     parser.addoption(
         "--update-golden", action="store_true", help="Write tests/golden again; review the difference."
@@ -224,10 +230,14 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
     return compare
 
 
+forks.SERVERS["simulator"] = lambda: start(dimensions=16, hang_seconds=5, key=KEY, record_last=10_000)
+forks.SERVERS["imported"] = lambda: contextlib.closing(prefork.Server())
+
+
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Running]:
     """One server process for all tests, on a free port."""
-    with start(dimensions=16, hang_seconds=5, key=KEY, record_last=10_000) as running:
+    with forks.shared("simulator") as running:
         yield running
 
 
@@ -394,6 +404,23 @@ class Cli:
         with self.start(*arguments, env=env, **more) as process:
             return process.finish()
 
+    def here(self, *arguments: str | Path) -> Finished:
+        """Run a command in this process, without a fork: one that is refused or only shows something."""
+        from batchscore.cli.main import main  # noqa: PLC0415 - only the process of a test needs it
+
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        words = ["batchscore", *map(str, arguments)]
+        with (
+            mock.patch.dict(os.environ, self.environ),
+            mock.patch.object(sys, "argv", words),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as end,
+        ):
+            main()
+        stdout, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))
+        return Finished(int(end.value.code), stdout, stderr)
+
     def together(
         self, *commands: Sequence[str | Path], env: Mapping[str, str | None] | None = None
     ) -> list[Finished]:
@@ -409,9 +436,8 @@ class Cli:
 @pytest.fixture(scope="session")
 def imported() -> Iterator[prefork.Server]:
     """The process that forks for each command, which saves the second for Python's imports."""
-    server = prefork.Server()
-    yield server
-    server.close()
+    with forks.shared("imported") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -266,7 +266,7 @@ def test_offered_commands_name_the_service_as_it_was_typed(
     assert batchscore("batches", "out").stdout.startswith("No batches")
 
 
-def test_mistakes_get_a_sentence(run: Callable[..., Finished], project: Project) -> None:
+def test_mistakes_get_a_sentence(run: Callable[..., Finished], batchscore: Cli, project: Project) -> None:
     mistakes = {
         "batches": (2, "Missing argument 'OUT'"),
         "batches nowhere": (1, "there is no such output folder"),
@@ -286,7 +286,7 @@ def test_mistakes_get_a_sentence(run: Callable[..., Finished], project: Project)
     }
     calls = project.books().calls.get("cancel", 0)
     for words, (code, said) in mistakes.items():
-        found = run(words)
+        found = batchscore.here(*shlex.split(words))
         assert (found.exit_code, said in found.said) == (code, True), (words, found.said)
     chunk(step="creating", batch="")
     assert run("batches out adopt batch_1").exit_code == 1

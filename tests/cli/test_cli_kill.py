@@ -50,16 +50,19 @@ def left_behind(out: str) -> list[str]:
     return sorted(path.name for path in (Path(out) / ".batchscore").rglob("*"))
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("seed", "rows", "most"),
+    [(1, 350, 2), *(pytest.param(seed, 700, 3, marks=pytest.mark.slow) for seed in (1, 2))],
+)
 def test_a_killed_run_pays_twice_only_for_requests_in_flight(
-    seed: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
+    seed: int, rows: int, most: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
 ) -> None:
-    texts = [f"row {row}" for row in range(700)]
+    texts = [f"row {row}" for row in range(rows)]
     files.texts("a.csv", texts)
     deployment.will_be_slow(0.03, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     command += ["--max-concurrency", str(IN_FLIGHT), "--rows-per-part", "150"]
-    kills = kill_and_resume(batchscore, command, kills=3, draw=random.Random(seed))
+    kills = kill_and_resume(batchscore, command, kills=most, draw=random.Random(seed))
     scores, errors = whole("out", "chat")
     assert (len(scores), len(errors)) == (len(texts), 0)
     for row in random.Random(seed).sample(range(len(texts)), 5):

@@ -392,13 +392,18 @@ def readings(out: Path, folder: Path) -> list[object]:
     return found
 
 
+@cache
+def readings_before_damage(scored: Path) -> list[object]:
+    return readings(scored / "out", scored)
+
+
 @pytest.mark.parametrize("damage", slow_if(DAMAGES, DAMAGES.keys() - READ))
 def test_readers_of_all_scores_refuse_each_damage_or_read_what_was_written(
     scored: Path, out: Path, damage: str
 ) -> None:
     DAMAGES[damage][0](Output(out, "f03.csv"))
     after = readings(out, out.parent)
-    for old, new in zip(readings(scored / "out", out.parent), after, strict=True):
+    for old, new in zip(readings_before_damage(scored), after, strict=True):
         if isinstance(new, Exception):
             assert "f03" in str(new)
             assert "batchscore verify" in str(new) or "Run the same score command" in str(new)
