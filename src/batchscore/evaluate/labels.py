@@ -35,6 +35,7 @@ class JoinCounts:
     """What was joined, and what was not.
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
+    `labels_without_id` have none, or cannot be read.
     Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
     that can be ranked, besides those without a vector; of the relevant ones `documents_missing` are none of
     them. `training_without_vector` rows could not be learned from, and `rows_learned_from` have a vector that
@@ -48,6 +49,7 @@ class JoinCounts:
     rows_without_label: int = 0
     duplicate_rows: int = 0
     duplicate_labels: int = 0
+    labels_without_id: int = 0
     conflicting_labels: int = 0
     unmatched_labels: int = 0
     documents: int = 0
@@ -94,6 +96,7 @@ class LabelFile:
     by_id: dict[str, Any]
     duplicates: int
     conflicts: int
+    without_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ class LabelSource:
         if self.file is not None:
             counts.duplicate_labels = self.file.duplicates
             counts.conflicting_labels = self.file.conflicts
+            counts.labels_without_id = self.file.without_id
             counts.unmatched_labels = len(self.file.by_id) - len(matched)
             if unknown and counts.unmatched_labels:
                 others = [each for each in self.file.by_id if each not in matched]
@@ -234,12 +238,13 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     Raises `InputError` if the file or a column is missing, or if no row has an id.
     """
     by_id: dict[str, Any] = {}
-    duplicates, conflicts = 0, set[str]()
+    duplicates, without_id, conflicts = 0, 0, set[str]()
     for table in _tables(named, options or ReadOptions()):
         chosen = _label_column(table, named, on, column)
         for row in table.rows:
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
             if row_id is None or not isinstance(row, Row):
+                without_id += 1
                 continue
             gold = row.values.get(chosen)
             if row_id in by_id:
@@ -251,7 +256,7 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     if not by_id:
         raise InputError(f"{named}: no row has a value in the column {on!r}.")
     by_id.update(dict.fromkeys(conflicts))
-    return LabelFile(named, on, by_id, duplicates, len(conflicts))
+    return LabelFile(named, on, by_id, duplicates, len(conflicts), without_id)
 
 
 def _tables(named: str, options: ReadOptions) -> Iterator[Table]:
@@ -261,7 +266,7 @@ def _tables(named: str, options: ReadOptions) -> Iterator[Table]:
 
 
 def _label_column(table: Table, named: str, on: str, column: str | None) -> str:
-    has = ", ".join(table.columns)
+    has = ", ".join(table.columns) or "none"
     for name in (on, *([] if column is None else [column])):
         if name not in table.columns:
             raise InputError(f"{named} has no column {name!r}. Its columns are: {has}.")
