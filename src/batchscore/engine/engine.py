@@ -192,6 +192,7 @@ class Engine:
                 request, ticket = taken
                 await self.settle(request, deployment, ticket)
                 self.in_flight.remove(request.size)
+                del taken, request  # while it waits, it would keep megabytes of images that are answered
                 if deployment.wants_more_than(self.working[deployment]) and not self.ended:
                     self.hire(deployment)
         finally:

@@ -140,7 +140,7 @@ class Packer:
     most_rows: int
     estimator: Estimator
     duplicates: Duplicates | None = None
-    waiting: Prompt | None = None
+    waiting: Prompt | Settled | None = None
     failure: Exception | None = None
     trial: Prompt | None = None
     answered: int = 0
@@ -156,6 +156,11 @@ class Packer:
 
         An error of the stream is raised after all rows before it have been taken. O(rows taken).
         """
+        if self.largest_rows == 1 and self.duplicates is None and self.waiting is None:
+            self.waiting = self.next_item()
+            if isinstance(self.waiting, Prompt):  # as nearly always
+                prompt, self.waiting = self.waiting, None
+                return Pack([prompt], len(prompt.body))
         prompts: list[Prompt] = []
         settled: list[Settled] = []
         most_rows, most_size, size, ended = self.most_rows, MOST_BYTES, 0, False

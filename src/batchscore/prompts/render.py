@@ -50,12 +50,15 @@ def render_template(
     user = rename_columns(template, names)
     first = None if system is None else rename_columns(system, names)
     columns = user.columns
+    only = columns[0] if len(user.pieces) == len(columns) == 1 else None
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
-            if columns and False not in [is_blank(values[name]) for name in columns]:
-                return NO_TEXT
-            text = user.fill(values, cell_text)
+            text = None if only is None else values[only]
+            if type(text) is not str or not text or text.isspace():  # the text of one column is as it is
+                if columns and False not in [is_blank(values[name]) for name in columns]:
+                    return NO_TEXT
+                text = user.fill(values, cell_text)
             opening = None if first is None else first.fill(values, cell_text)
         except KeyError as missing:
             return missing_column(missing.args[0])

@@ -92,7 +92,7 @@ class ReplyScores:
     @property
     def complete(self) -> bool:
         """Whether every row has a score."""
-        return RowError not in [type(score) for score in self.scores]
+        return RowError not in map(type, self.scores)
 
 
 @dataclass(slots=True)
@@ -212,9 +212,12 @@ class ReplyReader:
         if self.task.system_key:
             return self.score(*response_text(reply))
         choices = reply.get("choices")
-        if not choices and is_blocked(reply):
+        if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
+            if self.answers_per_row == 1:  # as nearly always
+                return self.score(*self.text(choices[0]))
+        elif not choices and is_blocked(reply):
             return RowError(ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200)
-        if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
+        else:
             choices = objects_in(reply, "choices")
         if len(choices) < self.answers_per_row:
             raise InvalidReply(
@@ -274,10 +277,11 @@ class ReplyReader:
 
     def text(self, choice: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """Return a choice's text, `None` if the model gave none, and why it ended, if the service says so."""
-        reason = choice.get("finish_reason")
+        reason, error = choice.get("finish_reason"), choice.get("error")
         reason = reason if isinstance(reason, str) else None
         known = (reason or "").lower()
-        check_broken_off(known, choice.get("error"))
+        if error or known != "stop":
+            check_broken_off(known, error)
         content, holder = choice.get("text"), "text"
         if self.task.takes_messages:
             message = choice.get("message")
@@ -318,6 +322,8 @@ def is_refused(score: Score | RowError) -> bool:
 def message_text(message: Mapping[str, Any], reason: str | None) -> tuple[str | None, str | None]:
     """Return the text of a chat message and why it ended; a refusal is a text with its own reason."""
     content, refusal = message.get("content"), message.get("refusal")
+    if type(content) is str and content:
+        return content, reason  # as nearly always
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         content = "".join(part for part in parts if isinstance(part, str))

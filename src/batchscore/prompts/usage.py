@@ -39,14 +39,19 @@ TokenCounts: TypeAlias = tuple[int, int, tuple[str, ...]]
 def token_counts(usage: Mapping[str, Any], task: Task, answers: int, rows: int, sent: bytes) -> TokenCounts:
     """Return the counts in the `usage` of a reply to `sent`, with `answers` per row."""
     most_prompt = len(sent) + ADDED_TOKENS[task.answer] * rows
-    older = "prompt_tokens" in usage
-    prompt = usage.get(PROMPT_NAMES[0] if older else PROMPT_NAMES[1])
-    answer = usage.get(ANSWER_NAMES[0] if older else ANSWER_NAMES[1], 0)
+    prompt, answer = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+    if prompt is None and "prompt_tokens" not in usage:
+        prompt, answer = usage.get("input_tokens"), usage.get("output_tokens", 0)
     total = usage.get("total_tokens", 0)
-    if type(prompt) is type(answer) is type(total) is int and (  # as nearly all are
-        0 < prompt <= most_prompt
-        and 0 <= answer <= MOST_TOKENS_OF_AN_ANSWER
-        and 0 <= total <= prompt + answer
+    if (
+        type(prompt) is int
+        and type(answer) is int
+        and type(total) is int
+        and (  # as nearly all are
+            0 < prompt <= most_prompt
+            and 0 <= answer <= MOST_TOKENS_OF_AN_ANSWER
+            and 0 <= total <= prompt + answer
+        )
     ):
         return prompt, answer, ()
     if any(count_in(usage, (name,)) > most_prompt for name in PROMPT_NAMES + TOTAL_NAMES):

@@ -6,7 +6,7 @@ status, the headers, and interim replies. It knows neither sockets nor what a bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 import httptools
@@ -53,38 +53,62 @@ class BrokenReply(Exception):  # noqa: N818 - a reason to retry, not an error of
         super().__init__(": ".join(filter(None, ("the reply breaks HTTP", reason))))
 
 
+class HeaderNames:
+    """The names of the headers of one head, in its order, and where each is that counts.
+
+    Nearly all replies of a service have the same names, so they are put into small letters once.
+    """
+
+    __slots__ = ("given", "places")
+
+    def __init__(self, given: Sequence[bytes]) -> None:
+        self.given = [*given]
+        self.places: dict[bytes, int] = {}
+        for place, name in enumerate(given):
+            self.places.setdefault(name.lower(), place)
+
+    def join_lists(self, values: list[bytes]) -> None:
+        """Put several headers that are one list together, at the place of the first."""
+        for listed in _LISTS:
+            if listed in self.places:
+                pairs = zip(self.given, values, strict=True)
+                of_list = [value.rstrip() for name, value in pairs if name.lower() == listed]
+                values[self.places[listed]] = b", ".join(of_list)
+
+
 class Headers(Mapping[str, str]):
     """The headers of a reply; names ignore case, and the first of several with one name counts.
 
     They are decoded when they are read: most never are.
     """
 
-    __slots__ = ("_raw",)
+    __slots__ = ("_places", "_values")
 
-    def __init__(self, raw: dict[bytes, bytes]) -> None:
-        self._raw = raw
+    def __init__(self, names: HeaderNames, values: Sequence[bytes]) -> None:
+        self._places = names.places
+        self._values = values
 
     def __getitem__(self, name: str) -> str:
-        return self._raw[name.lower().encode()].rstrip().decode("utf-8", "surrogateescape")
+        value = self._values[self._places[name.lower().encode()]]
+        return value.rstrip().decode("utf-8", "surrogateescape")
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower().encode() in self._raw
+        return isinstance(name, str) and name.lower().encode() in self._places
 
     def __iter__(self) -> Iterator[str]:
-        return (name.decode("utf-8", "surrogateescape") for name in self._raw)
+        return (name.decode("utf-8", "surrogateescape") for name in self._places)
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return len(self._places)
+
+    def raw(self, name: bytes) -> bytes | None:
+        """Return the value of a header, whose name is in small letters, as it was sent."""
+        place = self._places.get(name)
+        return None if place is None else self._values[place]
 
 
-def headers_of(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return headers by their names in small letters; of several with one name the first, or the list."""
-    headers = {name.lower(): value for name, value in reversed(lines)}
-    if len(headers) < len(lines):
-        for listed in _LISTS:
-            if values := [value.rstrip() for name, value in lines if name.lower() == listed]:
-                headers[listed] = b", ".join(values)
-    return headers
+NO_NAMES = HeaderNames(())
+NO_HEADERS = Headers(NO_NAMES, ())
 
 
 class ReplyParser:
@@ -99,6 +123,7 @@ class ReplyParser:
         *(
             "take_head",
             "take",
+            "on_header",
             "status",
             "headers",
             "length",
@@ -107,25 +132,41 @@ class ReplyParser:
             "complete",
             "trailing",
         ),
-        *("_parser", "_failure", "_received", "_lines", "_count", "_size", "_interim", "_until_closed"),
+        *("_parser", "_failure", "_received", "_names", "_values", "_known"),
+        *("_counted", "_count", "_size", "_interim", "_until_closed"),
     )
 
     def __init__(self, take_head: Callable[[], None], take: Callable[[bytes], None]) -> None:
         self.take_head = take_head
         self.take = take
         self._parser: httptools.HttpResponseParser | None = None
+        self._names: list[bytes] = []
+        self._values: list[bytes] = []
+        self._known = NO_NAMES
+        add_name, add_value = self._names.append, self._values.append
+
+        def on_header(name: bytes, value: bytes) -> None:
+            add_name(name)
+            add_value(value)
+
+        self.on_header = on_header  # httptools calls it for each header, which may also follow a body
         self.begin()
 
     def begin(self) -> None:
         """Begin to read a reply."""
         self.status = 0
-        self.headers: dict[bytes, bytes] = {}
+        self.headers = NO_HEADERS
         self.length: int | None = None
         self.in_head = True
         self.keep_alive = self.complete = self.trailing = self._until_closed = False
         self._failure: Exception | None = None
-        self._lines: list[tuple[bytes, bytes]] = []
+        self._forget_headers()
         self._received = self._count = self._size = self._interim = 0
+
+    def _forget_headers(self) -> None:
+        self._names.clear()
+        self._values.clear()
+        self._counted = 0
 
     def feed(self, data: bytes | memoryview) -> None:
         """Read received bytes; raises `BrokenReply`, and what `take` raises."""
@@ -147,6 +188,10 @@ class ReplyParser:
                 reasons = [text for start, text in _BROKEN.items() if message.startswith(start)]
                 raise BrokenReply(*reasons) from None
             self.trailing = True
+        if not self.in_head and len(self._names) > self._counted:  # a trailer says nothing about the body
+            before, self._counted = self._counted, len(self._names)
+            self._count += self._counted - before
+            self._refuse_large(self._names[before:], self._values[before:])
         if self._received > MOST_HEAD_BYTES and not self.complete:
             raise BrokenReply(f"its headers are larger than {MOST_HEAD_BYTES // 2**10} kB together")
 
@@ -166,38 +211,40 @@ class ReplyParser:
             self.trailing = True
             self._fail(BrokenReply())
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, which may also follow a body (for httptools)."""
-        if self.in_head:
-            self._lines.append((name, value))
-        else:
-            self._count_headers([(name, value)])  # a trailer says nothing about the body
-
     def on_headers_complete(self) -> None:
         """Take the end of a head (for httptools)."""
-        parser, lines = self._parser, self._lines
+        parser, names, values = self._parser, self._names, self._values
         assert parser is not None
         self.status = status = parser.get_status_code()
-        self._count_headers(lines)
+        self._count += len(names)
+        self._counted = len(names)
+        if self._count > MOST_HEADERS or self._received > MOST_HEADER_BYTES:
+            self._refuse_large(names, values)  # else all that was received is smaller than one header may be
         if 100 <= status < 200 and status != 101:
             self._interim += 1
             if self._interim > MOST_INTERIM:
                 self._fail(BrokenReply(f"more than {MOST_INTERIM} interim replies come before it"))
-            lines.clear()
+            self._forget_headers()
             return
         self.in_head = False
-        self.headers = headers = headers_of(lines)
+        if names != self._known.given:
+            self._known = HeaderNames(names)
+        places = self._known.places
+        if len(places) < len(values):
+            self._known.join_lists(values)
+        self.headers = Headers(self._known, values[:])
         self.keep_alive = status >= 200 and parser.should_keep_alive()
-        if b"transfer-encoding" in headers:
-            last = headers[b"transfer-encoding"].lower().rpartition(b",")[2]
+        length = values[places[b"content-length"]] if b"content-length" in places else None
+        if b"transfer-encoding" in places:
+            last = values[places[b"transfer-encoding"]].lower().rpartition(b",")[2]
             self._until_closed = last.strip() != b"chunked"
-            if b"content-length" in headers:
+            if length is not None:
                 # The service and a proxy before it may not agree on the end.
                 self.keep_alive = False
                 if self._until_closed:
                     self._fail(BrokenReply("it has both Content-Length and Transfer-Encoding"))
-        elif b"content-length" in headers:
-            self.length = int(headers[b"content-length"])
+        elif length is not None:
+            self.length = int(length)
         else:
             self._until_closed = True
         try:
@@ -205,13 +252,10 @@ class ReplyParser:
         except Exception as reason:
             self._fail(reason)
 
-    def _count_headers(self, lines: list[tuple[bytes, bytes]]) -> None:
-        self._count += len(lines)
+    def _refuse_large(self, names: list[bytes], values: list[bytes]) -> None:
         if self._count > MOST_HEADERS:
             self._fail(BrokenReply(f"it has more than {MOST_HEADERS:,} headers"))
-        if self.in_head and self._received <= MOST_HEADER_BYTES:
-            return  # all that was received is smaller than what one header may have
-        sizes = [len(name) + len(value) for name, value in lines]
+        sizes = [len(name) + len(value) for name, value in zip(names, values, strict=True)]
         self._size += sum(sizes)
         if max(sizes, default=0) > MOST_HEADER_BYTES:
             self._fail(BrokenReply(f"one of its headers is larger than {MOST_HEADER_BYTES // 2**10} kB"))

@@ -35,7 +35,7 @@ from batchscore.request.reply_body import (
     UnusableBody,
     is_packed,
 )
-from batchscore.request.reply_head import BrokenReply, Headers, ReplyParser
+from batchscore.request.reply_head import BrokenReply, ReplyParser
 from batchscore.request.request_head import address_of, header_lines, path_of, proxy_headers, request_line
 from batchscore.request.send import NoReply, Send
 from batchscore.rows import Reply
@@ -135,8 +135,8 @@ class Wire:
             # Round trips need the clock with the finest resolution, and connecting is not one.
             started = time.perf_counter()
             content = await connection.exchange(head, body, reading)
-            status, headers = connection.parser.status, Headers(connection.parser.headers)
-            encoding = connection.parser.headers.get(b"content-encoding", b"").decode("latin-1")
+            status, headers = connection.parser.status, connection.parser.headers
+            encoding = (headers.raw(b"content-encoding") or b"").decode("latin-1")
             if is_packed(content, encoding):
                 unpacking = reading.decompress(content, encoding)
                 content = await (unpacking if 200 <= status < 300 else ended(unpacking, self.error_seconds))
@@ -173,7 +173,7 @@ def no_reply(
     reason: ConnectionClosed | BrokenReply | UnusableBody, parser: ReplyParser, seconds: float, alert: str
 ) -> NoReply:
     """Return why a request got no reply; `alert` is what the server said of certificates."""
-    head = None if parser.in_head else Reply(parser.status, Headers(parser.headers), b"", seconds)
+    head = None if parser.in_head else Reply(parser.status, parser.headers, b"", seconds)
     good = head is not None and 200 <= head.status < 300
     if isinstance(reason, BrokenReply):
         # The service, or a proxy, must be changed.

@@ -145,7 +145,7 @@ class Job:
 
     def charge_and_listen(self, event: Event) -> None:
         """Charge a request's tokens to its rows, and pass the event on."""
-        if isinstance(event, Attempt) and event.prompts:
+        if type(event) is Attempt and event.prompts:
             tokens = event.prompt_tokens + event.completion_tokens
             self.ledger.charge(event.prompts, tokens, event.requests, kept=not event.cause)
         self.listen(event)
@@ -162,13 +162,18 @@ class Job:
         reasons: dict[str, int] = {}
         without_text = 0
         for row in rows if self.task.answer == "text" else ():
-            if isinstance(row.result, Score):
-                found, value = row.result.finish_reason, row.result.value
-                # A single answer may be a list, too.
-                values, of_values = (value, found) if isinstance(found, list) else ((value,), (found,))
-                for answer, reason in zip(values, of_values, strict=True):
-                    reasons[str(reason)] = reasons.get(str(reason), 0) + 1
-                    without_text += answer is None or answer == ""
+            result = row.result
+            if not isinstance(result, Score):
+                continue
+            # A single answer may be a list, too.
+            if isinstance(result.finish_reason, list):
+                pairs = [*zip(result.value, result.finish_reason, strict=True)]
+            else:
+                pairs = [(result.value, result.finish_reason)]
+            for answer, found in pairs:
+                reason = str(found)
+                reasons[reason] = reasons.get(reason, 0) + 1
+                without_text += answer is None or answer == ""
         self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons, without_text))
 
     def is_settled(self, name: str) -> bool:
@@ -304,6 +309,7 @@ class Job:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it does not hold."""
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.task.name, {})
         figures = manifest.totals() | {"state": state, "rows": manifest.rows + unscored}
-        known = self.source.known.get(name, self.source.settled_rows(manifest))
+        known = self.source.known.get(name)
+        known = self.source.settled_rows(manifest) if known is None else known
         figures |= {"input": manifest.input, "records_digest": manifest.records_digest}
         return FileFinished(**figures, known=known, complete=complete)
