@@ -119,7 +119,7 @@ class LabelSource:
 
         Raises `InputError` if no row of a file has a column that is needed.
         """
-        seen, matched, unknown = set[int](), set[str](), list[str]()
+        seen, unknown = set[int](), list[str]()
         counts.rows = counts.labelled = counts.rows_without_label = counts.duplicate_rows = 0
         is_id, own = self.column in output.id_names, self._own_columns(output)
         file, lacking = "", None
@@ -138,9 +138,7 @@ class LabelSource:
                 gold = scored.values.get(self.column, scored.id if is_id else None)
             else:
                 gold = None if row_id is None else self.file.by_id.get(row_id)
-                if row_id is not None and row_id in self.file.by_id:
-                    matched.add(row_id)
-                elif row_id is not None and len(unknown) < _COMPARED_IDS:
+                if row_id is not None and row_id not in self.file.by_id and len(unknown) < _COMPARED_IDS:
                     unknown.append(row_id)
             if row_id is not None:
                 id_key = key_of(row_id)
@@ -159,9 +157,9 @@ class LabelSource:
             counts.duplicate_labels = self.file.duplicates
             counts.conflicting_labels = self.file.conflicts
             counts.labels_without_id = self.file.without_id
-            counts.unmatched_labels = len(self.file.by_id) - len(matched)
-            if unknown and counts.unmatched_labels:
-                others = [each for each in self.file.by_id if each not in matched]
+            others = [each for each in self.file.by_id if key_of(each) not in seen]
+            counts.unmatched_labels = len(others)
+            if unknown and others:
                 counts.unmatched_ids = _similar(unknown, others) or (unknown[0], others[0])
 
     def _rows(self, output: ScoredOutput) -> Iterator[ScoredRow]:
