@@ -35,13 +35,12 @@ class JoinCounts:
     """What was joined, and what was not.
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
-    `labels_without_id` have none, or cannot be read.
-    Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
-    that can be ranked, besides those without a vector; of the relevant ones `documents_missing` are none of
-    them. `training_without_vector` rows could not be learned from, and `rows_learned_from` have a vector that
-    is also in the scores of `--train`. ROUGE finds nothing in `labels_without_tokens`. Answers with
-    `tags_of_other_length` have more or fewer tags than their label. `unmatched_ids` are of a row and of a
-    label that fit no other, two that nearly fit if there are some.
+    Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row, or no id, or cannot be
+    read. `documents` are those that can be ranked, besides those without a vector; of the relevant ones
+    `documents_missing` are none of them. `training_without_vector` rows could not be learned from, and
+    `rows_learned_from` have a vector that is also in the scores of `--train`. ROUGE finds nothing in
+    `labels_without_tokens`. Answers with `tags_of_other_length` have more or fewer tags than their label.
+    `unmatched_ids` are of a row and of a label that fit no other, two that nearly fit if there are some.
     """
 
     rows: int = 0
@@ -49,7 +48,6 @@ class JoinCounts:
     rows_without_label: int = 0
     duplicate_rows: int = 0
     duplicate_labels: int = 0
-    labels_without_id: int = 0
     conflicting_labels: int = 0
     unmatched_labels: int = 0
     documents: int = 0
@@ -156,9 +154,8 @@ class LabelSource:
         if self.file is not None:
             counts.duplicate_labels = self.file.duplicates
             counts.conflicting_labels = self.file.conflicts
-            counts.labels_without_id = self.file.without_id
             others = [each for each in self.file.by_id if key_of(each) not in seen]
-            counts.unmatched_labels = len(others)
+            counts.unmatched_labels = len(others) + self.file.without_id
             if unknown and others:
                 counts.unmatched_ids = _similar(unknown, others) or (unknown[0], others[0])
 
@@ -242,7 +239,7 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
         for row in table.rows:
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
             if row_id is None or not isinstance(row, Row):
-                without_id += 1
+                without_id += not (isinstance(row, Row) and is_missing(row.values.get(chosen)))
                 continue
             gold = row.values.get(chosen)
             if row_id in by_id:
