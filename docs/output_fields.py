@@ -168,7 +168,8 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "files[].empty": "Of the errors, empty rows.",
             "files[].input": "The digest of the version that the run found; empty or left out if not known.",
             "files[].records_digest": "A digest of its records at the end of the run.",
-            "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
+            "files[].problem": "Why the file could not be read completely, or that it has changed since it "
+            "was scored; left out if there is no problem.",
             "skipped": "Skipped files, each with `name` and `reason`.",
             "links_followed": "Links in the input that were followed, each with `name` and `target`.",
             "read_as": "How files were read, and which columns were sent: `files` and `how`.",

@@ -114,8 +114,10 @@ def pytest_collection_finish() -> None:
 ENDED: list[int] = []
 
 
-def pytest_sessionfinish(exitstatus: int) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     ENDED.append(int(exitstatus))
+    if session.config.getoption("--cases"):
+        gc.freeze()  # pytest looks for garbage at the end, which takes as long as a hundred tests
 
 
 @atexit.register

@@ -23,7 +23,7 @@ from batchscore.engine.valve import Valve
 from batchscore.errors import BrokenInvariant, ErrorCode
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.replies import ReplyScores
-from batchscore.request.attempt import Request
+from batchscore.request.attempt import Request, Result
 from batchscore.request.deployment import Deployment
 from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
@@ -33,6 +33,9 @@ from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
 #: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
 FEWEST_FOR_QUARTERS = 16
+
+#: A request that got a 429, and is not settled.
+Limited = tuple[Request, Deployment, Ticket, Result[ReplyScores]]
 
 
 @dataclass(slots=True)
@@ -150,7 +153,7 @@ class Engine:
         """Start workers for a deployment, up to its current concurrency."""
         if self.is_over():
             return
-        missing = deployment.concurrency.limit - self.working.get(deployment, 0)
+        missing = deployment.concurrency.limit + deployment.resting - self.working.get(deployment, 0)
         for _ in range(missing):
             self.working[deployment] = self.working.get(deployment, 0) + 1
             worker = asyncio.create_task(self.work(deployment))
@@ -258,17 +261,37 @@ class Engine:
         for worker in self.waiting - {asyncio.current_task()}:
             worker.cancel()
 
-    async def settle(self, request: Request, deployment: Deployment, ticket: Ticket) -> bool:
-        """Send requests until all prompts are settled; return whether the first one answered all of them."""
+    async def settle(
+        self,
+        request: Request,
+        deployment: Deployment,
+        ticket: Ticket,
+        limited: list[Limited] | None = None,
+        first: Result[ReplyScores] | None = None,
+    ) -> bool:
+        """Send requests until all prompts are settled; return whether the first one answered all of them.
+
+        `first` is the result of the first one, if it was sent before. If it gets a 429, and there is a list
+        of the `limited` ones, it is added there and not settled.
+        """
         prompts = request.prompts
-        if len(self.attempt_loop.deployments.members) > 1 and not deployment.available:
+        if first is None and len(self.attempt_loop.deployments.members) > 1 and not deployment.available:
             deployment.quota.refund(ticket)
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         while True:
             adapted = self.requests.adapted
-            result = await self.attempt_loop.requester.send(request, deployment, ticket)
+            result = first or await self.attempt_loop.requester.send(request, deployment, ticket)
             if result.answers is not None:
                 break
+            outcome = result.outcome
+            if (
+                limited is not None
+                and outcome.action is Action.RETRY
+                and outcome.code is ErrorCode.RATE_LIMITED
+            ):
+                limited.append((request, deployment, ticket, result))
+                return False
+            first = None
             result = await self.attempt_loop.settle(request, deployment, result)
             if result.outcome.action is Action.ADAPT and self.requests.adapted == adapted:
                 self.requests.adapt(result.outcome.detail)
@@ -339,7 +362,9 @@ class Engine:
         elif outcome.action is Action.SPLIT and outcome.code in NOT_SURELY_THE_ROW and not outcome.by_chance:
             self.packer.shrink(size)
 
-    async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
+    async def send_again(
+        self, prompts: Sequence[Prompt], budget: RetryBudget, limited: list[Limited] | None = None
+    ) -> bool:
         """Send some prompts of a failed request to any deployment that has room."""
         most = self.attempt_loop.usual_rows
         if len(prompts) > most:
@@ -350,12 +375,18 @@ class Engine:
         ):
             return await self.send_parts(prompts, (len(prompts) + 1) // 2, budget.for_part(failed=False))
         deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
-        return await self.settle(request, deployment, ticket)
+        return await self.settle(request, deployment, ticket, limited)
 
     async def send_parts(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> bool:
         """Send each part of this size as a request; return whether all were answered at once."""
         parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-        return all([await self.send_again(part, replace(budget)) for part in parts])
+        # The others first: they show whether a 429 is one part's own, and need not wait for it.
+        limited: list[Limited] | None = [] if budget.limited_for_rows else None
+        answered = [await self.send_again(part, replace(budget), limited) for part in parts]
+        for request, deployment, ticket, result in limited or ():
+            request.budget.limited_for_rows = len(limited or ()) == 1
+            await self.settle(request, deployment, ticket, first=result)
+        return all(answered)
 
     def give(self, prompts: Sequence[Prompt], results: Sequence[Score | RowError]) -> None:
         """Settle the row of each prompt, and the rows with the same prompt."""

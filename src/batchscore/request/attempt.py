@@ -250,16 +250,15 @@ class Requester(Generic[T]):
         """Slow down for a 429, or only this request if others were answered since its last one."""
         deployment.request_window.note_rate_limit()
         deployment.read_headers(reply.headers, 0.0)
-        budget = request.budget
-        before, budget.limited_at = budget.limited_at, self.clock.monotonic()
-        budget.asked_wait = seconds or 0.0
+        deployment.rate_limits += 1
+        budget, counts = request.budget, (deployment.rate_limits, deployment.answers)
+        before = budget.note_rate_limit(self.clock.monotonic(), seconds or 0.0, counts)
         answered = before is not None and deployment.health.answered_since(before)
-        alone = before is not None and not answered and not deployment.in_flight
-        if request.rows > 1 and seconds is None and (alone or budget.limited_for_rows):
-            answered = budget.limited_for_rows or (await self.probe(deployment)).action is Action.KEEP
-            budget.limited_for_rows = answered
-        elif alone and request.rows == 1:
+        if budget.limited_for_rows:
+            answered = True
+        elif before is not None and not answered and not deployment.in_flight:
             answered = (await self.probe(deployment)).action is Action.KEEP  # nobody else can show it
+            budget.limited_for_rows = answered and request.rows > 1
         budget.limited_alone = budget.limited_alone + 1 if answered else 0
         if answered:
             deployment.quota.correct(ticket, 0.0)

@@ -149,7 +149,7 @@ class Deployment:
     `on_capacity` is called if more requests may be in flight although none was answered. It has many fields,
     since it joins what the other modules keep apart: quota, health, concurrency and the queue of workers.
     `address` is that of the requests, without secrets, and `unused_keys` completes the message about refused
-    credentials. Messages never show `secrets`.
+    credentials. Messages never show `secrets`. Of the `backing_off` requests, `resting` ones keep no worker.
     """
 
     name: str
@@ -179,6 +179,9 @@ class Deployment:
     slots: asyncio.Lock = field(default_factory=asyncio.Lock)
     queued: int = 0
     backing_off: int = 0
+    resting: int = 0
+    rate_limits: int = 0
+    answers: int = 0
     front: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -186,8 +189,12 @@ class Deployment:
     @property
     def available(self) -> bool:
         """Whether a request may be sent now or in a moment."""
-        pause = self.paused_until - self.clock.monotonic()
-        return self.health.state is State.UP and pause <= SHORT_PAUSE_SECONDS
+        return self.health.state is State.UP and self.paused_seconds <= SHORT_PAUSE_SECONDS
+
+    @property
+    def paused_seconds(self) -> float:
+        """For how long nothing is sent."""
+        return max(0.0, self.paused_until - self.clock.monotonic())
 
     @property
     def opens_at(self) -> float:
@@ -248,7 +255,7 @@ class Deployment:
 
     def wants_more_than(self, workers: int) -> bool:
         """Whether more than this many workers may have a request in flight."""
-        return workers < self.concurrency.limit and self.health.state is not STOPPED
+        return workers < self.concurrency.limit + self.resting and self.health.state is not STOPPED
 
     async def wait_in_turn(self, ticket: Ticket) -> None:
         """Take the turn and wait for a ticket's start."""
@@ -287,6 +294,7 @@ class Deployment:
         now = self.clock.monotonic()
         self.health.note_success(now, seconds)
         self.blind_pauses = 0
+        self.answers += 1
         if ticket.tokens > self.largest_answered:
             self.largest_answered = ticket.tokens
         self.usual_seconds += (seconds - self.usual_seconds) * (0.1 if self.usual_seconds else 1.0)
@@ -376,7 +384,7 @@ class Deployment:
             backing_off=self.backing_off,
             rpm=None if rates.requests is None else rates.requests * 60,
             tpm=None if rates.tokens is None else rates.tokens * 60,
-            paused_seconds=max(0.0, self.paused_until - now),
+            paused_seconds=self.paused_seconds,
             for_quota=now - self.waited_at < 1.0,
             last_failure="" if failure is None else failure.code.value,
             failing_seconds=0.0 if up else now - (self.health.failing_since or now),

@@ -10,6 +10,7 @@ row's fault.
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -38,9 +39,19 @@ BACKOFF = tenacity.wait_exponential(FIRST_WAIT_SECONDS, LONGEST_BACKOFF_SECONDS)
 #: earlier if others are answered between its refusals.
 MOST_LIMITED_OF_MANY = 6
 MOST_LIMITED_OF_ONE = 25
-MOST_LIMITED_ALONE = 8
-#: The same, if requests with this row were refused at every size.
-MOST_LIMITED_OF_PART = 3
+MOST_LIMITED_ALONE = 4
+#: The same of a row whose request was divided this often, with a 429 for one part and answers for the others.
+MOST_LIMITED_OF_PART = 1
+CERTAIN_DIVISIONS = 4
+
+#: A limit that lasts a minute or two may refuse a row and answer others, because of its size or by chance. So
+#: a row's last two attempts are this long after its first 429, or longer if others were refused, too, and it
+#: had fewer attempts than this. `MOST_RESTING` rows wait without keeping a worker from others.
+PASSING_SECONDS = 125.0
+MOST_LIMITED_AGAIN = 2
+MOST_LIMITED_ATTEMPTS = 12
+LONGEST_LIMITED_SECONDS = 1800.0
+MOST_RESTING = 256
 
 #: After this many failures fewer rows are tried, if the service answers others.
 FAILURES_OF_MANY = 2
@@ -99,6 +110,13 @@ class AttemptLoop(Generic[T]):
                 deployment, result = await self.retry(request, deployment, result)
                 continue
             if result.outcome.by_chance or await self.answers_other_rows(request, result, deployment):
+                if (left := self.seconds_to_pass(request, result)) > 0:
+                    most = self.most_alone(request.budget)
+                    request.budget.begin_long_wait(max(0, most - MOST_LIMITED_AGAIN))
+                    left = max(left * random.uniform(1.0, 1.05), request.budget.asked_wait)  # noqa: S311
+                    await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
+                    deployment, result = await self.send_in_slot(request)
+                    continue
                 return self.final(request, deployment, result)
             # The service answers nothing, so this is not the row's fault: it keeps its retries.
             self.deployments.mark_down(deployment)
@@ -137,6 +155,8 @@ class AttemptLoop(Generic[T]):
         Before an error is given to a row, that must have been since the row itself failed.
         """
         budget = request.budget
+        if budget.limited_for_rows and budget.parted >= CERTAIN_DIVISIONS:
+            return True
         since = budget.first_failed if self.may_be_too_large(request, result) else budget.failing_since
         if since is not None and deployment.health.answered_since(since):
             return True
@@ -155,6 +175,29 @@ class AttemptLoop(Generic[T]):
             deployment, ticket = await self.deployments.admit(request.tokens)
         return deployment, await self.requester.send(request, deployment, ticket)
 
+    def seconds_to_pass(self, request: Request, result: Result[T]) -> float:
+        """Return how long a single row waits before its next attempt: the rate limit may pass."""
+        budget = request.budget
+        first = budget.first_failed
+        if request.rows > 1 or result.outcome.code is not ErrorCode.RATE_LIMITED or first is None:
+            return 0.0
+        own = budget.few_others_limited and budget.limited_alone >= self.most_alone(budget)
+        own = own or budget.attempts >= MOST_LIMITED_ATTEMPTS
+        longest = PASSING_SECONDS if own else LONGEST_LIMITED_SECONDS
+        return min(PASSING_SECONDS, first + longest - self.requester.clock.monotonic())
+
+    async def back_off(self, deployment: Deployment, seconds: float, *, rests: bool) -> None:
+        """Wait before the next attempt; if it `rests`, another worker sends requests meanwhile."""
+        deployment.backing_off += 1
+        deployment.resting += rests
+        if rests:
+            deployment.on_capacity()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            deployment.backing_off -= 1
+            deployment.resting -= rests
+
     async def retry(
         self, request: Request, deployment: Deployment, failed: Result[T]
     ) -> tuple[Deployment, Result[T]]:
@@ -167,17 +210,15 @@ class AttemptLoop(Generic[T]):
             # Tenacity judges the first attempt first, as if it had made it.
             if unjudged:
                 last = unjudged.pop()
-            elif not self.may_be_too_large(request, last[1]):
+            elif not self.may_be_too_large(request, last[1]) and not self.should_halve(request, *last):
                 limited = last[1].outcome.code is ErrorCode.RATE_LIMITED
                 last = await (self.send_in_slot if limited else self.send_anywhere)(request)
             return last
 
-        async def back_off(seconds: float) -> None:
-            deployment.backing_off += 1
-            try:
-                await asyncio.sleep(seconds)
-            finally:
-                deployment.backing_off -= 1
+        def lets_others_pass() -> bool:
+            """Whether rows that nobody has sent yet can show whether a 429 is for these rows."""
+            limited = last[1].outcome.code is ErrorCode.RATE_LIMITED and request.budget.rate_limits == 1
+            return limited and request.rows > 1 and last[0].concurrency.limit == 1 and not last[0].resting
 
         def wait(state: tenacity.RetryCallState) -> float:
             if last[1].outcome.code is ErrorCode.INVALID_ANSWER:
@@ -185,9 +226,9 @@ class AttemptLoop(Generic[T]):
             if last[1].outcome.code is not ErrorCode.RATE_LIMITED:
                 return BACKOFF(state)
             # A 429 pauses the whole deployment, and admission waits for the end of the pause; if it did not,
-            # this request alone waits.
+            # this request alone waits. After the first 429, others are sent before it.
             if not last[0].available:
-                return 0.0
+                return last[0].paused_seconds + FIRST_WAIT_SECONDS if lets_others_pass() else 0.0
             return max(last[0].own_wait(request.budget.rate_limits), request.budget.asked_wait)
 
         retrying = tenacity.AsyncRetrying(
@@ -200,19 +241,23 @@ class AttemptLoop(Generic[T]):
             ),
             wait=wait,
             retry_error_callback=lambda _: last,
-            sleep=back_off,
+            sleep=lambda seconds: self.back_off(last[0], seconds, rests=lets_others_pass()),
         )
         await retrying(next_result)
         return last
 
+    def most_alone(self, budget: RetryBudget) -> int:
+        """Return how many 429s may be a request's own before it is given up."""
+        certain = budget.limited_for_rows and budget.parted >= CERTAIN_DIVISIONS
+        return MOST_LIMITED_OF_PART if certain else MOST_LIMITED_ALONE
+
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""
-        most_alone = MOST_LIMITED_OF_PART if budget.limited_for_rows else MOST_LIMITED_ALONE
         return (
             budget.failures > budget.retries
             or budget.same_again
             or budget.rate_limits > MOST_LIMITED_OF_ONE
-            or budget.limited_alone >= most_alone
+            or budget.limited_alone >= self.most_alone(budget)
             or budget.timeouts >= MOST_TIMEOUTS
             or budget.request_seconds > LONGEST_REQUEST_SECONDS
         )
@@ -222,6 +267,8 @@ class AttemptLoop(Generic[T]):
         if request.rows == 1:
             return False
         limited = request.budget.rate_limits
+        if self.is_limited_alone(request.budget, deployment):
+            request.budget.limited_for_rows = True
         return (
             result.outcome.code is ErrorCode.TIMEOUT
             or request.budget.same_again
@@ -229,6 +276,14 @@ class AttemptLoop(Generic[T]):
             or (limited > 0 and not request.budget.asked_wait and request.rows > self.usual_rows)
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
+        )
+
+    def is_limited_alone(self, budget: RetryBudget, deployment: Deployment) -> bool:
+        """Whether others were answered and got no 429 since the first of this request's last ones."""
+        if budget.rate_limits < FAILURES_OF_MANY or deployment.rate_limits != budget.counts[0]:
+            return False
+        return budget.failing_since is not None and deployment.health.answered_one_sent_since(
+            budget.failing_since
         )
 
     def rows_of_part(self, rows: int, parts: int) -> int:

@@ -14,8 +14,10 @@ class RetryBudget:
 
     `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
     since `failing_since`, `limited_alone` those 429s between which others were answered, the latest at
-    `limited_at` with a wait of `asked_wait`. `limited_for_rows`: 429s are for its rows, or for those of the
-    request that it is a part of, since a smaller one was answered. `attempts` counts all requests,
+    `limited_at` with a wait of `asked_wait`. `counts` are the 429s and answers of the deployment at the first
+    one, and its own later 429s; `few_others_limited`: since then many more others were answered than refused.
+    `limited_for_rows`: 429s are for its rows, or for those of the request that it is a part of, since another
+    one was answered. `attempts` counts all requests,
     `request_seconds` is how long they took. `causes` are those of the last two failures, and `unusable` says
     in which wrong form the last two replies were, "" if in none. `parted` counts how often the request was
     divided because it failed, since `first_failed`. `refused_at` is when the service first refused this
@@ -35,6 +37,8 @@ class RetryBudget:
     limited_alone: int = 0
     limited_at: float | None = None
     limited_for_rows: bool = False
+    few_others_limited: bool = True
+    counts: tuple[int, int] = (0, 0)
     asked_wait: float = 0.0
     refused_at: float | None = None
     unusable: tuple[str, str] = ("", "")
@@ -67,6 +71,18 @@ class RetryBudget:
         self.timeouts += cause is ErrorCode.TIMEOUT
         self.request_seconds += seconds
 
+    def note_rate_limit(self, now: float, asked_wait: float, counts: tuple[int, int]) -> float | None:
+        """Note a 429, and the `counts` of all 429s and answers so far; return when the one before it was."""
+        before, self.limited_at = self.limited_at, now
+        self.asked_wait = asked_wait
+        if before is None:
+            self.counts = counts
+        else:
+            self.counts = self.counts[0] + 1, self.counts[1]
+        others, answers = counts[0] - self.counts[0], counts[1] - self.counts[1]
+        self.few_others_limited = 0 <= others <= max(answers // 4, 1)
+        return before
+
     def reset(self) -> None:
         """Forget the failures: an outage caused them."""
         self.unusable = "", ""
@@ -74,6 +90,10 @@ class RetryBudget:
         self.failures = self.rate_limits = self.timeouts = self.limited_alone = 0
         self.request_seconds = 0.0
         self.failing_since = self.first_failed = None
+
+    def begin_long_wait(self, limited_alone: int) -> None:
+        """Forget the rate limits, except for this many, before a wait for their end."""
+        self.limited_alone, self.rate_limits, self.failing_since = limited_alone, 0, None
 
     def for_part(self, *, failed: bool) -> RetryBudget:
         """Return the budget of each part of a divided request: what is left.
