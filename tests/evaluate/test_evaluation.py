@@ -21,6 +21,7 @@ from batchscore.errors import (
     SettingsError,
     UsageError,
 )
+from batchscore.evaluate.qrels import read_qrels
 from batchscore.rows import Score
 from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
 
@@ -132,6 +133,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
     source = write_input(tmp_path / "in" / "a.csv", rows)
     scores = write_scores(tmp_path / "s", source, ["1", "1", "1", "1", "1", "1"], id_column="id")
     pairs = [("a", "1"), ("b", "1"), ("b", "1"), ("c", "1"), ("c", "2"), ("e", "1"), ("x", ""), ("d", "2")]
+    pairs += [("", "2"), ("", "")]  # a label that fits no row, and an empty line
     gold = write_input(tmp_path / "gold.csv", [{"id": key, "label": label} for key, label in pairs])
     found = measured(tmp_path / "e", scores, "--labels", gold, "--on", "id", "--as", "classification")
     join = found["models"][0]["join"]
@@ -142,7 +144,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "duplicate_rows": 1,
         "duplicate_labels": 2,
         "conflicting_labels": 1,
-        "unmatched_labels": 1,
+        "unmatched_labels": 2,
         "documents": 0,
         "documents_without_vector": 0,
         "documents_missing": 0,
@@ -154,7 +156,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
-    assert "labels without a row: 1" in shown
+    assert "labels without a row: 2" in shown
 
 
 @pytest.mark.parametrize(
@@ -719,6 +721,14 @@ def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -
     run(*words, "--as", "sts", "-o", tmp_path / "e", error=UsageError)
     qrels.write_text(text.replace("d2", ""), "utf-8")
     run(*words, "-o", tmp_path / "e", error=InputError)
+
+
+def test_a_relevance_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """To leave it out would change the figures."""
+    qrels = tmp_path / "qrels.jsonl"
+    qrels.write_text('{"qid": "q1", "doc_id": "d1"}\n{"qid": "q1", "doc\n', "utf-8")
+    with pytest.raises(InputError, match="entry 2: a query, a document"):
+        read_qrels(str(qrels), "id")
 
 
 def test_the_nearest_rows_classify(tmp_path: Path) -> None:
