@@ -27,8 +27,9 @@ run: $(INSTALLED)            ## score data/ on the built-in simulator
 	@head -qn 2 out/embeddings/part-notes-*.jsonl | cut -c 1-100 | sed 's/$$/ .../'
 	@head -qn 2 out/chat/part-notes-*.jsonl
 
-test: $(READY)               ## the default tests, in one process more than there are cores, since many tests wait
-	$(BIN)/pytest -p no:xdist --forks $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
+# With worksteal, a worker begins with whole files, which share fixtures, and in the end all workers share what is left.
+test: $(READY)               ## the default tests, with one worker more than there are cores, since many tests wait
+	$(BIN)/pytest --dist worksteal -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
 
 # Load disturbs some tests, which run afterwards, one by one.
 slow: $(READY)               ## the tests that need much time or memory

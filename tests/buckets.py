@@ -17,8 +17,6 @@ from typing import Any
 import pyarrow.fs as pafs
 import pytest
 
-import forks
-
 ROOT = Path(__file__).resolve().parents[1]
 
 #: The public account and key in Azurite's documentation.
@@ -146,12 +144,9 @@ def serving(kind: str) -> Iterator[Server]:
             process.terminate()
 
 
-forks.SERVERS["moto"] = lambda: serving("s3")
-
-
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Server]:
-    with forks.shared("moto") as server:
+    with serving("s3") as server:
         yield server
 
 

@@ -29,7 +29,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-import forks
 import hypothesis_profiles  # noqa: F401 - selects the number of examples before any test is imported
 import prefork
 from batchscore.endpoint.token_cache import forget_tokens
@@ -98,9 +97,8 @@ def first_cases(parametrize: pytest.Mark, most: int | None) -> pytest.Mark:
     return pytest.mark.parametrize(names, [cases[place] for place in chosen], *more, **options).mark
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Import and collect without the garbage collector, which finds nothing but looks at all."""
-    config.pluginmanager.register(forks)
     gc.disable()
     # All servers of tests are on this machine. To load the authorities of the world takes each client 20 ms.
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("one_authority.pem"))
@@ -185,7 +183,6 @@ sys.addaudithook(_note_process)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--forks", type=int, default=0, metavar="N", help="Run the tests in N processes.")
     parser.addoption("--cases", type=int, metavar="N", help="Run at most N cases of each test.")
     parser.addoption(
         "--update-golden", action="store_true", help="Write tests/golden again; review the difference."
@@ -230,14 +227,10 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
     return compare
 
 
-forks.SERVERS["simulator"] = lambda: start(dimensions=16, hang_seconds=5, key=KEY, record_last=10_000)
-forks.SERVERS["imported"] = lambda: contextlib.closing(prefork.Server())
-
-
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Running]:
     """One server process for all tests, on a free port."""
-    with forks.shared("simulator") as running:
+    with start(dimensions=16, hang_seconds=5, key=KEY, record_last=10_000) as running:
         yield running
 
 
@@ -436,7 +429,7 @@ class Cli:
 @pytest.fixture(scope="session")
 def imported() -> Iterator[prefork.Server]:
     """The process that forks for each command, which saves the second for Python's imports."""
-    with forks.shared("imported") as server:
+    with contextlib.closing(prefork.Server()) as server:
         yield server
 
 
