@@ -299,6 +299,20 @@ def test_a_row_that_is_always_limited_leaves_the_only_place_to_the_others() -> N
     assert settled_at[7] > 120, "until then, the limit may pass"
 
 
+@mostly_slow("rows, begin", [*product([1, 8, 64, 256], [1, 2, 3, 60])], [(256, 3), (64, 60)])
+def test_an_outage_fails_no_row_while_one_waits_for_its_limit(rows: int, begin: float) -> None:
+    def behave(texts: list[str], now: float) -> Reply | None:
+        return reply(503) if now > begin else reply(429, {}) if "text:7" in texts else None
+
+    timed = Timed(behave)
+    settled, error, _ = scored(
+        lambda: engine_over(timed.service, prompts(600), rows_a_request=rows, max_outage=30)
+    )
+    assert isinstance(error, Outage)
+    assert "has not responded for 3" in str(error), "the wait for the limit is no outage"
+    assert not errors_of(settled)
+
+
 @mostly_slow("headers", [{}, {"retry_after": "1"}], [{}])
 def test_a_row_that_is_always_limited_does_not_hold_up_the_others(headers: dict[str, str]) -> None:
     def refuse(texts: list[str]) -> Reply | None:

@@ -113,6 +113,7 @@ class AttemptLoop(Generic[T]):
                 if (left := self.seconds_to_pass(request, result)) > 0:
                     most = self.most_alone(request.budget)
                     request.budget.begin_long_wait(max(0, most - MOST_LIMITED_AGAIN))
+                    deployment.health.end_failures()  # nothing may be sent meanwhile, and that is no outage
                     left = max(left * random.uniform(1.0, 1.05), request.budget.asked_wait)  # noqa: S311
                     await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
                     deployment, result = await self.send_in_slot(request)
@@ -155,7 +156,7 @@ class AttemptLoop(Generic[T]):
         Before an error is given to a row, that must have been since the row itself failed.
         """
         budget = request.budget
-        if budget.limited_for_rows and budget.parted >= CERTAIN_DIVISIONS:
+        if result.outcome.code is ErrorCode.RATE_LIMITED and self.is_certain(budget):
             return True
         since = budget.first_failed if self.may_be_too_large(request, result) else budget.failing_since
         if since is not None and deployment.health.answered_since(since):
@@ -248,8 +249,11 @@ class AttemptLoop(Generic[T]):
 
     def most_alone(self, budget: RetryBudget) -> int:
         """Return how many 429s may be a request's own before it is given up."""
-        certain = budget.limited_for_rows and budget.parted >= CERTAIN_DIVISIONS
-        return MOST_LIMITED_OF_PART if certain else MOST_LIMITED_ALONE
+        return MOST_LIMITED_OF_PART if self.is_certain(budget) else MOST_LIMITED_ALONE
+
+    def is_certain(self, budget: RetryBudget) -> bool:
+        """Whether enough divisions have shown that a 429 is for this row: all other parts were answered."""
+        return budget.limited_for_rows and budget.parted >= CERTAIN_DIVISIONS
 
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""
