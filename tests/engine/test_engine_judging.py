@@ -286,17 +286,22 @@ def test_a_rate_limit_that_passes_is_no_rows_error(
 
 def test_a_row_that_is_always_limited_leaves_the_only_place_to_the_others() -> None:
     settled_at: dict[int, float] = {}
+    notices: list[str] = []
 
     async def run() -> None:
         service = service_of(lambda texts: reply(429, {}, retry_after="1") if "text:7" in texts else None)
+        member = deployment_of(service, concurrency=1)
+        member.notice = notices.append
         began = loop_time()
-        async for batch in engine_over(service, prompts(300), rows_a_request=1, concurrency=1).settled():
+        async for batch in engine_over([member], prompts(300), rows_a_request=1).settled():
             settled_at.update({row.row: loop_time() - began for row in batch})
 
     run_virtual(run())
     assert len(settled_at) == 300
     assert max(seconds for row, seconds in settled_at.items() if row != 7) < 50
     assert settled_at[7] > 120, "until then, the limit may pass"
+    (notice,) = [text for text in notices if "refused a row" in text]
+    assert "The row is sent again in 2 min" in notice
 
 
 @mostly_slow("rows, begin", [*product([1, 8, 64, 256], [1, 2, 3, 60])], [(256, 3), (64, 60)])

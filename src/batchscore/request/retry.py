@@ -115,6 +115,7 @@ class AttemptLoop(Generic[T]):
                     request.budget.begin_long_wait(max(0, most - MOST_LIMITED_AGAIN))
                     deployment.health.end_failures()  # nothing may be sent meanwhile, and that is no outage
                     left = max(left * random.uniform(1.0, 1.05), request.budget.asked_wait)  # noqa: S311
+                    announce_rest(deployment, left)
                     await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
                     deployment, result = await self.send_in_slot(request)
                     continue
@@ -306,3 +307,10 @@ class AttemptLoop(Generic[T]):
         budget = request.budget
         enough = 1 if budget.parted or request.rows > self.usual_rows else FAILURES_OF_MANY
         return budget.alike >= enough
+
+
+def announce_rest(deployment: Deployment, seconds: float) -> None:
+    """Send a notice of a row that waits for its rate limit to pass, if no other row waits so."""
+    if not deployment.resting:
+        again = f"The row is sent again in {duration_text(seconds)}, others meanwhile."
+        deployment.notice(f"{deployment.name} refused a row several times (429) and answers others. {again}")
