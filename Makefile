@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 OLDEST := .venv-oldest
 
-# With LOCKED=1, the packages of .ci/lock.txt with their hashes, if they can be installed here; else the newest releases.
+# With LOCKED=1, the packages of .ci/lock.txt with their hashes, if they can be installed here; else the newest
+# releases.
 LOCKED ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PLAIN := $(PIP) --editable .
@@ -41,15 +42,15 @@ oldest: $(OLDEST)/.ready     ## the tests that use libraries, with the oldest re
 	    tests/cli/test_cli_commands.py tests/cli/test_cli_formats.py tests/mlflow_model
 
 # One case of each test, in two processes, each with its own rooms: it imports and finds only those, and only the second
-# half imports OpenAI's SDK. The Azure ML SDK is left out, since to import it takes seconds, and tests/cli, where nearly all tests start processes: even to find them
-# takes time.
-QUICK := $(BIN)/pytest -q -p no:xdist --cases 1 -m "not slow and not process"
-FIRST_HALF := $(addprefix tests/,evaluate house output plan read report)
-LEFT_OUT := $(FIRST_HALF) tests/azureml/test_check.py tests/cli
+# half imports OpenAI's SDK. The Azure ML SDK is left out, since to import it takes seconds, and tests/cli, where nearly
+# all tests start processes: even to find them takes time.
+QUICK := HYPOTHESIS_PROFILE=quick $(BIN)/pytest -q -p no:xdist -p no:randomly --cases 1 -m "not slow and not process"
+SECOND_HALF := $(addprefix tests/,batch endpoint engine finetune house provider request simulator)
+FIRST_HALF := $(filter-out $(SECOND_HALF) tests/cli,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
 
 quick: $(READY)              ## the tests that need no server and no process, in seconds
-	@$(QUICK) $(FIRST_HALF) > $(VENV)/.first-half 2>&1 & first=$$!; \
-	$(QUICK) $(addprefix --ignore ,$(LEFT_OUT)); second=$$?; \
+	@$(QUICK) $(FIRST_HALF) --ignore tests/azureml/test_check.py > $(VENV)/.first-half 2>&1 & first=$$!; \
+	$(QUICK) $(SECOND_HALF); second=$$?; \
 	wait $$first; first=$$?; cat $(VENV)/.first-half; exit $$((first | second))
 
 lint: $(READY)               ## check style and formatting
@@ -79,8 +80,10 @@ $(INSTALLED): pyproject.toml $(if $(LOCKED),.ci/lock.txt)
 	  else .ci/install-locked $(BIN)/python && touch $(VENV)/.locked || { test $$? -eq 3 && $(PLAIN); }; fi
 	@touch $@
 
+# pip compiles what it installs, but not what is editable: else both halves of `make quick` would compile it at once.
 $(READY): $(INSTALLED)
 	@test -e $(VENV)/.locked || $(call GROUP,dev)
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(DOCS_READY): $(INSTALLED)

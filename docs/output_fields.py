@@ -6,7 +6,6 @@ The page is not made if a run writes a field that has no description, or if a de
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ from typing import Any
 from batchscore.rows import Event
 from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
+from batchscore.simulator import start
 
 #: A row that is scored, an empty row, and a row that the service refuses.
 ROWS = "id,title,text\n1,Tides,The tide turns.\n2,None,\n3,Refused,simulate-content-filter\n"
@@ -168,7 +168,8 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "files[].empty": "Of the errors, empty rows.",
             "files[].input": "The digest of the version that the run found; empty or left out if not known.",
             "files[].records_digest": "A digest of its records at the end of the run.",
-            "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
+            "files[].problem": "Why the file could not be read completely, or that it has changed since it "
+            "was scored; left out if there is no problem.",
             "skipped": "Skipped files, each with `name` and `reason`.",
             "links_followed": "Links in the input that were followed, each with `name` and `target`.",
             "read_as": "How files were read, and which columns were sent: `files` and `how`.",
@@ -210,14 +211,14 @@ def fields_page(made: str) -> str:
 
 def documents() -> Iterator[list[dict[str, Any]]]:
     """Yield the files of two runs, in the order of `DESCRIBED`."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, start() as simulator:
         rows, out = Path(folder, "rows.csv"), Path(folder, "out")
         unreadable = Path(folder, "broken.parquet")
         rows.write_text(ROWS, "utf-8")
         unreadable.write_text("not Parquet", "utf-8")
-        environ = {name: value for name, value in os.environ.items() if "proxy" in name.lower()}
+        environ = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": simulator.key}
         for chosen in (EMBEDDINGS, CHAT):
-            settings = Settings(model="m", output=str(out / chosen["task"]), simulate=True, **chosen)  # type: ignore[arg-type]
+            settings = Settings(model="m", output=str(out / chosen["task"]), **chosen)  # type: ignore[arg-type]
             score_files(settings, [str(rows), str(unreadable)], environ=environ, listen=ignore)
         yield lines(out.glob("*/*/part-*.jsonl"))
         yield lines(out.glob("*/errors/*/part-*.jsonl"))

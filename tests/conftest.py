@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import csv
 import gc
 import hashlib
 import http.client
+import io
 import json
 import os
 import platform
@@ -21,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -114,8 +117,10 @@ def pytest_collection_finish() -> None:
 ENDED: list[int] = []
 
 
-def pytest_sessionfinish(exitstatus: int) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     ENDED.append(int(exitstatus))
+    if session.config.getoption("--cases"):
+        gc.freeze()  # pytest looks for garbage at the end, which takes as long as a hundred tests
 
 
 @atexit.register
@@ -392,6 +397,23 @@ class Cli:
         with self.start(*arguments, env=env, **more) as process:
             return process.finish()
 
+    def here(self, *arguments: str | Path) -> Finished:
+        """Run a command in this process, without a fork: one that is refused or only shows something."""
+        from batchscore.cli.main import main  # noqa: PLC0415 - only the process of a test needs it
+
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        words = ["batchscore", *map(str, arguments)]
+        with (
+            mock.patch.dict(os.environ, self.environ),
+            mock.patch.object(sys, "argv", words),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as end,
+        ):
+            main()
+        stdout, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))
+        return Finished(int(end.value.code), stdout, stderr)
+
     def together(
         self, *commands: Sequence[str | Path], env: Mapping[str, str | None] | None = None
     ) -> list[Finished]:
@@ -407,9 +429,8 @@ class Cli:
 @pytest.fixture(scope="session")
 def imported() -> Iterator[prefork.Server]:
     """The process that forks for each command, which saves the second for Python's imports."""
-    server = prefork.Server()
-    yield server
-    server.close()
+    with contextlib.closing(prefork.Server()) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,7 @@ def write_vectors(
 
 def run(*words: str | Path, error: type[BatchscoreError] | None = None) -> Result:
     """Evaluate with few resamples, unless the words say otherwise."""
-    few = () if "--resamples" in words else ("--resamples", "50")
+    few = () if "--resamples" in words else ("--resamples", "20")
     done = CliRunner().invoke(cli, ["evaluate", *map(str, words), *few])
     if error is not None:
         assert isinstance(done.exception, error), done.exception

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +25,8 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="batchscore-records-")
 
 
 def stored(data: bytes) -> Path:
-    """Write records to a file, which the next call replaces."""
-    path = Path(_FOLDER.name) / "records"
+    """Write records to this process's file, which the next call replaces."""
+    path = Path(_FOLDER.name) / f"records-{os.getpid()}"
     path.write_bytes(data)
     return path
 

@@ -41,13 +41,18 @@ class Run:
 
 @dataclass
 class TrackingServer:
-    """`fault` is `""`, a status such as `"500"`, `"hang"` or `"close"`; `asked` counts the requests."""
+    """`fault` is `""`, a status such as `"500"`, `"hang"` or `"close"`; `asked` counts the requests.
+
+    A call named `holds` sets `held`, and waits until this is clear again.
+    """
 
     uri: str
     artifacts: Path
     runs: dict[str, Run] = field(default_factory=dict)
     fault: str = ""
     asked: int = 0
+    holds: str = "nothing"
+    held: threading.Event = field(default_factory=threading.Event)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -106,6 +111,10 @@ def tracking_server(folder: Path) -> Iterator[TrackingServer]:
             if server.fault in {"hang", "close"}:
                 self.close_connection = True
                 return
+            if server.holds in self.path:
+                server.held.set()
+                while server.held.is_set():
+                    time.sleep(0.01)
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
             status, answer = (int(server.fault), {}) if server.fault else server.answer(self.path, body)
             data = json.dumps(answer).encode()

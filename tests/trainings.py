@@ -24,12 +24,12 @@ SURFACES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "azure-dated": ("{}", "2024-10-21", {"trainingType": "Standard"}),
 }
 
-#: No test waits.
+#: No test waits. A busy machine may need seconds for one call, after which another one is tried.
 FAST = CallLimits(
     look=0.02,
     look_again=(0.02, 0.02),
     settle=0.02,
-    pace=CallPace(patience_seconds=3.0, calls_per_second=1000.0, retry_seconds=0.02),
+    pace=CallPace(patience_seconds=60.0, calls_per_second=1000.0, retry_seconds=0.02),
 )
 
 IMPATIENT = replace(FAST, pace=replace(FAST.pace, patience_seconds=0.2))

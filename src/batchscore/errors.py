@@ -207,8 +207,16 @@ class OutputLocked(OutputError):  # noqa: N818
     exit_code = ExitCode.OUTPUT_LOCKED
 
 
+#: What is said of an input file whose scores are those of another version.
+HAS_CHANGED = "has changed since it was scored"
+
+
 class InputChanged(OutputError):  # noqa: N818
-    """An input file has changed since it was scored."""
+    """An input file has changed since it was scored; `name` is the file as records name it."""
+
+    def __init__(self, text: str = "", *, name: str = "") -> None:
+        super().__init__(text)
+        self.name = name
 
 
 class OutputOverwritten(OutputError):  # noqa: N818

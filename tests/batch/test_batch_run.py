@@ -224,7 +224,7 @@ def test_a_batch_that_is_listed_after_the_end_was_announced_and_is_noticed_by_th
     assert f"{project.books().batches[0]['id']}, had ended after 10 rows, which may be billed twice" in said
     assert result.statistics.prompt_tokens > 0, "they are counted"
     assert not open_chunks()
-    assert not verify_output(Path("out")).unconfirmed
+    assert not verify_output(Path("out")).last.unconfirmed
     assert score(no_canary=True).statistics.prompt_tokens == 0
 
 
@@ -282,7 +282,7 @@ def test_a_creation_of_other_parameters_that_is_not_confirmed_ends_too(
     else:
         assert UNCONFIRMED not in score.said
     assert not open_chunks()
-    assert not verify_output(Path("out")).unconfirmed
+    assert not verify_output(Path("out")).last.unconfirmed
 
 
 def recorded(result: RunResult) -> list[str]:

@@ -237,7 +237,36 @@ def test_a_batch_is_forgotten_only_if_it_does_not_run(run: Callable[..., Finishe
     assert run("batches out").stdout.startswith("No batches")
 
 
-def test_mistakes_get_a_sentence(run: Callable[..., Finished], project: Project) -> None:
+@pytest.mark.slow
+def test_offered_commands_name_the_service_as_it_was_typed(
+    batchscore: Cli, project: Project, simulator: Running
+) -> None:
+    project.set_rules(in_progress=None, cancelling=0)
+    batchscore.environ |= {"BATCHSCORE_API_KEY": project.key}
+    del batchscore.environ["OPENAI_BASE_URL"]
+    write_rows(30)
+    command = [*SCORE, "--endpoint", f"{simulator.endpoint}/v1", "--key-header", "both"]
+    assert batchscore(*command).exit_code == 4
+    service = shlex.join(["--endpoint", f"{simulator.endpoint}/v1", "--key-header", "both"])
+    refused = batchscore(
+        *(word for word in command if word not in {"--via", "batch", "--no-wait", "--no-canary"})
+    )
+    offered = [line.rpartition(" run: ")[2] for line in refused.stderr.strip().splitlines()[-2:]]
+    assert offered == [f"batchscore batches out {service}", f"batchscore batches out forget KEY {service}"]
+    listed = batchscore("batches", "out")
+    assert listed.stdout.strip().endswith(f"To ask the service of the last run, run: {offered[0]}")
+    asked = batchscore(*shlex.split(offered[0])[1:])
+    assert "in progress" in asked.stdout
+    forget = shlex.split(offered[1].replace("KEY", chunk()["key"]))[1:]
+    running = batchscore(*forget)
+    cancel = running.stderr.strip().rpartition("Cancel it first: ")[2]
+    assert cancel == f"batchscore batches out cancel {chunk()['key']} {service}"
+    assert "is cancelled" in batchscore(*shlex.split(cancel)[1:]).stdout
+    assert batchscore(*forget).exit_code == 0
+    assert batchscore("batches", "out").stdout.startswith("No batches")
+
+
+def test_mistakes_get_a_sentence(run: Callable[..., Finished], batchscore: Cli, project: Project) -> None:
     mistakes = {
         "batches": (2, "Missing argument 'OUT'"),
         "batches nowhere": (1, "there is no such output folder"),
@@ -257,7 +286,7 @@ def test_mistakes_get_a_sentence(run: Callable[..., Finished], project: Project)
     }
     calls = project.books().calls.get("cancel", 0)
     for words, (code, said) in mistakes.items():
-        found = run(words)
+        found = batchscore.here(*shlex.split(words))
         assert (found.exit_code, said in found.said) == (code, True), (words, found.said)
     chunk(step="creating", batch="")
     assert run("batches out adopt batch_1").exit_code == 1

@@ -143,12 +143,22 @@ def test_words_that_are_no_option_get_the_right_hint(tmp_path: Path, monkeypatch
         ),
         (["plan", "a.csv", "-v"], "No such option -v. The version is shown by"),
         (["-v"], "The version is shown by -V."),
+        (["verfy", "out"], "No such command 'verfy'. Did you mean 'verify'?"),
+        (["help", "scor"], "No such command 'scor'. Did you mean 'score'?"),
         (["score", "a.csv", "--tpm", "lots"], "'lots' is not a valid number."),
         (["score", "a.csv", "--limit", "1.5"], "'1.5' is not a valid whole number."),
     ):
         with pytest.raises(click.UsageError) as refused:
             cli(words, standalone_mode=False)
         assert said in refused.value.format_message()
+
+
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for words in (["help"], ["--help"], ["help", "merge"], ["merge", "--help"]):
+        cli(words, standalone_mode=False)
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] != shown[2] == shown[3]
 
 
 def test_the_installed_command_is_the_module(batchscore: Cli) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import time
@@ -16,6 +17,9 @@ from cli_records import manifests, whole
 
 from batchscore import read_scores
 from batchscore.errors import OutputIncomplete
+from batchscore.output.verify import verify_output
+from batchscore.report.page.make import write_report
+from batchscore.report.resume import step_after_check
 from simulated import Deployment
 
 if TYPE_CHECKING:
@@ -46,16 +50,19 @@ def left_behind(out: str) -> list[str]:
     return sorted(path.name for path in (Path(out) / ".batchscore").rglob("*"))
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("seed", "rows", "most"),
+    [(1, 350, 2), *(pytest.param(seed, 700, 3, marks=pytest.mark.slow) for seed in (1, 2))],
+)
 def test_a_killed_run_pays_twice_only_for_requests_in_flight(
-    seed: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
+    seed: int, rows: int, most: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
 ) -> None:
-    texts = [f"row {row}" for row in range(700)]
+    texts = [f"row {row}" for row in range(rows)]
     files.texts("a.csv", texts)
     deployment.will_be_slow(0.03, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     command += ["--max-concurrency", str(IN_FLIGHT), "--rows-per-part", "150"]
-    kills = kill_and_resume(batchscore, command, kills=3, draw=random.Random(seed))
+    kills = kill_and_resume(batchscore, command, kills=most, draw=random.Random(seed))
     scores, errors = whole("out", "chat")
     assert (len(scores), len(errors)) == (len(texts), 0)
     for row in random.Random(seed).sample(range(len(texts)), 5):
@@ -84,7 +91,14 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     planned = batchscore("plan", *command[1:], "--json").report
     assert planned["known"] > 0
     assert planned["to_ask"] == len(texts) - planned["known"]
-    assert journal.read_bytes() == before, "a plan changes nothing"
+    verified = verify_output(Path("out"))
+    assert (verified.last.waiting, verified.exit_code, verified.total("rows")) == (planned["known"], 4, 0)
+    assert f"; {planned['known']} rows wait in checkpoint files, and the next run" in verified.to_text()
+    step = step_after_check(verified)
+    assert step == f"To resume, run: {shlex.join(['batchscore', *command])}"
+    page = write_report(Path("out")).read_text("utf-8")
+    assert f"Incomplete: {planned['known']} rows wait in checkpoint files" in page
+    assert journal.read_bytes() == before, "a plan, a check and a report change nothing"
     asked = deployment.statistics().count
     run = batchscore(*command)
     assert run.exit_code == 0, run
@@ -226,6 +240,7 @@ def test_journals_move_to_the_scratch_folder_that_is_named_later(
     (journal,) = Path("scratch").rglob("*.journal")
     assert journal.stat().st_mode & 0o077 == 0
     assert not list(Path("out").rglob("*.journal"))
+    assert verify_output(Path("out")).last.waiting >= 50 - 2 * 4
     run = batchscore(*command, "--scratch-dir", "scratch")
     assert run.exit_code == 0, run
     assert deployment.statistics().statuses["200"] <= 120 + 2 * 4

@@ -52,7 +52,7 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
         "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); the columns are body",
     }
     command = ["score", "-o", "out", "--task", "chat", "-m", "m"]
-    runs = batchscore.together(*([*command, *more.split()] for more in expected))
+    runs = [batchscore.here(*command, *more.split()) for more in expected]
     for run, words in zip(runs, expected.values(), strict=True):
         assert run.exit_code == 1
         assert one_message(run).startswith(words)
@@ -103,7 +103,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*chat, "--deadline", "2"): "--deadline cannot be read; give a duration such as 2h",
         (*chat, "--deadline", "2020-01-01T00:00"): "--deadline 2020-01-01T00:00 has passed; give a later one",
     }
-    runs = batchscore.together(*expected)
+    runs = [batchscore.here(*words) for words in expected]
     for run, words in zip(runs, expected.values(), strict=True):
         assert (run.exit_code, run.stdout) == (2, ""), run
         assert words in run.said
@@ -180,9 +180,8 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
         # Nobody may make a folder there, not even root.
         expected["/sys/kernel/out"] = "cannot write /sys/kernel/out/"
         expected["/proc/out"] = "the folder cannot exist, or it was removed during the run; choose another"
-    for run, words in zip(
-        batchscore.together(*([*command, out] for out in expected)), expected.values(), strict=True
-    ):
+    for out, words in expected.items():
+        run = batchscore.here(*command, out)
         assert run.exit_code == 1
         assert words in one_message(run)
     assert Path("mine.jsonl").read_text("utf-8") == "my own\n"
@@ -271,17 +270,18 @@ def test_files_without_rows_and_files_that_cannot_be_read(
 
 def test_with_json_a_failure_is_an_object_too(batchscore: Cli, files: Files) -> None:
     files.texts("a.csv", ["one"])
-    asked = ["--task", "chat", "-m", "m", "--json"]
+    score = ["--task", "chat", "-m", "m", "--json"]
     expected = {
         ("verify", "nothere", "--json"): (1, "nothere"),
         ("verify", "--json"): (2, "OUT"),
         ("verify", "nothere", "--json", "--tusk"): (2, "--tusk"),
-        ("plan", "nothere", *asked): (1, "nothere"),
+        ("plan", "nothere", *score): (1, "nothere"),
         ("plan", "a.csv", "--json", "--max-tokens", "many"): (2, "many"),
         ("score", "--json"): (2, "INPUT"),
-        ("score", "nothere", "-o", "out", *asked): (1, "nothere"),
+        ("score", "nothere", "-o", "out", *score): (1, "nothere"),
     }
-    for run, (code, word) in zip(batchscore.together(*expected), expected.values(), strict=True):
+    for asked, (code, word) in expected.items():
+        run = batchscore.here(*asked)
         assert run.exit_code == code, run
         said = json.loads(run.stdout.splitlines()[-1])
         assert (said["event"], said["exit_code"]) == ("failed", code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,41 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     # One more for the word that is asked before the old scores go.
     assert deployment.statistics().count == 25
     assert len(whole("out", "chat")[0]) == 12
+
+
+@pytest.mark.slow
+def test_a_changed_file_is_incomplete_until_the_offered_command_has_scored_it(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """`verify`, `merge` and the run offer the same: the same command again would end in the same way."""
+    for name in "abc":
+        files.texts(f"in/{name}.csv", [f"{name} {row}" for row in range(4)])
+    command = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    assert batchscore(*command).exit_code == 0
+    files.texts("in/b.csv", [f"b {row}" for row in range(5)])
+    for changed in (["b.csv: has changed"], ["b.csv: has changed", "d.csv: not started"]):
+        run = batchscore(*command)
+        assert run.exit_code == 1
+        offered = run.stdout.rpartition("To score new or changed rows, run: batchscore ")[2]
+        verified, merged, report = batchscore.together(
+            ["verify", "out"], ["merge", "out", "all.jsonl", "--overwrite"], ["report", "out"]
+        )
+        assert verified.exit_code == 1, verified
+        assert [line for line in verified.stdout.splitlines() if line.startswith("incomplete: ")] == [
+            f"incomplete: {what}{' since it was scored' if 'changed' in what else ''}" for what in changed
+        ]
+        assert (
+            "The last run stopped: b.csv has changed since it was scored. Add --incremental" in verified.said
+        )
+        assert verified.stdout.endswith(f"To score new or changed rows, run: batchscore {offered}")
+        assert (merged.exit_code, report.exit_code) == (4, 4)
+        assert "b.csv: has changed since it was scored" in merged.stderr
+        assert "The last run stopped: b.csv has changed" in report.stderr
+        assert "same score command" not in verified.said + report.stderr
+        files.texts("in/d.csv", ["d"])
+    done = batchscore(*shlex.split(offered))
+    assert (done.exit_code, deployment.statistics().count) == (0, 12 + 1 + 1)
+    assert batchscore("verify", "out").exit_code == 0
 
 
 @pytest.mark.slow

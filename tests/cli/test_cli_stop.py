@@ -71,7 +71,7 @@ def test_a_run_that_stopped_counts_the_remaining_work(
     assert limited.exit_code == 0
     assert "chat: 11 rows done, 0 failed, 1 file not read completely, 1 file not started" in limited.stdout
     record = record_of_the_only_run()
-    assert (record["reason"], record["rows"]) == ("limit was reached", ROWS + 2)
+    assert (record["reason"], record["rows"]) == ("--limit was reached", ROWS + 2)
     assert sorted((file["file"], file["state"], file["complete"]) for file in record["files"]) == [
         ("a.csv", "complete", True),
         ("b.csv", "partial", False),

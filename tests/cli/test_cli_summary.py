@@ -156,6 +156,7 @@ def test_what_remains_is_counted_also_in_files_that_were_not_read(
     assert run.stdout.splitlines()[0].startswith("chat: 1 row done, 0 failed, 4 remaining")
 
 
+@pytest.mark.slow
 def test_the_table_of_an_earlier_run_is_not_named_as_the_scores(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
@@ -165,8 +166,14 @@ def test_the_table_of_an_earlier_run_is_not_named_as_the_scores(
     assert "  scores: st.csv\n" in limited.stdout
     stopped = batchscore(*command, "--max-total-tokens", "1", "--max-concurrency", "1")
     assert stopped.exit_code == 4, stopped
-    named = "  scores: st.csv.batchscore/chat\n          st.csv still holds the scores of an earlier run\n"
-    assert named in stopped.stdout
+    named = "  scores: st.csv.batchscore/chat\n          st.csv still holds the scores of an earlier run. "
+    offered = "To write the rows so far, run: batchscore merge st.csv st-so-far.csv --task chat\n"
+    assert named + offered in stopped.stdout
+    assert batchscore(*shlex.split(offered)[8:]).exit_code == 4
+    assert Path("st-so-far.csv").read_text().count("\n") == 1 + 4
+    Path("st.csv").unlink()
+    without = batchscore(*command, "--max-total-tokens", "1", "--max-concurrency", "1")
+    assert f"          st.csv is not written yet. {offered}" in without.stdout
     again = batchscore(*command, "--max-total-tokens", "1", "--max-concurrency", "1", "--json")
     assert (again.exit_code, again.report["output_written"]) == (4, False)
 

@@ -93,16 +93,25 @@ def test_what_is_typed_beats_the_tables_of_a_file(
     variable = batchscore(
         *SCORE, deployment.name, "--overwrite", "--config", "batchscore.toml", env=env | url
     )
-    simulated = batchscore(*SCORE[:3], "rehearsal", *SCORE[4:], "m", "--simulate", env=env)
-    assert [run.exit_code for run in (flag, variable, simulated)] == [0, 0, 0], (flag, variable, simulated)
+    assert [run.exit_code for run in (flag, variable)] == [0, 0], (flag, variable)
     assert [sent.body["max_tokens"] for sent in deployment.requests()] == [3] * len(deployment.requests())
     unused = "batchscore.toml without [[deployments]], which is overridden."
     key = "with the key in BATCHSCORE_API_KEY. Settings file: "
     where = f"Requests go to {simulator.endpoint}/v1/chat/completions"
     assert flag.stderr.splitlines()[0] == f"{where} (--endpoint) {key}./{unused}"
     assert variable.stderr.splitlines()[0] == f"{where} (BATCHSCORE_ENDPOINT) {key}{unused}"
+
+
+@pytest.mark.slow
+def test_a_rehearsal_needs_no_trust_in_the_tables_of_a_file(batchscore: Cli, files: Files) -> None:
+    files.texts("a.csv", ["one"])
+    table = '[[deployments]]\nendpoint = "http://127.0.0.1:9/v1"\nkey_variable = "BATCHSCORE_EAST_KEY"\n'
+    files.text("batchscore.toml", table)
+    simulated = batchscore(*SCORE, "m", "--simulate", env={"OPENAI_BASE_URL": None})
+    assert simulated.exit_code == 0, simulated
     assert simulated.stderr.splitlines()[0].endswith(
-        f"the simulator on this machine. Settings file: ./{unused}"
+        "the simulator on this machine. Settings file: "
+        "./batchscore.toml without [[deployments]], which is overridden."
     )
 
 

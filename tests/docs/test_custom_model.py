@@ -88,20 +88,29 @@ def service(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def run(
-    command_line: Cli, project: Project, simulator: Running, place: Path, service: str
-) -> Callable[[str], Finished]:
-    """Run a line of the guide, as a shell would."""
+def environ(project: Project, simulator: Running, service: str) -> dict[str, Any]:
+    """The variables that reach the project at its service."""
     variables: dict[str, Any] = {
         name: text.format(simulator.endpoint) for name, text in SERVICES[service].items()
     }
     key = "OPENAI_API_KEY" if service == "OpenAI" else "AZURE_OPENAI_API_KEY"
     variables |= {key: project.key, **project.identity(), "BATCHSCORE_ARM_ENDPOINT": simulator.endpoint}
-    variables |= {"BATCHSCORE_AZURE_RESOURCE": ACCOUNT_ID}
+    return variables | {"BATCHSCORE_AZURE_RESOURCE": ACCOUNT_ID}
+
+
+def words_of(line: str) -> list[str]:
+    """Return the arguments of a line, as a shell would."""
+    return [word.replace("$BATCHSCORE_AZURE_RESOURCE", ACCOUNT_ID) for word in shlex.split(line)[1:]]
+
+
+@pytest.fixture
+def run(
+    command_line: Cli, project: Project, place: Path, environ: dict[str, Any]
+) -> Callable[[str], Finished]:
+    """Run a line of the guide."""
 
     def call(line: str) -> Finished:
-        words = [word.replace("$BATCHSCORE_AZURE_RESOURCE", ACCOUNT_ID) for word in shlex.split(line)[1:]]
-        done = command_line(*words, env=variables, cwd=place)
+        done = command_line(*words_of(line), env=environ, cwd=place)
         assert done.exit_code == 0, f"{line}\n{done.said}"
         assert project.key not in done.said
         return done
@@ -109,14 +118,39 @@ def run(
     return call
 
 
+@pytest.fixture
+def kill(
+    command_line: Cli, project: Project, place: Path, environ: dict[str, Any]
+) -> Callable[[str, str], None]:
+    """Run a line of the guide, and kill it as a call of a kind has happened, before its reply."""
+
+    def call(line: str, kind: str) -> None:
+        project.will(kind, hang=60, happened=True)
+        with command_line.start(*words_of(line), env=environ, cwd=place) as process:
+            project.wait_for(kind, happened=True, timeout_s=60)
+            process.popen.kill()
+        project.drop_faults()
+
+    return call
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_the_guide_from_a_spreadsheet_to_nothing(
-    run: Callable[[str], Finished], project: Project, place: Path, service: str
+    run: Callable[[str], Finished],
+    kill: Callable[[str, str], None],
+    project: Project,
+    place: Path,
+    service: str,
 ) -> None:
+    """The job's creation is killed, and so is that of the deployment."""
     project.set_tuning(validating=0.2, queued=0.5, running=2, creating=0.5, not_ready=0.5, model_hidden=0.5)
     printed, last = "", ""
     for line in commands(service):
+        if " start " in line:
+            kill(line, "create_job")
+        if " deploy " in line and service != "OpenAI":
+            kill(line, "put_deployment")
         last = run(line).stdout
         if " deploy " in line:
             printed = last

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -315,20 +316,20 @@ def test_every_module_that_a_map_of_the_code_names_exists(page: str) -> None:
     assert not lost
 
 
+@cache
+def words_of_the_code() -> set[str]:
+    texts = (path.read_text("utf-8") for folder in ("src", "tests") for path in (ROOT / folder).rglob("*.py"))
+    return {word for text in texts for word in re.findall(r"\w+", text)}
+
+
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/explanation/architecture.md"])
 def test_every_name_in_a_map_of_the_code_exists(page: str) -> None:
-    code = {
-        word
-        for folder in ("src", "tests")
-        for path in (ROOT / folder).rglob("*.py")
-        for word in re.findall(r"\w+", path.read_text("utf-8"))
-    }
     named = re.findall(
         r"`(?:[A-Za-z_]+\.)?(_?[A-Z]\w{3,}|_?[a-z]+_[a-z_]+)`", (ROOT / page).read_text("utf-8")
     )
     ours = {name for name in named if not name.startswith("BATCHSCORE_")}
     assert ours
-    assert not ours - code
+    assert not ours - words_of_the_code()
 
 
 def test_every_flag_that_the_docs_name_exists(generator: dict[str, Any]) -> None:

@@ -213,17 +213,17 @@ def test_a_service_with_few_requests_at_once_is_used_as_if_they_were_set(most: i
     def run(concurrency: int) -> tuple[float, Service]:
         service = pending(most, takes)
         settled, error, seconds = scored(
-            lambda: engine_over(service, prompts(1000), rows_a_request=1, concurrency=concurrency)
+            lambda: engine_over(service, prompts(500), rows_a_request=1, concurrency=concurrency)
         )
         assert error is None
-        assert len(settled) == 1000
+        assert len(settled) == 500
         assert not errors_of(settled)
         return seconds, service
 
     as_set, _ = run(most)
     found, service = run(512)
     assert found <= 1.3 * as_set
-    assert len(service.asked) <= 1300
+    assert len(service.asked) <= 800
 
 
 @mostly_slow("strays", [{9, 10, 11}, {0, 1, 2}, {1, 5, 9}], [{9, 10, 11}])
@@ -240,9 +240,9 @@ def test_three_stray_429s_cost_at_most_10_seconds(
 
         service = Service(answer)
         settled, _, seconds = scored(
-            lambda: engine_over(service, prompts(1000), rows_a_request=1, concurrency=concurrency)
+            lambda: engine_over(service, prompts(400), rows_a_request=1, concurrency=concurrency)
         )
-        assert len(settled) == 1000
+        assert len(settled) == 400
         assert not errors_of(settled)
         return seconds
 
@@ -324,13 +324,13 @@ def test_a_row_that_is_always_limited_does_not_hold_up_the_others(headers: dict[
         return reply(429, {}, **headers) if {"text:7", "text:300"} & set(texts) else None
 
     service = service_of(refuse, takes=0.05)
-    settled, error, seconds = scored(lambda: engine_over(service, prompts(1000), rows_a_request=1))
+    settled, error, seconds = scored(lambda: engine_over(service, prompts(500), rows_a_request=1))
     assert error is None
-    assert len(settled) == 1000
+    assert len(settled) == 500
     assert {error.code for error in errors_of(settled).values()} == {ErrorCode.RATE_LIMITED}
     assert seconds < 150
-    done = [at for at, texts in enumerate(service.asked) if texts == ["text:999"]]
-    assert done[0] < 1050
+    done = [at for at, texts in enumerate(service.asked) if texts == ["text:499"]]
+    assert done[0] < 550
 
 
 def test_a_row_that_the_service_calls_larger_than_its_limit_is_over_quota_at_once() -> None:
@@ -490,14 +490,14 @@ def test_rows_that_are_really_bad_are_probed_now_and_then_only() -> None:
     service = service_of(
         lambda texts: (
             refusal(400, "bad")
-            if int(texts[0].split(":")[1]) in range(50, 550) and "ping" not in texts[0]
+            if int(texts[0].split(":")[1]) in range(50, 350) and "ping" not in texts[0]
             else None
         )
     )
-    settled, error, _ = scored(lambda: engine_over(service, prompts(600), rows_a_request=1))
+    settled, error, _ = scored(lambda: engine_over(service, prompts(400), rows_a_request=1))
     assert error is None
-    assert len(errors_of(settled)) == 500
-    assert len(service.asked) < 620
+    assert len(errors_of(settled)) == 300
+    assert len(service.asked) < 420
 
 
 @pytest.mark.parametrize("rows", [1, 5, 19])

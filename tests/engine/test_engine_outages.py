@@ -63,12 +63,12 @@ def test_half_an_hour_of_503_costs_a_pause_and_no_row() -> None:
 
     async def main() -> list[Settled]:
         engine = engine_over(
-            Service(service.answer), prompts(2000), retries=2, max_outage=1800, notices=notices
+            Service(service.answer), prompts(500), retries=2, max_outage=1800, notices=notices
         )
         return await collected(engine)
 
     settled, seconds = run_virtual(main())
-    good(settled, 2000)
+    good(settled, 500)
     assert 1500 < seconds < 1700
     during = [at for at in service.asked_at if 20 < at < 1500]
     assert len(during) <= 60, "a service that is down is probed now and then, not flooded"

@@ -46,7 +46,7 @@ class Elements(HTMLParser):
 
 def compared(folder: Path, labels: Sequence[str], name: str = "b") -> Path:
     """Evaluate two models on rows with these labels, and return the page."""
-    rows = [{"label": labels[n % len(labels)], "text": f"{labels[0]} {n}", "id": name} for n in range(12)]
+    rows = [{"label": labels[n % len(labels)], "text": f"{labels[0]} {n % 3}", "id": name} for n in range(12)]
     source = write_input(folder / "in" / f"{name}.csv", rows)
     turned = [*labels[1:], labels[0]]
     answers: list[Any] = [rows[n]["label"] if n % 4 else turned[n % len(labels)] for n in range(12)]

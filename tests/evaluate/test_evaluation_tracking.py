@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from evaluated import FAILED, write_input, write_scores
-from tracking_server import TrackingServer, tracking_server
+from tracking_server import QUIET, TrackingServer, tracking_server
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -38,9 +39,10 @@ def outputs(tmp_path: Path) -> list[Path]:
 def test_a_comparison_is_a_run_with_one_below_it_for_each_model(
     command_line: Cli, server: TrackingServer, outputs: list[Path]
 ) -> None:
-    words = ("--label", "label", "--names", "small,large", "--track")
+    words = ("--label", "label", "--names", "small,large", "--track", "--json")
     done = command_line("evaluate", *outputs, *words, env=server.environ)
     assert (done.exit_code, done.stderr) == (0, "")
+    assert len(done.events) == 1, "MLflow prints nothing beside it, such as its address with a password"
     parent, small, large = server.runs.values()
     assert parent.files == {"evaluation.html", "metrics.json"}
     assert (small.name, large.name) == ("small", "large")
@@ -82,6 +84,56 @@ def test_one_model_is_logged_in_the_active_run(
     assert run.status == "RUNNING"
     assert run.tags["batchscore.evaluation.good_enough"] == "false"
     assert {"evaluation.html", "metrics.json", "confusion_matrix.json"} < run.files
+
+
+def test_a_store_of_mlflow_gives_it_back(command_line: Cli, tmp_path: Path, outputs: list[Path]) -> None:
+    """The real store, read by MLflow's client: runs below their parent, finite figures, tables, matrices."""
+    mlflow = pytest.importorskip("mlflow")
+    env = {**QUIET, "MLFLOW_TRACKING_URI": str(tmp_path / "store"), "MLFLOW_ALLOW_FILE_STORE": "true"}
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in env.items():
+            patched.setenv(name, value)
+        words = ("--label", "label", "--names", "small,large", "--track", "-o", tmp_path / "e")
+        assert command_line("evaluate", *outputs, *words, env=env).exit_code == 0
+        client = mlflow.MlflowClient(env["MLFLOW_TRACKING_URI"])
+        runs = {run.info.run_name: run for run in client.search_runs(["0"])}
+        parent, small, large = (runs[name] for name in ("batchscore evaluate", "small", "large"))
+        below = client.search_runs(["0"], f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+        assert {run.info.run_id for run in below} == {small.info.run_id, large.info.run_id}
+        assert {run.info.status for run in runs.values()} == {"FINISHED"}
+        found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))
+        for run, model in zip((small, large), found["models"], strict=True):
+            own = run.data.metrics
+            assert all(map(math.isfinite, own.values()))
+            for name, figure in model["metrics"].items():
+                assert own[name] == figure["value"]
+                assert (own[f"{name}_ci_low"], own[f"{name}_ci_high"]) == (figure["low"], figure["high"])
+            for path in ("confusion_matrix.json", "per_class_metrics.csv", "eval_results_table.json"):
+                client.download_artifacts(run.info.run_id, path, str(tmp_path))
+            matrix = json.loads((tmp_path / "confusion_matrix.json").read_text("utf-8"))["data"]
+            assert matrix["matrix"][:-1] == model["confusion_matrix"]
+            table = mlflow.load_table("eval_results_table.json", run_ids=[run.info.run_id])
+            assert len(table) == model["join"]["labelled"]
+            assert (table["outcome"] == "answered").mean() == model["coverage"]
+        compared = found["models"][1]["comparisons"]["accuracy"]
+        diff = large.data.metrics[f"compare/{small.info.run_id[:8]}/accuracy/diff"]
+        assert diff == compared["difference"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_evaluation_is_no_finished_run(
+    number: signal.Signals, command_line: Cli, server: TrackingServer, outputs: list[Path]
+) -> None:
+    server.holds = "log-batch"
+    words = ("--label", "label", "--names", "small,large", "--track")
+    with command_line.start("evaluate", *outputs, *words, env=server.environ) as process:
+        assert server.held.wait(40)
+        process.interrupt(number)
+        done = process.finish()
+    server.held.clear()
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr == "Aborted. Run the same command again.\n"
+    assert [run.status for run in server.runs.values()] == ["KILLED", "KILLED"]
 
 
 @pytest.mark.parametrize("fault", ["500", "close"])

@@ -194,3 +194,16 @@ def test_a_difference_is_as_uncertain_as_its_two_figures(name: str, rows: int) -
     assert found is not None
     if found.low is not None:
         assert found.low < found.difference - 0.1
+
+
+def test_very_many_labels_have_no_interval_that_would_take_hours() -> None:
+    names = tuple(f"label {number}" for number in range(1500))
+    reading = Reading(EVALUATION_TASKS["text-classification"], Labels(names))
+    source: Any = Given([(name, Score(names[place // 2], "stop")) for place, name in enumerate(names)])
+    rows = measure("m", None, source, reading)  # type: ignore[arg-type]
+    options = FigureOptions(Sampling(resamples=2000))
+    found = {name: figure_of(name, rows, reading, options) for name in ("accuracy", "f1_score_macro")}
+    assert (found["accuracy"].method, found["f1_score_macro"].method) == ("wilson", "")
+    assert found["f1_score_macro"].value is not None
+    assert compare("accuracy", rows, rows, reading, options) is not None
+    assert compare("f1_score_macro", rows, rows, reading, options) is None

@@ -174,6 +174,7 @@ def test_the_published_figure_of_a_model(batchscore: Cli, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_published_figures_of_a_probe(batchscore: Cli, tmp_path: Path) -> None:
     """Banking77 by all-MiniLM-L6-v2: MTEB publishes accuracy 0.8004220779 and macro F1 0.7937884047.
 

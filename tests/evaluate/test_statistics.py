@@ -120,6 +120,7 @@ def test_intervals_of_counts_cover_at_twenty_rows(name: str, classes: int, right
     assert np.mean(covered) >= 0.93
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("usual", "share"), [(0.3077, 0.05), (0.5, 0.01), (0.8, 0.1)])
 def test_intervals_of_mean_scores_know_of_better_answers(usual: float, share: float) -> None:
     """If nearly all scores are the same, a better one may be rare, and not in the sample at all."""
@@ -266,11 +267,11 @@ def test_intervals_of_differences_of_root_mean_squares_hold_the_truth(name: str,
 
 def test_a_studentized_bootstrap_knows_the_error_of_a_difference_of_roots() -> None:
     """As the delta method does, with the covariance of both."""
-    rows = np.random.default_rng(17).gamma(2, size=(5000, 2)) + np.arange(5000)[:, None] % 7
+    rows = np.random.default_rng(17).gamma(2, size=(1500, 2)) + np.arange(1500)[:, None] % 7
     found = bootstrap_t(rows, ROOTS, SAMPLING)
     assert found is not None
     roots = np.sqrt(rows.mean(0))
-    error = np.sqrt([0.5, -0.5] / roots @ np.cov(rows.T) @ ([0.5, -0.5] / roots) / 5000)
+    error = np.sqrt([0.5, -0.5] / roots @ np.cov(rows.T) @ ([0.5, -0.5] / roots) / 1500)
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
@@ -283,6 +284,7 @@ def test_there_is_no_interval_if_too_few_errors_differ(values: list[float]) -> N
     assert 0 <= found.low <= more.mean() <= found.high
 
 
+@pytest.mark.slow
 def test_a_bootstrap_of_many_rows_is_as_wide_as_theory_says() -> None:
     values = np.random.default_rng(5).gamma(1, size=3 * MOST_UNITS)
     found = bootstrap_mean(values, SAMPLING)

@@ -127,6 +127,7 @@ def test_the_drawn_rows_are_those_of_mteb() -> None:
 
 @pytest.mark.process
 @pytest.mark.slow
+@pytest.mark.alone
 def test_probes_and_clusters_of_digits() -> None:
     """The 1,797 digits of scikit-learn as vectors."""
     datasets = pytest.importorskip("sklearn.datasets")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchscore.cli.finetune.deployment_text import new_folder
 from batchscore.cli.finetune.use import Use, handover
 from batchscore.errors import SettingsError, UsageError
 from batchscore.evaluate.labels import answer_of
@@ -382,7 +384,7 @@ SUMMARY: dict[str, Any] = {
 
 def test_the_commands_have_the_prompt_of_the_training() -> None:
     use = Use(MODEL, "gpt-4.1-mini", "topics", ["--endpoint", "https://x"])
-    commands = handover("tuned/", SUMMARY, use)
+    commands = handover("tuned/", SUMMARY, use, "./tuned-model")
     assert shlex.split(commands.score) == [
         *[
             "batchscore",
@@ -413,21 +415,32 @@ def test_the_commands_have_the_prompt_of_the_training() -> None:
     assert evaluate[2:4] == ["tuned/scores-base", "tuned/scores-tuned"]
 
 
+def test_a_model_is_saved_to_a_folder_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = []
+    for _ in range(3):
+        names.append(new_folder("tuned-model"))
+        Path(names[-1]).mkdir()
+    assert names == ["./tuned-model", "./tuned-model-2", "./tuned-model-3"]
+
+
 def test_a_system_message_of_conversations_is_no_template() -> None:
     summary = {**SUMMARY, "fields": {"messages": "as it is"}, "system": 'Answer as {"a": 1}.'}
-    words = shlex.split(handover("tuned", summary, Use("ft:m", "gpt-4o")).score)
+    words = shlex.split(handover("tuned", summary, Use("ft:m", "gpt-4o"), "s").score)
     assert words[-2:] == ["--system", 'Answer as {{"a": 1}}.']
     assert words[7:9] == ["-m", "ft:m"]
 
 
 @pytest.mark.parametrize("base", ["o4-mini-2025-04-16", "gpt-5-mini"])
 def test_models_without_a_temperature_get_none(base: str) -> None:
-    assert "--temperature" not in " ".join(handover("t", SUMMARY, Use("m", base)).evaluate)
+    assert "--temperature" not in " ".join(handover("t", SUMMARY, Use("m", base), "s").evaluate)
 
 
 def test_without_a_test_part_there_is_no_evaluation() -> None:
     for summary in ({**SUMMARY, "parts": {}}, {**SUMMARY, "format": "preference"}):
-        assert not handover("t", summary, Use("m", "gpt-4o")).evaluate
+        assert not handover("t", summary, Use("m", "gpt-4o"), "s").evaluate
 
 
 @pytest.mark.parametrize(

@@ -123,4 +123,5 @@ def parse(words: list[str]) -> None:
     command: object = cli
     for each in words[:2]:
         command = command.commands[each]  # type: ignore[attr-defined]
-    command.make_context(words[1], words[2:])  # type: ignore[attr-defined]
+    # The names of the group: a command keeps those of its first context for all later tests.
+    command.make_context(words[1], words[2:], **cli.context_settings)  # type: ignore[attr-defined]

@@ -11,10 +11,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xlsxwriter
 from command import Command
 from training_files import PNG, checked
 
@@ -105,11 +105,10 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     elif path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif path.suffix == ".xlsx":
-        book = openpyxl.Workbook()
-        book.active.append(list(rows[0]))
-        for row in rows:
-            book.active.append(list(row.values()))
-        book.save(path)
+        with xlsxwriter.Workbook(path) as book:
+            sheet = book.add_worksheet()
+            for number, row in enumerate([rows[0].keys(), *(row.values() for row in rows)]):
+                sheet.write_row(number, 0, row)
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows), "utf-8")
     else:
@@ -497,17 +496,14 @@ def test_a_wrong_row_of_csv_is_named_as_a_spreadsheet_program_numbers_it(
 def test_a_wrong_row_of_a_workbook_is_named_as_the_sheet_numbers_it(
     before: int, options: list[str], command: Command
 ) -> None:
-    book = openpyxl.Workbook()
-    sheet = book.active
-    if options:
-        sheet.append(["Report of May"])
     header = before + 1
-    for column, text in enumerate(["text", "topic"], 1):
-        sheet.cell(header, column, text)
-        for row in (header + 1, header + 4, *range(header + 9, header + 30)):
-            sheet.cell(row, column, text)
-    sheet.cell(header + 7, 1, "no topic")
-    book.save("t.xlsx")
+    with xlsxwriter.Workbook("t.xlsx") as book:
+        sheet = book.add_worksheet()
+        if options:
+            sheet.write(0, 0, "Report of May")
+        for row in (header, header + 1, header + 4, *range(header + 9, header + 30)):
+            sheet.write_row(row - 1, 0, ["text", "topic"])
+        sheet.write(header + 6, 0, "no topic")
     ran = command("finetune", "prepare", "t.xlsx", "-o", "out", *CHAT, *options)
     assert f"t.xlsx row {header + 7} of the sheet: message 3" in ran.stdout
 

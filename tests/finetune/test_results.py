@@ -119,7 +119,7 @@ def of_epochs(*losses: float, train: float = 1.0) -> bytes:
     ("losses", "step", "why"),
     [
         ((1.5, 1.2, 1.1), 30, "lowest at the last step: 1.1"),
-        ((1.5, 1.0, 1.5), 20, "lowest at step 20: 1. At the last step it is 1.5, 50% higher"),
+        ((1.5, 1.0, 1.5), 20, "lowest at step 20: 1. At the last step it is 1.5, 50 % higher"),
         ((1.0, 1.2, 1.5), 10, "lowest at step 10"),
         ((1.5, 1.0, 1.005), 30, "differ by less than the noise"),
     ],
@@ -170,7 +170,7 @@ def test_the_highest_reward_is_best() -> None:
     best = proposal(table_of(data), [checkpoint(10), checkpoint(20), checkpoint(30)], "model")
     assert best is not None
     assert best.step == 20
-    assert "highest at step 20: 0.6. At the last step it is 0.4, 33% lower" in best.why
+    assert "highest at step 20: 0.6. At the last step it is 0.4, 33 % lower" in best.why
 
 
 def test_batches_of_validation_are_averaged() -> None:

@@ -74,14 +74,18 @@ def test_the_last_losses_are_those_of_the_table_and_of_the_gap() -> None:
     found = results()
     end = found.ends[-1]
     assert losses_at_end(found.table, found.ends) == [
-        ("training loss", end.train_loss, "mean of the last measurements"),
+        ("training loss", end.train_loss, "mean of the last 10 measurements"),
         ("validation loss", end.valid_loss, "of the whole validation file"),
     ]
     assert (
         f"{found.table.level('valid_loss', 400):.4g}" not in page(found, "tuned").decode().split("<table")[0]
     )
+    earlier = losses_at_end(found.table, found.ends[:-1])
+    assert all(what.endswith(", at step 300") for _, _, what in earlier)
     no_file = results(steps=50)
-    assert [what for _, _, what in losses_at_end(no_file.table, [])] == ["mean of the last measurements"] * 2
+    assert [what for _, _, what in losses_at_end(no_file.table, [])] == [
+        "mean of the last 10 measurements"
+    ] * 2
 
 
 @pytest.mark.parametrize("steps", [1, 2, 40, 3_000])

@@ -39,6 +39,7 @@ from batchscore.provider.files import UploadedFile, wait_until_usable
 from batchscore.report.words import money_text
 from batchscore.simulator import Running
 from openai_schemas import check_object
+from sampled import mostly_slow
 from simulated import Project
 from trainings import FAST, IMPATIENT, MODEL, SURFACES, place_of, started, write_prepared
 
@@ -102,7 +103,7 @@ def test_the_way_from_a_folder_to_a_model(
 ) -> None:
     flags = use(surface)
     seen = command("finetune", "plan", "tuned", "-m", MODEL, "--check-service").stdout.splitlines()[-1]
-    assert seen.endswith(f"start tuned -m {MODEL}" + (" --training-type TYPE" if flags else ""))
+    assert seen.endswith(f"start tuned -m {MODEL}" + (" --training-type Standard" if flags else ""))
     start = ["finetune", "start", "tuned", "-m", MODEL, "--epochs", "3", "--suffix", "tickets", *flags]
     ran = command(*start)
     assert (ran.exit_code, "--yes" in ran.stderr) == (2, True)
@@ -183,7 +184,8 @@ def test_other_files_settings_and_services_are_refused(
         ran = command(*start, *words)
         assert (ran.exit_code, text in ran.stderr) == (2, True), ran.stderr
     ran = command("finetune", "status", "tuned")
-    assert (ran.exit_code, "run: batchscore finetune start tuned -m MODEL" in ran.stderr) == (1, True)
+    assert ran.exit_code == 1
+    assert "choose a base model for MODEL, and run: batchscore finetune start tuned -m MODEL" in ran.stderr
     assert command("finetune", "watch", "tuned", "--max-wait", "soon").exit_code == 2
     train = folder / "train.jsonl"
     kept = train.read_bytes()
@@ -482,13 +484,72 @@ def test_a_copy_of_a_folder_takes_the_job_that_the_folder_has_made(
     assert paid_jobs(project) == [1]
 
 
+@pytest.mark.parametrize("surface", ["openai", pytest.param("azure-dated", marks=pytest.mark.slow)])
+def test_a_folder_of_the_same_data_pays_once_more_only_if_it_is_wanted(
+    surface: str, place: Callable[..., TrainingPlace], folder: Path, project: Project
+) -> None:
+    """Two folders are prepared from one table. Azure's dated surface keeps no metadata."""
+    first = started(place(surface), surface)
+    files = project.books().files
+    second = replace(place(surface), folder=folder.parent / "second")
+    write_prepared(second.folder)
+    with pytest.raises(InputError, match=f"the job {first.job.id} .* start second --again"):
+        started(second, surface)
+    assert (paid_jobs(project), project.books().files) == ([1], files)
+    again = run_start(second, {}, {}, str, again=True)
+    assert again.job.request == first.job.request
+    assert run_start(second, {}, {}, str).job.id == again.job.id, "it continues"
+    assert paid_jobs(project) == [2]
+
+
+@mostly_slow("what", ["epochs", "seed", "model", "cancelled", "no list"], ["epochs", "cancelled"])
+def test_a_job_that_makes_another_model_or_none_stops_no_other(
+    what: str, place: Callable[..., TrainingPlace], folder: Path, project: Project
+) -> None:
+    other = replace(place(), folder=folder.parent / "second")
+    write_prepared(other.folder)
+    request = {"model": MODEL, "seed": 1, "hyperparameters": {"n_epochs": 3}}
+    run_start(other, request, {}, str)
+    if what == "cancelled":
+        run_action(other, "cancel")
+    if what == "no list":
+        project.will("list_jobs", times=None, status=403)
+    changes = {
+        "epochs": {"hyperparameters": {"n_epochs": 4}},
+        "seed": {"seed": 2},
+        "model": {"model": "gpt-4o-mini-2024-07-18"},
+    }
+    run_start(place(), request | changes.get(what, {}), {}, str)
+    assert sum(paid_jobs(project)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("surface", SURFACES)
+def test_the_same_data_is_trained_again_after_the_model_was_deleted(
+    surface: str, command: Command, use: Callable[[str], list[str]], folder: Path, project: Project
+) -> None:
+    flags = use(surface)
+    project.set_tuning(validating=0, queued=0, running=0, creating=0)
+    write_prepared(folder.parent / "second")
+    start = ["finetune", "start", "second", "-m", MODEL, *flags, "--yes"]
+    assert command(*start).exit_code == 0
+    assert command("finetune", "status", "second").exit_code == 0
+    start[2] = "tuned"
+    ran = command(*start)
+    assert ran.exit_code == 1
+    assert "run: batchscore finetune start tuned --again" in ran.stderr
+    assert command("finetune", "clean", "second", "--discard-results", "--yes").exit_code == 0
+    assert command(*start).exit_code == 0
+    assert paid_jobs(project) == [2]
+
+
 def test_a_job_that_no_reply_named_can_be_followed_and_cancelled(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
     """The command was killed after the service had created the job."""
     project.set_tuning(running=None, mid_results=False)
     project.will("create_job", drop=True, happened=True)
-    project.will("list_jobs", status=404, code="not_there")
+    project.will("list_jobs", skip=2, status=404, code="not_there")
     with pytest.raises(BatchscoreError):
         started(place())
     state = state_of(folder)
@@ -557,7 +618,7 @@ def test_a_job_whose_service_has_another_clock_is_found(
 ) -> None:
     """Ours is hours ahead."""
     project.will("create_job", drop=True, happened=True)
-    project.will("list_jobs", status=404)
+    project.will("list_jobs", skip=2, status=404)
     with pytest.raises(BatchscoreError):
         started(place())
     change_state(

@@ -25,7 +25,7 @@ SCRIPT = Path(__file__).parent / "killed_start.py"
 FOLDER = Path("tuned")
 
 #: Seconds that no start takes.
-LONGEST = 60.0
+LONGEST = 120.0
 
 #: How the files are sent on each surface: as a whole, or in parts.
 WAYS = [("openai", 1), ("openai", 3), ("azure-v1", 1), ("azure-dated", 1), ("azure-dated", 3)]
@@ -131,9 +131,9 @@ def test_a_kill_during_any_call(
     write_prepared(FOLDER)
     project.set_tuning(running=None, mid_results=False)
     starts = Starts(imported, simulator.endpoint, project, way)
-    project.will(call, skip=skip, hang=5.0, happened=happened)
+    project.will(call, skip=skip, hang=60.0, happened=happened)
     run = starts.start()
-    project.wait_for(call, skip + 1, happened=happened, timeout_s=30)
+    project.wait_for(call, skip + 1, happened=happened, timeout_s=60)
     run.kill()
     end(run)
     project.drop_faults()
@@ -150,7 +150,7 @@ def test_a_watch_that_is_left_says_how_to_continue(
     assert Starts(imported, simulator.endpoint, project, ("openai", 1))() == 0
     environ = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": project.key}
     with batchscore.start("finetune", "watch", "tuned", "--every", "0.2", env=environ) as run:
-        project.wait_for("get_job", 3)
+        project.wait_for("get_job", 3, timeout_s=60)
         run.interrupt()
         done = run.finish()
     assert done.exit_code == 4
@@ -163,10 +163,10 @@ def test_a_start_that_is_interrupted_says_that_there_may_be_a_job(
 ) -> None:
     write_prepared(FOLDER)
     project.set_tuning(running=None, mid_results=False)
-    project.will("create_job", hang=5.0, happened=True)
+    project.will("create_job", hang=60.0, happened=True)
     environ = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": project.key}
     with batchscore.start("finetune", "start", "tuned", "-m", MODEL, "--yes", env=environ) as run:
-        project.wait_for("create_job", happened=True)
+        project.wait_for("create_job", happened=True, timeout_s=60)
         run.interrupt()
         done = run.finish()
     assert done.exit_code == 4

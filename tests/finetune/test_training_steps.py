@@ -355,9 +355,14 @@ def test_a_folder_that_was_prepared_again_sends_its_new_files(tmp_path: Path) ->
 
 @pytest.mark.parametrize("status", ["running", "succeeded", ""])
 def test_a_new_job_follows_no_other(tmp_path: Path, status: str) -> None:
-    made = with_job_of(READY, id="j" if status else "", status=status)
+    """One without a status may exist."""
+    made = with_job_of(READY, id="j" if status else "", intent_at=1.0, status=status)
     with pytest.raises(UsageError):
         continued(made, NEW, tmp_path, again=True)
+
+
+def test_a_first_job_may_be_one_of_data_that_others_have_trained(tmp_path: Path) -> None:
+    assert continued(READY, NEW, tmp_path, again=True) == READY
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from conftest import Cli
 
 TASK = "embeddings"
-COMMAND = ["score", "in", "-o", "out", "--task", TASK, "-m", "m", "--column", "text", "--simulate"]
+COMMAND = ["score", "in", "-o", "out", "--task", TASK, "-m", "m", "--column", "text"]
 COMMAND += ["--rows-per-part", "3", "--id", "id", "--dimensions", "8", "--keep", "note"]
 
 #: The most that one reader may take. Its seconds are those of the processor, 25 times what any reader takes:
@@ -70,6 +70,7 @@ class Damaged:
     layout: Layout
     records: list[dict[str, Any]]
     merged: bytes
+    endpoint: str
     longest: float = 0.0
     refused: int = 0
     reads: int = 0
@@ -102,9 +103,9 @@ def records_of(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def outputs(command_line: Cli, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Damaged]:
+def outputs(scorer: Cli, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Damaged]:
     """Score once in each format: pytest makes `output` again whenever the next test has the other format."""
-    return cache(lambda form: scored(command_line, tmp_path_factory.mktemp(form), form))
+    return cache(lambda form: scored(scorer, tmp_path_factory.mktemp(form), form))
 
 
 @pytest.fixture(scope="module", params=["jsonl", "parquet"])
@@ -112,16 +113,22 @@ def output(outputs: Callable[[str], Damaged], request: pytest.FixtureRequest) ->
     return outputs(request.param)
 
 
-def scored(command_line: Cli, root: Path, form: str) -> Damaged:
+def scored(scorer: Cli, root: Path, form: str) -> Damaged:
     (root / "in").mkdir()
     for name in ("a.csv", "b.csv"):
         rows = [f"{name}{row},{'' if row == 4 else f'{name} {row}'},n{row}\n" for row in range(7)]
         (root / "in" / name).write_text("id,text,note\n" + "".join(rows))
-    done = command_line(*COMMAND, "--format", form, cwd=root)
+    done = scorer(*COMMAND, "--format", form, cwd=root)
     assert done.exit_code == 0, done.stderr
     merge_output(root / "out", root / "m.jsonl")
     layout = Layout(root / "out", TASK, f".{form}")
-    damaged = Damaged(root, layout, records_of(root / "out"), (root / "m.jsonl").read_bytes())
+    damaged = Damaged(
+        root,
+        layout,
+        records_of(root / "out"),
+        (root / "m.jsonl").read_bytes(),
+        scorer.environ["OPENAI_BASE_URL"],
+    )
     for reader in (verify, merge, pandas, report, plan):
         damaged.read(reader)
     assert (damaged.refused, len(damaged.records)) == (0, 12)
@@ -161,7 +168,7 @@ def report(output: Damaged) -> None:
 def plan(output: Damaged) -> None:
     settings = Settings(
         task=TASK, model="m", output=str(output.out), column="text", id="id", keep=("note",), dimensions=8,
-        rows_per_part=3, simulate=True, format=output.layout.suffix.removeprefix("."),
+        rows_per_part=3, endpoint=output.endpoint, format=output.layout.suffix.removeprefix("."),
     )  # fmt: skip
     plan_files(settings, [str(output.root / "in")], with_output=True, exactly=False)
 
@@ -392,8 +399,9 @@ def put_folder(path: Path) -> None:
 def test_no_reader_waits_for_what_is_no_file(output: Damaged, put: Callable[[Path], None]) -> None:
     """Each reads what it read before, or refuses."""
     files = [path for path in output.out.rglob("*") if path.is_file() and path.name != "report.html"]
-    assert {path.suffix for path in files} >= {output.layout.suffix, ".json", ".rows"}
-    for path in files:
+    one_of_each_kind = {(path.parent, path.suffix): path for path in files}
+    assert {suffix for _, suffix in one_of_each_kind} >= {output.layout.suffix, ".json", ".rows"}
+    for path in one_of_each_kind.values():
         data = path.read_bytes()
         path.unlink()
         try:

@@ -96,6 +96,13 @@ def test_numbers_and_other_texts_stay_as_they_are(text: str) -> None:
     assert without_formula(text) == text
 
 
+def test_cells_with_an_apostrophe_are_counted(tmp_path: Path) -> None:
+    rows = [["a", "=b"], ["=1", "-5"], [None, "x;=1;@2"]]
+    for allow, count in ((False, 3), (True, 0)):
+        with replace_file(tmp_path / "a.csv") as sink:
+            assert write_delimited(sink, rows, delimiter=",", bom=False, allow_formulas=allow) == count
+
+
 @given(st.lists(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=2), max_size=5))
 def test_every_text_is_read_back_from_csv_and_tsv(
     tmp_path_factory: pytest.TempPathFactory, rows: Any

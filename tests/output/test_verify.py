@@ -32,6 +32,7 @@ from batchscore.output.merge import merge_output
 from batchscore.output.missing import recorded_files
 from batchscore.output.verify import Verification, verify_output
 from batchscore.output.verify_parts import OutputProblem
+from batchscore.report.resume import step_after_check
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import place_of
 from batchscore.stores.storage import digest_file
@@ -391,13 +392,18 @@ def readings(out: Path, folder: Path) -> list[object]:
     return found
 
 
+@cache
+def readings_before_damage(scored: Path) -> list[object]:
+    return readings(scored / "out", scored)
+
+
 @pytest.mark.parametrize("damage", slow_if(DAMAGES, DAMAGES.keys() - READ))
 def test_readers_of_all_scores_refuse_each_damage_or_read_what_was_written(
     scored: Path, out: Path, damage: str
 ) -> None:
     DAMAGES[damage][0](Output(out, "f03.csv"))
     after = readings(out, out.parent)
-    for old, new in zip(readings(scored / "out", out.parent), after, strict=True):
+    for old, new in zip(readings_before_damage(scored), after, strict=True):
         if isinstance(new, Exception):
             assert "f03" in str(new)
             assert "batchscore verify" in str(new) or "Run the same score command" in str(new)
@@ -498,17 +504,23 @@ def test_a_run_with_a_wrong_length_of_vectors_is_refused_and_works_after_a_repai
         assert scorer("verify", "out", cwd=tmp_path).exit_code == 0
 
 
-def test_a_stopped_run_is_correct_but_incomplete(scored: Path, scorer: Cli, tmp_path: Path) -> None:
+def test_a_stopped_run_is_correct_but_incomplete(
+    scored: Path, scorer: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(scored / "in", tmp_path / "in")
     done = scorer(*COMMAND, "--limit", "11", cwd=tmp_path)
     assert done.exit_code == 0, done.stderr
     plain = scorer("verify", "out", cwd=tmp_path)
     assert plain.exit_code == 4
     assert "incomplete: f03.csv: not read completely\n" in plain.stdout
-    assert "; 1 file not read completely. Correct but incomplete. Run the same score" in plain.stdout
+    assert "; 1 file not read completely. Correct but incomplete. To score all rows, run: " in plain.stdout
     before = tree(tmp_path / "out")
     assert scorer("verify", "out", "--repair", cwd=tmp_path).exit_code == 4
     assert tree(tmp_path / "out") == before
+    monkeypatch.chdir(tmp_path.parent)
+    elsewhere = verify_output(tmp_path / "out")
+    assert (step_after_check(elsewhere), elsewhere.exit_code) == ("", 4), "its paths are those of a folder"
+    assert elsewhere.to_text().endswith("Run the same score command again to resume.")
 
 
 def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(scorer: Cli, tmp_path: Path) -> None:
@@ -529,6 +541,24 @@ def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(scorer: C
     assert missing_after(files[1], files[2]) == files[3:]
     (tmp_path / files[3]).unlink()
     assert missing_after("in") == []
+
+
+@pytest.mark.slow
+def test_a_file_that_is_gone_stays_incomplete_until_its_records_are_removed(
+    scorer: Cli, tmp_path: Path
+) -> None:
+    for name in "ae":
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.csv").write_text("id,text\n1,one\n2,two\n")
+    assert scorer(*COMMAND, "--limit", "3", cwd=tmp_path).exit_code == 0
+    (tmp_path / "in" / "e.csv").unlink()
+    assert scorer(*COMMAND, cwd=tmp_path).exit_code == 0
+    result = verify_output(tmp_path / "out")
+    assert result.exit_code is ExitCode.ACTION_NEEDED, "the same command changes nothing"
+    assert "and the last run did not find it: restore the file, or remove its" in result.to_text()
+    offered = scorer("verify", "out", cwd=tmp_path).stdout.rpartition(" run: batchscore ")[2]
+    assert scorer(*shlex.split(offered), cwd=tmp_path).exit_code == 0
+    assert verify_output(tmp_path / "out").exit_code is ExitCode.DONE
 
 
 @pytest.mark.slow

@@ -77,12 +77,12 @@ def test_a_sample_is_near_the_truth_and_is_marked_as_an_estimate(large: list[str
 
 
 def test_some_of_many_files_represent_the_others(files: Files) -> None:
-    for number in range(40):
-        files.texts(f"in/{number:02}.csv", texts(100))
+    for number in range(20):
+        files.texts(f"in/{number:02}.csv", texts(80))
     everything = found_in(["in"], EVERYTHING)
-    sample = found_in(["in"], Budget(whole_bytes=1000, sample_bytes=20_000, least_bytes=4_000))
+    sample = found_in(["in"], Budget(whole_bytes=1000, sample_bytes=10_000, least_bytes=3_000))
     assert any(file.read == 0 for file in sample.files)
-    assert len(sample.files) == 40
+    assert len(sample.files) == 20
     assert sample.rows == pytest.approx(everything.rows, rel=0.1)
     assert sample.tokens == pytest.approx(everything.tokens, rel=0.1)
 
@@ -119,19 +119,19 @@ def test_oversized_rows_are_counted_by_the_limit_that_they_exceed(files: Files) 
 
 
 def test_images_that_are_not_read_are_taken_for_as_large_as_the_others(files: Files) -> None:
-    files.csv("in/a.csv", [{"photo": f"{row % 4}.png"} for row in range(400)])
+    files.csv("in/a.csv", [{"photo": f"{row % 4}.png"} for row in range(200)])
     for number in range(4):
         files.bytes(f"in/{number}.png", png(600 * number + 10, 600))
     settings = Settings(task="chat", model="gpt-4o", output="o", image=("photo",), prompt="Describe")
     surveyed = survey(["in"], settings, output=None)
     moments = iter(range(10_000))
     tokens = {}
-    for seconds in (inf, 100.0):
+    for seconds in (inf, 60.0):
         budget = replace(EVERYTHING, image_seconds=seconds)
         scored = AlreadyScored(2000)
         measurement = Measurement(settings, surveyed, scored, budget, clock=lambda: float(next(moments)))
         found = measurement.measure()
-        assert (found.rows, found.exact, found.files[0].with_images) == (400, True, 400)
+        assert (found.rows, found.exact, found.files[0].with_images) == (200, True, 200)
         tokens[seconds] = found.tokens
-    assert measurement.with_images < 200
-    assert tokens[100.0] == pytest.approx(tokens[inf], rel=0.02)
+    assert measurement.with_images < 120
+    assert tokens[60.0] == pytest.approx(tokens[inf], rel=0.02)

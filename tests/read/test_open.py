@@ -69,19 +69,19 @@ def open_files() -> int:
 
 
 def test_every_format_and_compression_gives_the_same_rows(tmp_path: Path) -> None:
-    paths = list(every_format(tmp_path, 1000))
+    paths = list(every_format(tmp_path, 200))
     for path in paths:
         found = outcome(path)
         assert found.problem is None, path.name
         assert found.columns == found.text_columns == ("text",), path.name
-        assert found.rows == [(number, {"text": f"text {number}"}) for number in range(1000)], path.name
+        assert found.rows == [(number, {"text": f"text {number}"}) for number in range(200)], path.name
         assert found.headerless is path.name.startswith("a.txt"), path.name
     suffixes = {input_file(path).suffix for path in paths}
     assert suffixes == set(FORMATS)
 
 
 def test_no_file_is_left_open_by_a_table_that_is_unread_partly_read_or_read(tmp_path: Path) -> None:
-    paths = list(every_format(tmp_path, 500))
+    paths = list(every_format(tmp_path, 120))
     for path in paths:  # pyarrow may open files of its own the first time
         outcome(path)
     for path in paths:
@@ -91,7 +91,7 @@ def test_no_file_is_left_open_by_a_table_that_is_unread_partly_read_or_read(tmp_
         next(table.rows)
         table.rows.close()  # type: ignore[attr-defined]
         assert open_files() == before, path.name
-        assert len(list(opened(path).rows)) == 500
+        assert len(list(opened(path).rows)) == 120
         assert open_files() == before, path.name
 
 
@@ -100,10 +100,10 @@ def test_a_missing_file_is_reported_on_opening_and_on_reading(tmp_path: Path) ->
         file = input_file(path)
         table = open_table(file, ReadOptions())
         path.unlink()
-        with pytest.raises(UnreadableFile, match="No such file"):
+        with pytest.raises(UnreadableFile, match="it is not there any more"):
             open_table(file, ReadOptions())
         if not path.name.startswith("columns"):  # it is in memory
-            with pytest.raises(UnreadableFile, match="No such file"):
+            with pytest.raises(UnreadableFile, match="it is not there any more"):
                 next(table.rows)
 
 
@@ -117,7 +117,7 @@ def test_a_file_without_permission_is_reported(tmp_path: Path) -> None:
 
 def test_a_folder_in_place_of_a_file_is_reported(tmp_path: Path) -> None:
     for suffix in FORMATS:
-        with pytest.raises(UnreadableFile, match="Is a directory"):
+        with pytest.raises(UnreadableFile, match="it is a folder now"):
             open_table(InputFile(tmp_path, "folder", suffix, None, 0), ReadOptions())
 
 
@@ -191,21 +191,21 @@ def test_a_cell_may_be_larger_than_the_limit_of_the_csv_module(tmp_path: Path) -
 
 
 def test_rows_continue_after_oversized_ones_of_many_blocks(tmp_path: Path) -> None:
-    line = "y" * 2_000_000
+    line = "y" * 700_000
     for name, data in {
         "a.csv": f'text\na\n{line}\n"{line}\n"",\n{line}"\nb\n',
         "a.txt": f"a\n{line}\n{line}\r\nb",
         "a.jsonl": f'"a"\n"{line}"\n{line}\r\n"b"',
         "a.json": f'["a", "{line}", {{"{line}": ["{line}]\\"]"]}}, "b"]',
     }.items():
-        found = outcome(written(tmp_path, name, data), max_row_bytes=500_000)
+        found = outcome(written(tmp_path, name, data), max_row_bytes=300_000)
         assert found.problem is None
         assert found.rows == [(0, {"text": "a"}), (3, {"text": "b"})], name
         assert found.unreadable == [(1, "row_too_large"), (2, "row_too_large")], name
 
 
 def test_the_rows_before_damage_in_a_compressed_file_are_read(tmp_path: Path) -> None:
-    lines = [f"line {number} {os.urandom(20).hex()}" for number in range(8_000)]
+    lines = [f"line {number} {os.urandom(20).hex()}" for number in range(6_000)]
     data = "\n".join(lines).encode()
     for name, packed in {
         "a.txt.gz": gzip.compress(data),
@@ -215,7 +215,7 @@ def test_the_rows_before_damage_in_a_compressed_file_are_read(tmp_path: Path) ->
     }.items():
         found = outcome(written(tmp_path, name, packed[: len(packed) // 2]))
         texts = [values["text"] for values in found.cells]
-        assert 1_600 < len(texts) < 6_400, name
+        assert 1_200 < len(texts) < 4_800, name
         assert texts[:-1] == lines[: len(texts) - 1], name
         assert lines[len(texts) - 1].startswith(texts[-1]), name
         assert "breaks off" in (found.problem or ""), name
@@ -273,7 +273,7 @@ def test_columns_of_json_are_found_after_a_megabyte_of_bad_rows(tmp_path: Path) 
 
 
 def test_a_json_array_with_a_first_element_over_a_megabyte_has_its_columns(tmp_path: Path) -> None:
-    rows = [{"text": "x" * 2_000_000}, {"text": "y", "more": 1}]
+    rows = [{"text": "x" * 1_100_000}, {"text": "y", "more": 1}]
     table = opened(written(tmp_path, "a.json", json.dumps(rows)))
     assert table.columns == ("text",)
     assert [row.values for row in table.rows if isinstance(row, Row)] == rows  # noqa: PD011

@@ -18,7 +18,7 @@ from batchscore.report.page.make import read_runs
 from batchscore.report.page.model import StoredPart
 from batchscore.report.page.runs import run_from
 from batchscore.report.page.sample import SMALL_BYTES, records_of
-from batchscore.report.page.verdict import words_of
+from batchscore.report.resume import words_of
 from batchscore.report.timeline import Timeline
 from batchscore.settings.secrets import shown_command, without_secrets
 

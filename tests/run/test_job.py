@@ -104,8 +104,8 @@ def test_a_file_that_vanishes_fails_and_the_others_are_scored(several: Path, ser
     }
     assert result.exit_code is ExitCode.ACTION_NEEDED
     assert [each.problem for each in result.outcome.unreadable] == [
-        "the system reports: No such file or directory",
-        "the system reports: Is a directory",
+        "it is not there any more: it was moved or removed while the files were read",
+        "it is a folder now",
     ]
 
 

@@ -17,7 +17,7 @@ from batchscore.simulator.answer_key import STYLES, AnswerKey, JudgeFaults, read
 from batchscore.simulator.vector_table import read_table
 from batchscore.simulator.words import AnswerOptions
 
-TEXTS = {f"text number {n}": ("red", "green", "blue")[n % 3] for n in range(3000)}
+TEXTS = {f"text number {n}": ("red", "green", "blue")[n % 3] for n in range(1500)}
 
 
 def right(key: AnswerKey, model: str) -> np.ndarray:

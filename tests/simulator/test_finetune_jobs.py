@@ -81,6 +81,18 @@ def test_the_results_have_a_row_of_each_step(
     assert float(found[0]["train_loss"]) > 4 * float(found[-1]["train_loss"])
 
 
+def test_a_job_does_its_last_step_whatever_its_length(
+    project: Project, openai_batches: openai.OpenAI
+) -> None:
+    """A time since 1970 with a fraction of a second is rounded."""
+    for seconds in (0.1, 0.3, 0.7, 2.4, 3.3):
+        project.set_tuning(running=seconds)
+        job = create(openai_batches)
+        (file,) = end(project, openai_batches, job).result_files
+        assert rows(openai_batches, file)[-1]["step"] == "120"
+        assert next(iter(openai_batches.fine_tuning.jobs.checkpoints.list(job.id))).step_number == 120
+
+
 @pytest.mark.parametrize(
     ("columns", "first"),
     [

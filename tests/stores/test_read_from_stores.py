@@ -109,7 +109,7 @@ def test_an_object_that_vanishes_is_an_unreadable_file(bucket: Bucket) -> None:
     file = find_files([bucket.put("a.csv", "text\nx\n")]).files[0]
     assert digest(file.path).startswith("xxh3:")
     bucket.files.delete_file(f"{bucket.name}/a.csv")
-    with pytest.raises(UnreadableFile, match="it does not exist"):
+    with pytest.raises(UnreadableFile, match="it is not there any more"):
         open_table(file, ReadOptions())
     with pytest.raises(UnreadableFile, match=re.escape(f"{bucket.uri}/a.csv: it does not exist")):
         digest(file.path)

@@ -174,7 +174,7 @@ def _refuse_incomplete(path: Place, task: str | None) -> None:
         # A killed run had complete parts; the file is that of an earlier run.
         missing.append(f"{path.name}: not written from the parts yet")
     if missing:
-        raise error_of_missing(str(path), missing)
+        raise error_of_missing(str(path), missing, recorded_files(folder, task).stopped)
 
 
 def _read(path: Place, task: str | None) -> tuple[str | None, _Columns, Mapping[str, Any] | None]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import click
@@ -15,7 +15,10 @@ from batchscore.cli.options import GroupedHelp, config_option, options_of, task_
 from batchscore.cli.say import say
 from batchscore.cli.settings_file import settings_file
 from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.settings import service_flags
 from batchscore.settings.fields import Settings
+from batchscore.settings.secrets import shown_words
+from batchscore.settings.service_flags import service_words
 from batchscore.stores.address import place_of
 
 BATCHES_HELP = """List the batches of the output folder OUT at the service's Batch API, or change them.
@@ -46,11 +49,7 @@ respond; 5 a run is writing to OUT (adopt and forget).
 """
 
 #: The settings that say which service is called, and how.
-OF_SERVICE = {
-    each.name
-    for each in fields(Settings)
-    if each.metadata["group"] == "Endpoint" and each.name not in {"deployment", "deployments", "simulate"}
-}
+OF_SERVICE = service_flags.OF_SERVICE
 
 #: What OUT may be followed by.
 ACTIONS = ("cancel", "adopt", "forget")
@@ -93,4 +92,8 @@ def batches(
         shown = change_batches(
             place, action, words, task, settings_for, os.environ, lambda text: say(text, err=True)
         )
-    say(orjson.dumps(to_json(shown)) if as_json else to_text(shown, out, time.time()))
+    say(
+        orjson.dumps(to_json(shown))
+        if as_json
+        else to_text(shown, out, time.time(), service_words(shown_words(sys.argv[1:])))
+    )

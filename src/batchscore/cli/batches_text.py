@@ -45,8 +45,11 @@ def to_json(shown: BatchesOfOutput) -> Any:
     return json_safe(found | {"not_asked": name_settings(shown.not_asked, as_flag)})
 
 
-def to_text(shown: BatchesOfOutput, out: str, now: float) -> str:
-    """Return what was done, or a table of the batches and what to do next."""
+def to_text(shown: BatchesOfOutput, out: str, now: float, typed: Sequence[str] = ()) -> str:
+    """Return what was done, or a table of the batches and what to do next.
+
+    `typed` are the flags of the service in this command.
+    """
     if shown.done:
         return "\n".join(shown.done)
     if not shown.lines:
@@ -61,17 +64,20 @@ def to_text(shown: BatchesOfOutput, out: str, now: float) -> str:
     texts += filter(None, [*(line.twice for line in shown.lines), shown.unconfirmed])
     if shown.not_asked:
         texts.append(f"States are the last known ones, since the service was not asked: {shown.not_asked}")
-    return "\n".join([*texts, *advice(shown.lines, out)])
+        if shown.service and not typed:
+            words = ["batchscore", "batches", command_word(out), *shown.service]
+            texts.append(f"To ask the service of the last run, run: {shell_command(words)}")
+    return "\n".join([*texts, *advice(shown.lines, out, typed or shown.service)])
 
 
-def advice(lines: Sequence[BatchLine], out: str) -> list[str]:
+def advice(lines: Sequence[BatchLine], out: str, service: Sequence[str]) -> list[str]:
     """Return the commands that help with batches that are not confirmed or not there."""
     unnamed = [line.chunk for line in lines if not line.chunk.batch]
     unconfirmed = [chunk.key for chunk in unnamed if chunk.unconfirmed and chunk.step is not Step.CLOSED]
     gone = [line.chunk.key for line in lines if line.problem]
 
     def command(*words: str) -> str:
-        return shell_command(["batchscore", "batches", command_word(out), *words])
+        return shell_command(["batchscore", "batches", command_word(out), *words, *service])
 
     said = []
     if unconfirmed:
@@ -95,7 +101,8 @@ def table(lines: Sequence[BatchLine], now: float) -> list[str]:
         if chunk.step is Step.CLOSED:
             state = "closed, a creation not confirmed"
         elif chunk.simulated or chunk.step is Step.SETTLED:
-            state += ", in a rehearsal" if chunk.simulated else ", recorded"
+            recorded = ", partly recorded" if chunk.waiting else ", recorded"
+            state += ", in a rehearsal" if chunk.simulated else recorded
         since = chunk.created_at or chunk.planned_at
         cells.append(
             [

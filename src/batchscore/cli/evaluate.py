@@ -159,8 +159,8 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
     ]
     with write.rows_file(folder, spec.source.others) as write_row:
         result = evaluation.evaluate(outputs, spec, write_row)
-    path = write.write_metrics(folder, result)
     made = write_page(folder, result)
+    path = write.write_metrics(folder, result)
     target = find_target(os.environ, wanted=chosen["track"])
     problem = None if target is None else log(result, folder, target)
     if problem is not None:

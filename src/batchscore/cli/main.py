@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -37,8 +38,21 @@ class Commands(click.Group):
             self.add_command(getattr(module, cmd_name))
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that was named; click would compare a wrong name with loaded commands only."""
+        name = args[0]
+        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        similar = get_close_matches(name, self.list_commands(ctx), cutoff=0.5)
+        meant = f" Did you mean {' or '.join(map(repr, similar))}?" if similar else ""
+        raise click.UsageError(f"No such command {name!r}.{meant}", ctx)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words before a command."""
+        """Read the words before a command; `help COMMAND` is `COMMAND --help`."""
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:

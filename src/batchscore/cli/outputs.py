@@ -95,7 +95,8 @@ again to score the missing rows.
 
 \b
 Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score command;
-1 damaged or missing parts, or an unreadable input file; 2 usage error; 5 a run is writing to OUT.
+1 damaged or missing parts, or an input file that is unreadable, changed or gone; 2 usage error;
+5 a run is writing to OUT.
 """
 
 
@@ -107,6 +108,7 @@ Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score 
 def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     """Run `batchscore verify`."""
     from batchscore.output.verify import tasks_to_verify, verify_output  # noqa: PLC0415
+    from batchscore.report.resume import step_after_check  # noqa: PLC0415
 
     tasks = tasks_to_verify(place_of(out), task)
     found, codes = [], []
@@ -120,6 +122,7 @@ def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
             found.append({"exit_code": int(error.exit_code), "task": each})
             codes.append(error.exit_code)
             continue
+        result.last.next_step = step_after_check(result)
         found.append(result.to_json(as_flag))
         codes.append(result.exit_code)
         if not as_json:

@@ -28,6 +28,7 @@ from batchscore.report.words import code_text, counts_text, money_text
 from batchscore.rows import Expected
 from batchscore.run.record import RunResult
 from batchscore.settings.declare import as_flag
+from batchscore.stores.address import Place, command_word, shell_command
 
 #: How many files or problems are listed before "and N more".
 MOST_LISTED = 5
@@ -158,14 +159,24 @@ def places(run: RunResult) -> list[str]:
         lines.append(f"  scores: {run.output.file}")
     elif end.ok:
         lines.append(f"  scores: {run.layout.scores}")
-        if run.with_file:
-            lines.append(f"          {run.output.file} still holds the scores of an earlier run")
+        if (file := run.output.file) is not None:
+            is_now = "still holds the scores of an earlier run" if run.with_file else "is not written yet"
+            lines.append(f"          {file} {is_now}{so_far(run, file) if end.unfinished else ''}")
+    elif run.output.file is not None and end.unfinished and not run.with_file:
+        lines.append(f"  {run.output.file} is not written yet: no row is scored")
     elif run.output.file is not None and not end.unfinished:
         why = "no row was scored, so the vector length is unknown"
         lines.append(f"  {run.output.file} was not written: {why}")
     if end.errors:
         lines.append(f"  errors: {run.layout.errors}")
     return lines + ([f"  report: {run.report}"] if run.report is not None else [])
+
+
+def so_far(run: RunResult, file: Place) -> str:
+    """Return how the rows that are done can be written to a file beside the one that is not complete."""
+    other = file.with_name(f"{file.name.removesuffix(file.suffix)}-so-far{file.suffix}")
+    words = ["batchscore", "merge", command_word(file), command_word(other), "--task", run.settings.task]
+    return f". To write the rows so far, run: {shell_command(words)}"
 
 
 def changes(run: RunResult) -> list[str]:

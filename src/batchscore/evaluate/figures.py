@@ -50,6 +50,9 @@ from batchscore.evaluate.tasks import ERRORS
 #: Of more rows than this, ranks are not computed again for each resample.
 _MOST_RANKED = 20_000
 
+#: With more labels than this, resamples of their counts would take many minutes.
+_MOST_RESAMPLED_LABELS = 500
+
 #: The share of rows that two models of a kind answer differently, if only one is measured.
 USUAL_DISCORDANCE = 0.1
 
@@ -248,6 +251,8 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
         if reading.task.has_classes:
             if name == "accuracy" and clusters is None:
                 return wilson(float(_right(rows, reading).sum()), len(rows), sampling)
+            if len(reading.labels.names) > _MOST_RESAMPLED_LABELS:
+                return None
             counts, headline = confusion_of(rows, reading), classification.FIGURES[name]
             if clusters is None:
                 return interval_of_cells(counts, headline, sampling)
@@ -333,7 +338,7 @@ def compare(
                 sums = [np.stack([each, np.ones(rows)], axis=1) for each in (one, two)]
                 found = resample_sums(sums[0], sums[1], _mean, sampling, clusters)
                 return found.comparison(sampling, rows, one - two)
-            if clusters is not None:
+            if clusters is not None or len(reading.labels.names) > _MOST_RESAMPLED_LABELS:
                 return None
             assert model.cells is not None
             assert baseline.cells is not None

@@ -35,12 +35,12 @@ class JoinCounts:
     """What was joined, and what was not.
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
-    Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row. `documents` are those
-    that can be ranked, besides those without a vector; of the relevant ones `documents_missing` are none of
-    them. `training_without_vector` rows could not be learned from, and `rows_learned_from` have a vector that
-    is also in the scores of `--train`. ROUGE finds nothing in `labels_without_tokens`. Answers with
-    `tags_of_other_length` have more or fewer tags than their label. `unmatched_ids` are of a row and of a
-    label that fit no other, two that nearly fit if there are some.
+    Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row, or no id, or cannot be
+    read. `documents` are those that can be ranked, besides those without a vector; of the relevant ones
+    `documents_missing` are none of them. `training_without_vector` rows could not be learned from, and
+    `rows_learned_from` have a vector that is also in the scores of `--train`. ROUGE finds nothing in
+    `labels_without_tokens`. Answers with `tags_of_other_length` have more or fewer tags than their label.
+    `unmatched_ids` are of a row and of a label that fit no other, two that nearly fit if there are some.
     """
 
     rows: int = 0
@@ -94,6 +94,7 @@ class LabelFile:
     by_id: dict[str, Any]
     duplicates: int
     conflicts: int
+    without_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class LabelSource:
 
         Raises `InputError` if no row of a file has a column that is needed.
         """
-        seen, matched, unknown = set[int](), set[str](), list[str]()
+        seen, unknown = set[int](), list[str]()
         counts.rows = counts.labelled = counts.rows_without_label = counts.duplicate_rows = 0
         is_id, own = self.column in output.id_names, self._own_columns(output)
         file, lacking = "", None
@@ -135,9 +136,7 @@ class LabelSource:
                 gold = scored.values.get(self.column, scored.id if is_id else None)
             else:
                 gold = None if row_id is None else self.file.by_id.get(row_id)
-                if row_id is not None and row_id in self.file.by_id:
-                    matched.add(row_id)
-                elif row_id is not None and len(unknown) < _COMPARED_IDS:
+                if row_id is not None and row_id not in self.file.by_id and len(unknown) < _COMPARED_IDS:
                     unknown.append(row_id)
             if row_id is not None:
                 id_key = key_of(row_id)
@@ -155,9 +154,9 @@ class LabelSource:
         if self.file is not None:
             counts.duplicate_labels = self.file.duplicates
             counts.conflicting_labels = self.file.conflicts
-            counts.unmatched_labels = len(self.file.by_id) - len(matched)
-            if unknown and counts.unmatched_labels:
-                others = [each for each in self.file.by_id if each not in matched]
+            others = [each for each in self.file.by_id if key_of(each) not in seen]
+            counts.unmatched_labels = len(others) + self.file.without_id
+            if unknown and others:
                 counts.unmatched_ids = _similar(unknown, others) or (unknown[0], others[0])
 
     def _rows(self, output: ScoredOutput) -> Iterator[ScoredRow]:
@@ -234,12 +233,13 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     Raises `InputError` if the file or a column is missing, or if no row has an id.
     """
     by_id: dict[str, Any] = {}
-    duplicates, conflicts = 0, set[str]()
+    duplicates, without_id, conflicts = 0, 0, set[str]()
     for table in _tables(named, options or ReadOptions()):
         chosen = _label_column(table, named, on, column)
         for row in table.rows:
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
             if row_id is None or not isinstance(row, Row):
+                without_id += not (isinstance(row, Row) and is_missing(row.values.get(chosen)))
                 continue
             gold = row.values.get(chosen)
             if row_id in by_id:
@@ -251,7 +251,7 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     if not by_id:
         raise InputError(f"{named}: no row has a value in the column {on!r}.")
     by_id.update(dict.fromkeys(conflicts))
-    return LabelFile(named, on, by_id, duplicates, len(conflicts))
+    return LabelFile(named, on, by_id, duplicates, len(conflicts), without_id)
 
 
 def _tables(named: str, options: ReadOptions) -> Iterator[Table]:
@@ -261,7 +261,7 @@ def _tables(named: str, options: ReadOptions) -> Iterator[Table]:
 
 
 def _label_column(table: Table, named: str, on: str, column: str | None) -> str:
-    has = ", ".join(table.columns)
+    has = ", ".join(table.columns) or "none"
     for name in (on, *([] if column is None else [column])):
         if name not in table.columns:
             raise InputError(f"{named} has no column {name!r}. Its columns are: {has}.")

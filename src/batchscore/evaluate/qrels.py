@@ -78,9 +78,9 @@ def _triples(named: str, options: ReadOptions) -> Iterator[_Triple]:
                     "score, or write lines of TREC: query, 0, document, relevance."
                 )
             for row in table.rows:
-                if isinstance(row, Row):
-                    judged = 1 if relevance is None else row.values.get(relevance)
-                    yield row.values.get(query), row.values.get(document), judged
+                values = row.values if isinstance(row, Row) else {}
+                judged = 1 if relevance is None else values.get(relevance)
+                yield values.get(query), values.get(document), judged
 
 
 def _column(columns: Iterable[str], names: Collection[str]) -> str | None:

@@ -7,17 +7,21 @@ are few, since Azure ML keeps 50 a run; what is not defined is left out. A serve
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.statistics.compare import Comparison
+from batchscore.evaluate.write import METRICS, PAGE, ROWS
 from batchscore.report.tracking.child import ENVIRONMENT, error_text, is_local
 from batchscore.report.tracking.client import TrackingTarget
 from batchscore.report.tracking.figures import LONGEST_TAG, fit_name, text_of
@@ -29,7 +33,7 @@ from batchscore.stores.objects import open_arrow_part
 MOST_METRICS, MOST_ROWS = 5, 1000
 
 #: The files of an evaluation that are logged as they are.
-FILES = ("evaluation.html", "metrics.json")
+FILES = (PAGE, METRICS)
 
 #: The table of rows, and its columns.
 TABLE = "eval_results_table.json"
@@ -79,28 +83,46 @@ def log(evaluation: Evaluation, folder: Place, target: TrackingTarget) -> str | 
     """Log an evaluation whose files are in a folder; return what went wrong."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # At the end of a run MLflow prints its address, which may hold a password, also among our JSON.
+    silent = redirect_stdout(io.StringIO())
     try:
         import mlflow  # noqa: PLC0415 - it takes a second
 
         if target.uri is not None:
             mlflow.set_tracking_uri(target.uri)
-        client, run_id = mlflow.MlflowClient(), target.run_id
+        client, run_id, end = mlflow.MlflowClient(), target.run_id, _leave
         if run_id is None:
             tags = {"mlflow.source.name": "batchscore"}
             run_id = mlflow.start_run(run_name="batchscore evaluate", tags=tags).info.run_id
+            end = mlflow.end_run
         named = target.uri is not None or bool(os.environ.get("MLFLOW_TRACKING_URI", "").strip())
-        parent = client.get_run(run_id)
-        if not named and not is_local(parent.info.artifact_uri or ""):
-            return (
-                "the store in the working folder names another host for files; set MLFLOW_TRACKING_URI to it"
-            )
-        with tempfile.TemporaryDirectory(prefix="batchscore-evaluation-") as made:
+        with silent, _ended(end), tempfile.TemporaryDirectory(prefix="batchscore-evaluation-") as made:
+            parent = client.get_run(run_id)
+            if not named and not is_local(parent.info.artifact_uri or ""):
+                return (
+                    "the store in the working folder names another host for files; set "
+                    "MLFLOW_TRACKING_URI to it"
+                )
             _log(client, evaluation, folder, parent, Path(made))
-        if target.run_id is None:
-            mlflow.end_run()
     except Exception as error:
         return error_text(error)
     return None
+
+
+def _leave(_: str) -> None:
+    """Leave a run as it is: somebody else has started it."""
+
+
+@contextmanager
+def _ended(end: Callable[[str], Any]) -> Iterator[None]:
+    """End a run after the block with the status that MLflow shows, also if that fails or is interrupted."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(Exception):
+            end("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    end("FINISHED")
 
 
 def _log(client: Any, evaluation: Evaluation, folder: Place, parent: Any, made: Path) -> None:
@@ -119,12 +141,11 @@ def _log(client: Any, evaluation: Evaluation, folder: Place, parent: Any, made: 
             run = client.create_run(parent.info.experiment_id, tags=tags, run_name=model.name)
         own = run.info.run_id
         baseline = baseline or own
-        _log_model(client, evaluation, number, own, baseline)
-        for path in _files(evaluation, number, folder, made / str(number), baseline):
-            below = path.parent.name if path.parent.name == "compare" else None
-            client.log_artifact(own, str(path), below)
-        if several:
-            client.set_terminated(own)
+        with _ended(partial(client.set_terminated, own) if several else _leave):
+            _log_model(client, evaluation, number, own, baseline)
+            for path in _files(evaluation, number, folder, made / str(number), baseline):
+                below = path.parent.name if path.parent.name == "compare" else None
+                client.log_artifact(own, str(path), below)
 
 
 def _log_model(client: Any, evaluation: Evaluation, number: int, run: str, baseline: str) -> None:
@@ -187,7 +208,7 @@ def _table(evaluation: Evaluation, number: int, folder: Place) -> dict[str, Any]
     start = sum(model.counts.labelled for model in evaluation.models[:number])
     left = min(MOST_ROWS, evaluation.models[number].counts.labelled)
     rows: list[list[Any]] = []
-    with pq.ParquetFile(open_arrow_part(folder / "rows.parquet")) as file:
+    with pq.ParquetFile(open_arrow_part(folder / ROWS)) as file:
         for batch in file.iter_batches(columns=list(COLUMNS), use_threads=False):
             some = batch.slice(min(start, len(batch)), left - len(rows)).to_pylist()
             rows += [[row[name] for name in COLUMNS] for row in some]

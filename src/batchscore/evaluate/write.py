@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from batchscore.errors import OutputError
@@ -22,11 +23,15 @@ from batchscore.evaluate.tasks import DEFINITIONS
 from batchscore.output.layout import MARKER
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.objects import open_arrow_file
 from batchscore.version import VERSION
 
 #: The schema of metrics.json.
 SCHEMA_VERSION = 1
+
+#: The figures, which are written last, and the page.
+METRICS, PAGE = "metrics.json", "evaluation.html"
 
 #: The table of rows, and its columns.
 ROWS = "rows.parquet"
@@ -45,7 +50,7 @@ def refuse_others(folder: Place) -> None:
         raise OutputError(f"{folder} is a file. Choose a folder for the evaluation.")
     if storage.exists(folder / MARKER) or storage.exists(folder / "manifest"):
         raise OutputError(f"{folder} is an output of scores. Choose another folder for the evaluation.")
-    for name, mark in (("metrics.json", b'"batchscore"'), ("evaluation.html", b"batchscore"), (ROWS, None)):
+    for name, mark in ((METRICS, b'"batchscore"'), (PAGE, b"batchscore"), (ROWS, None)):
         path = folder / name
         if storage.exists(path) and not (
             _is_table(path) if mark is None else mark in b"".join(storage.chunks(path))
@@ -66,7 +71,7 @@ def _is_table(path: Place) -> bool:
 
 def write_metrics(folder: Place, evaluation: Evaluation) -> Place:
     """Write metrics.json and return its place; raises `OutputError`."""
-    path = folder / "metrics.json"
+    path = folder / METRICS
     text = orjson.dumps(to_json(evaluation), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     storage.write_whole(path, text)
     return path
@@ -127,15 +132,21 @@ def _model(result: ModelResult) -> dict[str, Any]:
             for each in result.slices
         ],
         "per_class": None if classes is None else {name: values.tolist() for name, values in classes.items()},
-        "confusion_matrix": None if result.confusion is None else result.confusion.tolist(),
+        "confusion_matrix": None if result.confusion is None else _lines(result.confusion),
     }
+
+
+def _lines(matrix: npt.NDArray[Any]) -> list[orjson.Fragment]:
+    """Return the rows of a matrix, each in one line: with hundreds of labels it would be a hundred MB."""
+    return [orjson.Fragment(orjson.dumps(row)) for row in matrix.tolist()]
 
 
 @contextmanager
 def rows_file(folder: Place, columns: Sequence[str] = ()) -> Iterator[Write]:
     """Give what writes one row of one model to rows.parquet, which is there once all are written.
 
-    `columns` of the input are in it, too.
+    `columns` of the input are in it, too. Files of an earlier evaluation go first, so that a folder never
+    holds those of two: if the process is killed before the others are written, they are missing.
     """
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -145,19 +156,24 @@ def rows_file(folder: Place, columns: Sequence[str] = ()) -> Iterator[Write]:
     schema = pa.schema({name: others.get(name, text) for name in COLUMNS})
     waiting: list[Mapping[str, Any]] = []
 
-    with storage.replace_file(folder / ROWS) as sink, pq.ParquetWriter(sink, schema) as writer:
+    sweep_abandoned(folder)
+    with storage.replace_file(folder / ROWS) as sink:
+        with pq.ParquetWriter(sink, schema) as writer:
 
-        def flush() -> None:
-            writer.write_table(pa.Table.from_pylist(waiting, schema))
-            waiting.clear()
+            def flush() -> None:
+                writer.write_table(pa.Table.from_pylist(waiting, schema))
+                waiting.clear()
 
-        def write(model: str, row: EvaluatedRow) -> None:
-            waiting.append({"model": model, **_cells(row, columns)})
-            if len(waiting) == ROWS_PER_GROUP:
-                flush()
+            def write(model: str, row: EvaluatedRow) -> None:
+                waiting.append({"model": model, **_cells(row, columns)})
+                if len(waiting) == ROWS_PER_GROUP:
+                    flush()
 
-        yield write
-        flush()
+            yield write
+            flush()
+        sink.close()
+        for name in (METRICS, PAGE):
+            storage.remove(folder / name)
 
 
 def _cells(row: EvaluatedRow, columns: Sequence[str]) -> dict[str, Any]:

@@ -35,6 +35,12 @@ def finetune_command(action: str, folder: object = None, *more: str) -> str:
     return shell_command(shown_words(["batchscore", "finetune", action, *place, *more, *service, *resource]))
 
 
+def how_to(purpose: str, command: str) -> str:
+    """Return the sentence that offers a command; only the user can choose a base model."""
+    choose = "choose a base model for MODEL, and " if "-m MODEL" in command else ""
+    return f"{purpose}, {choose}run: {command}"
+
+
 def removal_command(folder: object, deployment: str) -> str:
     """Return the command that removes a deployment, and nothing else of its folder."""
     return finetune_command("clean", folder, as_flag("deployment"), deployment, "--yes")

@@ -36,7 +36,8 @@ def read_summary(folder: Place) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(
             f"{folder} is not a folder of `batchscore finetune prepare`: it has no {SUMMARY}. "
-            f"To make one, run: {finetune_command('prepare', 'INPUT', '-o', command_word(str(folder)))}"
+            "To make one of the table INPUT, run: "
+            f"{finetune_command('prepare', 'INPUT', '-o', command_word(str(folder)))}"
         )
     if found.get("version") != SCHEMA_VERSION or not found.get("written"):
         raise InputError(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import orjson
 
 from batchscore.errors import InputError, OutputError, SettingsError
-from batchscore.finetune.offered import finetune_command
+from batchscore.finetune.offered import finetune_command, how_to
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.lock import hold_lock
 from batchscore.provider.job_object import ENDED, JobState
@@ -219,8 +219,8 @@ def require_state(folder: Place) -> TrainingState:
     if found is None and not storage.is_folder(folder):
         raise InputError(f"There is no folder {folder}.")
     if found is None:
-        command = finetune_command("start", folder, "-m", "MODEL")
-        raise InputError(f"Nothing was started from {folder}: it has no {STATE}. To train, run: {command}")
+        train = how_to("To train", finetune_command("start", folder, "-m", "MODEL"))
+        raise InputError(f"Nothing was started from {folder}: it has no {STATE}. {train}")
     return found
 
 

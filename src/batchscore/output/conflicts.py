@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from batchscore.errors import BatchscoreError, InputChanged, OutputError, setting_name
+from batchscore.errors import HAS_CHANGED, BatchscoreError, InputChanged, OutputError, setting_name
 from batchscore.output.find import score_files_of
 from batchscore.output.fingerprint import other_settings, reading_changes
 from batchscore.output.input_digest import without_images
@@ -96,7 +96,7 @@ def error_of_change(spec: OutputSpec, file: str, before: str, now: str) -> Input
     """Return the error for an input whose digest has changed since it was scored."""
     same_file = without_images(before) == without_images(now)
     what = f"{file}: {images_text(spec)}" if same_file else file
-    return InputChanged(f"{what} has changed since it was scored. {advice_on_change(spec, file)}")
+    return InputChanged(f"{what} {HAS_CHANGED}. {advice_on_change(spec, file)}", name=file)
 
 
 def images_text(spec: OutputSpec) -> str:

@@ -109,7 +109,7 @@ def merge_output(
     if nothing:
         refuse_locked(folder_of_locks(folder), task, what=f"{named} ({task})")
     if nothing and not (is_table(file) and manifests):
-        raise error_of_missing(str(named), missing)
+        raise error_of_missing(str(named), missing, recorded_files(folder, task).stopped)
     if is_table(file):
         layout = Layout(folder, task, "")
         try:

@@ -12,17 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from batchscore.errors import OutputIncomplete, count_text, setting_name
+from batchscore.errors import HAS_CHANGED, ExitCode, OutputIncomplete, count_text, setting_name
 from batchscore.output.incremental.switch import read_replaced, replaced_place, unfinished_stems
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Manifest
 from batchscore.output.run_records import RecordedCounts, RecordedFile, RunRecord, counts_in, run_records
+from batchscore.settings.declare import mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
 #: The number of incomplete files that an error names.
 _MOST_NAMED = 5
+
+#: What completes an output, unless the user must do something first.
+AGAIN = "Run the same score command again to resume."
 
 #: What is lost with the latest record, and with the list of replaced files.
 UNKNOWN_FILES = "is damaged, so the files that its run was to read are not known; run the same command again"
@@ -36,18 +42,24 @@ UNKNOWN_REPLACED = (
 class Incomplete:
     """A file that is not fully scored: `why` in words.
 
-    `unreadable`: the user must fix it first. `unread`: it has more rows than were read.
+    `unreadable`: the user must fix it first. `unread`: it has more rows than were read. `gone`: the last run,
+    which was to read all files, did not find it.
     """
 
     why: str
     unreadable: bool = False
     unread: bool = False
+    gone: bool = False
 
     def __str__(self) -> str:
         return self.why
 
 
 NOT_READ = "not read completely"
+GONE = (
+    "and the last run did not find it: restore the file, or remove its records with "
+    f"{setting_name('incremental')} {setting_name('prune')}"
+)
 NOT_ALL_SHARES = f"the shares of some workers are missing ({setting_name('part_of')})"
 REPLACING = Incomplete("a killed run was replacing its scores")
 
@@ -56,9 +68,10 @@ REPLACING = Incomplete("a killed run was replacing its scores")
 class RecordedFiles:
     """What the records of one task's runs say; `has_record`: there is one.
 
-    `fingerprint`, `without_file` and `pruning` are those of the last one. `files` are those that it names, or
-    the last ones of workers, and `killed` says whether one of these runs has not ended. `counts` are the last
-    known counts of each complete file. `replaced` files have complete scores that a run is about to replace.
+    `fingerprint`, `without_file`, `pruning` and `called` are those of the last one. `files` are those that it
+    names, or the last ones of workers, and `killed` says whether one of these runs has not ended. `counts`
+    are the last known counts of each complete file. `replaced` files have complete scores that a run is about
+    to replace.
     `damaged` says of damaged files what they hide; empty if later records say all, so that nothing is lost.
     """
 
@@ -67,10 +80,24 @@ class RecordedFiles:
     fingerprint: str = ""
     without_file: bool = False
     pruning: bool = False
+    called: Mapping[str, Any] = field(default_factory=dict)
     files: dict[str, RecordedFile] = field(default_factory=dict)
     counts: dict[str, RecordedCounts] = field(default_factory=dict)
     replaced: frozenset[str] = frozenset()
     damaged: dict[Place, str] = field(default_factory=dict)
+
+    @property
+    def scratch(self) -> Path | None:
+        """The folder that the last run was given for its journals."""
+        chosen = self.called.get("settings", {}).get("scratch_dir")
+        return Path(chosen) if isinstance(chosen, str) and "\0" not in chosen else None
+
+    @property
+    def stopped(self) -> str:
+        """Why the last run stopped, if the same command would stop again: the user must act first."""
+        reason, code = self.called.get("reason"), self.called.get("exit_code")
+        must_act = code in [each for each in ExitCode if each.user_must_act]
+        return mark_flags(reason) if must_act and isinstance(reason, str) else ""
 
     def missing(self, manifest: Manifest) -> Incomplete | None:
         """Return what is missing of a file that has a manifest; `None` if nothing is."""
@@ -78,15 +105,19 @@ class RecordedFiles:
         without = manifest.rows - manifest.ok - manifest.errors
         read_all = manifest.is_read or (recorded is not None and recorded.read_all)
         unread = manifest.state != "complete" and not (without and read_all)
+        problem = recorded.problem if recorded is not None and not recorded.shared else ""
         if without or unread:
             pieces = [f"{count_text(without, 'row')} read but not scored"] if without else []
             left = NOT_READ if recorded is None or not recorded.is_share else NOT_ALL_SHARES
-            pieces += [manifest.problem or left] if unread else []
-            return Incomplete(", ".join(pieces), manifest.state == "unreadable", unread)
+            pieces += [manifest.problem or problem or left] if unread or problem else []
+            shared = self.called.get("settings", {}).get("shared_output")
+            gone = recorded is None and self.has_record and not shared
+            pieces += [GONE] if gone else []
+            return Incomplete(", ".join(pieces), bool(manifest.problem or problem or gone), unread, gone)
         if recorded is None and self.pruning:
             return Incomplete("its scores were to be removed")
-        if recorded is not None and recorded.problem and not recorded.shared:
-            return Incomplete(recorded.problem, unreadable=True)
+        if problem:
+            return Incomplete(problem, unreadable=True)
         contradiction = self.contradiction(manifest)
         if contradiction is not None:
             return Incomplete(f"its manifest {contradiction}")
@@ -169,13 +200,20 @@ def missing_files(folder: Place, task: str, manifests: Iterable[Manifest]) -> li
     return [f"{file}: {missing[file]}" for file in sorted(missing)]
 
 
-def error_of_missing(output: str, missing: Sequence[str]) -> OutputIncomplete:
-    """Return the error for an output that is needed whole and is not complete."""
-    listed = [*missing[:_MOST_NAMED]]
+def error_of_missing(output: str, missing: Sequence[str], stopped: str = "") -> OutputIncomplete:
+    """Return the error for an output that is needed whole and is not complete.
+
+    `stopped` says why the last run stopped, if the same command would stop again.
+    """
+    listed = [each.removesuffix(".") for each in missing[:_MOST_NAMED]]
     listed += [f"and {len(missing) - _MOST_NAMED:,} more"] if len(missing) > _MOST_NAMED else []
-    return OutputIncomplete(
-        f"{output} is not complete: {'; '.join(listed)}. Run the same score command again to resume."
-    )
+    then = f"{stopped_text(stopped)}{AGAIN}" if HAS_CHANGED not in stopped else stopped_text(stopped)
+    return OutputIncomplete(f"{output} is not complete: {'; '.join(listed)}. {then.rstrip()}")
+
+
+def stopped_text(stopped: str) -> str:
+    """Return what is said of a last run that the user must help on; empty if there was none."""
+    return f"The last run stopped: {stopped.removesuffix('.')}. " if stopped else ""
 
 
 def _add_files(result: RecordedFiles, record: RunRecord) -> None:
@@ -185,6 +223,7 @@ def _add_files(result: RecordedFiles, record: RunRecord) -> None:
         result.fingerprint = record.fingerprint
         result.without_file = record.without_file
         result.pruning = record.pruning
+        result.called = record.called
     result.killed = result.killed or not record.ended
     for each in record.files:
         later = result.files.setdefault(each.file, each)

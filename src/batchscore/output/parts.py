@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import xxhash
 
-from batchscore.errors import TRANSIENT, ErrorCode, InputChanged, count_text
+from batchscore.errors import HAS_CHANGED, TRANSIENT, ErrorCode, InputChanged, count_text
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
@@ -234,8 +234,8 @@ class FileInParts:
         what = ", as it is read now," if self.reading else what
         why = f": {self.reading}" if self.reading else ""
         return InputChanged(
-            f"{self.file}{what} has changed since it was scored (at row {row} or soon after){why}. "
-            f"{self.advice}"
+            f"{self.file}{what} {HAS_CHANGED} (at row {row} or soon after){why}. {self.advice}",
+            name=self.file,
         )
 
     def replay(self, number: int) -> tuple[Mapping[int, JournalEntry], Cost]:

@@ -25,6 +25,9 @@ from batchscore.task import TASKS
 COUNTS = ("rows", "ok", "errors")
 _COUNT_FIELDS = ("file", *COUNTS, "input", "records_digest")
 
+#: The fields of a run's record that say how it was called, and how it ended.
+CALLED = ("command", "inputs", "settings", "exit_code", "reason")
+
 #: The fields of a run's record that are used here, and those that it may lack; the same of each file.
 _FIELDS: dict[str, Fits] = {
     "settings": lambda value: isinstance(value, dict) and value.get("task") in tuple(TASKS),
@@ -126,7 +129,7 @@ class RunRecord:
 
     `without_file`: it was to write one file, and has not done so. `pruning`: it was to remove the scores of
     files that are gone, and was killed. `complete_files` are the counts of all other complete files in the
-    output, `None` in the records of workers.
+    output, `None` in the records of workers. `called`: the command, the settings, and how it ended.
     """
 
     task: str
@@ -137,6 +140,7 @@ class RunRecord:
     pruning: bool
     files: tuple[RecordedFile, ...]
     complete_files: tuple[RecordedCounts, ...] | None
+    called: Mapping[str, Any]
 
 
 def counts_in(manifest: Manifest) -> RecordedCounts:
@@ -210,4 +214,5 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
             for each in of_runs
         ),
         complete_files=None if shared or complete is None else tuple(map(counts, complete)),
+        called={name: fields.get(name) for name in CALLED},
     )

@@ -7,7 +7,9 @@ nor free. It knows no prompts, answers or calls.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum
@@ -20,6 +22,8 @@ from batchscore.errors import OutputError, SettingsError, count_text, setting_na
 from batchscore.output.journal_place import local_folder
 from batchscore.output.layout import Layout
 from batchscore.output.manifest_check import Fits, is_count, odd_field
+from batchscore.output.run_records import run_records
+from batchscore.settings.service_flags import service_words, service_words_of
 from batchscore.stores import storage
 from batchscore.stores.address import Place, command_word, shell_command
 from batchscore.stores.errors import explain_errors
@@ -234,9 +238,22 @@ class Chunks:
 
 
 def batches_command(chunks: Chunks, *words: str) -> str:
-    """Return the command that lists or changes the batches of an output."""
+    """Return the command that lists or changes the batches of an output at the service that has them."""
     output = chunks.folder.parent.parent.parent
-    return shell_command(["batchscore", "batches", command_word(output), *words])
+    service = recorded_service(output, chunks.folder.name)
+    return shell_command(["batchscore", "batches", command_word(output), *words, *service])
+
+
+def recorded_service(output: Place, task: str) -> list[str]:
+    """Return the flags of the service that the last run through the Batch API called, as they were typed."""
+    with suppress(OutputError, ValueError):
+        for _, record in run_records(output):
+            settings = {} if record is None else record.called["settings"]
+            if record is not None and record.task == task and settings.get("via") == "batch":
+                command = record.called["command"]
+                typed = shlex.split(command) if isinstance(command, str) else []
+                return service_words(typed) if typed else service_words_of(settings)
+    return []
 
 
 def is_id(value: Any) -> bool:
@@ -328,14 +345,16 @@ def refuse_submitted(layout: Layout, *, overwrite: bool, by_batch: bool) -> None
         return
     what = f"{submitted_text(found)} of this output wait at the service's Batch API"
     chunks = Chunks(chunk_folder(layout))
-    to_see = f"To see them, run: {batches_command(chunks)}"
-    to_drop = f"To give up the results of one, run: {batches_command(chunks, 'forget', 'KEY')}"
+    commands = (
+        f"To see them, run: {batches_command(chunks)}\n"
+        f"To give up the results of one, run: {batches_command(chunks, 'forget', 'KEY')}"
+    )
     if overwrite:
         raise SettingsError(
             f"{what}, so {setting_name('overwrite')} would lose what they cost. Run the same command without "
-            f"it until the batches have ended, or score to a new output. {to_see} {to_drop}"
+            f"it until the batches have ended, or score to a new output. {commands}"
         )
     raise SettingsError(
         f"{what}, and would be paid for again. Run the same command with {setting_name('via')} batch until "
-        f"the batches have ended. {to_see} {to_drop}"
+        f"the batches have ended. {commands}"
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from batchscore.errors import ExitCode, InputError, OutputError, count_text, name_settings
+from batchscore.errors import InputError, OutputError
+from batchscore.output.checkpoints import waiting_rows
 from batchscore.output.find import folder_of_locks, one_file_of, output_folder, task_of, tasks_in
 from batchscore.output.fingerprint import identity_of
 from batchscore.output.incremental.switch import finish_killed_runs, unfinished_stems
@@ -26,7 +26,12 @@ from batchscore.output.manifest import (
     named_files,
     read_manifest,
 )
-from batchscore.output.missing import NOT_READ, REPLACING, Incomplete, RecordedFiles, recorded_files
+from batchscore.output.missing import (
+    REPLACING,
+    Incomplete,
+    RecordedFiles,
+    recorded_files,
+)
 from batchscore.output.submitted import (
     Chunks,
     chunk_folder,
@@ -34,15 +39,11 @@ from batchscore.output.submitted import (
     unconfirmed_text,
     waiting_chunks,
 )
+from batchscore.output.verification import Verification
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
 from batchscore.stores.address import Place
-
-#: The number of problems listed in the text before "and N more".
-MOST_LISTED = 50
-
-_TOTALS = ("rows", "ok", "errors", "empty", "not_reached")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,120 +73,6 @@ class Unfinished:
         if problems or not checked.problems:
             return replace(checked, problems=problems)
         return CheckedManifest(checked.stated, checked.stated, [])
-
-
-@dataclass(slots=True)
-class Verification:
-    """The result of a check. `missing` says in words what a score command would still score.
-
-    `unreadable` counts the files that must be fixed first, `unread` those with rows that were not read.
-    `lost` rows had a record that is damaged; the rows of `unknown` files are not known, since their manifests
-    cannot be read. `submitted` rows are at a service's Batch API; `unconfirmed` says which batches may be
-    there, too. `repair` is the command for a repair. After
-    it: the `removed` files, and the `unrepaired` problems.
-    """
-
-    output: str
-    task: str
-    repaired: bool
-    files: list[FileTotals] = field(default_factory=list)
-    problems: list[OutputProblem] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unreadable: int = 0
-    unread: int = 0
-    lost: int = 0
-    unknown: int = 0
-    submitted: int = 0
-    unconfirmed: str = ""
-    repair: str = ""
-    removed: list[str] = field(default_factory=list)
-    unrepaired: list[OutputProblem] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0 if all is correct and complete by now, 4 if the same score command completes it, else 1."""
-        if self.unreadable or (self.unrepaired if self.repaired else self.problems):
-            return ExitCode.ACTION_NEEDED
-        return ExitCode.CONTINUE_LATER if self.missing or self.unknown else ExitCode.DONE
-
-    def total(self, name: str) -> int:
-        """Return the sum of a figure over all files."""
-        return sum(getattr(totals, name) for totals in self.files)
-
-    def remove(self, path: Place) -> None:
-        """Remove a file and note it."""
-        if storage.remove(path):
-            self.removed.append(str(path))
-
-    def to_text(self) -> str:
-        """Return a line for each fault and each missing part, and a summary."""
-        lines = _first_lines([f"{each.place}: {each.what}" for each in self.problems])
-        lines += _first_lines([f"incomplete: {what}" for what in self.missing])
-        lines += [self.unconfirmed] if self.unconfirmed else []
-        rows, ok, errors, empty, not_reached = map(self.total, _TOTALS)
-        files = count_text(len(self.files), "file")
-        unread = f"; {count_text(self.unread, 'file')} {NOT_READ}" if self.unread else ""
-        lines.append(
-            f"{self.task}: {count_text(rows, 'row')} of {files} = {ok:,} scored + "
-            f"{errors - empty:,} failed + {empty:,} empty + {not_reached:,} not reached{unread}. "
-            f"{self.conclusion()}"
-        )
-        return "\n".join(lines)
-
-    def conclusion(self) -> str:
-        """Return the result in a sentence, and what to do next."""
-        files = count_text(self.unknown, "file")
-        unknown = [f"the rows of {files} are unknown"] if self.unknown else []
-        known = f"{count_text(self.lost, 'row')} lost {'its' if self.lost == 1 else 'their'} record"
-        lost = ", ".join([known, *unknown] if self.lost or not unknown else unknown)
-        yourself = "Move foreign files and folders away, and remove scores of other settings, yourself"
-        places = {each.place for each in self.problems}
-        if places and places <= {each.place for each in self.unrepaired}:
-            return (
-                f"Damaged, and no repair changes that: {lost}. {yourself}. "
-                "Then run the same score command again."
-            )
-        if self.repaired and self.problems:
-            removed = count_text(len(self.removed), "file")
-            more = f" {yourself}." if self.unrepaired else ""
-            then = "Run the same score command to score the missing rows"
-            if self.exit_code is ExitCode.DONE:
-                then = "The output is complete"
-            return f"Repaired: {lost}, {removed} removed. {then}.{more}"
-        if self.problems:
-            return (
-                f"Damaged: {lost}. To remove the damage, run: {self.repair}\n"
-                "Then run the same score command again."
-            )
-        if self.unreadable:
-            files = "these files" if len(self.missing) == self.unreadable else "the unreadable files"
-            return f"Correct but incomplete. Fix {files}, then run the same score command again."
-        if self.missing:
-            return "Correct but incomplete. Run the same score command again to continue."
-        return "Correct and complete."
-
-    def to_json(self, word: Callable[[str], str] = str) -> dict[str, Any]:
-        """Return the whole result as one JSON object, in which `word` has written each setting's name."""
-        return {
-            "exit_code": int(self.exit_code),
-            "output": self.output,
-            "task": self.task,
-            **{name: self.total(name) for name in _TOTALS},
-            "lost": self.lost,
-            "submitted": self.submitted,
-            "unconfirmed": self.unconfirmed,
-            "repaired": self.repaired,
-            "problems": [
-                asdict(problem) | {"what": name_settings(problem.what, word)} for problem in self.problems
-            ],
-            "missing": [name_settings(what, word) for what in self.missing],
-            "unreadable": self.unreadable,
-            "unread": self.unread,
-            "removed": self.removed,
-            "files": [
-                {name: getattr(totals, name) for name in ("file", "state", *_TOTALS)} for totals in self.files
-            ],
-        }
 
 
 def tasks_to_verify(named: Place, task: str | None) -> list[str]:
@@ -236,6 +123,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         finish_killed_runs(layout)
     unfinished = Unfinished() if result.repaired else _find_unfinished(layout, recorded)
     partial: set[str] = set()
+    manifests: list[Manifest] = []
     for path in manifest_paths(layout):
         stem = path.name.removesuffix(".json")
         if stem in unfinished.replaced and _add_unfinished(path, result, incomplete):
@@ -255,6 +143,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
             continue
         fingerprints.setdefault(identity_of(checked.sound.fingerprint), str(path))
         damaged = {problem.place for problem in checked.problems}
+        manifests.append(checked.sound)
         sound |= {place for place in files_of(layout, checked.sound) if str(place) not in damaged}
         if result.repaired and checked.problems:
             # Before its parts are removed: if this is interrupted, the leftovers are found again.
@@ -269,24 +158,36 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         storage.remove(layout.discarding)
     result.problems += result.unrepaired
     incomplete |= recorded.without_manifest({totals.file for totals in result.files})
-    file = one_file_of(folder)
+    _add_missing(layout, recorded, incomplete, result)
+    result.last.waiting = waiting_rows(layout, recorded, manifests)
+    return result
+
+
+def _add_missing(
+    layout: Layout, recorded: RecordedFiles, incomplete: dict[str, Incomplete], result: Verification
+) -> None:
+    """Say in words what is missing, and how the last run ended."""
+    # Of files that runs with other INPUTs were to read, the last command scores none.
+    named = [recorded.files.get(file) for file, each in incomplete.items() if not each.gone]
+    if all(each is not None and each.inputs == recorded.called.get("inputs") for each in named):
+        result.last.called = recorded.called
+    file = one_file_of(layout.root)
     gone = file is not None and result.total("ok") > 0 and not storage.exists(file)
     if file is not None and not incomplete and (gone or recorded.without_file):
         incomplete[str(file)] = Incomplete("not written from the parts yet")
     result.missing += [f"{file}: {incomplete[file]}" for file in sorted(incomplete)]
     _add_submitted(layout, result)
-    result.unreadable, result.unread = (
-        sum(each.unreadable for each in incomplete.values()),
-        sum(each.unread and not each.unreadable for each in incomplete.values()),
-    )
-    return result
+    result.unreadable = sum(each.unreadable for each in incomplete.values())
+    result.unread = sum(each.unread and not each.unreadable for each in incomplete.values())
+    result.last.stopped = recorded.stopped
+    result.last.gone = sum(each.gone for each in incomplete.values())
 
 
 def _add_submitted(layout: Layout, result: Verification) -> None:
     """Add the rows that are at a service's Batch API: they are neither done nor free."""
     chunks = waiting_chunks(layout)
     result.submitted = sum(chunk.waiting for chunk in chunks)
-    result.unconfirmed = unconfirmed_text(Chunks(chunk_folder(layout)))
+    result.last.unconfirmed = unconfirmed_text(Chunks(chunk_folder(layout)))
     if chunks:
         result.missing.append(f"{submitted_text(chunks)} wait for results of the service's Batch API")
 
@@ -382,8 +283,3 @@ def _add_file(
     missing = None if checked.problems and not result.repaired else recorded.missing(manifest)
     if missing is not None:
         incomplete[manifest.file] = missing
-
-
-def _first_lines(lines: list[str]) -> list[str]:
-    more = len(lines) - MOST_LISTED
-    return [*lines[:MOST_LISTED], f"and {more:,} more"] if more > 0 else lines

@@ -1,7 +1,7 @@
 """Which rows need no request, because an earlier run left their records in the output?
 
 It reads manifests and changes nothing. What would stop a run (another run's scores, a changed file) stops a
-plan with the same message. Answers in a killed run's journals count, too, if they are in the output's folder.
+plan with the same message. Answers in a killed run's journals count, too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchscore.errors import InputChanged, UnreadableFile
+from batchscore.output.checkpoints import answered_in_journals
 from batchscore.output.conflicts import (
     advice_on_change,
     error_of_change,
@@ -20,21 +21,18 @@ from batchscore.output.conflicts import (
     refuse_other_settings,
     refuse_to_lose,
 )
-from batchscore.output.fingerprint import identity_of, other_settings, reading_changes
+from batchscore.output.fingerprint import other_settings, reading_changes
 from batchscore.output.input_digest import digest_input
 from batchscore.output.journal import Journals
-from batchscore.output.journal_place import journal_folder
-from batchscore.output.layout import stem_of
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.part_files import PartFiles
-from batchscore.output.parts import FileInParts, damage_text, is_final
+from batchscore.output.parts import FileInParts, damage_text
 from batchscore.output.spec import Output, OutputSpec, fingerprint_of, output_spec
 from batchscore.plan.survey import ReadyFile, Survey
 from batchscore.read.formats import open_rows
 from batchscore.read.input_file import ReadOptions
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, RecordSettings, cut
-from batchscore.task import TASKS
 
 
 @dataclass(slots=True)
@@ -132,22 +130,11 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
             del same[name]
         elif manifest.is_done(retry_errors=settings.retry_errors):
             scored.finished.add(name)
-    for name, manifest in same.items() if not settings.shared_output else ():
-        scored.answered[name] = answered_in_journals(spec, manifest, retry_errors=settings.retry_errors)
+    if not settings.shared_output:
+        scored.answered = answered_in_journals(
+            spec.layout, spec.scratch, same.values(), retry_errors=settings.retry_errors
+        )
     return scored
-
-
-def answered_in_journals(spec: OutputSpec, manifest: Manifest, *, retry_errors: bool) -> set[int]:
-    """Return the rows of a file that a killed run has settled without publishing their part."""
-    folder = spec.layout.journals if spec.scratch is None else journal_folder(spec.layout, spec.scratch)
-    if not isinstance(folder, Path):
-        return set()
-    journals = Journals(folder, identity_of(manifest.fingerprint), TASKS[spec.layout.task].answer)
-    journals.find(tidy=False)
-    stem = stem_of(manifest.file)
-    found = [journals.look(name)[0] for name in journals.present if name.rpartition("-")[0] == stem]
-    entries = (entry.settled for each in found for entry in each.values())
-    return {settled.row for settled in entries if is_final(settled, retry_errors=retry_errors)}
 
 
 def reading_change(

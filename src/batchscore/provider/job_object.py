@@ -36,7 +36,7 @@ class JobState:
     """A job as its service describes it. Times are seconds since the epoch, `None` if it gives none.
 
     `model` is the base model and `trained_model` what the job has made, "" before. `error_code` is a name;
-    `error_words` are for a terminal only. `settings` are the hyperparameters.
+    `error_words` are for a terminal only. `settings` are the hyperparameters and the seed.
     """
 
     id: str
@@ -108,10 +108,12 @@ def job_state(found: Any) -> JobState:
 
 
 def settings_of(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the hyperparameters of a job, numbers and names only; -1 and null are auto."""
+    """Return the hyperparameters and the seed of a job, numbers and names only; -1 and null are auto."""
     method = fields_of(given.get("method"))
     own = fields_of(fields_of(method.get(text_of(method.get("type")))).get("hyperparameters"))
     found = {**fields_of(given.get("hyperparameters")), **own}
+    if given.get("seed") is not None:
+        found["seed"] = given["seed"]
     return {
         str(name): AUTO if value is None or value == -1 else value
         for name, value in found.items()

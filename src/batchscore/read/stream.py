@@ -49,6 +49,10 @@ def explain_read_errors(name: str) -> Iterator[None]:
         reason = f"the system reports: {error.strerror}"
         if isinstance(error, StoreFailure):
             reason = f"{error.reason}; {error.advice}"
+        elif isinstance(error, FileNotFoundError):
+            reason = "it is not there any more: it was moved or removed while the files were read"
+        elif isinstance(error, IsADirectoryError):
+            reason = "it is a folder now"
         elif isinstance(error, PermissionError):
             reason = "no permission to read it: check its owner and mode"
         elif error.errno is None:  # raised by pyarrow's zstd decompressor

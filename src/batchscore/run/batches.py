@@ -16,7 +16,15 @@ from batchscore.errors import BatchscoreError, SettingsError, UsageError, count_
 from batchscore.output.find import folder_of_locks, output_folder
 from batchscore.output.layout import Layout
 from batchscore.output.locks.lock import hold_lock
-from batchscore.output.submitted import Chunk, Chunks, Step, batches_command, chunk_folder, unconfirmed_text
+from batchscore.output.submitted import (
+    Chunk,
+    Chunks,
+    Step,
+    batches_command,
+    chunk_folder,
+    recorded_service,
+    unconfirmed_text,
+)
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import EndpointSettings, cut
 from batchscore.stores.address import Place
@@ -55,7 +63,7 @@ class BatchLine:
 class BatchesOfOutput:
     """The batches of an output. `done` says what was done to them, `not_asked` why no service was asked.
 
-    `unconfirmed` says which may be there, too.
+    `unconfirmed` says which may be there, too. `service` are the flags of the service of the last run.
     """
 
     output: str
@@ -63,6 +71,7 @@ class BatchesOfOutput:
     done: Sequence[str] = ()
     not_asked: str = ""
     unconfirmed: str = ""
+    service: Sequence[str] = ()
 
 
 def show_batches(
@@ -87,7 +96,8 @@ def show_batches(
         unconfirmed_text(chunks, seen) for chunks in {each.task: each.chunks for each in found}.values()
     ]
     shown = " ".join(filter(None, unsure))
-    return BatchesOfOutput(str(named), list(map(line_of, found)), (), not_asked, shown)
+    service = recorded_service(output_folder(named), found[0].task) if found else ()
+    return BatchesOfOutput(str(named), list(map(line_of, found)), (), not_asked, shown, service)
 
 
 def change_batches(

@@ -23,7 +23,14 @@ from typing import Any
 import orjson
 
 from batchscore.endpoint.target import Endpoint
-from batchscore.errors import ExitCode, OutputOverwritten, count_text, name_settings
+from batchscore.errors import (
+    HAS_CHANGED,
+    ExitCode,
+    InputChanged,
+    OutputOverwritten,
+    count_text,
+    name_settings,
+)
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Commit, Manifest
@@ -204,7 +211,7 @@ def write_record(
         "exit_code": int(result.exit_code),
         "simulated": outcome.simulated,
         **({"file_written": result.file_written} if result.output.file is not None else {}),
-        "reason": outcome.reason and mask_text(name_settings(outcome.reason)),
+        "reason": outcome.reason and mask_text(name_settings(outcome.reason, as_flag)),
         "endpoints": called,
         "rows": outcome.rows,
         "ok": outcome.ok,
@@ -221,7 +228,7 @@ def write_record(
         "files": [
             {name: getattr(file, name) for name in FILE_FIELDS}
             | {"input": _version_of(file, start), "records_digest": file.records_digest}
-            | ({"problem": name_settings(file.problem, as_flag)} if file.problem else {})
+            | ({"problem": problem} if (problem := _problem_of(file, outcome)) else {})
             for file in outcome.files
         ],
         **result.survey.remarks(),
@@ -235,6 +242,13 @@ def write_record(
     if result.changes is not None:
         record["changes"] = asdict(result.changes)
     write(result.record, record)
+
+
+def _problem_of(file: FileFinished, end: RunEnd) -> str:
+    """Return why the next run cannot score a file as it is; empty if it can."""
+    stopped = end.stopped_by
+    changed = isinstance(stopped, InputChanged) and stopped.name == file.file
+    return HAS_CHANGED if changed else name_settings(file.problem, as_flag)
 
 
 def _version_of(file: FileFinished, start: RunStart) -> str:

@@ -330,6 +330,7 @@ def plan(
     """Run `batchscore finetune plan`."""
     from batchscore.cli.finetune import data_options as spec  # noqa: PLC0415 - loads the readers
     from batchscore.cli.finetune.data_text import plan_json, plan_text  # noqa: PLC0415
+    from batchscore.finetune.offered import how_to  # noqa: PLC0415
     from batchscore.finetune.training.costs import training_cost  # noqa: PLC0415
     from batchscore.settings.prices import training_prices  # noqa: PLC0415
     from batchscore.stores import storage  # noqa: PLC0415
@@ -373,8 +374,13 @@ def plan(
     if is_fine and validation is None and storage.is_folder(place_of(data)):
         flags = model_flags("epochs", "prices")
         if chosen["resource"] or chosen["service"] == "azure" or has_types:
-            flags += ["--training-type", "TYPE"]
-        lines.append(f"To train, run: {next_command(data)('start', *flags)}")
+            # It alone keeps the data in the resource's region, so it needs no decision.
+            flags += ["--training-type", "Standard"]
+            lines.append(
+                "Standard trains in the region of the resource. GlobalStandard and Developer cost less, and "
+                "may send the data to other regions."
+            )
+        lines.append(how_to("To train", next_command(data)("start", *flags)))
     if as_json:
         say(orjson.dumps(json_safe(shown)))
     else:

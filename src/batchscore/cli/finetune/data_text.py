@@ -9,6 +9,7 @@ from batchscore.errors import count_text, visible
 from batchscore.finetune.examples.check_file import CheckedFile
 from batchscore.finetune.examples.facts import token_facts
 from batchscore.finetune.examples.rules import BrokenRule
+from batchscore.finetune.offered import how_to
 from batchscore.finetune.prepare.page import PAGE
 from batchscore.finetune.prepare.write_parts import PROBLEMS, Prepared, rule_counts
 from batchscore.finetune.training.costs import KnownLimit, TrainingCost
@@ -101,7 +102,7 @@ def next_steps(found: Prepared, content: dict[str, Any], output: str, plan: str)
     names = [part["file"] for part in content["parts"].values() if part["file"]]
     lines = [f"written to {folder}/: {', '.join(names)}, prepare.json, {PAGE}"]
     if not content["azureml"]:
-        lines.append(f"To see what training costs, run: {plan}")
+        lines.append(how_to("To see what training costs", plan))
     return lines
 
 
@@ -116,7 +117,7 @@ def checked_text(found: Sequence[CheckedFile], counter: TokenCounter, plan: str)
     else:
         lines.append("No errors.")
         if found[0].kind is not None and found[0].kind.hosted:
-            lines.append(f"To see what training costs, run: {plan}")
+            lines.append(how_to("To see what training costs", plan))
     return "\n".join(lines)
 
 

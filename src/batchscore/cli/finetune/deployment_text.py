@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
+from pathlib import Path
 from typing import Any
 
 from batchscore.cli.finetune.use import Handover, Use, handover
@@ -97,7 +99,14 @@ def commands_of(
     folder: str, summary: Mapping[str, Any], ready: Ready, base: str, endpoint: Sequence[str]
 ) -> Handover:
     """Return the commands that use a model."""
-    return handover(folder, summary, Use(ready.model, base, ready.deployment, endpoint))
+    use = Use(ready.model, base, ready.deployment, endpoint)
+    return handover(folder, summary, use, new_folder(f"{Path(folder).resolve().name}-model"))
+
+
+def new_folder(name: str) -> str:
+    """Return the path of a folder in the working folder that is not there yet: its name may get a number."""
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(f"./{each}" for each in names if not Path(each).exists())
 
 
 def ready_text(
@@ -118,7 +127,7 @@ def ready_text(
         lines.append(f"{ready.note} That one answers; this folder did not make it, and clean leaves it.")
     lines += [
         "",
-        "To score with the system message and the prompt of the training, run:",
+        "To score a table INPUT with the system message and the prompt of the training, run:",
         f"  {commands.score}",
     ]
     if commands.evaluate:

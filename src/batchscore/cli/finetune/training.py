@@ -25,7 +25,8 @@ START_HELP = """Upload the files of DIR, a folder of "finetune prepare", and cre
 Checks the files first, shows the estimated cost, and creates the job once you agree: on a
 terminal it asks, otherwise give --yes. If the command is killed or a reply is lost, run it again:
 it continues at the first step that is not done, and looks for the job before it creates one. If
-the service lists a job too late, the second one is cancelled. The test part is never sent.
+the service lists a job too late, the second one is cancelled. If another folder has a job of the
+same data and settings, the command stops and names it. The test part is never sent.
 
 \b
   batchscore finetune start tuned/ -m gpt-4.1-mini-2025-04-14 --epochs 3 --prices prices.toml
@@ -169,7 +170,12 @@ def service_options(command: Command) -> Command:
     help="Let Azure OpenAI fetch the training file from this URL, such as '${TRAINING_URL}'.",
 )
 @click.option("--validation-url", metavar="URL", help="As --training-url, for the validation file.")
-@click.option("--again", is_flag=True, help="Create a new job after one that failed or was cancelled.")
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Create a new job after one that failed or was cancelled, or although another folder has one of the "
+    "same data.",
+)
 @click.option("--yes", is_flag=True, help="Accept the estimated cost.")
 @options_of({"prices"})
 @service_options
@@ -183,8 +189,8 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
 
     place, prices = spec.training_place(folder, chosen, config)
     old = read_state(place.folder)
-    if again and old is not None:
-        if old.job.may_exist and not old.job.ended:
+    if again and old is not None and old.job.may_exist:
+        if not old.job.ended:
             # It may have ended since it was looked at.
             old = run_status(place).state
         before_again(old, place.folder)

@@ -46,8 +46,11 @@ class Handover:
     evaluate: Sequence[str]
 
 
-def handover(folder: str, summary: Mapping[str, Any], use: Use) -> Handover:
-    """Return the commands for the model of a prepared folder; `summary` is its prepare.json."""
+def handover(folder: str, summary: Mapping[str, Any], use: Use, saved: str) -> Handover:
+    """Return the commands for the model of a prepared folder; `summary` is its prepare.json.
+
+    `saved` is a new folder for the MLflow model.
+    """
     prompt = prompt_flags(summary)
     score = [
         "batchscore",
@@ -62,7 +65,7 @@ def handover(folder: str, summary: Mapping[str, Any], use: Use) -> Handover:
         *prompt,
     ]
     # A saved model holds no endpoint; its name there is the one that requests are sent with.
-    save = ["batchscore", "model", "save", "./tuned-model", "--task", "chat"]
+    save = ["batchscore", "model", "save", saved, "--task", "chat"]
     save += ["-m", use.deployment or use.model, *prompt]
     return Handover(shown(score), shown(save), evaluation(folder, summary, use))
 

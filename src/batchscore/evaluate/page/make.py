@@ -15,15 +15,13 @@ from batchscore.evaluate.figures import USUAL_DISCORDANCE, Figure
 from batchscore.evaluate.page import charts, parts
 from batchscore.evaluate.page.examples import PER_CELL, PER_LIST, Examples, examples_of
 from batchscore.evaluate.tasks import DEFINITIONS, ERRORS
+from batchscore.evaluate.write import PAGE, ROWS
 from batchscore.report.page.frame import Frame, document, place_charts
 from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table
 from batchscore.report.words import money_text, percent_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.version import VERSION
-
-#: The page's name.
-NAME = "evaluation.html"
 
 #: Most classes, slices and texts that are shown of a model; all are in metrics.json.
 _MOST_CLASSES, _MOST_SLICES, _MOST_TEXTS = 100, 60, 20
@@ -37,8 +35,8 @@ _FEW_ROWS = 100
 
 def write_page(folder: Place, evaluation: Evaluation) -> Place:
     """Write the page beside rows.parquet, and return its place; raises `OutputError`."""
-    place = folder / NAME
-    storage.write_whole(place, page(evaluation, examples_of(evaluation, folder / "rows.parquet")))
+    place = folder / PAGE
+    storage.write_whole(place, page(evaluation, examples_of(evaluation, folder / ROWS)))
     return place
 
 

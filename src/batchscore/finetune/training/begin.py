@@ -103,8 +103,8 @@ def new_state(
 def continued(old: TrainingState | None, new: TrainingState, folder: Path, *, again: bool) -> TrainingState:
     """Return the state to continue with: `old` for the same data, with the new settings until there is a job.
 
-    `again`: make a new job after one that has failed or was cancelled. Raises `SettingsError` if settings
-    would change a job, and `UsageError` if `again` has no job to follow.
+    `again`: make a new job if there is one; it must have failed, or be cancelled. Raises `SettingsError` if
+    settings would change a job, and `UsageError` if `again` follows another one.
     """
     if old is None:
         return new
@@ -118,7 +118,7 @@ def continued(old: TrainingState | None, new: TrainingState, folder: Path, *, ag
                 "leave these settings out. For another job, prepare a new folder."
             )
         return old
-    if again:
+    if old.job.may_exist:
         old = before_again(old, folder)
     request = new.job.request or old.job.request
     kept = {part: file.digest for part, file in old.files.items()}

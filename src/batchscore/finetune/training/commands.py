@@ -92,6 +92,7 @@ def run_start(
         async with training_calls(place.target, place.environ, place.limits) as plane:
             starter = Starter(plane, dialect, folder, state, place.limits, listen, urls)
             starter.is_continued = old is not None
+            starter.again = again
             return await starter.run()
 
     with hold_folder(folder, "batchscore finetune start", listen):

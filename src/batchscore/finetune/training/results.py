@@ -236,12 +236,22 @@ def losses_at_end(table: ResultTable, ends: Sequence[EpochEnd]) -> list[tuple[st
         return []
     step = ends[-1].step if ends else table.steps[-1]
     is_whole = step in dict(table.points("full_valid_loss"))
-    mean = "mean of the last measurements"
     found = [
-        ("training loss", table.level("train_loss", step), mean),
-        ("validation loss", validation_at(table, step), "of the whole validation file" if is_whole else mean),
+        ("training loss", table.level("train_loss", step), level_text(table, "train_loss", step)),
+        (
+            "validation loss",
+            validation_at(table, step),
+            "of the whole validation file" if is_whole else level_text(table, "valid_loss", step),
+        ),
     ]
-    return [each for each in found if not isnan(each[1])]
+    at = "" if step == table.steps[-1] else f", at step {step:,}"
+    return [(name, value, f"{what}{at}") for name, value, what in found if not isnan(value)]
+
+
+def level_text(table: ResultTable, name: str, step: int) -> str:
+    """Return what the level of a column is of."""
+    count = len(table.window(name, step))
+    return "one measurement" if count == 1 else f"mean of the last {count} measurements"
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +362,7 @@ def compared(
         )
         best = last
     else:
-        much = f"{distance / abs(best.value):.0%} " if best.value else ""
+        much = f"{100 * distance / abs(best.value):.0f} % " if best.value else ""
         worse = "higher" if is_less_better else "lower"
         why = (
             f"The {words} is {better} at step {best.step:,}: {best.value:.4g}. At the last step it is "

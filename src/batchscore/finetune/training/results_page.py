@@ -14,6 +14,7 @@ from batchscore.errors import count_text, duration_text
 from batchscore.finetune.state import TrainingState
 from batchscore.finetune.training.results import (
     MEASURES,
+    WINDOW,
     EpochEnd,
     Proposal,
     ResultTable,
@@ -32,6 +33,8 @@ RESULTS_PAGE, RESULTS_TABLE = "results.html", "results.csv"
 
 #: Points of a curve that are drawn; of longer ones, means of neighbours.
 MOST_POINTS = 600
+#: Ends of epochs that are drawn; more would hide the curves.
+MOST_LINES = 12
 #: Steps of the moving mean.
 SMOOTH = 15
 
@@ -112,7 +115,7 @@ def findings(found: TrainingResults) -> Html:
 def figures(found: TrainingResults) -> Html:
     """Return the key figures."""
     job, last = found.state.job, found.table.steps[-1] if found.table.steps else 0
-    shown = [("steps", f"{last:,}", f"{count_text(len(found.ends), 'epoch')} seen" if found.ends else "")]
+    shown = [("steps", f"{last:,}", f"{count_text(len(found.ends), 'epoch')}" if found.ends else "")]
     tokens = found.table.points("elapsed_tokens")
     if job.trained_tokens:
         more = "as billed"
@@ -180,7 +183,8 @@ def curves(found: TrainingResults, title: str, unit: str, columns: Sequence[str]
         if column.startswith("train_"):
             if len(of.points(column)) > 2 * SMOOTH:
                 raw = {"type": "line", "joined": True, "order": 3}
-                lines.append(series(f"{label}, each step", means, "c8", **raw))
+                span = "each step" if len(places) == len(of.steps) else f"mean of {len(places[0])} steps"
+                lines.append(series(f"{label}, {span}", means, "c8", **raw))
                 means = smoothed(means)
                 label = f"{label}, moving mean"
             lines.append(series(label, means, colour, type="line", joined=True))
@@ -190,15 +194,16 @@ def curves(found: TrainingResults, title: str, unit: str, columns: Sequence[str]
             lines.append(series(label, means, colour, type="line", joined=True))
     ends = ", ".join(f"{label_of(column)[0]} {at_end(of, column):.3g}" for column in shown)
     says = f"At the end: {ends}."
-    if found.checkpoints:
-        says += " Solid lines are the checkpoints that were kept."
+    says += " Dashed lines are ends of epochs." if 0 < len(found.ends) <= MOST_LINES else ""
+    says += " Solid lines are checkpoints that were kept." if found.checkpoints else ""
     spec = {
         "type": "line",
         "labels": [f"{step:,}" for step in steps],
         "series": lines,
         "x": "step",
         "y": {"title": unit, "unit": "", "digits": 4},
-        "marks": marks(found, steps),
+        # A curve that rises to the top would run through the labels.
+        "marks": [each if unit == "loss" else {**each, "label": ""} for each in marks(found, steps)],
     }
     return Chart(f"{title} over steps", says, spec, shape="wide")
 
@@ -211,7 +216,7 @@ def at_end(of: ResultTable, column: str) -> float:
 def marks(found: TrainingResults, steps: Sequence[int]) -> list[dict[str, Any]]:
     """Return the lines at the ends of epochs and at the checkpoints that were kept."""
     shown = []
-    if len(found.ends) <= 12:
+    if len(found.ends) <= MOST_LINES:
         shown = [
             {"at": place_of(each.step, steps), "label": f"epoch {each.epoch}", "dashed": True}
             for each in found.ends
@@ -289,7 +294,8 @@ def epoch_table(found: TrainingResults) -> Html:
         (each.epoch, each.step, *(figure(value) for value in (each.train_loss, each.valid_loss, each.gap)))
         for each in found.ends
     ]
-    return table("Epochs", "epoch:n, step:n, training loss:n, validation loss:n, gap:n", lines)
+    title = f"Ends of epochs. Losses of batches are means of the last {WINDOW} measurements"
+    return table(title, "epoch:n, step:n, training loss:n, validation loss:n, gap:n", lines)
 
 
 def figure(value: float) -> str:
@@ -312,7 +318,7 @@ def checkpoint_table(found: TrainingResults) -> Html:
     ]
     if not lines:
         lines = [(name(best.model), best.step, NOTHING, "proposed")]
-    measure = code_text(best.measure) or "measure"
+    measure = next((words for name, words, _ in MEASURES if name == best.measure), "measure")
     return table("Models that can be used", f"model, step:n, {measure}:n, choice", lines)
 
 
@@ -335,7 +341,7 @@ def settings_table(found: TrainingResults) -> Html:
         ("base model", name(job.base_model)),
         ("job", name(job.id)),
         ("service", name(state.endpoint)),
-        *((code_text(str(key)), name(str(value))) for key, value in found.settings.items()),
+        *((code_text(key.removeprefix("n_")), name(str(value))) for key, value in found.settings.items()),
         ("training file", f"{count_text(state.training.examples, 'example')}, {state.training.digest}"),
     ]
     if state.validation is not None:

@@ -30,10 +30,12 @@ from batchscore.finetune.state import (
     with_own_job,
     write_state,
 )
+from batchscore.finetune.training.same_data import require_new_data
 from batchscore.finetune.training.steps import (
     CLOCK_SECONDS,
     MOST_TRIES,
     JobMove,
+    PartStep,
     TrainingStep,
     after_failure,
     job_body,
@@ -50,6 +52,9 @@ from batchscore.settings.secrets import mask_text
 #: The file of each part that is sent. The test part never is.
 FILE_OF = {TRAINING: file_of("train"), "validation": file_of("validation")}
 
+#: The steps before which the service's list is read for a job of the same data.
+BEFORE_COSTS = {PartStep(TrainingStep.SEND_FILE, TRAINING), PartStep(TrainingStep.CREATE_JOB)}
+
 #: Seconds before an upload in parts expires in which no more parts are sent.
 EXPIRY_MARGIN = 60.0
 
@@ -61,7 +66,8 @@ LAG_SECONDS = 300.0
 class Starter:
     """The way from files to a job. `urls` are where the service fetches a part from: secret, and not kept.
 
-    `is_continued`: the folder had a state before, so a copy of it may have made the job.
+    `is_continued`: the folder had a state before, so a copy of it may have made the job. `again`: the user
+    wants a job although there is another one of the same data.
     """
 
     plane: ControlPlane
@@ -73,6 +79,7 @@ class Starter:
     urls: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     is_continued: bool = False
+    again: bool = False
     tries: int = 0
     creations: int = 0
 
@@ -81,6 +88,8 @@ class Starter:
         await self.remove_leftovers()
         while True:
             step = next_step(self.state)
+            if step in BEFORE_COSTS and not self.again and not self.creations:
+                await require_new_data(self.plane, self.state, self.folder)
             if step.step is TrainingStep.SEND_FILE:
                 await self.send_file(step.part)
             elif step.step is TrainingStep.WAIT_FOR_FILE:

@@ -17,8 +17,8 @@ from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState, with_
 from batchscore.provider.client import CallFailed, NotThere, Unknown
 from batchscore.provider.job_object import CANCELLED, ENDED, FAILED, JobState
 
-#: The metadata by which a job is found again.
-RUN_KEY = "batchscore_run"
+#: The metadata by which a job is found again, and by which its training file is known.
+RUN_KEY, DIGEST_KEY = "batchscore_run", "digest"
 
 #: A job may be listed with a time before our own clock's: seconds before the call that made it. Jobs are few,
 #: and one that is overlooked is paid for again.
@@ -31,7 +31,7 @@ LIKE_SECONDS = 3600.0
 _VERSION = re.compile(r"(-\d[\d-]*)?")
 
 #: States of jobs that make no model.
-_STOPPED = frozenset({FAILED, CANCELLED, "cancelling"})
+STOPPED = frozenset({FAILED, CANCELLED, "cancelling"})
 
 #: How often a job is created again after a failure that may pass.
 MOST_TRIES = 5
@@ -100,7 +100,7 @@ def own_jobs(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
     ours = [
         each for each in signed or filter(lambda one: is_alike(state, one), listed) if each.id not in ended
     ]
-    return sorted(ours, key=lambda each: (each.status in _STOPPED, each.created or 0.0, each.id))
+    return sorted(ours, key=lambda each: (each.status in STOPPED, each.created or 0.0, each.id))
 
 
 def is_alike(state: TrainingState, job: JobState) -> bool:
@@ -110,13 +110,12 @@ def is_alike(state: TrainingState, job: JobState) -> bool:
     """
     request = state.job.request
     known = not state.job.doubtful and state.job.intent_at
-    version = job.model.removeprefix(state.job.base_model)
     return (
         RUN_KEY not in job.metadata
         and bool(state.training.file_id)
         and job.training_file == state.training.file_id
         and job.suffix in {"", request.get("suffix")}
-        and _VERSION.fullmatch(version) is not None
+        and is_same_model(state, job)
         and (job.created is None or job.created > (known or state.training.intent_at) - LIKE_SECONDS)
         and all(
             job.settings.get(name, value) == value
@@ -124,6 +123,11 @@ def is_alike(state: TrainingState, job: JobState) -> bool:
             if isinstance(value, (int, float))
         )
     )
+
+
+def is_same_model(state: TrainingState, job: JobState) -> bool:
+    """Whether a job trains the base model of our request, perhaps with its version."""
+    return _VERSION.fullmatch(job.model.removeprefix(state.job.base_model)) is not None
 
 
 def with_listed(state: TrainingState, found: Iterable[JobState]) -> TrainingState:
@@ -156,7 +160,7 @@ def job_body(state: TrainingState, dialect: TrainingDialect) -> dict[str, Any]:
     if VALIDATION in state.files:
         body["validation_file"] = state.files[VALIDATION].file_id
     if dialect.keeps_metadata:
-        body["metadata"] = {RUN_KEY: state.run, "digest": state.files[TRAINING].digest}
+        body["metadata"] = {RUN_KEY: state.run, DIGEST_KEY: state.files[TRAINING].digest}
     return body
 
 

@@ -17,6 +17,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from html import escape
 from io import StringIO
+from operator import is_not
 from typing import Any
 
 from batchscore.errors import InputError, OutputError
@@ -212,17 +213,24 @@ _MARKDOWN = re.compile(r"[-+]+(?:\s|\Z)")
 
 def write_delimited(
     sink: Sink, rows: Iterable[Sequence[Any]], *, delimiter: str, bom: bool, allow_formulas: bool
-) -> None:
-    """Write rows of cells, the first of which is the header; with `bom` Excel takes them for UTF-8."""
+) -> int:
+    """Write rows of cells, the first of which is the header; with `bom` Excel takes them for UTF-8.
+
+    Return how many cells got an apostrophe, so that no program runs them as formulas.
+    """
     buffer = StringIO("\ufeff" if bom else "", newline="")
     buffer.seek(0, 2)
+    guarded = 0
     for cells in rows:
         texts = [cell if type(cell) is str else kept_text(cell) for cell in cells]
-        safe = texts if allow_formulas else map(without_formula, texts)
+        safe = texts if allow_formulas else [*map(without_formula, texts)]
+        if safe != texts:
+            guarded += sum(map(is_not, safe, texts))
         buffer.write(f"{delimiter.join(map(_quoted, safe))}\r\n")
         if buffer.tell() > _CHUNK:
             _flush(buffer, sink)
     _flush(buffer, sink)
+    return guarded
 
 
 def _quoted(text: str | None) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from batchscore.errors import UnreadableFile
+from batchscore.errors import UnreadableFile, count_text, setting_name
 from batchscore.output.answer_columns import STATUS, AnswerColumns, answer_columns, free_names
 from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import Layout
@@ -49,21 +49,27 @@ class WrittenTable:
     """A table that was written: its number of rows, and the columns of bytes that it could not hold.
 
     `unanswered` rows have no record yet. `others` are the delimiters of csv inputs if this table is csv, too,
-    and has another one.
+    and has another one. `guarded` cells got an apostrophe.
     """
 
     rows: int
     unanswered: int
     left_out: tuple[str, ...]
     others: tuple[str, ...] = ()
+    guarded: int = 0
 
     @property
     def note(self) -> str:
-        """What is said of columns that are not there, and of the delimiter; empty if there is nothing."""
+        """What is said of columns that are not there, of the delimiter and of cells; empty for nothing."""
         said = [f"without {shorten_names(self.left_out)} (bytes that are not text)"] if self.left_out else []
         if self.others:
             names = ", ".join({"\t": "tab"}.get(each, each) for each in self.others)
             said.append(f"separated by commas, unlike the input ({names})")
+        if self.guarded:
+            said.append(
+                f"written with an apostrophe in {count_text(self.guarded, 'cell')}, so that no spreadsheet "
+                f"runs them as formulas ({setting_name('allow_formulas')} leaves it out)"
+            )
         return ", ".join(said)
 
 
@@ -88,7 +94,7 @@ def write_table(
     fingerprint = next((source.manifest.fingerprint for source in sources), {})
     inputs = table_inputs(sources)
     columns = columns_of(inputs.columns, fingerprint, name_files=style.name_files)
-    count = unanswered = 0
+    count = unanswered = guarded = 0
 
     def rows() -> Iterator[list[Any]]:
         nonlocal count, unanswered
@@ -105,7 +111,7 @@ def write_table(
         if suffix == ".xlsx":
             write_workbook(sink, table, destination)
         else:
-            write_delimited(
+            guarded = write_delimited(
                 sink,
                 table,
                 delimiter="\t" if suffix == ".tsv" else ",",
@@ -113,7 +119,7 @@ def write_table(
                 allow_formulas=style.allow_formulas,
             )
     others = _other_delimiters(inputs.sources[:_MOST_LOOKED_AT]) if suffix == ".csv" else ()
-    return WrittenTable(count, unanswered, inputs.left_out, others)
+    return WrittenTable(count, unanswered, inputs.left_out, others, guarded)
 
 
 def _other_delimiters(sources: Sequence[TableSource]) -> tuple[str, ...]:

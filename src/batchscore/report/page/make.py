@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError, OutputError
+from batchscore.output.checkpoints import waiting_rows
 from batchscore.output.find import output_folder, refuse_links, tasks_in, tasks_with_files
 from batchscore.output.layout import MARKER, Layout, stem_of
 from batchscore.output.manifest import (
@@ -82,12 +83,14 @@ def write_report(
 def refuse_incomplete(named: Place, task: str | None) -> None:
     """Raise `OutputIncomplete` if files of an output are not fully scored; the page shows what is damaged."""
     folder = folder_of(named)
-    missing = []
+    missing, stopped = [], ""
     for each in [task] if task is not None else tasks_in(folder):
         with suppress(OutputError):
-            missing += missing_files(folder, each, read_manifests(Layout(folder, each, "")))
+            found = missing_files(folder, each, read_manifests(Layout(folder, each, "")))
+            stopped = stopped or (recorded_files(folder, each).stopped if found else "")
+            missing += found
     if missing:
-        raise error_of_missing(str(named), missing)
+        raise error_of_missing(str(named), missing, stopped)
 
 
 def folder_of(named: Place) -> Place:
@@ -151,14 +154,34 @@ def gather_task(
     unknown = max(unread - len(more), 0)
     problems += damaged_parts(folder, files, until)
     submitted = unconfirmed = ""
+    layout = Layout(folder, task, "")
     try:
-        layout = Layout(folder, task, "")
         chunks, unconfirmed = waiting_chunks(layout), unconfirmed_text(Chunks(chunk_folder(layout)))
         submitted = submitted_text(chunks) if chunks else ""
     except OutputError as error:
         problems.append(error.text)
-    shown = (vectors, answers, no_sample, bool(problems), submitted, unconfirmed)
+    shown = (
+        vectors,
+        answers,
+        no_sample,
+        bool(problems),
+        submitted,
+        unconfirmed,
+        count_waiting(layout, files),
+    )
     return TaskData(task, runs, files, unknown, failures, *shown), problems
+
+
+def count_waiting(layout: Layout, files: Iterable[FileAccount]) -> int:
+    """Return how many rows of incomplete files the next run publishes without a request, if that is known."""
+    partial = [each.file for each in files if each.state == "partial"]
+    if not partial and all(each.state != "not_started" for each in files):
+        return 0
+    try:
+        manifests = [read_manifest(path) for file in partial if storage.exists(path := layout.manifest(file))]
+        return waiting_rows(layout, recorded_files(layout.root, layout.task), manifests)
+    except OutputError:
+        return 0
 
 
 def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]]:

@@ -56,7 +56,7 @@ class TaskData:
 
     `unread` files were left out for lack of time. `no_sample` says why no scores were read. `damage`: a
     manifest cannot be used, or a part differs from its manifest. `submitted` says which rows are at a
-    service's Batch API, `unconfirmed` which batches may be there, too.
+    service's Batch API, `unconfirmed` which batches may be there, too. `waiting` rows are in journals.
     """
 
     task: str
@@ -70,6 +70,7 @@ class TaskData:
     damage: bool = False
     submitted: str = ""
     unconfirmed: str = ""
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,19 @@ Pure. Figures of rows come from the manifests, which count each row once. Costs 
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, count_text, name_settings
-from batchscore.output.records.formats import FILE_SUFFIXES
-from batchscore.report.advice import NextStep, RunState, goes_on, next_step
+from batchscore.errors import TRANSIENT, ErrorCode, count_text, name_settings
+from batchscore.output.checkpoints import waiting_text
+from batchscore.report.advice import NextStep, next_step
 from batchscore.report.page.model import TaskData
 from batchscore.report.page.runs import mapping
 from batchscore.report.page.time_axis import TimeAxis
+from batchscore.report.resume import reason_of, recorded_state
 from batchscore.report.words import percent_text
 from batchscore.rows import FileTotals
 from batchscore.settings.declare import as_flag
-from batchscore.settings.secrets import shown_words
-from batchscore.stores.address import command_word, is_uri, shell_command
+from batchscore.stores.address import command_word, shell_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +41,23 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     rows = total_of(task)
     record = task.runs[-1].record if task.runs else {}
     settings = mapping(record.get("settings"))
-    reason = record.get("reason")
-    reason = reason[:1].upper() + reason[1:] if isinstance(reason, str) else ""
+    reason = name_settings(reason_of(record), as_flag)
+    if reason.partition(" ")[0].isalpha():  # not the name of a file
+        reason = reason[:1].upper() + reason[1:]
     ended = not task.runs or task.runs[-1].ended
     if not ended:
         reason = "The last run was killed, or is still working: it did not end."
     unfinished = rows.not_reached or any(each.state not in {"complete", "unreadable"} for each in task.files)
     stopped = bool(unfinished or not task.files or not ended)
     unreadable = [each for each in task.files if each.state == "unreadable"]
-    limited = reason.lower().removeprefix("--").startswith("limit was")
-    state = RunState(
-        task=task.task,
-        output=output,
-        command=goes_on(words_of(record.get("command")), reason, stopped=stopped),
-        stopped=stopped,
-        must_act=not limited and record.get("exit_code") in [code for code in ExitCode if code.user_must_act],
-        changed="has changed since it was scored" in reason,
-        limited=limited,
+    state = replace(
+        recorded_state(record, task.task, output, stopped=stopped),
         unreadable=[bool(each.ok or each.errors) for each in unreadable],
         failed=rows.failed,
         transient=sum(task.failures.by_code.get(code.value, 0) for code in TRANSIENT),
         codes=[code for code in task.failures.by_code if code != ErrorCode.EMPTY_INPUT.value],
         all_codes=task.failures.read >= task.failures.total,
-        takes_incremental=not (
-            is_uri(output)
-            or settings.get("output") == "-"
-            or settings.get("limit")
-            or settings.get("shared_output")
-        ),
         ok=rows.ok,
-        one_file=output.endswith(FILE_SUFFIXES),
     )
     step = next_step(state)
     if unfinished and settings.get("part_of") and not state.must_act:
@@ -82,6 +68,10 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     if state.stopped:
         title = f"Incomplete: {count_text(rows.ok, 'row')} scored so far" if rows.ok else "No row was scored"
         title = title if unfinished or ended else f"The last run did not end; {scored}"
+        if task.waiting:
+            title = (
+                f"{title if rows.ok else 'Incomplete'}{',' if rows.ok else ':'} {waiting_text(task.waiting)}"
+            )
         title += f", {failed}" if rows.failed else ""
         bad = state.must_act or not task.files
         return TaskVerdict("bad" if bad else "look", title, reason or missing(task), step)
@@ -105,14 +95,6 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     return TaskVerdict("good", f"Complete: {scored}", "", step)
 
 
-def words_of(command: object) -> list[str]:
-    """Return the words of a recorded command; none if it is damaged."""
-    try:
-        return shown_words(shlex.split(command)) if isinstance(command, str) else []
-    except ValueError:
-        return []
-
-
 def missing(task: TaskData) -> str:
     """Return what is missing, in words."""
     unread = sum(each.state == "partial" for each in task.files)
@@ -121,6 +103,7 @@ def missing(task: TaskData) -> str:
     pieces = [f"{count_text(rows, 'row')} not scored yet"] if rows else []
     pieces += [f"{count_text(unread, 'file')} not read completely"] if unread else []
     pieces += [f"{count_text(unstarted, 'file')} not started"] if unstarted else []
+    pieces += [f"{waiting_text(task.waiting)}, which the next run publishes"] if task.waiting else []
     pieces += [f"{task.submitted} at the service's Batch API"] if task.submitted else []
     return ", ".join(pieces) + "." if pieces else ""
 

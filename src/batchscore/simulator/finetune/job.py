@@ -125,10 +125,7 @@ class TuningJob:
         if self.status == "running":
             if rules.running is None:
                 return None
-            share = self._fails_at if self.fails in {"server_error", "exceeded_quota"} else 1.0
-            if self._is_preempted(rules):
-                share = min(share, _PREEMPTED_AT)
-            return self._since + max(0.0, rules.running * share - self._trained)
+            return self._since + max(0.0, rules.running * self._share(rules) - self._trained)
         wait = {"validating": rules.validating, "pausing": rules.pausing}.get(self.status)
         if self.status == "paused" and self._preempted:
             wait = rules.preempts
@@ -145,26 +142,35 @@ class TuningJob:
         elif self.status == "paused":
             self.resume(at)
         elif self._is_preempted(rules):
-            self.train(rules, at)
+            self._do_steps(rules, at, self._share(rules))
             self._trained += at - self._since
             self._preempted, self._can_be_preempted = True, False
             self._enter("paused", at)
             self._say(at, "The job was preempted and will be resumed.", level="warn")
         else:
-            self.train(rules, at)
+            self._do_steps(rules, at, self._share(rules))
             self._trained_to_end(at)
+
+    def _share(self, rules: FineTuneRules) -> float:
+        """Return the share of the training after which it stops running."""
+        share = self._fails_at if self.fails in {"server_error", "exceeded_quota"} else 1.0
+        return min(share, _PREEMPTED_AT) if self._is_preempted(rules) else share
 
     def train(self, rules: FineTuneRules, now: float) -> None:
         """Do the steps until now, if it runs."""
-        if self.status != "running" or self.plan is None:
+        if self.status != "running":
             return
-        if rules.running is None:
-            # It is stuck, after a few steps.
-            share, length = 0.3, 0.0
-        else:
-            length = rules.running
-            share = min(1.0, (self._trained + now - self._since) / length) if length else 1.0
-        curve = self.plan.curve
+        # A job that is stuck is so after a few steps.
+        share = 0.3 if rules.running is None else 1.0
+        if rules.running:
+            share = min(1.0, (self._trained + now - self._since) / rules.running)
+        self._do_steps(rules, now, share)
+
+    def _do_steps(self, rules: FineTuneRules, now: float, share: float) -> None:
+        """Do the steps of this share of the training that are not done yet."""
+        if self.plan is None:
+            return
+        curve, length = self.plan.curve, rules.running or 0.0
         stride = max(1, -(-curve.steps // _MOST_METRICS))
         last = int(share * curve.steps + 1e-9)
         for step in range(self.steps + 1, last + 1):

@@ -1,0 +1,82 @@
+"""How is an output completed, as the record of its last run says?
+
+`batchscore verify` and the report page give the same advice as the summary of the run.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from batchscore.errors import HAS_CHANGED, ExitCode
+from batchscore.output.records.formats import FILE_SUFFIXES
+from batchscore.output.verification import Verification
+from batchscore.report.advice import RunState, goes_on, next_step, run_again
+from batchscore.report.page.runs import mapping
+from batchscore.settings.declare import as_flag, mark_flags
+from batchscore.settings.secrets import shown_words
+from batchscore.stores.address import is_uri
+
+
+def reason_of(record: Mapping[str, Any]) -> str:
+    """Return why a run ended early, with marked names of settings; empty if it did not."""
+    reason = record.get("reason")
+    return mark_flags(reason) if isinstance(reason, str) else ""
+
+
+def recorded_state(record: Mapping[str, Any], task: str, output: str, *, stopped: bool) -> RunState:
+    """Return what a record says of a run that `stopped` early, or did not; it knows no failed rows."""
+    reason, settings = reason_of(record), mapping(record.get("settings"))
+    limited = "limit" in reason.split(" ")[0].lower() and " was reached" in reason
+    return RunState(
+        task=task,
+        output=output,
+        command=goes_on(words_of(record.get("command")), reason, stopped=stopped),
+        stopped=stopped,
+        must_act=not limited and record.get("exit_code") in [code for code in ExitCode if code.user_must_act],
+        changed=HAS_CHANGED in reason,
+        limited=limited,
+        takes_incremental=not (
+            is_uri(output)
+            or settings.get("output") == "-"
+            or settings.get("limit")
+            or settings.get("shared_output")
+        ),
+        one_file=output.endswith(FILE_SUFFIXES),
+    )
+
+
+def step_after_check(found: Verification) -> str:
+    """Return the next step for an output that is correct but incomplete, with its command.
+
+    It is empty if the command is not known, is one worker's, or was typed in another folder.
+    """
+    record, settings = found.last.called, mapping(found.last.called.get("settings"))
+    if not found.missing or not words_of(record.get("command")) or settings.get("shared_output"):
+        return ""
+    output = str(settings.get("output"))
+    if output != found.output and (
+        is_uri(output) or Path(output).absolute() != Path(found.output).absolute()
+    ):
+        return ""
+    if found.last.gone == len(found.missing):
+        state = recorded_state(record, found.task, found.output, stopped=False)
+        flags = [as_flag("incremental"), as_flag("prune")]
+        purpose = "To remove the records of files that are gone"
+        return str(run_again(purpose, state.command, flags)) if state.takes_incremental else ""
+    of_files = [bool(each.ok or each.errors) for each in found.files if each.state == "unreadable"]
+    stopped = bool(found.last.stopped) or not found.unreadable
+    state = recorded_state(record, found.task, found.output, stopped=stopped)
+    unreadable = [*of_files, *([False] * (found.unreadable - len(of_files)))]
+    return str(next_step(replace(state, unreadable=unreadable, ok=found.total("ok"))))
+
+
+def words_of(command: object) -> list[str]:
+    """Return the words of a recorded command; none if it is damaged."""
+    try:
+        return shown_words(shlex.split(command)) if isinstance(command, str) else []
+    except ValueError:
+        return []

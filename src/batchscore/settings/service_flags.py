@@ -1,0 +1,39 @@
+"""Which words of a command say which service is called, and how?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from batchscore.settings.declare import as_flag
+from batchscore.settings.fields import Settings
+
+#: The settings that say which service is called, and how.
+OF_SERVICE = frozenset(
+    each.name
+    for each in fields(Settings)
+    if each.metadata["group"] == "Endpoint" and each.name not in {"deployment", "deployments", "simulate"}
+)
+
+_FLAGS = {as_flag(name) for name in (*OF_SERVICE, "config")}
+
+
+def service_words(command: Sequence[str]) -> list[str]:
+    """Return the flags of the service in a command, each with its value."""
+    found: list[str] = []
+    end = command.index("--") if "--" in command else len(command)
+    for before, word in zip(["", *command[:end]], command[:end], strict=False):
+        if before in _FLAGS:
+            found += [before, word]
+        elif "=" in word and word.partition("=")[0] in _FLAGS:
+            found.append(word)
+    return found
+
+
+def service_words_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return flags for the recorded settings of a run that was not typed as a command."""
+    given = {name: settings.get(name) for name in sorted(OF_SERVICE)}
+    return [
+        word for name, value in given.items() if isinstance(value, str) for word in (as_flag(name), value)
+    ]
