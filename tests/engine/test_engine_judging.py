@@ -11,6 +11,7 @@ import pytest
 
 from batchscore.engine.engine import Engine
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, ServiceRefused
+from batchscore.request.deployment import Deployment
 from batchscore.request.send import NoReply
 from batchscore.rows import Reply, RowError, Settled
 from sampled import mostly_slow
@@ -316,6 +317,33 @@ def test_an_outage_fails_no_row_while_one_waits_for_its_limit(rows: int, begin: 
     assert isinstance(error, Outage)
     assert "has not responded for 3" in str(error), "the wait for the limit is no outage"
     assert not errors_of(settled)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("headers", [{}, {"retry_after": "1"}])
+def test_rows_that_waited_for_their_limit_exceed_no_concurrency(
+    concurrency: int, headers: dict[str, str]
+) -> None:
+    members: list[Deployment] = []
+    most = 0
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        nonlocal most
+        del number
+        most = max(most, members[0].in_flight)  # without test requests
+        limited = texts != ["ping:0"] and int(texts[0].split(":")[1]) % 20 == 7
+        await asyncio.sleep(0.0 if limited else 0.5)
+        return reply(429, {}, **headers) if limited else timed(vectors(texts), 0.5)
+
+    def main() -> Engine:
+        members.append(deployment_of(Service(answer), concurrency=concurrency, rpm=300))
+        return engine_over(members, prompts(2000), rows_a_request=1, max_outage=1800)
+
+    settled, error, _ = scored(main)
+    assert error is None
+    assert len(settled) == 2000
+    assert most == concurrency
 
 
 @mostly_slow("headers", [{}, {"retry_after": "1"}], [{}])

@@ -175,6 +175,7 @@ class AttemptLoop(Generic[T]):
         async with deployment.slots:
             await deployment.wait_for_slot()
             deployment, ticket = await self.deployments.admit(request.tokens)
+            await deployment.wait_for_slot()
         return deployment, await self.requester.send(request, deployment, ticket)
 
     def seconds_to_pass(self, request: Request, result: Result[T]) -> float:
