@@ -11,6 +11,7 @@ import pytest
 
 from batchscore.engine.engine import Engine
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, ServiceRefused
+from batchscore.request.deployment import Deployment
 from batchscore.request.send import NoReply
 from batchscore.rows import Reply, RowError, Settled
 from sampled import mostly_slow
@@ -286,17 +287,63 @@ def test_a_rate_limit_that_passes_is_no_rows_error(
 
 def test_a_row_that_is_always_limited_leaves_the_only_place_to_the_others() -> None:
     settled_at: dict[int, float] = {}
+    notices: list[str] = []
 
     async def run() -> None:
         service = service_of(lambda texts: reply(429, {}, retry_after="1") if "text:7" in texts else None)
+        member = deployment_of(service, concurrency=1)
+        member.notice = notices.append
         began = loop_time()
-        async for batch in engine_over(service, prompts(300), rows_a_request=1, concurrency=1).settled():
+        async for batch in engine_over([member], prompts(300), rows_a_request=1).settled():
             settled_at.update({row.row: loop_time() - began for row in batch})
 
     run_virtual(run())
     assert len(settled_at) == 300
     assert max(seconds for row, seconds in settled_at.items() if row != 7) < 50
     assert settled_at[7] > 120, "until then, the limit may pass"
+    (notice,) = [text for text in notices if "refused a row" in text]
+    assert "The row is sent again in 2 min" in notice
+
+
+@mostly_slow("rows, begin", [*product([1, 8, 64, 256], [1, 2, 3, 60])], [(256, 3), (64, 60)])
+def test_an_outage_fails_no_row_while_one_waits_for_its_limit(rows: int, begin: float) -> None:
+    def behave(texts: list[str], now: float) -> Reply | None:
+        return reply(503) if now > begin else reply(429, {}) if "text:7" in texts else None
+
+    timed = Timed(behave)
+    settled, error, _ = scored(
+        lambda: engine_over(timed.service, prompts(600), rows_a_request=rows, max_outage=30)
+    )
+    assert isinstance(error, Outage)
+    assert "has not responded for 3" in str(error), "the wait for the limit is no outage"
+    assert not errors_of(settled)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("headers", [{}, {"retry_after": "1"}])
+def test_rows_that_waited_for_their_limit_exceed_no_concurrency(
+    concurrency: int, headers: dict[str, str]
+) -> None:
+    members: list[Deployment] = []
+    most = 0
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        nonlocal most
+        del number
+        most = max(most, members[0].in_flight)  # without test requests
+        limited = texts != ["ping:0"] and int(texts[0].split(":")[1]) % 20 == 7
+        await asyncio.sleep(0.0 if limited else 0.5)
+        return reply(429, {}, **headers) if limited else timed(vectors(texts), 0.5)
+
+    def main() -> Engine:
+        members.append(deployment_of(Service(answer), concurrency=concurrency, rpm=300))
+        return engine_over(members, prompts(2000), rows_a_request=1, max_outage=1800)
+
+    settled, error, _ = scored(main)
+    assert error is None
+    assert len(settled) == 2000
+    assert most == concurrency
 
 
 @mostly_slow("headers", [{}, {"retry_after": "1"}], [{}])

@@ -113,7 +113,9 @@ class AttemptLoop(Generic[T]):
                 if (left := self.seconds_to_pass(request, result)) > 0:
                     most = self.most_alone(request.budget)
                     request.budget.begin_long_wait(max(0, most - MOST_LIMITED_AGAIN))
+                    deployment.health.end_failures()  # nothing may be sent meanwhile, and that is no outage
                     left = max(left * random.uniform(1.0, 1.05), request.budget.asked_wait)  # noqa: S311
+                    announce_rest(deployment, left)
                     await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
                     deployment, result = await self.send_in_slot(request)
                     continue
@@ -155,7 +157,7 @@ class AttemptLoop(Generic[T]):
         Before an error is given to a row, that must have been since the row itself failed.
         """
         budget = request.budget
-        if budget.limited_for_rows and budget.parted >= CERTAIN_DIVISIONS:
+        if result.outcome.code is ErrorCode.RATE_LIMITED and self.is_certain(budget):
             return True
         since = budget.first_failed if self.may_be_too_large(request, result) else budget.failing_since
         if since is not None and deployment.health.answered_since(since):
@@ -173,6 +175,7 @@ class AttemptLoop(Generic[T]):
         async with deployment.slots:
             await deployment.wait_for_slot()
             deployment, ticket = await self.deployments.admit(request.tokens)
+            await deployment.wait_for_slot()
         return deployment, await self.requester.send(request, deployment, ticket)
 
     def seconds_to_pass(self, request: Request, result: Result[T]) -> float:
@@ -248,8 +251,11 @@ class AttemptLoop(Generic[T]):
 
     def most_alone(self, budget: RetryBudget) -> int:
         """Return how many 429s may be a request's own before it is given up."""
-        certain = budget.limited_for_rows and budget.parted >= CERTAIN_DIVISIONS
-        return MOST_LIMITED_OF_PART if certain else MOST_LIMITED_ALONE
+        return MOST_LIMITED_OF_PART if self.is_certain(budget) else MOST_LIMITED_ALONE
+
+    def is_certain(self, budget: RetryBudget) -> bool:
+        """Whether enough divisions have shown that a 429 is for this row: all other parts were answered."""
+        return budget.limited_for_rows and budget.parted >= CERTAIN_DIVISIONS
 
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""
@@ -302,3 +308,10 @@ class AttemptLoop(Generic[T]):
         budget = request.budget
         enough = 1 if budget.parted or request.rows > self.usual_rows else FAILURES_OF_MANY
         return budget.alike >= enough
+
+
+def announce_rest(deployment: Deployment, seconds: float) -> None:
+    """Send a notice of a row that waits for its rate limit to pass, if no other row waits so."""
+    if not deployment.resting:
+        again = f"The row is sent again in {duration_text(seconds)}, others meanwhile."
+        deployment.notice(f"{deployment.name} refused a row several times (429) and answers others. {again}")
