@@ -1,7 +1,7 @@
-"""Has somebody else trained the same file with the same settings, such as from another folder of one table?
+"""Was the same file trained with the same settings before, such as from another folder of the same table?
 
-A second job makes the same model and is paid for, too. It only reads. Jobs of other settings, and those whose
-model was deleted, are no reason to stop.
+A second job makes the same model and is paid for, too. This module only reads. Jobs of other settings, and
+those whose model was deleted, are no reason to stop.
 """
 
 from __future__ import annotations
