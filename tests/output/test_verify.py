@@ -567,11 +567,15 @@ def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(scorer: C
 def test_a_file_that_is_gone_stays_incomplete_until_its_records_are_removed(
     scorer: Cli, tmp_path: Path
 ) -> None:
-    for name in "ae":
+    for name in "aef":
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{name}.csv").write_text("id,text\n1,one\n2,two\n")
     assert scorer(*COMMAND, "--limit", "3", cwd=tmp_path).exit_code == 0
     (tmp_path / "in" / "e.csv").unlink()
+    assert scorer(*COMMAND, "--limit", "1", cwd=tmp_path).exit_code == 0
+    partial = scorer("verify", "out", cwd=tmp_path)
+    assert partial.exit_code == 1
+    assert "incomplete. To score all rows, run: " in partial.stdout, "nothing is to be fixed"
     assert scorer(*COMMAND, cwd=tmp_path).exit_code == 0
     result = verify_output(tmp_path / "out")
     assert result.exit_code is ExitCode.ACTION_NEEDED, "the same command changes nothing"

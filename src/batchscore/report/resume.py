@@ -73,9 +73,10 @@ def step_after_check(found: Verification) -> str:
         purpose = "To remove the records of files that are gone"
         return str(run_again(purpose, state.command, flags)) if state.takes_incremental else ""
     of_files = [bool(each.ok or each.errors) for each in found.files if each.state == "unreadable"]
-    stopped = bool(found.last.stopped) or not found.unreadable
+    count = found.unreadable - found.last.gone
+    stopped = bool(found.last.stopped) or not count
     state = recorded_state(record, found.task, found.output, stopped=stopped)
-    unreadable = [*of_files, *([False] * (found.unreadable - len(of_files)))]
+    unreadable = [*of_files, *([False] * (count - len(of_files)))]
     return str(next_step(replace(state, unreadable=unreadable, ok=found.total("ok"))))
 
 
