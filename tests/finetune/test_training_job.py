@@ -546,6 +546,7 @@ def test_the_same_data_is_trained_again_after_the_model_was_deleted(
     assert paid_jobs(project) == [2]
 
 
+@pytest.mark.slow
 def test_data_whose_model_was_deleted_a_day_ago_may_be_trained_though_its_file_is_there(
     place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
