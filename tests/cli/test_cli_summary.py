@@ -167,13 +167,15 @@ def test_the_table_of_an_earlier_run_is_not_named_as_the_scores(
     stopped = batchscore(*command, "--max-total-tokens", "1", "--max-concurrency", "1")
     assert stopped.exit_code == 4, stopped
     named = "  scores: st.csv.batchscore/chat\n          st.csv still holds the scores of an earlier run. "
-    offered = "To write the rows so far, run: batchscore merge st.csv st-so-far.csv --task chat\n"
+    offered = "To write the rows so far, run: batchscore merge st.csv st-so-far-2.csv --task chat\n"
     assert named + offered in stopped.stdout
     assert batchscore(*shlex.split(offered)[8:]).exit_code == 4
-    assert Path("st-so-far.csv").read_text().count("\n") == 1 + 4
+    assert Path("st-so-far-2.csv").read_text().count("\n") == 1 + 4
     Path("st.csv").unlink()
     without = batchscore(*command, "--max-total-tokens", "1", "--max-concurrency", "1")
+    offered = offered.replace("far-2", "far-3")
     assert f"          st.csv is not written yet. {offered}" in without.stdout
+    assert batchscore(*shlex.split(offered)[8:]).exit_code == 4
     again = batchscore(*command, "--max-total-tokens", "1", "--max-concurrency", "1", "--json")
     assert (again.exit_code, again.report["output_written"]) == (4, False)
 

@@ -207,3 +207,7 @@ def test_very_many_labels_have_no_interval_that_would_take_hours() -> None:
     assert found["f1_score_macro"].value is not None
     assert compare("accuracy", rows, rows, reading, options) is not None
     assert compare("f1_score_macro", rows, rows, reading, options) is None
+    rows.groups["author"] = np.arange(len(names)) // 3
+    options = FigureOptions(Sampling(resamples=20), cluster="author")
+    assert figure_of("accuracy", rows, reading, options).method == "cluster_bootstrap"
+    assert figure_of("f1_score_macro", rows, reading, options).method == ""

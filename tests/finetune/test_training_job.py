@@ -34,8 +34,11 @@ from batchscore.finetune.state import (
     read_state,
 )
 from batchscore.finetune.training.commands import TrainingPlace, run_action, run_start, run_status, run_watch
+from batchscore.finetune.training.same_data import NEW_SECONDS, other_job
 from batchscore.finetune.training.steps import RUN_KEY
 from batchscore.provider.files import UploadedFile, wait_until_usable
+from batchscore.provider.jobs import newest_jobs
+from batchscore.provider.models import delete_model
 from batchscore.report.words import money_text
 from batchscore.simulator import Running
 from openai_schemas import check_object
@@ -541,6 +544,31 @@ def test_the_same_data_is_trained_again_after_the_model_was_deleted(
     assert command("finetune", "clean", "second", "--discard-results", "--yes").exit_code == 0
     assert command(*start).exit_code == 0
     assert paid_jobs(project) == [2]
+
+
+@pytest.mark.slow
+def test_data_whose_model_was_deleted_a_day_ago_may_be_trained_though_its_file_is_there(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """Other programs delete the model and leave the file. A new model may not be known yet."""
+    project.set_tuning(validating=0, queued=0, running=0, creating=0)
+    started(place())
+    state = run_status(place()).state
+    other = replace(
+        state, run="another", job=replace(state.job, id=""), training=replace(state.training, file_id="")
+    )
+
+    async def found() -> list[bool]:
+        async with training_calls(place().target, {}, FAST) as plane:
+            (job,) = [each async for each in newest_jobs(plane, 0.0)]
+            assert job.finished is not None
+            soon, later = job.finished + 60, job.finished + NEW_SECONDS + 1
+            seen = [await other_job(plane, other, later)]
+            await delete_model(plane, job.trained_model)
+            seen += [await other_job(plane, other, now) for now in (soon, later)]
+            return [each is not None for each in seen]
+
+    assert asyncio.run(found()) == [True, True, False]
 
 
 def test_a_job_that_no_reply_named_can_be_followed_and_cancelled(

@@ -97,8 +97,8 @@ def test_numbers_and_other_texts_stay_as_they_are(text: str) -> None:
 
 
 def test_cells_with_an_apostrophe_are_counted(tmp_path: Path) -> None:
-    rows = [["a", "=b"], ["=1", "-5"], [None, "x;=1;@2"]]
-    for allow, count in ((False, 3), (True, 0)):
+    rows = [["a", "=b"], ["=1", "-5"], [None, "x;=1;@2"], ["=1", "a\n- item"]]
+    for allow, count in ((False, 4), (True, 0)):
         with replace_file(tmp_path / "a.csv") as sink:
             assert write_delimited(sink, rows, delimiter=",", bom=False, allow_formulas=allow) == count
 

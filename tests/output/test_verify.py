@@ -523,6 +523,26 @@ def test_a_stopped_run_is_correct_but_incomplete(
     assert elsewhere.to_text().endswith("Run the same score command again to resume.")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["in"], ["--", "in/f03.csv", "in/f00.csv"]])
+def test_a_command_is_offered_only_where_it_names_the_same_inputs(
+    scored: Path, scorer: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """An output with a whole path is found from each folder, but INPUTs may not be."""
+    shutil.copytree(scored / "in", tmp_path / "in")
+    out = tmp_path / "whole"
+    command = ["score", *COMMAND[4:], "-o", str(out), "--limit", "1", "--dedup"]
+    assert scorer(*command, *names, cwd=tmp_path).exit_code == 0
+    offered = {}
+    for folder in (tmp_path, tmp_path.parent):
+        monkeypatch.chdir(folder)
+        offered[folder] = step_after_check(verify_output(out))
+    assert offered[tmp_path.parent] == ""
+    resumed = offered[tmp_path].rpartition(" run: batchscore ")[2]
+    assert scorer(*shlex.split(resumed), cwd=tmp_path).exit_code == 0
+    assert verify_output(out).exit_code is ExitCode.DONE
+
+
 def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(scorer: Cli, tmp_path: Path) -> None:
     """The rest counts until a run with the same INPUTs has ended, also if a file is not there any more."""
     files = [f"in/{name}.csv" for name in "abcd"]
@@ -547,11 +567,15 @@ def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(scorer: C
 def test_a_file_that_is_gone_stays_incomplete_until_its_records_are_removed(
     scorer: Cli, tmp_path: Path
 ) -> None:
-    for name in "ae":
+    for name in "aef":
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{name}.csv").write_text("id,text\n1,one\n2,two\n")
     assert scorer(*COMMAND, "--limit", "3", cwd=tmp_path).exit_code == 0
     (tmp_path / "in" / "e.csv").unlink()
+    assert scorer(*COMMAND, "--limit", "1", cwd=tmp_path).exit_code == 0
+    partial = scorer("verify", "out", cwd=tmp_path)
+    assert partial.exit_code == 1
+    assert "incomplete. To score all rows, run: " in partial.stdout, "nothing is to be fixed"
     assert scorer(*COMMAND, cwd=tmp_path).exit_code == 0
     result = verify_output(tmp_path / "out")
     assert result.exit_code is ExitCode.ACTION_NEEDED, "the same command changes nothing"

@@ -34,8 +34,8 @@ async def listed(desk: Desk, chunk: Chunk) -> list[BatchState]:
         raise Outage(
             f"it is not known whether a batch was made of file {chunk.input_file}, and the service does "
             "not list its batches now. The same command looks again. If the service's own pages show the "
-            f"batch, run {batches_command(desk.chunks, 'adopt', chunk.key, 'BATCH_ID')} If they show "
-            f"none, run {batches_command(desk.chunks, 'forget', chunk.key)}"
+            f"batch, run: {batches_command(desk.chunks, 'adopt', chunk.key, 'BATCH_ID')}\n"
+            f"If they show none, run: {batches_command(desk.chunks, 'forget', chunk.key)}"
         ) from None
 
 

@@ -15,10 +15,9 @@ from batchscore.cli.options import GroupedHelp, config_option, options_of, task_
 from batchscore.cli.say import say
 from batchscore.cli.settings_file import settings_file
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.settings import service_flags
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import shown_words
-from batchscore.settings.service_flags import service_words
+from batchscore.settings.service_flags import OF_SERVICE, service_words
 from batchscore.stores.address import place_of
 
 BATCHES_HELP = """List the batches of the output folder OUT at the service's Batch API, or change them.
@@ -47,9 +46,6 @@ forget  Remove what OUT knows of these batches. The same score command sends the
 Exit codes: 0 done; 1 error: fix OUT, endpoint or key; 2 usage error; 4 the service does not
 respond; 5 a run is writing to OUT (adopt and forget).
 """
-
-#: The settings that say which service is called, and how.
-OF_SERVICE = service_flags.OF_SERVICE
 
 #: What OUT may be followed by.
 ACTIONS = ("cancel", "adopt", "forget")

@@ -173,8 +173,11 @@ def places(run: RunResult) -> list[str]:
 
 
 def so_far(run: RunResult, file: Place) -> str:
-    """Return how the rows that are done can be written to a file beside the one that is not complete."""
-    other = file.with_name(f"{file.name.removesuffix(file.suffix)}-so-far{file.suffix}")
+    """Return how the rows that are done can be written to a file beside the one that is not complete.
+
+    Its name has their number: after the next stop, `merge` would not replace the file of this one.
+    """
+    other = file.with_name(f"{file.name.removesuffix(file.suffix)}-so-far-{run.outcome.ok}{file.suffix}")
     words = ["batchscore", "merge", command_word(file), command_word(other), "--task", run.settings.task]
     return f". To write the rows so far, run: {shell_command(words)}"
 

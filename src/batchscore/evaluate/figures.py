@@ -252,7 +252,8 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
             if name == "accuracy" and clusters is None:
                 return wilson(float(_right(rows, reading).sum()), len(rows), sampling)
             if len(reading.labels.names) > _MOST_RESAMPLED_LABELS:
-                return None
+                right = _right(rows, reading)
+                return bootstrap_mean(right, sampling, clusters) if name == "accuracy" else None
             counts, headline = confusion_of(rows, reading), classification.FIGURES[name]
             if clusters is None:
                 return interval_of_cells(counts, headline, sampling)

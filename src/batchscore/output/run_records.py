@@ -6,8 +6,10 @@ of several runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,7 +19,7 @@ from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.manifest_check import STATES, Fits, is_count, is_list_of_objects, is_text, odd_field
 from batchscore.settings.declare import mark_flags
 from batchscore.stores import storage
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, is_uri
 from batchscore.stores.links import NO_FILE
 from batchscore.task import TASKS
 
@@ -50,6 +52,16 @@ _COUNTED: dict[str, Fits] = {"file": _FILE["file"]} | dict.fromkeys(COUNTS, is_c
 _OPTIONAL_OF_FILE: dict[str, Fits] = dict.fromkeys(
     ("problem", "input", "inputs", "records_digest"), is_text
 ) | dict.fromkeys(COUNTS, is_count)
+
+
+def checksum(*texts: str) -> str:
+    """Return a checksum of texts; an INPUT may be an address with a secret in it."""
+    return hashlib.blake2b("\n".join(texts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def checksum_of_inputs(inputs: Iterable[str]) -> str:
+    """Return a checksum of INPUTs, by which runs over the same ones are known."""
+    return checksum(*sorted({each if is_uri(each) else str(Path(each).resolve()) for each in inputs}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -323,7 +323,7 @@ def unconfirmed_text(chunks: Chunks, seen: Mapping[str, int] = {}) -> str:
     creations = "1 creation" if count == 1 else f"{count:,} creations"
     last = datetime.fromtimestamp(max(map(known_by, found))).astimezone()
     over = [chunk.key for chunk in found if not chunk.waiting]
-    end = f" To look no more, run: {batches_command(chunks, 'forget', *over)}" if over else ""
+    end = f"\nTo look no more, run: {batches_command(chunks, 'forget', *over)}" if over else ""
     return (
         f"{creations} of a batch ({count_text(rows, 'row')}) had no usable reply, and the service has not "
         "listed such a batch since. If one was made beside another of the same rows, these may be billed "

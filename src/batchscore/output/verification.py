@@ -124,10 +124,12 @@ class Verification:
                 "Then run the same score command again."
             )
         if self.missing:
-            files = "these files" if len(self.missing) == self.unreadable else "the unreadable files"
-            fix = f"Fix {files}, then run the same score command again." if self.unreadable else AGAIN
+            # What to do about a file that is gone is in its line.
+            unreadable = self.unreadable - self.last.gone
+            files = "these files" if len(self.missing) == unreadable else "the unreadable files"
+            fix = f"Fix {files}, then run the same score command again." if unreadable else AGAIN
             if self.last.gone == len(self.missing):
-                fix = ""  # each line says what to do
+                fix = ""
             said = stopped_text(self.last.stopped)
             then = self.last.next_step or ("" if HAS_CHANGED in said else fix)
             return f"Correct but incomplete. {said}{then}".rstrip()

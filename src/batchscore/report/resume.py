@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from batchscore.errors import HAS_CHANGED, ExitCode
 from batchscore.output.records.formats import FILE_SUFFIXES
+from batchscore.output.run_records import checksum_of_inputs
 from batchscore.output.verification import Verification
 from batchscore.report.advice import RunState, goes_on, next_step, run_again
 from batchscore.report.page.runs import mapping
@@ -55,12 +56,16 @@ def step_after_check(found: Verification) -> str:
     It is empty if the command is not known, is one worker's, or was typed in another folder.
     """
     record, settings = found.last.called, mapping(found.last.called.get("settings"))
-    if not found.missing or not words_of(record.get("command")) or settings.get("shared_output"):
+    words = words_of(record.get("command"))
+    if not found.missing or not words or settings.get("shared_output"):
         return ""
     output = str(settings.get("output"))
     if output != found.output and (
         is_uri(output) or Path(output).absolute() != Path(found.output).absolute()
     ):
+        return ""
+    is_from_anywhere = is_uri(output) or Path(output).is_absolute()
+    if is_from_anywhere and not names_inputs(words, record.get("inputs")):
         return ""
     if found.last.gone == len(found.missing):
         state = recorded_state(record, found.task, found.output, stopped=False)
@@ -68,10 +73,25 @@ def step_after_check(found: Verification) -> str:
         purpose = "To remove the records of files that are gone"
         return str(run_again(purpose, state.command, flags)) if state.takes_incremental else ""
     of_files = [bool(each.ok or each.errors) for each in found.files if each.state == "unreadable"]
-    stopped = bool(found.last.stopped) or not found.unreadable
+    count = found.unreadable - found.last.gone
+    stopped = bool(found.last.stopped) or not count
     state = recorded_state(record, found.task, found.output, stopped=stopped)
-    unreadable = [*of_files, *([False] * (found.unreadable - len(of_files)))]
+    unreadable = [*of_files, *([False] * (count - len(of_files)))]
     return str(next_step(replace(state, unreadable=unreadable, ok=found.total("ok"))))
+
+
+def names_inputs(words: Sequence[str], inputs: object) -> bool:
+    """Whether INPUTs of a command, seen from the working folder, are those of a record, by its checksum.
+
+    INPUTs follow each other. Before them may be the name of the command or the value of a flag.
+    """
+    groups: list[list[str]] = [[]]
+    for word in words[1:]:
+        if word.startswith("-") and word != "-":
+            groups.append([])
+        else:
+            groups[-1].append(word)
+    return any(checksum_of_inputs(group[start:]) == inputs for group in groups for start in range(3))
 
 
 def words_of(command: object) -> list[str]:

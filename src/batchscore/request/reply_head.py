@@ -54,24 +54,25 @@ class BrokenReply(Exception):  # noqa: N818 - a reason to retry, not an error of
 
 
 class HeaderNames:
-    """The names of the headers of one head, in its order, and where each is that counts.
+    """The header names of a reply in their order, and the place of each by its name in small letters.
 
-    Nearly all replies of a service have the same names, so they are put into small letters once.
+    Nearly all replies of a service have the same names, so they are put into small letters once. Of several
+    headers with one name, the place is that of the first.
     """
 
-    __slots__ = ("given", "places")
+    __slots__ = ("names", "places")
 
-    def __init__(self, given: Sequence[bytes]) -> None:
-        self.given = [*given]
+    def __init__(self, names: Sequence[bytes]) -> None:
+        self.names = [*names]
         self.places: dict[bytes, int] = {}
-        for place, name in enumerate(given):
+        for place, name in enumerate(names):
             self.places.setdefault(name.lower(), place)
 
     def join_lists(self, values: list[bytes]) -> None:
         """Put several headers that are one list together, at the place of the first."""
         for listed in _LISTS:
             if listed in self.places:
-                pairs = zip(self.given, values, strict=True)
+                pairs = zip(self.names, values, strict=True)
                 of_list = [value.rstrip() for name, value in pairs if name.lower() == listed]
                 values[self.places[listed]] = b", ".join(of_list)
 
@@ -227,7 +228,7 @@ class ReplyParser:
             self._forget_headers()
             return
         self.in_head = False
-        if names != self._known.given:
+        if names != self._known.names:
             self._known = HeaderNames(names)
         places = self._known.places
         if len(places) < len(values):

@@ -7,7 +7,6 @@ it. It holds settings, counts and versions, never a cell or a secret.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import secrets
@@ -17,7 +16,6 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -51,7 +49,7 @@ from batchscore.settings.declare import as_flag
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import mask_text, shown_settings
 from batchscore.stores import storage
-from batchscore.stores.address import Place, is_uri, path_text
+from batchscore.stores.address import Place, path_text
 from batchscore.version import VERSION
 
 #: What is recorded of each file, and of this run alone.
@@ -143,16 +141,6 @@ class RunStart:
             ],
             **({} if complete is None else {"complete_files": counts}),
         }
-
-
-def checksum(*texts: str) -> str:
-    """Return a checksum of texts; an INPUT may be an address with a secret in it."""
-    return hashlib.blake2b("\n".join(texts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-def checksum_of_inputs(inputs: Iterable[str]) -> str:
-    """Return a checksum of INPUTs, by which runs over the same ones are known."""
-    return checksum(*sorted({each if is_uri(each) else str(Path(each).resolve()) for each in inputs}))
 
 
 def base_of(survey: Survey, inputs: Iterable[str]) -> str:

@@ -36,7 +36,7 @@ from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.missing import still_missing
 from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.removed_parts import removed_parts
-from batchscore.output.run_records import RecordedFile
+from batchscore.output.run_records import RecordedFile, checksum, checksum_of_inputs
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
 from batchscore.output.submitted import refuse_submitted
@@ -66,8 +66,6 @@ from batchscore.run.record import (
     RunResult,
     RunStart,
     base_of,
-    checksum,
-    checksum_of_inputs,
     errors_by_code,
     files_at_start,
     run_name,

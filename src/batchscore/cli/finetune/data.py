@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from batchscore.cli.batches import OF_SERVICE
 from batchscore.cli.finetune.deployment import (
     DEPLOY_COMMANDS,
     FinetuneCommand,
@@ -29,6 +28,7 @@ from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
 from batchscore.errors import ExitCode, UsageError, count_text
 from batchscore.report.words import json_safe
+from batchscore.settings.service_flags import OF_SERVICE
 from batchscore.stores.address import command_word, place_of, shell_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -15,12 +15,12 @@ import click
 import orjson
 from click.core import ParameterSource
 
-from batchscore.cli.batches import OF_SERVICE
 from batchscore.cli.options import GroupedHelp, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, UsageError
 from batchscore.finetune.offered import GIVEN, GivenFlags, finetune_command
 from batchscore.report.words import json_safe
+from batchscore.settings.service_flags import OF_SERVICE
 from batchscore.stores.address import place_of
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from batchscore.cli.batches import OF_SERVICE
 from batchscore.cli.finetune.deployment import FinetuneCommand, agreed, next_command
 from batchscore.cli.options import config_option, options_of
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode
 from batchscore.report.words import json_safe
+from batchscore.settings.service_flags import OF_SERVICE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from batchscore.cli.batches import OF_SERVICE
 from batchscore.cli.finetune import data_options as finetune_spec
 from batchscore.cli.settings_file import settings_file
 from batchscore.errors import UsageError
@@ -30,6 +29,7 @@ from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.plan.vocabulary import TokenCounter
 from batchscore.settings.deadline import duration_of
 from batchscore.settings.prices import training_prices
+from batchscore.settings.service_flags import OF_SERVICE
 from batchscore.stores.address import place_of
 
 #: Options that are hyperparameters, by the services' names.

@@ -1,7 +1,7 @@
-"""Has somebody else trained the same file with the same settings, such as from another folder of one table?
+"""Was the same file trained with the same settings before, such as from another folder of the same table?
 
-A second job makes the same model and is paid for, too. It only reads. Jobs of other settings, and those whose
-model was deleted, are no reason to stop.
+A second job makes the same model and is paid for, too. This module only reads. Jobs of other settings, and
+those whose model was deleted, are no reason to stop.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from batchscore.provider.files import UploadedFile
 from batchscore.provider.job_object import JobState
 from batchscore.report.words import moment_text
 
+#: Seconds after which a model that the service does not know was deleted, and is not only new.
+NEW_SECONDS = 86_400.0
 
-async def require_new_data(plane: ControlPlane, state: TrainingState, folder: object) -> None:
+
+async def require_new_data(plane: ControlPlane, state: TrainingState, folder: object, now: float) -> None:
     """Raise `InputError` if there is another job of the same data and settings."""
-    found = await other_job(plane, state)
+    found = await other_job(plane, state, now)
     if found is None:
         return
     made = f", created {moment_text(found.created)}" if found.created else ""
@@ -35,7 +38,7 @@ async def require_new_data(plane: ControlPlane, state: TrainingState, folder: ob
     )
 
 
-async def other_job(plane: ControlPlane, state: TrainingState) -> JobState | None:
+async def other_job(plane: ControlPlane, state: TrainingState, now: float) -> JobState | None:
     """Return another job of the same data and settings, `None` if the service lists none.
 
     A file is known by its digest in the job's metadata. If those are not kept, it is known by its size and
@@ -52,7 +55,7 @@ async def other_job(plane: ControlPlane, state: TrainingState) -> JobState | Non
     for each in alike:
         digest = each.metadata.get(DIGEST_KEY)
         is_same = each.training_file in same if digest is None else digest == state.training.digest
-        if is_same and await is_kept(plane, each):
+        if is_same and await is_kept(plane, each, now):
             return each
     return None
 
@@ -96,14 +99,17 @@ def content_of(name: str) -> str:
     return name.partition("-")[2]
 
 
-async def is_kept(plane: ControlPlane, job: JobState) -> bool:
+async def is_kept(plane: ControlPlane, job: JobState, now: float) -> bool:
     """Whether a job still makes a model, or what it has made was not deleted.
 
-    A new model may be unknown for some minutes; its training file is there then.
+    A new model may be unknown for some minutes; its training file is there then. Later the file shows
+    nothing: it often stays when a model is deleted.
     """
     if not job.trained_model:
         return True
-    for look, what in ((models.look_at_model, job.trained_model), (files.look, job.training_file)):
+    looks = [(models.look_at_model, job.trained_model), (files.look, job.training_file)]
+    is_new = job.finished is None or job.finished > now - NEW_SECONDS
+    for look, what in looks if is_new else looks[:1]:
         try:
             await look(plane, what)
         except NotThere:

@@ -89,7 +89,7 @@ class Starter:
         while True:
             step = next_step(self.state)
             if step in BEFORE_COSTS and not self.again and not self.creations:
-                await require_new_data(self.plane, self.state, self.folder)
+                await require_new_data(self.plane, self.state, self.folder, self.clock())
             if step.step is TrainingStep.SEND_FILE:
                 await self.send_file(step.part)
             elif step.step is TrainingStep.WAIT_FOR_FILE:

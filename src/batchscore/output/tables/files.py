@@ -17,7 +17,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from html import escape
 from io import StringIO
-from operator import is_not
+from operator import ne
 from typing import Any
 
 from batchscore.errors import InputError, OutputError
@@ -225,7 +225,7 @@ def write_delimited(
         texts = [cell if type(cell) is str else kept_text(cell) for cell in cells]
         safe = texts if allow_formulas else [*map(without_formula, texts)]
         if safe != texts:
-            guarded += sum(map(is_not, safe, texts))
+            guarded += sum(map(ne, safe, texts))
         buffer.write(f"{delimiter.join(map(_quoted, safe))}\r\n")
         if buffer.tell() > _CHUNK:
             _flush(buffer, sink)
