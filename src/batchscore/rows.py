@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import orjson
@@ -161,10 +161,9 @@ class Prompt:
     image_bytes: int = 0
     image_tokens: int = 0
 
-
-def copy_answer(item: Prompt | Settled, known: Settled) -> Settled:
-    """Return the result of a row whose answer is known, maybe from another row."""
-    return replace(known, file=item.file, row=item.row, id=item.id, kept=item.kept)
+    def settled(self, result: Score | RowError) -> Settled:
+        """Return the row with its result."""
+        return Settled(self.file, self.row, result, self.id, self.kept, self.truncated)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from batchscore.batch.doubles import look_until
 from batchscore.batch.leftover import Leftover
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.progress import Phase, left_text
-from batchscore.batch.settle import Settling, settled_row
+from batchscore.batch.settle import Settling
 from batchscore.batch.submit import SAME_PROBLEMS, Move
 from batchscore.batch.work import Ended, bring_to_end, reserve
 from batchscore.engine import end_task
@@ -224,7 +224,7 @@ class BatchEngine:
         if isinstance(added, ChunkWork):
             self.start(added)
         elif added is not None:
-            return settled_row(prompt, added)
+            return prompt.settled(added)
         return None
 
     def start(self, work: ChunkWork) -> None:

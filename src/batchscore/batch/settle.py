@@ -22,7 +22,7 @@ from batchscore.errors import ErrorCode, ServiceRefused, count_text
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, ReplyScores
 from batchscore.request.outcome import ERROR_TEXTS, Action, Outcome, refused_alone
-from batchscore.rows import Prompt, RowError, Score, Settled
+from batchscore.rows import Prompt, RowError, Settled
 
 #: Rows that are given at a time.
 MOST_ROWS = 1000
@@ -130,7 +130,7 @@ class Settling:
         if isinstance(judged, ReplyScores):
             self.billing.answered(prompt, judged.prompt_tokens, judged.completion_tokens)
             self.answered += 1
-            return settled_row(prompt, judged.scores[0])
+            return prompt.settled(judged.scores[0])
         tokens = billed(line, self.reader, sent)
         self.billing.failed(prompt, line.status or None, judged.code.value, tokens)
         self.unusable += judged.needs_action
@@ -196,7 +196,7 @@ class Settling:
                 continue
             if index in lines:
                 text = f"{ERROR_TEXTS[ErrorCode.INVALID_REQUEST]} ({lines[index]})."
-                yield settled_row(prompt, RowError(ErrorCode.INVALID_REQUEST, text, 400, 1))
+                yield prompt.settled(RowError(ErrorCode.INVALID_REQUEST, text, 400, 1))
             elif lines or self.ended.decision.move is Move.HALVE:
                 self.again(index, prompt, False)
             else:
@@ -217,7 +217,7 @@ class Settling:
             outcome = refused_alone(outcome, first=chunk.round == 1)
         if outcome.action is Action.RETRY:
             return self.retried(index, prompt, outcome)
-        return settled_row(prompt, outcome.error(chunk.round))
+        return prompt.settled(outcome.error(chunk.round))
 
     def retried(self, index: int, prompt: Prompt, outcome: Outcome) -> Settled | None:
         """Send a row again in the next round, or return it with its error after the last.
@@ -228,9 +228,4 @@ class Settling:
         if self.work.chunk.round < self.rounds and not is_same_again:
             self.again(index, prompt, True)
             return None
-        return settled_row(prompt, outcome.error(self.work.chunk.round))
-
-
-def settled_row(prompt: Prompt, result: Score | RowError) -> Settled:
-    """Return a row with its result."""
-    return Settled(prompt.file, prompt.row, result, prompt.id, prompt.kept, prompt.truncated)
+        return prompt.settled(outcome.error(self.work.chunk.round))

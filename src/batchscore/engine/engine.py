@@ -390,10 +390,7 @@ class Engine:
 
     def give(self, prompts: Sequence[Prompt], results: Sequence[Score | RowError]) -> None:
         """Settle the row of each prompt, and the rows with the same prompt."""
-        settled = [
-            Settled(prompt.file, prompt.row, result, prompt.id, prompt.kept, prompt.truncated)
-            for prompt, result in zip(prompts, results, strict=True)
-        ]
+        settled = [prompt.settled(result) for prompt, result in zip(prompts, results, strict=True)]
         if self.packer.duplicates is not None:
             self.packer.duplicates.resolve(prompts, settled)
             self.resolved.open()

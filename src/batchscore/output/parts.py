@@ -23,8 +23,9 @@ from batchscore.output.manifest import Commit, Cost, share
 from batchscore.output.records.json_value import json_bytes
 from batchscore.output.row_digests import DigestsByRow
 from batchscore.output.share import ShareOfFile
+from batchscore.prompts.duplicates import copy_answer
 from batchscore.prompts.kept_cells import digest_of_cells, memory_of_cells
-from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
+from batchscore.rows import Prompt, RowError, Score, Settled
 
 #: The approximate memory of a result besides its value.
 ROW_BYTES = 400

@@ -11,13 +11,18 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from batchscore.rows import Prompt, Score, Settled, copy_answer
+from batchscore.rows import Prompt, Score, Settled
 
 #: Rows that may wait for the answer to their duplicate before no more rows are taken.
 MOST_WAITING = 8192
 
 #: Number of remembered answers; with 1,536 dimensions they take 25 MB.
 REMEMBERED = 4096
+
+
+def copy_answer(item: Prompt | Settled, known: Settled) -> Settled:
+    """Return the result of a row whose answer is known, maybe from another row."""
+    return replace(known, file=item.file, row=item.row, id=item.id, kept=item.kept)
 
 
 @dataclass(slots=True)

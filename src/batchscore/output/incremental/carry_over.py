@@ -30,7 +30,8 @@ from batchscore.output.parts import Part, is_final
 from batchscore.output.records.json_value import json_bytes
 from batchscore.output.records.jsonl import row_to_json, settled_from_json
 from batchscore.output.row_digests import halves, read_digests
-from batchscore.rows import Prompt, Score, Settled, copy_answer
+from batchscore.prompts.duplicates import copy_answer
+from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores.errors import explain_errors
 
 LENGTHS = struct.Struct("<II")
