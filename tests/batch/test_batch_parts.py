@@ -42,7 +42,7 @@ from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, ReplyScores
 from batchscore.provider.batch_object import BatchState, FileProblem, batch_state
 from batchscore.provider.client import CallFailed, NotThere, Refused, Unknown
-from batchscore.request.outcome import Action, Outcome
+from batchscore.request.outcome_rules import Action, Outcome
 from batchscore.rows import Prompt, RowError
 from batchscore.stores import storage
 from batchscore.task import CHAT

@@ -70,7 +70,7 @@ ATTACKS = {
         "output/test_verify.py::test_each_damage_is_found_and_repaired[version-as-text]",
     ],
     "a row of one word comes back as an error code and is kept": [
-        "request/test_outcome.py::test_a_word_of_the_prompt_is_not_shown_as_a_code",
+        "request/test_outcome_rules.py::test_a_word_of_the_prompt_is_not_shown_as_a_code",
     ],
     "the name of a file is a formula in a table of MLflow": [
         "report/test_tracking.py::test_the_table_of_files_holds_no_formula",

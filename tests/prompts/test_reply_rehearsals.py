@@ -66,8 +66,8 @@ CASES = {
         "prompts/test_replies.py::test_a_completion_without_text_is_refused",
     ),
     "too long, in the words of each service": (
-        "request/test_outcome.py::test_an_input_that_is_too_long_is_known_in_the_words_of_each_service",
-        "request/test_outcome.py::test_a_refusal_of_something_else_is_not_too_long",
+        "request/test_outcome_rules.py::test_an_input_that_is_too_long_is_known_in_the_words_of_each_service",
+        "request/test_outcome_rules.py::test_a_refusal_of_something_else_is_not_too_long",
         "prompts/test_reply_rehearsals.py::test_a_long_row_is_truncated_whatever_the_service_says",
     ),
     "no reply was ever usable: HTML, an event stream, an error with status 200": (
@@ -293,7 +293,7 @@ def test_token_counts_of_any_kind_are_counted(deployment: Deployment, shape: str
 # --- too long
 
 
-#: The others are slow: `test_outcome.py` holds all of them against the rule.
+#: The others are slow: `test_outcome_rules.py` holds all of them against the rule.
 QUICK_WORDINGS = {"openai", "vllm", "llama_cpp", "llama_cpp_embeddings", "gemini", "litellm"}
 
 

@@ -10,7 +10,7 @@ import pytest
 from batchscore.errors import ErrorCode
 from batchscore.prompts.replies import ReplyReader
 from batchscore.prompts.responses import response_text
-from batchscore.request.outcome import Action, unusable_outcome
+from batchscore.request.outcome_rules import Action, unusable_outcome
 from batchscore.rows import InvalidReply, Reply, Score
 from batchscore.task import RESPONSES
 

@@ -40,7 +40,7 @@ def test_the_reference_says_which_formats_may_be_compressed() -> None:
 
 def test_the_help_of_score_lists_every_format() -> None:
     """The command line may not import the readers, so its help has the names a second time."""
-    (listed,) = re.findall(r"Formats: (.*?)\. The prompt", SCORE_HELP, re.DOTALL)
+    (listed,) = re.findall(r"Formats: (.*?)\. The prompt", " ".join(SCORE_HELP.split()))
     compressible, plain = listed.split(", also compressed (.gz, .zst, .bz2, .xz); ")
     assert list(COMPRESSIONS) == [".gz", ".zst", ".bz2", ".xz"]
     for names, wanted in ((compressible, True), (plain, False)):

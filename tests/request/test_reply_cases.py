@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 JUDGING = "engine/test_engine_judging.py::"
-OUTCOME = "request/test_outcome.py::"
+OUTCOME = "request/test_outcome_rules.py::"
 MISHAPS = "engine/test_engine_mishaps.py::"
 FAULTS = "cli/test_cli_faults.py::"
 TARGET = "endpoint/test_target.py::"

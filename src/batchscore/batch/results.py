@@ -16,7 +16,7 @@ import orjson
 
 from batchscore.errors import ErrorCode
 from batchscore.prompts.replies import ReplyReader, ReplyScores
-from batchscore.request.outcome import Outcome, classify, failure_outcome, unusable_outcome
+from batchscore.request.outcome_rules import Outcome, classify, failure_outcome, unusable_outcome
 from batchscore.rows import InvalidReply, Reply, load_json
 
 #: Bytes that are read at a time, and the longest line: an answer with all its vectors.

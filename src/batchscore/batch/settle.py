@@ -21,7 +21,7 @@ from batchscore.batch.work import Ended
 from batchscore.errors import ErrorCode, ServiceRefused, count_text
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyReader, ReplyScores
-from batchscore.request.outcome import ERROR_TEXTS, Action, Outcome, refused_alone
+from batchscore.request.outcome_rules import ERROR_TEXTS, Action, Outcome, refused_alone
 from batchscore.rows import Prompt, RowError, Settled
 
 #: Rows that are given at a time.

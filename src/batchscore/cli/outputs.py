@@ -127,7 +127,7 @@ def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
         codes.append(result.exit_code)
         if not as_json:
             say(result.to_text())
-    worst = next(code for code in WORST_FIRST if code in codes)
+    worst = next((code for code in WORST_FIRST if code in codes), codes[0])
     if as_json:
         say(orjson.dumps(found[0] if len(tasks) == 1 else {"exit_code": int(worst), "tasks": found}))
     sys.exit(int(worst))

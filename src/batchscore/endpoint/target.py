@@ -3,7 +3,7 @@
 It sends nothing and knows no rows. For a rehearsal it starts the simulator.
 
 Facts of the field (learn.microsoft.com, Azure OpenAI "API version lifecycle", seen 2026-11; the SDK's own
-requests, compared in tests/endpoint/test_official_client.py):
+requests, compared in tests/endpoint/test_address_and_headers.py):
 
 - Azure serves two surfaces: `/openai/deployments/{deployment}/{task}?api-version=<date>` with the key in an
   `api-key` header (`/openai/{task}` for responses, with the deployment as the body's `model`), and
@@ -21,9 +21,9 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from batchscore import simulator
+from batchscore.endpoint.address_and_headers import headers_of, request_address
 from batchscore.endpoint.gateway import ClientCertificate, client_certificate, custom_headers, filled
 from batchscore.endpoint.key_vault import VaultSecret, vault_secret
-from batchscore.endpoint.official_client import headers_of, request_address
 from batchscore.endpoint.sign_in import sign_in, unused_keys_text, withheld_keys
 from batchscore.endpoint.url import (
     TABLE_ARGUMENT,

@@ -25,7 +25,7 @@ from batchscore.prompts.batches import Packer
 from batchscore.prompts.replies import ReplyScores
 from batchscore.request.attempt import Request, Result
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Action, Outcome
+from batchscore.request.outcome_rules import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry import AttemptLoop
 from batchscore.request.retry_budget import RetryBudget

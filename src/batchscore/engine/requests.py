@@ -13,7 +13,7 @@ from batchscore.prompts.replies import ReplyScores
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.request.attempt import Request
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import over_quota
+from batchscore.request.outcome_rules import over_quota
 from batchscore.request.retry_budget import RetryBudget
 from batchscore.rows import Prompt, RowError
 

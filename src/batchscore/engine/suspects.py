@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Action, Outcome
+from batchscore.request.outcome_rules import Action, Outcome
 from batchscore.request.retry_budget import RetryBudget
 from batchscore.rows import Prompt, RowError
 

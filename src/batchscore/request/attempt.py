@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, duration_text
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
-from batchscore.request.outcome import (
+from batchscore.request.outcome_rules import (
     ANSWERED,
     NEVER_ABOUT_ONE,
     Action,

@@ -17,7 +17,7 @@ from math import inf
 
 from batchscore.errors import ErrorCode, duration_text
 from batchscore.request.concurrency import Concurrency
-from batchscore.request.outcome import Outcome
+from batchscore.request.outcome_rules import Outcome
 from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
 from batchscore.request.rate_headers import RequestWindow, limit_headers

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, ServiceRefused, duration_text
 from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, State
-from batchscore.request.outcome import Action, Outcome
+from batchscore.request.outcome_rules import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.timeouts import Clock
 from batchscore.rows import Notice

@@ -21,7 +21,7 @@ from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, durati
 from batchscore.request.attempt import Request, Requester, Result
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
-from batchscore.request.outcome import ANSWERED, Action, Outcome
+from batchscore.request.outcome_rules import ANSWERED, Action, Outcome
 from batchscore.request.retry_budget import RetryBudget
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, name_settings
 from batchscore.request.attempt import cause_of
-from batchscore.request.outcome import Action, Outcome, classify, failure_outcome
+from batchscore.request.outcome_rules import Action, Outcome, classify, failure_outcome
 from batchscore.request.rate_headers import wait_seconds
 from batchscore.rows import Reply
 from batchscore.simulator.too_long import WORDINGS, too_long

@@ -1,7 +1,8 @@
-"""Which address and headers would the official client give a request?
+"""Which address and headers does each request have?
 
-It knows no settings and no keys, and imports no client: that would take half of a short run. The official
-client's own requests are compared with these in tests/endpoint/test_official_client.py.
+Those that the official client would give it: its own requests are compared with these in
+tests/endpoint/test_address_and_headers.py. It knows no settings and no keys, and imports no client: that would
+take half of a short run.
 """
 
 from __future__ import annotations
