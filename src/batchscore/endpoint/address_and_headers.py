@@ -1,8 +1,8 @@
 """Which address and headers does each request have?
 
 Those that the official client would give it: its own requests are compared with these in
-tests/endpoint/test_address_and_headers.py. It knows no settings and no keys, and imports no client: that would
-take half of a short run.
+tests/endpoint/test_address_and_headers.py. It knows no settings and no keys, and imports no client: that
+would take half of a short run.
 """
 
 from __future__ import annotations
