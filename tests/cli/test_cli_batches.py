@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import pytest
 
 from batch_files import submit
 from batch_runs import records, write_rows
+from batchscore.output.find import folder_of_locks
+from batchscore.output.locks.lock import hold_lock
 from batchscore.simulator import Running
 from simulated import Project
 
@@ -82,8 +85,12 @@ def test_a_batch_is_listed_cancelled_and_its_answers_are_recorded(
     assert "submitted" in offline.stdout
     assert project.books().calls == calls
     project.set_rules(cancelling=0)
-    cancelled = run("batches out cancel")
+    with hold_lock(folder_of_locks(Path("out")), "chat", what="out", command="score", notice=print):
+        cancelled = run("batches out cancel")
     assert f"Batch {made['batch']} is cancelled" in cancelled.stdout
+    assert f"out (chat) is held by `score`, process {os.getpid()}" in cancelled.stderr
+    assert "It sends the rows again that a cancelled batch has not answered." in cancelled.stderr
+    assert "stop it first" in cancelled.stderr
     project.set_rules(in_progress=0)
     while batchscore(*SCORE).exit_code:
         pass

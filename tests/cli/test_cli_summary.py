@@ -178,6 +178,11 @@ def test_the_table_of_an_earlier_run_is_not_named_as_the_scores(
     assert batchscore(*shlex.split(offered)[8:]).exit_code == 4
     again = batchscore(*command, "--max-total-tokens", "1", "--max-concurrency", "1", "--json")
     assert (again.exit_code, again.report["output_written"]) == (4, False)
+    # No table can be made of an input that is not there any more.
+    files.texts("a.csv", ["other", "two", "three", "four"])
+    changed = batchscore(*command)
+    assert (changed.exit_code, "st.csv is not written yet\n" in changed.stdout) == (1, True), changed
+    assert "To write the rows so far" not in changed.stdout
 
 
 def test_rows_below_a_limit_remain_and_nothing_is_wrong() -> None:

@@ -193,6 +193,25 @@ def test_units_are_counted_and_each_costs(run: Run, project: Project, folder: Pa
     assert listed["deployments"][0]["cost_per_hour"] == 25.5
 
 
+@SLOW
+def test_the_status_says_what_the_deployment_costs_and_how_to_end_it(run: Run, folder: Path) -> None:
+    offer = "To draw the results, run: batchscore finetune results tuned\n"
+    assert run("status", "tuned").stdout.endswith(offer)
+    assert run("results", "tuned").exit_code == 0
+    assert run("deploy", "tuned", "--name", "topics", "--kind", "standard", "--yes").exit_code == 0
+    shown = run("status", "tuned", "--prices", str(write_prices(folder))).stdout
+    assert "topics: Standard\n" in shown
+    assert "1.70 an hour while it exists, used or not" in shown
+    end = "batchscore finetune clean tuned --deployment topics --yes"
+    assert f"To end it, run: {end}\n" in shown
+    assert offer not in shown
+    assert "--prices has no hosting" in run("status", "tuned").stdout
+    assert run(*shlex.split(end)[2:]).exit_code == 0
+    gone = run("status", "tuned").stdout
+    assert "topics" not in gone
+    assert gone.endswith(offer)
+
+
 def write_prices(folder: Path) -> Path:
     path = folder.parent / "prices.toml"
     path.write_text('[prices."gpt-4.1-mini"]\nin = 0.4\nout = 1.6\nhosting = 1.70\n')

@@ -18,12 +18,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ExitCode, visible
-from batchscore.report.page import answers, vectors
+from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.answers import answer_of, answer_stats, enum_counts, histogram
 from batchscore.report.page.frame import source
-from batchscore.report.page.markup import data, html
+from batchscore.report.page.markup import NOTHING, data, html
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, StoredPart, TaskData
-from batchscore.report.page.page import page
+from batchscore.report.page.page import figures, page
 from batchscore.report.page.runs import RecordedRun, run_from
 from batchscore.report.page.sample import read_failures
 from batchscore.report.page.tables import state_text
@@ -246,6 +246,21 @@ def test_of_a_file_that_is_not_read_completely_the_remaining_rows_are_unknown() 
     assert "of 1 read so far in 1 file" in shown
     assert "1 file not read completely" in shown
     assert "set --price-in and --price-out" in shown
+
+
+def test_the_totals_of_an_output_with_a_killed_run_are_lower_bounds() -> None:
+    """A killed run has recorded none of what it sent and cost."""
+    priced = {"settings": {"task": "embeddings", "model": "m", "price_in": 1000.0}}
+    dead = run(**priced, exit_code=None, this_run={}, seconds=None, timeline=None, reason=None)
+    shown = str(figures(TaskData("embeddings", [dead, run(**priced)], []), None))
+    assert [f">at least {amount}<" in shown for amount in ("2,000", "2.00", "40", "4 s")] == [True] * 4, shown
+    assert shown.count("1 run did not end") == 2
+    assert "without prices" not in shown
+    assert "at least" not in str(figures(TaskData("embeddings", [run(**priced)], []), None))
+    alone = str(figures(TaskData("embeddings", [dead], []), None))
+    assert "at least" not in alone
+    assert alone.count(">unknown<") == 5
+    assert str(tables.runs_table([dead])).count(f">{NOTHING}<") == 6
 
 
 def test_an_old_damaged_or_newer_timeline_is_reported() -> None:

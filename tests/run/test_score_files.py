@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from batchscore.cli.summary import summary
 from batchscore.errors import OutputError, OutputLocked
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.find import folder_of_locks
@@ -109,11 +110,13 @@ def test_what_is_published_is_forced_to_the_disk_if_wanted(
     more: dict[str, bool],
 ) -> None:
     forced: set[int] = set()
+    kept: list[int] = []
     fsync = os.fsync
 
     def note_and_force(descriptor: int) -> None:
         fsync(descriptor)
         forced.add(os.fstat(descriptor).st_ino)
+        kept.append(os.dup(descriptor))  # no other file gets its inode when it is replaced
 
     monkeypatch.setattr(os, "fsync", note_and_force)
     finished, _ = score(output="out/all.jsonl" if not more.get("incremental") else "out", **more)
@@ -136,6 +139,8 @@ def test_what_is_published_is_forced_to_the_disk_if_wanted(
         path for path in (Path("new/merged.parquet"), Path("new"), Path()) if path.stat().st_ino in forced
     }
     assert len(made) == (3 if more else 0)
+    for descriptor in kept:
+        os.close(descriptor)
 
 
 @pytest.mark.slow
@@ -177,6 +182,33 @@ def test_a_file_that_cannot_be_written_ends_a_run_with_its_record(
     Path(output).rmdir()
     result, _ = score(output=output)
     assert (int(result.exit_code), result.statistics.ok) == (0, 0)
+
+
+def test_ctrl_c_while_the_table_is_written_ends_a_run_with_its_record(
+    score: Callable[..., tuple[RunResult, list[str]]],
+) -> None:
+    """A kill would leave the figures, too: they are on record before the table is begun."""
+    before: list[dict[str, Any]] = []
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Expected) and (event.exact, event.prompt_bytes) == (True, 0):
+            (path,) = Path("st.csv.batchscore/runs").glob("*.json")
+            before.append(json.loads(path.read_text()))
+            raise KeyboardInterrupt
+
+    result, _ = score(listen=interrupt, output="st.csv")
+    assert (int(result.exit_code), result.statistics.ok, result.file_written) == (4, 2, False)
+    after = json.loads(Path(str(result.record)).read_text())
+    for record in (*before, after):
+        assert (record["exit_code"], record["this_run"]["requests"]) == (4, 2)
+        assert record["this_run"]["tokens_billed"] > 0
+        assert record["reason"].startswith("interrupted while st.csv was being written")
+    lines = summary(result, words=["score", "in.csv"]).splitlines()
+    assert "st.csv is not written yet" in str(lines)
+    assert lines[-1] == "To resume, run: batchscore score in.csv"
+    assert not Path("st.csv").exists()
+    result, _ = score(output="st.csv")
+    assert (int(result.exit_code), result.statistics.ok, Path("st.csv").exists()) == (0, 0, True)
 
 
 def test_an_interrupted_page_does_not_change_the_result(

@@ -23,6 +23,7 @@ from batchscore.errors import (
     setting_name,
 )
 from batchscore.output.spec import StandardOutput
+from batchscore.output.tables.write import is_table
 from batchscore.report.advice import RunState, advice, after_share, goes_on, next_step
 from batchscore.report.words import code_text, counts_text, money_text
 from batchscore.rows import Expected
@@ -161,7 +162,10 @@ def places(run: RunResult) -> list[str]:
         lines.append(f"  scores: {run.layout.scores}")
         if (file := run.output.file) is not None:
             is_now = "still holds the scores of an earlier run" if run.with_file else "is not written yet"
-            lines.append(f"          {file} {is_now}{so_far(run, file) if end.unfinished else ''}")
+            # A table has the columns of the input, which must be as it was scored.
+            cannot_merge = is_table(file) and isinstance(end.stopped_by, InputChanged)
+            offer = so_far(run, file) if end.unfinished and not cannot_merge else ""
+            lines.append(f"          {file} {is_now}{offer}")
     elif run.output.file is not None and end.unfinished and not run.with_file:
         lines.append(f"  {run.output.file} is not written yet: no row is scored")
     elif run.output.file is not None and not end.unfinished:

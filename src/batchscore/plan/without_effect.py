@@ -47,7 +47,7 @@ def without_effect(
                 yield f"{setting_name(name)} has no effect with {setting_name('simulate')}."
     if output is None:
         return
-    if part_format(settings.format, output) != settings.format:
+    if "format" in given and part_format(settings.format, output) != settings.format:
         why = f"the name {output.file} decides"
         if isinstance(settings.output, StandardOutput):
             why = "standard output gets JSON Lines"

@@ -9,13 +9,21 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchscore.endpoint.target import Endpoint, endpoints_of
-from batchscore.errors import BatchscoreError, SettingsError, UsageError, count_text, setting_name
+from batchscore.errors import (
+    BatchscoreError,
+    OutputLocked,
+    SettingsError,
+    UsageError,
+    count_text,
+    setting_name,
+)
 from batchscore.output.find import folder_of_locks, output_folder
 from batchscore.output.layout import Layout
-from batchscore.output.locks.lock import hold_lock
+from batchscore.output.locks.lock import hold_lock, refuse_locked
 from batchscore.output.submitted import (
     Chunk,
     Chunks,
@@ -115,15 +123,17 @@ def change_batches(
     found = read_batches(named, task)
     check_words(action, words, found)
     with ExitStack() as stack:
-        if action != "cancel":  # that changes nothing of ours: a run that waits sees what becomes of it
-            folder = output_folder(named)
-            for each in dict.fromkeys(one.task for one in found):
-                locks, what = folder_of_locks(folder), f"{named} ({each})"
+        folder = output_folder(named)
+        for each in dict.fromkeys(one.task for one in found):
+            locks, what = folder_of_locks(folder), f"{named} ({each})"
+            if action == "cancel":  # that changes nothing of ours: a run that waits sees what becomes of it
+                notice_run(locks, each, what, notice)
+            else:
                 lock = hold_lock(
                     locks, each, what=what, command=f"batchscore batches {action}", notice=notice
                 )
                 stack.enter_context(lock)
-            found = read_batches(named, task)
+        found = read_batches(named, task)
         chosen = [] if action == "adopt" else select(found, words)
         act = cancel if action == "cancel" else forget
         if action == "adopt":
@@ -146,6 +156,17 @@ def change_batches(
                 notice(f"The service was not asked whether they still run: {error.text}")
                 done = asyncio.run(each_of(forget, None, chosen))
     return BatchesOfOutput(str(named), list(map(line_of, read_batches(named, task))), done)
+
+
+def notice_run(locks: Path, task: str, what: str, notice: Callable[[str], object]) -> None:
+    """Say that a run which works on the output will send the rows of a cancelled batch again."""
+    try:
+        refuse_locked(locks, task, what=what)
+    except OutputLocked as error:
+        notice(
+            f"{error.text} It sends the rows again that a cancelled batch has not answered. To prevent that, "
+            "stop it first, and then cancel what it has submitted by then."
+        )
 
 
 def check_words(action: str, words: Sequence[str], found: Sequence[Found]) -> None:

@@ -1,8 +1,8 @@
 """What does a run set out to do, how did it end, and what does it record about itself?
 
-The record is one file, `runs/<start>-<worker>.json`. It is written twice: before the first request, so that a
-killed run leaves the names of the files that it was going to read, and at the end. The report is made from
-it. It holds settings, counts and versions, never a cell or a secret.
+The record is one file, `runs/<start>-<worker>.json`. It is written before the first request, so that a killed
+run leaves the names of the files that it was going to read, before the one requested file is written, and at
+the end. The report is made from it. It holds settings, counts and versions, never a cell or a secret.
 """
 
 from __future__ import annotations

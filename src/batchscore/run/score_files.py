@@ -21,6 +21,7 @@ from batchscore.engine.open import open_engine
 from batchscore.errors import (
     BatchscoreError,
     OutputError,
+    OutputIncomplete,
     ServiceRefused,
     SettingsError,
     UsageError,
@@ -221,16 +222,25 @@ class Run:
             names += self.changes.vanished if self.changes is not None else ()
         by_code = errors_by_code(self.outcome, self.tally.statistics(), visible)
         self.outcome = replace(self.outcome, errors_by_code=by_code)
-        if self.output.file is not None and self.outcome.stopped_by is None and not self.outcome.interrupted:
-            try:
-                write_result_file(
-                    self.output.file, visible, names, settings, self.survey, self.outcome, self.listen
-                )
-                self.file_written = True
-            except BatchscoreError as error:  # the run still ends with its record and its page
-                self.outcome = replace(self.outcome, stopped_by=error)
+        self.write_file(visible, names)
         saved = [] if isinstance(ledger, NextLedger) else ledger.manifests.values()
         return [manifest for manifest in saved if manifest.state == "complete"]
+
+    def write_file(self, visible: Ledger, names: Sequence[str]) -> None:
+        """Write the one file that was requested; if that fails, the run still ends with its record."""
+        file, end = self.output.file, self.outcome
+        if file is None or end.stopped_by is not None or end.interrupted:
+            return
+        why = f"interrupted while {file} was being written. All scores are saved: no row is sent again."
+        self.outcome = replace(end, stopped_by=OutputIncomplete(why))
+        try:
+            self.finish()  # the file may take minutes; a kill meanwhile leaves the figures of the run
+            write_result_file(file, visible, names, self.settings, self.survey, end, self.listen)
+            self.outcome, self.file_written = end, True
+        except BatchscoreError as error:
+            self.outcome = replace(end, stopped_by=error)
+        except KeyboardInterrupt:
+            pass
 
     def begin(self, ledger: Ledger, versions: Mapping[str, str], done: Collection[str]) -> None:
         """Write down which files the run is going to read; raises `OutputError`."""
@@ -351,10 +361,9 @@ class Run:
 
     def finish(self) -> RunResult:
         """Write the run's record and return its result; a record that fails does not fail the run."""
-        with_file = False
-        if self.output.file is not None:
-            with suppress(OutputError):
-                with_file = storage.exists(self.output.file)
+        file, with_file = self.output.file, False
+        with suppress(OutputError):
+            with_file = file is not None and storage.exists(file)
         result = RunResult(
             outcome=self.outcome,
             statistics=self.tally.statistics(),
@@ -373,17 +382,16 @@ class Run:
         try:
             write_record(result, self.endpoints, self.start, self.timeline)
         except Exception as error:
-            self.listen(
-                Notice(f"The run's record cannot be written; its scores are saved: {message_of(error)}.")
-            )
+            text = f"The run's record cannot be written; its scores are saved: {message_of(error)}."
+            self.listen(Notice(text))
         return result
 
     def write_page(self, ok: int, saved: Collection[Manifest]) -> Place | None:
         """Write the page; `None` if it failed, or if other workers may still write to the output."""
         if self.settings.shared_output:
             return None
-        shown = str(self.output.named)
         try:
+            shown = str(self.output.named)
             return write_report(self.output.folder, shown=shown, effort=quickly(ok), known=saved)
         except (Exception, KeyboardInterrupt) as error:
             # The scores are saved. A page that fails must not change how the run ended.

@@ -22,7 +22,7 @@ from batchscore.finetune.deployment.decide import (
 from batchscore.finetune.deployment.inventory import HeldDeployment, HeldModel, Inventory, base_of
 from batchscore.finetune.deployment.make import Offer
 from batchscore.finetune.deployment.removals import Removal
-from batchscore.finetune.state import DeploymentRecord
+from batchscore.finetune.state import DeploymentRecord, TrainingState
 from batchscore.report.words import money_text, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
@@ -46,6 +46,21 @@ def offer_text(offer: Offer, hourly: float | None, command: Callable[..., str]) 
     ]
     width = max(len(name) for name, _ in facts)
     return "\n".join(f"{name.ljust(width)}  {visible(text)}" for name, text in facts)
+
+
+def deployment_facts(
+    state: TrainingState, prices: Any, now: float, command: Callable[..., str]
+) -> list[tuple[str, str]]:
+    """Return what is recorded of a deployment that is there: its cost, and how it ends."""
+    made, base = state.deployment, state.job.base_model
+    if made is None or 0 < made.ends_at <= now:
+        return []
+    cost = cost_text(kind_of(made.sku), made.capacity, hosting_price(prices, base), base)
+    return [
+        ("deployment", f"{made.name}: {made.sku}"),
+        ("cost", cost),
+        ("ends", end_of(made.sku, made.name, command)),
+    ]
 
 
 def prospect_text(found: Prospect) -> str:

@@ -231,18 +231,20 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
 @click.command(help=STATUS_HELP, short_help="Show the training job.", cls=FinetuneCommand)
 @click.argument("folder", metavar="DIR")
 @service_options
+@options_of({"prices"})
 def status(folder: str, *, as_json: bool, config: str | None, **chosen: Any) -> None:
     """Run `batchscore finetune status`."""
     from batchscore.cli.finetune import training_options as spec  # noqa: PLC0415 - loads the SDK
     from batchscore.cli.finetune import training_text as text  # noqa: PLC0415
+    from batchscore.cli.finetune.deployment_text import deployment_facts  # noqa: PLC0415
     from batchscore.finetune.training.commands import run_status  # noqa: PLC0415
 
-    place, _ = spec.training_place(folder, chosen, config)
-    found = run_status(place)
+    place, prices = spec.training_place(folder, chosen, config)
+    found, now, command = run_status(place), time.time(), next_command(folder)
     if as_json:
         say(orjson.dumps(json_safe(text.look_json(found, place.folder))))
     else:
-        say(text.look_text(found, next_command(folder), time.time()))
+        say(text.look_text(found, command, now, deployment_facts(found.state, prices, now, command)))
     sys.exit(int(text.exit_code_of(found)))
 
 

@@ -5,7 +5,7 @@ Messages of the service are shown, with what a terminal would obey made visible.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from math import isnan
 from pathlib import Path
@@ -82,8 +82,10 @@ def started_text(state: TrainingState, command: Callable[..., str]) -> str:
     return "\n".join([*lines, f"{what}, run: {command(action)}"])
 
 
-def look_text(found: JobLook, command: Callable[..., str], now: float) -> str:
-    """Return a job as it is now, with its last events."""
+def look_text(
+    found: JobLook, command: Callable[..., str], now: float, deployment: Sequence[tuple[str, str]]
+) -> str:
+    """Return a job as it is now, with its last events and the facts of its model's deployment."""
     job = found.job
     facts = [
         ("job", job.id),
@@ -96,11 +98,13 @@ def look_text(found: JobLook, command: Callable[..., str], now: float) -> str:
         facts.append(("settings", ", ".join(f"{key} {value}" for key, value in job.settings.items())))
     if job.estimated and not job.ended:
         facts.append(("estimated end", f"{moment_text(job.estimated)}, by the service: often too early"))
+    facts += deployment
     width = max(len(name) for name, _ in facts)
     lines = [f"{name.ljust(width)}  {visible(text)}" for name, text in facts]
     if found.events:
         lines += ["last events:", *(f"  {event_line(each)}" for each in found.events)]
-    return "\n".join([*lines, *next_lines(found, command)])
+    drawn = bool(deployment) and found.state.results is not None
+    return "\n".join([*lines, *next_lines(found, command, drawn=drawn)])
 
 
 def trained_text(job: JobRecord) -> str:
@@ -136,8 +140,8 @@ def event_line(event: Any) -> str:
     return f"{at}{level}{visible(mask_text(event.message))}"
 
 
-def next_lines(found: JobLook, command: Callable[..., str]) -> Iterator[str]:
-    """Yield what to do next."""
+def next_lines(found: JobLook, command: Callable[..., str], *, drawn: bool = False) -> Iterator[str]:
+    """Yield what to do next; `drawn`: the results were drawn, and the model is in use."""
     job = found.job
     if found.state.doubles:
         others = ", ".join(found.state.doubles)
@@ -146,7 +150,7 @@ def next_lines(found: JobLook, command: Callable[..., str]) -> Iterator[str]:
     if found.state.is_removed:
         yield REMOVED
     elif job.status == "succeeded":
-        yield f"To draw the results, run: {command('results')}"
+        yield from [] if drawn else [f"To draw the results, run: {command('results')}"]
     elif job.ended:
         if job.error_code:
             advice = advice_for(job.error_code, job.error_words, command("check"))

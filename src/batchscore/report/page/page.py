@@ -168,26 +168,36 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
         int(sum(number(run.this_run, name) for run in runs))
         for name in ("ok", "requests", "tokens_kept", "prompt_tokens", "completion_tokens")
     )
+    killed = sum(not run.ended for run in runs)
+    unended = f"{count_text(killed, 'run')} did not end" if killed else ""
+
+    def at_least(amount: float, words: str) -> str:
+        return words if not killed else f"at least {words}" if amount else "unknown"
+
     spans = merge_spans([(run.started, run.started + run.seconds) for run in runs], gap=0.0)
     busy, billed = sum(end - start for start, end in spans), sum(tokens)
     speed = f"{large_count_text(ok / busy * 60)} rows per minute" if busy else ""
-    shown.append(("Duration", duration_text(busy), speed))
+    shown.append(("Duration", at_least(busy, duration_text(busy)), speed))
     share = f"{percent_text(kept, billed, decimals=1)} kept in records" if billed else ""
-    shown.append(("Tokens billed", large_count_text(billed), share or "the service reported none"))
+    notes = "; ".join(filter(None, (share, unended))) or "the service reported none"
+    shown.append(("Tokens billed", at_least(billed, large_count_text(billed)), notes))
     costs = [cost for run in runs if (cost := run.cost) is not None]
-    if not costs:
+    if not costs and killed == len(runs):
+        shown.append(("Cost", "unknown", unended))
+    elif not costs:
         shown.append(("Cost", "unknown", f"set {as_flag('price_in')} and {as_flag('price_out')}"))
     else:
         each = f"{money_text(sum(costs) / ok * 1000)} per 1,000 rows" if ok else "no row scored"
-        without = len(runs) - len(costs)
-        unpriced = f"; {count_text(without, 'run')} without prices" if without else ""
-        shown.append(("Cost at the given prices", money_text(sum(costs)), each + unpriced))
+        without = len(runs) - len(costs) - killed
+        unpriced = f"{count_text(without, 'run')} without prices" if without else ""
+        notes = "; ".join(filter(None, (each, unended, unpriced)))
+        shown.append(("Cost at the given prices", at_least(sum(costs), money_text(sum(costs))), notes))
     shown.append(("Quota used", *quota_used(axis)))
     counted = ""
     if axis is not None:
         refused, failed = int(axis.total("refused")), int(axis.total("refused", "failed_requests"))
         counted = f"{failed:,} retried or failed, {refused:,} with 429"
-    shown.append(("Requests", large_count_text(requests), counted))
+    shown.append(("Requests", at_least(requests, large_count_text(requests)), counted))
     latencies = Counter[int]() if axis is None else sum(axis.steps, Counter[int]())
     if latencies:
         p50, p95, p99 = (duration_text(percentile(latencies, share) or 0.0) for share in (0.5, 0.95, 0.99))

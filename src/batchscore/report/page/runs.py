@@ -84,7 +84,9 @@ class RecordedRun:
 
     @property
     def cost(self) -> float | None:
-        """The cost of its tokens at its prices, `None` without prices."""
+        """The cost of its tokens at its prices, `None` without prices, or if it did not end."""
+        if not self.ended:
+            return None
         prices = (self.settings.get(name) for name in ("price_in", "price_out"))
         price_in, price_out = (price if is_number(price) else None for price in prices)
         tokens, full_price = (

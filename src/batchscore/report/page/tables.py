@@ -113,10 +113,7 @@ def runs_table(runs: Sequence[RecordedRun]) -> Html:
             moment_text(run.started),
             duration_text(run.seconds) if run.ended else None,
             name(text(run.record.get("worker")) or run.host),
-            int(number(run.this_run, "ok")),
-            sum(counts(run.this_run.get("errors")).values()),
-            int(number(run.this_run, "requests")),
-            int(number(run.this_run, "tokens_billed")),
+            *(figures_of(run) if run.ended else [None] * 4),
             None if (cost := run.cost) is None else money_text(cost),
             result_text(run),
         )
@@ -127,6 +124,13 @@ def runs_table(runs: Sequence[RecordedRun]) -> Html:
     )
     more = f"; {len(runs) - MOST_RUNS:,} more are in runs/" if len(runs) > MOST_RUNS else ""
     return table(f"{count_text(len(runs), 'run')}, the latest first{more}", columns, rows)
+
+
+def figures_of(run: RecordedRun) -> list[int]:
+    """Return what a run that ended has scored, sent and used."""
+    errors = sum(counts(run.this_run.get("errors")).values())
+    ok, *used = (int(number(run.this_run, name)) for name in ("ok", "requests", "tokens_billed"))
+    return [ok, errors, *used]
 
 
 def result_text(run: RecordedRun) -> str | None:
