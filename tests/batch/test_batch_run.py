@@ -904,7 +904,8 @@ def test_a_batch_that_is_gone_is_said_and_not_paid_for_again(score: BatchRun, pr
     result = other(no_canary=True)
     assert result.exit_code is ExitCode.ACTION_NEEDED
     assert "is not there (404). Use the key of the project" in str(result.outcome.stopped_by)
-    assert re.search(r"run batchscore batches out forget [a-z0-9]{8}$", str(result.outcome.stopped_by))
+    said = str(result.outcome.stopped_by)
+    assert re.search(r"run batchscore batches out forget [a-z0-9]{8} --endpoint http", said)
     assert project.books().calls["create"] == 1
 
 
