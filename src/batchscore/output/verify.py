@@ -26,12 +26,7 @@ from batchscore.output.manifest import (
     named_files,
     read_manifest,
 )
-from batchscore.output.missing import (
-    REPLACING,
-    Incomplete,
-    RecordedFiles,
-    recorded_files,
-)
+from batchscore.output.missing import REPLACING, Incomplete, RecordedFiles, recorded_files
 from batchscore.output.submitted import (
     Chunks,
     chunk_folder,
@@ -123,7 +118,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         finish_killed_runs(layout)
     unfinished = Unfinished() if result.repaired else _find_unfinished(layout, recorded)
     partial: set[str] = set()
-    manifests: list[Manifest] = []
+    unfinished_files: list[Manifest] = []
     for path in manifest_paths(layout):
         stem = path.name.removesuffix(".json")
         if stem in unfinished.replaced and _add_unfinished(path, result, incomplete):
@@ -143,7 +138,8 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
             continue
         fingerprints.setdefault(identity_of(checked.sound.fingerprint), str(path))
         damaged = {problem.place for problem in checked.problems}
-        manifests.append(checked.sound)
+        if checked.sound.state != "complete":  # of thousands of complete ones, none stays in memory
+            unfinished_files.append(checked.sound)
         sound |= {place for place in files_of(layout, checked.sound) if str(place) not in damaged}
         if result.repaired and checked.problems:
             # Before its parts are removed: if this is interrupted, the leftovers are found again.
@@ -159,7 +155,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     result.problems += result.unrepaired
     incomplete |= recorded.without_manifest({totals.file for totals in result.files})
     _add_missing(layout, recorded, incomplete, result)
-    result.last.waiting = waiting_rows(layout, recorded, manifests)
+    result.last.waiting = waiting_rows(layout, recorded, unfinished_files)
     return result
 
 

@@ -104,7 +104,10 @@ class AttemptLoop(Generic[T]):
                 self.deployments.stop(deployment, refused)
                 deployment, result = await self.send_anywhere(request)
                 continue
-            if action is not Action.RETRY or self.should_halve(request, deployment, result):
+            if action is not Action.RETRY:
+                return result
+            if self.should_halve(request, deployment, result):
+                request.budget.limited_for_rows |= self.is_limited_alone(request.budget, deployment)
                 return result
             if not self.is_used_up(request.budget) and not self.may_be_too_large(request, result):
                 deployment, result = await self.retry(request, deployment, result)
@@ -273,12 +276,11 @@ class AttemptLoop(Generic[T]):
         if request.rows == 1:
             return False
         limited = request.budget.rate_limits
-        if self.is_limited_alone(request.budget, deployment):
-            request.budget.limited_for_rows = True
         return (
             result.outcome.code is ErrorCode.TIMEOUT
             or request.budget.same_again
             or (limited > 0 and request.budget.limited_for_rows)
+            or self.is_limited_alone(request.budget, deployment)
             or (limited > 0 and not request.budget.asked_wait and request.rows > self.usual_rows)
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
