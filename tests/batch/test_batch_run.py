@@ -77,9 +77,13 @@ def test_records_are_those_of_live_requests(score: BatchRun, project: Project, t
     live = score(**given, via="live", output="live")
     assert found == records(task, "live")
     figures = result.statistics
-    assert figures.requests == ROWS
-    assert figures.prompt_tokens == live.statistics.prompt_tokens > 0
-    assert figures.tokens_kept == figures.prompt_tokens + figures.completion_tokens
+    assert figures.requests == ROWS + 1, "the canary has a line of our own"
+    assert figures.tokens_kept == live.statistics.tokens_kept > 0
+    usage = [batch["usage"] for batch in project.books().batches]
+    assert figures.prompt_tokens == sum(each["input_tokens"] for each in usage)
+    assert figures.completion_tokens == sum(each["output_tokens"] for each in usage)
+    assert figures.prompt_tokens > live.statistics.prompt_tokens, "that line is billed, too"
+    assert not figures.retried
 
 
 @pytest.mark.slow

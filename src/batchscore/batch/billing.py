@@ -49,6 +49,11 @@ class Billing:
             )
         self.prompts, self.bytes, self.prompt_tokens, self.answer_tokens = [], 0, 0, 0
 
+    def probed(self, status: int | None, cause: str, tokens: tuple[int, int]) -> None:
+        """Report the line of our own: it is billed, too, but has no row. `cause` is "" if it was answered."""
+        self.pay(*tokens)
+        self.listen(Attempt(0, status, self.seconds, cause, *tokens, deployment=self.name))
+
     def failed(self, prompt: Prompt, status: int | None, cause: str, tokens: tuple[int, int]) -> None:
         """Report a line that was not answered."""
         self.pay(*tokens)

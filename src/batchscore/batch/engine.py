@@ -284,6 +284,7 @@ class BatchEngine:
             rounds=self.rounds if self.rounds and self.leftover is None else inf,
             again=partial(self.send_again, work, sent),
             most_alike=inf if known else SAME_PROBLEMS if self.desk.proven.is_set() else 0,
+            is_first=is_first,
         )
         try:
             for rows in settling.rows():

@@ -57,7 +57,8 @@ class Settling:
 
     `again` gets each row that must be sent again, and whether that counts as a round. If no row is answered,
     fewer than `most_alike` equal refusals are faults of the rows. `recorded` counts the answers to rows that
-    have their records, `unusable` the replies with a good status that could not be used.
+    have their records, `unusable` the replies with a good status that could not be used. `is_first`: no run
+    has read these results before.
     """
 
     ended: Ended
@@ -67,6 +68,7 @@ class Settling:
     rounds: float
     again: Callable[[int, Prompt, bool], None]
     most_alike: float = 0
+    is_first: bool = True
     anomalies: Anomalies = field(default_factory=Anomalies)
     answered: int = 0
     recorded: int = 0
@@ -115,8 +117,7 @@ class Settling:
             self.anomalies.unreadable += 1
             return None
         if line.custom_id == probe_id(self.work.chunk.key):
-            self.probe = judge(line, self.reader, b"")
-            self.unusable += isinstance(self.probe, Outcome) and self.probe.needs_action
+            self.probed(line)
             return None
         index = self.index_of(line)
         if index is None:
@@ -136,6 +137,15 @@ class Settling:
         self.unusable += judged.needs_action
         self.held.append((index, judged))
         return None
+
+    def probed(self, line: ResultLine) -> None:
+        """Take the line of our own; it is counted one time, when the chunk is first read."""
+        judged = judge(line, self.reader, b"")
+        cause = judged.code.value if isinstance(judged, Outcome) else ""
+        if self.is_first and self.probe is None:
+            self.billing.probed(line.status or None, cause, billed(line, self.reader, b""))
+        self.unusable += isinstance(judged, Outcome) and judged.needs_action
+        self.probe = judged
 
     def index_of(self, line: ResultLine) -> int | None:
         """Return the row of a line; `None` if that is none of this chunk, or has had a line."""

@@ -102,7 +102,7 @@ async def wait_for_turn(desk: Desk, work: ChunkWork) -> None:
         if desk.no_wait and not desk.unsettled:
             raise Left
         await desk.clock.sleep(desk.clock.waits.turn)
-    while not purse.allows(chunk.tokens, chunk.rows):
+    while not purse.allows(chunk.tokens, chunk.rows + chunk.probes):
         if not purse.reserved:
             rows = count_text(chunk.rows, "row")
             raise BoundReached(
@@ -121,7 +121,7 @@ def reserve(desk: Desk, work: ChunkWork) -> None:
     """Count a chunk in the budgets."""
     chunk = work.chunk
     desk.budget.add(chunk.key, chunk.tokens)
-    desk.purse.reserve(chunk.key, chunk.tokens, chunk.rows)
+    desk.purse.reserve(chunk.key, chunk.tokens, chunk.rows + chunk.probes)
 
 
 async def upload(desk: Desk, work: ChunkWork) -> None:
