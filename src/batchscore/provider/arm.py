@@ -15,14 +15,13 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from batchscore.endpoint.credentials import token_credentials
 from batchscore.endpoint.resource_manager import ResourceManager
 from batchscore.errors import SettingsError
-from batchscore.provider.batch_object import fields_of, text_of, whole
+from batchscore.provider.batch_object import fields_of, moment, text_of, whole
 from batchscore.provider.client import CalledService, CallPace, ControlPlane, NotThere, Unknown, open_service
 
 #: Versions of the calls: of Microsoft.CognitiveServices, and of permissions.
@@ -239,23 +238,10 @@ def deployed(found: object) -> Deployed:
         model=text_of(fields_of(inner.get("model")).get("name")),
         sku=text_of(sku.get("name")),
         capacity=whole(sku.get("capacity")),
-        created_at=seconds_of(text_of(fields_of(given.get("systemData")).get("createdAt"))),
+        created_at=moment(fields_of(given.get("systemData")).get("createdAt")) or 0.0,
         tags=tags,
         problem=text_of(fields_of(inner.get("error")).get("code")),
     )
-
-
-def seconds_of(text: str) -> float:
-    """Return a time of ISO 8601 in seconds since 1970, 0 if it is none."""
-    # Python 3.10 reads neither Z nor seven digits of a second.
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)?", text)
-    if match is None:
-        return 0.0
-    zone = match[3] if match[3] not in {None, "Z"} else "+00:00"
-    try:
-        return datetime.fromisoformat(f"{match[1]}{zone}").timestamp() + float(match[2] or 0)
-    except ValueError:
-        return 0.0
 
 
 async def model_format(plane: ControlPlane, account: Account, names: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
@@ -138,14 +137,6 @@ def model_facts(found: Any) -> ModelFacts:
         trainable=trainable if isinstance(trainable, bool) else None,
         lifecycle=name_of(given.get("lifecycle_status")),
         trained_until=moment(ends.get("fine_tune")),
-        used_until=moment(ends.get("inference")) or day_of(given.get("shutdown_date")),
+        used_until=moment(ends.get("inference")) or moment(given.get("shutdown_date")),
         created=moment(given.get("created_at") or given.get("created")),
     )
-
-
-def day_of(value: Any) -> float | None:
-    """Return seconds since the epoch of a time, or of a day such as 2027-01-14 in UTC."""
-    try:
-        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp()
-    except (TypeError, ValueError):
-        return moment(value)
