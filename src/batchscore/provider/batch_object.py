@@ -127,7 +127,7 @@ def whole(value: Any) -> int:
 
 
 def moment(value: Any) -> float | None:
-    """Return seconds since the epoch from a number, an ISO time or a day, which is in UTC if it names no zone.
+    """Return seconds since the epoch from a number, an ISO time or a day, which is in UTC without a zone.
 
     `None` for a time in no plausible year.
     """
