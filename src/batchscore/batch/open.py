@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import orjson
@@ -20,7 +21,7 @@ from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import limits_of, predicted_bytes
 from batchscore.batch.desk import Desk, Left, RunClock
 from batchscore.batch.engine import BatchEngine
-from batchscore.batch.leftover import Leftover, LiveEngine
+from batchscore.batch.leftover import Leftover
 from batchscore.batch.looks import Looks
 from batchscore.batch.results import has_answer
 from batchscore.batch.scratch import Scratch
@@ -37,6 +38,9 @@ from batchscore.provider.traits import Traits, traits_of
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.deadline import seconds_of
 from batchscore.settings.slices import BatchSettings
+
+if TYPE_CHECKING:
+    from batchscore.engine.engine import Engine
 
 #: Seconds that a call which makes a batch has to finish after the run is stopped.
 DRAIN_SECONDS = 20.0
@@ -107,7 +111,7 @@ async def open_batch_engine(
     listen: Listen,
     stop: asyncio.Event,
     dimensions: int | None = None,
-    live: Callable[..., AbstractAsyncContextManager[LiveEngine]] | None = None,
+    live: Callable[..., AbstractAsyncContextManager[Engine]] | None = None,
 ) -> AsyncIterator[BatchEngine]:
     """Give an engine over `source` whose connections are open while the block runs.
 
