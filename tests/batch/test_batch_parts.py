@@ -510,7 +510,7 @@ def test_the_line_of_our_own_is_counted_when_its_results_are_first_read(
     lines = [answer(200, used, custom_id=probe_id("abcdefgh"))] * 2
     found, _ = settling(Decision(Move.READ_RESULTS), [*lines, *map(own, range(3))])
     attempts: list[Attempt] = []
-    found.billing.listen, found.is_first = attempts.append, is_first  # type: ignore[assignment]
+    found.billing.listen, found.billing.is_first = attempts.append, is_first  # type: ignore[assignment]
     assert sum(len(rows) for rows in found.rows()) == 3
     counted = [(each.prompt_tokens, each.completion_tokens) for each in attempts if not each.rows]
     assert counted == [(8, 2)] * is_first

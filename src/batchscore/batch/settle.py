@@ -57,8 +57,7 @@ class Settling:
 
     `again` gets each row that must be sent again, and whether that counts as a round. If no row is answered,
     fewer than `most_alike` equal refusals are faults of the rows. `recorded` counts the answers to rows that
-    have their records, `unusable` the replies with a good status that could not be used. `is_first`: no run
-    has read these results before.
+    have their records, `unusable` the replies with a good status that could not be used.
     """
 
     ended: Ended
@@ -68,7 +67,6 @@ class Settling:
     rounds: float
     again: Callable[[int, Prompt, bool], None]
     most_alike: float = 0
-    is_first: bool = True
     anomalies: Anomalies = field(default_factory=Anomalies)
     answered: int = 0
     recorded: int = 0
@@ -139,10 +137,10 @@ class Settling:
         return None
 
     def probed(self, line: ResultLine) -> None:
-        """Take the line of our own; it is counted one time, when the chunk is first read."""
+        """Take the line of our own, which is counted once."""
         judged = judge(line, self.reader, b"")
         cause = judged.code.value if isinstance(judged, Outcome) else ""
-        if self.is_first and self.probe is None:
+        if self.probe is None:
             self.billing.probed(line.status or None, cause, billed(line, self.reader, b""))
         self.unusable += isinstance(judged, Outcome) and judged.needs_action
         self.probe = judged
