@@ -47,9 +47,6 @@ Exit codes: 0 done; 1 error: fix OUT, endpoint or key; 2 usage error; 4 the serv
 respond; 5 a run is writing to OUT (adopt and forget).
 """
 
-#: What OUT may be followed by.
-ACTIONS = ("cancel", "adopt", "forget")
-
 
 @click.command(help=BATCHES_HELP, short_help="List or cancel batches of an output.", cls=GroupedHelp)
 @click.argument("out")
