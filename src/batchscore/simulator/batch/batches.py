@@ -185,12 +185,7 @@ def _parse_request(body: dict[str, Any], surface: Surface) -> BatchRequest | Ser
     problem = metadata_problem(metadata)
     if problem is not None:
         return refused(surface, problem, param="metadata", code="invalid_type")
-    expires_after = None
-    policy = body.get("output_expires_after")
-    if policy is not None:
-        given = policy if isinstance(policy, dict) else {}
-        seconds = expiry_seconds(surface, "output_expires_after", given.get("anchor"), given.get("seconds"))
-        if isinstance(seconds, ServiceReply):
-            return seconds
-        expires_after = seconds
+    expires_after = expiry_seconds(surface, "output_expires_after", body.get("output_expires_after"))
+    if isinstance(expires_after, ServiceReply):
+        return expires_after
     return BatchRequest(body["input_file_id"], endpoint, window, metadata, expires_after, surface)
