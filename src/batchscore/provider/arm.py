@@ -73,6 +73,11 @@ class Account:
         """Return the ID of a deployment."""
         return f"{self.id}/deployments/{quote(name, safe='')}"
 
+    def location_id(self, location: str) -> str:
+        """Return the ID of a region in its subscription."""
+        provider = f"/subscriptions/{self.subscription}/providers/Microsoft.CognitiveServices"
+        return f"{provider}/locations/{quote(location, safe='')}"
+
 
 def account_of(given: str) -> Account:
     """Return the resource of an ID; raises `SettingsError`."""
@@ -135,12 +140,16 @@ async def open_arm(
         yield plane
 
 
+def signed_options(headers: Mapping[str, str], **query: str) -> Any:
+    """Return the options of a call: its headers, and the version of the API unless the query has another."""
+    return {"headers": headers, "params": {"api-version": API_VERSION, **query}}
+
+
 async def get(plane: ControlPlane, path: str, what: str, **query: str) -> Mapping[str, Any]:
     """Return an object; raises `CallFailed`."""
 
     async def call(headers: Mapping[str, str]) -> Mapping[str, Any]:
-        options: Any = {"headers": headers, "params": {"api-version": API_VERSION, **query}}
-        found = await plane.client.get(path, cast_to=object, options=options)
+        found = await plane.client.get(path, cast_to=object, options=signed_options(headers, **query))
         if not isinstance(found, Mapping):
             raise Unknown(what, why="the reply is not an object")
         return found
@@ -201,8 +210,7 @@ async def create(plane: ControlPlane, account: Account, name: str, body: Mapping
     """Make a deployment, by one call that is not repeated. Raises `CallFailed`."""
 
     async def call(headers: Mapping[str, str]) -> Deployed:
-        options: Any = {"headers": headers, "params": {"api-version": API_VERSION}}
-        path = account.deployment_id(name)
+        options, path = signed_options(headers), account.deployment_id(name)
         return deployed(await plane.client.put(path, cast_to=object, body=dict(body), options=options))
 
     return await plane.once("the creation of the deployment", call)
@@ -215,8 +223,8 @@ async def delete(plane: ControlPlane, account: Account, found: Deployed) -> None
     """
 
     async def call(headers: Mapping[str, str]) -> None:
-        options: Any = {"headers": headers, "params": {"api-version": API_VERSION}}
-        await plane.client.delete(account.deployment_id(found.name), cast_to=type(None), options=options)
+        options, path = signed_options(headers), account.deployment_id(found.name)
+        await plane.client.delete(path, cast_to=type(None), options=options)
 
     try:
         await plane.once("the deletion of the deployment", call)
@@ -284,15 +292,9 @@ async def capacity_left(
 
     `model` and `version` are those of its base. Raises `CallFailed`.
     """
-    found = await get_all(
-        plane,
-        f"/subscriptions/{account.subscription}/providers/Microsoft.CognitiveServices"
-        f"/locations/{quote(location, safe='')}/modelCapacities",
-        "the look at capacities",
-        modelFormat="OpenAI",
-        modelName=model,
-        modelVersion=version,
-    )
+    base = {"modelFormat": "OpenAI", "modelName": model, "modelVersion": version}
+    path = f"{account.location_id(location)}/modelCapacities"
+    found = await get_all(plane, path, "the look at capacities", **base)
     lefts = []
     for each in found:
         inner = fields_of(each.get("properties"))
@@ -304,19 +306,10 @@ async def capacity_left(
 
 async def quotas_left(plane: ControlPlane, account: Account, location: str) -> Sequence[CapacityLeft]:
     """Return what is left of all quotas of a subscription in a region; raises `CallFailed`."""
-    found = await get_all(
-        plane,
-        f"/subscriptions/{account.subscription}/providers/Microsoft.CognitiveServices"
-        f"/locations/{quote(location, safe='')}/usages",
-        "the look at quotas",
-    )
+    found = await get_all(plane, f"{account.location_id(location)}/usages", "the look at quotas")
     quotas = []
     for each in found:
-        name, limit, used = (
-            fields_of(each.get("name")).get("value"),
-            each.get("limit"),
-            each.get("currentValue"),
-        )
+        name, limit, used = fields_of(each.get("name")), each.get("limit"), each.get("currentValue")
         if isinstance(limit, (int, float)) and isinstance(used, (int, float)):
-            quotas.append(CapacityLeft(text_of(name), int(limit - used)))
+            quotas.append(CapacityLeft(text_of(name.get("value")), int(limit - used)))
     return quotas
