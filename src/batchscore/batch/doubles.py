@@ -50,8 +50,7 @@ async def only_one(desk: Desk, work: ChunkWork, batch: BatchState) -> tuple[Batc
         kept = next((each for each in ours if each.status not in GIVEN_UP), batch)
     if kept.id != batch.id:
         desk.looks.watched.pop(batch.id, None)
-        created = kept.created or desk.clock.now()
-        desk.change(work, batch=kept.id, created_at=created, expires_at=kept.expires or 0.0)
+        desk.take(work, kept)
     over = [await give_up(desk, work, each) for each in ours if each.id != kept.id]
     listed_by_now = work.chunk.creating_at + 2 * sum(desk.clock.waits.look_again)
     return kept, all(over) and (not work.chunk.unconfirmed or desk.clock.now() >= listed_by_now)

@@ -48,7 +48,7 @@ DRAIN_SECONDS = 20.0
 #: Seconds after which a file is not removed at the service: it expires there.
 PATIENCE_SECONDS = 30.0
 
-#: What is reserved for an answer without a limit.
+#: What is reserved for an answer without a limit: about what long ones have.
 LONG_ANSWER_TOKENS = 1000
 
 
@@ -88,18 +88,6 @@ def check_batch(settings: BatchSettings, endpoints: Sequence[Endpoint]) -> Trait
             "model."
         )
     return traits
-
-
-def patience_of(settings: BatchSettings) -> float:
-    """Return the seconds after which a batch is cancelled."""
-    given = settings.batch_patience
-    return inf if given is None else seconds_of("batch_patience", given)
-
-
-def answer_tokens_of(settings: BatchSettings) -> float:
-    """Return the most tokens of a row's answers; without a limit, about what long answers have."""
-    tokens = LONG_ANSWER_TOKENS if settings.answer_tokens is None else settings.answer_tokens
-    return tokens * settings.answers_per_row
 
 
 @asynccontextmanager
@@ -151,6 +139,9 @@ async def open_batch_engine(
     )
     service = identity_of(urlsplit(target.url).netloc.encode()).hex()
     limit = inf if settings.batch_tokens is None else float(settings.batch_tokens)
+    given = settings.batch_patience
+    patience = inf if given is None else seconds_of("batch_patience", given)
+    answer_tokens = LONG_ANSWER_TOKENS if settings.answer_tokens is None else settings.answer_tokens
     async with AsyncExitStack() as stack:
         plane = await stack.enter_async_context(plane_of(settings, around, settings.max_outage, sleep))
         await require_batches(plane, traits)
@@ -168,10 +159,10 @@ async def open_batch_engine(
             endpoint=f"{traits.endpoint_path}/{task.path}",
             folder=scratch.folder,
             budget=TokenBudget(limit),
-            purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
+            purse=Purse(settings.max_spend, settings.cost, answer_tokens * settings.answers_per_row),
             proven=proven,
             has_answer=partial(has_answer, reader=looks_only),
-            clock=RunClock(time.time, sleep, replace(around.waits, patience=patience_of(settings))),
+            clock=RunClock(time.time, sleep, replace(around.waits, patience=patience)),
             listen=listen,
             no_wait=settings.no_wait,
         )
