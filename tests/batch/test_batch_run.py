@@ -927,7 +927,7 @@ def test_a_list_that_fails_is_an_outage_before_anything_is_sent(score: BatchRun,
     write_rows(3)
     result = score(max_outage=0.001)
     assert result.exit_code is ExitCode.CONTINUE_LATER
-    assert "Nothing was sent. If this stays so, the service may have no Batch API" in str(
+    assert "Nothing was sent. If this persists, the service may have no Batch API" in str(
         result.outcome.stopped_by
     )
     assert project.books().calls.get("upload", 0) == 0

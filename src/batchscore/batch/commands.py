@@ -175,7 +175,7 @@ async def adopt(plane: ControlPlane, found: Sequence[Found], key: str | None, ba
             raise UsageError(f"{key} takes no batch: {why}.")
         waiting = chosen
     if not waiting:
-        raise UsageError("Each chunk of this output has its batch, so there is none to adopt.")
+        raise UsageError("Each chunk of this output has its batch, so no batch can be adopted.")
     try:
         state = await batches.look(plane, batch)
     except NotThere:

@@ -122,7 +122,7 @@ def say_unconfirmed(desk: Desk, chunk: Chunk) -> None:
         desk.say(
             f"No usable reply came to the creation of a batch of {count_text(chunk.rows, 'row')}, and the "
             "service does not list it. It is created again. If the first one appears later, one of them is "
-            "cancelled, and what that has cost is said.",
+            "cancelled, and a notice says what it has cost.",
             billed_twice=True,
         )
 

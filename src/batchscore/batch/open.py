@@ -234,7 +234,7 @@ async def require_batches(plane: ControlPlane, traits: Traits) -> None:
         return
     except Unknown as failure:
         raise Outage(
-            f"{failure}. Nothing was sent. If this stays so, the service may have no Batch API: leave "
+            f"{failure}. Nothing was sent. If this persists, the service may have no Batch API: leave "
             f"{setting_name('via')} out to score live."
         ) from None
     except CallFailed as failure:
