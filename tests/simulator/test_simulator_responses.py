@@ -18,6 +18,8 @@ from batchscore.simulator.words import (
 )
 from simulated import Deployment
 
+pytestmark = pytest.mark.process
+
 Refused = Callable[..., dict[str, Any]]
 TEXT = "The Senate passed a bill that taxes sugar. Farmers objected to the tax. Sugar prices rose."
 ANSWER = "The Senate passed a bill that taxes sugar. Key words: sugar, senate, passed, bill, taxes."
