@@ -125,6 +125,10 @@ def test_a_checkpoint_is_deployed_by_its_id(
     assert run("deploy", "tuned").exit_code == 0
     (sent,) = project.requests("put_deployment")
     assert sent.body["properties"]["model"]["name"] == best.id
+    assert f"-o tuned/scores-tuned-ckpt-step-{best.step_number} " in done.stdout, (
+        "another model's are elsewhere"
+    )
+    assert f"-o tuned/evaluation-ckpt-step-{best.step_number}\n" in done.stdout
     assert best.id in run("list", "tuned").stdout
     assert run("clean", "tuned", "--yes").exit_code == 0
     assert project.meter()["held"] == held()
@@ -135,8 +139,11 @@ def test_at_openai_a_model_needs_no_deployment(
 ) -> None:
     state = train(simulator, project, tmp_path / "tuned", "openai")
     project.set_tuning(model_hidden=0.2)
-    done = run("deploy", "tuned", surface="openai")
+    done = run("deploy", "tuned", "--name", "topics", "--capacity", "5", surface="openai")
     assert done.exit_code == 0, done.stderr
+    assert done.stderr.splitlines()[:2] == [
+        f"{flag} has no effect: at this service no deployment is needed" for flag in ("--name", "--capacity")
+    ]
     assert "needs no deployment" in done.stdout
     assert f"-m {state.job.model}" in done.stdout
     assert "--deployment" not in done.stdout
@@ -485,6 +492,7 @@ def test_without_yes_nothing_is_deleted(
     assert project.meter()["held"] == before
     done = run("clean", "tuned", "--yes", surface=surface)
     assert done.exit_code == 0, done.stdout + done.stderr
+    assert "not there" not in done.stdout, "a checkpoint that is a model is deleted before its model"
     assert project.meter()["held"] == held()
     spent = project.meter()["total"]
     again = run("clean", "tuned", "--yes", surface=surface)

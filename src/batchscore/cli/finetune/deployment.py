@@ -102,7 +102,10 @@ class FinetuneCommand(GroupedHelp):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         service, resource = given_flags(*OF_SERVICE, "config"), given_flags("resource", "arm_endpoint")
-        GIVEN.set(GivenFlags(tuple(service), tuple(resource)))
+        start = (
+            given_flags("training_url", "validation_url", "prices", "yes") if ctx.info_name == "start" else []
+        )
+        GIVEN.set(GivenFlags(tuple(service), tuple(resource), tuple(start)))
         return super().invoke(ctx)
 
 

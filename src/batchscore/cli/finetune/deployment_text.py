@@ -114,7 +114,8 @@ def commands_of(
     folder: str, summary: Mapping[str, Any], ready: Ready, base: str, endpoint: Sequence[str]
 ) -> Handover:
     """Return the commands that use a model."""
-    use = Use(ready.model, base, ready.deployment, endpoint)
+    checkpoint = "" if ready.model == ready.state.job.model else ready.model
+    use = Use(ready.model, base, ready.deployment, endpoint, checkpoint)
     return handover(folder, summary, use, new_folder(f"{Path(folder).resolve().name}-model"))
 
 

@@ -190,10 +190,14 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
     place, prices = spec.training_place(folder, chosen, config)
     old = read_state(place.folder)
     if again and old is not None and old.job.may_exist:
-        if not old.job.ended:
+        begun = old.job.again
+        if not old.job.ended and (old.job.id or not begun):
             # It may have ended since it was looked at.
             old = run_status(place).state
-        before_again(old, place.folder)
+        # The same command may have been killed.
+        again = not begun or old.job.ended
+        if again:
+            before_again(old, place.folder)
     request = spec.request_of_options(place, old, chosen)
     urls = spec.import_urls(place, chosen)
     estimate = None

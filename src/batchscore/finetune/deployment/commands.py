@@ -45,6 +45,8 @@ from batchscore.provider.arm import WRITE, look_at_account
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, error_of_call
 from batchscore.provider.job_object import ENDED
 from batchscore.provider.jobs import checkpoints_of
+from batchscore.provider.models import list_models
+from batchscore.settings.declare import as_flag
 
 #: Seconds until a model that needs no deployment must answer.
 MODEL_SECONDS = 900.0
@@ -159,6 +161,9 @@ async def deploy(
                 f"earlier checkpoint is better, run: {finetune_command('results', folder)}"
             )
         if not DIALECTS[state.dialect].needs_deployment:
+            for name in ("name", "kind", "capacity"):
+                if getattr(options, name) is not None:
+                    caller.listen(f"{as_flag(name)} has no effect: at this service no deployment is needed")
             return await wait_for_model(state, model, caller)
         account = caller.resource.required(state, caller.environ)
         async with (
@@ -266,19 +271,26 @@ async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Tra
 
 
 async def checkpoint_removals(state: TrainingState, folder: object, caller: Caller) -> Sequence[Removal]:
-    """Return the checkpoints of jobs that are models of their own, as at OpenAI."""
+    """Return the checkpoints of jobs that are models of their own, as at OpenAI, and are there.
+
+    A new model is listed some minutes later than its checkpoints are. Until then, all of them count.
+    """
     if DIALECTS[state.dialect].needs_deployment or not state.jobs:
         return ()
     gone = {"", *(job.model for job in state.jobs), *state.deleted}
     removals: list[Removal] = []
     async with training_calls(caller.target, caller.environ, caller.limits) as plane:
+        listed: set[str] | None = None
+        with suppress(CallFailed):
+            listed = {each.id for each in await list_models(plane)}
         for job in state.jobs:
+            is_new = listed is None or job.model not in {"", *listed, *state.deleted}
             with suppress(NotThere):
                 blocked = blocked_by(job, state, folder)
                 removals += [
                     Removal(Thing.MODEL, each.model, "a checkpoint", blocked)
                     for each in await checkpoints_of(plane, job.id)
-                    if each.model not in gone
+                    if each.model not in gone and (is_new or each.model in (listed or ()))
                 ]
     return removals
 
@@ -309,7 +321,8 @@ async def clean(
                 async with training_calls(caller.target, caller.environ, caller.limits) as plane:
                     state = write_state(folder, with_listed(state, await recent_jobs(plane, state)))
             removals = removals_of(state, DIALECTS[state.dialect], folder, discard_results=discard_results)
-            removals = [*removals, *await checkpoint_removals(state, folder, caller)]
+            # Before their model: with it they may go by themselves.
+            removals = [*await checkpoint_removals(state, folder, caller), *removals]
             removals.sort(key=lambda each: each.thing)
         if not removals or not agree(removals):
             return removals, ()
