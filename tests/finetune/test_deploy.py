@@ -17,6 +17,7 @@ from trained import SYSTEM, client_of, forget_results, train, variables
 
 from batchscore.finetune.state import JobRecord, TrainingState, UploadRecord, read_state, write_state
 from batchscore.simulator import Running
+from sampled import mostly_slow
 from simulated import ACCOUNT_ID, Project
 from trainings import place_of, started, write_prepared
 from tuning_jobs import MODEL, Management
@@ -202,9 +203,13 @@ def test_units_are_counted_and_each_costs(run: Run, project: Project, folder: Pa
 
 @SLOW
 def test_the_status_says_what_the_deployment_costs_and_how_to_end_it(run: Run, folder: Path) -> None:
-    offer = "To draw the results, run: batchscore finetune results tuned\n"
-    assert run("status", "tuned").stdout.endswith(offer)
+    forget_results(folder, state_of(folder))
+    assert run("status", "tuned").stdout.endswith(
+        "draw the results, run: batchscore finetune results tuned\n"
+    )
     assert run("results", "tuned").exit_code == 0
+    offer = "To use the model, run: batchscore finetune deploy tuned\n"
+    assert run("status", "tuned").stdout.endswith(offer)
     assert run("deploy", "tuned", "--name", "topics", "--kind", "standard", "--yes").exit_code == 0
     shown = run("status", "tuned", "--prices", str(write_prices(folder))).stdout
     assert "topics: Standard\n" in shown
@@ -281,6 +286,34 @@ def test_what_is_refused_is_explained(
     assert said in done.stderr
     assert made(project) == ({}, {})
     assert state_of(folder).deployment is None, "nothing was made, so nothing is looked for"
+
+
+@mostly_slow(
+    "status, code, said",
+    [
+        (409, "ScopeLocked", "lock on the resource"),
+        (409, "ReadOnlyDisabledSubscription", "subscription is disabled"),
+        (409, "MissingSubscriptionRegistration", "az provider register"),
+        (403, "RequestDisallowedByPolicy", "policy of the subscription"),
+        (400, "DeploymentLimitReached", "remove one"),
+    ],
+    [(409, "ScopeLocked", "lock on the resource")],
+)
+def test_what_waiting_does_not_cure_is_not_waited_for(
+    run: Run, project: Project, folder: Path, status: int, code: str, said: str
+) -> None:
+    """Such refusals have the status of conflicts that pass, too."""
+    project.will("put_deployment", times=None, status=status, code=code)
+    done = run("deploy", "tuned", "--yes")
+    assert (done.exit_code, said in done.stderr) == (1, True), done.stderr
+    assert (made(project), state_of(folder).deployment) == (({}, {}), None)
+    assert len(project.requests("put_deployment")) == 1
+    project.drop_faults()
+    assert run("deploy", "tuned", "--yes").exit_code == 0
+    project.will("delete_deployment", times=None, status=status, code=code)
+    done = run("clean", "tuned", "--yes")
+    assert (done.exit_code, said in done.stdout) == (1, True), done.stdout
+    assert len(project.requests("delete_deployment")) == 1
 
 
 @pytest.mark.parametrize(

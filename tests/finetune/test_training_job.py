@@ -266,8 +266,13 @@ def test_a_creation_that_is_never_confirmed_is_not_repeated_for_ever(
     place: Callable[..., TrainingPlace], project: Project
 ) -> None:
     project.will("create_job", status=503, times=None)
+    said: list[str] = []
     with pytest.raises(Outage, match="5 times"):
-        started(place())
+        run_start(place(), {"model": MODEL, "suffix": "tickets"}, {}, said.append)
+    assert said[-4:-1] == [
+        "Looking in the service's list for the job, because its creation was not confirmed",
+        *["It is not listed yet. The next look is in 20 ms"] * 2,
+    ], "nobody waits without a word"
     project.drop_faults()
     assert started(place()).job.id
     assert paid_jobs(project) == [1]
@@ -864,14 +869,14 @@ def test_files_that_were_prepared_again_after_the_estimate_are_not_sent(
 ) -> None:
     """In another terminal, while the question was shown."""
     request = {"model": MODEL}
-    found = estimate_of(place(), request, None, {})
+    found, digests = estimate_of(place(), request, None, {})
     shutil.rmtree(folder)
     write_prepared(folder, 400)
     with pytest.raises(InputError, match="prepared again after its cost was estimated"):
-        run_start(place(), request, {}, str, accepted=(found.cost, found.digests))
+        run_start(place(), request, {}, str, accepted=(found.cost, digests))
     assert project.books().calls == {}
-    found = estimate_of(place(), request, None, {})
-    assert run_start(place(), request, {}, str, accepted=(found.cost, found.digests)).job.id
+    found, digests = estimate_of(place(), request, None, {})
+    assert run_start(place(), request, {}, str, accepted=(found.cost, digests)).job.id
 
 
 @pytest.mark.slow

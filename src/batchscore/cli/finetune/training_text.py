@@ -13,15 +13,15 @@ from typing import Any
 
 import orjson
 
+from batchscore.cli.finetune.data_options import Estimate
 from batchscore.cli.finetune.data_text import (
+    aligned,
     broken_lines,
     file_line,
     limit_json,
     limit_line,
-    plan_json,
-    plan_text,
+    plan_lines,
 )
-from batchscore.cli.finetune.training_options import Estimate
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, duration_text, visible
 from batchscore.finetune.service.dialects import advice_for, is_of_files
@@ -50,16 +50,11 @@ REMOVED = "The model was deleted at the service. To train once more, prepare a n
 
 def estimate_text(found: Estimate) -> str:
     """Return the estimate, and the errors of the files if there are any."""
-    lines = [plan_text(found.cost, found.files, found.counter, found.model)]
+    lines = plan_lines(found)
     for each in found.files:
         if each.errors:
             lines += [file_line(each, found.counter), *broken_lines(each)]
     return "\n".join(lines)
-
-
-def estimate_json(found: Estimate) -> dict[str, Any]:
-    """Return the estimate as JSON."""
-    return plan_json(found.cost, found.files, found.counter, found.model)
 
 
 def exit_code_of(found: JobLook) -> ExitCode:
@@ -101,8 +96,7 @@ def look_text(
     if job.estimated and not job.ended:
         facts.append(("estimated end", f"{moment_text(job.estimated)}, by the service: often too early"))
     facts += deployment
-    width = max(len(name) for name, _ in facts)
-    lines = [f"{name.ljust(width)}  {visible(text)}" for name, text in facts]
+    lines = aligned([(name, visible(text)) for name, text in facts])
     if found.events:
         lines += ["last events:", *(f"  {event_line(each)}" for each in found.events)]
     return "\n".join([*lines, *next_lines(found, command, in_use=bool(deployment))])

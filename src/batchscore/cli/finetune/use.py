@@ -60,18 +60,8 @@ def handover(folder: str, summary: Mapping[str, Any], use: Use, saved: str) -> H
     `saved` is a new folder for the MLflow model.
     """
     prompt = prompt_flags(summary)
-    score = [
-        "batchscore",
-        "score",
-        "INPUT",
-        "-o",
-        "OUT",
-        "--task",
-        "chat",
-        *use.tuned,
-        *use.endpoint,
-        *prompt,
-    ]
+    score = ["batchscore", "score", "INPUT", "-o", "OUT", "--task", "chat"]
+    score += [*use.tuned, *use.endpoint, *prompt]
     # A saved model holds no endpoint; its name there is the one that requests are sent with.
     save = ["batchscore", "model", "save", saved, "--task", "chat"]
     save += ["-m", use.deployment or use.model, *prompt]
