@@ -17,7 +17,6 @@ from trained import SYSTEM, client_of, forget_results, train, variables
 
 from batchscore.finetune.state import JobRecord, TrainingState, UploadRecord, read_state, write_state
 from batchscore.simulator import Running
-from sampled import mostly_slow
 from simulated import ACCOUNT_ID, Project
 from trainings import place_of, started, write_prepared
 from tuning_jobs import MODEL, Management
@@ -288,8 +287,9 @@ def test_what_is_refused_is_explained(
     assert state_of(folder).deployment is None, "nothing was made, so nothing is looked for"
 
 
-@mostly_slow(
-    "status, code, said",
+@SLOW
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
     [
         (409, "ScopeLocked", "lock on the resource"),
         (409, "ReadOnlyDisabledSubscription", "subscription is disabled"),
@@ -297,7 +297,6 @@ def test_what_is_refused_is_explained(
         (403, "RequestDisallowedByPolicy", "policy of the subscription"),
         (400, "DeploymentLimitReached", "remove one"),
     ],
-    [(409, "ScopeLocked", "lock on the resource")],
 )
 def test_what_waiting_does_not_cure_is_not_waited_for(
     run: Run, project: Project, folder: Path, status: int, code: str, said: str
