@@ -65,8 +65,8 @@ class Tuning:
         problem = self._deployed(models, Surface.AZURE)
         if problem is not None:
             return problem
-        if models:
-            self.models.remove(models[0].name)
+        for each in models:
+            self.models.remove(each)
         self.jobs.remove(job)
         return None
 
@@ -87,7 +87,7 @@ class Tuning:
         """Delete a model with its checkpoints, or return the error reply."""
         problem = self._deployed(self.models.of_job(model.job), surface)
         if problem is None:
-            self.models.remove(model.name)
+            self.models.remove(model)
         return problem
 
     def _deployed(self, models: list[TunedModel], surface: Surface) -> ServiceReply | None:
