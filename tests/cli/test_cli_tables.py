@@ -98,7 +98,7 @@ def test_a_table_is_read_by_other_tools_and_made_again_by_merge(
         ["merge", "out.csv", "again.tsv", "--csv-bom", "--allow-formulas"], ["merge", "out.csv", "again.xlsx"]
     )
     assert [merge.stdout for merge in merges] == [
-        f"chat: 10 rows in again.{suffix}, 1 of them with an error\n" for suffix in ("tsv", "xlsx")
+        f"chat: 10 rows in again.{suffix} (of these: 1 empty)\n" for suffix in ("tsv", "xlsx")
     ]
     assert Path("again.tsv").read_bytes().startswith(b"\xef\xbb\xbfid\tnote")
     assert [row[1] for row in table(Path("again.tsv"), "\t")[1:]] == list(NOTES)

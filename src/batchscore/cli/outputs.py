@@ -69,13 +69,13 @@ def merge(
         base_dir=None if base_dir is None else place_of(base_dir),
         sync=sync,
     )
-    what, errors = "score", f"; {count_text(merged.errors, 'row')} with an error record instead"
-    if is_table(place_of(file)):
-        what, errors = "row", f", {merged.errors:,} of them with an error"
-    ends = errors if merged.errors else ""
-    ends += f", {merged.unanswered:,} of them not scored yet" if merged.unanswered else ""
-    ends += f", {merged.note}" if merged.note else ""
-    say(f"{merged.task}: {count_text(merged.rows, what)} in {file}{ends}")
+    in_table = is_table(place_of(file))
+    counts = {"failed": merged.failed, "empty": merged.empty, "not scored yet": merged.unanswered}
+    others = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if others:
+        others = f" ({'of these' if in_table else 'without a score'}: {others})"
+    note = f", {merged.note}" if merged.note else ""
+    say(f"{merged.task}: {count_text(merged.rows, 'row' if in_table else 'score')} in {file}{others}{note}")
     if merged.missing:
         say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))
