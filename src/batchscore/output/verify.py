@@ -25,6 +25,7 @@ from batchscore.output.manifest import (
     manifest_paths,
     named_files,
     read_manifest,
+    readable_manifests,
 )
 from batchscore.output.missing import REPLACING, Incomplete, RecordedFiles, recorded_files
 from batchscore.output.submitted import (
@@ -159,12 +160,31 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     return result
 
 
+def stated_state(named: Place, task: str | None = None) -> Verification:
+    """Return what manifests and records say of an output, which is not compared with its parts."""
+    folder = output_folder(named)
+    layout = Layout(folder, task_of(folder, named, task), "")
+    result = Verification(str(named), layout.task, repaired=False)
+    recorded = recorded_files(folder, layout.task)
+    incomplete: dict[str, Incomplete] = {}
+    for manifest in readable_manifests(layout):
+        result.files.append(FileTotals(**manifest.totals()))
+        if (missing := recorded.missing(manifest)) is not None:
+            incomplete[manifest.file] = missing
+    incomplete |= recorded.without_manifest({totals.file for totals in result.files})
+    _add_missing(layout, recorded, incomplete, result)
+    return result
+
+
 def _add_missing(
     layout: Layout, recorded: RecordedFiles, incomplete: dict[str, Incomplete], result: Verification
 ) -> None:
     """Say in words what is missing, and how the last run ended."""
     # Of files that runs with other INPUTs were to read, the last command scores none.
-    named = [recorded.files.get(file) for file, each in incomplete.items() if not each.gone]
+    wanted = {file for file, each in incomplete.items() if not each.gone}
+    if result.problems or not incomplete:
+        wanted |= {totals.file for totals in result.files}
+    named = [recorded.files.get(file) for file in wanted]
     if all(each is not None and each.inputs == recorded.called.get("inputs") for each in named):
         result.last.called = recorded.called
     file = one_file_of(layout.root)

@@ -122,6 +122,10 @@ def gather(
         found, more = gather_task(folder, each, runs_of_task, effort, known)
         tasks.append(found)
         problems += more
+    recorded = {Path(str(run.settings.get("output"))) for run in runs}
+    if recorded and isinstance(folder, Path) and Path(named) not in recorded:
+        # It is named from another folder than that of the commands.
+        named = str(Path(named).absolute())
     # The task with the latest run comes first.
     tasks.sort(key=lambda each: -max((run.started for run in each.runs), default=0.0))
     return PageData(named, time.time(), tasks, problems)
