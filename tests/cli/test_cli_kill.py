@@ -99,6 +99,17 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     for each in refused:
         assert each.exit_code == 4
         assert each.stderr.endswith(f"a.csv: not read completely. {step}\n")
+    (manifest,) = Path("out/manifest/embeddings").iterdir()
+    manifest.rename("manifest.json")
+    other = journal.with_name("b-00000000-00000.journal")
+    for put in (other.mkdir, lambda: other.symlink_to("manifest.json"), lambda: os.mkfifo(other)):
+        put()
+        odd = verify_output(Path("out"))
+        assert (odd.last.waiting, odd.exit_code) == (planned["known"], 1), "also without a manifest"
+        assert [each.place for each in odd.problems] == [str(other)]
+        assert odd.missing == ["a.csv: not started"]
+        other.rmdir() if other.is_dir() else other.unlink()
+    Path("manifest.json").rename(manifest)
     page = Path("out/report.html").read_text("utf-8")
     assert f"Incomplete: {planned['known']} rows wait in checkpoint files" in page
     assert "To resume, run in the folder where the last run was started:" in page

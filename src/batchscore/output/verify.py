@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.checkpoints import waiting_rows
+from batchscore.output.checkpoints import no_journals, waiting_rows
 from batchscore.output.find import folder_of_locks, one_file_of, output_folder, task_of, tasks_in
 from batchscore.output.fingerprint import identity_of
 from batchscore.output.incremental.switch import finish_killed_runs, unfinished_stems
@@ -153,11 +153,22 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     _check_names(names, named | left, sound | left, result)
     if result.repaired:
         storage.remove(layout.discarding)
+    _count_waiting(layout, recorded, unfinished_files, result)
     result.problems += result.unrepaired
     incomplete |= recorded.without_manifest({totals.file for totals in result.files})
     _add_missing(layout, recorded, incomplete, result)
-    result.last.waiting = waiting_rows(layout, recorded, unfinished_files)
     return result
+
+
+def _count_waiting(
+    layout: Layout, recorded: RecordedFiles, unfinished: Iterable[Manifest], result: Verification
+) -> None:
+    """Count the rows in journals, also of files without a manifest; add what is in the place of a journal."""
+    odd, known = no_journals(layout), {totals.file for totals in result.files}
+    what = "is in the place of a checkpoint file and is none; move it to another folder"
+    result.unrepaired += [OutputProblem(str(path), what) for path in odd]
+    without = [Manifest(file, layout.task, {}) for file in recorded.files if file not in known]
+    result.last.waiting = waiting_rows(layout, recorded, [*unfinished, *without], without=odd)
 
 
 def stated_state(named: Place, task: str | None = None) -> Verification:

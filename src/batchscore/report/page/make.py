@@ -178,11 +178,15 @@ def gather_task(
 
 def count_waiting(layout: Layout, files: Iterable[FileAccount]) -> int:
     """Return how many rows of incomplete files the next run publishes without a request, if that is known."""
-    partial = [each.file for each in files if each.state == "partial"]
-    if not partial and all(each.state != "not_started" for each in files):
+    begun = [each.file for each in files if each.state in {"partial", "not_started"}]
+    if not begun:
         return 0
     try:
-        manifests = [read_manifest(path) for file in partial if storage.exists(path := layout.manifest(file))]
+        places = {file: layout.manifest(file) for file in begun}
+        manifests = [
+            read_manifest(place) if storage.exists(place) else Manifest(file, layout.task, {})
+            for file, place in places.items()
+        ]
         return waiting_rows(layout, recorded_files(layout.root, layout.task), manifests)
     except OutputError:
         return 0
