@@ -73,10 +73,10 @@ def step_to_complete(named: Place, task: str | None) -> str:
 
 
 def is_from_here(record: Mapping[str, Any], output: str) -> bool:
-    """Whether the command of a record, typed in the working folder, resumes this output; not a worker's."""
+    """Whether the command of a record, typed in the working folder, resumes this output and not a share."""
     settings, words = mapping(record.get("settings")), words_of(record.get("command"))
     recorded = str(settings.get("output"))
-    if not words or settings.get("shared_output"):
+    if not words or settings.get("part_of"):
         return False
     if recorded != output and (is_uri(recorded) or Path(recorded).absolute() != Path(output).absolute()):
         return False
