@@ -60,15 +60,18 @@ def named_command(named: Place, task: str | None) -> Iterator[None]:
         yield
     except BatchscoreError as error:
         if AGAIN in error.text:
-            error.text = error.text.replace(AGAIN, step_to_complete(named, task) or AGAIN)
+            error.text = error.text.replace(AGAIN, step_to_complete(named, task, damaged=True) or AGAIN)
         raise
 
 
-def step_to_complete(named: Place, task: str | None) -> str:
-    """Return how an output is completed, which is not checked; empty if the command is not known."""
+def step_to_complete(named: Place, task: str | None, *, damaged: bool = False) -> str:
+    """Return how an output is completed, whose parts are not read; empty if the command is not known.
+
+    It is also empty if nothing is missing, as far as manifests say, and the output is not known as damaged.
+    """
     with suppress(BatchscoreError):
         found = stated_state(named, task)
-        return step_after_check(found) or step_again(found)
+        return step_after_check(found) or (step_again(found) if found.missing or damaged else "")
     return ""
 
 
