@@ -120,7 +120,7 @@ def test_a_table_is_only_made_of_the_input_that_was_scored(
     assert batchscore(*command(deployment, "in", "-o", "out", "--limit", "3")).exit_code == 0
     part = batchscore("merge", "out", "part.csv")
     assert part.exit_code == 4
-    assert part.stdout == "chat: 4 rows in part.csv, 1 of them not scored yet\n"
+    assert part.stdout == "chat: 4 rows in part.csv (of these: 1 not scored yet)\n"
     found = table(Path("part.csv"))
     assert found[0] == ["file", "id", "text", "late", *ANSWER]
     assert [(*row[:4], bool(row[4])) for row in found[1:]] == [
