@@ -261,7 +261,10 @@ def test_offered_commands_name_the_service_as_it_was_typed(
     offered = [line.rpartition(" run: ")[2] for line in refused.stderr.strip().splitlines()[-2:]]
     assert offered == [f"batchscore batches out {service}", f"batchscore batches out forget KEY {service}"]
     listed = batchscore("batches", "out")
-    assert listed.stdout.strip().endswith(f"To call the service of the last run, run: {offered[0]}")
+    assert listed.stdout.splitlines()[-2:] == [
+        f"To call the service of the last run, run: {offered[0]}",
+        f"To resume, run: {shlex.join(['batchscore', *command])}",
+    ]
     asked = batchscore(*shlex.split(offered[0])[1:])
     assert "in progress" in asked.stdout
     forget = shlex.split(offered[1].replace("KEY", chunk()["key"]))[1:]

@@ -70,6 +70,7 @@ def batches(
 ) -> None:
     """Run `batchscore batches`."""
     from batchscore.cli.batches_text import to_json, to_text  # noqa: PLC0415 - loads numpy
+    from batchscore.report.resume import step_to_complete  # noqa: PLC0415
     from batchscore.run.batches import change_batches, show_batches  # noqa: PLC0415
 
     def settings_for(task: str) -> tuple[Settings, Mapping[str, str]]:
@@ -85,8 +86,8 @@ def batches(
         shown = change_batches(
             place, action, words, task, settings_for, os.environ, lambda text: say(text, err=True)
         )
-    say(
-        orjson.dumps(to_json(shown))
-        if as_json
-        else to_text(shown, out, time.time(), service_words(shown_words(sys.argv[1:])))
-    )
+    if as_json:
+        say(orjson.dumps(to_json(shown)))
+        return
+    typed = service_words(shown_words(sys.argv[1:]))
+    say(to_text(shown, out, time.time(), typed, step_to_complete(place, task)))
