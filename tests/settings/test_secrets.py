@@ -32,7 +32,8 @@ SECRETS = """
     Set-Cookie sharedAccessSignature shared_access_signature sas azure_sas sasToken credentials credential
     AccountKey account_key SharedAccessKey clientSecret client_secret access_token refreshToken secrets
     api_keys subscription-key Ocp-Apim-Subscription-Key openai_key sig jwt x-functions-key headers
-    extra_headers admin_key token X-Amz-Signature db_pass signature x_signature otp TOTP
+    extra_headers admin_key token X-Amz-Signature db_pass signature x_signature otp TOTP pem hmac
+    kms_key license_key dsn SENTRY_DSN webhook slackWebhookUrl
 """
 READABLE = """
     max_tokens max_completion_tokens token_limit tokens tokenizer token_type prompt_cache_key primary_key

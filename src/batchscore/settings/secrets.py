@@ -19,14 +19,16 @@ HIDDEN = "***"
 #: The last part of a name whose value is a secret, without separators and in lower case. A key counts by what
 #: it opens: `prompt_cache_key` and `primary_key` are none.
 _NAMES = re.compile(
-    r"(?:(?:api|access|account|admin|auth|azure|client|cosmos|deploy|encryption|functions?|gpg|hmac|master|openai"
-    r"|private|query|rsa|secret|service|shared|signing|ssh|storage|subscription|vault)keys?"
-    r"|token|secrets?|passwords?|passwd|pwd|passphrase|passcode|authorization|bearer|cookies?|headers"
-    r"|credentials?|connectionstrings?|connstr(?:ing)?|sharedaccesssignature|(?:amz|goog)(?:signature|credential))$"
+    r"(?:(?:api|access|account|admin|auth|azure|client|cosmos|deploy|encryption|functions?|gpg|hmac|kms"
+    r"|licen[cs]e|master|openai|private|query|rsa|secret|service|shared|signing|ssh|storage|subscription"
+    r"|vault)keys?|token|secrets?|passwords?|passwd|pwd|passphrase|passcode|authorization|bearer|cookies?"
+    r"|headers|credentials?|connectionstrings?|connstr(?:ing)?|sharedaccesssignature|webhook(?:url)?"
+    r"|(?:amz|goog)(?:signature|credential))$"
 )
 #: Short names are secrets as whole words only.
 _WORDS = re.compile(
-    r"(?:^|[^A-Za-z0-9])(?:o?auth|creds?|jwt|pw|sas|sig|signature|t?otp)$|^(?:(?:db|login|proxy|smtp|user)[_-]?)?pass$",
+    r"(?:^|[^A-Za-z0-9])(?:o?auth|creds?|dsn|hmac|jwt|pem|pw|sas|sig|signature|t?otp)$"
+    r"|^(?:(?:db|login|proxy|smtp|user)[_-]?)?pass$",
     re.IGNORECASE,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
