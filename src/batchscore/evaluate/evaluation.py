@@ -16,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from batchscore.errors import InputError, UsageError
+from batchscore.evaluate.comparisons import compare, detectable
 from batchscore.evaluate.costs import AnswerCost, cost_of
 from batchscore.evaluate.figures import (
     Figure,
     FigureOptions,
     check_names,
-    compare,
     confusion_of,
-    detectable,
     figure_of,
     right_rows,
 )
