@@ -190,6 +190,7 @@ def evaluate(
         _gates(models, spec),
         spec.options,
         (
+            *([reading.unsure] if reading.unsure else []),
             *label_notices(reading.labels),
             *missing_notices(reading.labels),
             *comparison_notices([each.comparisons for each in models]),

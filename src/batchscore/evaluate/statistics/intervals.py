@@ -1,12 +1,11 @@
 """Between which values does a figure lie, given that the rows are a sample?
 
-Rates have Wilson intervals; all else a percentile bootstrap over rows, or over whole clusters of rows. That
-of a figure of labels is no narrower than the rates of right rows allow. Some things make it hold for few
-rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg
-2015, The American Statistician 69, "expanded percentiles"). What never occurred in few rows may occur: one
-more row is spread over all that is possible. Errors, and differences, have a bootstrap-t, too, which divides
-by the standard error of each resample; if a few rows are all that differ, they say nothing about how large
-others may be, and there is no interval. Memory does not grow with the number of resamples.
+Rates have Wilson intervals; all else a bootstrap over rows, or over whole clusters of rows. Some things make it
+hold for few rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg 2015, The
+American Statistician 69, "expanded percentiles"). An interval is no narrower than the standard error says that
+leaving out each row gives, on the scale of the figure. Errors, and differences, have a bootstrap-t, which
+divides by the standard error of each resample; if a few rows are all that differ, they say nothing about how
+large others may be, and there is no interval. Memory does not grow with the number of resamples.
 """
 
 from __future__ import annotations
@@ -26,14 +25,11 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 #: Of more units than this, random groups are resampled whole: their sums vary as much, and cost less.
 MOST_UNITS = 20_000
 
-#: With no more rows than this, one more row is spread over all that is possible.
+#: With no more rows or clusters than this, an interval allows for their number.
 FEW = 1000
 
 #: A kurtosis of few rows says little: no fewer degrees of freedom are taken.
 _LEAST_FREEDOM = 4.0
-
-#: If fewer rows than this differ from the others, they do not show which values there are.
-_FEWEST_APART = 4
 
 #: Errors whose logarithms are further apart than this say nothing about how large others may be.
 _WIDEST_SPREAD = 3.0
