@@ -1,11 +1,11 @@
 """Between which values does a figure lie, given that the rows are a sample?
 
-Rates have Wilson intervals; all else a bootstrap over rows, or over whole clusters of rows. Some things make it
-hold for few rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg 2015, The
-American Statistician 69, "expanded percentiles"). An interval is no narrower than the standard error says that
-leaving out each row gives, on the scale of the figure. Errors, and differences, have a bootstrap-t, which
-divides by the standard error of each resample; if a few rows are all that differ, they say nothing about how
-large others may be, and there is no interval. Memory does not grow with the number of resamples.
+Rates have Wilson intervals; all else a bootstrap over rows, or over whole clusters of rows. Some things make
+it hold for few rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg 2015, The
+American Statistician 69, "expanded percentiles"). An interval is no narrower than the standard error says
+that leaving out each row gives, on the scale of the figure. Errors, and differences, have a bootstrap-t,
+which divides by the standard error of each resample; if a few rows are all that differ, they say nothing
+about how large others may be, and there is no interval. Memory does not grow with the number of resamples.
 """
 
 from __future__ import annotations
