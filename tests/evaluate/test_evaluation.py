@@ -565,7 +565,9 @@ def test_the_task_is_guessed_and_shown(tmp_path: Path, labels: Sequence[str], ta
     shown = run(scores, "--label", "label", "-o", tmp_path / "e", "--resamples", "20").stdout
     assert shown.startswith(f"{task} (guessed; choose with --as)")
     few = len(labels) < 20 and task in {"text-classification", "question-answering", "text-generation"}
-    other = "question-answering" if task == "text-classification" else "text-classification"
+    other = "text-classification"
+    if task == other:
+        other = "regression" if labels[0] == "1" else "question-answering"
     assert (f", add --as {other}" in shown) == (few and labels[0][:1] != "[")
     assert ("Guessed from" in shown) == (few and labels[0][:1] != "[")
 

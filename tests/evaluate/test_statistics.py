@@ -423,7 +423,7 @@ def test_intervals_of_entities_hold_the_truth(metric: str, name: str, rows: int)
     samples = [draw(generator, rows)[:, columns] for _ in range(300)]
     wrong, none = shares([interval_of_sums(each, figure, RATE, SAMPLING) for each in samples], truth)
     assert wrong <= 0.07
-    assert none <= 0.02
+    assert none <= (0.1 if name == "few" else 0.02)
 
 
 @pytest.mark.slow

@@ -147,12 +147,13 @@ def guess_task(golds: Sequence[Any]) -> tuple[EvaluationTask, str]:
     # Classes occur again, also if there are few rows of each; answers to different questions seldom do.
     are_classes = 2 * repeated >= len(texts) or len(texts) == 1
     could_be = len(counts) <= _MOST_CLASSES and max(map(len, counts), default=0) <= _LONGEST_CLASS
-    seen = f"Guessed from {count_text(len(texts), 'label')}, {len(counts)} of them different. If these are"
+    seen = f"Guessed from {count_text(len(texts), 'label')} ({len(counts)} different). If these are"
+    are_numbers = bool(texts) and all(number_of(text) is not None for text in texts)
     if could_be and are_classes:
         sure = 2 * len(counts) <= len(texts) and len(texts) >= _FEW_LABELS
-        other = f"{seen} answers to questions, add --as question-answering; if numbers, --as regression."
-        return EVALUATION_TASKS["text-classification"], "" if sure else other
-    if texts and all(number_of(text) is not None for text in texts):
+        other = "amounts, add --as regression" if are_numbers else "free answers, add --as question-answering"
+        return EVALUATION_TASKS["text-classification"], "" if sure else f"{seen} {other}."
+    if are_numbers:
         return EVALUATION_TASKS["regression"], ""
     words = sum(len(text.split()) for text in texts) / max(1, len(texts))
     other = f"{seen} classes, add --as text-classification."
