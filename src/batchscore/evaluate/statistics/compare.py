@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from batchscore.evaluate.metrics.numbers import average_ranks, pearson, spearman
+from batchscore.evaluate.metrics.numbers import average_ranks, pearson
 from batchscore.evaluate.statistics.intervals import (
     Floats,
     Interval,
@@ -182,7 +182,8 @@ def resample_ranks(
     """Return the differences of rank correlations of two models with the labels; ranks are swapped."""
 
     def difference(at: npt.NDArray[np.intp]) -> float:
-        return spearman(one[at], gold[at]) - spearman(two[at], gold[at])
+        first, second, right = (average_ranks(each[at]) for each in (one, two, gold))
+        return pearson(first, right) - pearson(second, right)
 
     first, second, right = map(average_ranks, (one, two, gold))
     generator, swapped = sampling.generator, []
