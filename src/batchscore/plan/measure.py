@@ -34,8 +34,7 @@ from batchscore.prompts.kept_cells import unpacked
 from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE, Estimator
 from batchscore.read.formats import FORMATS, open_rows, stated_rows
 from batchscore.read.input_file import InputFile
-from batchscore.request.deployment import FIRST_TOKENS
-from batchscore.request.quota.windows import SMOOTHING_SECONDS
+from batchscore.request.quota.windows import FIRST_TOKENS, SMOOTHING_SECONDS
 from batchscore.rows import Prompt, Row, RowError, Score, Settled, UnreadableRow
 from batchscore.settings.fields import Settings
 from batchscore.simulator.words import count_tokens

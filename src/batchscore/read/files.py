@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import dropwhile
+from typing import NamedTuple
 
 from batchscore.errors import InputError, UnreadableFile, setting_name
 from batchscore.read import dataset_folders as foreign
@@ -378,8 +379,7 @@ class _Search:
         return path_text(path[len(self._prefix) :] or ".")
 
 
-@dataclass(frozen=True)
-class _WalkEntry:
+class _WalkEntry(NamedTuple):
     name: str
     path: str
     real: str

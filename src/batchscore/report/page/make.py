@@ -218,7 +218,7 @@ def read_run(place: Place) -> RecordedRun | str:
     if size is not None and size > MOST_RECORD_BYTES:
         return f"is too large to be read here ({size / 2**20:,.0f} MiB)"
     try:
-        return run_from(place.name, b"".join(storage.chunks(place)))
+        return run_from(place.name, storage.whole(place))
     except BatchscoreError as error:
         return f"cannot be read: {error}"
 
@@ -336,9 +336,15 @@ def damaged_parts(folder: Place, files: Sequence[FileAccount], until: float) -> 
     `batchscore verify` reads parts. In a store nothing is checked: each part would take a request.
     """
     problems: list[str] = []
+    listed: dict[str, dict[str, int]] = {}
     for part in (part for each in files for part in (*each.scores, *each.error_parts)):
         if time.monotonic() >= until or not isinstance(folder, Path):
             break
+        below, _, name = part.name.rpartition("/")
+        if below not in listed:
+            listed[below] = storage.sizes(folder / below)
+        if listed[below].get(name) == part.bytes:
+            continue
         there = storage.size_of(folder / part.name)
         if there is None:
             problems.append(f"{part.name} is missing.")
