@@ -121,9 +121,6 @@ _ALIASES = {
 #: Labels that are more, or longer, are texts and not classes.
 _MOST_CLASSES, _LONGEST_CLASS = 200, 60
 
-#: Fewer labels than this say little of what they are for.
-_FEW_LABELS = 20
-
 
 def task_named(name: str) -> EvaluationTask:
     """Return a task by any of its names; raises `UsageError`."""
@@ -150,7 +147,7 @@ def guess_task(golds: Sequence[Any]) -> tuple[EvaluationTask, str]:
     seen = f"Guessed from {count_text(len(texts), 'label')} ({len(counts)} different). If these are"
     are_numbers = bool(texts) and all(number_of(text) is not None for text in texts)
     if could_be and are_classes:
-        sure = 2 * len(counts) <= len(texts) and len(texts) >= _FEW_LABELS
+        sure = 2 * len(counts) <= len(texts)
         other = "amounts, add --as regression" if are_numbers else "free answers, add --as question-answering"
         return EVALUATION_TASKS["text-classification"], "" if sure else f"{seen} {other}."
     if are_numbers:
