@@ -63,10 +63,10 @@ def to_text(shown: BatchesOfOutput, out: str, now: float, typed: Sequence[str] =
     texts += [f"{line.chunk.batch} {line.problem}." for line in shown.lines if line.problem]
     texts += filter(None, [*(line.twice for line in shown.lines), shown.unconfirmed])
     if shown.not_asked:
-        texts.append(f"States are the last known ones, since the service was not asked: {shown.not_asked}")
+        texts.append(f"States are the last known ones, because the service was not called: {shown.not_asked}")
         if shown.service and not typed:
             words = ["batchscore", "batches", command_word(out), *shown.service]
-            texts.append(f"To ask the service of the last run, run: {shell_command(words)}")
+            texts.append(f"To call the service of the last run, run: {shell_command(words)}")
     return "\n".join([*texts, *advice(shown.lines, out, typed or shown.service)])
 
 

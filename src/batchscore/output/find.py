@@ -33,8 +33,8 @@ NO_OUTPUT = f"{{}} is not an output of batchscore: it has no scores of {', '.joi
 _PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")
 
 
-def folder_of_locks(output: Place) -> Path:
-    """Return the folder of an output's locks.
+def folder_of_locks(output: Place | str) -> Path:
+    """Return the folder of the locks of an output, or of what a text names.
 
     Stores have no locks. For them a folder in the temporary folder keeps the runs of this machine apart.
     """

@@ -56,6 +56,9 @@ FOR_NOW = frozenset({408, 409, 425, 429})
 #: Failures that will be the same a moment later.
 LASTING = frozenset({501, 505})
 
+#: The same by Resource Manager's codes, of statuses that mean a conflict that passes.
+LASTING_CODES = frozenset({"ScopeLocked", "ReadOnlyDisabledSubscription", "MissingSubscriptionRegistration"})
+
 T = TypeVar("T")
 
 
@@ -181,7 +184,8 @@ def failure_of(what: str, error: openai.APIError) -> CallFailed:
     """Return what an error of the SDK says of the call."""
     status = error.status_code if isinstance(error, openai.APIStatusError) else None
     kind: type[CallFailed] = Unknown
-    if status is not None and (status in LASTING or (status < 500 and status not in FOR_NOW)):
+    is_lasting = status in LASTING or error.code in LASTING_CODES
+    if status is not None and (is_lasting or (status < 500 and status not in FOR_NOW)):
         kind = NotThere if status == 404 else Refused
     why = "no reply"
     if isinstance(error, openai.APITimeoutError):
