@@ -661,9 +661,8 @@ def test_a_difference_of_means() -> None:
     generator = np.random.default_rng(11)
     base = generator.normal(0, 1, 300)
     model = base + generator.normal(0.15, 1, 300)
-    found = resample_sums(
-        model[:, None], base[:, None], lambda sums: sums[:, 0] / 300, Sampling()
-    ).comparison(300, model - base)
+    rows = (np.stack([each, np.ones(300)], axis=1) for each in (model, base))
+    found = resample_sums(*rows, mean, Sampling()).comparison(300, model - base)
     stats = pytest.importorskip("scipy.stats")
     test = stats.ttest_rel(model, base)
     assert found.p_value == pytest.approx(test.pvalue, abs=0.01)
