@@ -43,13 +43,15 @@ class Run:
 class TrackingServer:
     """`fault` is `""`, a status such as `"500"`, `"hang"` or `"close"`; `asked` counts the requests.
 
-    A call named `holds` sets `held`, and waits until this is clear again.
+    Only calls with `faulty` in their path have the fault. A call named `holds` sets `held`, and waits until
+    this is clear again.
     """
 
     uri: str
     artifacts: Path
     runs: dict[str, Run] = field(default_factory=dict)
     fault: str = ""
+    faulty: str = ""
     asked: int = 0
     holds: str = "nothing"
     held: threading.Event = field(default_factory=threading.Event)
@@ -116,7 +118,8 @@ def tracking_server(folder: Path) -> Iterator[TrackingServer]:
                 while server.held.is_set():
                     time.sleep(0.01)
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-            status, answer = (int(server.fault), {}) if server.fault else server.answer(self.path, body)
+            fails = server.fault and server.faulty in self.path
+            status, answer = (int(server.fault), {}) if fails else server.answer(self.path, body)
             data = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -545,20 +545,35 @@ def test_each_task(tmp_path: Path, task: str) -> None:
     ("labels", "task"),
     [
         (["a", "b", "a", "b"], "text-classification"),
+        (["a", "b", "c", "a", "b", "d"], "text-classification"),
+        (["refund"], "text-classification"),
         (["Paris", "Rome", "Oslo"], "question-answering"),
+        (["Paris", "Rome", "Oslo", "Bonn", "Rome"], "question-answering"),
         (["yes", "Yes", "no", " NO "], "text-classification"),
         (["0.5", "12", "3e4", ""], "regression"),
         (["1", "2", "1", "2"], "text-classification"),
+        (["1", "2", "1"], "text-classification"),
         (["a long text that nobody repeats", "another of as many words as that"], "text-generation"),
         (["['B-PER', 'O']"], "token-classification"),
         (['["Rome", "Roma"]'], "question-answering"),
     ],
 )  # fmt: skip
 def test_the_task_is_guessed_and_shown(tmp_path: Path, labels: Sequence[str], task: str) -> None:
+    """If the labels may be for another task, the way to say so is shown, too."""
     source = write_input(tmp_path / "in" / "a.csv", [{"label": label} for label in labels])
     scores = write_scores(tmp_path / "s", source, ["x"] * len(labels), keep=["label"])
     shown = run(scores, "--label", "label", "-o", tmp_path / "e", "--resamples", "20").stdout
     assert shown.startswith(f"{task} (guessed; choose with --as)")
+    other = {
+        ("a", "b", "c", "a", "b", "d"): "question-answering",
+        ("refund",): "question-answering",
+        ("1", "2", "1"): "regression",
+        ("Paris", "Rome", "Oslo"): "text-classification",
+        ("Paris", "Rome", "Oslo", "Bonn", "Rome"): "text-classification",
+        ("a long text that nobody repeats", "another of as many words as that"): "text-classification",
+    }.get(tuple(labels))
+    assert ("Guessed from" in shown) == (other is not None)
+    assert other is None or f", add --as {other}." in shown
 
 
 @pytest.mark.parametrize("failed", [range(10), (0,), (3, 4, 5), (6, 7), (9, 2)])

@@ -145,3 +145,25 @@ def test_a_bad_tracking_server_changes_no_result(
     assert done.exit_code == 0
     assert "MLflow tracking failed" in done.stderr
     assert "pass-that-shows-nowhere" not in done.said
+
+
+def test_a_run_that_is_not_logged_whole_is_a_failed_one(
+    command_line: Cli, server: TrackingServer, outputs: list[Path]
+) -> None:
+    """The server takes the comparison, but no figures of a model; the files of the evaluation are whole."""
+    server.fault, server.faulty = "400", "log-batch"
+    words = ("--label", "label", "--names", "small,large", "--track")
+    done = command_line("evaluate", *outputs, *words, env=server.environ)
+    assert done.exit_code == 0
+    assert "MLflow tracking failed; the evaluation is in evaluation: " in done.stderr
+    assert [run.status for run in server.runs.values()] == ["FAILED", "FAILED"]
+    assert [run.metrics for run in server.runs.values()] == [{}, {}]
+    assert json.loads(Path("evaluation/metrics.json").read_text("utf-8"))["rows"] == 20
+
+
+def test_an_evaluation_that_fails_makes_no_run(
+    command_line: Cli, server: TrackingServer, outputs: list[Path]
+) -> None:
+    done = command_line("evaluate", *outputs, "--label", "colour", "--track", env=server.environ)
+    assert done.exit_code == 1
+    assert (server.runs, server.asked) == ({}, 0)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
-from batchscore.evaluate.figures import FigureOptions, compare, figure_of, names_of
+from batchscore.evaluate.comparisons import compare
+from batchscore.evaluate.figures import FigureOptions, figure_of, names_of
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts, LabelledRow

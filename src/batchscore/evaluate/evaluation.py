@@ -16,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from batchscore.errors import InputError, UsageError
+from batchscore.evaluate.comparisons import compare, detectable
 from batchscore.evaluate.costs import AnswerCost, cost_of
 from batchscore.evaluate.figures import (
     Figure,
     FigureOptions,
     check_names,
-    compare,
     confusion_of,
-    detectable,
     figure_of,
     right_rows,
 )
@@ -191,6 +190,7 @@ def evaluate(
         _gates(models, spec),
         spec.options,
         (
+            *([reading.unsure] if reading.unsure else []),
             *label_notices(reading.labels),
             *missing_notices(reading.labels),
             *comparison_notices([each.comparisons for each in models]),

@@ -48,7 +48,8 @@ class Reading:
     """How answers are read: the task, the labels that rows may have, and what the user said.
 
     `slices` and `cluster` name columns. `second` are the other vectors that the task needs, and `metrics`
-    figures beside those of the task. `ignore_identical` documents have the id of their query.
+    figures beside those of the task. `ignore_identical` documents have the id of their query. `unsure` says
+    which other task may be meant.
     """
 
     task: EvaluationTask
@@ -60,6 +61,7 @@ class Reading:
     second: Second | None = None
     metrics: tuple[str, ...] = ()
     ignore_identical: bool = False
+    unsure: str = ""
 
 
 class _LabelJudge:

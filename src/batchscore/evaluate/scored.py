@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from batchscore.errors import InputError, setting_name
@@ -184,7 +185,8 @@ def open_scores(
 def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow, *, of_ids: bool = False) -> None:
     """Raise `InputError` if a row of an output lacks a column that the user named, such as that `of_ids`."""
     if column not in row.values:
-        near = next((f" Is it {each!r}?" for each in map(str, row.values) if fold(each) == fold(column)), "")
+        alike = {fold(str(each)): str(each) for each in row.values}
+        near = "".join(f" Is it {alike[each]!r}?" for each in get_close_matches(fold(column), alike, 1))
         has = ", ".join(map(str, row.values)) or "none"
         why = out = ""
         if of_ids:

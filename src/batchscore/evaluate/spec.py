@@ -71,14 +71,11 @@ Outputs = Sequence[tuple[str, ScoredOutput]]
 def reading_of(outputs: Outputs, spec: EvaluationSpec) -> Reading:
     """Return how answers are read, still without other vectors; the labels that occur are read."""
     _refuse_other_answers(outputs, spec)
-    task = spec.task
-    if task is None:
-        guessed = _GUESSED.get(spec.option)
-        task = (
-            EVALUATION_TASKS[guessed]
-            if guessed is not None
-            else guess_task(_some_golds(outputs[0][1], spec.source))
-        )
+    task, unsure = spec.task, ""
+    if task is None and spec.option:
+        task = EVALUATION_TASKS[_GUESSED[spec.option]]
+    elif task is None:
+        task, unsure = guess_task(_some_golds(outputs[0][1], spec.source))
     labels = spec.labels
     if task.kind == "labels":
         if not labels.names:
@@ -100,6 +97,7 @@ def reading_of(outputs: Outputs, spec: EvaluationSpec) -> Reading:
         spec.options.cluster,
         metrics=spec.figures,
         ignore_identical=spec.ignore_identical,
+        unsure=unsure,
     )
 
 

@@ -5,11 +5,12 @@ The first figure is the main one. It knows no rows; `guess_task` takes some labe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from batchscore.errors import UsageError
+from batchscore.errors import UsageError, count_text
 from batchscore.evaluate.fold import fold, number_of, text_of
 from batchscore.evaluate.labels import as_list
 from batchscore.evaluate.metrics import retrieval
@@ -129,20 +130,29 @@ def task_named(name: str) -> EvaluationTask:
     return found
 
 
-def guess_task(golds: Sequence[Any]) -> EvaluationTask:
-    """Return the task that labels are most likely for."""
+def guess_task(golds: Sequence[Any]) -> tuple[EvaluationTask, str]:
+    """Return the task that labels are most likely for, and what to say if they may be for another one."""
     lists = [as_list(gold) for gold in golds if isinstance(gold, list) or str(gold).lstrip()[:1] == "["]
     if lists and len(lists) == len(golds):
         items = [item for each in lists for item in each]
         if (items and are_tags(items)) or any(isinstance(item, (Mapping, list)) for item in items):
-            return EVALUATION_TASKS["token-classification"]
-        return EVALUATION_TASKS["question-answering"]
+            return EVALUATION_TASKS["token-classification"], ""
+        return EVALUATION_TASKS["question-answering"], ""
     texts = [text_of(gold) or "" for gold in golds]
-    distinct = set(map(fold, texts))
-    repeated = len(distinct) <= max(1, len(texts) // 2)
-    if len(distinct) <= _MOST_CLASSES and repeated and max(map(len, distinct), default=0) <= _LONGEST_CLASS:
-        return EVALUATION_TASKS["text-classification"]
-    if texts and all(number_of(text) is not None for text in texts):
-        return EVALUATION_TASKS["regression"]
+    counts = Counter(map(fold, texts))
+    repeated = sum(count for count in counts.values() if count > 1)
+    # Classes occur again, also if there are few rows of each; answers to different questions seldom do.
+    are_classes = 2 * repeated >= len(texts) or len(texts) == 1
+    could_be = len(counts) <= _MOST_CLASSES and max(map(len, counts), default=0) <= _LONGEST_CLASS
+    seen = f"Guessed from {count_text(len(texts), 'label')} ({len(counts)} different). If these are"
+    are_numbers = bool(texts) and all(number_of(text) is not None for text in texts)
+    if could_be and are_classes:
+        sure = 2 * len(counts) <= len(texts)
+        other = "amounts, add --as regression" if are_numbers else "free answers, add --as question-answering"
+        return EVALUATION_TASKS["text-classification"], "" if sure else f"{seen} {other}."
+    if are_numbers:
+        return EVALUATION_TASKS["regression"], ""
     words = sum(len(text.split()) for text in texts) / max(1, len(texts))
-    return EVALUATION_TASKS["question-answering" if words <= 5 else "text-generation"]
+    other = f"{seen} classes, add --as text-classification."
+    found = EVALUATION_TASKS["question-answering" if words <= 5 else "text-generation"]
+    return found, other if could_be and texts else ""

@@ -13,9 +13,11 @@ def columns_of(found: Floats, gold: Floats) -> Floats:
     """Return what the figures are sums of, `(n, 8)`: 1, x, y, x², y², xy, |x - y|, (x - y)².
 
     Here x and y count from their means: squares of large numbers, such as times, would hide how they vary.
+    And x counts in its own standard deviations, so that two models can swap theirs.
     """
     off = found - gold
     found, gold = (each - each.mean() if len(each) else each for each in (found, gold))
+    found = found / (found.std() or 1.0) if len(found) else found
     columns = (np.ones(len(found)), found, gold, found**2, gold**2, found * gold, np.abs(off), off**2)
     return np.stack(columns, axis=1)
 
@@ -34,7 +36,8 @@ def _r2(sums: Floats) -> Floats:
 
 def _pearson(sums: Floats) -> Floats:
     count, x, y, xx, yy, xy = sums.T[:6]
-    return np.asarray((count * xy - x * y) / np.sqrt((count * xx - x**2) * (count * yy - y**2)))
+    found = (count * xy - x * y) / np.sqrt((count * xx - x**2) * (count * yy - y**2))
+    return np.asarray(found.clip(-1, 1))
 
 
 #: Figures of sums. They are NaN if they are not defined.

@@ -10,8 +10,9 @@ from importlib.resources import files as resources
 from typing import Any
 
 from batchscore.errors import count_text
+from batchscore.evaluate.comparisons import USUAL_DISCORDANCE
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
-from batchscore.evaluate.figures import USUAL_DISCORDANCE, Figure
+from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page import charts, parts
 from batchscore.evaluate.page.examples import PER_CELL, PER_LIST, Examples, examples_of
 from batchscore.evaluate.tasks import DEFINITIONS, ERRORS

@@ -15,12 +15,14 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from batchscore.evaluate.metrics.numbers import average_ranks, pearson
 from batchscore.evaluate.statistics.intervals import (
     Floats,
     Interval,
     Sampling,
     blocks,
-    bootstrap_sums,
+    interval_of_rows,
+    interval_of_sums,
     percentiles,
     units_of,
     wilson,
@@ -122,24 +124,19 @@ def limits_of_difference(
 
 @dataclass(frozen=True, slots=True)
 class Resampled:
-    """Differences between two models: the real one, those of resamples, those with answers swapped.
-
-    `units` are the rows or clusters that were resampled.
-    """
+    """The difference between two models, its interval, and the differences with answers swapped."""
 
     difference: float
-    resampled: Floats
+    interval: Interval | None
     swapped: Floats
-    units: int
 
-    def comparison(self, sampling: Sampling, rows: int, by_row: Floats | None = None) -> Comparison:
+    def comparison(self, rows: int, by_row: Floats | None = None) -> Comparison:
         """Return the comparison; `by_row` are the differences of rows, if there are any."""
-        found = percentiles(self.resampled, sampling, self.units)
         # Resamples of a figure that is at its edge may all be on one side of it.
         low, high = (
             (None, None)
-            if found is None
-            else (min(found.low, self.difference), max(found.high, self.difference))
+            if self.interval is None
+            else (min(self.interval.low, self.difference), max(self.interval.high, self.difference))
         )
         trials = self.swapped[np.isfinite(self.swapped)]
         further = int((np.abs(trials) >= abs(self.difference) - 1e-12).sum())
@@ -165,8 +162,8 @@ def resample_sums(
     def difference(sums: Floats) -> Floats:
         return figure(sums[:, :width]) - figure(sums[:, width:])
 
-    units = units_of(np.hstack([model, baseline]), clusters, seed=sampling.seed)
-    count = len(model) if clusters is None else len(np.unique(clusters))
+    rows = np.hstack([model, baseline])
+    units = units_of(rows, clusters, seed=sampling.seed)
     total, apart = units.sum(0), units[:, :width] - units[:, width:]
     generator, swapped = sampling.generator, []
     for size in blocks(len(units), sampling):
@@ -174,10 +171,29 @@ def resample_sums(
         swapped.append(difference(np.hstack([total[:width] - moved, total[width:] + moved])))
     return Resampled(
         float(difference(total[None])[0]),
-        bootstrap_sums(units, difference, sampling),
+        interval_of_sums(rows, difference, None, sampling, clusters),
         np.concatenate(swapped),
-        count,
     )
+
+
+def resample_ranks(
+    one: Floats, two: Floats, gold: Floats, sampling: Sampling, clusters: npt.NDArray[np.intp] | None = None
+) -> Resampled:
+    """Return the differences of rank correlations of two models with the labels; ranks are swapped."""
+
+    def difference(at: npt.NDArray[np.intp]) -> float:
+        first, second, right = (average_ranks(each[at]) for each in (one, two, gold))
+        return pearson(first, right) - pearson(second, right)
+
+    first, second, right = map(average_ranks, (one, two, gold))
+    generator, swapped = sampling.generator, []
+    own = np.arange(len(gold)) if clusters is None else clusters
+    for _ in range(sampling.resamples):
+        kept = generator.integers(2, size=own.max() + 1, dtype=bool)[own]
+        ranks = np.where(kept, first, second), np.where(kept, second, first)
+        swapped.append(pearson(ranks[0], right) - pearson(ranks[1], right))
+    found = interval_of_rows(len(gold), difference, None, sampling, clusters)
+    return Resampled(difference(np.arange(len(gold))), found, np.array(swapped))
 
 
 def resample_cells(
@@ -213,7 +229,8 @@ def resample_cells(
         kept = generator.binomial(counts, 0.5, (block, len(counts)))
         swapped.append(difference(kept, counts - kept))
     real = float(difference(counts[None], none)[0])
-    return Resampled(real, np.concatenate(resampled), np.concatenate(swapped), len(cells))
+    found = percentiles(np.concatenate(resampled), sampling, len(cells))
+    return Resampled(real, found, np.concatenate(swapped))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

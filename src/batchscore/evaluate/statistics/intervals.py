@@ -1,20 +1,21 @@
 """Between which values does a figure lie, given that the rows are a sample?
 
-Rates have Wilson intervals; all else a percentile bootstrap over rows, or over whole clusters of rows. That
-of a figure of labels is no narrower than the rates of right rows allow. Some things make it hold for few
-rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg
-2015, The American Statistician 69, "expanded percentiles"). What never occurred in few rows may occur: one
-more row is spread over all that is possible. Errors, and differences, have a bootstrap-t, too, which divides
-by the standard error of each resample; if a few rows are all that differ, they say nothing about how large
-others may be, and there is no interval. Memory does not grow with the number of resamples.
+Rates have Wilson intervals; all else a bootstrap over rows, or over whole clusters of rows. Some things make
+it hold for few rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg 2015, The
+American Statistician 69, "expanded percentiles"). An interval is no narrower than the standard error says
+that leaving out each row gives, on the scale of the figure. Errors, and differences, have a bootstrap-t,
+which divides by the standard error of each resample; if a few rows are all that differ, they say nothing
+about how large others may be, and there is no interval. Memory does not grow with the number of resamples.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +25,20 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 #: Of more units than this, random groups are resampled whole: their sums vary as much, and cost less.
 MOST_UNITS = 20_000
 
-#: With no more rows than this, one more row is spread over all that is possible.
-_FEW = 1000
+#: With no more rows or clusters than this, an interval allows for their number.
+FEW = 1000
 
 #: A kurtosis of few rows says little: no fewer degrees of freedom are taken.
 _LEAST_FREEDOM = 4.0
 
-#: If fewer rows than this differ from the others, they do not show which values there are.
-_FEWEST_APART = 4
-
 #: Errors whose logarithms are further apart than this say nothing about how large others may be.
 _WIDEST_SPREAD = 3.0
+
+#: Variances of shares that are only by rounding not 0.
+_NONE = 1e-20
+
+#: Just below a perfect correlation, which is infinite on its scale.
+_EDGE = 1 - 1e-12
 
 #: The numbers that a block of resamples may hold at a time, which bounds the memory.
 _BLOCK = 1 << 21
@@ -75,13 +79,14 @@ def wilson(right: float, total: float, sampling: Sampling) -> Interval | None:
     """Return the Wilson interval of a rate; `None` without rows."""
     if total <= 0:
         return None
-    z, rate = sampling.z, right / total
+    return Interval(*_wilson(right / total, total, sampling.z), "wilson")
+
+
+def _wilson(rate: float, total: float, z: float) -> tuple[float, float]:
     below = 1 + z * z / total
     middle = (rate + z * z / (2 * total)) / below
-    half = z / below * np.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
-    low = 0.0 if right == 0 else max(0.0, middle - half)
-    high = 1.0 if right == total else min(1.0, middle + half)
-    return Interval(float(low), float(high), "wilson")
+    half = z / below * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    return 0.0 if rate == 0 else max(0.0, middle - half), 1.0 if rate == 1 else min(1.0, middle + half)
 
 
 def percentiles(
@@ -96,13 +101,18 @@ def percentiles(
         return None
     tail = _tail(units, units - 1, sampling)
     low, high = np.quantile(figures, (tail, 1 - tail))
-    return Interval(float(low), float(high), method) if low < high else None
+    differ = high - low > 1e-12 * max(abs(low), abs(high))
+    return Interval(float(low), float(high), method) if differ else None
 
 
 def _tail(units: int, freedom: float, sampling: Sampling) -> float:
     """Return the share of resamples on one side of an interval, which is smaller for few units."""
-    wider = np.sqrt(units / (units - 1)) * student(0.5 + sampling.confidence / 2, freedom)
-    return NormalDist().cdf(-float(wider))
+    return NormalDist().cdf(-_wider(units, freedom, sampling))
+
+
+def _wider(units: int, freedom: float, sampling: Sampling) -> float:
+    """Return how many errors of a figure an interval goes to either side."""
+    return math.sqrt(units / (units - 1)) * student(0.5 + sampling.confidence / 2, freedom)
 
 
 def student(share: float, freedom: float) -> float:
@@ -140,112 +150,165 @@ def blocks(width: int, sampling: Sampling) -> Iterator[int]:
 
 def resampled_sums(units: Floats, sampling: Sampling) -> Iterator[Floats]:
     """Yield the sums of resampled units, `(block, s)`, for all resamples together `resamples` rows."""
-    generator, count = sampling.generator, len(units)
-    for size in blocks(count, sampling):
-        drawn = generator.integers(count, size=(size, count))
-        drawn += np.arange(size)[:, None] * count
-        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+    count = len(units)
+    is_small = count * sampling.resamples <= _BLOCK
+    for weights in _weights_kept(count, sampling) if is_small else _weights(count, sampling):
         yield weights @ units
 
 
-def bootstrap_sums(
-    rows: Floats,
-    figure: Callable[[Floats], Floats],
-    sampling: Sampling,
-    clusters: npt.NDArray[np.intp] | None = None,
-) -> Floats:
-    """Return a figure of the sums of rows, `(n, s)`, for each resample; `figure` takes `(r, s)`."""
-    units = units_of(rows, clusters, seed=sampling.seed)
-    return np.concatenate([figure(sums) for sums in resampled_sums(units, sampling)])
+def _weights(count: int, sampling: Sampling) -> Iterator[Floats]:
+    """Yield how often each unit is in each resample, `(block, count)`."""
+    generator = sampling.generator
+    for size in blocks(count, sampling):
+        drawn = generator.integers(count, size=(size, count))
+        drawn += np.arange(size)[:, None] * count
+        weights = np.bincount(drawn.ravel(), minlength=size * count)
+        yield weights.reshape(size, count).astype(float)
 
 
-def bootstrap_mean(
-    values: Floats, sampling: Sampling, clusters: npt.NDArray[np.intp] | None = None
-) -> Interval | None:
-    """Return the interval of a mean; `None` without rows."""
-    count = len(values)
-    if count == 0:
-        return None
-    if clusters is None and count <= _FEW and values.min() >= 0 and values.max() <= 1:
-        # Half a row each of the worst and of the best that occurs, since some figures cannot reach 1. But if
-        # few rows differ from the others, better ones may not have occurred.
-        few = count - np.unique(values, return_counts=True)[1].max() < _FEWEST_APART
-        more, best = (1.0, 1.0) if few else (0.5, values.max())
-        shares = np.array([*np.ones(count), more, more]) / (count + 2 * more)
-        generator, known = sampling.generator, np.array([*values, 0, best])
-        means = np.concatenate(
-            [generator.multinomial(count, shares, size) @ known for size in blocks(count, sampling)]
-        )
-        return percentiles(means / count, sampling, count)
-    rows = np.stack([values, np.ones(count)], axis=1)
-    means = bootstrap_sums(rows, lambda sums: sums[:, 0] / sums[:, 1], sampling, clusters)
-    if clusters is None:
-        return percentiles(means, sampling, count)
-    return percentiles(means, sampling, len(np.unique(clusters)), "cluster_bootstrap")
+@lru_cache(maxsize=1)
+def _weights_kept(count: int, sampling: Sampling) -> Sequence[Floats]:
+    """Return the same, since several figures of the same rows follow each other."""
+    return list(_weights(count, sampling))
 
 
 @dataclass(frozen=True, slots=True)
-class OfMeans:
-    """A figure of the means of columns, `(r, m)`, and its slopes by each of them, `(r, m)`."""
+class Scale:
+    """Between which bounds a figure is a share; or the scale on which it varies about evenly, and back.
 
-    figure: Callable[[Floats], Floats]
-    slopes: Callable[[Floats], Floats]
+    `least` is its variance there, times the rows, if these are normal.
+    """
 
-    def with_error(self, sums: Floats, count: int, center: Floats) -> tuple[Floats, Floats]:
-        """Return the figure, and how much it varies by row, from sums of columns and of their products."""
-        width = len(center)
-        means = sums / count
-        slopes = self.slopes(center + means[:, :width])
-        variance = np.zeros(len(means))
-        for place, (one, two) in enumerate(_pairs(width), width):
-            shared = means[:, place] - means[:, one] * means[:, two]
-            variance += (1 + (one != two)) * slopes[:, one] * slopes[:, two] * shared
-        return self.figure(center + means[:, :width]), np.sqrt(np.maximum(variance, 0))
+    low: float = 0.0
+    high: float = 1.0
+    to: Callable[[Floats], Floats] | None = None
+    back: Callable[[Floats], Floats] = np.asarray
+    least: Callable[[float], float] = float
 
 
-def _pairs(width: int) -> list[tuple[int, int]]:
-    return [(one, two) for one in range(width) for two in range(one, width)]
-
-
-#: The mean of one column, and the difference of the roots of two.
-MEAN = OfMeans(lambda means: means[:, 0], np.ones_like)
-ROOTS = OfMeans(
-    lambda means: np.sqrt(means[:, 0]) - np.sqrt(means[:, 1]),
-    lambda means: np.array([0.5, -0.5]) / np.sqrt(np.where(means > 0, means, np.inf)),
+#: Shares, also in percent, and those that may be negative. Fisher's z of Pearson's correlation, and of
+#: Spearman's (Bonett and Wright 2000, Psychometrika 65). What R² lacks is a quotient of two variances.
+RATE, PERCENT, SIGNED = Scale(), Scale(high=100.0), Scale(low=-1.0)
+PEARSON = Scale(to=lambda value: np.arctanh(value.clip(-_EDGE, _EDGE)), back=np.tanh, least=lambda _: 1.0)
+SPEARMAN = replace(PEARSON, least=lambda value: 1 + value**2 / 2)
+R2 = Scale(
+    to=lambda value: -np.log(1 - value.clip(max=_EDGE)), back=lambda z: 1 - np.exp(-z), least=lambda _: 4.0
 )
 
 
-def bootstrap_t(
-    rows: Floats, of_means: OfMeans, sampling: Sampling, *, by_kurtosis: bool = False
+def interval_of_units(
+    value: float, resampled: Floats, without: Floats, scale: Scale | None, sampling: Sampling, method: str
 ) -> Interval | None:
-    """Return the interval of a figure of means of columns, `(n, m)`, which holds that of percentiles, too.
+    """Return the interval of a figure of units, which holds that of percentiles of its resamples.
 
-    `None` if the rows are too few, or if too few of them differ: then some resamples have none of these, and
-    a figure may be any number of their standard errors away. `by_kurtosis`: rows that are now near and now
-    far, as differences are, know their own spread less well, and Student's quantile has fewer degrees of
-    freedom: half of Satterthwaite's, since the kurtosis of few rows is too low itself.
+    `without` are the figures without each unit. From these comes its error (jackknife), which gives Student's
+    interval on its scale. That of a share is Wilson's, of as many rows as have this error (Korn and Graubard
+    1998, Survey Methodology 24). A difference has no scale: its interval is that of a mean of its values by
+    unit (Tukey's pseudo-values). `None` if units say too little of how the figure varies.
     """
-    count = len(rows)
+    count = len(without)
+    found = percentiles(resampled, sampling, count, method)
+    if count < 2 or not np.isfinite([value, *without]).all():
+        return None
+    if scale is None:
+        other = bootstrap_t(count * value - (count - 1) * without, sampling, by_kurtosis=True)
+        if found is None or other is None:
+            return None
+        return Interval(min(found.low, other.low), max(found.high, other.high), method)
+    if found is None and scale.to is not None:
+        return None
+    wider = _wider(count, count - 1, sampling)
+    if scale.to is None:
+        width = scale.high - scale.low
+        rate, variance = min(max((value - scale.low) / width, 0.0), 1.0), _variance(without / width)
+        size = max(1.0, rate * (1 - rate) / variance) if variance > _NONE else count
+        low, high = (scale.low + width * bound for bound in _wilson(rate, size, wider))
+    else:
+        z, others = scale.to(np.array(value)), scale.to(without)
+        least = scale.least(value) / (count - 3) if count > 3 else math.inf
+        half = max(wider * math.sqrt(_variance(others)), sampling.z * math.sqrt(least))
+        low, high = scale.back(z + np.array((-half, half)))
+    if found is not None:
+        low, high = min(low, found.low), max(high, found.high)
+    return Interval(float(low), float(high), method)
+
+
+def _variance(without: Floats) -> float:
+    """Return the variance of a figure, from those without each unit."""
+    return float((len(without) - 1) * without.var())
+
+
+def interval_of_sums(
+    rows: Floats,
+    figure: Callable[[Floats], Floats],
+    scale: Scale | None,
+    sampling: Sampling,
+    clusters: npt.NDArray[np.intp] | None = None,
+) -> Interval | None:
+    """Return the interval of a figure of the sums of rows, `(n, s)`; `figure` takes `(r, s)`."""
+    units = units_of(rows, clusters, seed=sampling.seed)
+    units = units[units.any(axis=1)]
+    count, total = len(units), units.sum(0)
     if count < 2:
         return None
-    center = rows.mean(0)
-    off = rows - center
-    units = np.hstack([off, np.stack([off[:, one] * off[:, two] for one, two in _pairs(rows.shape[1])], 1)])
-    (value,), (error,) = of_means.with_error(units.sum(0)[None], count, center)
-    if not error > 0:
+    resampled = np.concatenate([figure(sums) for sums in resampled_sums(units, sampling)])
+    method = "bootstrap" if clusters is None else "cluster_bootstrap"
+    if count > FEW and (scale is not None or len(rows) > MOST_UNITS):
+        return percentiles(resampled, sampling, count, method)
+    value = float(figure(total[None])[0])
+    return interval_of_units(value, resampled, figure(total - units), scale, sampling, method)
+
+
+def interval_of_rows(
+    count: int,
+    figure: Callable[[npt.NDArray[np.intp]], float],
+    scale: Scale | None,
+    sampling: Sampling,
+    clusters: npt.NDArray[np.intp] | None = None,
+) -> Interval | None:
+    """Return the interval of a figure that is not of sums; `figure` takes the places of rows."""
+    places, generator = np.arange(count), sampling.generator
+    own, method = (places, "bootstrap") if clusters is None else (clusters, "cluster_bootstrap")
+    groups = np.split(np.argsort(own, kind="stable"), np.cumsum(np.bincount(own))[:-1])
+    number = len(groups)
+
+    def drawn() -> npt.NDArray[np.intp]:
+        units = generator.integers(number, size=number)
+        return units if clusters is None else np.concatenate([groups[unit] for unit in units])
+
+    resampled = np.array([figure(drawn()) for _ in range(sampling.resamples)])
+    if number > FEW:
+        return percentiles(resampled, sampling, number, method)
+    without = np.array([figure(np.delete(places, group)) for group in groups])
+    return interval_of_units(figure(places), resampled, without, scale, sampling, method)
+
+
+def bootstrap_t(values: Floats, sampling: Sampling, *, by_kurtosis: bool = False) -> Interval | None:
+    """Return the interval of a mean, which holds that of percentiles, too.
+
+    `None` if the values are too few, or if too few of them differ: then some resamples have none of these,
+    and a mean may be any number of their standard errors away. `by_kurtosis`: values that are now near and
+    now far, as differences are, know their own spread less well, and Student's quantile has fewer degrees of
+    freedom: half of Satterthwaite's, since the kurtosis of few rows is too low itself.
+    """
+    count = len(values)
+    value = float(values.mean()) if count else math.nan
+    off = values - value
+    error = math.sqrt((off**2).mean()) if count > 1 else 0.0
+    if not error > 1e-12 * abs(value):
         return None
     freedom = float(count - 1)
     if by_kurtosis:
-        apart = off @ of_means.slopes(center[None])[0]
-        kurtosis = float((apart**4).mean() / error**4)
+        kurtosis = float((off**4).mean() / error**4)
         freedom = min(freedom, max(_LEAST_FREEDOM, count / max(kurtosis - 1, 1e-9)))
     figures, ratios = [], []
-    for sums in resampled_sums(units, sampling):
-        found, errors = of_means.with_error(sums, count, center)
-        gone, moved = errors <= 1e-3 * error, np.abs(found - value) > 1e-12 * error
-        far = np.where(moved, np.copysign(np.inf, found - value), 0)
-        figures.append(found)
-        ratios.append(np.where(gone, far, (found - value) / np.where(gone, 1, errors)))
+    for sums in resampled_sums(np.stack([off, off**2], axis=1), sampling):
+        moved, squares = sums.T / count
+        errors = np.sqrt(np.maximum(squares - moved**2, 0))
+        gone = errors <= 1e-3 * error
+        far = np.where(np.abs(moved) > 1e-12 * error, np.copysign(np.inf, moved), 0)
+        figures.append(value + moved)
+        ratios.append(np.where(gone, far, moved / np.where(gone, 1, errors)))
     tail = _tail(count, freedom, sampling)
     ordered = np.sort(np.concatenate(ratios))
     outer = ordered[[int((len(ordered) - 1) * tail), -1 - int((len(ordered) - 1) * tail)]]
@@ -263,8 +326,9 @@ def bootstrap_errors(values: Floats, sampling: Sampling) -> Interval | None:
     log-normal errors whose logarithms are as far apart as those of the large ones here.
     """
     if len(values) > MOST_UNITS:
-        return bootstrap_mean(values, sampling)
-    found, spread = bootstrap_t(values[:, None], MEAN, sampling), _log_spread(values)
+        rows = np.stack([values, np.ones(len(values))], axis=1)
+        return interval_of_sums(rows, lambda sums: sums[:, 0] / sums[:, 1], None, sampling)
+    found, spread = bootstrap_t(values, sampling), _log_spread(values)
     if found is None or spread > _WIDEST_SPREAD:
         return None
     if spread == 0:
@@ -291,106 +355,3 @@ def _log_spread(values: Floats) -> float:
     cut = normal.inv_cdf(1 - share)
     above = logs[-most:].mean() - (logs[-most - 1] + logs[-most]) / 2
     return float(1.25 * above / (normal.pdf(cut) / share - cut))
-
-
-def bootstrap_cells(
-    counts: npt.NDArray[Any], figure: Callable[[npt.NDArray[Any]], Floats], sampling: Sampling
-) -> Floats:
-    """Return a figure of resampled counts, `(k, c)`; `figure` takes counts with one more axis in front.
-
-    To resample rows that are counted in cells is to draw the cells from a multinomial distribution, so the
-    cost does not depend on the number of rows.
-    """
-    total, weights = int(counts.sum()), counts.astype(float)
-    if total <= _FEW:
-        # One more row, in any cell of a label that occurs.
-        possible = np.repeat(counts.sum(1, keepdims=True) > 0, counts.shape[1], axis=1)
-        weights += possible / possible.sum()
-    there = np.flatnonzero(weights)
-    shares, generator, found = weights.ravel()[there] / weights.sum(), sampling.generator, []
-    for size in blocks(counts.size, sampling):
-        drawn = np.zeros((size, counts.size), dtype=np.int64)
-        drawn[:, there] = generator.multinomial(total, shares, size)
-        found.append(figure(drawn.reshape(-1, *counts.shape)))
-    return np.concatenate(found)
-
-
-def interval_of_cells(
-    counts: npt.NDArray[Any], figure: Callable[[npt.NDArray[Any]], Floats], sampling: Sampling
-) -> Interval | None:
-    """Return the interval of a figure of counts, which holds that of a bootstrap; `None` of a single row.
-
-    Resamples hardly have what never occurred, so each bound is also as far out as the Wilson bounds say: of
-    the rate of right rows of all labels together, and of each label by itself, whose squared distances are
-    added (Zou and Donner 2008, Statistics in Medicine 27).
-    """
-    rows, right = counts.sum(1).astype(float), np.diagonal(counts).astype(float)
-    found = percentiles(bootstrap_cells(counts, figure, sampling), sampling, int(rows.sum()))
-    (value,) = figure(counts[None])
-    if rows.sum() < 2 or not np.isfinite(value):
-        return found
-
-    def moved(numbers: Sequence[Floats]) -> Floats:
-        return np.asarray(np.nan_to_num(figure(_with_right(counts, np.stack(numbers))) - value))
-
-    together = wilson(right.sum(), rows.sum(), sampling)
-    assert together is not None
-    rate = right.sum() / rows.sum()
-    fewer = right * (together.low / rate if rate else 0)
-    more = rows - (rows - right) * ((1 - together.high) / (1 - rate) if rate < 1 else 0)
-    all_moved, each_moved = moved([fewer, more]), []
-    for label in np.flatnonzero(rows):
-        alone = wilson(right[label], rows[label], sampling)
-        assert alone is not None
-        here = np.arange(len(rows)) == label
-        each_moved.append(moved([np.where(here, rows * bound, right) for bound in (alone.low, alone.high)]))
-    low, high = (
-        value
-        + sign * max(0, *(sign * all_moved), np.hypot.reduce((sign * np.stack(each_moved)).max(1).clip(0)))
-        for sign in (-1, 1)
-    )
-    least, most = figure(_with_right(counts, np.stack([np.zeros_like(rows), rows])))
-    low, high = np.fmax(low, least), np.fmin(high, most)
-    if found is not None:
-        low, high = min(low, found.low), max(high, found.high)
-    return Interval(float(low), float(high), "bootstrap")
-
-
-def _with_right(counts: npt.NDArray[Any], right: Floats) -> Floats:
-    """Return counts with other numbers of right rows of each label; wrong ones keep their shares."""
-    places = np.arange(len(counts))
-    wrong = counts.astype(float)
-    wrong[places, places] = 0
-    none = wrong.sum(1) == 0
-    wrong[none] = 1
-    wrong[places, places] = 0
-    wrong /= wrong.sum(1, keepdims=True)
-    found = wrong * (counts.sum(1) - right)[..., None]
-    found[:, places, places] = right
-    return np.asarray(found)
-
-
-def bootstrap_clusters(
-    cells: npt.NDArray[np.intp],
-    clusters: npt.NDArray[np.intp],
-    shape: tuple[int, ...],
-    figure: Callable[[npt.NDArray[Any]], Floats],
-    sampling: Sampling,
-) -> Floats:
-    """Return a figure of counts in cells, where whole clusters of rows are resampled."""
-    size = int(np.prod(shape))
-    codes, counts = np.unique(clusters * size + cells, return_counts=True)
-    of_cluster, of_cell = np.divmod(codes, size)
-    generator, count = sampling.generator, int(clusters.max(initial=0)) + 1
-    found = []
-    for _ in range(sampling.resamples):
-        times = np.bincount(generator.integers(count, size=count), minlength=count)
-        drawn = np.bincount(of_cell, times[of_cluster] * counts, size)
-        found.append(figure(np.rint(drawn).astype(np.intp).reshape(1, *shape)))
-    return np.concatenate(found)
-
-
-def bootstrap_rows(count: int, figure: Callable[[npt.NDArray[np.intp]], float], sampling: Sampling) -> Floats:
-    """Return a figure of resampled rows; `figure` takes their places. For figures that are not of sums."""
-    generator = sampling.generator
-    return np.array([figure(generator.integers(count, size=count)) for _ in range(sampling.resamples)])
