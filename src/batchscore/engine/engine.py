@@ -269,7 +269,7 @@ class Engine:
         """Send requests until all prompts are settled; return whether the first one answered all of them.
 
         `first` is the result of the first one, if it was sent before. If it fails, and there is a list of the
-        `failed` ones, it is added there and not settled.
+        `failed` ones, it may be added there and not settled.
         """
         prompts = request.prompts
         if first is None and len(self.attempt_loop.deployments.members) > 1 and not deployment.available:
@@ -281,7 +281,8 @@ class Engine:
             if result.answers is not None:
                 break
             outcome = result.outcome
-            if failed is not None and (outcome.action is Action.RETRY or outcome.by_chance):
+            may_wait = outcome.action is Action.RETRY or outcome.by_chance
+            if failed is not None and may_wait and self.attempt_loop.others_show(request, deployment):
                 failed.append((request, deployment, ticket, result))
                 return False
             first = None
@@ -374,7 +375,11 @@ class Engine:
         parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
         # The others first: they show whether a failure is one part's own, and need not wait for it.
         failed: list[Failed] = []
-        answered = [await self.send_again(part, replace(budget), failed) for part in parts]
+        answered: list[bool] = []
+        for part in parts:
+            # If one after the other fails, the size may be the reason: a smaller one is to be found soon.
+            none = failed and not any(answered) and not failed[0][0].budget.is_limited
+            answered.append(await self.send_again(part, replace(budget), None if none else failed))
         for request, deployment, ticket, result in failed:
             request.budget.limited_for_rows &= len(failed) == 1
             if any(answered):

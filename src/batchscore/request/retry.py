@@ -184,6 +184,15 @@ class AttemptLoop(Generic[T]):
             await deployment.wait_for_slot()
         return deployment, await self.requester.send(request, deployment, ticket)
 
+    def others_show(self, request: Request, deployment: Deployment) -> bool:
+        """Whether other parts should be sent first: they show if a failure is one part's own.
+
+        If the service answers none of several requests, their size may be the reason.
+        """
+        budget = request.budget
+        answers = deployment.health.answered_since(budget.first_failed or 0.0)
+        return budget.is_limited or answers or not deployment.in_flight
+
     async def let_pass_if_few(self, request: Request, deployment: Deployment, result: Result[T]) -> None:
         """Wait before the rows of a failed request are sent alone, so that this is not necessary later."""
         limited = result.outcome.code is ErrorCode.RATE_LIMITED

@@ -106,13 +106,16 @@ class RetryBudget:
         """Return the budget of each part of a divided request: what is left.
 
         If the request `failed`, a part that fails too is divided at once: there is a bad row in it. If not,
-        a part has at least one retry.
+        a part has at least one retry. A single 429 is one of the part, too.
         """
+        limited = failed and self.is_limited and self.rate_limits == 1 and not self.limited_for_rows
         return RetryBudget(
             self.retries,
             self.attempts,
             min(self.failures, self.retries - (0 if failed else min(self.retries, 1))),
+            rate_limits=int(limited),
             timeouts=self.timeouts,
+            failing_since=self.failing_since if limited else None,
             request_seconds=self.request_seconds,
             first_failed=self.first_failed,
             parted=self.parted + failed,
