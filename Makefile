@@ -45,7 +45,7 @@ oldest: $(OLDEST)/.ready     ## the tests that use libraries, with the oldest re
 # half imports OpenAI's SDK. The Azure ML SDK is left out, since to import it takes seconds, and tests/cli, where nearly
 # all tests start processes: even to find them takes time.
 QUICK := HYPOTHESIS_PROFILE=quick $(BIN)/pytest -q -p no:xdist -p no:randomly --cases 1 -m "not slow and not process"
-SECOND_HALF := $(addprefix tests/,batch endpoint engine finetune house provider request simulator)
+SECOND_HALF := $(addprefix tests/,batch endpoint engine finetune house provider simulator)
 FIRST_HALF := $(filter-out $(SECOND_HALF) tests/cli,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
 
 quick: $(READY)              ## the tests that need no server and no process, in seconds

@@ -18,12 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import openai
 import orjson
-import pyarrow.dataset
 
 # A run loads these when it needs them; other clients have loaded theirs before they are measured.
-import batchscore.output.records.columnar
+import batchscore.output.records.jsonl
 import batchscore.report.page.make
 import batchscore.request.wire  # noqa: F401
 from batchscore import __version__
@@ -98,8 +96,8 @@ def main() -> None:
     if given.no_shared_quota:
         tempfile.tempdir = tempfile.mkdtemp()
     settings = resolve_settings(flags, environ={}).settings
-    # Load lazy imports before the measured part: the imports of the bare loop are not measured, either.
-    openai.OpenAI(api_key="-", base_url="http://localhost").close()
+    if given.mode == "parquet":
+        import batchscore.output.records.columnar  # noqa: F401, PLC0415 - only this format needs it
     environ = {"BATCHSCORE_API_KEY": "k", **os.environ}
     drawing: dict[str, float] = {}
     begun, cpu = time.time(), time.process_time()
@@ -134,6 +132,8 @@ def rename(scores: Path, errors: Path, task: str, output: Path) -> None:
     ours, theirs = f'"{task}":'.encode(), b'"embedding":' if task == "embeddings" else b'"reply":'
     with output.open("wb") as file:
         if any(scores.glob("*.parquet")):
+            import pyarrow.dataset  # noqa: PLC0415 - after what is measured
+
             for batch in pyarrow.dataset.dataset(scores).to_batches(columns=["id", task]):
                 for row in batch.to_pylist():
                     file.write(orjson.dumps({"id": row["id"], "embedding": row[task]}) + b"\n")

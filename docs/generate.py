@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ SOURCE = Path(batchscore.__file__).parent
 #: Between these two lines the page of the architecture is generated.
 TRUST_BEGIN, TRUST_END = "<!-- credentials: made by docs/generate.py -->", "<!-- end of credentials -->"
 ROOMS_BEGIN, ROOMS_END = "<!-- rooms: made by docs/generate.py -->", "<!-- end of rooms -->"
+FORMATS_BEGIN, FORMATS_END = "<!-- formats: made by docs/generate.py -->", "<!-- end of formats -->"
 
 MADE = "Generated from the code by `docs/generate.py`."
 
@@ -231,6 +233,14 @@ def trust_page() -> str:
     return with_part("explanation/trust.md", TRUST_BEGIN, tables, TRUST_END)
 
 
+def readme() -> str:
+    """Return README with the table of input formats of the reference, without its notes."""
+    text = (DOCS / "reference" / "input.md").read_text("utf-8")
+    (rows,) = re.findall(r"^\| suffix .*?\n\n", text, re.DOTALL | re.MULTILINE)
+    table = "\n".join("|".join(line.split("|")[:3]) + "|" for line in rows.split("\n") if line)
+    return with_part("../README.md", FORMATS_BEGIN, table, FORMATS_END)
+
+
 def with_part(page: str, begin: str, part: str, end: str) -> str:
     """Return a page that is written by hand, with one part of it replaced."""
     text = (DOCS / page).read_text("utf-8")
@@ -247,6 +257,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/fields.md": lambda: fields_page(MADE),
     "explanation/architecture.md": architecture_page,
     "explanation/trust.md": trust_page,
+    "../README.md": readme,
 }
 
 if __name__ == "__main__":

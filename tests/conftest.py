@@ -76,6 +76,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a file whose `pytestmark` says that none of its tests is wanted."""
+    chosen = config.getoption("markexpr")
+    if collection_path.suffix != ".py" or " or " in chosen or "::" in " ".join(config.args):
+        return None
+    marked = re.search(r"^pytestmark = (\[[^]]*]|.*)", collection_path.read_text("utf-8"), re.MULTILINE)
+    unwanted = re.findall(r"\bnot (\w+)", chosen)
+    if marked and any(re.search(rf"\bmark\.{name}\b", marked[1]) for name in unwanted):
+        return True
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make only the cases that run, at most `--cases` of each test: to make all takes seconds."""

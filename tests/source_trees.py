@@ -6,10 +6,13 @@ import ast
 import gc
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import batchscore
 
 SOURCE = Path(batchscore.__file__).parent
+
+Node = TypeVar("Node", bound=ast.AST)
 
 
 @cache
@@ -27,15 +30,22 @@ def trees() -> dict[str, ast.Module]:
         gc.enable()
 
 
+def nodes_of(tree: ast.Module, kind: type[Node]) -> list[Node]:
+    """Return the nodes of this kind in a tree."""
+    return nodes_by_kind(tree).get(kind, [])
+
+
 @cache
-def nodes_of(tree: ast.Module) -> list[ast.AST]:
+def nodes_by_kind(tree: ast.Module) -> dict[type, list[Any]]:
     """Return the nodes of a tree, which several tests look at, without those that say `load` or `and`."""
+    kinds: dict[type, list[Any]] = {}
     nodes: list[ast.AST] = [tree]
     for node in nodes:
+        kinds.setdefault(type(node), []).append(node)
         for name in node._fields:
             value = getattr(node, name)
             if isinstance(value, list):
                 nodes += [each for each in value if isinstance(each, ast.AST)]
             elif isinstance(value, ast.AST) and value._fields:
                 nodes.append(value)
-    return nodes
+    return kinds

@@ -10,6 +10,8 @@ import pytest
 from batchscore import InputError, read_changes, read_errors, score_files
 from batchscore.simulator import Running
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(autouse=True)
 def endpoint(simulator: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

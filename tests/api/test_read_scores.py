@@ -62,7 +62,7 @@ def test_embeddings_stack_and_ids_stay_text(tmp_path: Path, form: str, merged: s
         commit(out, "embeddings", "b/x.csv", parts[:2], rows=2, most=2)
         commit(out, "embeddings", "b-c.csv", parts[2:], most=9)
     frame = read_scores(str(out))
-    assert list(frame.columns) == ["file", "row", "id", "k", "embeddings"]
+    assert list(frame.columns) == [*EMBEDDINGS.row_fields, "k", "embeddings"]
     assert list(zip(frame["file"], frame["row"], frame["id"], frame["k"], strict=True)) == [
         *(("b/x.csv", row, f"00{row}", "7") for row in range(4)),
         ("b-c.csv", 5, None, None),

@@ -26,6 +26,8 @@ from pictures import KINDS
 from simulated import Deployment
 from tickets import SCHEMA, closed
 
+pytestmark = pytest.mark.process
+
 TEXT = {"type": "string"}
 SMALL = closed(
     category=SCHEMA["properties"]["category"],

@@ -19,6 +19,8 @@ from batchscore.simulator import Running
 from pictures import KINDS
 from simulated import Deployment
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(autouse=True)
 def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cloud import Cloud
     from conftest import Cli, Direct, Files
 
+pytestmark = pytest.mark.process
+
 TEXT = {"AZUREML_BI_TEXT_COLUMN": "text"}
 
 Hosts = Callable[..., BatchHost]

@@ -17,6 +17,8 @@ from azureml_tree import copy_of_the_tree
 from batchscore.simulator import Running
 from conftest import KEY
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Each thing that the script asks of az in a first run, in order, by the words that tell it from others.
@@ -251,7 +253,6 @@ def test_a_variable_that_cannot_be_meant_is_reported_before_any_call(
     assert not azure.calls
 
 
-@pytest.mark.process
 def test_the_script_passes_shellcheck() -> None:
     script = ROOT / "deployment" / "deploy-and-run.sh"
     shellcheck = Path(sys.executable).with_name("shellcheck")

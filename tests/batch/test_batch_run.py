@@ -33,6 +33,8 @@ from buckets import Bucket
 from openai_schemas import check_object
 from simulated import Project
 
+pytestmark = pytest.mark.process
+
 ROWS = 47
 
 #: Of whole runs, which take a second each, only some are in the default suite.

@@ -15,6 +15,8 @@ from written import EVALUATION, blocks_of, rehearsal, shown_files
 if TYPE_CHECKING:
     from conftest import Cli
 
+pytestmark = pytest.mark.process
+
 GUIDE, MODELS = EVALUATION
 TOPICS = ("billing", "delivery", "account")
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import prefork
     from conftest import Cli
 
+pytestmark = pytest.mark.process
+
 
 def letters(folder: Path) -> None:
     """Write a folder of documents."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import prefork
     from conftest import Cli
 
+pytestmark = pytest.mark.process
+
 #: What prepares a machine, which the tests have done.
 SET_UP = ("python3 -m venv", ". .venv/bin/activate", "pip install", "export ")
 

@@ -17,6 +17,8 @@ from sampled import mostly_slow
 if TYPE_CHECKING:
     from conftest import Cli, Files
 
+pytestmark = pytest.mark.process
+
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from itertools import product
 
@@ -132,20 +133,20 @@ def test_a_limit_of_inputs_is_found_and_remembered(refused: int | None, seconds:
 @mostly_slow("refused, code", [(504, None), (413, None), (400, "array_above_max_length")], [(504, None)])
 def test_a_reduced_size_grows_back_when_larger_requests_are_accepted(refused: int, code: str | None) -> None:
     def refuse(texts: list[str]) -> Reply | None:
-        strict = len(service.asked) < 200
+        strict = len(service.asked) < 100
         return reply(refused, {"error": {"code": code}}) if strict and len(texts) > 16 else None
 
     service = service_of(refuse)
     settled, error, _ = scored(
-        lambda: engine_over(service, prompts(10_240), rows_a_request=64, concurrency=4, retries=6)
+        lambda: engine_over(service, prompts(5120), rows_a_request=64, concurrency=4, retries=6)
     )
     assert error is None
-    assert len(settled) == 10_240
+    assert len(settled) == 5120
     assert not errors_of(settled)
     sizes = [len(texts) for texts in service.asked]
-    assert max(sizes[150:200]) <= 32
+    assert max(sizes[75:100]) <= 32
     assert sizes[-5] == 64
-    assert cost_of(service)[1] <= 1.1 * 10_240
+    assert cost_of(service)[1] <= 1.1 * 5120
 
 
 @pytest.mark.slow
@@ -338,7 +339,8 @@ def test_a_row_that_is_always_limited_leaves_the_only_place_to_the_others() -> N
     assert max(seconds for row, seconds in settled_at.items() if row != 7) < 50
     assert settled_at[7] > 120, "until then, the limit may pass"
     (notice,) = [text for text in notices if "answers other rows" in text]
-    assert "rate limit refused the request (429). It is sent again in 2 min" in notice
+    # The pauses before are partly random, so that this time differs by seconds.
+    assert re.search(r"\(429\)\. It is sent again in (1 min 5\d s|2 min( \d s)?), others meanwhile", notice)
 
 
 @mostly_slow(

@@ -72,7 +72,7 @@ def test_no_request_is_split_after_a_stop() -> None:
     timed = from_second(2.0, refusal(400, "x"))
 
     async def run() -> tuple[list[Settled], int]:
-        engine = engine_over(timed.service, prompts(100_000), rows_a_request=64, concurrency=8)
+        engine = engine_over(timed.service, prompts(100_000), rows_a_request=16, concurrency=8)
         settled: list[Settled] = []
         at_stop = 0
         async for batch in engine.settled():
@@ -297,7 +297,7 @@ def test_an_outage_costs_no_row_however_few_its_retries(concurrency: int, retrie
     async def run() -> list[Settled]:
         engine = engine_over(
             timed.service,
-            prompts(400),
+            prompts(250),
             rows_a_request=1,
             concurrency=concurrency,
             retries=retries,
@@ -306,7 +306,7 @@ def test_an_outage_costs_no_row_however_few_its_retries(concurrency: int, retrie
         return await collected(engine)
 
     settled, _ = run_virtual(run())
-    assert sorted(row.row for row in settled) == list(range(400))
+    assert sorted(row.row for row in settled) == list(range(250))
     assert not errors_of(settled)
 
 
@@ -339,11 +339,11 @@ def test_sign_in_fails_and_recovers_with_the_network() -> None:
     async def run() -> list[Settled]:
         nonlocal started
         started = loop_time()
-        return await collected(engine_over(Service(answer), prompts(1000), max_outage=1800.0))
+        return await collected(engine_over(Service(answer), prompts(500), max_outage=1800.0))
 
     started = 0.0
     settled, _ = run_virtual(run())
-    assert len(settled) == 1000
+    assert len(settled) == 500
     assert not errors_of(settled)
 
 

@@ -139,13 +139,13 @@ def test_the_quotas_of_several_deployments_add_up() -> None:
     services = [Clocked(healthy), Clocked(healthy)]
 
     async def main() -> list[Settled]:
-        members = two(services[0].answer, services[1].answer, rpm=300)
-        return await collected(engine_over(members, prompts(600), rows_a_request=1))
+        members = two(services[0].answer, services[1].answer, rpm=150)
+        return await collected(engine_over(members, prompts(300), rows_a_request=1))
 
     settled, seconds = run_virtual(main())
-    good(settled, 600)
-    assert 58 < seconds < 64, "600 requests at twice 300 a minute"
-    assert all(len(service.asked_at) > 250 for service in services)
+    good(settled, 300)
+    assert 58 < seconds < 64, "300 requests at twice 150 a minute"
+    assert all(len(service.asked_at) > 125 for service in services)
 
 
 def test_requests_move_from_a_dead_deployment_to_the_other_and_back() -> None:
@@ -153,12 +153,12 @@ def test_requests_move_from_a_dead_deployment_to_the_other_and_back() -> None:
     steady = Clocked(healthy)
 
     async def main() -> list[Settled]:
-        members = two(dying.answer, steady.answer, rpm=300)
-        return await collected(engine_over(members, prompts(1200), rows_a_request=1, retries=2))
+        members = two(dying.answer, steady.answer, rpm=150)
+        return await collected(engine_over(members, prompts(600), rows_a_request=1, retries=2))
 
     settled, seconds = run_virtual(main())
-    good(settled, 1200)
-    assert len([at for at in dying.asked_at if at > 95]) > 50, "once it answers again it is used again"
+    good(settled, 600)
+    assert len([at for at in dying.asked_at if at > 95]) > 25, "once it answers again it is used again"
     assert seconds < 190
 
 

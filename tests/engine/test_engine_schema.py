@@ -11,6 +11,8 @@ from batchscore.simulator import Running
 from simulated import Deployment
 from tickets import SCHEMA, closed
 
+pytestmark = pytest.mark.process
+
 ROW = "My invoice is wrong: a billing problem."
 WORDS = closed(category=SCHEMA["properties"]["category"], summary={"type": "string"})
 

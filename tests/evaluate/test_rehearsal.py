@@ -21,6 +21,8 @@ from evaluated import write_input
 if TYPE_CHECKING:
     from conftest import Cli
 
+pytestmark = pytest.mark.process
+
 #: How a row with an answer of each style ends.
 ENDS = {
     **dict.fromkeys(("bare", "sentence", "markdown", "json", "fenced", "reasoning"), "answered"),

@@ -13,11 +13,12 @@ import pytest
 from batchscore.simulator import Running
 from conftest import KEY
 
+pytestmark = pytest.mark.process
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.slow
-@pytest.mark.process
 @pytest.mark.parametrize("kind", ["emb", "chat"])
 @pytest.mark.parametrize("mode", ["jsonl", "parquet"])
 def test_the_measured_client_scores_all_rows(
@@ -35,7 +36,6 @@ def test_the_measured_client_scores_all_rows(
 
 
 @pytest.mark.slow
-@pytest.mark.process
 @pytest.mark.parametrize(
     "script", [path.name for path in BENCHMARKS.glob("*.py") if "ArgumentParser" in path.read_text()]
 )

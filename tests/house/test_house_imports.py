@@ -24,15 +24,14 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 
 def imported(tree: ast.Module) -> Iterator[str]:
     """Give the modules of ours that a module imports, wherever in it, below `batchscore`."""
-    for node in nodes_of(tree):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide what is imported"
-            package, _, module = (node.module or "").partition(".")
-            if package == "batchscore":
-                yield from [module] if module else [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name.partition(".") for alias in node.names]
-            yield from (module or "__init__" for package, _, module in names if package == "batchscore")
+    for node in nodes_of(tree, ast.ImportFrom):
+        assert node.level == 0, "relative imports hide what is imported"
+        package, _, module = (node.module or "").partition(".")
+        if package == "batchscore":
+            yield from [module] if module else [alias.name for alias in node.names]
+    for node in nodes_of(tree, ast.Import):
+        names = [alias.name.partition(".") for alias in node.names]
+        yield from (module or "__init__" for package, _, module in names if package == "batchscore")
 
 
 def test_only_nouns_and_rooms_are_at_the_top() -> None:

@@ -62,22 +62,19 @@ OF_THE_COMMAND_LINE = (
 def test_functions_take_few_parameters() -> None:
     found = {}
     for module, tree in trees().items():
-        for node in nodes_of(tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-                count = len([name for name in names if name not in {"self", "cls"}])
-                if count > MOST_PARAMETERS:
-                    found[node.name] = f"{module}: {count}"
+        for node in nodes_of(tree, ast.FunctionDef) + nodes_of(tree, ast.AsyncFunctionDef):
+            names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            count = len([name for name in names if name not in {"self", "cls"}])
+            if count > MOST_PARAMETERS:
+                found[node.name] = f"{module}: {count}"
     assert found.keys() == MORE_PARAMETERS.keys(), found
 
 
 def test_dataclasses_are_narrow() -> None:
     found = {}
     for module, tree in trees().items():
-        for node in nodes_of(tree):
-            if isinstance(node, ast.ClassDef) and any(
-                "dataclass" in ast.unparse(one) for one in node.decorator_list
-            ):
+        for node in nodes_of(tree, ast.ClassDef):
+            if any("dataclass" in ast.unparse(one) for one in node.decorator_list):
                 count = sum(
                     isinstance(one, ast.AnnAssign) and "ClassVar" not in ast.unparse(one.annotation)
                     for one in node.body
@@ -100,12 +97,7 @@ def test_a_class_name_means_one_thing() -> None:
 
 def test_no_method_overrides_one_that_does_something() -> None:
     """A class implements what its base leaves abstract; other differences are arguments or functions."""
-    classes = {
-        node.name: node
-        for tree in trees().values()
-        for node in nodes_of(tree)
-        if isinstance(node, ast.ClassDef)
-    }
+    classes = {node.name: node for tree in trees().values() for node in nodes_of(tree, ast.ClassDef)}
     found = []
     for node in classes.values():
         own = {one.name for one in functions_of(node) if not one.name.startswith("__")}
@@ -132,8 +124,8 @@ def is_abstract(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def test_messages_name_settings_that_exist() -> None:
     known = {declared.name for declared in fields(Settings)} | ARGUMENTS
     for module, tree in trees().items():
-        for node in nodes_of(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setting_name":
+        for node in nodes_of(tree, ast.Call):
+            if getattr(node.func, "id", "") == "setting_name":
                 (name,) = node.args
                 if isinstance(name, ast.Constant):
                     assert name.value in known, f"{module}: {name.value} is not a setting"
@@ -144,9 +136,8 @@ def test_one_function_writes_a_count_with_its_noun() -> None:
     found = [
         f"{module}:{node.lineno} {ast.unparse(node)}"
         for module, tree in trees().items()
-        for node in nodes_of(tree)
-        if isinstance(node, ast.IfExp)
-        and [ast.unparse(each) for each in (node.body, node.orelse)] in (["''", "'s'"], ["'s'", "''"])
+        for node in nodes_of(tree, ast.IfExp)
+        if [ast.unparse(each) for each in (node.body, node.orelse)] in (["''", "'s'"], ["'s'", "''"])
     ]
     assert {each.partition(":")[0] for each in found} == PLURALS.keys(), found
 
@@ -159,12 +150,10 @@ def test_only_the_command_line_speaks_of_flags() -> None:
         if module.startswith(OF_THE_COMMAND_LINE):
             continue
         docstrings = {
-            id(node.value)
-            for node in nodes_of(tree)
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            id(node.value) for node in nodes_of(tree, ast.Expr) if isinstance(node.value, ast.Constant)
         }
-        for node in nodes_of(tree):
-            if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        for node in nodes_of(tree, ast.Constant):
+            if not isinstance(node.value, str) or "--" not in node.value:
                 continue
             # A whole command, as in the record of a lock, is no message.
             if id(node) not in docstrings and not node.value.startswith("batchscore "):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from conftest import Cli
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.usefixtures("endpoint"),
     pytest.mark.filterwarnings("ignore:::mlflow"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -22,6 +22,8 @@ from batchscore.simulator import Running
 from batchscore.simulator.too_long import WORDINGS
 from simulated import Deployment
 
+pytestmark = pytest.mark.process
+
 #: A reported reply -> the tests of its judgement, in `tests/`.
 CASES = {
     "absurd, negative or wrapped token counts": (

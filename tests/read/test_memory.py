@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1 << 20
 
 PEAK = """
@@ -46,7 +48,6 @@ def texts(count: int, size: int) -> list[str]:
     return [rng.randbytes(size // 2).hex() for _ in range(count)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dictionary", [True, False])
 def test_a_parquet_file_of_one_row_group_streams(tmp_path: Path, *, dictionary: bool) -> None:
     table = pa.table({"text": texts(300_000, 2000)})
@@ -58,7 +59,6 @@ def test_a_parquet_file_of_one_row_group_streams(tmp_path: Path, *, dictionary: 
     assert growth < 100 * MEGABYTE
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.txt"])
 def test_a_text_file_streams(tmp_path: Path, name: str) -> None:
     lines = texts(1000, 2000)
@@ -78,7 +78,6 @@ def test_a_text_file_streams(tmp_path: Path, name: str) -> None:
     assert growth < 30 * MEGABYTE
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.csv", "quoted.csv", "a.jsonl", "a.json", "a.txt"])
 def test_one_endless_row_is_not_kept_in_memory(tmp_path: Path, name: str) -> None:
     with (tmp_path / name).open("w") as file:
@@ -90,7 +89,6 @@ def test_one_endless_row_is_not_kept_in_memory(tmp_path: Path, name: str) -> Non
     assert growth < 120 * MEGABYTE
 
 
-@pytest.mark.slow
 def test_a_gzip_bomb_is_not_unpacked_into_memory(tmp_path: Path) -> None:
     import gzip  # noqa: PLC0415
 
@@ -102,7 +100,6 @@ def test_a_gzip_bomb_is_not_unpacked_into_memory(tmp_path: Path) -> None:
     assert growth < 30 * MEGABYTE
 
 
-@pytest.mark.slow
 def test_a_large_json_object_is_refused_in_little_memory(tmp_path: Path) -> None:
     text = json.dumps("x" * 999)
     with (tmp_path / "a.json").open("w") as file:
@@ -122,7 +119,6 @@ def test_a_large_json_object_is_refused_in_little_memory(tmp_path: Path) -> None
     assert int(done.stdout.split()[1]) < 100 * MEGABYTE
 
 
-@pytest.mark.slow
 def test_a_json_object_within_the_limit_stays_within_bounds(tmp_path: Path) -> None:
     text = json.dumps("x" * 999)
     with (tmp_path / "a.json").open("w") as file:

@@ -11,6 +11,8 @@ from batchscore.simulator import Running
 from pictures import png
 from simulated import Project
 
+pytestmark = pytest.mark.process
+
 
 def embedding(custom_id: str, given: Any = "text", **changes: Any) -> dict[str, Any]:
     return chat_line(custom_id, url="/v1/embeddings", **changes) | {"body": {"model": "emb", "input": given}}

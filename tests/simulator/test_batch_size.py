@@ -13,10 +13,11 @@ from batch_files import chat_line, submit
 from batchscore.simulator import start
 from simulated import Project
 
+pytestmark = pytest.mark.slow
+
 LINES = 50_000
 
 
-@pytest.mark.slow
 def test_the_largest_file_takes_little_memory_and_no_call_waits_long(tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     text = "A sentence comes first. " + "And then many words of little meaning follow it. " * 72
@@ -53,7 +54,6 @@ def test_the_largest_file_takes_little_memory_and_no_call_waits_long(tmp_path: P
         assert int(status.partition("VmHWM:")[2].split()[0]) < 150_000, "kilobytes"
 
 
-@pytest.mark.slow
 @pytest.mark.process
 def test_the_files_of_all_projects_are_removed_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

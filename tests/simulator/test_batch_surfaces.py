@@ -13,6 +13,8 @@ from batchscore.simulator import Running
 from openai_schemas import check_object
 from simulated import Project
 
+pytestmark = pytest.mark.process
+
 
 def test_the_official_client_drives_it_from_upload_to_deletion(batches: openai.OpenAI) -> None:
     lines = [chat_line(f"row-{number}", f"Text {number} is here.") for number in range(20)]

@@ -17,6 +17,8 @@ from openai_schemas import check_object
 from simulated import Project
 from tuning_jobs import AZURE, MODEL, create, end, is_azure, training_file, upload
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def project(project: Project) -> Project:

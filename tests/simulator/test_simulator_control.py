@@ -15,6 +15,8 @@ from batchscore.simulator.script import Behaviour, RandomFaults
 from batchscore.simulator.settings import SimulatorSettings
 from simulated import Deployment
 
+pytestmark = pytest.mark.process
+
 APIError = openai.APIConnectionError
 
 
@@ -193,7 +195,6 @@ def test_a_behaviour_out_of_bounds_is_refused(deployment: Deployment) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_random_faults_are_the_same_for_the_same_seed() -> None:
     shares: Any = {"fail_500": 0.3, "fail_503": 0.2, "reset": 0.1}
 

@@ -15,6 +15,8 @@ from batchscore.simulator.words import (
     count_tokens,
 )
 
+pytestmark = pytest.mark.process
+
 Refused = Callable[..., dict[str, Any]]
 TEXT = "The Senate passed a bill that taxes sugar. Farmers objected to the tax. Sugar prices rose."
 

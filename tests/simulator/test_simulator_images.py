@@ -11,6 +11,8 @@ import pytest
 
 from pictures import KINDS, png
 
+pytestmark = pytest.mark.process
+
 Refused = Callable[..., dict[str, Any]]
 EXPECTED = (
     "Expected a base64-encoded data URL with an image MIME type "

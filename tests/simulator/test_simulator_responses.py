@@ -18,6 +18,8 @@ from batchscore.simulator.words import (
 )
 from simulated import Deployment
 
+pytestmark = pytest.mark.process
+
 Refused = Callable[..., dict[str, Any]]
 TEXT = "The Senate passed a bill that taxes sugar. Farmers objected to the tax. Sugar prices rose."
 ANSWER = "The Senate passed a bill that taxes sugar. Key words: sugar, senate, passed, bill, taxes."
@@ -188,7 +190,7 @@ def test_a_reply_in_another_shape_has_the_sdks_type_too(
             "missing_required_parameter",
             "input[0].content[0]",
         ),
-        ({"input": "x" * 600_000}, "context_length_exceeded", "input"),
+        pytest.param({"input": "x" * 600_000}, "context_length_exceeded", "input", id="long"),
         ({"input": CONTENT_FILTER_TRIGGER}, "content_filter", "prompt"),
         ({"model": "o4-mini", "temperature": 1.0}, "unsupported_parameter", "temperature"),
     ],

@@ -13,6 +13,8 @@ from batchscore.simulator import Running, start
 from simulated import Deployment
 from tuning_jobs import create
 
+pytestmark = pytest.mark.process
+
 BODY = {"model": "emb", "input": "text"}
 
 
@@ -163,7 +165,6 @@ def test_a_deployment_name_may_hold_any_character(simulator: Running) -> None:
     assert Deployment(simulator.endpoint, "größe 3.5%").statistics().count == 1
 
 
-@pytest.mark.process
 def test_models_are_listed_and_only_configured_ones_served() -> None:
     with (
         start(deployments=("one", "two"), dimensions=4, finetune_seconds=0) as running,

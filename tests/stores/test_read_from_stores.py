@@ -19,6 +19,8 @@ from batchscore.stores.address import stored_path
 from buckets import Bucket
 from read.read_samples import outcome
 
+pytestmark = pytest.mark.process
+
 ODD = Path(__file__).parent.parent / "odd"
 EXPECTED = ".expected.json"
 

@@ -13,6 +13,8 @@ import pytest
 from buckets import Bucket
 from read.test_memory import MEGABYTE, rows_and_growth
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])

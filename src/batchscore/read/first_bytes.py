@@ -14,6 +14,12 @@ from batchscore.read.json_rows import DECODER
 #: The first bytes of an Arrow stream.
 ARROW_STREAM = b"\xff\xff\xff\xff"
 
+#: First bytes of the binary formats that are read → suffix.
+BINARY_STARTS = {b"PAR1": ".parquet", b"ARROW1": ".arrow", ARROW_STREAM: ".arrow", b"PK\x03\x04": ".xlsx"}
+
+#: First bytes of compressed files → suffix.
+COMPRESSED_STARTS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz"}
+
 UTF_16_TEXT = "UTF-16 text: convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"
 
 #: Texts in place of a file whose content is elsewhere.

@@ -22,6 +22,9 @@ MOST_ERROR_BYTES = 2**20
 #: The unfinished replies of a run hold about this much; beyond it, they are read one after the other.
 MOST_HELD_BYTES = 32 * 2**20
 
+#: The first piece of a body is nearly always all of it. So few bytes are not counted.
+UNCOUNTED_BYTES = 2**14
+
 #: JSON has at least this many bytes per value, except to fill memory: a number takes 32 bytes there.
 BYTES_PER_VALUE = 10
 
@@ -54,7 +57,7 @@ class UnusableBody(Exception):  # noqa: N818 - a reason to retry, not an error o
     """A body that is larger than any right one, or that cannot be decompressed; the message says why."""
 
 
-def is_packed(body: bytes, encoding: str) -> bool:
+def is_packed(body: bytes, encoding: bytes | None) -> bool:
     """Whether a body is compressed, as its header says or as it begins."""
     return bool(body) and (bool(encoding) or body.startswith(_GZIP))
 
@@ -87,6 +90,9 @@ class BodyReader:
 
         A service may send millions of two bytes each.
         """
+        if not self.size and len(piece) <= UNCOUNTED_BYTES and len(piece) <= self.most:
+            self.size, self.received = len(piece), piece
+            return False
         before, self.size = self.size, self.size + len(piece)
         must_wait = self.hold(len(piece), before)
         if not self.received:
@@ -187,8 +193,6 @@ class BodyReader:
 
     def check_values(self, body: bytes) -> None:
         """Raise `UnusableBody` for JSON that would take far more memory than its text."""
-        if len(body) <= COUNTED_FROM_BYTES:
-            return
         data = np.frombuffer(body, np.uint8)  # counts in a third of the time that `bytes` needs
         commas, objects, lists, quotes = (int(np.count_nonzero(data == sign)) for sign in b',{["')
         texts = max(quotes // 2 - KEYS_PER_OBJECT * objects, 0)

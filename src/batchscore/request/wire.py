@@ -30,6 +30,7 @@ from batchscore.request.connect import (
 from batchscore.request.connection import READ_BYTES, Connection, ConnectionClosed
 from batchscore.request.reply_body import (
     ACCEPTED_ENCODINGS,
+    COUNTED_FROM_BYTES,
     BodyReader,
     ReplyMemory,
     UnusableBody,
@@ -136,11 +137,12 @@ class Wire:
             started = time.perf_counter()
             content = await connection.exchange(head, body, reading)
             status, headers = connection.parser.status, connection.parser.headers
-            encoding = (headers.raw(b"content-encoding") or b"").decode("latin-1")
+            encoding = headers.raw(b"content-encoding")
             if is_packed(content, encoding):
-                unpacking = reading.decompress(content, encoding)
+                unpacking = reading.decompress(content, (encoding or b"").decode("latin-1"))
                 content = await (unpacking if 200 <= status < 300 else ended(unpacking, self.error_seconds))
-            reading.check_values(content)
+            if len(content) > COUNTED_FROM_BYTES:
+                reading.check_values(content)
             return Reply(status, headers, content, time.perf_counter() - started)
         except ConnectTimeout:
             raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchscore.errors import InputError, OutputError, UnreadableFile
+from batchscore.read.first_bytes import BINARY_STARTS, COMPRESSED_STARTS
 from batchscore.read.formats import COMPRESSIONS
 from batchscore.read.input_file import AUTO, InputFile, ReadOptions, StandardInput
 from batchscore.read.text_format import suffix_of_text
 
 #: The INPUT that means standard input.
 STANDARD_INPUT = "-"
-
-#: First bytes → suffix.
-_COMPRESSED = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz"}
-_BINARY = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".arrow", b"PK\x03\x04": ".xlsx"}
 
 
 @contextmanager
@@ -78,10 +75,10 @@ def suffix_of_content(path: Path, chosen: str, named: Collection[str], options: 
     """Return the suffix that a file of this content should have; `chosen` names its format, or is "auto"."""
     with path.open("rb") as file:
         head = file.read(16)
-    compression = next((suffix for magic, suffix in _COMPRESSED.items() if head.startswith(magic)), "")
+    compression = next((suffix for magic, suffix in COMPRESSED_STARTS.items() if head.startswith(magic)), "")
     if chosen != AUTO:
         return f".{chosen}{compression}"
-    for magic, suffix in _BINARY.items():
+    for magic, suffix in BINARY_STARTS.items():
         if head.startswith(magic):
             return suffix
     size = path.stat().st_size

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Window:
     seconds: float
     charges: deque[Charge] = field(default_factory=deque)
     total: float = 0.0
-    edge: float = float("-inf")
+    edge: float = -inf
 
     def earliest(self, now: float, allowed: float) -> float:
         """Return the earliest time from `now` on at which the window holds at most `allowed`."""
@@ -131,7 +132,11 @@ class Window:
 
     def add(self, charge: Charge) -> None:
         """Add a charge; charges come in the order of their times."""
-        self.forget(charge.at)
+        edge = charge.at - self.seconds
+        if self.charges and edge < self.charges[0].at:
+            self.edge = max(self.edge, edge)
+        else:
+            self.forget(charge.at)
         self.charges.append(charge)
         self.total += charge.amount
 
@@ -147,34 +152,50 @@ class Window:
 
 @dataclass(slots=True)
 class Windows:
-    """The charges of one resource in the last 1, 10 and 60 seconds. O(1) amortised."""
+    """The charges of one resource in the last 1, 10 and 60 seconds. O(1) amortised.
+
+    What was charged since the last look at the windows is `not_in_windows` yet: at `rate` each had at least
+    this much `room` then.
+    """
 
     windows: tuple[Window, ...] = field(
         default_factory=lambda: tuple(Window(seconds) for seconds in WINDOW_SECONDS)
     )
     last: Charge | None = None
     largest: deque[tuple[float, float]] = field(default_factory=deque)
+    not_in_windows: float = 0.0
+    room: float = -inf
+    rate: float = 0.0
 
     def earliest(self, now: float, rate: float, amount: float) -> float:
         """Return when this charge may come without any window holding more than its rate and one request.
 
         The one request is the largest: small ones need not wait until a large one has left the window.
         """
-        # A total still counts charges that have left the window since, so it is at most too high.
-        second, ten, minute = self.windows
-        if (
-            second.total <= rate * second.seconds
-            and ten.total <= rate * ten.seconds
-            and minute.total <= rate * minute.seconds
-        ):
+        if self.not_in_windows > self.room or rate != self.rate:
+            self.rate = rate
+            self.update()
+        if self.not_in_windows <= self.room:
             return now  # as nearly always, since the schedule spreads the charges
         start = now
-        above = max(0.0, self.largest_since(now - second.seconds) - amount)
+        above = max(0.0, self.largest_since(now - WINDOW_SECONDS[0]) - amount)
         for window in self.windows:
             allowed = rate * window.seconds * (1 + 1e-9) + above
             if window.total > allowed:
                 start = window.earliest(start, allowed)
         return start
+
+    def update(self, added: Charge | None = None) -> None:
+        """Add to the windows what is not in them yet, then a new charge, and note the room that is left."""
+        before, self.not_in_windows, self.room = self.not_in_windows, 0.0, inf
+        for window in self.windows:
+            # A total still counts charges that have left the window since, so it is at most too high.
+            window.total += before
+            if added is not None:
+                window.add(added)
+            room = self.rate * window.seconds - window.total
+            if room < self.room:
+                self.room = room
 
     def largest_since(self, edge: float) -> float:
         """Return the largest charge after `edge`."""
@@ -185,8 +206,7 @@ class Windows:
     def charge(self, at: float, amount: float) -> Charge:
         """Add a charge; charges come in the order of their times."""
         largest, last = self.largest, self.last
-        second, ten, minute = self.windows
-        near = last is not None and at - last.first < GRAIN_SECONDS and last.at > second.edge
+        near = last is not None and at - last.first < GRAIN_SECONDS and last.at > self.windows[0].edge
         # The time of one as large, a moment ago, allows less.
         if not (near and largest and amount <= largest[-1][1]):
             while largest and largest[-1][1] <= amount:
@@ -196,22 +216,23 @@ class Windows:
             if at > last.at:
                 last.at = at
             last.amount += amount
-            second.total += amount
-            ten.total += amount
-            minute.total += amount
+            self.not_in_windows += amount
             return last
-        self.largest_since(at - second.seconds)
+        self.largest_since(at - WINDOW_SECONDS[0])
         added = self.last = Charge(at, at, amount)
-        for window in self.windows:
-            window.add(added)
+        self.update(added)
         return added
 
     def correct(self, charge: Charge, amount: float) -> None:
         """Add an amount, perhaps negative, to an earlier charge."""
-        for window in self.windows:
+        charge.amount += amount
+        if charge.at > self.windows[0].edge:
+            self.not_in_windows += amount  # it is in all windows, since the first is the shortest
+            return
+        for window in self.windows[1:]:
             if charge.at > window.edge:
                 window.total += amount
-        charge.amount += amount
+        self.room -= max(0.0, amount)
 
 
 @dataclass(slots=True)
