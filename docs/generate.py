@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, fill
+from typing import Any
 
 import click
 
@@ -42,6 +43,7 @@ MADE = "Generated from the code by `docs/generate.py`."
 
 #: Width of a command's help in characters.
 HELP_WIDTH = 100
+FOLDED: Mapping[str, Any] = {"subsequent_indent": "  ", "break_on_hyphens": False}
 
 SETTINGS_HEAD = f"""# Settings
 
@@ -60,6 +62,12 @@ signs them, only if you [trust](../explanation/trust.md) it.
 - An unknown `BATCHSCORE_…` variable produces a warning.
 - API keys and tokens are not settings. They are read only from the environment, see
   [endpoints](../how-to/endpoints.md).
+"""
+
+COMMANDS_HEAD = f"""# Commands
+
+{MADE} `batchscore --version` prints the version. A setting that
+several commands have is described once here. `--help` describes all options of a command.
 """
 
 PYTHON_HEAD = f"""# Python names
@@ -91,15 +99,34 @@ def settings_page() -> str:
 
 
 def commands_page() -> str:
-    """Return the page of the commands, with the help of each."""
-    pages = [f"# Commands\n\n{MADE} `batchscore --version` prints the version.\n"]
+    """Return the page of the commands, with the help of each; a setting is described at its first command."""
+    pages = [COMMANDS_HEAD]
+    known: dict[str, str] = {}
     for words, command in commands_below(cli, ("batchscore",)):
         context = click.Context(
             command, info_name=" ".join(words), terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH
         )
         context.help_option_names = ["-h", "--help"]
-        pages.append(f"\n## {' '.join(words)}\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
+        name, text = " ".join(words), command.get_help(context).rstrip()
+        shown = "\n\n".join(described_once(block, name, known) for block in text.split("\n\n"))
+        pages.append(f"\n## {name}\n\n```text\n{shown}\n```\n")
     return "".join(pages)
+
+
+def described_once(block: str, command: str, known: dict[str, str]) -> str:
+    """Return a group of options in a command's help, without the settings that are `known` already."""
+    head, *options = re.split(r"\n(?=  -)", block)
+    flags = {as_flag(declared.name) for declared in fields(Settings)}
+    shown, before = [head], dict[str, list[str]]()
+    for option in options:
+        flag = re.findall(r"--[a-z-]+", option)[0]
+        first = known.setdefault(" ".join(option.split()), command) if flag in flags else command
+        if first == command:
+            shown.append(option)
+        else:
+            before.setdefault(first, []).append(flag)
+    texts = [f"  {', '.join(flags)}: as for {name}" for name, flags in before.items()]
+    return "\n".join(shown + [fill(text, HELP_WIDTH, **FOLDED) for text in texts])
 
 
 def commands_below(

@@ -177,7 +177,8 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "versions": "Versions of batchscore, Python, the system and the main packages, by name.",
             "timeline": "The figures of the run over time, for the [report](../how-to/report.md).",
             "changes": "With `--incremental`: the number of `new`, `changed`, `moved` and `deleted` records, "
-            "and the `file` that lists them ([schedule](../how-to/schedule.md)).",
+            "and the `file` that lists them ([schedule](../how-to/schedule.md)). Of `in_full` files, "
+            "which runs without `--incremental` had scored, all records are listed.",
         }
         | {f"files[].{name}": text for name, text in COSTS.items()},
     ),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from batchscore.batch.billing import Billing
 from batchscore.batch.budget import TokenBudget
 from batchscore.batch.build import ChunkWork
-from batchscore.batch.custom_id import custom_id, identity_of, read_id, row_digest
+from batchscore.batch.custom_id import custom_id, identity_of, probe_id, read_id, row_digest
 from batchscore.batch.cut import Size, is_full, too_large
 from batchscore.batch.open_rows import OpenRows
 from batchscore.batch.results import has_answer, judge, lines_of, read_line
@@ -43,7 +43,7 @@ from batchscore.prompts.replies import ReplyReader, ReplyScores
 from batchscore.provider.batch_object import BatchState, FileProblem, batch_state
 from batchscore.provider.client import CallFailed, NotThere, Refused, Unknown
 from batchscore.request.outcome_rules import Action, Outcome
-from batchscore.rows import Prompt, RowError
+from batchscore.rows import Attempt, Prompt, RowError
 from batchscore.stores import storage
 from batchscore.task import CHAT
 
@@ -500,6 +500,20 @@ def test_what_refuses_every_row_ends_the_run_and_starts_no_other_batch(
     with pytest.raises(ServiceRefused):
         list(found.rows())
     assert not has_answer(tmp_path / "results", ReplyReader(CHAT))
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_line_of_our_own_is_counted_when_its_results_are_first_read(
+    settling: Callable[..., tuple[Settling, SentAgain]], *, is_first: bool
+) -> None:
+    used = {**BODY, "usage": {"prompt_tokens": 8, "completion_tokens": 2}}
+    lines = [answer(200, used, custom_id=probe_id("abcdefgh"))] * 2
+    found, _ = settling(Decision(Move.READ_RESULTS), [*lines, *map(own, range(3))])
+    attempts: list[Attempt] = []
+    found.billing.listen, found.billing.is_first = attempts.append, is_first  # type: ignore[assignment]
+    assert sum(len(rows) for rows in found.rows()) == 3
+    counted = [(each.prompt_tokens, each.completion_tokens) for each in attempts if not each.rows]
+    assert counted == [(8, 2)] * is_first
 
 
 def test_an_answer_shows_that_the_service_takes_such_requests(tmp_path: Path) -> None:

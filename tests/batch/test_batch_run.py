@@ -79,9 +79,13 @@ def test_records_are_those_of_live_requests(score: BatchRun, project: Project, t
     live = score(**given, via="live", output="live")
     assert found == records(task, "live")
     figures = result.statistics
-    assert figures.requests == ROWS
-    assert figures.prompt_tokens == live.statistics.prompt_tokens > 0
-    assert figures.tokens_kept == figures.prompt_tokens + figures.completion_tokens
+    assert figures.requests == ROWS + 1, "the canary has a line of our own"
+    assert figures.tokens_kept == live.statistics.tokens_kept > 0
+    usage = [batch["usage"] for batch in project.books().batches]
+    assert figures.prompt_tokens == sum(each["input_tokens"] for each in usage)
+    assert figures.completion_tokens == sum(each["output_tokens"] for each in usage)
+    assert figures.prompt_tokens > live.statistics.prompt_tokens, "that line is billed, too"
+    assert not figures.retried
 
 
 @pytest.mark.slow
@@ -925,7 +929,7 @@ def test_a_list_that_fails_is_an_outage_before_anything_is_sent(score: BatchRun,
     write_rows(3)
     result = score(max_outage=0.001)
     assert result.exit_code is ExitCode.CONTINUE_LATER
-    assert "Nothing was sent. If this stays so, the service may have no Batch API" in str(
+    assert "Nothing was sent. If this persists, the service may have no Batch API" in str(
         result.outcome.stopped_by
     )
     assert project.books().calls.get("upload", 0) == 0

@@ -80,7 +80,7 @@ def test_a_batch_is_listed_cancelled_and_its_answers_are_recorded(
     calls = project.books().calls
     offline = run("batches out", OPENAI_BASE_URL=None)
     assert offline.exit_code == 0
-    assert "the service was not asked: " in offline.stdout
+    assert "the service was not called: " in offline.stdout
     assert "--endpoint" in offline.stdout
     assert "submitted" in offline.stdout
     assert project.books().calls == calls
@@ -261,7 +261,10 @@ def test_offered_commands_name_the_service_as_it_was_typed(
     offered = [line.rpartition(" run: ")[2] for line in refused.stderr.strip().splitlines()[-2:]]
     assert offered == [f"batchscore batches out {service}", f"batchscore batches out forget KEY {service}"]
     listed = batchscore("batches", "out")
-    assert listed.stdout.strip().endswith(f"To ask the service of the last run, run: {offered[0]}")
+    assert listed.stdout.splitlines()[-2:] == [
+        f"To call the service of the last run, run: {offered[0]}",
+        f"To resume, run: {shlex.join(['batchscore', *command])}",
+    ]
     asked = batchscore(*shlex.split(offered[0])[1:])
     assert "in progress" in asked.stdout
     forget = shlex.split(offered[1].replace("KEY", chunk()["key"]))[1:]
@@ -284,7 +287,7 @@ def test_mistakes_get_a_sentence(run: Callable[..., Finished], batchscore: Cli, 
         "batches out forget": (2, "forget needs the KEY"),
         "batches out adopt": (2, "adopt takes a batch ID"),
         "batches out adopt a b c": (2, "adopt takes a batch ID"),
-        "batches out adopt batch_1": (2, "there is none to adopt"),
+        "batches out adopt batch_1": (2, "no batch can be adopted"),
         f"batches out adopt {chunk()['key']} batch_1": (2, "takes no batch: it has batch batch_"),
         "batches out adopt nokey batch_1": (2, "'nokey' is neither a KEY"),
         "batches out --task embeddings forget x": (2, "has no batches"),
@@ -303,5 +306,5 @@ def test_mistakes_get_a_sentence(run: Callable[..., Finished], batchscore: Cli, 
 @pytest.mark.slow
 def test_a_service_that_is_down_is_said(run: Callable[..., Finished]) -> None:
     down = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-    assert "the service was not asked: " in run("batches out", **down).stdout
+    assert "the service was not called: " in run("batches out", **down).stdout
     assert run("batches out cancel", **down).exit_code == 4

@@ -89,8 +89,10 @@ def test_a_row_at_the_top_and_an_output_of_plain_runs(
     (told,) = changes()
     assert {kind for kind, _ in told} == {"new"}
     assert len(told) == len(scores) == 11
+    assert "  2 files had scores that no change log named: all their records are listed there" in run.stdout
     again = batchscore(*command(deployment))
     assert again.exit_code == 0
+    assert "no change log" not in again.stdout
     assert "changes: 0 new, 0 changed, 0 moved, 0 deleted" in again.stdout
     assert (asked(deployment), changes()[1]) == ([], [])
     assert batchscore("verify", "out").exit_code == 0

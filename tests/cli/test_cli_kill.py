@@ -18,7 +18,6 @@ from cli_records import manifests, whole
 from batchscore import read_scores
 from batchscore.errors import OutputIncomplete
 from batchscore.output.verify import verify_output
-from batchscore.report.page.make import write_report
 from batchscore.report.resume import step_after_check
 from simulated import Deployment
 
@@ -96,8 +95,24 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     assert f"; {planned['known']} rows wait in checkpoint files, and the next run" in verified.to_text()
     step = step_after_check(verified)
     assert step == f"To resume, run: {shlex.join(['batchscore', *command])}"
-    page = write_report(Path("out")).read_text("utf-8")
+    refused = batchscore.together(["merge", "out", "all.jsonl"], ["report", "out"])
+    for each in refused:
+        assert each.exit_code == 4
+        assert each.stderr.endswith(f"a.csv: not read completely. {step}\n")
+    (manifest,) = Path("out/manifest/embeddings").iterdir()
+    manifest.rename("manifest.json")
+    other = journal.with_name("b-00000000-00000.journal")
+    for put in (other.mkdir, lambda: other.symlink_to("manifest.json"), lambda: os.mkfifo(other)):
+        put()
+        odd = verify_output(Path("out"))
+        assert (odd.last.waiting, odd.exit_code) == (planned["known"], 1), "also without a manifest"
+        assert [each.place for each in odd.problems] == [str(other)]
+        assert odd.missing == ["a.csv: not started"]
+        other.rmdir() if other.is_dir() else other.unlink()
+    Path("manifest.json").rename(manifest)
+    page = Path("out/report.html").read_text("utf-8")
     assert f"Incomplete: {planned['known']} rows wait in checkpoint files" in page
+    assert "To resume, run in the folder where the last run was started:" in page
     assert journal.read_bytes() == before, "a plan, a check and a report change nothing"
     asked = deployment.statistics().count
     run = batchscore(*command)

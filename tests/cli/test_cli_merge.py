@@ -67,7 +67,7 @@ def test_an_output_that_is_not_complete_is_merged_with_a_warning(
     command = score(batchscore, deployment, "--limit", "4", task="chat")
     run = batchscore("merge", "out", "all.jsonl")
     assert run.exit_code == 4
-    assert run.stdout == "chat: 3 scores in all.jsonl; 1 row with an error record instead\n"
+    assert run.stdout == "chat: 3 scores in all.jsonl (without a score: 1 empty)\n"
     assert run.stderr.startswith("all.jsonl is not complete:\n  a.csv: not read completely\n")
     assert "not started" in run.said
     assert len(lines(Path("all.jsonl"))) == 3

@@ -107,6 +107,24 @@ def test_the_remaining_rows_of_an_output_are_planned(batchscore: Cli, files: Fil
     assert "1 file changed since scored" in changed.stdout
 
 
+def test_each_row_that_is_left_between_others_is_planned(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Not about as many: a plan looks which rows of such a part have a record that is final."""
+    texts = [f"{'bad' if row % 5 == 2 else 'good'} {row}" if row % 5 else "" for row in range(20)]
+    files.texts("a.csv", texts)
+    deployment.will(status=500, when_input_contains="bad", times=None)
+    command = ["a.csv", "-o", "out", "--task", "embeddings", "-m", deployment.name, "--column", "text"]
+    command += ["--rows-per-part", "5", "--batch-size", "1"]
+    failed = batchscore("score", *command, "--max-retries", "0")
+    assert "12 scored, 4 failed, 4 empty" in failed.said
+    left, anew = batchscore.together(
+        ("plan", *command, "--json"), ("plan", *command, "--json", "--retry-errors")
+    )
+    for each in (left, anew):
+        assert (each.report["known"], each.report["to_ask"], each.report["empty"]) == (16, 4, 0)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

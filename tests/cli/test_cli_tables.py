@@ -98,7 +98,7 @@ def test_a_table_is_read_by_other_tools_and_made_again_by_merge(
         ["merge", "out.csv", "again.tsv", "--csv-bom", "--allow-formulas"], ["merge", "out.csv", "again.xlsx"]
     )
     assert [merge.stdout for merge in merges] == [
-        f"chat: 10 rows in again.{suffix}, 1 of them with an error\n" for suffix in ("tsv", "xlsx")
+        f"chat: 10 rows in again.{suffix} (of these: 1 empty)\n" for suffix in ("tsv", "xlsx")
     ]
     assert Path("again.tsv").read_bytes().startswith(b"\xef\xbb\xbfid\tnote")
     assert [row[1] for row in table(Path("again.tsv"), "\t")[1:]] == list(NOTES)
@@ -120,7 +120,7 @@ def test_a_table_is_only_made_of_the_input_that_was_scored(
     assert batchscore(*command(deployment, "in", "-o", "out", "--limit", "3")).exit_code == 0
     part = batchscore("merge", "out", "part.csv")
     assert part.exit_code == 4
-    assert part.stdout == "chat: 4 rows in part.csv, 1 of them not scored yet\n"
+    assert part.stdout == "chat: 4 rows in part.csv (of these: 1 not scored yet)\n"
     found = table(Path("part.csv"))
     assert found[0] == ["file", "id", "text", "late", *ANSWER]
     assert [(*row[:4], bool(row[4])) for row in found[1:]] == [

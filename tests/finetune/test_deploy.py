@@ -125,6 +125,10 @@ def test_a_checkpoint_is_deployed_by_its_id(
     assert run("deploy", "tuned").exit_code == 0
     (sent,) = project.requests("put_deployment")
     assert sent.body["properties"]["model"]["name"] == best.id
+    assert f"-o tuned/scores-tuned-ckpt-step-{best.step_number} " in done.stdout, (
+        "another model's are elsewhere"
+    )
+    assert f"-o tuned/evaluation-ckpt-step-{best.step_number}\n" in done.stdout
     assert best.id in run("list", "tuned").stdout
     assert run("clean", "tuned", "--yes").exit_code == 0
     assert project.meter()["held"] == held()
@@ -135,8 +139,11 @@ def test_at_openai_a_model_needs_no_deployment(
 ) -> None:
     state = train(simulator, project, tmp_path / "tuned", "openai")
     project.set_tuning(model_hidden=0.2)
-    done = run("deploy", "tuned", surface="openai")
+    done = run("deploy", "tuned", "--name", "topics", "--capacity", "5", surface="openai")
     assert done.exit_code == 0, done.stderr
+    assert done.stderr.splitlines()[:2] == [
+        f"{flag} has no effect: at this service no deployment is needed" for flag in ("--name", "--capacity")
+    ]
     assert "needs no deployment" in done.stdout
     assert f"-m {state.job.model}" in done.stdout
     assert "--deployment" not in done.stdout
@@ -195,9 +202,13 @@ def test_units_are_counted_and_each_costs(run: Run, project: Project, folder: Pa
 
 @SLOW
 def test_the_status_says_what_the_deployment_costs_and_how_to_end_it(run: Run, folder: Path) -> None:
-    offer = "To draw the results, run: batchscore finetune results tuned\n"
-    assert run("status", "tuned").stdout.endswith(offer)
+    forget_results(folder, state_of(folder))
+    assert run("status", "tuned").stdout.endswith(
+        "draw the results, run: batchscore finetune results tuned\n"
+    )
     assert run("results", "tuned").exit_code == 0
+    offer = "To use the model, run: batchscore finetune deploy tuned\n"
+    assert run("status", "tuned").stdout.endswith(offer)
     assert run("deploy", "tuned", "--name", "topics", "--kind", "standard", "--yes").exit_code == 0
     shown = run("status", "tuned", "--prices", str(write_prices(folder))).stdout
     assert "topics: Standard\n" in shown
@@ -274,6 +285,34 @@ def test_what_is_refused_is_explained(
     assert said in done.stderr
     assert made(project) == ({}, {})
     assert state_of(folder).deployment is None, "nothing was made, so nothing is looked for"
+
+
+@SLOW
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (409, "ScopeLocked", "lock on the resource"),
+        (409, "ReadOnlyDisabledSubscription", "subscription is disabled"),
+        (409, "MissingSubscriptionRegistration", "az provider register"),
+        (403, "RequestDisallowedByPolicy", "policy of the subscription"),
+        (400, "DeploymentLimitReached", "remove one"),
+    ],
+)
+def test_what_waiting_does_not_cure_is_not_waited_for(
+    run: Run, project: Project, folder: Path, status: int, code: str, said: str
+) -> None:
+    """Such refusals have the status of conflicts that pass, too."""
+    project.will("put_deployment", times=None, status=status, code=code)
+    done = run("deploy", "tuned", "--yes")
+    assert (done.exit_code, said in done.stderr) == (1, True), done.stderr
+    assert (made(project), state_of(folder).deployment) == (({}, {}), None)
+    assert len(project.requests("put_deployment")) == 1
+    project.drop_faults()
+    assert run("deploy", "tuned", "--yes").exit_code == 0
+    project.will("delete_deployment", times=None, status=status, code=code)
+    done = run("clean", "tuned", "--yes")
+    assert (done.exit_code, said in done.stdout) == (1, True), done.stdout
+    assert len(project.requests("delete_deployment")) == 1
 
 
 @pytest.mark.parametrize(
@@ -485,6 +524,7 @@ def test_without_yes_nothing_is_deleted(
     assert project.meter()["held"] == before
     done = run("clean", "tuned", "--yes", surface=surface)
     assert done.exit_code == 0, done.stdout + done.stderr
+    assert "not there" not in done.stdout, "a checkpoint that is a model is deleted before its model"
     assert project.meter()["held"] == held()
     spent = project.meter()["total"]
     again = run("clean", "tuned", "--yes", surface=surface)

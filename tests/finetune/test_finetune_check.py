@@ -336,6 +336,8 @@ def test_a_wrong_example_of_another_format_is_named(wrong: str, tmp_path: Path) 
 
 GOOD = lines_of([chat(n) for n in range(12)])
 
+LONE_END = [("line_end", 25), ("missing_key", 25), ("missing_key", 26)]
+
 #: Whole files: content → the rules of errors with their lines.
 FILES: dict[str, tuple[bytes, list[tuple[str, int]]]] = {
     "empty": (b"", [("file_empty", 0)]),
@@ -375,6 +377,8 @@ FILES: dict[str, tuple[bytes, list[tuple[str, int]]]] = {
     ),
     "mixed": (GOOD + lines_of([completion(3)]), [("mixed_formats", 13)]),
     "extra tools": (GOOD + lines_of([with_tools()]), [("keys_differ", 13)]),
+    "line ends of old Macs": (GOOD.replace(b"\n", b"\r"), [("line_end", 1)]),
+    "one line end of old Macs": (GOOD + GOOD.replace(b"\n", b"\r\n") + b"{}\r{}\n", LONE_END),
     "an Excel file": (b"PK\x03\x04" + bytes(100), [("other_file", 0)]),
     "a table": (b"prompt,completion\n" + b"a,b\n" * 12, [("other_file", 1)]),
     "texts": (b'"Hello"\n' * 12, [("other_file", 1)]),

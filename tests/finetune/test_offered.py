@@ -32,12 +32,14 @@ OFFERED = re.compile(r"batchscore (finetune [a-z]+ .*?)(?=, or |\. To |$)", re.M
     [
         ("check", "a b", ""),
         ("watch", "-x", "--endpoint http://h"),
+        ("start", "tuned", "--training-url '${URL}' --prices p.toml --yes --endpoint http://h"),
         ("clean", "tuned", "--endpoint http://h --resource /r"),
         ("list", None, "--endpoint http://h --resource /r"),
     ],
 )
 def test_a_command_has_the_flags_that_it_takes(action: str, folder: str | None, flags: str) -> None:
-    GIVEN.set(GivenFlags(("--endpoint", "http://h"), ("--resource", "/r")))
+    start = ("--training-url", "${URL}", "--prices", "p.toml", "--yes")
+    GIVEN.set(GivenFlags(("--endpoint", "http://h"), ("--resource", "/r"), start))
     place = {None: [], "-x": ["./-x"]}.get(folder, [folder])
     assert shlex.split(finetune_command(action, folder)) == [
         *("batchscore", "finetune", action),

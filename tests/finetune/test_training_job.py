@@ -23,7 +23,7 @@ from command import Command, Ran
 
 from batchscore.cli.finetune.training_options import estimate_of
 from batchscore.errors import BatchscoreError, InputError, Outage, ServiceRefused, UsageError
-from batchscore.finetune.service.calls import CallLimits, import_url, training_calls
+from batchscore.finetune.service.calls import CallLimits, host_of, import_url, training_calls
 from batchscore.finetune.service.dialects import dialect_of
 from batchscore.finetune.state import (
     STATE,
@@ -266,8 +266,13 @@ def test_a_creation_that_is_never_confirmed_is_not_repeated_for_ever(
     place: Callable[..., TrainingPlace], project: Project
 ) -> None:
     project.will("create_job", status=503, times=None)
+    said: list[str] = []
     with pytest.raises(Outage, match="5 times"):
-        started(place())
+        run_start(place(), {"model": MODEL, "suffix": "tickets"}, {}, said.append)
+    assert said[-4:-1] == [
+        "Looking in the service's list for the job, because its creation was not confirmed",
+        *["It is not listed yet. The next look is in 20 ms"] * 2,
+    ], "nobody waits without a word"
     project.drop_faults()
     assert started(place()).job.id
     assert paid_jobs(project) == [1]
@@ -709,12 +714,18 @@ def test_a_job_that_the_list_showed_too_late_is_continued(
     assert paid_jobs(project) == [1]
 
 
+def elsewhere(place: TrainingPlace) -> TrainingPlace:
+    """Return a folder as if it were on another machine: a host of another name has another lock."""
+    url = place.target.url.replace("127.0.0.1", "localhost")
+    return replace(place, target=replace(place.target, url=url))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("surface", SURFACES)
 def test_copies_of_a_folder_that_start_at_the_same_time_train_one_job(
     surface: str, place: Callable[..., TrainingPlace], project: Project, folder: Path
 ) -> None:
-    """Both look for a job before either has made one; the younger job is cancelled before it trains."""
+    """On two machines: both look for a job before either has made one, and the younger job is cancelled."""
     project.will("create_job", status=403, code="forbidden")
     with pytest.raises(ServiceRefused):
         started(place(surface), surface)
@@ -722,12 +733,73 @@ def test_copies_of_a_folder_that_start_at_the_same_time_train_one_job(
     # Both have read the list when the first of them creates its job.
     project.will("create_job", times=2, latency=0.5)
     slower = replace(FAST, settle=1.0)
-    places = [replace(place(surface, slower), folder=each) for each in (folder, folder.parent / "copy")]
+    here = place(surface, slower)
+    places = [here, elsewhere(replace(here, folder=folder.parent / "copy"))]
+    change_state(places[1].folder, lambda each: replace(each, endpoint=host_of(places[1].target)))
     with ThreadPoolExecutor() as pool:
         states = list(pool.map(lambda each: started(each, surface), places))
     assert len({started(each, surface).job.id for each in places}) == 1, states
     assert project.meter()["held"]["jobs"] == 1
     assert not any(state_of(each.folder).doubles for each in places)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("machines", [1, 2])
+def test_folders_of_the_same_data_that_start_at_the_same_time_train_one_job(
+    machines: int, surface: str, place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """On one machine they wait for each other. Two have no common lock: the later job is cancelled."""
+    second = replace(place(surface, replace(FAST, settle=1.0)), folder=folder.parent / "second")
+    write_prepared(second.folder)
+    first = replace(second, folder=folder)
+    if machines == 2:
+        second = elsewhere(second)
+    project.set_tuning(queued=600)
+    # Both have read the list when the first of them creates its job.
+    project.will("create_job", times=2, latency=0.5)
+
+    def start(where: TrainingPlace) -> str:
+        try:
+            return started(where, surface).job.id
+        except InputError as error:
+            return error.text
+
+    with ThreadPoolExecutor() as pool:
+        ends = list(pool.map(start, (first, second)))
+    (made,), (refused,) = (
+        [each for each in ends if each.startswith("ftjob") is kept] for kept in (True, False)
+    )
+    assert f"see the job {made}" in refused
+    assert "start second --again" in refused or "start tuned --again" in refused
+    assert project.meter()["held"]["jobs"] == 1
+    assert sum(paid_jobs(project)) <= machines
+    assert project.meter()["training"]["cost"] == 0, "the second one was cancelled before it trained"
+
+
+@pytest.mark.slow
+def test_a_second_job_that_was_wanted_is_continued_by_the_same_command(
+    command: Command, use: Callable[[str], list[str]], project: Project, folder: Path
+) -> None:
+    """The command was killed after the job was made."""
+    use("openai")
+    project.set_tuning(running=None, mid_results=False)
+    write_prepared(folder.parent / "second")
+    start = ["finetune", "start", "tuned", "-m", MODEL, "--yes"]
+    assert command(*start).exit_code == 0
+    start[2] = "second"
+    refused = command(*start)
+    (again,) = re.findall(r"run: batchscore (.*)", refused.stderr)
+    assert again == "finetune start second --again --yes"
+    assert command(*again.split()).exit_code == 0
+    made = state_of(folder.parent / "second").job
+    for lost in ({}, {"id": "", "status": ""}):
+        change_state(
+            folder.parent / "second", lambda each, lost=lost: replace(each, job=replace(made, **lost))
+        )
+        assert command(*again.split()).exit_code == 0
+        assert state_of(folder.parent / "second").job.id == made.id
+    assert paid_jobs(project) == [2]
 
 
 def client(project: Project, simulator: Running) -> openai.OpenAI:
@@ -798,14 +870,14 @@ def test_files_that_were_prepared_again_after_the_estimate_are_not_sent(
 ) -> None:
     """In another terminal, while the question was shown."""
     request = {"model": MODEL}
-    found = estimate_of(place(), request, None, {})
+    found, digests = estimate_of(place(), request, None, {})
     shutil.rmtree(folder)
     write_prepared(folder, 400)
     with pytest.raises(InputError, match="prepared again after its cost was estimated"):
-        run_start(place(), request, {}, str, accepted=(found.cost, found.digests))
+        run_start(place(), request, {}, str, accepted=(found.cost, digests))
     assert project.books().calls == {}
-    found = estimate_of(place(), request, None, {})
-    assert run_start(place(), request, {}, str, accepted=(found.cost, found.digests)).job.id
+    found, digests = estimate_of(place(), request, None, {})
+    assert run_start(place(), request, {}, str, accepted=(found.cost, digests)).job.id
 
 
 @pytest.mark.slow

@@ -109,7 +109,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str, absent: str
 
 #: What a run without a terminal that writes JSON Lines has no use for.
 NOT_IN_A_PLAIN_RUN = (
-    "aiohttp azure httpx importlib.metadata mlflow openai openpyxl pandas pyarrow pydantic rich yaml"
+    "aiohttp azure httpx importlib.metadata mlflow numpy.ma openai openpyxl pandas pyarrow pydantic rich yaml"
 )
 PLAIN_RUN = """
 import atexit, sys
@@ -120,11 +120,11 @@ main()
 
 
 def test_a_plain_run_loads_no_more_than_it_needs(simulator: Running, tmp_path: Path) -> None:
-    """And a finished output, looked at again, not even the HTTP library."""
+    """And a finished output, looked at again, neither engine nor HTTP library."""
     (tmp_path / "one.jsonl").write_text('{"text": "x"}')
     flags = ["--task", "embeddings", "--model", "ada", "--quiet", "--endpoint", simulator.endpoint]
     environ = {**os.environ, "BATCHSCORE_API_KEY": simulator.key}
-    for absent in (NOT_IN_A_PLAIN_RUN, f"{NOT_IN_A_PLAIN_RUN} httptools"):
+    for absent in (NOT_IN_A_PLAIN_RUN, f"{NOT_IN_A_PLAIN_RUN} httptools batchscore.engine.engine"):
         code = PLAIN_RUN.format(absent=absent)
         words = [sys.executable, "-c", code, "score", "one.jsonl", "-o", "out/", *flags]
         done = subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)

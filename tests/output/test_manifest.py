@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import OutputError
 from batchscore.output.fingerprint import other_settings, shown_fingerprint
-from batchscore.output.layout import Layout
+from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import (
     Commit,
     Manifest,
@@ -23,6 +23,7 @@ from batchscore.output.manifest import (
     read_manifest,
     write_manifest,
 )
+from batchscore.output.manifest_check import _NEWER_IN_PARTS, _PART, is_usual_part, odd_field
 from batchscore.output.missing import RecordedFiles, error_of_missing
 from batchscore.output.row_digests import DigestsByRow
 from batchscore.output.run_records import RecordedFile
@@ -217,3 +218,46 @@ def test_digests_by_row_are_those_of_a_dictionary(given_rows: list[tuple[int, by
     for row in list(expected)[:3]:
         del found[row]
         assert row not in found
+
+
+PART = {
+    "part": 0,
+    "rows": 3,
+    "ok": 2,
+    "errors": 1,
+    "transient": 1,
+    "empty": 0,
+    "whole": True,
+    "inputs": "ab",
+    "attempts": 1,
+    "tokens_billed": 2,
+    "tokens_kept": 2,
+    "row_digests": "xxh3:3",
+    "scores": {"name": NAME, "bytes": 9, "digest": "xxh3:1"},
+    "error_records": None,
+}
+
+
+@pytest.mark.parametrize("value", [True, None, -1, 2**53 + 1, 1.0, "1", {}, {"name": 1}, [0]], ids=repr)
+@pytest.mark.parametrize("name", PART)
+def test_a_part_that_looks_usual_is_one(name: str, value: object) -> None:
+    assert is_usual_part(PART)
+    for part in (PART | {name: value}, {key: PART[key] for key in PART if key != name}, PART | {"new": 1}):
+        assert not is_usual_part(part) or not odd_field(part, _PART, _NEWER_IN_PARTS)
+
+
+@pytest.mark.parametrize(
+    ("file", "stem"),
+    [
+        ("folder/a-b_1.csv", "a-b_1"),
+        ("a.csv.gz", "a"),
+        ("a.gz", "a"),
+        ("-a-.csv", "a"),
+        ("a.b.csv", "a.b"),
+        (f"{'a' * 81}.csv", "a" * 80),
+        ("ü b.CSV", "u-b"),
+        ("a\n.csv", "a"),
+    ],
+)
+def test_a_stem_is_safe(file: str, stem: str) -> None:
+    assert stem_of(file).rpartition("-")[0] == stem

@@ -27,11 +27,13 @@ from batchscore.errors import (
     OutputLocked,
     setting_name,
 )
+from batchscore.evaluate.scored import open_scores
 from batchscore.output.locks.lock import hold_lock
 from batchscore.output.merge import merge_output
-from batchscore.output.missing import recorded_files
+from batchscore.output.missing import AGAIN, recorded_files
 from batchscore.output.verify import Verification, verify_output
 from batchscore.output.verify_parts import OutputProblem
+from batchscore.report.page.make import write_report
 from batchscore.report.resume import step_after_check
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import place_of
@@ -406,7 +408,7 @@ def test_readers_of_all_scores_refuse_each_damage_or_read_what_was_written(
     for old, new in zip(readings_before_damage(scored), after, strict=True):
         if isinstance(new, Exception):
             assert "f03" in str(new)
-            assert "batchscore verify" in str(new) or "Run the same score command" in str(new)
+            assert "batchscore verify" in str(new) or AGAIN in str(new)
         else:
             assert new == old
     refused = sum(isinstance(new, Exception) for new in after)
@@ -469,12 +471,13 @@ def test_the_same_command_completes_a_repaired_output_and_scores_only_missing_ro
     found = scorer("verify", "out", "--json", cwd=tmp_path)
     assert found.exit_code == 1, found.stderr
     assert len(json.loads(found.stdout)["problems"]) >= len(chosen)
+    offered = scorer("verify", "out", cwd=tmp_path).stdout.rpartition("\nTo resume, run: batchscore ")[2]
     repaired = scorer("verify", "out", "--repair", cwd=tmp_path)
     assert repaired.exit_code == 4, repaired
-    assert "Run the same score command to score the missing rows." in repaired.stdout
+    assert repaired.stdout.endswith(f" removed. To resume, run: batchscore {offered}")
     lost = verify_output(tmp_path / "out").total("not_reached")
     assert lost == 3 + 3 + 1 + 1 + 2 + 3
-    run = scorer(*COMMAND, "--format", form, "--json", cwd=tmp_path)
+    run = scorer(*shlex.split(offered), "--json", cwd=tmp_path)
     assert run.exit_code == 0, run.stderr
     # Parts whose record does not stand are asked as a whole, and the files without a manifest.
     dropped = 3 + 3 + 3 + 1 + 3 + 7 + 7
@@ -521,6 +524,18 @@ def test_a_stopped_run_is_correct_but_incomplete(
     elsewhere = verify_output(tmp_path / "out")
     assert (step_after_check(elsewhere), elsewhere.exit_code) == ("", 4), "its paths are those of a folder"
     assert elsewhere.to_text().endswith("Run the same score command again to resume.")
+    page = write_report(Path(tmp_path.name, "out")).read_text("utf-8")
+    assert "To score all rows, run in the folder where the last run was started:" in page
+    assert str(tmp_path / "out") in page
+    next((tmp_path / "out" / "embeddings").iterdir()).unlink()
+    for folder, again in (
+        (tmp_path, "To score all rows, run: batchscore score in "),
+        (tmp_path.parent, AGAIN),
+    ):
+        monkeypatch.chdir(folder)
+        with pytest.raises(InputError) as refused:
+            open_scores(tmp_path / "out")
+        assert again in refused.value.text, "to evaluate"
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from batchscore.errors import SettingsError
-from batchscore.provider.arm import WRITE, account_of, deployed, next_page, permits, seconds_of
+from batchscore.provider.arm import WRITE, account_of, deployed, next_page, permits
+from batchscore.provider.batch_object import moment
 from batchscore.provider.client import Unknown, only_ours
 
 ID = "/subscriptions/0-1/resourceGroups/my.group/providers/Microsoft.CognitiveServices/accounts/name"
@@ -78,7 +79,7 @@ def test_a_page_on_another_host_gets_no_token() -> None:
     ],
 )
 def test_times_are_read(text: str, seconds: float) -> None:
-    assert seconds_of(text) == pytest.approx(seconds)
+    assert (moment(text) or 0.0) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("found", ["<html>", None, [], {}, {"properties": {"model": 5}}, {"name": 7}])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.server
 import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -482,3 +484,42 @@ def test_what_each_service_takes(target: Callable[..., Target]) -> None:
     assert not AZURE_V1.takes(EMBEDDINGS)
     assert AZURE_V1.takes(RESPONSES)
     assert not traits_of(target("azure-deployments")).takes(RESPONSES)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("content-length: 100000000000", b" " * 2**20),
+        ("content-encoding: gzip", gzip.compress(b" " * 2**26) * 2),
+        ("content-encoding: br", b"a few bytes"),
+    ],
+)
+def test_a_reply_without_a_bound_is_given_up(
+    status: int, head: str, body: bytes, target: Callable[[str], Target], simulator: Running
+) -> None:
+    """It is not known then what the service did, as after any failure."""
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\n{head}\r\n\r\n".encode())
+        with suppress(ConnectionError, asyncio.CancelledError):
+            while sent < 10**9:
+                writer.write(body)
+                await writer.drain()
+                sent += len(body)
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            found = replace(target("openai"), url=f"http://127.0.0.1:{port}/v1/chat/completions")
+            async with open_control_plane(found, CHAT, {}, CallPace(patience_seconds=0.0)) as plane:
+                with pytest.raises(Unknown, match="the reply is too large"):
+                    await batches.look(plane, "batch_1")
+
+    asyncio.run(main())
+    assert sent < 10**8

@@ -6,9 +6,13 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from batchscore.errors import InputError, UnreadableFile
 from batchscore.read.formats import open_rows
 from batchscore.read.input_file import MOST_KEPT, InputFile, ReadOptions
 
@@ -77,3 +81,32 @@ def test_a_file_that_was_saved_a_moment_ago_is_not_kept(tmp_path: Path) -> None:
     assert file.with_content(MOST_KEPT).content == b"text\na\n"
     os.utime(path)
     assert file.with_content(MOST_KEPT).content is None
+
+
+def table_of(file: InputFile) -> object:
+    """Return all that is known of a file's table and its rows, or why it cannot be read."""
+    try:
+        with open_rows(file, ReadOptions()) as table:
+            shown = table.columns, table.notes, table.repeated, table.doubt, table.hidden, table.text_columns
+            return shown, list(table.rows)
+    except (InputError, UnreadableFile) as error:
+        return str(error)
+
+
+@given(
+    st.lists(st.text("ab,1 \t\"'\\\\#;=\r\n\0é{}<:/.v", max_size=8), min_size=1, max_size=5),
+    st.sampled_from([".csv", ".tsv", ".txt", ".jsonl", ".json"]),
+)
+@example(["id,text", "1,some words"], ".csv")
+@example(["id,", ",x"], ".csv")
+@example(["a,a,b", "1,2,3"], ".csv")
+@example([" ", "a\tb", "1\t2"], ".tsv")
+@example(["../other.csv"], ".csv")
+@example(["\ufeffa,b", "1,2"], ".csv")
+def test_a_file_in_memory_is_read_as_one_on_the_disk(lines: list[str], suffix: str) -> None:
+    content = "\n".join(lines).encode()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"a{suffix}"
+        path.write_bytes(content)
+        file = InputFile(path, path.name, suffix, None, len(content))
+        assert table_of(file.but(content=content)) == table_of(file)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchscore.engine.open import DRAIN_SECONDS
+from batchscore.engine.bounds import DRAIN_SECONDS
 from batchscore.errors import (
     BatchscoreError,
     BoundReached,

@@ -352,8 +352,8 @@ def test_the_simulators_own_shares_of_faults_spoil_lines_too() -> None:
             batch = await project.batches.create({"input_file_id": file.id, **GIVEN}, Surface.OPENAI)
             assert isinstance(batch, SimulatedBatch)
             await batch.step(project.clock.now())
-            found = [project.files.get(batch.snapshot().output_file_id or "")]
-            found.append(project.files.get(batch.snapshot().error_file_id or ""))
+            found = [project.files.get(batch.to_json()["output_file_id"] or "")]
+            found.append(project.files.get(batch.to_json()["error_file_id"] or ""))
             output, errors = (one.path.read_bytes() for one in found if one)
             return output, errors
         finally:

@@ -16,11 +16,11 @@ from batch_files import Reply, chat_line, results, submit
 from batchscore.simulator import Running
 from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.files import FileStore, UploadForm
-from batchscore.simulator.batch.rules import BatchRules
+from batchscore.simulator.batch.rules import BatchRules, changed_rules
 from batchscore.simulator.error_replies import Surface
 from batchscore.simulator.finetune.deployments import Wanted
 from batchscore.simulator.finetune.learned import LearnedAnswers
-from batchscore.simulator.finetune.rules import FineTuneRules, changed_tuning
+from batchscore.simulator.finetune.rules import FineTuneRules
 from batchscore.simulator.finetune.tuning import Tuning
 from simulated import ACCOUNT_ID, Project
 from tuning_jobs import AZURE, MODEL, Management, create, end, example, training_file, upload
@@ -417,7 +417,7 @@ class Account:
         files = FileStore(folder, self.clock, BatchRules)
         rules = FineTuneRules(validating=1, queued=1, running=100, pausing=5, creating=50, deleting=20)
         self.tuning = Tuning(
-            files, self.clock, changed_tuning(rules, {"idle_removal": 1e9, "running_jobs": 2})
+            files, self.clock, changed_rules(rules, {"idle_removal": 1e9, "running_jobs": 2})
         )
         (folder / "train").write_bytes(training_file(20)[1].read())
         form = UploadForm(folder / "train", "train.jsonl", "fine-tune")

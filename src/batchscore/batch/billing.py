@@ -15,13 +15,15 @@ MOST_BYTES = 8 * 2**20
 class Billing:
     """The cost of one batch's lines. `pay` gets billed tokens, `name` is that of the deployment.
 
-    `seconds` is how long the batch took. The fields from `prompts` on are of lines that are not reported yet.
+    `seconds` is how long the batch took. `is_first`: no run has read its results before. The fields from
+    `prompts` on are of lines that are not reported yet.
     """
 
     listen: Listen
     pay: Callable[[int, int], None]
     name: str
     seconds: float
+    is_first: bool = True
     prompts: list[Prompt] = field(default_factory=list)
     bytes: int = 0
     prompt_tokens: int = 0
@@ -48,6 +50,12 @@ class Billing:
                 Attempt(count, 200, self.seconds, "", *tokens, tuple(self.prompts), self.name, requests=count)
             )
         self.prompts, self.bytes, self.prompt_tokens, self.answer_tokens = [], 0, 0, 0
+
+    def probed(self, status: int | None, cause: str, tokens: tuple[int, int]) -> None:
+        """Report the line of our own, which has no row, at the first reading. `cause` is "" for an answer."""
+        if self.is_first:
+            self.pay(*tokens)
+            self.listen(Attempt(0, status, self.seconds, cause, *tokens, deployment=self.name))
 
     def failed(self, prompt: Prompt, status: int | None, cause: str, tokens: tuple[int, int]) -> None:
         """Report a line that was not answered."""

@@ -27,10 +27,6 @@ class TokenBudget:
         others = sum(each for name, each in self.enqueued.items() if name != key)
         return not others or others + tokens <= self.limit
 
-    def is_alone(self, key: str) -> bool:
-        """Whether no other chunk is at the service."""
-        return not self.enqueued.keys() - {key}
-
     def add(self, key: str, tokens: float) -> None:
         """Count a chunk that is being sent."""
         self.enqueued[key] = tokens

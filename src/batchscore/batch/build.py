@@ -88,8 +88,7 @@ class Builder:
             building = self.building.get(number) or self.begin(number)
             name = custom_id(building.key, building.size.lines, digest)
             line = self.line(name, body)
-            tokens = self.estimator.tokens_of([prompt], len(body)) * TOKENS_MARGIN
-            size = Size(1, len(line), tokens, 1, self.output_bytes)
+            size = Size(1, len(line), self.tokens_of(prompt, body), 1, self.output_bytes)
             error = too_large(size, self.limits)
             if error is not None:
                 return error
@@ -118,6 +117,10 @@ class Builder:
         head = f'{{"custom_id":"{name}","method":"POST","url":"{self.url}","body":'
         return head.encode() + body + b"}\n"
 
+    def tokens_of(self, prompt: Prompt, body: bytes) -> float:
+        """Return how many tokens a prompt has at most, by our estimate."""
+        return self.estimator.tokens_of([prompt], len(body)) * TOKENS_MARGIN
+
     def begin(self, number: int) -> Building:
         """Begin the chunk of a round."""
         key = new_key()
@@ -131,7 +134,9 @@ class Builder:
         probes, self.needs_canary = self.needs_canary, False
         if probes:
             prompt = Prompt("", 0, self.probe)
-            building.lines.write(self.line(probe_id(building.key), self.form.body([prompt])))
+            body = self.form.body([prompt])
+            building.lines.write(self.line(probe_id(building.key), body))
+            building.size.tokens += self.tokens_of(prompt, body)
         building.lines.close()
         path = Path(building.lines.name)
         chunk = Chunk(

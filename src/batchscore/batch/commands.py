@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
-from batchscore.batch.results import lines_of
+from batchscore.batch.custom_id import own_row, probe_id
+from batchscore.batch.looks import MANY
+from batchscore.batch.results import lines_of, read_line
 from batchscore.batch.submit import CLOCK_SECONDS, own_batches
 from batchscore.endpoint.target import Endpoint
 from batchscore.errors import SettingsError, UsageError, count_text
@@ -30,14 +31,10 @@ from batchscore.provider.client import (
     error_of_call,
     open_control_plane,
 )
-from batchscore.rows import load_json
 from batchscore.task import Task
 
 #: Seconds for which a call is repeated: a person waits.
 PATIENCE_SECONDS = 5.0
-
-#: From this many batches on, the service's list is read instead of each of them.
-MANY = 10
 
 #: Steps in which a batch of a chunk may exist that no reply named.
 UNNAMED = frozenset({Step.UPLOADED, Step.CREATING})
@@ -178,7 +175,7 @@ async def adopt(plane: ControlPlane, found: Sequence[Found], key: str | None, ba
             raise UsageError(f"{key} takes no batch: {why}.")
         waiting = chosen
     if not waiting:
-        raise UsageError("Each chunk of this output has its batch, so there is none to adopt.")
+        raise UsageError("Each chunk of this output has its batch, so no batch can be adopted.")
     try:
         state = await batches.look(plane, batch)
     except NotThere:
@@ -228,17 +225,10 @@ def has_only_ids_of(path: Path, chunk: Chunk, digests: bytes) -> bool:
     """Whether a file has lines, and each is of a row of this chunk or its probe."""
     proven = False
     for raw in lines_of(path):
-        try:
-            line = load_json(raw)
-        except ValueError:
-            return False
-        name = line.get("custom_id") if isinstance(line, dict) else None
+        name = None if (line := read_line(raw)) is None else line.custom_id
         if name == probe_id(chunk.key):
             continue
-        row = read_id(name)
-        if row is None or row.key != chunk.key or row.row >= chunk.rows:
-            return False
-        if digests[row.row * DIGEST_BYTES : (row.row + 1) * DIGEST_BYTES] != row.digest:
+        if own_row(name, chunk.key, digests) is None:
             return False
         proven = True
     return proven

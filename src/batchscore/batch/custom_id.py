@@ -82,3 +82,15 @@ def read_id(text: object) -> RowId | None:
         return None
     key, index, digest = found.groups()
     return RowId(key, int(index, 36), a2b_base64(digest.encode().translate(TO_PLAIN) + b"=="))
+
+
+def own_row(name: object, key: str, digests: bytes) -> int | None:
+    """Return the index of the row that a `custom_id` names, `None` if it is none of the chunk `key`.
+
+    `digests` are those of all rows of the chunk.
+    """
+    row = read_id(name)
+    if row is None or row.key != key:
+        return None
+    start = row.row * DIGEST_BYTES
+    return row.row if digests[start : start + DIGEST_BYTES] == row.digest else None

@@ -5,14 +5,14 @@ A chunk is cut by the first limit that its next row would exceed. It knows sizes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import ceil, inf
-from typing import Any, Protocol
 
 from batchscore.errors import ErrorCode
 from batchscore.provider.traits import Traits
 from batchscore.rows import RowError
+from batchscore.settings.fields import Settings
+from batchscore.settings.slices import BatchSettings
 from batchscore.task import Task
 
 #: Bytes of results in one file: services close the connection of larger downloads (openai-python 2959, seen
@@ -33,23 +33,7 @@ LINE_BYTES = 150
 CANARY_ROWS = 20
 
 
-class AnswerSettings(Protocol):
-    """What the settings say of the size of answers."""
-
-    @property
-    def api_params(self) -> Mapping[str, Any]:
-        """The parameters of each request."""
-
-    @property
-    def answer_tokens(self) -> float | None:
-        """The most tokens of an answer, `None` without a limit."""
-
-    @property
-    def answers_per_row(self) -> int:
-        """The number of answers per row."""
-
-
-def predicted_bytes(settings: AnswerSettings, task: Task) -> int:
+def predicted_bytes(settings: BatchSettings | Settings, task: Task) -> int:
     """Return about how many bytes of results a row has."""
     if task.answer == "vector":
         length = settings.api_params.get("dimensions")

@@ -13,6 +13,7 @@ from batchscore.batch.build import ChunkWork
 from batchscore.batch.looks import Looks
 from batchscore.batch.waits import Waits
 from batchscore.output.submitted import Chunks
+from batchscore.provider.batch_object import BatchState
 from batchscore.provider.client import ControlPlane
 from batchscore.provider.traits import Traits
 from batchscore.rows import Attempt, Listen, Notice
@@ -60,6 +61,11 @@ class Desk:
     def change(self, work: ChunkWork, **changes: Any) -> None:
         """Write down what has happened to a chunk, or is about to."""
         work.chunk = self.chunks.change(work.chunk, **changes)
+
+    def take(self, work: ChunkWork, batch: BatchState, **changes: Any) -> None:
+        """Write down that a batch is that of a chunk."""
+        created, expires = batch.created or self.clock.now(), batch.expires or 0.0
+        self.change(work, batch=batch.id, created_at=created, expires_at=expires, **changes)
 
     def say(self, text: str, *, billed_twice: bool = False) -> None:
         """Tell people something; the run's record keeps that rows may be `billed_twice`."""

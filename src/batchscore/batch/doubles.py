@@ -50,8 +50,7 @@ async def only_one(desk: Desk, work: ChunkWork, batch: BatchState) -> tuple[Batc
         kept = next((each for each in ours if each.status not in GIVEN_UP), batch)
     if kept.id != batch.id:
         desk.looks.watched.pop(batch.id, None)
-        created = kept.created or desk.clock.now()
-        desk.change(work, batch=kept.id, created_at=created, expires_at=kept.expires or 0.0)
+        desk.take(work, kept)
     over = [await give_up(desk, work, each) for each in ours if each.id != kept.id]
     listed_by_now = work.chunk.creating_at + 2 * sum(desk.clock.waits.look_again)
     return kept, all(over) and (not work.chunk.unconfirmed or desk.clock.now() >= listed_by_now)
@@ -123,7 +122,7 @@ def say_unconfirmed(desk: Desk, chunk: Chunk) -> None:
         desk.say(
             f"No usable reply came to the creation of a batch of {count_text(chunk.rows, 'row')}, and the "
             "service does not list it. It is created again. If the first one appears later, one of them is "
-            "cancelled, and what that has cost is said.",
+            "cancelled, and a notice says what it has cost.",
             billed_twice=True,
         )
 

@@ -280,7 +280,7 @@ class BatchEngine:
             ended=ended,
             reader=self.reader,
             form=self.builder.form,
-            billing=Billing(self.desk.listen, self.desk.purse.pay, self.name, work.chunk.seconds),
+            billing=Billing(self.desk.listen, self.desk.purse.pay, self.name, work.chunk.seconds, is_first),
             rounds=self.rounds if self.rounds and self.leftover is None else inf,
             again=partial(self.send_again, work, sent),
             most_alike=inf if known else SAME_PROBLEMS if self.desk.proven.is_set() else 0,

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from batchscore.batch.scratch import PromptFile
 from batchscore.errors import count_text
-from batchscore.rows import Attempt, Event, Heartbeat, Listen, Notice, Prompt, Settled
+from batchscore.rows import Attempt, Event, Listen, Notice, Prompt, Settled
 
-
-class LiveEngine(Protocol):
-    """The engine of live requests."""
-
-    def keep_each_row(self, drain_seconds: float, note_service: Callable[[bool], None]) -> None:
-        """Serve a run that records each row."""
-
-    def settled(self) -> AsyncGenerator[list[Settled], None]:
-        """Give lists of settled rows."""
-
-    def heartbeat(self, unwritten: int) -> Heartbeat:
-        """Return the state of the deployments."""
+if TYPE_CHECKING:
+    from batchscore.engine.engine import Engine
 
 
 #: Opens the live engine over prompts; the second argument hears its events.
-OpenLive: TypeAlias = Callable[[Iterator[Prompt], Listen], AbstractAsyncContextManager[LiveEngine]]
+OpenLive: TypeAlias = "Callable[[Iterator[Prompt], Listen], AbstractAsyncContextManager[Engine]]"
 
 
 @dataclass(slots=True)
@@ -36,7 +26,7 @@ class Leftover:
     prompts: PromptFile
     open_live: OpenLive
     listen: Listen
-    engine: LiveEngine | None = None
+    engine: Engine | None = None
 
     def add(self, prompt: Prompt) -> None:
         """Keep a row for a live request."""

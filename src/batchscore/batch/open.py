@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import orjson
@@ -20,7 +21,7 @@ from batchscore.batch.custom_id import identity_of
 from batchscore.batch.cut import limits_of, predicted_bytes
 from batchscore.batch.desk import Desk, Left, RunClock
 from batchscore.batch.engine import BatchEngine
-from batchscore.batch.leftover import Leftover, LiveEngine
+from batchscore.batch.leftover import Leftover
 from batchscore.batch.looks import Looks
 from batchscore.batch.results import has_answer
 from batchscore.batch.scratch import Scratch
@@ -38,13 +39,16 @@ from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.deadline import seconds_of
 from batchscore.settings.slices import BatchSettings
 
+if TYPE_CHECKING:
+    from batchscore.engine.engine import Engine
+
 #: Seconds that a call which makes a batch has to finish after the run is stopped.
 DRAIN_SECONDS = 20.0
 
 #: Seconds after which a file is not removed at the service: it expires there.
 PATIENCE_SECONDS = 30.0
 
-#: What is reserved for an answer without a limit.
+#: What is reserved for an answer without a limit: about what long ones have.
 LONG_ANSWER_TOKENS = 1000
 
 
@@ -86,18 +90,6 @@ def check_batch(settings: BatchSettings, endpoints: Sequence[Endpoint]) -> Trait
     return traits
 
 
-def patience_of(settings: BatchSettings) -> float:
-    """Return the seconds after which a batch is cancelled."""
-    given = settings.batch_patience
-    return inf if given is None else seconds_of("batch_patience", given)
-
-
-def answer_tokens_of(settings: BatchSettings) -> float:
-    """Return the most tokens of a row's answers; without a limit, about what long answers have."""
-    tokens = LONG_ANSWER_TOKENS if settings.answer_tokens is None else settings.answer_tokens
-    return tokens * settings.answers_per_row
-
-
 @asynccontextmanager
 async def open_batch_engine(
     settings: BatchSettings,
@@ -107,7 +99,7 @@ async def open_batch_engine(
     listen: Listen,
     stop: asyncio.Event,
     dimensions: int | None = None,
-    live: Callable[..., AbstractAsyncContextManager[LiveEngine]] | None = None,
+    live: Callable[..., AbstractAsyncContextManager[Engine]] | None = None,
 ) -> AsyncIterator[BatchEngine]:
     """Give an engine over `source` whose connections are open while the block runs.
 
@@ -147,6 +139,9 @@ async def open_batch_engine(
     )
     service = identity_of(urlsplit(target.url).netloc.encode()).hex()
     limit = inf if settings.batch_tokens is None else float(settings.batch_tokens)
+    given = settings.batch_patience
+    patience = inf if given is None else seconds_of("batch_patience", given)
+    answer_tokens = LONG_ANSWER_TOKENS if settings.answer_tokens is None else settings.answer_tokens
     async with AsyncExitStack() as stack:
         plane = await stack.enter_async_context(plane_of(settings, around, settings.max_outage, sleep))
         await require_batches(plane, traits)
@@ -164,10 +159,10 @@ async def open_batch_engine(
             endpoint=f"{traits.endpoint_path}/{task.path}",
             folder=scratch.folder,
             budget=TokenBudget(limit),
-            purse=Purse(settings.max_spend, settings.cost, answer_tokens_of(settings)),
+            purse=Purse(settings.max_spend, settings.cost, answer_tokens * settings.answers_per_row),
             proven=proven,
             has_answer=partial(has_answer, reader=looks_only),
-            clock=RunClock(time.time, sleep, replace(around.waits, patience=patience_of(settings))),
+            clock=RunClock(time.time, sleep, replace(around.waits, patience=patience)),
             listen=listen,
             no_wait=settings.no_wait,
         )
@@ -239,7 +234,7 @@ async def require_batches(plane: ControlPlane, traits: Traits) -> None:
         return
     except Unknown as failure:
         raise Outage(
-            f"{failure}. Nothing was sent. If this stays so, the service may have no Batch API: leave "
+            f"{failure}. Nothing was sent. If this persists, the service may have no Batch API: leave "
             f"{setting_name('via')} out to score live."
         ) from None
     except CallFailed as failure:

@@ -91,5 +91,5 @@ def not_run(code: str = "") -> Outcome:
 
 
 def billed(line: ResultLine, reader: ReplyReader, sent: bytes) -> tuple[int, int]:
-    """Return the tokens of the prompt and the answer that a line without a score reports."""
+    """Return the tokens of the prompt and the answer that a line reports."""
     return reader.billed(line.json, 1, sent) if line.status == 200 else (0, 0)

@@ -14,7 +14,7 @@ import xxhash
 
 from batchscore.batch.billing import Billing
 from batchscore.batch.build import ChunkWork
-from batchscore.batch.custom_id import DIGEST_BYTES, probe_id, read_id
+from batchscore.batch.custom_id import own_row, probe_id
 from batchscore.batch.results import ResultLine, billed, judge, lines_of, not_run, read_line
 from batchscore.batch.submit import SAME_PROBLEMS, Move
 from batchscore.batch.work import Ended
@@ -89,24 +89,24 @@ class Settling:
     def rows(self) -> Iterator[list[Settled]]:
         """Give the settled rows; raises `ServiceRefused` if the service refuses all of them alike."""
         waiting: list[Settled] = []
-        for path in self.ended.results:
-            for raw in lines_of(path):
-                settled = self.line(raw)
-                if settled is not None:
-                    waiting.append(settled)
-                if len(waiting) >= MOST_ROWS or self.billing.is_full:
-                    self.billing.report()
-                    yield waiting
-                    waiting = []
-        self.billing.report()
-        self.raise_refused()
-        for settled in self.rest():
+        for settled in self.each():
             waiting.append(settled)
-            if len(waiting) >= MOST_ROWS:
+            if len(waiting) >= MOST_ROWS or self.billing.is_full:
+                self.billing.report()
                 yield waiting
                 waiting = []
         if waiting:
             yield waiting
+
+    def each(self) -> Iterator[Settled]:
+        """Give one settled row after the other: those of all lines, then the others."""
+        for path in self.ended.results:
+            for raw in lines_of(path):
+                if (settled := self.line(raw)) is not None:
+                    yield settled
+        self.billing.report()
+        self.raise_refused()
+        yield from self.rest()
 
     def line(self, raw: bytes) -> Settled | None:
         """Return the row that a line settles, `None` if it settles none now."""
@@ -115,8 +115,7 @@ class Settling:
             self.anomalies.unreadable += 1
             return None
         if line.custom_id == probe_id(self.work.chunk.key):
-            self.probe = judge(line, self.reader, b"")
-            self.unusable += isinstance(self.probe, Outcome) and self.probe.needs_action
+            self.probed(line)
             return None
         index = self.index_of(line)
         if index is None:
@@ -137,14 +136,19 @@ class Settling:
         self.held.append((index, judged))
         return None
 
+    def probed(self, line: ResultLine) -> None:
+        """Take the line of our own, which is counted once."""
+        judged = judge(line, self.reader, b"")
+        cause = judged.code.value if isinstance(judged, Outcome) else ""
+        if self.probe is None:
+            self.billing.probed(line.status or None, cause, billed(line, self.reader, b""))
+        self.unusable += isinstance(judged, Outcome) and judged.needs_action
+        self.probe = judged
+
     def index_of(self, line: ResultLine) -> int | None:
         """Return the row of a line; `None` if that is none of this chunk, or has had a line."""
-        work, row = self.work, read_id(line.custom_id)
-        if row is None or row[0] != work.chunk.key or row[1] >= work.chunk.rows:
-            self.anomalies.foreign += 1
-            return None
-        _, index, digest = row
-        if work.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES] != digest:
+        index = own_row(line.custom_id, self.work.chunk.key, self.work.digests)
+        if index is None:
             self.anomalies.foreign += 1
             return None
         content = xxhash.xxh3_64_intdigest(line.json, line.status) or 1

@@ -102,7 +102,7 @@ async def wait_for_turn(desk: Desk, work: ChunkWork) -> None:
         if desk.no_wait and not desk.unsettled:
             raise Left
         await desk.clock.sleep(desk.clock.waits.turn)
-    while not purse.allows(chunk.tokens, chunk.rows):
+    while not purse.allows(chunk.tokens, chunk.rows + chunk.probes):
         if not purse.reserved:
             rows = count_text(chunk.rows, "row")
             raise BoundReached(
@@ -121,7 +121,7 @@ def reserve(desk: Desk, work: ChunkWork) -> None:
     """Count a chunk in the budgets."""
     chunk = work.chunk
     desk.budget.add(chunk.key, chunk.tokens)
-    desk.purse.reserve(chunk.key, chunk.tokens, chunk.rows)
+    desk.purse.reserve(chunk.key, chunk.tokens, chunk.rows + chunk.probes)
 
 
 async def upload(desk: Desk, work: ChunkWork) -> None:
@@ -182,11 +182,8 @@ async def submit(desk: Desk, work: ChunkWork) -> None:
             decision = Decision(Move.CREATE)
         else:
             refuse_chunk(desk, work, decision.code)
-    batch = decision.batch
-    assert batch is not None
-    created = batch.created or desk.clock.now()
-    expires = batch.expires or 0.0
-    desk.change(work, step=Step.CREATED, batch=batch.id, created_at=created, expires_at=expires)
+    assert decision.batch is not None
+    desk.take(work, decision.batch, step=Step.CREATED)
     work.sending = False
 
 
@@ -223,7 +220,7 @@ async def create(desk: Desk, work: ChunkWork, tries: int) -> Decision:
 async def wait_for_quota(desk: Desk, work: ChunkWork) -> None:
     """Wait until a chunk that was refused for its tokens may be sent again."""
     budget, chunk = desk.budget, work.chunk
-    alone = budget.refusals >= MOST_REFUSALS and budget.is_alone(chunk.key)
+    alone = budget.refusals >= MOST_REFUSALS and budget.enqueued.keys() <= {chunk.key}
     if alone and chunk.rows > 1 and not chunk.unconfirmed:
         budget.release(chunk.key)
         raise TooLarge

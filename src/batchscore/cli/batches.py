@@ -30,15 +30,15 @@ BATCHES_HELP = """List the batches of the output folder OUT at the service's Bat
   batchscore batches scores/ forget KEY
 
 \b
-Without an ACTION, nothing is changed and nothing costs. The present states come from the
-service if an endpoint and a key are set as for score; otherwise the last known ones are shown.
-A batch is named by its KEY here or by its ID at the service.
+Without an ACTION, nothing is changed, at no cost. The present states come from the service if
+an endpoint and a key are set as for score; otherwise the last known ones are shown. Name a batch
+by its KEY in this list or by its ID at the service.
 
 \b
 cancel  Cancel these batches, or all. Rows that were answered are billed: run the same score
         command to record them. It sends the other rows again.
-adopt   Take the batch with this ID as that of a chunk whose creation was not confirmed. Its input
-        file, or the ids of its lines, must show that it is. KEY BATCH_ID names the chunk, too.
+adopt   Use the batch with this ID for the rows whose creation was not confirmed, if its input file
+        or the ids of its lines show that it has them. KEY BATCH_ID names the KEY, too.
 forget  Remove what OUT knows of these batches. The same score command sends their rows again, and
         what was answered is paid for twice.
 
@@ -46,9 +46,6 @@ forget  Remove what OUT knows of these batches. The same score command sends the
 Exit codes: 0 done; 1 error: fix OUT, endpoint or key; 2 usage error; 4 the service does not
 respond; 5 a run is writing to OUT (adopt and forget).
 """
-
-#: What OUT may be followed by.
-ACTIONS = ("cancel", "adopt", "forget")
 
 
 @click.command(help=BATCHES_HELP, short_help="List or cancel batches of an output.", cls=GroupedHelp)
@@ -73,6 +70,7 @@ def batches(
 ) -> None:
     """Run `batchscore batches`."""
     from batchscore.cli.batches_text import to_json, to_text  # noqa: PLC0415 - loads numpy
+    from batchscore.report.resume import step_to_complete  # noqa: PLC0415
     from batchscore.run.batches import change_batches, show_batches  # noqa: PLC0415
 
     def settings_for(task: str) -> tuple[Settings, Mapping[str, str]]:
@@ -88,8 +86,8 @@ def batches(
         shown = change_batches(
             place, action, words, task, settings_for, os.environ, lambda text: say(text, err=True)
         )
-    say(
-        orjson.dumps(to_json(shown))
-        if as_json
-        else to_text(shown, out, time.time(), service_words(shown_words(sys.argv[1:])))
-    )
+    if as_json:
+        say(orjson.dumps(to_json(shown)))
+        return
+    typed = service_words(shown_words(sys.argv[1:]))
+    say(to_text(shown, out, time.time(), typed, step_to_complete(place, task)))

@@ -45,29 +45,30 @@ def to_json(shown: BatchesOfOutput) -> Any:
     return json_safe(found | {"not_asked": name_settings(shown.not_asked, as_flag)})
 
 
-def to_text(shown: BatchesOfOutput, out: str, now: float, typed: Sequence[str] = ()) -> str:
+def to_text(shown: BatchesOfOutput, out: str, now: float, typed: Sequence[str] = (), resume: str = "") -> str:
     """Return what was done, or a table of the batches and what to do next.
 
-    `typed` are the flags of the service in this command.
+    `typed` are the flags of the service in this command. `resume` has the score command, if it is known.
     """
+    step = [resume] if resume else []
     if shown.done:
-        return "\n".join(shown.done)
+        return "\n".join([*shown.done, *step])
     if not shown.lines:
         return "No batches: nothing of this output is at the service's Batch API."
     opened = [line.chunk for line in shown.lines if line.chunk.waiting and not line.chunk.simulated]
     texts = [*table(shown.lines, now), ""]
     if opened:
-        texts.append(f"{submitted_text(opened)} wait for results. Run the same score command to fetch them.")
+        texts.append(f"{submitted_text(opened)} wait for results. The same score command fetches them.")
     else:
-        texts.append("No row waits for results. Run the same score command again.")
+        texts.append("No row waits for results.")
     texts += [f"{line.chunk.batch} {line.problem}." for line in shown.lines if line.problem]
     texts += filter(None, [*(line.twice for line in shown.lines), shown.unconfirmed])
     if shown.not_asked:
-        texts.append(f"States are the last known ones, since the service was not asked: {shown.not_asked}")
+        texts.append(f"States are the last known ones, because the service was not called: {shown.not_asked}")
         if shown.service and not typed:
             words = ["batchscore", "batches", command_word(out), *shown.service]
-            texts.append(f"To ask the service of the last run, run: {shell_command(words)}")
-    return "\n".join([*texts, *advice(shown.lines, out, typed or shown.service)])
+            texts.append(f"To call the service of the last run, run: {shell_command(words)}")
+    return "\n".join([*texts, *advice(shown.lines, out, typed or shown.service), *step])
 
 
 def advice(lines: Sequence[BatchLine], out: str, service: Sequence[str]) -> list[str]:

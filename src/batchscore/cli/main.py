@@ -6,7 +6,6 @@ Each of our errors ends as one message with its exit code, never as a traceback.
 from __future__ import annotations
 
 import io
-import os
 import sys
 from contextlib import suppress
 from difflib import get_close_matches
@@ -17,7 +16,7 @@ import click
 import orjson
 
 from batchscore.cli.program import COMMANDS
-from batchscore.cli.say import say, worded
+from batchscore.cli.say import drop_rest, say, worded
 from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings, visible_message
 from batchscore.report.words import json_safe
 from batchscore.settings.declare import as_flag
@@ -90,8 +89,7 @@ def main() -> NoReturn:
         click.echo("Aborted. Run the same command again.", err=True)
         fail(ExitCode.CONTINUE_LATER, "interrupted by a signal")
     except BrokenPipeError:
-        # The reader of our output has gone away.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_rest(sys.stdout.fileno())  # its reader has gone away
         sys.exit(int(ExitCode.DONE))
     sys.exit(int(ExitCode.DONE))
 

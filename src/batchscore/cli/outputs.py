@@ -58,26 +58,30 @@ def merge(
 ) -> None:
     """Run `batchscore merge`."""
     from batchscore.output.merge import merge_output  # noqa: PLC0415 - loads the readers of parts
+    from batchscore.output.missing import AGAIN  # noqa: PLC0415
     from batchscore.output.tables.write import TableStyle, is_table  # noqa: PLC0415
+    from batchscore.report.resume import named_command, step_to_complete  # noqa: PLC0415
 
-    merged = merge_output(
-        place_of(out),
-        place_of(file),
-        task=task,
-        overwrite=overwrite,
-        style=TableStyle(**{name: bool(value) for name, value in style.items()}),
-        base_dir=None if base_dir is None else place_of(base_dir),
-        sync=sync,
-    )
-    what, errors = "score", f"; {count_text(merged.errors, 'row')} with an error record instead"
-    if is_table(place_of(file)):
-        what, errors = "row", f", {merged.errors:,} of them with an error"
-    ends = errors if merged.errors else ""
-    ends += f", {merged.unanswered:,} of them not scored yet" if merged.unanswered else ""
-    ends += f", {merged.note}" if merged.note else ""
-    say(f"{merged.task}: {count_text(merged.rows, what)} in {file}{ends}")
+    with named_command(place_of(out), task):
+        merged = merge_output(
+            place_of(out),
+            place_of(file),
+            task=task,
+            overwrite=overwrite,
+            style=TableStyle(**{name: bool(value) for name, value in style.items()}),
+            base_dir=None if base_dir is None else place_of(base_dir),
+            sync=sync,
+        )
+    in_table = is_table(place_of(file))
+    counts = {"failed": merged.failed, "empty": merged.empty, "not scored yet": merged.unanswered}
+    others = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if others:
+        others = f" ({'of these' if in_table else 'without a score'}: {others})"
+    note = f", {merged.note}" if merged.note else ""
+    say(f"{merged.task}: {count_text(merged.rows, 'row' if in_table else 'score')} in {file}{others}{note}")
     if merged.missing:
-        say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
+        step = step_to_complete(place_of(out), merged.task) or AGAIN
+        say(f"{file} is not complete:\n{bullets(merged.missing)}\n{step}", err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))
 
 
@@ -108,7 +112,7 @@ Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score 
 def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     """Run `batchscore verify`."""
     from batchscore.output.verify import tasks_to_verify, verify_output  # noqa: PLC0415
-    from batchscore.report.resume import step_after_check  # noqa: PLC0415
+    from batchscore.report.resume import step_after_check, step_again  # noqa: PLC0415
 
     tasks = tasks_to_verify(place_of(out), task)
     found, codes = [], []
@@ -123,6 +127,7 @@ def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
             codes.append(error.exit_code)
             continue
         result.last.next_step = step_after_check(result)
+        result.last.again = step_again(result) or result.last.again
         found.append(result.to_json(as_flag))
         codes.append(result.exit_code)
         if not as_json:
@@ -158,7 +163,9 @@ def report(out: str, task: str | None, *, no_vectors: bool) -> None:
     """Run `batchscore report`."""
     from batchscore.report.page.make import refuse_incomplete, write_report  # noqa: PLC0415 - loads numpy
     from batchscore.report.page.sample import THOROUGHLY, WITHOUT_SAMPLE  # noqa: PLC0415
+    from batchscore.report.resume import named_command  # noqa: PLC0415
 
     effort = WITHOUT_SAMPLE if no_vectors else THOROUGHLY
     say(f"report: {write_report(place_of(out), task=task, effort=effort)}")
-    refuse_incomplete(place_of(out), task)
+    with named_command(place_of(out), task):
+        refuse_incomplete(place_of(out), task)

@@ -33,11 +33,15 @@ def say(text: str | bytes, *, err: bool = False, styled: bool = False) -> None:
     try:
         click.echo(text, err=err)
     except OSError as error:
-        # The rest of the buffer could not be written when the interpreter exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        drop_rest(stream.fileno())
         if not isinstance(error, BrokenPipeError):
             reason = f"cannot write to {stream.name.strip('<>')}: {error.strerror}"
             raise OutputError(f"{reason}. The scores themselves are saved.") from None
+
+
+def drop_rest(descriptor: int) -> None:
+    """Let a stream go nowhere: the rest of its buffer could not be written when the interpreter exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def bullets(lines: Sequence[str]) -> str:

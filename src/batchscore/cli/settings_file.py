@@ -41,7 +41,7 @@ def settings_file(config: str | None, flags: Mapping[str, Any]) -> ConfigFile:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise SettingsError(f"{reason} {how_to_name(file)}")
     click.echo("\n".join([reason, *setting_lines(decisive)]), err=True)
-    if not click.confirm("Do you trust this file? It is asked again when the file changes.", err=True):
+    if not click.confirm("Do you trust this file? You are asked again when the file changes.", err=True):
         raise SettingsError(f"./{file.name} is not trusted, so nothing was sent. {how_to_name(file)}")
     try:
         if problem is not None:

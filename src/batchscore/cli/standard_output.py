@@ -18,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from batchscore.cli.say import say
+from batchscore.cli.say import drop_rest, say
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.spec import Output, fingerprint_of
 from batchscore.settings.fields import Settings
@@ -72,8 +72,7 @@ def print_scores(file: Path, *, is_complete: bool) -> None:
         if _reader_has_left(stream.fileno()):
             raise BrokenPipeError(errno.EPIPE, "the reader has left")
     except OSError as error:
-        # The rest of the buffer could not be written when the interpreter exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        drop_rest(stream.fileno())
         kept = f"The scores are saved in {file}. To print them, run: {shell_command(['cat', str(file)])}"
         if not isinstance(error, BrokenPipeError):
             raise OutputError(f"cannot write to standard output: {error.strerror}. {kept}") from error

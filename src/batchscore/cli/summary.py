@@ -194,6 +194,10 @@ def changes(run: RunResult) -> list[str]:
     kinds = {"new": found.new, "changed": found.changed, "moved": found.moved, "deleted": found.deleted}
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
     lines = [f"  changes: {counts}: {found.file}"]
+    if found.in_full:
+        listed = "all its records are" if found.in_full == 1 else "all their records are"
+        files = count_text(found.in_full, "file")
+        lines.append(f"  {files} had scores that no change log named: {listed} listed there")
     if found.dropped:
         lines.append(f"  input file deleted, scores removed: {some(found.dropped)}")
     if found.vanished:

@@ -50,7 +50,7 @@ def resource_manager(given: str | None, service_host: str, environ: Mapping[str,
     if not given:
         if is_loopback(service_host):
             raise SettingsError(
-                f"The endpoint is on this machine, so Azure Resource Manager is not asked about it. Name the "
+                f"The endpoint is on this machine, so Azure Resource Manager is not called for it. Name the "
                 f"simulator's address, too: {OPTION} ADDRESS or the variable {VARIABLE}."
             )
         host = next((one for end, one in _CLOUDS.items() if service_host.endswith(end)), _PUBLIC)

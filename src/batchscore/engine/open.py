@@ -13,6 +13,7 @@ from typing import Any
 from batchscore.endpoint.credentials import credentials_for
 from batchscore.endpoint.target import Endpoint, Target
 from batchscore.endpoint.tls import tls_context
+from batchscore.engine.bounds import DRAIN_SECONDS
 from batchscore.engine.engine import Engine
 from batchscore.engine.in_flight import MOST_BYTES_IN_FLIGHT, MOST_PACKED_BYTES, BytesInFlight
 from batchscore.engine.requests import RequestBuilder
@@ -34,9 +35,6 @@ from batchscore.request.timeouts import REAL_CLOCK, Timeouts
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.secrets import keys_in_path, without_secrets
 from batchscore.settings.slices import RequestSettings
-
-#: Seconds that requests in flight have to finish after the run is stopped.
-DRAIN_SECONDS = 20.0
 
 #: Headers whose values are no secrets.
 _PLAIN_HEADERS = {"accept", "content-type", "user-agent"}

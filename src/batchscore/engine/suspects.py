@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from batchscore.engine.bounds import SAME_REFUSALS
 from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused
 from batchscore.request.deployment import Deployment
 from batchscore.request.outcome_rules import Action, Outcome
@@ -17,9 +18,6 @@ from batchscore.rows import Prompt, RowError
 
 #: Codes of refusals whose cause may be that the request held too many rows, or a parameter.
 NOT_SURELY_THE_ROW = frozenset({ErrorCode.INVALID_REQUEST, ErrorCode.INPUT_TOO_LONG})
-
-#: The same refusal of this many rows, with no answer in between, may be a fault of every request.
-SAME_REFUSALS = 20
 
 #: Maximum number of refused rows whose errors are held back, and of their bytes.
 MOST_SUSPECTS = 256

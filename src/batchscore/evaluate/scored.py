@@ -18,8 +18,9 @@ from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.missing import recorded_files
 from batchscore.output.tables.sources import TableSource, joined_rows, results_of, sources_of
+from batchscore.report.resume import named_command
 from batchscore.rows import Row, Settled
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, place_of
 from batchscore.task import TASKS, Task
 
 
@@ -132,11 +133,13 @@ class ScoredOutput:
         if manifest.file not in self.sources:
             self.sources.update((each.manifest.file, each) for each in self._sources())
         source, column = self.sources[manifest.file], self.fingerprint.get("id")
-        for row, settled in joined_rows(self.layout, source, most=most):
-            values = row.values if isinstance(row, Row) else {}
-            own = values.get(column) if isinstance(column, str) else None
-            found = None if own is None else str(own)
-            yield ScoredRow(row.file, row.number, found if settled is None else settled.id, values, settled)
+        with named_command(place_of(self.named), self.layout.task):
+            for row, settled in joined_rows(self.layout, source, most=most):
+                values = row.values if isinstance(row, Row) else {}
+                own = values.get(column) if isinstance(column, str) else None
+                found = None if own is None else str(own)
+                id_ = found if settled is None else settled.id
+                yield ScoredRow(row.file, row.number, id_, values, settled)
 
     def _sources(self) -> list[TableSource]:
         with_rows = [each for each in self.manifests if each.rows or each.state != "complete"]
@@ -150,7 +153,8 @@ def open_scores(
     folder = output_folder(named)
     task = task_of(folder, named, task)
     layout = Layout(folder, task, "")
-    score_parts(folder, task, may_be_empty=True)
+    with named_command(named, task):
+        score_parts(folder, task, may_be_empty=True)
     manifests = read_manifests(layout)
     if not manifests:
         raise InputError(

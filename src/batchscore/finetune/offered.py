@@ -16,10 +16,11 @@ _OF_RESOURCE = frozenset({"plan", "deploy", "list", "clean"})
 
 @dataclass(frozen=True, slots=True)
 class GivenFlags:
-    """Flags of this command that others need, too: of the service, and of Azure Resource Manager."""
+    """Flags of this command that others need, too: of the service, of Azure's management, and of `start`."""
 
     service: tuple[str, ...] = ()
     resource: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
 
 
 #: What the user gave to the command that runs. The door sets it; messages are made everywhere.
@@ -32,6 +33,7 @@ def finetune_command(action: str, folder: object = None, *more: str) -> str:
     place = () if folder is None else (command_word(str(folder)),)
     service = () if action in _LOCAL else given.service
     resource = given.resource if action in _OF_RESOURCE else ()
+    more = (*more, *given.start) if action == "start" else more
     return shell_command(shown_words(["batchscore", "finetune", action, *place, *more, *service, *resource]))
 
 

@@ -6,22 +6,23 @@ never a key, a URL with a signature or a text of an example. It sends nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import orjson
 
-from batchscore.errors import InputError, OutputError, SettingsError
+from batchscore.errors import InputError, OutputError, OutputLocked, SettingsError
 from batchscore.finetune.offered import finetune_command, how_to
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.lock import hold_lock
 from batchscore.provider.job_object import ENDED, JobState
 from batchscore.settings.prices import PRICED_TOKENS
 from batchscore.stores import storage
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, shell_command
 from batchscore.stores.errors import explain_errors
 
 STATE = "finetune.json"
@@ -72,7 +73,8 @@ class JobRecord:
     `request` is what creates it besides its files: the model, the suffix, the method. `intent_at` is set
     before it is sent; without an `id` the job may exist, and must be looked for. `doubtful`: another one may
     have been made: it was not found after a creation without a reply, or a copy of the folder has made it.
-    Lists lag, so the doubt lasts until the job has ended.
+    Lists lag, so the doubt lasts until the job has ended. `again`: the user pays for it, whatever other
+    folders have made of the same data.
     `model` is the trained model's name. `error` is the service's code of a failure. `expected_tokens` is the
     estimate that the user has accepted, and `price` that of a million trained tokens, 0 if it is not known.
     """
@@ -80,6 +82,7 @@ class JobRecord:
     request: Mapping[str, Any] = field(default_factory=dict)
     intent_at: float = 0.0
     doubtful: bool = False
+    again: bool = False
     id: str = ""
     status: str = ""
     created_at: float = 0.0
@@ -294,7 +297,7 @@ def with_own_job(state: TrainingState, job: JobState) -> TrainingState:
 
 
 #: The fields of a job that are known before there is one.
-_OF_CREATION = ("request", "intent_at", "doubtful", "expected_tokens", "price")
+_OF_CREATION = ("request", "intent_at", "doubtful", "again", "expected_tokens", "price")
 
 
 def updated(record: JobRecord, job: JobState) -> JobRecord:
@@ -326,6 +329,28 @@ def hold_folder(folder: Place, command: str, notice: Callable[[str], object]) ->
     """Hold the lock of a prepared folder while the block runs; raises `OutputLocked`."""
     what = str(folder)
     with hold_lock(folder_of_locks(folder), LOCK, what=what, command=command, notice=notice):
+        yield
+
+
+@contextmanager
+def hold_data(
+    state: TrainingState, folder: Path, notice: Callable[[str], object], look_seconds: float
+) -> Iterator[None]:
+    """Let no other folder of this machine start a job of the same data while the block runs; wait for one."""
+    locks = folder_of_locks(f"{LOCK} {state.endpoint} {state.training.digest}")
+    what = f"The training file of {folder}"
+    command = shell_command(["batchscore", "finetune", "start", str(folder)])
+    was_told = False
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(hold_lock(locks, LOCK, what=what, command=command, notice=notice))
+                break
+            except OutputLocked as locked:
+                if not was_told:
+                    notice(f"Waiting, because another folder has the same data. {locked}")
+                was_told = True
+                time.sleep(look_seconds)
         yield
 
 

@@ -5,8 +5,9 @@ It changes nothing. On another machine than that of the runs, only journals in t
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,21 +24,32 @@ from batchscore.task import TASKS
 
 
 def answered_in_journals(
-    layout: Layout, scratch: Path | None, manifests: Iterable[Manifest], *, retry_errors: bool = False
+    layout: Layout,
+    scratch: Path | None,
+    manifests: Iterable[Manifest],
+    *,
+    retry_errors: bool = False,
+    without: Container[Path] = (),
 ) -> dict[str, set[int]]:
-    """Return the rows of each file whose results are in journals, and need no request."""
+    """Return the rows of each file whose results are in journals, and need no request.
+
+    Nothing is read at the places `without`. A manifest without a fingerprint stands for none: the journals of
+    its file may be of any settings.
+    """
     by_stem = {stem_of(manifest.file): manifest for manifest in manifests}
     found: dict[str, set[int]] = {}
     for folder in _folders(layout, scratch, {identity_of(each.fingerprint) for each in by_stem.values()}):
+        if folder in without:
+            continue
         journals = Journals(folder, "", TASKS[layout.task].answer)
         journals.find(tidy=False)
         for name in sorted(journals.present):
             manifest = by_stem.get(name.rpartition("-")[0])
-            if manifest is None:
+            if manifest is None or journals.path(name) in without:
                 continue
             journals.identity = identity_of(manifest.fingerprint)
             try:
-                entries = journals.look(name)[0]
+                entries = journals.look(name, any_settings=not manifest.fingerprint)[0]
             except OutputError:
                 if journals.path(name).exists():
                     raise
@@ -48,15 +60,28 @@ def answered_in_journals(
     return found
 
 
-def waiting_rows(layout: Layout, recorded: RecordedFiles, manifests: Iterable[Manifest]) -> int:
-    """Return how many rows a run like the last one publishes without a request."""
+def no_journals(layout: Layout) -> list[Path]:
+    """Return what is in the place of a journal of this output and is no file, such as a folder or a link."""
+    found: list[Path] = []
+    for folder in (layout.journals, next_layout(layout).journals):
+        if isinstance(folder, Path):
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+                found += [Path(each.path) for each in entries if not each.is_file(follow_symlinks=False)]
+            found += [folder] if os.path.lexists(folder) and not folder.is_dir() else []
+    return found
+
+
+def waiting_rows(
+    layout: Layout, recorded: RecordedFiles, manifests: Iterable[Manifest], *, without: Container[Path] = ()
+) -> int:
+    """Return how many rows a run like the last one publishes without a request; `without` as above."""
     hidden, settings = next_layout(layout), recorded.called.get("settings", {})
     # An incremental run answers the next version of a file, which is in a hidden place.
     versions = readable_manifests(hidden) if settings.get("incremental") is True else ()
     waiting = 0
     for place, files in ((layout, manifests), (hidden, versions)):
         by_file = {manifest.file: manifest for manifest in files if manifest.state != "complete"}
-        answered = answered_in_journals(place, recorded.scratch, by_file.values())
+        answered = answered_in_journals(place, recorded.scratch, by_file.values(), without=without)
         waiting += sum(_unpublished(by_file[file], rows) for file, rows in answered.items())
     return waiting
 
@@ -68,7 +93,7 @@ def waiting_text(rows: int) -> str:
 
 def _unpublished(manifest: Manifest, rows: Iterable[int]) -> int:
     """Return how many rows have no final record: a killed run may have published some of a journal's."""
-    rows_per_part = manifest.fingerprint["rows_per_part"]
+    rows_per_part = manifest.fingerprint.get("rows_per_part", 1)
     unpublished, of_part = 0, Counter[int]()
     for row in rows:
         commit = manifest.parts.get(row // rows_per_part)

@@ -79,7 +79,7 @@ def refuse_other_length(layout: Layout, manifests: Iterable[Manifest]) -> None:
     """
     scored = [manifest for manifest in manifests if manifest.ok]
     length = None
-    for path in score_files_of(layout, scored):
+    for path in (path for manifest in scored for path in score_files_of(layout, [manifest])):
         with suppress(BatchscoreError):
             length = schema_of(path, layout.task).dimensions
             break

@@ -17,7 +17,7 @@ from batchscore.errors import InputError, OutputError, setting_name
 from batchscore.output.incremental.switch import unfinished_stems
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
 from batchscore.output.manifest import Manifest, read_manifests
-from batchscore.output.missing import error_of_missing, recorded_files
+from batchscore.output.missing import AGAIN, error_of_missing, recorded_files
 from batchscore.output.part_files import StatedScores, intact, stated_in
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.output.run_records import run_records
@@ -27,14 +27,13 @@ from batchscore.stores.errors import explain_errors
 from batchscore.stores.this_machine import own_folder
 from batchscore.task import TASKS
 
-NO_ROW_DONE = "No row has been scored or has failed yet. Run the same score command to score them"
 NO_OUTPUT = f"{{}} is not an output of batchscore: it has no scores of {', '.join(TASKS)}."
 
 _PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")
 
 
-def folder_of_locks(output: Place) -> Path:
-    """Return the folder of an output's locks.
+def folder_of_locks(output: Place | str) -> Path:
+    """Return the folder of the locks of an output, or of what a text names.
 
     Stores have no locks. For them a folder in the temporary folder keeps the runs of this machine apart.
     """
@@ -134,24 +133,20 @@ def score_parts(out: Place, task: str, *, may_be_empty: bool = False) -> dict[Pl
         _refuse_lost_manifests(layout, manifests, {match["name"] for match in found})
         for manifest in manifests:
             if (contradiction := recorded.contradiction(manifest)) is not None:
-                raise InputError(
-                    f"{layout.manifest(manifest.file)} {contradiction}. Run the same score command to score "
-                    "the missing rows again."
-                )
+                raise InputError(f"{layout.manifest(manifest.file)} {contradiction}. {AGAIN}")
         parts = dict(score_files_of(layout, manifests))
     else:
         found.sort(key=lambda match: (match["name"], int(match["number"])))
         parts = dict.fromkeys(folder / match.string for match in found)
     missing = [part for part in parts if part.name not in names]
     if missing:
-        raise InputError(
-            f"{missing[0]} is missing (missing parts: {len(missing)} of {len(parts)}). Run the same score "
-            "command to score these rows again."
-        )
+        raise InputError(f"{missing[0]} is missing (missing parts: {len(missing)} of {len(parts)}). {AGAIN}")
     if not parts and not may_be_empty:
         errors = out / "errors" / task
-        why = f"{errors} says why rows failed" if storage.is_folder(errors) else NO_ROW_DONE
-        raise InputError(f"{folder}: there are no scores in it. {why}.")
+        why = f"{errors} says why rows failed."
+        if not storage.is_folder(errors):
+            why = f"No row has been scored or has failed yet. {AGAIN}"
+        raise InputError(f"{folder}: there are no scores in it. {why}")
     return parts
 
 
@@ -193,8 +188,8 @@ def _refuse_lost_manifests(layout: Layout, manifests: Iterable[Manifest], stems:
         if not storage.exists(next_versions / name):
             raise InputError(
                 f"{layout.manifests / name} is missing, but there are parts that it should name, such as "
-                f"{layout.scores / stem}-…. Run the same score command to score that file again. To remove "
-                f"these parts, run: {verify_command(layout.root, layout.task, repair=True)}"
+                f"{layout.scores / stem}-…. To remove these parts, run: "
+                f"{verify_command(layout.root, layout.task, repair=True)}\n{AGAIN}"
             )
 
 

@@ -150,17 +150,19 @@ class Journals:
             self.ends[name] = end
         return entries
 
-    def look(self, name: str) -> tuple[dict[int, JournalEntry], Cost, JournalEnd | None]:
+    def look(
+        self, name: str, *, any_settings: bool = False
+    ) -> tuple[dict[int, JournalEntry], Cost, JournalEnd | None]:
         """Return a journal's results by row, their cost and its end, and change nothing.
 
-        A journal of another run has no end.
+        A journal of another run has no end, unless those of `any_settings` are read.
         """
         entries: dict[int, JournalEntry] = {}
         spent = Cost()
         with explain_errors(self.path(name), "read"), open_file(self.path(name)) as file:
             header = file.read(HEADER.size)
             seed = int.from_bytes(header[-8:], "little")
-            end = JournalEnd(seed) if header == self.header(name, seed) else None
+            end = JournalEnd(seed) if any_settings or header == self.header(name, seed) else None
             if end is not None:
                 for of_frame, cost, position in read_frames(file, end.seed):
                     end.position = position

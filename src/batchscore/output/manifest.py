@@ -180,8 +180,11 @@ class Manifest:
 
     def totals(self) -> dict[str, Any]:
         """Return the fields of `FileTotals`."""
-        names = ("file", "state", "rows", "ok", "errors", "empty", "problem")
-        return {name: getattr(self, name) for name in names} | self.costs
+        counts = dict.fromkeys(("rows", "ok", "errors", "empty", *COSTS), 0)
+        for commit in self.parts.values():
+            for name in counts:
+                counts[name] += getattr(commit, name)
+        return {"file": self.file, "state": self.state, "problem": self.problem} | counts
 
     @property
     def is_read(self) -> bool:
@@ -329,7 +332,7 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
     of another version.
     """
     try:
-        fields = orjson.loads(b"".join(storage.chunks(place)))
+        fields = orjson.loads(storage.whole(place))
     except OutputError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
@@ -354,14 +357,13 @@ def _shown(fingerprint: bytes) -> dict[str, Any]:
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
     """Return a manifest from its JSON, whose types are right."""
-    commits = [
-        Commit(
-            **part
-            | {name: PartFile(**part[name]) for name in ("scores", "error_records") if part[name] is not None}
-            | {name: min(part.get(name, 0), MOST) for name in COSTS}
-        )
-        for part in fields["parts"]
-    ]
+    commits = []
+    for part in map(dict[str, Any], fields["parts"]):
+        for name in ("scores", "error_records"):
+            part[name] = None if part[name] is None else PartFile(**part[name])
+        for name in COSTS:
+            part[name] = min(part.get(name, 0), MOST)
+        commits.append(Commit(**part))
     reported = fields.get("reported", "no")
     return Manifest(
         file=fields["file"],

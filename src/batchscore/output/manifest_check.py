@@ -7,6 +7,7 @@ edited a manifest, so nothing of one is used before. It reads no file and knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
@@ -95,6 +96,8 @@ _PART: dict[str, Fits] = dict.fromkeys(("part", "rows", "ok", "errors", "transie
 }
 _NEWER_IN_PARTS: dict[str, Fits] = _COSTS | {"empty": is_count, "row_digests": is_text}
 _NAMES_IN_PARTS = frozenset((*_PART, *_NEWER_IN_PARTS))
+_COUNTS_OF_PART = itemgetter("part", "rows", "ok", "errors", "transient", "empty", *COSTS)
+_OTHERS_OF_PART = itemgetter("whole", "inputs", "row_digests", "scores", "error_records")
 
 
 def odd_field(fields: Mapping[str, Any], needed: Mapping[str, Fits], newer: Mapping[str, Fits] = {}) -> str:
@@ -110,11 +113,31 @@ def odd_field(fields: Mapping[str, Any], needed: Mapping[str, Fits], newer: Mapp
     return ""
 
 
+def is_usual_part(part: Mapping[str, Any]) -> bool:
+    """Whether a part has all fields of this version with usual values: found in a third of the time.
+
+    Of any other one, `odd_field` says whether it is a part.
+    """
+    if part.keys() != _NAMES_IN_PARTS:
+        return False
+    counts = _COUNTS_OF_PART(part)
+    whole, inputs, row_digests, scores, errors = _OTHERS_OF_PART(part)
+    return (
+        set(map(type, counts)) == {int}
+        and min(counts) >= 0
+        and max(counts) <= MOST
+        and type(whole) is bool
+        and type(inputs) is type(row_digests) is str
+        and is_file(scores)
+        and is_file(errors)
+    )
+
+
 def refuse_odd(fields: Mapping[str, Any], name: str, task: str) -> None:
     """Raise `ValueError` if this cannot be the manifest of that `name`, in the folder of that `task`."""
     odd = odd_field(fields, _FIELDS, _NEWER)
     for at, part in enumerate(() if odd else fields["parts"]):
-        odd = odd_field(part, _PART, _NEWER_IN_PARTS)
+        odd = "" if is_usual_part(part) else odd_field(part, _PART, _NEWER_IN_PARTS)
         unknown = sorted(part.keys() - _NAMES_IN_PARTS)
         odd = odd or (f"{unknown[0][:40]!r} is unknown" if unknown else "")
         if not odd and part["part"] * fields["fingerprint"]["rows_per_part"] > MOST:
@@ -133,14 +156,15 @@ def refuse_odd(fields: Mapping[str, Any], name: str, task: str) -> None:
 def contradictions(fields: Mapping[str, Any]) -> Iterator[str]:
     """Yield what in a manifest does not fit together; its fields have the right types."""
     parts: dict[int, Mapping[str, Any]] = {part["part"]: part for part in fields["parts"]}
-    costs = {name: sum([part.get(name, 0) for part in parts.values()]) for name in _COSTS}
-    sums = {name: sum([part[name] for part in parts.values()]) for name in ("rows", "ok", "errors")}
+    sums = dict.fromkeys(("rows", "ok", "errors", *COSTS), 0)
+    for part in parts.values():
+        for name in sums:
+            sums[name] += part.get(name, 0)
     sums["not_reached"] = sums["rows"] - sums["ok"] - sums["errors"]
-    if len(fields["parts"]) != len(parts) or any(
-        fields.get(name, total) != total for name, total in (sums | costs).items()
-    ):
+    wrong = [name for name, total in sums.items() if fields.get(name, total) != total]
+    if len(fields["parts"]) != len(parts) or wrong:
         yield "its totals are not the sums of its parts"
-    elif costs["tokens_kept"] > costs["tokens_billed"]:
+    elif sums["tokens_kept"] > sums["tokens_billed"]:
         yield "it states more kept tokens than billed ones"
     # The stem once: a file may have many parts.
     start, suffix = f"part-{stem_of(fields['file'])}", fields["fingerprint"]["format"]
@@ -171,7 +195,7 @@ def _contradiction_of_part(fields: Mapping[str, Any], part: Mapping[str, Any], n
 def _missing_rows(fields: Mapping[str, Any], parts: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
     """Yield which rows have no record though the file is said to be complete."""
     last = max(parts, default=-1)
-    numbered = numbers_every_row(fields["file"])
+    numbered = last > 0 and numbers_every_row(fields["file"])
     missing = next((number for number in range(last) if number not in parts), None) if numbered else None
     if missing is not None:
         yield f"it states that its file is complete, but names no part {missing}"
@@ -184,5 +208,4 @@ def _missing_rows(fields: Mapping[str, Any], parts: Mapping[int, Mapping[str, An
 
 def numbers_every_row(file: str) -> bool:
     """Whether every number is a row: in a txt file blank lines have numbers, too, but are not rows."""
-    suffixes = [suffix.lower() for suffix in PurePosixPath(file).suffixes[-2:]]
-    return ".txt" not in suffixes
+    return ".txt" not in map(str.lower, PurePosixPath(file).suffixes[-2:])

@@ -61,9 +61,9 @@ _BATCH_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """The merged file: `rows` score records; `errors` rows have an error record instead.
+    """The merged file: `rows` score records; the `failed` rows and the `empty` ones have no score.
 
-    A table has all rows of the input; `unanswered` ones have neither.
+    A table has all rows of the input; `unanswered` ones have no record at all.
 
     `missing` says in words what the output lacks; empty if it is complete or has no manifests. `note` says
     which columns a table does not have; empty if it has all.
@@ -71,7 +71,8 @@ class MergeResult:
 
     task: str
     rows: int
-    errors: int
+    failed: int
+    empty: int
     missing: tuple[str, ...]
     note: str = ""
     unanswered: int = 0
@@ -101,7 +102,9 @@ def merge_output(
     folder = output_folder(named)
     task = task_of(folder, named, task)
     manifests = read_manifests(Layout(folder, task, ""))
-    errors, missing, keep = _check_parts(folder, task, manifests)
+    missing, keep = _check_parts(folder, task, manifests)
+    empty = sum(each.empty for each in manifests)
+    failed = sum(each.errors for each in manifests) - empty
     schemas = (recorded_schema(each.fingerprint) for each in manifests)
     answer = next((schema for schema in schemas if schema is not None), None)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
@@ -121,7 +124,7 @@ def merge_output(
             # A run that is working does not say yet which version of an input it reads.
             refuse_locked(folder_of_locks(folder), task, what=f"{named} ({task})")
             raise
-        return MergeResult(task, table.rows, errors, missing, table.note, table.unanswered)
+        return MergeResult(task, table.rows, failed, empty, missing, table.note, table.unanswered)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
@@ -130,7 +133,8 @@ def merge_output(
     first, stated = next(iter(parts.items()))
     refuse_changed(first, stated)
     schema = schema_of(first, task, keep, answer=answer)
-    return MergeResult(task, merge_parts(parts, file, schema, output=folder, sync=sync), errors, missing)
+    rows = merge_parts(parts, file, schema, output=folder, sync=sync)
+    return MergeResult(task, rows, failed, empty, missing)
 
 
 def _table_sources(
@@ -150,12 +154,10 @@ def _table_sources(
 
 def _check_parts(
     folder: Place, task: str, manifests: Sequence[Manifest]
-) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
-    """Return the rows with errors, what is missing, and the names of the kept columns, if they are known."""
-    errors = 0
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Return what is missing, and the names of the kept columns, if they are known."""
     keep: tuple[str, ...] | None = None
     for manifest in manifests:
-        errors += manifest.errors
         names = manifest.fingerprint.get("keep")
         if isinstance(names, list) and "*" not in names:
             keep = tuple(names)
@@ -164,7 +166,7 @@ def _check_parts(
         refuse_locked(folder_of_locks(folder), task, what=str(folder))
     except OutputLocked as error:
         missing.append(message_of(error).partition(". ")[0])
-    return errors, tuple(missing), keep
+    return tuple(missing), keep
 
 
 def _refuse_target(folder: Place, manifests: Sequence[Manifest], file: Place, *, overwrite: bool) -> None:

@@ -151,8 +151,12 @@ class RecordedFiles:
         self, manifests: Iterable[Manifest], contradicted: Collection[str]
     ) -> dict[str, RecordedCounts]:
         """Return the counts of complete files, as recorded earlier if the manifest is `contradicted`."""
+        # Of these, `contradiction` has compared every count and digest with the manifest.
+        kept = set(contradicted) | {
+            file for file, each in self.counts.items() if each.is_exact and each.input and each.records_digest
+        }
         return {
-            each.file: self.counts[each.file] if each.file in contradicted else counts_in(each)
+            each.file: self.counts[each.file] if each.file in kept else counts_in(each)
             for each in manifests
             if each.state == "complete"
         }

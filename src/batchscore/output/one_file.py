@@ -62,7 +62,7 @@ def digests_of(folder: Place) -> list[str] | None:
     noted = _noted(folder)
     if not storage.exists(noted):
         return None
-    return b"".join(storage.chunks(noted)).decode("ascii", "replace").split()
+    return storage.whole(noted).decode("ascii", "replace").split()
 
 
 def note_none(folder: Place, file: Place) -> None:

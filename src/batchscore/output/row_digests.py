@@ -165,7 +165,7 @@ def encode_digests(
 def read_digests(place: Place, commit: Commit) -> Digests | None:
     """Return the digests of a part's rows; `None` if the file is missing, damaged or not that of the part."""
     try:
-        data = b"".join(storage.chunks(place))
+        data = storage.whole(place)
     except OutputError:
         return None
     is_own = f"xxh3:{xxhash.xxh3_128_hexdigest(data)}" == commit.row_digests

@@ -86,10 +86,15 @@ class RecordedCounts:
         """Return the entry of a run's record."""
         return {name: getattr(self, name) for name in _COUNT_FIELDS}
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether no later run can have changed the counts."""
+        return self.final and not self.shared
+
     def contradiction(self, manifest: Manifest) -> str | None:
         """Return how a complete manifest contradicts these counts; `None` if it does not."""
         found = (manifest.rows, manifest.ok, manifest.errors)
-        fixed = self.final and not self.shared
+        fixed = self.is_exact
         # A later run may have scored rows that failed, but none reads fewer rows of a complete file.
         if (
             manifest.rows != self.rows
@@ -176,7 +181,7 @@ def run_records(folder: Place) -> Iterator[tuple[str, RunRecord | None]]:
 def _read_record(place: Place, name: str) -> RunRecord | None:
     """Return a run's record; `None` if no run writes such a file."""
     try:
-        fields = orjson.loads(b"".join(storage.chunks(place)))
+        fields = orjson.loads(storage.whole(place))
     except ValueError:
         return None
     except OutputError as error:
@@ -189,10 +194,16 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
     files, earlier, complete = fields["files"], fields.get("earlier", []), fields.get("complete_files")
     shared = fields["settings"].get("shared_output") is True
     ended = fields.get("exit_code") is not None
-    limit = fields["settings"].get("limit")
-    if any(odd_field(each, _FILE, _OPTIONAL_OF_FILE) for each in (*files, *earlier)) or any(
-        odd_field(each, _COUNTED, _OPTIONAL_OF_FILE) or each["ok"] + each["errors"] > each["rows"]
-        for each in (*(files if ended else ()), *(complete or ()))
+    limit, is_share = fields["settings"].get("limit"), bool(fields["settings"].get("part_of"))
+    counted = _FILE | _COUNTED if ended else _FILE
+    if (
+        any(odd_field(each, counted, _OPTIONAL_OF_FILE) for each in files)
+        or any(odd_field(each, _FILE, _OPTIONAL_OF_FILE) for each in earlier)
+        or any(odd_field(each, _COUNTED, _OPTIONAL_OF_FILE) for each in complete or ())
+        or any(
+            each["ok"] + each["errors"] > each["rows"]
+            for each in (*(files if ended else ()), *(complete or ()))
+        )
     ):
         return None
 
@@ -219,7 +230,7 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
                 base=base,
                 read_all=ended and each.get("complete") is True,
                 limit=limit if of_runs is files and is_count(limit) else None,
-                is_share=bool(fields["settings"].get("part_of")),
+                is_share=is_share,
             )
             # The files of earlier runs may be below other folders.
             for of_runs, base in ((files, fields.get("base", "")), (earlier, ""))

@@ -25,8 +25,8 @@ class LastRun:
     """How the last run was `called`, if the same command reads all that is missing, and why it `stopped`.
 
     `stopped` is empty unless the user must act first. `waiting` rows are in checkpoint files, and
-    `unconfirmed` says which batches may be at a service. It did not find `gone` files. `next_step` is what a
-    door offers instead of words.
+    `unconfirmed` says which batches may be at a service. It did not find `gone` files. A door that knows the
+    commands offers `next_step` to complete the output, and `again` after damage was removed.
     """
 
     called: Mapping[str, Any] = field(default_factory=dict)
@@ -35,6 +35,7 @@ class LastRun:
     unconfirmed: str = ""
     gone: int = 0
     next_step: str = ""
+    again: str = "Then run the same score command again."
 
 
 @dataclass(slots=True)
@@ -107,22 +108,14 @@ class Verification:
         yourself = "Move foreign files and folders away, and remove scores of other settings, yourself"
         places = {each.place for each in self.problems}
         if places and places <= {each.place for each in self.unrepaired}:
-            return (
-                f"Damaged, and no repair changes that: {lost}. {yourself}. "
-                "Then run the same score command again."
-            )
+            return f"Damaged, and no repair changes that: {lost}. {yourself}. {self.last.again}"
         if self.repaired and self.problems:
             removed = count_text(len(self.removed), "file")
             more = f" {yourself}." if self.unrepaired else ""
-            then = "Run the same score command to score the missing rows"
-            if self.exit_code is ExitCode.DONE:
-                then = "The output is complete"
-            return f"Repaired: {lost}, {removed} removed. {then}.{more}"
+            then = "The output is complete." if self.exit_code is ExitCode.DONE else self.last.again
+            return f"Repaired: {lost}, {removed} removed.{more} {then}"
         if self.problems:
-            return (
-                f"Damaged: {lost}. To remove the damage, run: {self.repair}\n"
-                "Then run the same score command again."
-            )
+            return f"Damaged: {lost}. To remove the damage, run: {self.repair}\n{self.last.again}"
         if self.missing:
             # What to do about a file that is gone is in its line.
             unreadable = self.unreadable - self.last.gone

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.checkpoints import waiting_rows
+from batchscore.output.checkpoints import no_journals, waiting_rows
 from batchscore.output.find import folder_of_locks, one_file_of, output_folder, task_of, tasks_in
 from batchscore.output.fingerprint import identity_of
 from batchscore.output.incremental.switch import finish_killed_runs, unfinished_stems
@@ -25,6 +25,7 @@ from batchscore.output.manifest import (
     manifest_paths,
     named_files,
     read_manifest,
+    readable_manifests,
 )
 from batchscore.output.missing import REPLACING, Incomplete, RecordedFiles, recorded_files
 from batchscore.output.submitted import (
@@ -152,10 +153,37 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     _check_names(names, named | left, sound | left, result)
     if result.repaired:
         storage.remove(layout.discarding)
+    _count_waiting(layout, recorded, unfinished_files, result)
     result.problems += result.unrepaired
     incomplete |= recorded.without_manifest({totals.file for totals in result.files})
     _add_missing(layout, recorded, incomplete, result)
-    result.last.waiting = waiting_rows(layout, recorded, unfinished_files)
+    return result
+
+
+def _count_waiting(
+    layout: Layout, recorded: RecordedFiles, unfinished: Iterable[Manifest], result: Verification
+) -> None:
+    """Count the rows in journals, also of files without a manifest; add what is in the place of a journal."""
+    odd, known = no_journals(layout), {totals.file for totals in result.files}
+    what = "is in the place of a checkpoint file and is none; move it to another folder"
+    result.unrepaired += [OutputProblem(str(path), what) for path in odd]
+    without = [Manifest(file, layout.task, {}) for file in recorded.files if file not in known]
+    result.last.waiting = waiting_rows(layout, recorded, [*unfinished, *without], without=odd)
+
+
+def stated_state(named: Place, task: str | None = None) -> Verification:
+    """Return what manifests and records say of an output, which is not compared with its parts."""
+    folder = output_folder(named)
+    layout = Layout(folder, task_of(folder, named, task), "")
+    result = Verification(str(named), layout.task, repaired=False)
+    recorded = recorded_files(folder, layout.task)
+    incomplete: dict[str, Incomplete] = {}
+    for manifest in readable_manifests(layout):
+        result.files.append(FileTotals(**manifest.totals()))
+        if (missing := recorded.missing(manifest)) is not None:
+            incomplete[manifest.file] = missing
+    incomplete |= recorded.without_manifest({totals.file for totals in result.files})
+    _add_missing(layout, recorded, incomplete, result)
     return result
 
 
@@ -164,7 +192,10 @@ def _add_missing(
 ) -> None:
     """Say in words what is missing, and how the last run ended."""
     # Of files that runs with other INPUTs were to read, the last command scores none.
-    named = [recorded.files.get(file) for file, each in incomplete.items() if not each.gone]
+    wanted = {file for file, each in incomplete.items() if not each.gone}
+    if result.problems or not incomplete:
+        wanted |= {totals.file for totals in result.files}
+    named = [recorded.files.get(file) for file in wanted]
     if all(each is not None and each.inputs == recorded.called.get("inputs") for each in named):
         result.last.called = recorded.called
     file = one_file_of(layout.root)

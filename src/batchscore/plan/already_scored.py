@@ -6,8 +6,9 @@ plan with the same message. Answers in a killed run's journals count, too.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchscore.errors import InputChanged, UnreadableFile
@@ -26,7 +27,8 @@ from batchscore.output.input_digest import digest_input
 from batchscore.output.journal import Journals
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.part_files import PartFiles
-from batchscore.output.parts import FileInParts, damage_text
+from batchscore.output.parts import FileInParts, damage_text, is_final
+from batchscore.output.row_digests import read_digests
 from batchscore.output.spec import Output, OutputSpec, fingerprint_of, output_spec
 from batchscore.plan.survey import ReadyFile, Survey
 from batchscore.read.formats import open_rows
@@ -41,8 +43,8 @@ class AlreadyScored:
 
     `changed` files differ from what was scored: at most all of their rows are sent. `dimensions` is the
     length of the vectors; `--overwrite` would discard `discarded` scores. `answered` are the rows of each
-    file whose results are in journals. `lost` says of files with damage
-    that rows are paid for again.
+    file whose results are in journals. `lost` says of files with damage that rows are paid for again.
+    `latest` are the rows that are done of the part that was asked for last.
     """
 
     rows_per_part: int
@@ -54,6 +56,8 @@ class AlreadyScored:
     dimensions: int | None = None
     discarded: int = 0
     lost: dict[str, str] = field(default_factory=dict)
+    parts: PartFiles | None = None
+    latest: tuple[str, int, Container[int]] = ("", 0, ())
 
     @property
     def failed(self) -> int:
@@ -64,16 +68,26 @@ class AlreadyScored:
             for commit in commits
         )
 
-    def left_of(self, file: str, row: int) -> float:
-        """Return how much of a row is left to send: 0, 1, or the share of its part's rows that is left."""
-        if row in self.answered.get(file, ()):
-            return 0.0
-        manifest = self.manifests.get(file)
-        commit = None if manifest is None else manifest.parts.get(row // self.rows_per_part)
-        if commit is None or row % self.rows_per_part >= commit.rows:
-            return 1.0
-        settled = commit.ok + commit.errors - commit.retried(retry_errors=self.retry_errors)
-        return 1.0 - settled / commit.rows
+    def is_done(self, file: str, row: int) -> bool:
+        """Whether a row needs no request; rows are asked for in order."""
+        number = row // self.rows_per_part
+        if self.latest[:2] != (file, number):
+            self.latest = file, number, self.rows_done(file, number)
+        return row in self.latest[2] or row in self.answered.get(file, ())
+
+    def rows_done(self, file: str, number: int) -> Container[int]:
+        """Return the rows of a part whose record is final; reads a part of which only some have one."""
+        commit = self.manifests[file].parts.get(number) if file in self.manifests else None
+        if commit is None:
+            return ()
+        left = commit.rows - commit.ok - commit.errors + commit.retried(retry_errors=self.retry_errors)
+        if not left or left == commit.rows or self.parts is None:
+            return range(number * self.rows_per_part, number * self.rows_per_part + commit.rows - left)
+        digests = read_digests(self.parts.layout.digests(file, number), commit) if commit.ok else None
+        scored = [] if digests is None else digests.rows[digests.scored].tolist()
+        records = self.parts.load(commit if digests is None else replace(commit, scores=None))
+        final = {row for row, each in records.items() if is_final(each, retry_errors=self.retry_errors)}
+        return final.union(scored)
 
 
 def find_already_scored(settings: Settings, survey: Survey, output: Output | None) -> AlreadyScored:
@@ -103,7 +117,7 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
         refuse_to_lose(same, output.file, [ready.file.name for ready in survey.ready])
     scored.manifests = same
     scored.dimensions = next((found.dimensions for found in same.values() if found.dimensions), None)
-    parts = PartFiles(spec.layout, spec.format, spec.schema)
+    parts = scored.parts = PartFiles(spec.layout, spec.format, spec.schema)
     scored.lost = parts.without_manifest(spec.files, manifests)
     for surveyed in survey.ready:
         name = surveyed.file.name

@@ -34,8 +34,7 @@ from batchscore.prompts.kept_cells import unpacked
 from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE, Estimator
 from batchscore.read.formats import FORMATS, open_rows, stated_rows
 from batchscore.read.input_file import InputFile
-from batchscore.request.deployment import FIRST_TOKENS
-from batchscore.request.quota.windows import SMOOTHING_SECONDS
+from batchscore.request.quota.windows import FIRST_TOKENS, SMOOTHING_SECONDS
 from batchscore.rows import Prompt, Row, RowError, Score, Settled, UnreadableRow
 from batchscore.settings.fields import Settings
 from batchscore.simulator.words import count_tokens
@@ -187,7 +186,6 @@ class Measurement:
         """Give the prompts of at most `most` rows."""
         scored, estimator = self.scored, self.estimator
         has_records = figures.file in scored.manifests and not in_part
-        owed = 0.0
         builder, look = ready.builder, LOOK_ROWS if ready.builder.images is None else 1
         for row in rows:
             if figures.rows >= most or (not figures.rows % look and self.over):
@@ -198,13 +196,9 @@ class Measurement:
                 return
             self.rows_left -= 1
             figures.rows += 1
-            if has_records:
-                left = scored.left_of(figures.file, row.number)
-                owed += left
-                figures.known += 1 - left
-                if owed < 1:
-                    continue
-                owed -= 1
+            if has_records and scored.is_done(figures.file, row.number):
+                figures.known += 1
+                continue
             if look == 1 and self.clock() >= self.images_end:
                 builder, look = replace(builder, images=None), LOOK_ROWS
             item = builder.build(row)

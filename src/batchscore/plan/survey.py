@@ -54,7 +54,8 @@ class ReadyFile:
 
     def as_it_is(self) -> ReadyFile:
         """Return it without the content of another version: its digest and rows must be of the same one."""
-        return replace(self, file=self.file.as_it_is())
+        file = self.file.as_it_is()
+        return self if file is self.file else replace(self, file=file)
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -91,10 +92,14 @@ class Survey:
     @property
     def said(self) -> list[tuple[str, str]]:
         """The files, and how they are read, in input order."""
-        files: dict[str, list[str]] = {}
+        # Thousands of files may be read alike.
+        alike: dict[tuple[int, tuple[str, ...]], list[ReadyFile]] = {}
         for ready in self.ready:
-            for text in ready.said:
-                files.setdefault(text, []).append(ready.file.name)
+            alike.setdefault((id(ready.builder), ready.notes), []).append(ready)
+        files: dict[str, list[str]] = {}
+        for group in alike.values():
+            for text in group[0].said:
+                files.setdefault(text, []).extend([ready.file.name for ready in group])
         return [
             (names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more", text)
             for text, names in files.items()
@@ -154,7 +159,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
                 builder = builders.get(sort) or builder_for(table, spec, reserved, read_file=read_file)
                 if sort is not None:
                     builders[sort] = builder
-                ready.append(ReadyFile(replace(file, again=table.again), builder, notes))
+                ready.append(ReadyFile(file.but(again=table.again), builder, notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.hidden)
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})

@@ -15,14 +15,13 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from batchscore.endpoint.credentials import token_credentials
 from batchscore.endpoint.resource_manager import ResourceManager
 from batchscore.errors import SettingsError
-from batchscore.provider.batch_object import fields_of, text_of, whole
+from batchscore.provider.batch_object import fields_of, moment, text_of, whole
 from batchscore.provider.client import CalledService, CallPace, ControlPlane, NotThere, Unknown, open_service
 
 #: Versions of the calls: of Microsoft.CognitiveServices, and of permissions.
@@ -73,6 +72,11 @@ class Account:
     def deployment_id(self, name: str) -> str:
         """Return the ID of a deployment."""
         return f"{self.id}/deployments/{quote(name, safe='')}"
+
+    def location_id(self, location: str) -> str:
+        """Return the ID of a region in its subscription."""
+        provider = f"/subscriptions/{self.subscription}/providers/Microsoft.CognitiveServices"
+        return f"{provider}/locations/{quote(location, safe='')}"
 
 
 def account_of(given: str) -> Account:
@@ -136,12 +140,16 @@ async def open_arm(
         yield plane
 
 
+def signed_options(headers: Mapping[str, str], **query: str) -> Any:
+    """Return the options of a call: its headers, and the version of the API unless the query has another."""
+    return {"headers": headers, "params": {"api-version": API_VERSION, **query}}
+
+
 async def get(plane: ControlPlane, path: str, what: str, **query: str) -> Mapping[str, Any]:
     """Return an object; raises `CallFailed`."""
 
     async def call(headers: Mapping[str, str]) -> Mapping[str, Any]:
-        options: Any = {"headers": headers, "params": {"api-version": API_VERSION, **query}}
-        found = await plane.client.get(path, cast_to=object, options=options)
+        found = await plane.client.get(path, cast_to=object, options=signed_options(headers, **query))
         if not isinstance(found, Mapping):
             raise Unknown(what, why="the reply is not an object")
         return found
@@ -202,8 +210,7 @@ async def create(plane: ControlPlane, account: Account, name: str, body: Mapping
     """Make a deployment, by one call that is not repeated. Raises `CallFailed`."""
 
     async def call(headers: Mapping[str, str]) -> Deployed:
-        options: Any = {"headers": headers, "params": {"api-version": API_VERSION}}
-        path = account.deployment_id(name)
+        options, path = signed_options(headers), account.deployment_id(name)
         return deployed(await plane.client.put(path, cast_to=object, body=dict(body), options=options))
 
     return await plane.once("the creation of the deployment", call)
@@ -216,8 +223,8 @@ async def delete(plane: ControlPlane, account: Account, found: Deployed) -> None
     """
 
     async def call(headers: Mapping[str, str]) -> None:
-        options: Any = {"headers": headers, "params": {"api-version": API_VERSION}}
-        await plane.client.delete(account.deployment_id(found.name), cast_to=type(None), options=options)
+        options, path = signed_options(headers), account.deployment_id(found.name)
+        await plane.client.delete(path, cast_to=type(None), options=options)
 
     try:
         await plane.once("the deletion of the deployment", call)
@@ -239,23 +246,10 @@ def deployed(found: object) -> Deployed:
         model=text_of(fields_of(inner.get("model")).get("name")),
         sku=text_of(sku.get("name")),
         capacity=whole(sku.get("capacity")),
-        created_at=seconds_of(text_of(fields_of(given.get("systemData")).get("createdAt"))),
+        created_at=moment(fields_of(given.get("systemData")).get("createdAt")) or 0.0,
         tags=tags,
         problem=text_of(fields_of(inner.get("error")).get("code")),
     )
-
-
-def seconds_of(text: str) -> float:
-    """Return a time of ISO 8601 in seconds since 1970, 0 if it is none."""
-    # Python 3.10 reads neither Z nor seven digits of a second.
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)?", text)
-    if match is None:
-        return 0.0
-    zone = match[3] if match[3] not in {None, "Z"} else "+00:00"
-    try:
-        return datetime.fromisoformat(f"{match[1]}{zone}").timestamp() + float(match[2] or 0)
-    except ValueError:
-        return 0.0
 
 
 async def model_format(plane: ControlPlane, account: Account, names: Sequence[str]) -> str:
@@ -298,15 +292,9 @@ async def capacity_left(
 
     `model` and `version` are those of its base. Raises `CallFailed`.
     """
-    found = await get_all(
-        plane,
-        f"/subscriptions/{account.subscription}/providers/Microsoft.CognitiveServices"
-        f"/locations/{quote(location, safe='')}/modelCapacities",
-        "the look at capacities",
-        modelFormat="OpenAI",
-        modelName=model,
-        modelVersion=version,
-    )
+    base = {"modelFormat": "OpenAI", "modelName": model, "modelVersion": version}
+    path = f"{account.location_id(location)}/modelCapacities"
+    found = await get_all(plane, path, "the look at capacities", **base)
     lefts = []
     for each in found:
         inner = fields_of(each.get("properties"))
@@ -318,19 +306,10 @@ async def capacity_left(
 
 async def quotas_left(plane: ControlPlane, account: Account, location: str) -> Sequence[CapacityLeft]:
     """Return what is left of all quotas of a subscription in a region; raises `CallFailed`."""
-    found = await get_all(
-        plane,
-        f"/subscriptions/{account.subscription}/providers/Microsoft.CognitiveServices"
-        f"/locations/{quote(location, safe='')}/usages",
-        "the look at quotas",
-    )
+    found = await get_all(plane, f"{account.location_id(location)}/usages", "the look at quotas")
     quotas = []
     for each in found:
-        name, limit, used = (
-            fields_of(each.get("name")).get("value"),
-            each.get("limit"),
-            each.get("currentValue"),
-        )
+        name, limit, used = fields_of(each.get("name")), each.get("limit"), each.get("currentValue")
         if isinstance(limit, (int, float)) and isinstance(used, (int, float)):
-            quotas.append(CapacityLeft(text_of(name), int(limit - used)))
+            quotas.append(CapacityLeft(text_of(name.get("value")), int(limit - used)))
     return quotas

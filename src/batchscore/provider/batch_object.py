@@ -7,9 +7,10 @@ state counts as running. It never raises, and it calls nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 #: States after which nothing more happens, in lower case.
@@ -126,10 +127,21 @@ def whole(value: Any) -> int:
 
 
 def moment(value: Any) -> float | None:
-    """Return seconds since the epoch from a number or an ISO text; `None` for a time in no plausible year."""
+    """Return seconds since the epoch from a number, an ISO time or a day, which is in UTC without a zone.
+
+    `None` for a time in no plausible year.
+    """
     try:
-        number = isinstance(value, (int, float))
-        found = value if number else datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
+        found = value if isinstance(value, (int, float)) else iso_seconds(value)
         return float(found) if PLAUSIBLE_TIMES[0] < found < PLAUSIBLE_TIMES[1] else None
-    except (AttributeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def iso_seconds(text: str) -> float:
+    """Return seconds since the epoch of an ISO time; raises `TypeError` or `ValueError` for anything else."""
+    # Python 3.10 reads neither Z nor seven digits of a second.
+    fraction = re.search(r"\.\d+", text)
+    at = datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00"))
+    at = at if at.tzinfo else at.replace(tzinfo=timezone.utc)
+    return at.timestamp() + float(fraction[0] if fraction else 0)

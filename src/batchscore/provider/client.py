@@ -27,6 +27,7 @@ from batchscore.endpoint.target import Target
 from batchscore.endpoint.tls import tls_context
 from batchscore.errors import Outage, ServiceRefused, SettingsError, setting_name
 from batchscore.provider.batch_object import name_of
+from batchscore.provider.bounded import UnboundedReply, bound_reply
 from batchscore.task import Task
 
 #: An upload of 200 MB over a slow line takes minutes; any other call, seconds.
@@ -55,6 +56,9 @@ FOR_NOW = frozenset({408, 409, 425, 429})
 
 #: Failures that will be the same a moment later.
 LASTING = frozenset({501, 505})
+
+#: The same by Resource Manager's codes, of statuses that mean a conflict that passes.
+LASTING_CODES = frozenset({"ScopeLocked", "ReadOnlyDisabledSubscription", "MissingSubscriptionRegistration"})
 
 T = TypeVar("T")
 
@@ -134,6 +138,8 @@ class ControlPlane:
                     return await call({"Authorization": openai.omit, **headers})  # type: ignore[dict-item]
                 except openai.APIError as error:
                     failure = failure_of(what, error)
+                except UnboundedReply as error:
+                    failure = Unknown(what, why=str(error))
                 except ValueError:
                     failure = Unknown(what, why="the reply cannot be read")
             if failure.status != 401 or is_last or not await self.is_renewed(headers):
@@ -181,7 +187,8 @@ def failure_of(what: str, error: openai.APIError) -> CallFailed:
     """Return what an error of the SDK says of the call."""
     status = error.status_code if isinstance(error, openai.APIStatusError) else None
     kind: type[CallFailed] = Unknown
-    if status is not None and (status in LASTING or (status < 500 and status not in FOR_NOW)):
+    is_lasting = status in LASTING or error.code in LASTING_CODES
+    if status is not None and (is_lasting or (status < 500 and status not in FOR_NOW)):
         kind = NotThere if status == 404 else Refused
     why = "no reply"
     if isinstance(error, openai.APITimeoutError):
@@ -216,6 +223,8 @@ def why_not_connected(error: BaseException) -> str:
             return NO_HOST
         if isinstance(cause, ConnectionRefusedError):
             return NO_PORT
+        if isinstance(cause, UnboundedReply):
+            return str(cause)
         cause = cause.__cause__ or cause.__context__
     return "no reply"
 
@@ -272,6 +281,7 @@ async def open_service(service: CalledService, pace: CallPace) -> AsyncIterator[
 
     async def note_service(reply: Any) -> None:
         planes[0].simulated = SIMULATED in reply.headers
+        bound_reply(reply, CALL_SECONDS)
 
     async with openai.DefaultAsyncHttpxClient(
         verify=verify,
@@ -282,7 +292,7 @@ async def open_service(service: CalledService, pace: CallPace) -> AsyncIterator[
             base_url=service.address,
             default_query=service.query,
             api_key="-",
-            default_headers=only_ours(service.headers),
+            default_headers={"Accept-Encoding": "identity", **only_ours(service.headers)},
             max_retries=0,
             timeout=CALL_SECONDS,
             http_client=http,

@@ -158,12 +158,9 @@ async def look(plane: ControlPlane, file: str) -> UploadedFile:
 
 async def delete(plane: ControlPlane, file: str) -> bool:
     """Delete a file; False if there was none. Raises `CallFailed`."""
-
-    async def call(headers: Mapping[str, str]) -> None:
-        await plane.client.files.delete(file, extra_headers=headers)
-
+    delete_file = plane.client.files.delete
     try:
-        await plane.repeat("the deletion of a file", call)
+        await plane.repeat("the deletion of a file", lambda headers: delete_file(file, extra_headers=headers))
     except NotThere:
         return False
     return True

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import openai
 
+from batchscore.provider.batch_object import BatchState
 from batchscore.provider.client import ControlPlane, Unknown
+from batchscore.provider.job_object import JobCheckpoint, JobState, TrainingEvent
 
 #: What a service gives in one page of a list.
 PAGE = 100
 
 
-class Listed(Protocol):
-    """What a list holds. `created` is in seconds since the epoch, `None` if the service gives none."""
-
-    @property
-    def id(self) -> str:
-        """The id, by which the next page is named."""
-
-    @property
-    def created(self) -> float | None:
-        """When it was made."""
-
-
-T = TypeVar("T", bound=Listed)
+T = TypeVar("T", BatchState, JobState, TrainingEvent, JobCheckpoint)
 
 
 async def newest_first(
@@ -40,7 +30,7 @@ async def newest_first(
     `page_of` calls for the page after an id, with the headers that sign it. A list that is newest first, as
     those of OpenAI and Azure, is not read beyond what is new enough.
     """
-    after = ""
+    after: str = ""
     while True:
 
         async def call(headers: Mapping[str, str], after: str = after) -> tuple[list[T], bool]:

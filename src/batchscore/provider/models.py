@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
@@ -42,11 +41,9 @@ class ModelFacts:
 
 async def look_at_model(plane: ControlPlane, model: str) -> ModelFacts:
     """Return what the service says of a model. Raises `CallFailed`; `NotThere` if it has no such model."""
-
-    async def call(headers: Mapping[str, str]) -> ModelFacts:
-        return model_facts(await plane.client.models.retrieve(model, extra_headers=headers))
-
-    return await plane.repeat("a look at the model", call)
+    retrieve = plane.client.models.retrieve
+    found = await plane.repeat("a look at the model", lambda headers: retrieve(model, extra_headers=headers))
+    return model_facts(found)
 
 
 async def list_models(plane: ControlPlane) -> Sequence[ModelFacts]:
@@ -89,26 +86,24 @@ async def answers(plane: ControlPlane, target: Target, model: str) -> bool:
 
 async def delete_model(plane: ControlPlane, model: str) -> bool:
     """Delete a trained model; False if there was none. Raises `CallFailed`."""
-
-    async def call(headers: Mapping[str, str]) -> None:
-        path = f"/models/{quote(model, safe=':')}"
-        await plane.client.delete(path, cast_to=type(None), options={"headers": dict(headers)})
-
-    return await is_deleted(plane, "the deletion of the model", call)
+    return await delete_at(plane, "the deletion of the model", f"/models/{quote(model, safe=':')}")
 
 
 async def delete_job(plane: ControlPlane, job: str) -> bool:
     """Delete a job with its model and its events (Azure's dated surface); False if there was none."""
+    return await delete_at(plane, "the deletion of the job", f"/fine_tuning/jobs/{quote(job, safe='')}")
 
-    async def call(headers: Mapping[str, str]) -> None:
-        path = f"/fine_tuning/jobs/{quote(job, safe='')}"
-        await plane.client.delete(path, cast_to=type(None), options={"headers": dict(headers)})
 
-    return await is_deleted(plane, "the deletion of the job", call)
+async def delete_at(plane: ControlPlane, what: str, path: str) -> bool:
+    """Delete what is at a path; False if there was none. Raises `CallFailed`."""
+    delete = plane.client.delete
+    return await is_deleted(
+        plane, what, lambda headers: delete(path, cast_to=type(None), options={"headers": dict(headers)})
+    )
 
 
 async def is_deleted(
-    plane: ControlPlane, what: str, call: Callable[[Mapping[str, str]], Awaitable[None]]
+    plane: ControlPlane, what: str, call: Callable[[Mapping[str, str]], Awaitable[object]]
 ) -> bool:
     """Make a call that deletes, a few times; False if there was nothing to delete. Raises `CallFailed`.
 
@@ -138,14 +133,6 @@ def model_facts(found: Any) -> ModelFacts:
         trainable=trainable if isinstance(trainable, bool) else None,
         lifecycle=name_of(given.get("lifecycle_status")),
         trained_until=moment(ends.get("fine_tune")),
-        used_until=moment(ends.get("inference")) or day_of(given.get("shutdown_date")),
+        used_until=moment(ends.get("inference")) or moment(given.get("shutdown_date")),
         created=moment(given.get("created_at") or given.get("created")),
     )
-
-
-def day_of(value: Any) -> float | None:
-    """Return seconds since the epoch of a time, or of a day such as 2027-01-14 in UTC."""
-    try:
-        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp()
-    except (TypeError, ValueError):
-        return moment(value)

@@ -76,8 +76,7 @@ async def complete_upload(plane: ControlPlane, upload: str, parts: Sequence[str]
 
 async def cancel_upload(plane: ControlPlane, upload: str) -> bool:
     """Cancel an upload that was not completed; False if there was none. Raises `CallFailed`."""
-
-    async def call(headers: Mapping[str, str]) -> None:
-        await plane.client.uploads.cancel(upload, extra_headers=headers)
-
-    return await is_deleted(plane, "the end of the upload", call)
+    cancel = plane.client.uploads.cancel
+    return await is_deleted(
+        plane, "the end of the upload", lambda headers: cancel(upload, extra_headers=headers)
+    )

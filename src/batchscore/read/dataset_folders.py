@@ -184,6 +184,8 @@ def is_partition(name: str) -> bool:
 
 def partitions_of(path: str, root: str) -> tuple[tuple[str, str | None], ...]:
     """Return the columns that a file's folders name: all below `root`, and those right above it."""
+    if "=" not in path:
+        return ()
     below = path[len(root) :].split("/")[:-1]
     above = [*takewhile(is_partition, reversed(root.rstrip("/").split("/")))][::-1]
     found: dict[str, str | None] = {}

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 from batchscore.errors import UnreadableFile, count_text, setting_name
 from batchscore.read.dialect import (
     SPANS_ROWS,
+    ZERO,
     Dialect,
-    find_dialect,
-    header_doubt,
-    hidden_names,
+    begin,
+    decode_text,
     is_blank_line,
+    plain_dialect,
     spans_rows,
-    unnamed,
 )
-from batchscore.read.first_bytes import other_than_cells, what_it_is
+from batchscore.read.header import header_doubt, hidden_names, plain_header, unnamed
 from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
     Rows,
@@ -40,7 +40,7 @@ from batchscore.read.problems import (
     unreadable_row,
 )
 from batchscore.read.sheet_rows import SheetRows
-from batchscore.read.stream import BLOCK, BlockKind, beginning, line_blocks, text_blocks, without_lines
+from batchscore.read.stream import BLOCK, BlockKind, line_blocks, text_blocks, without_lines
 from batchscore.rows import Row, Table, UnreadableRow
 
 if TYPE_CHECKING:
@@ -48,12 +48,6 @@ if TYPE_CHECKING:
 
 # Decoding turns each byte that is not UTF-8 into one of these, which strict UTF-8 never contains.
 _ESCAPED = re.compile("[\udc80-\udcff]")
-
-# `csv` of Python 3.10 refuses zero bytes; this replaces them, and no decoding produces it.
-_ZERO = "\udc00"
-
-#: Bytes of a file from which its dialect is found.
-SAMPLE = 64 * 1024
 
 
 def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) -> Table:
@@ -85,16 +79,6 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
     return opened()
 
 
-def begin(file: InputFile, options: ReadOptions, own: str) -> tuple[Dialect, bytes | None]:
-    """Return the dialect of a file whose suffix promises `own` as the delimiter, and its text if short."""
-    with text_blocks(file, size=SAMPLE) as blocks:
-        sample, whole = beginning(blocks, SAMPLE)
-    text = _decode(sample)[0]
-    if not (options.no_header or options.skip_lines) and (what := other_than_cells(sample, text, own)):
-        raise UnreadableFile(file.name, what_it_is(what, file.compression))
-    return find_dialect(file.name, text, options, own=own, cut=not whole), sample if whole else None
-
-
 def _header(
     file: InputFile, dialect: Dialect, limit: int, content: bytes | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
@@ -102,6 +86,13 @@ def _header(
 
     The file is not opened again if its `content` is known.
     """
+    if (
+        dialect == plain_dialect(dialect.own)
+        and content
+        and len(content) <= limit
+        and (plain := plain_header(content, dialect.own))
+    ):
+        return number_repeated(plain)
     known = None if content is None or len(content) > limit else nullcontext(filter(None, [content]))
     with known or text_blocks(file, size=limit) as blocks:
         lines = _Lines(without_lines(blocks, dialect.skipped), dialect, limit)
@@ -134,7 +125,7 @@ def _header(
     if dialect.spaced:
         cells = [cell.strip(" ") for cell in cells]
     # pandas writes an unnamed index as an unnamed column.
-    names = [name.replace(_ZERO, "\0") or f"column_{place}" for place, name in enumerate(cells)]
+    names = [name.replace(ZERO, "\0") or f"column_{place}" for place, name in enumerate(cells)]
     return number_repeated(names)
 
 
@@ -216,7 +207,7 @@ def _checked(
     if lines.escaped:
         if _ESCAPED.search("".join(cells)):
             return not_utf8_row(file.name, number, file.encoding)
-        cells = [cell.replace(_ZERO, "\0") for cell in cells]
+        cells = [cell.replace(ZERO, "\0") for cell in cells]
     return [lines.dialect.restore(cell) for cell in cells] if lines.dialect.is_prepared else cells
 
 
@@ -305,7 +296,7 @@ class _Lines:
             self._rest = item
             raise _TooLargeError
         self._block, self._before = data, self._reader.line_num
-        text, escaped = _decode(data)
+        text, escaped = decode_text(data)
         self.escaped = escaped or (inside and self.escaped)
         if self.dialect.is_prepared:
             text = self.dialect.prepare(text)
@@ -385,15 +376,3 @@ class _Lines:
     def _is_escaped(self, data: bytes, place: int) -> bool:
         before = data[:place]
         return bool(self._escape) and (len(before) - len(before.rstrip(self._escape))) % 2 == 1
-
-
-def _decode(data: bytes) -> tuple[str, bool]:
-    """Return the text, and whether it has replacements of bytes that are not UTF-8 or of zero bytes."""
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        text = data.decode(errors="surrogateescape")
-    else:
-        if b"\0" not in data:
-            return text, False
-    return text.replace("\0", _ZERO), True

@@ -8,44 +8,31 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from io import StringIO
 from typing import Any
 
 from batchscore.errors import UnreadableFile, count_text, setting_name
-from batchscore.read.input_file import AUTO, ReadOptions
+from batchscore.read.first_bytes import other_than_cells, what_it_is
+from batchscore.read.input_file import AUTO, InputFile, ReadOptions
+from batchscore.read.stream import beginning, plain_text, text_blocks
 
 #: Records of a file's beginning that are compared.
 _RECORDS = 200
+
+#: Bytes of a file from which its dialect is found.
+SAMPLE = 64 * 1024
+
+# `csv` of Python 3.10 refuses zero bytes; this replaces them, and no decoding produces it.
+ZERO = "\udc00"
 
 DELIMITERS = (",", ";", "\t", "|")
 
 #: A line before the header that gives Excel the delimiter; programs that save it again add delimiters.
 _PREFACE = re.compile(r'(?i)"?sep=([^\w\s"]|\t)"?[,;|\t]*')
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r|$)")
-_LONGEST = 60
-_E_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
-_NUMBER = re.compile(r"[-+]?[0-9][0-9.,:/-]*")
-
-#: The form of a column's name, and words of which such names are made and texts are not.
-_NAME = re.compile(r"[^\W\d][\w .\-/()#%:]{0,39}")
-_NO_LETTER = re.compile(r"[\W_]+")
-_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
-_WORD = re.compile(
-    "id|ids|key|uuid|guid|index|idx|no|nr|num|number|row|rank|text|content|body|title|"
-    "subject|prompt|input|output|question|answer|message|messages|comment|comments|review|reviews|"
-    "description|abstract|summary|sentence|passage|document|doc|query|note|notes|name|names|"
-    "label|labels|category|class|type|kind|topic|tag|tags|language|lang|locale|date|day|month|"
-    "year|time|timestamp|created|updated|url|uri|link|source|author|user|username|customer|"
-    "product|item|order|sku|price|amount|total|count|score|rating|stars|status|state|country|"
-    "city|address|email|phone|group|target|value|values|first|last|column|field|remark|remarks|"
-    "said|split",
-    re.IGNORECASE,
-)
-
-#: So short cells say nothing.
-_SHORT = 2
 
 #: Placeholders for what follows an escape, and a mark that a cell was quoted; no decoding produces them.
 _ESCAPE, _QUOTE, _QUOTED = "\udc01", "\udc02", "\udc03"
@@ -160,7 +147,7 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
     Raises `UnreadableFile` if the sample can be meant in two ways, or has no header for its rows.
     """
     if _is_plain(sample, options, own):
-        return Dialect(own, own)
+        return plain_dialect(own)
     found = Dialect(
         own,
         own if options.delimiter == AUTO else options.delimiter,
@@ -205,12 +192,24 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
 def _is_plain(sample: str, options: ReadOptions, own: str) -> bool:
     """Whether each line has as many delimiters of its own, and no sign that can mean another dialect."""
     named = (options.delimiter, options.quote, options.escape, options.no_header, options.skip_lines)
-    text, signs = sample.replace("\r\n", "\n"), {*DELIMITERS, '"', "'", "\\", "#", "\r"} - {own}
-    if named != (AUTO, AUTO, AUTO, False, None) or any(sign in text for sign in signs):
+    text = sample.replace("\r\n", "\n")
+    if named != (AUTO, AUTO, AUTO, False, None) or _other_signs(own).search(text):
         return False
     lines = [line for line in text.split("\n") if line.strip()]
     counts = {line.count(own) for line in lines}
     return len(counts) == 1 and counts != {0} and lines[0].lstrip()[:4].lower() != "sep="
+
+
+@lru_cache
+def plain_dialect(own: str) -> Dialect:
+    """Return the dialect of most files with this delimiter."""
+    return Dialect(own, own)
+
+
+@lru_cache
+def _other_signs(own: str) -> re.Pattern[str]:
+    """Return the pattern of what can mean another dialect than that of this delimiter."""
+    return re.compile("[" + re.escape("".join({*DELIMITERS, '"', "'", "\\", "#", "\r"} - {own})) + "]")
 
 
 def _after_comments(lines: list[str], first: int, delimiters: list[str]) -> int:
@@ -342,58 +341,27 @@ def spans_rows(dialect: Dialect, cells: list[str], width: int) -> bool:
     )
 
 
-def header_doubt(columns: Iterable[str]) -> str:
-    """Return why a first line is more likely a row than the header, and what to do; else nothing."""
-    names = list(columns)
-    # A title above the table is one cell, and Excel pads it with empty ones.
-    padded = len(names) > 2 and list(unnamed(len(names)))[1:] == names[1:]
-    text = len(names) == 1 and len(names[0].split()) > 1
-    if padded or text or any(_is_cell(name) for name in names):
-        return (
-            f"Its first line looks like a row, not like a header: if it is a row, give "
-            f"{setting_name('no_header')}, and the columns are {', '.join(unnamed(min(len(names), 3)))}"
-            f"{'…' if len(names) > 3 else ''}; if the header comes later, give {setting_name('skip_lines')} "
-            "and the number of lines before it"
-        )
-    return ""
+def begin(file: InputFile, options: ReadOptions, own: str) -> tuple[Dialect, bytes | None]:
+    """Return the dialect of a file whose suffix promises `own` as the delimiter, and its text if short."""
+    known = plain_text(file)
+    if known is not None and len(known) < SAMPLE:
+        sample, whole = known, True
+    else:
+        with text_blocks(file, size=SAMPLE) as blocks:
+            sample, whole = beginning(blocks, SAMPLE)
+    text = decode_text(sample)[0]
+    if not (options.no_header or options.skip_lines) and (what := other_than_cells(sample, text, own)):
+        raise UnreadableFile(file.name, what_it_is(what, file.compression))
+    return find_dialect(file.name, text, options, own=own, cut=not whole), sample if whole else None
 
 
-def look_like_names(columns: Iterable[str]) -> bool:
-    """Whether a first line surely is a header: messages may quote its cells only then.
-
-    All cells have the form of a name, and one of them is made of words that are usual in names.
-    """
-    names = list(columns)
-    usual = any(_is_usual(name) for name in names) or all(len(name) <= _SHORT for name in names)
-    return usual and all(_NAME.fullmatch(name) or not name for name in names)
-
-
-def hidden_names(given: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the names that may be cells of a row: all but usual words, if it is not a header."""
-    if look_like_names(given):
-        return ()
-    return tuple(name for name in names if not _is_made_of_words(name))
-
-
-def _is_made_of_words(name: str) -> bool:
-    parts = _PART.findall(name)
-    return bool(parts) and "".join(parts) == _NO_LETTER.sub("", name) and all(map(_WORD.fullmatch, parts))
-
-
-def _is_usual(name: str) -> bool:
-    parts = [bool(_WORD.fullmatch(part)) for part in _PART.findall(name) if not part.isdecimal()]
-    # A text has spaces between its words: `customerId`, but not `Good product`.
-    return all(parts) and bool(parts) if " " in name else any(parts)
-
-
-def _is_cell(name: str) -> bool:
-    return (
-        bool(_NUMBER.fullmatch(name) or _E_MAIL.fullmatch(name))
-        or len(name) > _LONGEST
-        or (" " in name and name.endswith((".", "!", "?")))
-    )
-
-
-def unnamed(count: int) -> Iterator[str]:
-    """Return the names of columns without a header."""
-    return (f"column_{place}" for place in range(count))
+def decode_text(data: bytes) -> tuple[str, bool]:
+    """Return the text, and whether it has replacements of bytes that are not UTF-8 or of zero bytes."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode(errors="surrogateescape")
+    else:
+        if b"\0" not in data:
+            return text, False
+    return text.replace("\0", ZERO), True

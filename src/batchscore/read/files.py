@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import dropwhile
+from typing import NamedTuple
 
 from batchscore.errors import InputError, UnreadableFile, setting_name
 from batchscore.read import dataset_folders as foreign
@@ -338,19 +339,20 @@ class _Search:
         link = entry.is_symlink()
         real = self._tree.real(entry.path) if link else os.path.join(real_folder, entry.name)
         folder = entry.is_dir()
+        broken = link and self._tree.kind(entry.path) is None
         reason = None
         if real == self._output:
             reason = "the output of this run"
         elif f"{entry.name}{OUTPUT_MARK}" in names or (folder and entry.name.endswith(OUTPUT_MARK)):
             reason = "an output of batchscore"
         elif not folder and not entry.is_file():
-            reason = "a link to a file that does not exist" if link else "not a regular file"
+            reason = "a link to a file that does not exist" if broken else "not a regular file"
         elif link and (folder or suffix_of(entry.path) is not None) and not self._may_follow(real):
             reason = f"a link out of the input; {setting_name('follow_links')} follows it"
         if reason is not None:
             _, suffix = os.path.splitext(entry.name)
             # What a broken link led to may have been a folder of data.
-            lost = link and not folder and not entry.is_file() and (not suffix or suffix_of(entry.path))
+            lost = broken and (not suffix or suffix_of(entry.path))
             self._skip(entry.path, reason, folder=folder, lost=bool(lost))
             return None
         return _WalkEntry(entry.name, entry.path, real, folder, link)
@@ -378,8 +380,7 @@ class _Search:
         return path_text(path[len(self._prefix) :] or ".")
 
 
-@dataclass(frozen=True)
-class _WalkEntry:
+class _WalkEntry(NamedTuple):
     name: str
     path: str
     real: str

@@ -64,6 +64,8 @@ def number_repeated(columns: Iterable[str]) -> tuple[tuple[str, ...], tuple[str,
     """Return the columns, with a number behind a name that an earlier one has, and the repeated names."""
     names: dict[str, None] = {}
     given = list(columns)
+    if len(set(given)) == len(given):
+        return tuple(given), ()
     repeated = tuple(name for name, times in Counter(given).items() if times > 1)
     for name in given:
         free = (other for number in count(1) if (other := f"{name}_{number}") not in given)

@@ -14,7 +14,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from enum import Enum
 from functools import partial
 from io import RawIOBase
@@ -75,6 +74,9 @@ def text_blocks(file: InputFile, *, size: int = BLOCK, cap: int | None = None) -
     first all that can be read. Raises `UnreadableFile`, also if the first bytes are those of another kind of
     file.
     """
+    if (known := plain_text(file)) is not None:
+        yield _cut_blocks(iter((known,)), min(size, BLOCK), cap)
+        return
     with raw_blocks(file) as blocks:
         text = blocks if file.encoding in {None, UTF_8} else _to_utf8(file, file.encoding, blocks)
         yield _cut_blocks(_check_text(file, text), min(size, BLOCK), cap)
@@ -194,6 +196,15 @@ _OPENERS: dict[str | None, Callable[[InputFile, RawIOBase | BinaryIO], Iterator[
 
 #: A text may well be a page, and so may a cell, of which `delimited` judges.
 _MAY_BE_PAGES = {".txt", ".csv", ".tsv"}
+
+
+def plain_text(file: InputFile) -> bytes | None:
+    """Return the text of a file that is in memory, if it is ASCII and no other kind of file, else `None`."""
+    text = file.content
+    if not text or file.compression or file.encoding not in {None, UTF_8} or not text.isascii():
+        return None
+    other = b"\0" in text or pointer_in(text[:4096]) or (file.suffix not in _MAY_BE_PAGES and page_in(text))
+    return None if other else text
 
 
 def _check_text(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -331,27 +342,27 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
         return file
     named = named_encoding(options)
     if named and (named.startswith("utf") or not _has_single_bytes(named)):
-        return replace(file, encoding=named)
+        return file.but(encoding=named)
     if file.content is not None and file.compression is None:
         head, whole = file.content, True
     else:
         with raw_blocks(file) as blocks:
             head, whole = beginning(blocks, BLOCK)
     if not named and head.isascii() and b"\0" not in head:  # as of most files
-        return replace(file, encoding=UTF_8)
+        return file.but(encoding=UTF_8)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     is_utf8 = is_cut_utf8(head, whole=whole)
     if named:
         # Letters of single bytes do not happen to be UTF-8, and one folder may hold files of both.
         is_surely_utf8 = is_utf8 and not head.isascii()
-        return replace(file, encoding=mark or (UTF_8 if is_surely_utf8 else named))
+        return file.but(encoding=mark or (UTF_8 if is_surely_utf8 else named))
     is_other = looks_like(head) not in {None, UTF_16_TEXT} or (file.suffix != ".txt" and page_in(head))
     if not mark and not is_utf8 and is_other:
         return file  # reading it says what it is
     found = mark or _wide(head[:4096]) or (UTF_8 if is_utf8 else None)
     if found is None:
         raise UnreadableFile(file.name, _finding(head))
-    return replace(file, encoding=found)
+    return file.but(encoding=found)
 
 
 def _has_single_bytes(encoding: str) -> bool:

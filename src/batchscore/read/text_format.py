@@ -17,8 +17,9 @@ from statistics import mode
 import orjson
 
 from batchscore.errors import UnreadableFile, setting_name
-from batchscore.read.delimited import SAMPLE, begin, delimited_table
-from batchscore.read.dialect import DELIMITERS, look_like_names
+from batchscore.read.delimited import delimited_table
+from batchscore.read.dialect import DELIMITERS, SAMPLE, begin
+from batchscore.read.header import look_like_names
 from batchscore.read.input_file import AUTO, InputFile, ReadOptions
 from batchscore.read.json_rows import BETWEEN, DECODER, PEEKED_BYTES
 from batchscore.read.lines import ARRAY

@@ -15,8 +15,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.dialect import header_doubt, hidden_names, unnamed
 from batchscore.read.first_bytes import looks_like, page_in
+from batchscore.read.header import header_doubt, hidden_names, unnamed
 from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
     Rows,
@@ -83,8 +83,8 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
     names = [name or free[place] for name, place in zip(given, places, strict=True)]
     columns, repeated = number_repeated(names)
     texts = {place for cells in sample for place, cell in enumerate(cells) if isinstance(cell, str)}
-    doubt = "" if options.no_header else header_doubt(names)
-    hidden = () if options.no_header else hidden_names(given, columns)
+    doubt = "" if options.no_header else header_doubt(tuple(names))
+    hidden = () if options.no_header else hidden_names(tuple(given), columns)
     notes = (
         f"sheet {name!r}, the first one" if several else "",
         "formulas without a stored value are empty: open the file in a spreadsheet program and save it"

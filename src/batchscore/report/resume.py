@@ -6,20 +6,23 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import HAS_CHANGED, ExitCode
+from batchscore.errors import HAS_CHANGED, BatchscoreError, ExitCode
+from batchscore.output.missing import AGAIN
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.output.run_records import checksum_of_inputs
 from batchscore.output.verification import Verification
+from batchscore.output.verify import stated_state
 from batchscore.report.advice import RunState, goes_on, next_step, run_again
 from batchscore.report.page.runs import mapping
 from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.settings.secrets import shown_words
-from batchscore.stores.address import is_uri
+from batchscore.stores.address import Place, is_uri
 
 
 def reason_of(record: Mapping[str, Any]) -> str:
@@ -50,22 +53,56 @@ def recorded_state(record: Mapping[str, Any], task: str, output: str, *, stopped
     )
 
 
+@contextmanager
+def named_command(named: Place, task: str | None) -> Iterator[None]:
+    """Name in an error the command that completes an output, instead of calling it the same as before."""
+    try:
+        yield
+    except BatchscoreError as error:
+        if AGAIN in error.text:
+            error.text = error.text.replace(AGAIN, step_to_complete(named, task, damaged=True) or AGAIN)
+        raise
+
+
+def step_to_complete(named: Place, task: str | None, *, damaged: bool = False) -> str:
+    """Return how an output is completed, whose parts are not read; empty if the command is not known.
+
+    It is also empty if nothing is missing, as far as manifests say, and the output is not known as damaged.
+    """
+    with suppress(BatchscoreError):
+        found = stated_state(named, task)
+        return step_after_check(found) or (step_again(found) if found.missing or damaged else "")
+    return ""
+
+
+def is_from_here(record: Mapping[str, Any], output: str) -> bool:
+    """Whether the command of a record, typed in the working folder, resumes this output and not a share."""
+    settings, words = mapping(record.get("settings")), words_of(record.get("command"))
+    recorded = str(settings.get("output"))
+    if not words or settings.get("part_of"):
+        return False
+    if recorded != output and (is_uri(recorded) or Path(recorded).absolute() != Path(output).absolute()):
+        return False
+    is_from_anywhere = is_uri(recorded) or Path(recorded).is_absolute()
+    return not is_from_anywhere or names_inputs(words, record.get("inputs"))
+
+
+def step_again(found: Verification) -> str:
+    """Return the step that runs the last command again, whatever is missing; empty as below."""
+    record = found.last.called
+    if not is_from_here(record, found.output):
+        return ""
+    command = recorded_state(record, found.task, found.output, stopped=False).command
+    return str(next_step(RunState(found.task, found.output, command, stopped=True)))
+
+
 def step_after_check(found: Verification) -> str:
     """Return the next step for an output that is correct but incomplete, with its command.
 
     It is empty if the command is not known, is one worker's, or was typed in another folder.
     """
-    record, settings = found.last.called, mapping(found.last.called.get("settings"))
-    words = words_of(record.get("command"))
-    if not found.missing or not words or settings.get("shared_output"):
-        return ""
-    output = str(settings.get("output"))
-    if output != found.output and (
-        is_uri(output) or Path(output).absolute() != Path(found.output).absolute()
-    ):
-        return ""
-    is_from_anywhere = is_uri(output) or Path(output).is_absolute()
-    if is_from_anywhere and not names_inputs(words, record.get("inputs")):
+    record = found.last.called
+    if not found.missing or not is_from_here(record, found.output):
         return ""
     if found.last.gone == len(found.missing):
         state = recorded_state(record, found.task, found.output, stopped=False)

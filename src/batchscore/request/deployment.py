@@ -19,7 +19,7 @@ from batchscore.errors import ErrorCode, duration_text
 from batchscore.request.concurrency import Concurrency
 from batchscore.request.outcome_rules import Outcome
 from batchscore.request.quota.limits import Limits
-from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
+from batchscore.request.quota.windows import FIRST_TOKENS, SMOOTHING_SECONDS, Quota, Ticket
 from batchscore.request.rate_headers import RequestWindow, limit_headers
 from batchscore.request.send import Send
 from batchscore.request.timeouts import Clock
@@ -121,9 +121,6 @@ class Health:
 
 #: Reading the limits from every reply would cost too much.
 HEADERS_EVERY_SECONDS = 0.1
-
-#: Until the quota is known, requests are small: a large one might never fit.
-FIRST_TOKENS = 2000.0
 
 #: A notice reports waits that are longer.
 NOTICE_FROM_SECONDS = 10.0

@@ -153,7 +153,7 @@ def change_batches(
                         f"{error.text} A batch that still runs must be cancelled first, so its service is "
                         "asked. If that is gone, name the one that it had."
                     ) from None
-                notice(f"The service was not asked whether they still run: {error.text}")
+                notice(f"The service was not called, so they may still run: {error.text}")
                 done = asyncio.run(each_of(forget, None, chosen))
     return BatchesOfOutput(str(named), list(map(line_of, read_batches(named, task))), done)
 

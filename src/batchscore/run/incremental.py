@@ -25,7 +25,8 @@ from batchscore.stores.address import Place
 class Changes:
     """What a run changed: records by kind in `file`, and input files that no longer exist.
 
-    The records of `vanished` files are kept, those of `dropped` ones are removed.
+    The records of `vanished` files are kept, those of `dropped` ones are removed. Of files that runs without
+    `incremental` had scored, all records are in the file, also those that stayed: of `in_full` ones.
     """
 
     file: Place
@@ -35,6 +36,7 @@ class Changes:
     deleted: int = 0
     vanished: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    in_full: int = 0
 
 
 def compare_inputs(survey: Survey, ledger: NextLedger, listen: Listen) -> tuple[Survey, dict[str, str]]:
@@ -144,4 +146,9 @@ def end_changes(survey: Survey, ledger: NextLedger, *, complete: bool, prune: bo
         **dict(ledger.changed),
         vanished=tuple(file for file in removed if file not in dropped),
         dropped=tuple(dropped),
+        in_full=sum(
+            each.reported == "yes"
+            for file, each in ledger.visible.manifests.items()
+            if file in ledger.unreported
+        ),
     )

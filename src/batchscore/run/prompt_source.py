@@ -171,13 +171,14 @@ class PromptSource:
             if self.rows_left == 0:
                 self.limited = True
                 return
-            ready = surveyed.as_it_is()
-            name = ready.file.name
+            name = surveyed.file.name
             if self.is_stopping() and self.ledger.needs_digest(name):
                 return  # it may be digested in part
             self.files_opened += 1
-            if name not in self.digests:
+            ready = surveyed
+            if is_new := name not in self.digests:
                 # Hashing runs beside reading; the digest is needed only when the file is finished.
+                ready = surveyed.as_it_is()
                 self.start_digest(ready)
             digests = self.digests[name]
             try:
@@ -197,6 +198,7 @@ class PromptSource:
             if progress.damaged and not self.ledger.spec.shared:
                 self.listen(Notice(progress.damage))
             try:
+                ready = ready if is_new else surveyed.as_it_is()
                 yield from progress.unanswered(self.prompts_of(ready, progress))
                 if not progress.limited:
                     progress.end()

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from typing import Any
 
 from batchscore.batch.waits import PATIENT, Waits
 from batchscore.endpoint.describe import destination_text
 from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
-from batchscore.engine.engine import Engine
-from batchscore.engine.open import open_engine
 from batchscore.errors import (
     BatchscoreError,
     OutputError,
@@ -60,7 +58,7 @@ from batchscore.run.incremental import (
     end_changes,
     hidden_input,
 )
-from batchscore.run.job import Job
+from batchscore.run.job import Job, RunningEngine
 from batchscore.run.prompt_source import PromptSource, announce_lost
 from batchscore.run.record import (
     RunCall,
@@ -310,11 +308,13 @@ class Run:
         # A condition that was met by the very last rows has stopped nothing.
         return end if stop.failed or end.unfinished else replace(end, stopped_by=None)
 
-    @property
-    def open_engine(self) -> Callable[..., AbstractAsyncContextManager[Engine]]:
-        """The function that opens this run's engine over a source of prompts."""
+    def open_engine(self, *prompts: Any, **given: Any) -> AbstractAsyncContextManager[RunningEngine]:
+        """Return this run's engine over a source of prompts."""
+        from batchscore.engine.open import open_engine  # noqa: PLC0415 - a finished output needs no engine
+
         endpoints = live_endpoints(self.settings, self.environ, self.endpoints)
-        return partial(open_engine, cut(RequestSettings, self.settings), endpoints, environ=self.environ)
+        requests = cut(RequestSettings, self.settings)
+        return open_engine(requests, endpoints, *prompts, environ=self.environ, **given)
 
     def require_answer(self) -> None:
         """Send one short text with the run's own parameters before paid scores are discarded for new ones.

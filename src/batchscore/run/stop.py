@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from batchscore.engine import end_task
-from batchscore.engine.open import DRAIN_SECONDS
-from batchscore.engine.suspects import SAME_REFUSALS
+from batchscore.engine.bounds import DRAIN_SECONDS, SAME_REFUSALS
 from batchscore.errors import (
     BatchscoreError,
     BoundReached,

@@ -10,15 +10,17 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
-from batchscore.engine.engine import Engine
 from batchscore.errors import ErrorCode
 from batchscore.rows import Attempt, Event, Listen, Prompt, RowError
 from batchscore.run.event_loop import stop_on_signals
+from batchscore.run.job import RunningEngine
 from batchscore.run.stop import Stop, StopConditions
 
 
 async def refusal_of_test(
-    open_engine: Callable[..., AbstractAsyncContextManager[Engine]], conditions: StopConditions, hear: Listen
+    open_engine: Callable[..., AbstractAsyncContextManager[RunningEngine]],
+    conditions: StopConditions,
+    hear: Listen,
 ) -> str | None:
     """Return why a short text was refused; `None` if it was answered.
 

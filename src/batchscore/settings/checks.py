@@ -84,16 +84,24 @@ def is_tables(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(each, Mapping) for each in value)
 
 
-#: For each kind of setting but numbers and choices, whether a value has its type, and what it must be.
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; a boolean, which is an integer in Python, is none."""
+    has_type = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return has_type and abs(value) <= sys.float_info.max
+
+
+#: For each kind of setting but choices, whether a value has its type, and what it must be.
 TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "text": (lambda value: isinstance(value, str), "text"),
+    "int": (lambda value: is_number(value) and value == int(value), "a whole number"),
+    "float": (is_number, "a number"),
     "flag": (lambda value: isinstance(value, bool), "true or false"),
     "many": (is_names, "a list of names, which are text"),
     "params": (is_parameters, 'a mapping of parameters, such as {"temperature": 0.2}'),
     "pairs": (is_pairs, 'a mapping of texts, such as {"x-tenant": "a"}'),
     "tables": (is_tables, "a list of tables"),
     "file_or_table": (
-        lambda value: isinstance(value, (str, Mapping)),
+        lambda value: isinstance(value, (str, Mapping)) and bool(value),
         "the name of a file, or what it would hold",
     ),
 }
@@ -125,11 +133,6 @@ def check_type(declared: Field[Any], value: Any) -> None:
     if kind == "choice":
         choices = declared.metadata["choices"]
         fits, wanted = isinstance(value, str) and value in choices, f"one of {', '.join(choices)}"
-    elif kind in {"int", "float"}:
-        # NaN passes any comparison, and a boolean is an integer in Python.
-        wanted = "a whole number" if kind == "int" else "a number"
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        fits = is_number and abs(value) <= sys.float_info.max and (kind == "float" or value == int(value))
     else:
         has_type, wanted = TYPES[kind]
         fits = has_type(value)
@@ -241,9 +244,11 @@ def check_prompt(chosen: Settings) -> None:
     refuse(system and messages, message)
     message = "{max_tokens} is for tasks that answer with text; embeddings have no answer to limit."
     refuse(vectors and chosen.max_tokens is not None, message)
-    for name in ("schema", "schema_feedback"):
+    of_messages = {name: getattr(chosen, name) for name in ("schema", "schema_feedback", "image")}
+    of_messages["drop_last_assistant"] = chosen.drop_last_assistant is not None
+    for name, is_given in of_messages.items():
         message = f"{{{name}}} is for {{task}} " + talks + ", not {own}."
-        refuse(getattr(chosen, name) and not task.takes_messages, message, own=task.name)
+        refuse(is_given and not task.takes_messages, message, own=task.name)
     message = "{schema_mode} and {schema_feedback} say how a schema is used; give one with {schema}."
     refuse(chosen.schema is None and (chosen.schema_feedback or chosen.schema_mode != "auto"), message)
     message = "{param} {given} and {schema} set the same; give one of them."
@@ -255,12 +260,8 @@ def check_prompt(chosen: Settings) -> None:
         refuse(vectors and is_given, message)
         message = f"{{{field}}} is for completions and chat; the Responses API has no such parameter."
         refuse(task.system_key and field in {"seed", "stop"} and is_given, message)
-    message = "{image} is for {task} " + talks + ", not {own}."
-    refuse(chosen.image and not task.takes_messages, message, own=task.name)
     same = len({*chosen.image}) < len(chosen.image)
     refuse(same, "{image} names a column twice.")
-    message = "{drop_last_assistant} is for {task} " + talks + ", not {own}."
-    refuse(chosen.drop_last_assistant is not None and not task.takes_messages, message, own=task.name)
     refuse(not vectors and chosen.dimensions is not None, "{dimensions} is for {task} embeddings.")
 
 

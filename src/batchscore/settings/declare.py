@@ -67,6 +67,8 @@ def as_flag(name: str) -> str:
 
 def mark_flags(text: str) -> str:
     """Return a stored text with marked names; it names settings by their flags (`as_flag`)."""
+    if "--" not in text:  # as in nearly all
+        return text
     return re.sub(
         r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)", lambda flag: setting_name(flag[1].replace("-", "_")), text
     )

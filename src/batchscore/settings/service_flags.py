@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from batchscore.settings.declare import as_flag
-from batchscore.settings.fields import Settings
+from batchscore.settings.sources import NEED_TRUST
 
 #: The settings that say which service is called, and how.
-OF_SERVICE = frozenset(
-    each.name
-    for each in fields(Settings)
-    if each.metadata["group"] == "Endpoint" and each.name not in {"deployment", "deployments", "simulate"}
-)
+OF_SERVICE = NEED_TRUST - {"deployments"}
 
 _FLAGS = {as_flag(name) for name in (*OF_SERVICE, "config")}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import UsageError, setting_name
-from batchscore.settings.checks import KEY_VARIABLE, PAIRS, check_type, name_text, named_variables
+from batchscore.settings.checks import KEY_VARIABLE, PAIRS, TYPES, check_type, name_text, named_variables
 from batchscore.settings.config_file import EMPTY_FILE, ConfigFile
 from batchscore.settings.declare import (
     CONFIG_FILE,
@@ -190,19 +190,17 @@ def refuse_unknown(file: ConfigFile) -> None:
 
 def parse(declared: Field[Any], value: Any, where: str) -> Any:
     """Convert the value of a variable or file into the setting's type; raises `UsageError`."""
-    parser, kind_name = PARSERS[kind_of(declared)]
+    kind = kind_of(declared)
+    has_type, wanted = TYPES.get(kind, TYPES["text"])
     try:
-        return parser(value)
+        found = PARSERS[kind](value) if kind in PARSERS else value
+        fits = has_type(found)
     except (ValueError, TypeError, LookupError):
+        fits = False
+    if not fits:
         # Not quoted: it may be a pasted key.
-        raise UsageError(f"{where} is not {kind_name}.") from None
-
-
-def parse_text(value: Any) -> str:
-    """Return a text; refuse anything else."""
-    if not isinstance(value, str):
-        raise TypeError
-    return value
+        raise UsageError(f"{where} is not {wanted}.")
+    return found
 
 
 def parse_int(value: Any) -> int:
@@ -213,7 +211,7 @@ def parse_int(value: Any) -> int:
 
 
 def parse_float(value: Any) -> float:
-    """Return a number, given as text or number; `checks` refuses infinite ones."""
+    """Return a number, given as text or number."""
     if isinstance(value, bool):
         raise TypeError
     return float(value)
@@ -224,31 +222,17 @@ def parse_flag(value: Any) -> bool:
     return TRUTHS[str(value).strip().lower()]
 
 
-def parse_many(value: Any) -> tuple[str, ...]:
+def parse_many(value: Any) -> Any:
     """Return names, given as a list, a JSON list, or separated by commas."""
     if isinstance(value, str):
         is_list = value.lstrip().startswith("[")
         value = json.loads(value) if is_list else [item.strip() for item in value.split(",")]
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise TypeError
-    return tuple(item for item in value if item)
+    return tuple(item for item in value if item != "") if isinstance(value, (list, tuple)) else value
 
 
-def parse_params(value: Any) -> dict[str, Any]:
+def parse_json(value: Any) -> Any:
     """Return an object, given as such or as JSON."""
-    if isinstance(value, str):
-        value = json.loads(value)
-    if not isinstance(value, dict):
-        raise TypeError
-    return value
-
-
-def parse_pairs(value: Any) -> dict[str, str]:
-    """Return an object of texts, given as such or as JSON."""
-    pairs = parse_params(value)
-    if not all(isinstance(each, str) for each in pairs.values()):
-        raise TypeError
-    return pairs
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def parse_pair_flags(name: str, given: Sequence[Any]) -> dict[str, str]:
@@ -314,30 +298,13 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
     return params
 
 
-def parse_tables(value: Any) -> tuple[dict[str, Any], ...]:
-    """Return TOML's array of tables."""
-    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        raise TypeError
-    return tuple(value)
-
-
-def parse_file_or_table(value: Any) -> str | dict[str, Any]:
-    """Return the name of a file, or the table that it would hold."""
-    if not isinstance(value, (str, dict)) or not value:
-        raise TypeError
-    return value
-
-
-#: For each kind of setting, the function that parses a value, and the kind's name in messages.
-PARSERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
-    "text": (parse_text, "text"),
-    "choice": (parse_text, "text"),
-    "int": (parse_int, "a whole number"),
-    "float": (parse_float, "a number"),
-    "flag": (parse_flag, "true or false"),
-    "many": (parse_many, "a list of names"),
-    "params": (parse_params, 'an object of parameters, such as {"temperature": 0.2}'),
-    "pairs": (parse_pairs, 'an object of texts, such as {"x-tenant": "a"}'),
-    "tables": (parse_tables, "a list of tables"),
-    "file_or_table": (parse_file_or_table, "the name of a file, or a table"),
+#: For each kind of setting that a variable or a file may write in other ways, what reads them.
+PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    "int": parse_int,
+    "float": parse_float,
+    "flag": parse_flag,
+    "many": parse_many,
+    "params": parse_json,
+    "pairs": parse_json,
+    "tables": lambda value: tuple(value) if isinstance(value, list) else value,
 }

@@ -7,7 +7,7 @@ langchain and Azure-Samples, read in 2026) and in the services' reference pages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -58,6 +58,26 @@ def invalid_request(
 ) -> ServiceReply:
     """Return an error in the shape of the model behind both services."""
     return _error(status, message=message, type=kind, param=param, code=code)
+
+
+def unsupported_value(name: str, value: Any, supported: Sequence[str], last: str = ", ") -> ServiceReply:
+    """Return the reply to a value that a parameter does not have; `last` joins the last supported one."""
+    *others, end = [f"'{each}'" for each in supported]
+    shown = ", ".join(others) + (last if others else "") + end
+    text = f"Invalid value: '{value}'. Supported values are: {shown}."
+    return invalid_request(text, param=name, code="invalid_value")
+
+
+def missing(name: str, param: str = "") -> ServiceReply:
+    """Return the reply to a request without a parameter."""
+    text = f"Missing required parameter: '{name}'."
+    return invalid_request(text, param=param or name, code="missing_required_parameter")
+
+
+def empty_array(name: str) -> ServiceReply:
+    """Return the reply to an array without elements."""
+    text = "empty array. Expected an array with minimum length 1, but got an empty array instead."
+    return invalid_request(f"Invalid '{name}': {text}", param=name, code="empty_array")
 
 
 def resource_not_found() -> ServiceReply:

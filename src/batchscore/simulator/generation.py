@@ -20,7 +20,10 @@ from batchscore.simulator.error_replies import (
     ServiceReply,
     Surface,
     content_filtered,
+    empty_array,
     invalid_request,
+    missing,
+    unsupported_value,
     wrong_type,
 )
 from batchscore.simulator.image_parts import count_images
@@ -66,7 +69,7 @@ def check_chat(
     if problem is not None:
         return 0, problem
     assert isinstance(messages, list)
-    texts = [_message_text(message.get("content")) for message in messages]
+    texts = [message_text(message.get("content")) for message in messages]
     images = count_images(messages, name="messages")
     if isinstance(images, ServiceReply):
         return 0, images
@@ -80,11 +83,8 @@ def check_chat(
     max_tokens = body.get("max_completion_tokens") or body.get("max_tokens")
     choices = body.get("n") or 1
     charged = prompt_tokens + (max_tokens or 0) * choices
-    if prompt_tokens > settings.context_tokens and settings.wording != "openai":
-        limit = settings.context_tokens
-        return charged, ServiceReply(*too_long(settings.wording, limit=limit, tokens=prompt_tokens))
     if prompt_tokens > settings.context_tokens:
-        return charged, invalid_request(
+        return charged, in_other_words(settings, prompt_tokens) or invalid_request(
             f"This model's maximum context length is {settings.context_tokens} tokens. However, your messages"
             f" resulted in {prompt_tokens} tokens. Please reduce the length of the messages.",
             param="messages",
@@ -128,10 +128,8 @@ def check_completions(
     choices = body.get("n") or 1
     charged = sum(counts) + max_tokens * max(choices, body.get("best_of") or 1) * len(texts)
     total = max(counts) + max_tokens
-    if total > settings.context_tokens and settings.wording != "openai":
-        return charged, ServiceReply(*too_long(settings.wording, limit=settings.context_tokens, tokens=total))
     if total > settings.context_tokens:
-        return charged, invalid_request(
+        return charged, in_other_words(settings, total) or invalid_request(
             f"This model's maximum context length is {settings.context_tokens} tokens, however you requested"
             f" {total} tokens ({max(counts)} in your prompt; {max_tokens} for the completion). Please reduce"
             " your prompt; or completion length.",
@@ -143,31 +141,26 @@ def check_completions(
     return charged, GenerationRequest(texts, choices, options, sum(counts), echo=bool(body.get("echo")))
 
 
+def in_other_words(settings: SimulatorSettings, tokens: int) -> ServiceReply | None:
+    """Return the reply of another service to a prompt that is too long, if the settings name one."""
+    if settings.wording == "openai":
+        return None
+    return ServiceReply(*too_long(settings.wording, limit=settings.context_tokens, tokens=tokens))
+
+
 def _check_messages(messages: Any) -> ServiceReply | None:
     if messages is None:
-        return invalid_request(
-            "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
-        )
+        return missing("messages")
     if not isinstance(messages, list):
         return wrong_type("messages", "an array of objects", messages)
     if not messages:
-        return invalid_request(
-            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array"
-            " instead.",
-            param="messages",
-            code="empty_array",
-        )
+        return empty_array("messages")
     for index, message in enumerate(messages):
         name = f"messages[{index}]"
         if not isinstance(message, dict):
             return wrong_type(name, "an object", message)
         if message.get("role") not in _ROLES:
-            shown = ", ".join(f"'{role}'" for role in _ROLES)
-            return invalid_request(
-                f"Invalid value: '{message.get('role')}'. Supported values are: {shown}.",
-                param=f"{name}.role",
-                code="invalid_value",
-            )
+            return unsupported_value(f"{name}.role", message.get("role"), _ROLES)
         content = message.get("content")
         if content is None and message["role"] != "assistant":
             return invalid_request(
@@ -205,7 +198,7 @@ def _schema_in_words(messages: list[Any], texts: list[str]) -> Any:
     return None
 
 
-def _message_text(content: Any) -> str:
+def message_text(content: Any) -> str:
     """Return the text of a message, or of its text parts if it has parts."""
     if isinstance(content, list):
         return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
-from batchscore.simulator.error_replies import ServiceReply, invalid_request, wrong_type
+from batchscore.simulator.error_replies import ServiceReply, invalid_request, unsupported_value, wrong_type
 
 _EXPECTED = (
     "Expected a base64-encoded data URL with an image MIME type"
@@ -48,9 +48,7 @@ def count_images(messages: list[Any], *, name: str) -> int | ServiceReply:
         if not isinstance(given, str):
             return wrong_type(where, "a string", given)
         if detail is not None and detail not in _DETAILS:
-            shown = ", ".join(f"'{each}'" for each in _DETAILS)
-            text = f"Invalid value: '{detail}'. Supported values are: {shown}."
-            return invalid_request(text, param=where, code="invalid_value")
+            return unsupported_value(where, detail, _DETAILS)
         size = _USUAL if given.lower().startswith(("http://", "https://")) else _size(given)
         if size is None:
             return invalid_request(_UNSUPPORTED, code="image_parse_error")

@@ -16,9 +16,12 @@ import orjson
 from batchscore.simulator.error_replies import (
     ServiceReply,
     Surface,
+    empty_array,
     invalid_request,
+    missing,
     too_many_elements,
     unknown_parameter,
+    unsupported_value,
     wrong_type,
 )
 
@@ -215,7 +218,7 @@ def _check_value(name: str, value: Any, operation: str) -> ServiceReply | None:
     if not isinstance(value, kind):
         return wrong_type(name, words, value)
     if name in _VALUES and value not in _VALUES[name]:
-        return _unknown_value(name, value, _VALUES[name])
+        return unsupported_value(name, value, _VALUES[name])
     if name == "stop":
         value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
@@ -225,7 +228,7 @@ def _check_value(name: str, value: Any, operation: str) -> ServiceReply | None:
         return _too_many(name, most, value)
     if name == "include":
         wrong = next((at for at, each in enumerate(value) if each not in _INCLUDES), None)
-        return None if wrong is None else _unknown_value(f"include[{wrong}]", value[wrong], _INCLUDES)
+        return None if wrong is None else unsupported_value(f"include[{wrong}]", value[wrong], _INCLUDES)
     if name in {"tools", "functions"}:
         return _check_tools(name, value)
     if name == "logit_bias":
@@ -246,18 +249,11 @@ def _check_parts(name: str, value: dict[str, Any]) -> ServiceReply | None:
             return invalid_request(f"Unknown parameter: '{path}'.", param=path, code="unknown_parameter")
         supported = _VALUES.get(_PARTS[name][part])
         if inner is not None and supported is not None and inner not in supported:
-            return _unknown_value(path, inner, supported)
+            return unsupported_value(path, inner, supported)
         problem = _check_format(path, inner) if path == "text.format" else None
         if problem is not None:
             return problem
     return None
-
-
-def _unknown_value(name: str, value: Any, supported: tuple[str, ...]) -> ServiceReply:
-    shown = ", ".join(f"'{each}'" for each in supported)
-    return invalid_request(
-        f"Invalid value: '{value}'. Supported values are: {shown}.", param=name, code="invalid_value"
-    )
 
 
 def _too_many(name: str, most: int, value: Any) -> ServiceReply:
@@ -273,12 +269,7 @@ def _too_many(name: str, most: int, value: Any) -> ServiceReply:
 
 def _check_tools(name: str, value: list[Any]) -> ServiceReply | None:
     if not value:
-        return invalid_request(
-            f"Invalid '{name}': empty array. Expected an array with minimum length 1, but got an empty array"
-            " instead.",
-            param=name,
-            code="empty_array",
-        )
+        return empty_array(name)
     wrong = next((at for at, tool in enumerate(value) if not isinstance(tool, dict)), None)
     return None if wrong is None else wrong_type(f"{name}[{wrong}]", "an object", value[wrong])
 
@@ -316,22 +307,14 @@ def _check_format(name: str, value: Any) -> ServiceReply | None:
         return wrong_type(name, "an object", value)
     kind = value.get("type")
     if kind not in ("text", "json_object", "json_schema"):
-        return invalid_request(
-            f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
-            param=f"{name}.type",
-            code="invalid_value",
-        )
+        return unsupported_value(f"{name}.type", kind, ("json_object", "json_schema", "text"), ", and ")
     if kind != "json_schema":
         return None
     is_chat = name == "response_format"
     form = value.get("json_schema") if is_chat else value
     where = f"{name}.json_schema" if is_chat else name
     if not isinstance(form, dict) or not isinstance(form.get("name"), str):
-        return invalid_request(
-            f"Missing required parameter: '{where}.name'.",
-            param=f"{where}.name",
-            code="missing_required_parameter",
-        )
+        return missing(f"{where}.name")
     if not _FORMAT_NAME.fullmatch(form["name"]):
         return invalid_request(
             f"Invalid '{where}.name': string does not match pattern. Expected a string"

@@ -17,13 +17,20 @@ from batchscore.simulator.error_replies import (
     Surface,
     content_filtered,
     invalid_request,
+    missing,
+    unsupported_value,
     wrong_type,
 )
-from batchscore.simulator.generation import REASONING, REASONING_TOKENS, TOKENS_PER_MESSAGE
+from batchscore.simulator.generation import (
+    REASONING,
+    REASONING_TOKENS,
+    TOKENS_PER_MESSAGE,
+    in_other_words,
+    message_text,
+)
 from batchscore.simulator.image_parts import count_images
 from batchscore.simulator.parameters import check_parameters, unsupported_parameter
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.too_long import too_long
 from batchscore.simulator.words import (
     CONTENT_FILTER_TRIGGER,
     AnswerOptions,
@@ -77,7 +84,7 @@ def check_responses(
     if problem is not None:
         return 0, problem
     messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
-    said = [(one.get("role"), _text_of(one.get("content"))) for one in messages]
+    said = [(one.get("role"), message_text(one.get("content"))) for one in messages]
     texts = [text for _, text in said]
     if isinstance(body.get("instructions"), str):
         texts.append(body["instructions"])
@@ -101,10 +108,7 @@ def check_responses(
         return prompt_tokens, problem
     charged = prompt_tokens + (body.get("max_output_tokens") or 0)
     if prompt_tokens > settings.context_tokens:
-        if settings.wording != "openai":
-            limit = settings.context_tokens
-            return charged, ServiceReply(*too_long(settings.wording, limit=limit, tokens=prompt_tokens))
-        return charged, invalid_request(
+        return charged, in_other_words(settings, prompt_tokens) or invalid_request(
             "Your input exceeds the context window of this model. Please adjust your input and try again.",
             param="input",
             code="context_length_exceeded",
@@ -129,11 +133,11 @@ def _check_items(items: list[Any]) -> ServiceReply | None:
         kind = item.get("type", "message")
         if kind != "message":
             if kind not in _ITEMS:
-                return _wrong_value(name, kind, ("message", *_ITEMS))
+                return unsupported_value(name, kind, ("message", *_ITEMS), ", and ")
             continue
         role, content = item.get("role"), item.get("content")
         if role not in _ROLES:
-            return _wrong_value(name, role, _ROLES)
+            return unsupported_value(name, role, _ROLES, ", and ")
         if isinstance(content, str):
             continue
         if not isinstance(content, list):
@@ -151,32 +155,14 @@ def _check_parts(name: str, parts: list[Any], kinds: tuple[str, ...]) -> Service
             return wrong_type(where, "an object", part)
         kind = part.get("type")
         if kind not in kinds:
-            return _wrong_value(where, kind, kinds)
+            return unsupported_value(where, kind, kinds, ", and ")
         key = _TEXTS.get(kind)
         if key is not None and not isinstance(part.get(key), str):
             return wrong_type(f"{where}.{key}", "a string", part.get(key))
         named = [part.get(each) for each in ("image_url", "file_url", "file_id", "file_data")]
         if key is None and not any(isinstance(each, str) for each in named):
-            return invalid_request(
-                f"Missing required parameter: '{where}.{kind.removeprefix('input_')}_url'.",
-                param=where,
-                code="missing_required_parameter",
-            )
+            return missing(f"{where}.{kind.removeprefix('input_')}_url", where)
     return None
-
-
-def _wrong_value(name: str, value: Any, supported: tuple[str, ...]) -> ServiceReply:
-    shown = ", ".join(f"'{each}'" for each in supported[:-1]) + f", and '{supported[-1]}'"
-    return invalid_request(
-        f"Invalid value: '{value}'. Supported values are: {shown}.", param=name, code="invalid_value"
-    )
-
-
-def _text_of(content: Any) -> str:
-    """Return the text of a message, or of its text parts if it has parts."""
-    if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content)
-    return content if isinstance(content, str) else ""
 
 
 def write_response(

@@ -8,15 +8,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from batchscore.simulator.reply_shapes import BROKEN_ANSWERS, check_shape
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.too_long import check_wording
 
+Fault = TypeVar("Fault")
+
 #: The faults of vectors in a response with status 200: see `Behaviour.vectors`.
 VECTOR_FAULTS = ("shuffled", "missing", "duplicated", "wrong_dimension", "floats", "not_finite")
-
 
 #: How a correct reply is sent: see `Behaviour.way`.
 REPLY_WAYS = (
@@ -74,8 +75,7 @@ class Behaviour:
     way: str | None = None
 
     def __post_init__(self) -> None:
-        if self.times is not None and self.times < 1:
-            raise ValueError(f"times must be at least 1, or None for ever, not {self.times}")
+        check_times(self.times)
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"status must be between 200 and 599, not {self.status}")
         if self.drop not in {None, "before", "after"}:
@@ -99,46 +99,62 @@ class Behaviour:
         return self.status is not None or self.drop is not None or self.hang is not None
 
 
+@dataclass
+class Pending(Generic[Fault]):
+    """A fault for `left` more requests, `None` for all, after the next `skip`."""
+
+    fault: Fault
+    left: int | None
+    skip: int = 0
+
+
+def take(script: list[Pending[Fault]], pending: Pending[Fault]) -> Fault:
+    """Return a pending fault for one request."""
+    if pending.left is not None:
+        pending.left -= 1
+        if not pending.left:
+            script.remove(pending)
+    return pending.fault
+
+
+def check_times(times: int | None) -> None:
+    """Raise ValueError for a number of requests that cannot be."""
+    if times is not None and times < 1:
+        raise ValueError(f"times must be at least 1, or None for ever, not {times}")
+
+
 class Script:
     """The pending behaviours. A request takes the first one that matches."""
 
     def __init__(self) -> None:
-        self._pending: list[tuple[Behaviour, int | None]] = []
+        self._pending: list[Pending[Behaviour]] = []
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def add(self, behaviour: Behaviour) -> None:
         """Append one."""
-        self._pending.append((behaviour, behaviour.times))
+        self._pending.append(Pending(behaviour, behaviour.times))
 
     def take_before_body(self) -> Behaviour | None:
         """Take the first one if it needs only the URL."""
         if self._pending:
-            first = self._pending[0][0]
-            if first.drop == "before" and first.when_input_contains is None:
-                return self._take(0)
+            first = self._pending[0]
+            if first.fault.drop == "before" and first.fault.when_input_contains is None:
+                return take(self._pending, first)
         return None
 
     def take(self, text: Callable[[], str]) -> Behaviour | None:
         """Take the first one that matches. `text` returns all text that the model would read."""
         request_text: str | None = None
-        for place, (behaviour, _) in enumerate(self._pending):
-            if behaviour.when_input_contains is not None:
+        for pending in self._pending:
+            contained = pending.fault.when_input_contains
+            if contained is not None:
                 request_text = text() if request_text is None else request_text
-                if behaviour.when_input_contains not in request_text:
+                if contained not in request_text:
                     continue
-            return self._take(place)
+            return take(self._pending, pending)
         return None
-
-    def _take(self, place: int) -> Behaviour:
-        behaviour, left = self._pending[place]
-        if left is not None:
-            if left == 1:
-                del self._pending[place]
-            else:
-                self._pending[place] = (behaviour, left - 1)
-        return behaviour
 
 
 class RandomFaults:

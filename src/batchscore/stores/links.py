@@ -13,6 +13,9 @@ from pathlib import Path
 
 from batchscore.stores.address import Place
 
+#: Bytes of one read of a file that has grown meanwhile.
+_READ_BYTES = 2**20
+
 #: Windows has no flag for it.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 #: A pipe in place of a file must not keep us waiting.
@@ -34,8 +37,15 @@ def open_own(path: str | Path, flags: int, mode: int = 0o666) -> int:
 
 def read_own(path: Path) -> bytes:
     """Return the content of a file of ours; raises `OSError`, also if it is a link."""
-    with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
-        return file.read()
+    descriptor = open_own(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        content = os.read(descriptor, size + 1)
+        while len(content) != size and (more := os.read(descriptor, _READ_BYTES)):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def refuse_link(path: str | Path) -> None:

@@ -28,7 +28,7 @@ from batchscore.stores import objects
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import open_temporary
-from batchscore.stores.links import open_own, refuse_link, require_file
+from batchscore.stores.links import open_own, read_own, refuse_link, require_file
 from batchscore.stores.sink import Sink, WrittenFile, force, write_pieces
 
 _READ_BYTES = 1 << 20
@@ -304,6 +304,14 @@ def chunks(path: Place) -> Iterator[bytes]:
                 yield chunk
         finally:
             os.close(descriptor)
+
+
+def whole(path: Place) -> bytes:
+    """Return the bytes of a small file of ours; raises `OutputError`."""
+    if isinstance(path, StoredPath):
+        return b"".join(chunks(path))
+    with explain_errors(path, "read"):
+        return read_own(path)
 
 
 def digest_of(path: Place) -> str:

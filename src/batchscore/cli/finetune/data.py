@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-import orjson
 
 from batchscore.cli.finetune.deployment import (
     DEPLOY_COMMANDS,
@@ -21,13 +20,13 @@ from batchscore.cli.finetune.deployment import (
     look_ahead,
     next_command,
     resource_options,
+    say_result,
 )
 from batchscore.cli.finetune.training import JOB_COMMANDS
 from batchscore.cli.options import config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
 from batchscore.errors import ExitCode, UsageError, count_text
-from batchscore.report.words import json_safe
 from batchscore.settings.service_flags import OF_SERVICE
 from batchscore.stores.address import command_word, place_of, shell_command
 
@@ -266,14 +265,8 @@ def prepare(
         write_parts.write_page(folder, page.PAGE, page.page(found, content, output))
         if found.is_written:
             write_summary(folder, content)
-    if as_json:
-        say(orjson.dumps(json_safe(content)))
-    else:
-        say(
-            prepared_text(
-                found, content, output, next_command(output)("plan", *model_flags("max_example_tokens"))
-            )
-        )
+    following = next_command(output)("plan", *model_flags("max_example_tokens"))
+    say_result(content, prepared_text(found, content, output, following), as_json=as_json)
     sys.exit(int(ExitCode.DONE if found.is_written else ExitCode.ROWS_FAILED))
 
 
@@ -293,11 +286,8 @@ def check(file: str, *, validation: str | None, as_json: bool, **chosen: Any) ->
 
     counter = spec.token_counter(chosen["model"])
     found = spec.checked_files(file, validation, chosen, counter)
-    if as_json:
-        say(orjson.dumps(json_safe(checked_json(found, counter))))
-    else:
-        flags = model_flags("max_example_tokens", "validation", "service")
-        say(checked_text(found, counter, next_command(file)("plan", *flags)))
+    following = next_command(file)("plan", *model_flags("max_example_tokens", "validation", "service"))
+    say_result(checked_json(found, counter), checked_text(found, counter, following), as_json=as_json)
     sys.exit(int(ExitCode.ROWS_FAILED if any(each.errors for each in found) else ExitCode.DONE))
 
 
@@ -329,38 +319,23 @@ def plan(
 ) -> None:
     """Run `batchscore finetune plan`."""
     from batchscore.cli.finetune import data_options as spec  # noqa: PLC0415 - loads the readers
-    from batchscore.cli.finetune.data_text import plan_json, plan_text  # noqa: PLC0415
+    from batchscore.cli.finetune.data_text import plan_json, plan_lines  # noqa: PLC0415
     from batchscore.finetune.offered import how_to  # noqa: PLC0415
-    from batchscore.finetune.training.costs import training_cost  # noqa: PLC0415
-    from batchscore.settings.prices import training_prices  # noqa: PLC0415
     from batchscore.stores import storage  # noqa: PLC0415
 
-    prices = training_prices(spec.reading_settings(chosen, config).prices, chosen["model"])
-    counter = spec.token_counter(chosen["model"])
-    found = spec.checked_files(data, validation, chosen, counter)
-    cost = training_cost(
-        found[0],
-        found[1] if len(found) > 1 else None,
-        epochs,
-        prices,
-        chosen["service"],
-    )
-    is_fine = not any(each.errors for each in found) and all(each.is_kept for each in cost.limits)
-    shown, lines = (
-        plan_json(cost, found, counter, chosen["model"]),
-        [plan_text(cost, found, counter, chosen["model"])],
-    )
-    errors = sum(each.errors for each in found)
-    if errors:
+    prices = spec.reading_settings(chosen, config).prices
+    found = spec.estimate(data, validation, chosen, epochs, prices)
+    is_fine, shown, lines = found.is_fine, plan_json(found), plan_lines(found)
+    if found.errors:
         flags = given_flags("model", "service", "max_example_tokens", "validation")
         check = shell_command(["batchscore", "finetune", "check", command_word(data), *flags])
-        lines.append(f"{count_text(errors, 'error')} in the files. To see them, run: {check}")
+        lines.append(f"{count_text(found.errors, 'error')} in the files. To see them, run: {check}")
     has_types = False
     if check_service:
         from batchscore.cli.finetune import training_options as job_spec  # noqa: PLC0415 - loads the SDK
         from batchscore.cli.finetune.training_text import service_json, service_lines  # noqa: PLC0415
 
-        facts = job_spec.facts_of(data, found, chosen, config)
+        facts = job_spec.facts_of(data, found.files, chosen, config)
         is_fine = is_fine and not facts.problems and all(each.is_kept for each in facts.limits)
         shown |= {"service": service_json(facts)}
         lines += service_lines(facts)
@@ -381,10 +356,7 @@ def plan(
                 "may send the data to other regions."
             )
         lines.append(how_to("To train", next_command(data)("start", *flags)))
-    if as_json:
-        say(orjson.dumps(json_safe(shown)))
-    else:
-        say("\n".join(lines))
+    say_result(shown, "\n".join(lines), as_json=as_json)
     sys.exit(int(ExitCode.DONE if is_fine else ExitCode.ROWS_FAILED))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,11 @@ from batchscore.finetune.examples.kinds import KINDS, REINFORCEMENT_FORMAT, kind
 from batchscore.finetune.examples.rules import SERVICES, most_tokens_of
 from batchscore.finetune.prepare.mapping import Mapped, mapped
 from batchscore.finetune.prepared_folder import SUMMARY, read_summary
-from batchscore.finetune.training.costs import files_of
+from batchscore.finetune.training.costs import TrainingCost, files_of, training_cost
 from batchscore.plan.vocabulary import TokenCounter, count_in_stretches, token_counter_for
 from batchscore.settings.config_file import config_file
 from batchscore.settings.fields import Settings
+from batchscore.settings.prices import training_prices
 from batchscore.settings.sources import gather
 from batchscore.stores import storage
 from batchscore.stores.address import place_of
@@ -118,3 +119,34 @@ def check_options(chosen: dict[str, Any], counter: TokenCounter) -> CheckOptions
         token_limit(chosen),
         None if name is None else kind_named(name),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job costs, and what was found in its files."""
+
+    cost: TrainingCost
+    files: Sequence[CheckedFile]
+    counter: TokenCounter
+    model: str
+
+    @property
+    def errors(self) -> int:
+        """How many errors its files have."""
+        return sum(each.errors for each in self.files)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the files have no errors, and no limit is exceeded."""
+        return not self.errors and all(each.is_kept for each in self.cost.limits)
+
+
+def estimate(
+    data: str, validation: str | None, chosen: dict[str, Any], epochs: int | None, prices: Any
+) -> Estimate:
+    """Return what training on files would cost, after they were checked; `prices` is the user's list."""
+    model, counter = chosen["model"], token_counter(chosen["model"])
+    found = checked_files(data, validation, chosen, counter)
+    other = found[1] if len(found) > 1 else None
+    cost = training_cost(found[0], other, epochs, training_prices(prices, model), chosen["service"])
+    return Estimate(cost, found, counter, model)

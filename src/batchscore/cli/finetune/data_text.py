@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from batchscore.cli.finetune.data_options import Estimate
 from batchscore.errors import count_text, visible
 from batchscore.finetune.examples.check_file import CheckedFile
 from batchscore.finetune.examples.facts import token_facts
@@ -31,7 +32,7 @@ def prepared_text(found: Prepared, content: dict[str, Any], output: str, plan: s
     columns = ", ".join(f"{name}: {one_line(text)}" for name, text in content["fields"].items())
     if columns:
         lines.append(f"  {columns}")
-    lines += aligned(part_cells(found))
+    lines += aligned(part_cells(found), numbers=True)
     if found.duplicates:
         lines.append(f"{count_text(found.duplicates, 'duplicate')} left out")
     lines += [f"warning: {text}" for text in content["warnings"]]
@@ -55,12 +56,12 @@ def part_cells(found: Prepared) -> list[list[str]]:
     return cells
 
 
-def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, numbers to the right."""
+def aligned(cells: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """Return the lines of a table, all columns to the left, or all but the first to the right."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
+            cell.rjust(width) if numbers and place else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in cells
@@ -186,24 +187,22 @@ def broken_json(broken: BrokenRule) -> dict[str, Any]:
     }
 
 
-def plan_text(cost: TrainingCost, found: Sequence[CheckedFile], counter: TokenCounter, model: str) -> str:
+def plan_lines(found: Estimate) -> list[str]:
     """Return the estimate of a job."""
-    training = found[0]
-    tokens = cost.tokens
+    cost, counter = found.cost, found.counter
     guess = ", probably what auto means" if cost.is_guess else ""
     facts = [
-        ("training file", f"{training.name}, {count_text(training.examples, 'example')}"),
-        *(("validation file", f"{each.name}, {count_text(each.examples, 'example')}") for each in found[1:]),
-        ("tokens", f"{tokens.billed:,} per epoch, counted {counter.how} ({counter.accuracy})"),
+        *(
+            (f"{part} file", f"{each.name}, {count_text(each.examples, 'example')}")
+            for part, each in zip(("training", "validation"), found.files, strict=False)
+        ),
+        ("tokens", f"{cost.tokens.billed:,} per epoch, counted {counter.how} ({counter.accuracy})"),
         ("epochs", f"{cost.epochs}{guess}"),
         ("trained tokens", f"{cost.trained_tokens:,}"),
-        ("estimated cost", cost_text(cost, model)),
-        ("hosting", hosting_text(cost, model)),
+        ("estimated cost", cost_text(cost, found.model)),
+        ("hosting", hosting_text(cost, found.model)),
     ]
-    width = max(len(name) for name, _ in facts)
-    lines = [f"{name.ljust(width)}  {text}" for name, text in facts]
-    lines += map(limit_line, cost.limits)
-    return "\n".join(lines)
+    return [*aligned(facts), *map(limit_line, cost.limits)]
 
 
 def limit_line(limit: KnownLimit) -> str:
@@ -235,15 +234,14 @@ def hosting_text(cost: TrainingCost, model: str) -> str:
     return f"{money_text(cost.hosting_hour)} an hour while deployed, {month} in 30 days, used or not"
 
 
-def plan_json(
-    cost: TrainingCost, found: Sequence[CheckedFile], counter: TokenCounter, model: str
-) -> dict[str, Any]:
+def plan_json(found: Estimate) -> dict[str, Any]:
     """Return the estimate as JSON."""
+    cost = found.cost
     return {
-        "model": model,
+        "model": found.model,
         "files": [
             {"file": each.name, "examples": each.examples, "bytes": each.size, "errors": each.errors}
-            for each in found
+            for each in found.files
         ],
         "tokens_per_epoch": cost.tokens.billed,
         "epochs": cost.epochs,
@@ -252,5 +250,5 @@ def plan_json(
         "cost": cost.cost,
         "hosting_per_hour": cost.hosting_hour,
         "limits": list(map(limit_json, cost.limits)),
-        "counted": {name: getattr(counter, name) for name in ("how", "accuracy")},
+        "counted": {name: getattr(found.counter, name) for name in ("how", "accuracy")},
     }

@@ -102,7 +102,10 @@ class FinetuneCommand(GroupedHelp):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         service, resource = given_flags(*OF_SERVICE, "config"), given_flags("resource", "arm_endpoint")
-        GIVEN.set(GivenFlags(tuple(service), tuple(resource)))
+        start = (
+            given_flags("training_url", "validation_url", "prices", "yes") if ctx.info_name == "start" else []
+        )
+        GIVEN.set(GivenFlags(tuple(service), tuple(resource), tuple(start)))
         return super().invoke(ctx)
 
 
@@ -213,10 +216,8 @@ def deploy(
         say("Nothing was made.", err=True)
         sys.exit(int(ExitCode.ACTION_NEEDED))
     commands = text.commands_of(folder, read_summary(place), ready, base, given_flags(*OF_SERVICE, "config"))
-    if as_json:
-        say(orjson.dumps(json_safe(text.ready_json(ready, hourly, commands))))
-    else:
-        say(text.ready_text(ready, hourly, commands, command, caller.clock()))
+    shown = text.ready_text(ready, hourly, commands, command, caller.clock())
+    say_result(text.ready_json(ready, hourly, commands), shown, as_json=as_json)
 
 
 @click.command(
@@ -238,10 +239,8 @@ def list_command(folder: str | None, *, as_json: bool, **chosen: Any) -> None:
     place = None if folder is None else local_folder_of(place_of(folder))
     caller, prices = caller_of(folder, chosen)
     found, dialect = asyncio.run(online.inventory(place, caller))
-    if as_json:
-        say(orjson.dumps(json_safe(text.inventory_json(found, prices))))
-    else:
-        say(text.inventory_text(found, dialect.service, prices, caller.clock()))
+    shown = text.inventory_text(found, dialect.service, prices, caller.clock())
+    say_result(text.inventory_json(found, prices), shown, as_json=as_json)
 
 
 @click.command(help=CLEAN_HELP, short_help="Delete what a training made at the service.", cls=FinetuneCommand)
@@ -282,10 +281,8 @@ def clean(folder: str | None, *, discard_results: bool, yes: bool, as_json: bool
     removals, outcomes = asyncio.run(
         online.clean(place, named, caller, agree, discard_results=discard_results)
     )
-    if as_json:
-        say(orjson.dumps(json_safe(text.cleaned_json(removals, outcomes, done=yes))))
-    else:
-        say(text.cleaned_text(removals, outcomes, sys.argv[1:], finetune_command("list"), done=yes))
+    shown = text.cleaned_text(removals, outcomes, sys.argv[1:], finetune_command("list"), done=yes)
+    say_result(text.cleaned_json(removals, outcomes, done=yes), shown, as_json=as_json)
     kept = [each for each in outcomes if each.why]
     if any(not each.for_now for each in kept):
         sys.exit(int(ExitCode.ACTION_NEEDED))
@@ -317,6 +314,11 @@ def caller_of(folder: str | None, chosen: dict[str, Any]) -> tuple[Caller, Any]:
     place, prices = training_place(folder or ".", chosen, chosen["config"])
     resource = ResourceOptions(chosen["resource"], chosen["arm_endpoint"])
     return Caller(place.target, place.environ, resource, lambda text: say(text, err=True)), prices
+
+
+def say_result(found: Any, text: str, *, as_json: bool) -> None:
+    """Print what a command has found: as one JSON object, or as text."""
+    say(orjson.dumps(json_safe(found)) if as_json else text)
 
 
 def given_flags(*names: str) -> list[str]:

@@ -8,6 +8,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from batchscore.cli.finetune.data_text import aligned
 from batchscore.cli.finetune.use import Handover, Use, handover
 from batchscore.errors import count_text, duration_text, name_settings, visible
 from batchscore.finetune.deployment.clean import Deletion
@@ -44,8 +45,7 @@ def offer_text(offer: Offer, hourly: float | None, command: Callable[..., str]) 
         ("quota left", "not known" if left is None else f"{left:,}"),
         ("permission", "not known" if offer.may is None else "this identity may make deployments"),
     ]
-    width = max(len(name) for name, _ in facts)
-    return "\n".join(f"{name.ljust(width)}  {visible(text)}" for name, text in facts)
+    return "\n".join(aligned([(name, visible(text)) for name, text in facts]))
 
 
 def deployment_facts(
@@ -114,7 +114,8 @@ def commands_of(
     folder: str, summary: Mapping[str, Any], ready: Ready, base: str, endpoint: Sequence[str]
 ) -> Handover:
     """Return the commands that use a model."""
-    use = Use(ready.model, base, ready.deployment, endpoint)
+    checkpoint = "" if ready.model == ready.state.job.model else ready.model
+    use = Use(ready.model, base, ready.deployment, endpoint, checkpoint)
     return handover(folder, summary, use, new_folder(f"{Path(folder).resolve().name}-model"))
 
 
@@ -210,7 +211,7 @@ def inventory_text(found: Inventory, service: str, prices: Any, now: float) -> s
     cells += [
         ["file", each.id, each.status or "-", f"{each.name}, {size_text(each.bytes)}"] for each in found.files
     ]
-    lines = [*table([[visible(cell) for cell in row] for row in cells]), ""] if len(cells) > 1 else []
+    lines = [*aligned([[visible(cell) for cell in row] for row in cells]), ""] if len(cells) > 1 else []
     lines.append(left_text(found, service, prices))
     return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
 
@@ -243,15 +244,6 @@ def left_text(found: Inventory, service: str, prices: Any) -> str:
         return f"Nothing is left at {service} of what could be listed."
     record = " The jobs above have ended: they are a record, and cost nothing." if found.jobs else ""
     return f"Nothing is left at {service} that costs, runs or takes up a quota.{record}"
-
-
-def table(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, all columns to the left."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
 
 
 def deployment_text(each: HeldDeployment, prices: Any, now: float) -> str:

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-import orjson
 
-from batchscore.cli.finetune.deployment import FinetuneCommand, agreed, next_command
+from batchscore.cli.finetune.deployment import FinetuneCommand, agreed, next_command, say_result
 from batchscore.cli.options import config_option, options_of
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode
-from batchscore.report.words import json_safe
 from batchscore.settings.service_flags import OF_SERVICE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -183,6 +181,7 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
     """Run `batchscore finetune start`."""
     from batchscore.cli.finetune import training_options as spec  # noqa: PLC0415 - loads the SDK
     from batchscore.cli.finetune import training_text as text  # noqa: PLC0415
+    from batchscore.cli.finetune.data_text import plan_json  # noqa: PLC0415
     from batchscore.finetune.state import read_state  # noqa: PLC0415
     from batchscore.finetune.training.begin import before_again  # noqa: PLC0415
     from batchscore.finetune.training.commands import run_start, run_status  # noqa: PLC0415
@@ -190,25 +189,29 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
     place, prices = spec.training_place(folder, chosen, config)
     old = read_state(place.folder)
     if again and old is not None and old.job.may_exist:
-        if not old.job.ended:
+        begun = old.job.again
+        if not old.job.ended and (old.job.id or not begun):
             # It may have ended since it was looked at.
             old = run_status(place).state
-        before_again(old, place.folder)
+        # The same command may have been killed.
+        again = not begun or old.job.ended
+        if again:
+            before_again(old, place.folder)
     request = spec.request_of_options(place, old, chosen)
     urls = spec.import_urls(place, chosen)
-    estimate = None
+    accepted = costs = None
     if old is None or again or not old.job.may_exist:
-        estimate = spec.estimate_of(place, request, old, prices)
+        estimate, digests = spec.estimate_of(place, request, old, prices)
+        accepted, costs = (estimate.cost, digests), plan_json(estimate)
         if not as_json:
             say(text.estimate_text(estimate))
         if not estimate.is_fine:
             if as_json:
-                say(orjson.dumps(json_safe({"estimate": text.estimate_json(estimate)})))
+                say_result({"estimate": costs}, "", as_json=True)
             sys.exit(int(ExitCode.ROWS_FAILED))
         if not agreed("Start the training?", yes=yes, as_json=as_json):
             say("Nothing was sent.", err=True)
             sys.exit(int(ExitCode.ACTION_NEEDED))
-    accepted = None if estimate is None else (estimate.cost, estimate.digests)
     try:
         state = run_start(
             place, request, urls, lambda line: say(line, err=True), again=again, accepted=accepted
@@ -219,11 +222,8 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
             say(text.interrupted_text(next_command(folder)), err=True)
             sys.exit(int(ExitCode.CONTINUE_LATER))
         raise
-    if as_json:
-        costs = None if estimate is None else text.estimate_json(estimate)
-        say(orjson.dumps(json_safe({**text.state_json(state, place.folder), "estimate": costs})))
-    else:
-        say(text.started_text(state, next_command(folder)))
+    shown = {**text.state_json(state, place.folder), "estimate": costs}
+    say_result(shown, text.started_text(state, next_command(folder)), as_json=as_json)
     if state.job.status in {"failed", "cancelled"}:
         sys.exit(int(ExitCode.ACTION_NEEDED))
 
@@ -241,10 +241,8 @@ def status(folder: str, *, as_json: bool, config: str | None, **chosen: Any) -> 
 
     place, prices = spec.training_place(folder, chosen, config)
     found, now, command = run_status(place), time.time(), next_command(folder)
-    if as_json:
-        say(orjson.dumps(json_safe(text.look_json(found, place.folder))))
-    else:
-        say(text.look_text(found, command, now, deployment_facts(found.state, prices, now, command)))
+    shown = text.look_text(found, command, now, deployment_facts(found.state, prices, now, command))
+    say_result(text.look_json(found, place.folder), shown, as_json=as_json)
     sys.exit(int(text.exit_code_of(found)))
 
 
@@ -280,10 +278,8 @@ def watch(
     except KeyboardInterrupt:
         say(shown.left_text(), err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))
-    if as_json:
-        say(orjson.dumps(json_safe({"event": "last", **text.look_json(found, place.folder)})))
-    else:
-        say(text.ended_text(found, next_command(folder)))
+    last = {"event": "last", **text.look_json(found, place.folder)}
+    say_result(last, text.ended_text(found, next_command(folder)), as_json=as_json)
     sys.exit(int(text.exit_code_of(found)))
 
 
@@ -300,10 +296,8 @@ def results(folder: str, *, as_json: bool, config: str | None, **chosen: Any) ->
 
     place, _ = spec.training_place(folder, chosen, config)
     found, drawn = run_results(place)
-    if as_json:
-        say(orjson.dumps(json_safe(text.results_json(found, drawn, place.folder))))
-    else:
-        say(text.results_text(found, drawn, folder, next_command(folder)))
+    shown = text.results_text(found, drawn, folder, next_command(folder))
+    say_result(text.results_json(found, drawn, place.folder), shown, as_json=as_json)
     sys.exit(int(text.exit_code_of(found)))
 
 
@@ -320,12 +314,10 @@ def action_command(action: str, help_text: str, short: str) -> click.Command:
 
         place, _ = spec.training_place(folder, chosen, config)
         found = run_action(place, action)
-        if as_json:
-            say(orjson.dumps(json_safe(text.look_json(found, place.folder))))
-        else:
-            if action == "pause" and found.job.status != "paused":
-                say("The service has accepted the pause, which takes minutes.")
-            say(text.ended_text(found, next_command(folder)))
+        shown = text.ended_text(found, next_command(folder))
+        if action == "pause" and found.job.status != "paused":
+            shown = f"The service has accepted the pause, which takes minutes.\n{shown}"
+        say_result(text.look_json(found, place.folder), shown, as_json=as_json)
 
     command: click.Command = run
     return command

@@ -6,13 +6,14 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from batchscore.cli.finetune import data_options as finetune_spec
+from batchscore.cli.finetune.data_options import Estimate
 from batchscore.cli.settings_file import settings_file
 from batchscore.errors import UsageError
 from batchscore.finetune.examples.check_file import CheckedFile
@@ -22,13 +23,10 @@ from batchscore.finetune.service.dialects import TrainingDialect, dialect_of
 from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState, local_folder_of
 from batchscore.finetune.training.begin import METHODS, digests_of, prepared_of
 from batchscore.finetune.training.commands import TrainingPlace, target_of
-from batchscore.finetune.training.costs import TrainingCost, training_cost
 from batchscore.finetune.training.readiness import ServiceFacts, service_facts
 from batchscore.finetune.training.steps import parameters_of, request_of
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.plan.vocabulary import TokenCounter
 from batchscore.settings.deadline import duration_of
-from batchscore.settings.prices import training_prices
 from batchscore.settings.service_flags import OF_SERVICE
 from batchscore.stores.address import place_of
 
@@ -170,48 +168,20 @@ def wait_seconds(text: str | None) -> float | None:
     return found.total_seconds()
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a job costs, and what was found in its files. `digests` are those of the files by their part."""
-
-    cost: TrainingCost
-    digests: Mapping[str, str]
-    files: Sequence[CheckedFile]
-    counter: TokenCounter
-    model: str
-
-    @property
-    def is_fine(self) -> bool:
-        """Whether the files have no errors, and no limit is exceeded."""
-        return not any(each.errors for each in self.files) and all(each.is_kept for each in self.cost.limits)
-
-
 def estimate_of(
-    place: TrainingPlace,
-    request: Mapping[str, Any],
-    old: TrainingState | None,
-    prices: Any,
-) -> Estimate:
-    """Return the estimate of a job on a folder, after its files were checked."""
+    place: TrainingPlace, request: Mapping[str, Any], old: TrainingState | None, prices: Any
+) -> tuple[Estimate, Mapping[str, str]]:
+    """Return the estimate of a job on a folder, after its files were checked, and their digests by part."""
     summary = prepared_of(place.folder)
     used = request or (old.job.request if old is not None else {})
-    model = str(used["model"])
-    counter = finetune_spec.token_counter(model)
     options = {
-        "model": model,
+        "model": str(used["model"]),
         "service": dialect_of(place.target).rules,
         "max_example_tokens": None,
         "format_name": summary["format"],
     }
-    found = finetune_spec.checked_files(str(place.folder), None, options, counter)
-    cost = training_cost(
-        found[0],
-        found[1] if len(found) > 1 else None,
-        epochs_of(used),
-        training_prices(prices, model),
-        dialect_of(place.target).rules,
-    )
-    return Estimate(cost, digests_of(summary), found, counter, model)
+    found = finetune_spec.estimate(str(place.folder), None, options, epochs_of(used), prices)
+    return found, digests_of(summary)
 
 
 def epochs_of(request: Mapping[str, Any]) -> int | None:

@@ -13,15 +13,15 @@ from typing import Any
 
 import orjson
 
+from batchscore.cli.finetune.data_options import Estimate
 from batchscore.cli.finetune.data_text import (
+    aligned,
     broken_lines,
     file_line,
     limit_json,
     limit_line,
-    plan_json,
-    plan_text,
+    plan_lines,
 )
-from batchscore.cli.finetune.training_options import Estimate
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode, duration_text, visible
 from batchscore.finetune.service.dialects import advice_for, is_of_files
@@ -50,16 +50,11 @@ REMOVED = "The model was deleted at the service. To train once more, prepare a n
 
 def estimate_text(found: Estimate) -> str:
     """Return the estimate, and the errors of the files if there are any."""
-    lines = [plan_text(found.cost, found.files, found.counter, found.model)]
+    lines = plan_lines(found)
     for each in found.files:
         if each.errors:
             lines += [file_line(each, found.counter), *broken_lines(each)]
     return "\n".join(lines)
-
-
-def estimate_json(found: Estimate) -> dict[str, Any]:
-    """Return the estimate as JSON."""
-    return plan_json(found.cost, found.files, found.counter, found.model)
 
 
 def exit_code_of(found: JobLook) -> ExitCode:
@@ -73,7 +68,9 @@ def started_text(state: TrainingState, command: Callable[..., str]) -> str:
     """Return what was started, and how to follow it."""
     job = state.job
     lines = [f"Job {job.id} of {job.base_model}: {job.status}."]
-    if job.status in {"failed", "cancelled"}:
+    if job.status == "failed":
+        return "\n".join([*lines, f"To see why, run: {command('status')}"])
+    if job.status == "cancelled":
         return "\n".join([*lines, f"To train again, run: {command('start', '--again')}"])
     if state.is_removed:
         return "\n".join([*lines, REMOVED])
@@ -99,12 +96,10 @@ def look_text(
     if job.estimated and not job.ended:
         facts.append(("estimated end", f"{moment_text(job.estimated)}, by the service: often too early"))
     facts += deployment
-    width = max(len(name) for name, _ in facts)
-    lines = [f"{name.ljust(width)}  {visible(text)}" for name, text in facts]
+    lines = aligned([(name, visible(text)) for name, text in facts])
     if found.events:
         lines += ["last events:", *(f"  {event_line(each)}" for each in found.events)]
-    drawn = bool(deployment) and found.state.results is not None
-    return "\n".join([*lines, *next_lines(found, command, drawn=drawn)])
+    return "\n".join([*lines, *next_lines(found, command, in_use=bool(deployment))])
 
 
 def trained_text(job: JobRecord) -> str:
@@ -140,8 +135,8 @@ def event_line(event: Any) -> str:
     return f"{at}{level}{visible(mask_text(event.message))}"
 
 
-def next_lines(found: JobLook, command: Callable[..., str], *, drawn: bool = False) -> Iterator[str]:
-    """Yield what to do next; `drawn`: the results were drawn, and the model is in use."""
+def next_lines(found: JobLook, command: Callable[..., str], *, in_use: bool = False) -> Iterator[str]:
+    """Yield what to do next; `in_use`: the model has a deployment."""
     job = found.job
     if found.state.doubles:
         others = ", ".join(found.state.doubles)
@@ -150,7 +145,10 @@ def next_lines(found: JobLook, command: Callable[..., str], *, drawn: bool = Fal
     if found.state.is_removed:
         yield REMOVED
     elif job.status == "succeeded":
-        yield from [] if drawn else [f"To draw the results, run: {command('results')}"]
+        if found.state.results is None:
+            yield f"To draw the results, run: {command('results')}"
+        elif not in_use:
+            yield f"To use the model, run: {command('deploy')}"
     elif job.ended:
         if job.error_code:
             advice = advice_for(job.error_code, job.error_words, command("check"))

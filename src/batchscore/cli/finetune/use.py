@@ -23,13 +23,21 @@ _FIXED_TEMPERATURE = re.compile(r"(o\d|gpt-5)")
 class Use:
     """How a model is called: `base` is the model that was trained, `deployment` its name on Azure, or "".
 
-    `endpoint` are the flags of the endpoint that the user gave.
+    `endpoint` are the flags of the endpoint that the user gave. `checkpoint` is the model's name, or "" if it
+    is the last one of its job.
     """
 
     model: str
     base: str
     deployment: str = ""
     endpoint: Sequence[str] = ()
+    checkpoint: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What tells files about a checkpoint from those about the job's last model."""
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "-", self.checkpoint.rpartition(":")[2])
+        return plain and f"-{plain}"
 
     @property
     def tuned(self) -> list[str]:
@@ -52,18 +60,8 @@ def handover(folder: str, summary: Mapping[str, Any], use: Use, saved: str) -> H
     `saved` is a new folder for the MLflow model.
     """
     prompt = prompt_flags(summary)
-    score = [
-        "batchscore",
-        "score",
-        "INPUT",
-        "-o",
-        "OUT",
-        "--task",
-        "chat",
-        *use.tuned,
-        *use.endpoint,
-        *prompt,
-    ]
+    score = ["batchscore", "score", "INPUT", "-o", "OUT", "--task", "chat"]
+    score += [*use.tuned, *use.endpoint, *prompt]
     # A saved model holds no endpoint; its name there is the one that requests are sent with.
     save = ["batchscore", "model", "save", saved, "--task", "chat"]
     save += ["-m", use.deployment or use.model, *prompt]
@@ -86,14 +84,14 @@ def evaluation(folder: str, summary: Mapping[str, Any], use: Use) -> list[str]:
     if summary.get("format") != "chat" or not part.get("file"):
         return []
     where = command_word(folder.rstrip("/") or "/")
-    test, outputs = f"{where}/{file_of('test')}", [f"{where}/scores-{name}" for name in ("base", "tuned")]
+    test, outputs = f"{where}/{file_of('test')}", [f"{where}/scores-base", f"{where}/scores-tuned{use.mark}"]
     score = ["batchscore", "score", test, "--task", "chat", "--drop-last-assistant"]
     if not _FIXED_TEMPERATURE.match(use.base):
         score += ["--temperature", "0"]
     models = (["-m", use.base], use.tuned)
     scores = [[*score, "-o", out, *model, *use.endpoint] for out, model in zip(outputs, models, strict=True)]
     compare = ["batchscore", "evaluate", *outputs, "--names", "base,tuned", "--label", "messages"]
-    return [shown(each) for each in (*scores, [*compare, "-o", f"{where}/evaluation"])]
+    return [shown(each) for each in (*scores, [*compare, "-o", f"{where}/evaluation{use.mark}"])]
 
 
 def shown(words: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from batchscore.errors import Outage, ServiceRefused, setting_name
 from batchscore.finetune.deployment.decide import is_ours
-from batchscore.finetune.deployment.make import may_not, remove_deployment
+from batchscore.finetune.deployment.make import advice_for, remove_deployment
 from batchscore.finetune.deployment.removals import Removal, Thing, is_gone, is_recorded, waits_for
 from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.service.calls import PURPOSE
@@ -193,8 +193,8 @@ def why_refused(removal: Removal, failure: CallFailed) -> str:
     """Return why something was not deleted, and what helps."""
     if isinstance(failure, Unknown) and failure.status != 409:
         return f"{failure}. Run the same command again"
-    if removal.thing is Thing.DEPLOYMENT and failure.status == 403:
-        return f"{failure}. {may_not(arm.DELETE)}".rstrip(".")
+    if removal.thing is Thing.DEPLOYMENT and (advice := advice_for(failure, arm.DELETE)):
+        return f"{failure}. {advice}".rstrip(".")
     if removal.thing in {Thing.MODEL, Thing.JOB} and failure.status in {400, 409}:
         return (
             f"{failure}. The service does not delete a model while a deployment of it exists, or a job "

@@ -45,6 +45,8 @@ from batchscore.provider.arm import WRITE, look_at_account
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, error_of_call
 from batchscore.provider.job_object import ENDED
 from batchscore.provider.jobs import checkpoints_of
+from batchscore.provider.models import list_models
+from batchscore.settings.declare import as_flag
 
 #: Seconds until a model that needs no deployment must answer.
 MODEL_SECONDS = 900.0
@@ -159,6 +161,9 @@ async def deploy(
                 f"earlier checkpoint is better, run: {finetune_command('results', folder)}"
             )
         if not DIALECTS[state.dialect].needs_deployment:
+            for name in ("name", "kind", "capacity"):
+                if getattr(options, name) is not None:
+                    caller.listen(f"{as_flag(name)} has no effect: at this service no deployment is needed")
             return await wait_for_model(state, model, caller)
         account = caller.resource.required(state, caller.environ)
         async with (
@@ -265,21 +270,27 @@ async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Tra
     return (found if state is None else found.of(state)), dialect
 
 
-async def checkpoint_removals(state: TrainingState, folder: object, caller: Caller) -> Sequence[Removal]:
-    """Return the checkpoints of jobs that are models of their own, as at OpenAI."""
+async def checkpoint_removals(plane: ControlPlane, state: TrainingState, folder: object) -> Sequence[Removal]:
+    """Return the checkpoints of jobs that are models of their own, as at OpenAI, and are there.
+
+    A new model is listed some minutes later than its checkpoints are. Until then, all of them count.
+    """
     if DIALECTS[state.dialect].needs_deployment or not state.jobs:
         return ()
     gone = {"", *(job.model for job in state.jobs), *state.deleted}
     removals: list[Removal] = []
-    async with training_calls(caller.target, caller.environ, caller.limits) as plane:
-        for job in state.jobs:
-            with suppress(NotThere):
-                blocked = blocked_by(job, state, folder)
-                removals += [
-                    Removal(Thing.MODEL, each.model, "a checkpoint", blocked)
-                    for each in await checkpoints_of(plane, job.id)
-                    if each.model not in gone
-                ]
+    listed: set[str] | None = None
+    with suppress(CallFailed):
+        listed = {each.id for each in await list_models(plane)}
+    for job in state.jobs:
+        is_new = listed is None or job.model not in {"", *listed, *state.deleted}
+        with suppress(NotThere):
+            blocked = blocked_by(job, state, folder)
+            removals += [
+                Removal(Thing.MODEL, each.model, "a checkpoint", blocked)
+                for each in await checkpoints_of(plane, job.id)
+                if each.model not in gone and (is_new or each.model in (listed or ()))
+            ]
     return removals
 
 
@@ -302,28 +313,27 @@ async def clean(
         state = None if folder is None else require_state(folder)
         if state is not None:
             require_endpoint(state, caller.target, folder)
-        if named or state is None:
-            removals = named.removals()
-        else:
-            if folder is not None and state.job.doubtful:
-                async with training_calls(caller.target, caller.environ, caller.limits) as plane:
-                    state = write_state(folder, with_listed(state, await recent_jobs(plane, state)))
-            removals = removals_of(state, DIALECTS[state.dialect], folder, discard_results=discard_results)
-            removals = [*removals, *await checkpoint_removals(state, folder, caller)]
-            removals.sort(key=lambda each: each.thing)
-        if not removals or not agree(removals):
-            return removals, ()
-        deployments = any(each.thing is Thing.DEPLOYMENT for each in removals)
-        account = caller.resource.account(state, caller.environ)
-        if deployments:
-            account = caller.resource.required(state, caller.environ)
         async with AsyncExitStack() as stack:
-            plane = await stack.enter_async_context(
-                training_calls(caller.target, caller.environ, caller.limits)
-            )
+            calls = training_calls(caller.target, caller.environ, caller.limits)
+            plane = await stack.enter_async_context(calls)
+            if named or state is None or folder is None:
+                removals = named.removals()
+            else:
+                if state.job.doubtful:
+                    state = write_state(folder, with_listed(state, await recent_jobs(plane, state)))
+                dialect = DIALECTS[state.dialect]
+                removals = removals_of(state, dialect, folder, discard_results=discard_results)
+                # Before their model: with it they may go by themselves.
+                removals = [*await checkpoint_removals(plane, state, folder), *removals]
+                removals.sort(key=lambda each: each.thing)
+            if not removals or not agree(removals):
+                return removals, ()
+            account = caller.resource.account(state, caller.environ)
+            if any(each.thing is Thing.DEPLOYMENT for each in removals):
+                account = caller.resource.required(state, caller.environ)
             manager: ControlPlane | None = None
             if account is not None and dialect_of(caller.target).needs_deployment:
-                calls = caller.resource.calls(caller.host, caller.environ, caller.limits)
-                manager = await stack.enter_async_context(calls)
+                managed = caller.resource.calls(caller.host, caller.environ, caller.limits)
+                manager = await stack.enter_async_context(managed)
             cleaner = Cleaner(plane, manager, account, folder, state, caller.listen, caller.clock)
             return removals, await cleaner.run(removals)

@@ -331,24 +331,41 @@ def check_account(account: Account, facts: arm.AccountFacts, endpoint: str) -> N
 
 def refusal_of(failure: Refused, wanted: WantedDeployment) -> ServiceRefused:
     """Return the error of a deployment that the service refuses; it was surely not made."""
-    code = failure.code.lower()
-    if code == "insufficientquota":
+    advice = advice_for(failure, arm.WRITE)
+    if failure.code.lower() == "insufficientquota":
         advice = (
             f"The quota for {wanted.kind.sku} in this region is too small for --capacity "
             f"{wanted.capacity}. Choose a lower one, remove other deployments, or ask for more in the portal."
         )
-    elif failure.status == 403:
-        advice = may_not(arm.WRITE)
-    elif failure.status == 401:
-        advice = "The sign-in is not accepted: run az login again, and check the tenant."
-    elif failure.status == 404:
-        advice = "There is no such resource: check --resource, and whether this identity may see it."
-    else:
+    elif not advice:
         advice = (
             f"{wanted.model} may have failed the safety evaluation, its base may be retired, or the "
             f"region may not offer {wanted.kind.sku}. A model can have one deployment only."
         )
     return ServiceRefused(f"{failure}. Nothing was made, and nothing is billed. {advice}")
+
+
+#: What helps if Resource Manager refuses to make or delete a deployment, by its codes in lower case.
+_ADVICE = {
+    "requestdisallowedbypolicy": "A policy of the subscription forbids it: ask who administers it.",
+    "scopelocked": "A lock on the resource, its group or its subscription forbids it: remove the lock first.",
+    "readonlydisabledsubscription": "The subscription is disabled: enable it in the portal.",
+    "missingsubscriptionregistration": (
+        "The subscription must know the service first: az provider register --namespace "
+        "Microsoft.CognitiveServices"
+    ),
+    "deploymentlimitreached": "The resource has as many deployments of trained models as it may: remove one.",
+}
+
+
+def advice_for(failure: CallFailed, permission: str) -> str:
+    """Return what helps if a change of a deployment, which needs a permission, is refused; "" if unknown."""
+    by_status = {
+        401: "The sign-in is not accepted: run az login again, and check the tenant.",
+        403: may_not(permission),
+        404: "There is no such resource: check --resource, and whether this identity may see it.",
+    }
+    return _ADVICE.get(failure.code.lower()) or by_status.get(failure.status or 0, "")
 
 
 def may_not(permission: str) -> str:

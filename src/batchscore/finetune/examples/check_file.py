@@ -6,6 +6,7 @@ where the services stop at the first. It opens nothing that a line names.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ _HEAD_BYTES, _HEAD_LINES = 2**20, 50
 MOST_LISTED = 10_000
 
 _BOM = b"\xef\xbb\xbf"
+_LONE_CR = re.compile(rb"\r(?=[^\n])")
 _OF_MESSAGES = {CHAT_FORMAT.name, REINFORCEMENT_FORMAT.name}
 _PREPARE = "write it again with: batchscore finetune prepare"
 
@@ -198,10 +200,17 @@ def _head(file: InputFile, options: CheckOptions) -> tuple[ExampleKind | None, f
 
 def _lines(file: InputFile, checked: CheckedFile) -> Iterator[tuple[int, bytes]]:
     """Give each line with its number from 1."""
-    number = 0
+    number, was_noted = 0, False
     with text_blocks(file) as blocks:
         for kind, data in line_blocks(blocks, MOST_LINE_BYTES):
             if kind is BlockKind.LINES:
+                lone = None if was_noted else _LONE_CR.search(data)
+                if lone is not None:
+                    was_noted = True
+                    text = (
+                        f"it ends with a carriage return alone, as on old Macs, not a line feed: {_PREPARE}"
+                    )
+                    checked.add("line_end", text, number + len(data[: lone.end()].splitlines()))
                 for line in data.splitlines():
                     number += 1
                     yield number, line

@@ -85,7 +85,7 @@ RULES: Mapping[str, FormatRule] = {
     **_rules(False, "reinforcement needs a validation file, too", "no_validation"),
     **_rules(True, _NOT_JSONL, "byte_order_mark", "inner_byte_order_mark", "encoding", "not_utf8"),
     **_rules(True, _NOT_JSONL, "json_array", "pretty_printed", "other_file", "blank_line", "invalid_json"),
-    **_rules(True, _NOT_JSONL, "not_object", "line_too_long"),
+    **_rules(True, _NOT_JSONL, "not_object", "line_too_long", "line_end"),
     **_rules(True, _FORMAT, "mixed_formats", "unknown_format"),
     **_rules(True, 'OpenAI: invalid_file_format, the line contains an extra "{key}"', "keys_differ"),
     **_rules(True, "OpenAI and Azure: at most 50,000 examples may have images", "too_many_image_examples"),

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from batchscore.endpoint.target import Target
+from batchscore.errors import ServiceRefused
+from batchscore.finetune.offered import finetune_command
+from batchscore.provider.client import CallFailed
 from batchscore.provider.traits import service_of
 
 #: What the kinds of training are called at Azure OpenAI. Standard stays in the region of the resource.
@@ -151,3 +154,15 @@ def advice_for(code: str, words: str, check: str) -> str:
     found = f"{code} {words}".lower()
     text = next((text for sign, text in ADVICE if sign in found), "")
     return text.replace("{check}", check)
+
+
+def refusal_of(failure: CallFailed, dialect: TrainingDialect, folder: object) -> ServiceRefused:
+    """Return the error of a job that the service refuses; it was surely not made."""
+    advice = advice_for(failure.code, failure.words, finetune_command("check", folder))
+    if not advice and failure.status in {401, 403}:
+        advice = "Check the key or the sign-in, and whether this identity may train models."
+        if dialect.name == "openai":
+            advice += " OpenAI is ending fine-tuning without a contract: some organisations cannot train."
+    if not advice:
+        advice = "Check the model's name and the settings."
+    return ServiceRefused(f"{failure}. No job was created, and nothing is billed. {advice}")

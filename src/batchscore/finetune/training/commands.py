@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from batchscore.finetune.state import (
     ResultsRecord,
     TrainingState,
     change_job,
+    hold_data,
     hold_folder,
     read_state,
     require_state,
@@ -92,7 +93,6 @@ def run_start(
         async with training_calls(place.target, place.environ, place.limits) as plane:
             starter = Starter(plane, dialect, folder, state, place.limits, listen, urls)
             starter.is_continued = old is not None
-            starter.again = again
             return await starter.run()
 
     with hold_folder(folder, "batchscore finetune start", listen):
@@ -112,12 +112,14 @@ def run_start(
                 )
             new = new_state(folder, summary, host_of(place.target), dialect, request)
         state = continued(old, new, folder, again=again)
+        job = replace(state.job, again=again or state.job.again)
         if accepted is not None:
             cost = accepted[0]
-            job = replace(state.job, expected_tokens=cost.trained_tokens, price=cost.price)
-            state = replace(state, job=job)
-        write_state(folder, state)
-        return asyncio.run(starting(state))
+            job = replace(job, expected_tokens=cost.trained_tokens, price=cost.price)
+        state = write_state(folder, replace(state, job=job))
+        wait = nullcontext() if state.job.id else hold_data(state, folder, listen, place.limits.settle)
+        with wait:
+            return asyncio.run(starting(state))
 
 
 def run_status(place: TrainingPlace) -> JobLook:

@@ -7,6 +7,7 @@ those whose model was deleted, are no reason to stop.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from batchscore.errors import InputError, visible
 from batchscore.finetune.offered import finetune_command
@@ -23,29 +24,33 @@ from batchscore.report.words import moment_text
 NEW_SECONDS = 86_400.0
 
 
-async def require_new_data(plane: ControlPlane, state: TrainingState, folder: object, now: float) -> None:
-    """Raise `InputError` if there is another job of the same data and settings."""
-    found = await other_job(plane, state, now)
-    if found is None:
-        return
+def same_data_error(found: JobState, state: TrainingState, folder: object) -> InputError:
+    """Return the error for a folder whose data another folder trains with the same settings."""
     made = f", created {moment_text(found.created)}" if found.created else ""
     settings = ", ".join(f"{name} {value}" for name, value in found.settings.items())
     job = visible(f"{found.id} of {found.model} ({found.status}{made}{f'; {settings}' if settings else ''})")
-    raise InputError(
-        f"The same training file was trained before, but not from {folder}: see the job {job}. No second job "
-        "was created. To use that one, continue in its own folder. To train and pay again, run: "
+    second = f"The second one, {state.job.id}, was cancelled" if state.job.id else "No second job was created"
+    return InputError(
+        f"The same training file was trained before, but not from {folder}: see the job {job}. {second}. To "
+        "use that one, continue in its own folder. To train and pay again, run: "
         f"{finetune_command('start', folder, '--again')}"
     )
 
 
-async def other_job(plane: ControlPlane, state: TrainingState, now: float) -> JobState | None:
-    """Return another job of the same data and settings, `None` if the service lists none.
+async def other_job(
+    plane: ControlPlane, state: TrainingState, now: float, latest: float = inf
+) -> JobState | None:
+    """Return another job of the same data and settings, `None` if the service lists none until `latest`.
 
     A file is known by its digest in the job's metadata. If those are not kept, it is known by its size and
     its name, which holds a part of the digest. Raises `CallFailed`.
     """
     try:
-        alike = [each async for each in jobs.newest_jobs(plane, 0.0) if may_be_same(state, each)]
+        alike = [
+            each
+            async for each in jobs.newest_jobs(plane, 0.0)
+            if may_be_same(state, each) and (each.created or 0.0) <= latest
+        ]
         unsigned = any(DIGEST_KEY not in each.metadata for each in alike)
         listed = await files.list_files(plane, purpose=PURPOSE) if unsigned else []
     except Refused:

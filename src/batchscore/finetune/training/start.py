@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import InputError, Outage, ServiceRefused, count_text, visible
+from batchscore.errors import InputError, Outage, count_text, duration_text, visible
 from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.prepared_folder import file_of
 from batchscore.finetune.service.calls import PURPOSE, CallLimits
-from batchscore.finetune.service.dialects import TrainingDialect, advice_for
+from batchscore.finetune.service.dialects import TrainingDialect, refusal_of
 from batchscore.finetune.state import (
     TRAINING,
     FileRecord,
@@ -30,7 +30,7 @@ from batchscore.finetune.state import (
     with_own_job,
     write_state,
 )
-from batchscore.finetune.training.same_data import require_new_data
+from batchscore.finetune.training.same_data import other_job, same_data_error
 from batchscore.finetune.training.steps import (
     CLOCK_SECONDS,
     MOST_TRIES,
@@ -58,7 +58,7 @@ BEFORE_COSTS = {PartStep(TrainingStep.SEND_FILE, TRAINING), PartStep(TrainingSte
 #: Seconds before an upload in parts expires in which no more parts are sent.
 EXPIRY_MARGIN = 60.0
 
-#: Seconds after a file was sent in which the service may not know it yet.
+#: Seconds after a file was sent, or a job was made, in which lists may not show it yet.
 LAG_SECONDS = 300.0
 
 
@@ -66,8 +66,7 @@ LAG_SECONDS = 300.0
 class Starter:
     """The way from files to a job. `urls` are where the service fetches a part from: secret, and not kept.
 
-    `is_continued`: the folder had a state before, so a copy of it may have made the job. `again`: the user
-    wants a job although there is another one of the same data.
+    `is_continued`: the folder had a state before, so a copy of it may have made the job.
     """
 
     plane: ControlPlane
@@ -79,7 +78,6 @@ class Starter:
     urls: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     is_continued: bool = False
-    again: bool = False
     tries: int = 0
     creations: int = 0
 
@@ -88,8 +86,10 @@ class Starter:
         await self.remove_leftovers()
         while True:
             step = next_step(self.state)
-            if step in BEFORE_COSTS and not self.again and not self.creations:
-                await require_new_data(self.plane, self.state, self.folder, self.clock())
+            if step in BEFORE_COSTS and not self.state.job.again and not self.creations:
+                found = await other_job(self.plane, self.state, self.clock())
+                if found is not None:
+                    raise same_data_error(found, self.state, self.folder)
             if step.step is TrainingStep.SEND_FILE:
                 await self.send_file(step.part)
             elif step.step is TrainingStep.WAIT_FOR_FILE:
@@ -101,6 +101,7 @@ class Starter:
             else:
                 if self.state.job.doubtful:
                     await self.cancel_doubles()
+                await self.give_way()
                 return self.state
 
     def write(self, **changes: Any) -> None:
@@ -292,7 +293,9 @@ class Starter:
                 return
             if not waits:
                 self.write(job=replace(self.state.job, intent_at=0.0, doubtful=True))
+                self.listen("It is not listed, so it is created now")
                 return
+            self.listen(f"It is not listed yet. The next look is in {duration_text(waits[0])}")
             await self.plane.sleep(waits.pop(0))
 
     async def cancel_doubles(self) -> None:
@@ -310,6 +313,24 @@ class Starter:
         if ours:
             await self.keep_first(ours)
         self.state = write_state(self.folder, with_listed(self.state, ()))
+
+    async def give_way(self) -> None:
+        """Cancel our new job if another folder has made one of the same data first; raises `InputError` then.
+
+        Both may have looked for a job before either was made.
+        """
+        own = self.state.job
+        if own.ended or own.again or own.created_at < self.clock() - LAG_SECONDS:
+            return
+        other = await other_job(self.plane, self.state, self.clock(), own.created_at)
+        if other is not None and other.created == own.created_at and other.id > own.id:
+            # Of the same second. If its folder sees ours, it gives way.
+            await self.plane.sleep(self.limits.settle)
+            other = await other_job(self.plane, self.state, self.clock(), own.created_at)
+        if other is not None:
+            job = await jobs.change_job(self.plane, own.id, "cancel")
+            self.state = write_state(self.folder, with_job(self.state, job))
+            raise same_data_error(other, self.state, self.folder)
 
     async def keep_first(self, ours: Sequence[JobState]) -> None:
         """Take the first of these jobs as the folder's, and cancel the others."""
@@ -344,18 +365,6 @@ class Starter:
                 self.listen(f'The service says: "{visible(mask_text(failure.words[:MOST_MESSAGE]))}"')
             raise refusal_of(failure, self.dialect, self.folder)
         await self.plane.sleep(self.limits.settle)
-
-
-def refusal_of(failure: CallFailed, dialect: TrainingDialect, folder: Path) -> ServiceRefused:
-    """Return the error of a job that the service refuses; it was surely not made."""
-    advice = advice_for(failure.code, failure.words, finetune_command("check", folder))
-    if not advice and failure.status in {401, 403}:
-        advice = "Check the key or the sign-in, and whether this identity may train models."
-        if dialect.name == "openai":
-            advice += " OpenAI is ending fine-tuning without a contract: some organisations cannot train."
-    if not advice:
-        advice = "Check the model's name and the settings."
-    return ServiceRefused(f"{failure}. No job was created, and nothing is billed. {advice}")
 
 
 async def remove_file(plane: ControlPlane, file: FileRecord) -> None:

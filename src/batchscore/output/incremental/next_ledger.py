@@ -61,7 +61,8 @@ class NextLedger(Ledger):
 
     `unchanged` files need nothing. `replaced` files have other settings, or are overwritten: nothing of them
     is used again, and they stay until their new version is complete. `visible_commits` are the present parts
-    by their file's name. `changed` counts the records in the run's changes file by kind.
+    by their file's name. `changed` counts the records in the run's changes file by kind. No changes file
+    describes the present records of `unreported` files.
     """
 
     visible: SingleLedger = field(kw_only=True)
@@ -70,6 +71,7 @@ class NextLedger(Ledger):
     unchanged: set[str] = field(default_factory=set, kw_only=True)
     visible_commits: dict[str, Commit] = field(default_factory=dict, kw_only=True)
     changed: Counter[str] = field(default_factory=Counter, kw_only=True)
+    unreported: set[str] = field(default_factory=set, kw_only=True)
 
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there; return the number of scores to replace; raises `OutputError`."""
@@ -142,6 +144,9 @@ class NextLedger(Ledger):
     def compare(self, inputs: Mapping[str, str]) -> None:
         """Find the changed files by their digests; set aside what was made for other inputs."""
         visible = self.visible
+        self.unreported = {
+            file for file, each in visible.manifests.items() if each.ok and each.reported != "yes"
+        } - self.replaced
         for file, digest in inputs.items():
             before = visible.manifests.get(file)
             if before is not None and self.is_unchanged(before, digest):

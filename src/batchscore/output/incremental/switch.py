@@ -61,7 +61,7 @@ def read_replaced(place: Place) -> tuple[Mapping[str, Any], frozenset[str]]:
 
     Raises `ValueError` if the list is damaged.
     """
-    fields = orjson.loads(b"".join(storage.chunks(place)))
+    fields = orjson.loads(storage.whole(place))
     try:
         fingerprint, files = fields["fingerprint"], fields["files"]
     except (KeyError, TypeError) as error:

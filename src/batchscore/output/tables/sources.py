@@ -18,6 +18,7 @@ from batchscore.output.fingerprint import READING
 from batchscore.output.input_digest import without_images
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, part_files_of
+from batchscore.output.missing import AGAIN
 from batchscore.output.part_files import RecordCheck, read_part, refuse_damaged, stated_in
 from batchscore.output.run_records import run_records
 from batchscore.read.dataset_folders import partitions_of
@@ -206,7 +207,7 @@ def refuse_changed(source: TableSource) -> None:
     if not source.manifest.input and source.manifest.rows:
         raise InputChanged(
             f"it is not known which version of {source.file.path} was scored: the run was killed, or the "
-            "file was gone at its end. Run the same score command again, then make the table."
+            f"file was gone at its end. {AGAIN}"
         )
     if without_images(source.manifest.input) not in {"", digest(source.file.path)}:
         raise InputChanged(

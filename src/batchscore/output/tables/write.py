@@ -20,7 +20,7 @@ from batchscore.output.records.formats import TABLE_SUFFIXES
 from batchscore.output.tables.files import check_fits, write_delimited, write_workbook
 from batchscore.output.tables.sources import TableSource, joined_rows, table_inputs
 from batchscore.prompts.columns import shorten_names
-from batchscore.read.delimited import begin
+from batchscore.read.dialect import begin
 from batchscore.read.formats import open_table
 from batchscore.rows import Row, RowError, Settled
 from batchscore.stores.address import Place

@@ -122,6 +122,10 @@ def gather(
         found, more = gather_task(folder, each, runs_of_task, effort, known)
         tasks.append(found)
         problems += more
+    recorded = {Path(str(run.settings.get("output"))) for run in runs}
+    if recorded and isinstance(folder, Path) and Path(named) not in recorded:
+        # It is named from another folder than that of the commands.
+        named = str(Path(named).absolute())
     # The task with the latest run comes first.
     tasks.sort(key=lambda each: -max((run.started for run in each.runs), default=0.0))
     return PageData(named, time.time(), tasks, problems)
@@ -174,11 +178,15 @@ def gather_task(
 
 def count_waiting(layout: Layout, files: Iterable[FileAccount]) -> int:
     """Return how many rows of incomplete files the next run publishes without a request, if that is known."""
-    partial = [each.file for each in files if each.state == "partial"]
-    if not partial and all(each.state != "not_started" for each in files):
+    begun = [each.file for each in files if each.state in {"partial", "not_started"}]
+    if not begun:
         return 0
     try:
-        manifests = [read_manifest(path) for file in partial if storage.exists(path := layout.manifest(file))]
+        places = {file: layout.manifest(file) for file in begun}
+        manifests = [
+            read_manifest(place) if storage.exists(place) else Manifest(file, layout.task, {})
+            for file, place in places.items()
+        ]
         return waiting_rows(layout, recorded_files(layout.root, layout.task), manifests)
     except OutputError:
         return 0
@@ -218,7 +226,7 @@ def read_run(place: Place) -> RecordedRun | str:
     if size is not None and size > MOST_RECORD_BYTES:
         return f"is too large to be read here ({size / 2**20:,.0f} MiB)"
     try:
-        return run_from(place.name, b"".join(storage.chunks(place)))
+        return run_from(place.name, storage.whole(place))
     except BatchscoreError as error:
         return f"cannot be read: {error}"
 
@@ -336,9 +344,15 @@ def damaged_parts(folder: Place, files: Sequence[FileAccount], until: float) -> 
     `batchscore verify` reads parts. In a store nothing is checked: each part would take a request.
     """
     problems: list[str] = []
+    listed: dict[str, dict[str, int]] = {}
     for part in (part for each in files for part in (*each.scores, *each.error_parts)):
         if time.monotonic() >= until or not isinstance(folder, Path):
             break
+        below, _, name = part.name.rpartition("/")
+        if below not in listed:
+            listed[below] = storage.sizes(folder / below)
+        if listed[below].get(name) == part.bytes:
+            continue
         there = storage.size_of(folder / part.name)
         if there is None:
             problems.append(f"{part.name} is missing.")

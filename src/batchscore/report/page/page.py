@@ -105,9 +105,12 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
     if result.reason:
         block.append(element("p", result.reason))
     if result.next_step is not None:
-        block.append(element("p", result.next_step.lead))
-        if result.next_step.command:
-            block.append(element("pre", element("code", result.next_step.command)))
+        step = result.next_step
+        # A page may be opened and written anywhere, and names in a command are those of one folder.
+        where = " in the folder where the last run was started:"
+        block.append(element("p", f"{step.text}{where}" if step.command else step.lead))
+        if step.command:
+            block.append(element("pre", element("code", step.command)))
     findings = findings_of(task)
     if task.unconfirmed:
         findings.insert(0, ("look", task.unconfirmed))

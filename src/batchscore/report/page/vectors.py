@@ -82,6 +82,8 @@ def map_of(vectors: Floats, origins: Sequence[Origin]) -> VectorMap:
     unit = (kept / norms[:, None]).astype(np.float32)
     near, involved, examples = near_pairs(unit, rows)
     places, explained = principal(kept)
+    # `median` would load a large module for masked arrays.
+    middle = np.sort(norms)[(len(norms) - 1) // 2 : len(norms) // 2 + 1]
     return VectorMap(
         origins=rows,
         places=places,
@@ -93,7 +95,7 @@ def map_of(vectors: Floats, origins: Sequence[Origin]) -> VectorMap:
         near=near,
         rows_in_pairs=involved,
         examples=examples,
-        lengths=(float(norms.min()), float(np.median(norms)), float(norms.max())) if len(kept) else None,
+        lengths=(float(norms.min()), float(middle.mean()), float(norms.max())) if len(kept) else None,
         alike=mean_cosine(unit),
         all_equal=len(kept) > 1 and bool((kept == kept[0]).all()),
     )

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: A request that starts late may catch up this much; a larger request waits for the part above it.
 SMOOTHING_SECONDS = 0.25
 
+#: Until the quota is known, requests are small: a large one might never fit.
+FIRST_TOKENS = 2000.0
+
 #: A large request saves up quota for at most this long before it starts.
 LONGEST_SAVING_SECONDS = 10.0
 

@@ -22,7 +22,7 @@ from batchscore.simulator.batch.errors import (
 from batchscore.simulator.batch.files import SimulatedFile
 from batchscore.simulator.batch.input_file import InputScan, operation_of
 from batchscore.simulator.batch.lifecycle import BatchRequest, BatchTools, SimulatedBatch
-from batchscore.simulator.batch.objects import BatchSnapshot, batch_object
+from batchscore.simulator.batch.objects import in_forms, times_of, usage_of
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.service import OPERATIONS
 from batchscore.simulator.state import retry_after_headers
@@ -97,54 +97,50 @@ class Batches:
 
     def object_of(self, batch: SimulatedBatch) -> dict[str, Any]:
         """Return the batch object."""
-        return self._shown(batch.snapshot())
+        return self._shown(batch.to_json())
 
     def foreign(self, identifier: str) -> dict[str, Any] | None:
         """Return the object of a batch of somebody else."""
-        for snapshot in self._foreign():
-            if snapshot.id == identifier:
-                return self._shown(snapshot)
-        return None
+        return next((self._shown(one) for one in self._foreign() if one["id"] == identifier), None)
 
     async def listed(self) -> list[dict[str, Any]]:
         """Return the objects of all that can be seen, newest first unless the rules say otherwise."""
         await self.step(_POLL_SECONDS)
         hidden_after = self._clock.now() - self._tools.rules().batch_hidden
-        seen = [batch.snapshot() for batch in self._by_id.values() if batch.times["created"] <= hidden_after]
-        snapshots = sorted([*self._foreign(), *seen], key=lambda one: one.times["created"])
+        seen = [batch.to_json() for batch in self._by_id.values() if batch.times["created"] <= hidden_after]
+        documents = sorted([*self._foreign(), *seen], key=lambda one: one["created_at"])
         if not self._tools.rules().oldest_first:
-            snapshots.reverse()
-        return [self._shown(snapshot) for snapshot in snapshots]
+            documents.reverse()
+        return [self._shown(document) for document in documents]
 
     def everything(self) -> list[dict[str, Any]]:
         """Return the objects of all batches, also of those that cannot be seen, oldest first."""
-        return [batch_object(batch.snapshot(), ()) for batch in self._by_id.values()]
+        return [batch.to_json() for batch in self._by_id.values()]
 
-    def _shown(self, snapshot: BatchSnapshot) -> dict[str, Any]:
+    def _shown(self, document: dict[str, Any]) -> dict[str, Any]:
         rules = self._tools.rules()
-        document = batch_object(snapshot, rules.forms)
-        return document if rules.metadata else {**document, "metadata": None}
+        return in_forms(document, rules.forms) | ({} if rules.metadata else {"metadata": None})
 
-    def _foreign(self) -> list[BatchSnapshot]:
+    def _foreign(self) -> list[dict[str, Any]]:
         """Return the batches of somebody else in the same project, created every ten minutes until now."""
         now = self._clock.now()
         return [
-            BatchSnapshot(
-                id=f"batch_of_somebody_else_{number}",
-                surface=Surface.OPENAI,
-                status="completed",
-                endpoint="/v1/chat/completions",
-                completion_window="24h",
-                input_file_id=f"file-of-somebody-else-{number}",
-                output_file_id=f"file-output-of-somebody-else-{number}",
-                error_file_id=None,
-                model="gpt-4o-mini",
-                times={"created": now - 600 * number - 1, "completed": now, "expires": now + 80_000},
-                counts=(7, 7, 0),
-                errors=[],
-                metadata={"owner": "somebody else"},
-                usage=TokenUse(),
-            )
+            {
+                "id": f"batch_of_somebody_else_{number}",
+                "object": "batch",
+                "endpoint": "/v1/chat/completions",
+                "errors": None,
+                "input_file_id": f"file-of-somebody-else-{number}",
+                "completion_window": "24h",
+                "status": "completed",
+                "output_file_id": f"file-output-of-somebody-else-{number}",
+                "error_file_id": None,
+                **times_of({"created": now - 600 * number - 1, "completed": now, "expires": now + 80_000}),
+                "request_counts": {"total": 7, "completed": 7, "failed": 0},
+                "metadata": {"owner": "somebody else"},
+                "model": "gpt-4o-mini",
+                "usage": usage_of(TokenUse()),
+            }
             for number in range(self._tools.rules().foreign_batches)
         ]
 
@@ -185,12 +181,7 @@ def _parse_request(body: dict[str, Any], surface: Surface) -> BatchRequest | Ser
     problem = metadata_problem(metadata)
     if problem is not None:
         return refused(surface, problem, param="metadata", code="invalid_type")
-    expires_after = None
-    policy = body.get("output_expires_after")
-    if policy is not None:
-        given = policy if isinstance(policy, dict) else {}
-        seconds = expiry_seconds(surface, "output_expires_after", given.get("anchor"), given.get("seconds"))
-        if isinstance(seconds, ServiceReply):
-            return seconds
-        expires_after = seconds
+    expires_after = expiry_seconds(surface, "output_expires_after", body.get("output_expires_after"))
+    if isinstance(expires_after, ServiceReply):
+        return expires_after
     return BatchRequest(body["input_file_id"], endpoint, window, metadata, expires_after, surface)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 from aiohttp import web
@@ -32,13 +32,6 @@ Act: TypeAlias = Callable[[Project, web.Request, Surface], Awaitable[Outcome]]
 Authenticate: TypeAlias = Callable[[web.Request], tuple[str | None, bool]]
 
 
-class Refuse(Protocol):
-    """Words the reply to a client that is not let in. `presented` is "key", "bearer" or None."""
-
-    def __call__(self, *, presented: str | None) -> ServiceReply:
-        """Return the reply."""
-
-
 class Call(NamedTuple):
     """One call: its method, its path below a door, its name in faults and books, and what it does."""
 
@@ -52,13 +45,14 @@ class Call(NamedTuple):
 class Door:
     """Where calls arrive: which are accepted, and the reply to the others.
 
+    `unauthorized` words the reply to a client that is not let in: `presented` is "key", "bearer" or None.
     `unversioned` is the reply to a request without `api-version`, where one must be named.
     """
 
     surface: Surface
     prefix: str
     authenticate: Authenticate
-    unauthorized: Refuse
+    unauthorized: Callable[..., ServiceReply]
     unversioned: ServiceReply | None = None
 
 

@@ -37,8 +37,12 @@ def missing_parameter(surface: Surface, name: str) -> ServiceReply:
     return refused(surface, message, param=name, code="missing_required_parameter")
 
 
-def expiry_seconds(surface: Surface, name: str, anchor: object, seconds: object) -> int | ServiceReply:
-    """Return after how many seconds a file expires, or the error reply."""
+def expiry_seconds(surface: Surface, name: str, policy: object) -> int | ServiceReply | None:
+    """Return after how many seconds a file expires by a policy, if there is one, or the error reply."""
+    if policy is None:
+        return None
+    given = policy if isinstance(policy, dict) else {}
+    anchor, seconds = given.get("anchor"), given.get("seconds")
     low = 3600 if surface is Surface.OPENAI else 1_209_600
     if anchor != "created_at":
         message = f"Invalid value: '{anchor}'. Supported values are: 'created_at'."

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from batchscore.simulator.reply_shapes import check_shape
+from batchscore.simulator.script import Pending, check_times, take
 
 #: What can be called: of files, then of batches.
 CALLS = (
@@ -84,7 +85,7 @@ class CallFault:
             raise ValueError(f"status must be between 400 and 599, not {self.status}")
         if self.cut not in CUTS:
             raise ValueError(f"cut must be one of {', '.join(CUTS)}, not {self.cut!r}")
-        _check_times(self.times)
+        check_times(self.times)
 
     @property
     def replaces_reply(self) -> bool:
@@ -129,22 +130,7 @@ class LineFault:
             raise ValueError("one of status, shape and line must be set")
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, not {self.share}")
-        _check_times(self.times)
-
-
-class _Limited(Protocol):
-    @property
-    def times(self) -> int | None: ...
-
-
-_Fault = TypeVar("_Fault", bound=_Limited)
-
-
-@dataclass
-class _Pending(Generic[_Fault]):
-    fault: _Fault
-    left: int | None
-    skip: int = 0
+        check_times(self.times)
 
 
 class FaultScript:
@@ -152,14 +138,14 @@ class FaultScript:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - not for secrets
-        self._calls: list[_Pending[CallFault]] = []
-        self._lines: list[_Pending[LineFault]] = []
+        self._calls: list[Pending[CallFault]] = []
+        self._lines: list[Pending[LineFault]] = []
 
     def add(self, *, calls: list[dict[str, Any]], lines: list[dict[str, Any]]) -> None:
         """Append faults."""
         new_calls = [CallFault(**one) for one in calls]
-        self._lines += [_Pending(fault, fault.times) for fault in [LineFault(**one) for one in lines]]
-        self._calls += [_Pending(fault, fault.times, fault.skip) for fault in new_calls]
+        self._lines += [Pending(fault, fault.times) for fault in [LineFault(**one) for one in lines]]
+        self._calls += [Pending(fault, fault.times, fault.skip) for fault in new_calls]
 
     def clear(self) -> None:
         """Drop all faults."""
@@ -173,8 +159,7 @@ class FaultScript:
                 if pending.skip:
                     pending.skip -= 1
                     continue
-                _take(self._calls, pending)
-                return pending.fault
+                return take(self._calls, pending)
         return None
 
     def for_line(self, raw: bytes) -> LineFault | None:
@@ -185,22 +170,9 @@ class FaultScript:
                 continue
             if fault.share < 1 and self._random.random() >= fault.share:
                 continue
-            _take(self._lines, pending)
-            return fault
+            return take(self._lines, pending)
         return None
 
     def left(self) -> int:
         """Return how many faults are pending."""
         return len(self._calls) + len(self._lines)
-
-
-def _take(script: list[_Pending[_Fault]], pending: _Pending[_Fault]) -> None:
-    if pending.left is not None:
-        pending.left -= 1
-        if not pending.left:
-            script.remove(pending)
-
-
-def _check_times(times: int | None) -> None:
-    if times is not None and times < 1:
-        raise ValueError(f"times must be at least 1, or None for ever, not {times}")

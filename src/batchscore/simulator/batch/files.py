@@ -9,12 +9,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.rules import BatchRules
 from batchscore.simulator.error_replies import ServiceReply, Surface
+
+if TYPE_CHECKING:
+    from batchscore.simulator.finetune.training_file import TrainingFiles
 
 #: A day's seconds.
 DAY = 86_400
@@ -47,20 +50,10 @@ class SimulatedFile:
     begins_well: bool = True
 
 
-class TrainingExaminer(Protocol):
-    """Looks into files for fine-tuning."""
-
-    def state(self, file: SimulatedFile) -> tuple[str, str | None]:
-        """Return the status of a file, and its details."""
-
-    def refusal(self, path: Path, surface: Surface) -> ServiceReply | None:
-        """Return the error reply to an upload that is refused at once."""
-
-
 class FileStore:
     """The files of a project, in a folder, oldest first. `examiner` looks into those for fine-tuning."""
 
-    examiner: TrainingExaminer
+    examiner: TrainingFiles
 
     def __init__(self, folder: Path, clock: ProjectClock, rules: Callable[[], BatchRules]) -> None:
         self.folder = folder

@@ -22,7 +22,7 @@ from batchscore.simulator.batch.books import Books, TokenUse
 from batchscore.simulator.batch.files import FileStore, UploadForm
 from batchscore.simulator.batch.input_file import InputScan, file_error
 from batchscore.simulator.batch.lines import LineRunner, write_expired
-from batchscore.simulator.batch.objects import BatchSnapshot
+from batchscore.simulator.batch.objects import times_of, usage_of
 from batchscore.simulator.batch.rules import BatchRules
 from batchscore.simulator.error_replies import Surface
 
@@ -125,30 +125,32 @@ class SimulatedBatch:
             if self.is_active and self.status != "cancelling":
                 self._enter("cancelling", now)
 
-    def snapshot(self) -> BatchSnapshot:
-        """Return its present state."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the batch object as it is now, in the usual form."""
         request, results = self.request, self._results
         forms = self._tools.rules().forms
         early = self.is_active and "early_ids" in forms
         ids = self._file_ids
         if early or (self.status == "failed" and "ids_on_failed" in forms):
             ids = {kind: self._file_id(kind) for kind in self._paths}
-        return BatchSnapshot(
-            id=self.id,
-            surface=request.surface,
-            status=self.status,
-            endpoint=request.endpoint,
-            completion_window=request.completion_window,
-            input_file_id=request.input_file_id,
-            output_file_id=ids.get("output"),
-            error_file_id=ids.get("error"),
-            model=self._scan.model,
-            times={name: at for name, at in self.times.items() if name != "validating"},
-            counts=(results.total, results.completed, results.failed),
-            errors=self._errors,
-            metadata=request.metadata,
-            usage=results.usage,
-        )
+        counts = {"total": results.total, "completed": results.completed, "failed": results.failed}
+        document = {
+            "id": self.id,
+            "object": "batch",
+            "endpoint": request.endpoint,
+            "errors": {"object": "list", "data": self._errors} if self._errors else None,
+            "input_file_id": request.input_file_id,
+            "completion_window": request.completion_window,
+            "status": self.status,
+            "output_file_id": ids.get("output"),
+            "error_file_id": ids.get("error"),
+            **times_of(self.times),
+            "request_counts": counts,
+            "metadata": request.metadata,
+        }
+        if request.surface is Surface.OPENAI:
+            document |= {"model": self._scan.model, "usage": usage_of(results.usage)}
+        return document
 
     def discard(self) -> None:
         """Drop what it does not need any more."""

@@ -1,17 +1,15 @@
 """How is a batch shown, in the usual form and in those that other services and pages show?
 
-It must not know how a batch proceeds: a snapshot in, JSON out.
+It must not know how a batch proceeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from batchscore.simulator.batch.books import TokenUse
-from batchscore.simulator.error_replies import Surface
 
 #: The states that are shown with a time of their own, as `in_progress_at`.
 TIMES = (
@@ -22,53 +20,24 @@ TIMES = (
 _IDS = ("output_file_id", "error_file_id")
 
 
-@dataclass(frozen=True)
-class BatchSnapshot:
-    """A batch at one moment. `times` has those of `TIMES` that have passed, and `expires`."""
-
-    id: str
-    surface: Surface
-    status: str
-    endpoint: str
-    completion_window: str
-    input_file_id: str
-    output_file_id: str | None
-    error_file_id: str | None
-    model: str | None
-    times: Mapping[str, float]
-    counts: tuple[int, int, int]
-    errors: list[dict[str, Any]]
-    metadata: Mapping[str, str] | None
-    usage: TokenUse
+def times_of(times: Mapping[str, float]) -> dict[str, int | None]:
+    """Return the times that a batch object shows, from those that have passed, and `expires`."""
+    return {f"{name}_at": int(times[name]) if name in times else None for name in TIMES}
 
 
-def batch_object(batch: BatchSnapshot, forms: tuple[str, ...]) -> dict[str, Any]:
-    """Return the batch object, in other forms of `rules.BATCH_FORMS`."""
-    total, completed, failed = batch.counts
-    document: dict[str, Any] = {
-        "id": batch.id,
-        "object": "batch",
-        "endpoint": batch.endpoint,
-        "errors": {"object": "list", "data": batch.errors} if batch.errors else None,
-        "input_file_id": batch.input_file_id,
-        "completion_window": batch.completion_window,
-        "status": batch.status,
-        "output_file_id": batch.output_file_id,
-        "error_file_id": batch.error_file_id,
-        **{f"{name}_at": int(batch.times[name]) if name in batch.times else None for name in TIMES},
-        "request_counts": {"total": total, "completed": completed, "failed": failed},
-        "metadata": batch.metadata,
+def usage_of(use: TokenUse) -> dict[str, Any]:
+    """Return the usage of a batch, which only OpenAI shows."""
+    return {
+        "input_tokens": use.input,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": use.output,
+        "output_tokens_details": {"reasoning_tokens": use.reasoning},
+        "total_tokens": use.input + use.output,
     }
-    if batch.surface is Surface.OPENAI:
-        use = batch.usage
-        document["model"] = batch.model
-        document["usage"] = {
-            "input_tokens": use.input,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": use.output,
-            "output_tokens_details": {"reasoning_tokens": use.reasoning},
-            "total_tokens": use.input + use.output,
-        }
+
+
+def in_forms(document: dict[str, Any], forms: tuple[str, ...]) -> dict[str, Any]:
+    """Bring a batch object into other forms of `rules.BATCH_FORMS`, and return it."""
     for form in forms:
         _change(document, form)
     return document

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
+
+Rules = TypeVar("Rules")
 
 #: Other forms of a batch object, which Azure's pages and compatible services show: see `BatchRules.forms`.
 BATCH_FORMS = (
@@ -81,10 +83,7 @@ class BatchRules:
     def __post_init__(self) -> None:
         for name in ("progress", "forms"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, (int, float)) and value < 0:
-                raise ValueError(f"{item.name} must not be negative, not {value}")
+        refuse_negative(self)
         if not all(0 <= share <= 1 for share in (*self.progress, self.done_at_most)):
             raise ValueError("progress and done_at_most must be shares between 0 and 1")
         unknown = sorted(set(self.forms) - set(BATCH_FORMS))
@@ -106,9 +105,18 @@ def rules_lasting(seconds: float) -> BatchRules:
     return BatchRules(**{state: seconds * share for state, share in _SHARES.items()})  # type: ignore[arg-type]
 
 
-def changed_rules(rules: BatchRules, changes: Mapping[str, Any]) -> BatchRules:
-    """Return the rules with some changed."""
-    unknown = sorted(set(changes) - {item.name for item in fields(rules)})
+def refuse_negative(rules: Any) -> None:
+    """Raise ValueError for a number below 0."""
+    for item in fields(rules):
+        value = getattr(rules, item.name)
+        if isinstance(value, (int, float)) and value < 0:
+            raise ValueError(f"{item.name} must not be negative, not {value}")
+
+
+def changed_rules(rules: Rules, changes: Mapping[str, Any]) -> Rules:
+    """Return rules with some changed."""
+    known = [item.name for item in fields(rules)]  # type: ignore[arg-type]
+    unknown = sorted(set(changes) - set(known))
     if unknown:
-        raise ValueError(f"there is no rule {unknown[0]!r}")
-    return replace(rules, **changes)
+        raise ValueError(f"there is no rule {unknown[0]!r}; the rules are {', '.join(known)}")
+    return replace(rules, **changes)  # type: ignore[type-var]

@@ -96,7 +96,5 @@ def _check_form(
     for field, value in fields.items():
         if found := _EXPIRY_FIELD.fullmatch(field):
             expiry[found[1] or found[2]] = value
-    if not expiry:
-        return UploadForm(path, name, purpose)
-    seconds = expiry_seconds(surface, "expires_after", expiry.get("anchor"), expiry.get("seconds"))
-    return UploadForm(path, name, purpose, seconds) if isinstance(seconds, int) else seconds
+    seconds = expiry_seconds(surface, "expires_after", expiry or None)
+    return seconds if isinstance(seconds, ServiceReply) else UploadForm(path, name, purpose, seconds)

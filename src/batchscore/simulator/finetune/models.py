@@ -62,11 +62,10 @@ class Models:
         """Take the model of a job."""
         self._tuned[model.name] = model
 
-    def remove(self, name: str) -> None:
-        """Forget a model, with its checkpoints."""
-        job = self._tuned[name].job
-        for each in [one.name for one in self._tuned.values() if one.job == job]:
-            del self._tuned[each]
+    def remove(self, model: TunedModel) -> None:
+        """Forget a model, with its checkpoints, or one of these alone."""
+        for each in [model] if model.is_checkpoint else self.of_job(model.job):
+            self._tuned.pop(each.name, None)
 
     def of_job(self, job: str) -> list[TunedModel]:
         """Return the models of a job."""

@@ -6,9 +6,9 @@ Limits: Azure's quotas of fine-tuning and OpenAI's guides, seen 2026-11.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
+
+from batchscore.simulator.batch.rules import refuse_negative
 
 #: How a job can fail: see `FineTuneRules.fails`.
 FAILURES = ("", "server_error", "exceeded_quota", "safety_before", "safety_after")
@@ -107,10 +107,7 @@ class FineTuneRules:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "training_types", tuple(one.lower() for one in self.training_types))
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, (int, float)) and value < 0:
-                raise ValueError(f"{item.name} must not be negative, not {value}")
+        refuse_negative(self)
         choices = {
             "fails": FAILURES,
             "columns": COLUMNS,
@@ -127,12 +124,3 @@ class FineTuneRules:
 def tuning_lasting(seconds: float) -> FineTuneRules:
     """Return the rules by which a job ends after this many seconds."""
     return FineTuneRules(**{state: seconds * share for state, share in _SHARES.items()})  # type: ignore[arg-type]
-
-
-def changed_tuning(rules: FineTuneRules, changes: Mapping[str, Any]) -> FineTuneRules:
-    """Return the rules with some changed."""
-    known = [item.name for item in fields(rules)]
-    unknown = sorted(set(changes) - set(known))
-    if unknown:
-        raise ValueError(f"there is no rule {unknown[0]!r}; the rules are {', '.join(known)}")
-    return replace(rules, **changes)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.files import FileStore
+from batchscore.simulator.batch.rules import changed_rules
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.finetune.deployments import Deployments
 from batchscore.simulator.finetune.job import TuningJob
@@ -18,7 +19,7 @@ from batchscore.simulator.finetune.jobs import TuningJobs, TuningTools
 from batchscore.simulator.finetune.learned import learned_answers
 from batchscore.simulator.finetune.meter import hosting_bill, training_bill
 from batchscore.simulator.finetune.models import Models, TunedModel
-from batchscore.simulator.finetune.rules import FineTuneRules, changed_tuning
+from batchscore.simulator.finetune.rules import FineTuneRules
 from batchscore.simulator.finetune.training_file import TrainingFiles
 from batchscore.simulator.finetune.uploads import Uploads
 from batchscore.simulator.service import Learned
@@ -49,7 +50,7 @@ class Tuning:
     def change_rules(self, changes: Mapping[str, Any]) -> None:
         """Change some of its rules."""
         self.step()
-        self.rules = changed_tuning(self.rules, changes)
+        self.rules = changed_rules(self.rules, changes)
 
     def step(self) -> None:
         """Bring all of it to the present."""
@@ -64,8 +65,8 @@ class Tuning:
         problem = self._deployed(models, Surface.AZURE)
         if problem is not None:
             return problem
-        if models:
-            self.models.remove(models[0].name)
+        for each in models:
+            self.models.remove(each)
         self.jobs.remove(job)
         return None
 
@@ -86,7 +87,7 @@ class Tuning:
         """Delete a model with its checkpoints, or return the error reply."""
         problem = self._deployed(self.models.of_job(model.job), surface)
         if problem is None:
-            self.models.remove(model.name)
+            self.models.remove(model)
         return problem
 
     def _deployed(self, models: list[TunedModel], surface: Surface) -> ServiceReply | None:

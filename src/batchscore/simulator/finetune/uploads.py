@@ -63,13 +63,9 @@ class Uploads:
             return refused(surface, message, param="bytes", code="invalid_value")
         if body["purpose"] == "fine-tune" and not body["filename"].endswith(".jsonl"):
             return refused(surface, "The file's name must end in .jsonl.", param="filename")
-        expires_after = None
-        if (policy := body.get("expires_after")) is not None:
-            given = policy if isinstance(policy, dict) else {}
-            seconds = expiry_seconds(surface, "expires_after", given.get("anchor"), given.get("seconds"))
-            if isinstance(seconds, ServiceReply):
-                return seconds
-            expires_after = seconds
+        expires_after = expiry_seconds(surface, "expires_after", body.get("expires_after"))
+        if isinstance(expires_after, ServiceReply):
+            return expires_after
         now, wait = self._clock.now(), self._rules().upload_expires
         upload = SimulatedUpload(
             id=f"upload_{os.urandom(12).hex()}",

@@ -1,0 +1,105 @@
+"""Are the first cells of a table the names of its columns, or a row?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from batchscore.errors import setting_name
+
+#: Headers that are remembered: the files of a folder often have the same.
+_HEADERS = 64
+
+_LONGEST = 60
+_E_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
+_NUMBER = re.compile(r"[-+]?[0-9][0-9.,:/-]*")
+
+#: The form of a column's name, and words of which such names are made and texts are not.
+_NAME = re.compile(r"[^\W\d][\w .\-/()#%:]{0,39}")
+_NO_LETTER = re.compile(r"[\W_]+")
+_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_WORD = re.compile(
+    "id|ids|key|uuid|guid|index|idx|no|nr|num|number|row|rank|text|content|body|title|"
+    "subject|prompt|input|output|question|answer|message|messages|comment|comments|review|reviews|"
+    "description|abstract|summary|sentence|passage|document|doc|query|note|notes|name|names|"
+    "label|labels|category|class|type|kind|topic|tag|tags|language|lang|locale|date|day|month|"
+    "year|time|timestamp|created|updated|url|uri|link|source|author|user|username|customer|"
+    "product|item|order|sku|price|amount|total|count|score|rating|stars|status|state|country|"
+    "city|address|email|phone|group|target|value|values|first|last|column|field|remark|remarks|"
+    "said|split",
+    re.IGNORECASE,
+)
+
+#: So short cells say nothing.
+_SHORT = 2
+
+#: A line without quotes, which `csv` divides at each delimiter.
+_PLAIN_LINE = re.compile(rb"[\t -!#-~]+")
+
+
+@lru_cache(_HEADERS)
+def header_doubt(columns: tuple[str, ...]) -> str:
+    """Return why a first line is more likely a row than the header, and what to do; else nothing."""
+    names = list(columns)
+    # A title above the table is one cell, and Excel pads it with empty ones.
+    padded = len(names) > 2 and list(unnamed(len(names)))[1:] == names[1:]
+    text = len(names) == 1 and len(names[0].split()) > 1
+    if padded or text or any(_is_cell(name) for name in names):
+        return (
+            f"Its first line looks like a row, not like a header: if it is a row, give "
+            f"{setting_name('no_header')}, and the columns are {', '.join(unnamed(min(len(names), 3)))}"
+            f"{'…' if len(names) > 3 else ''}; if the header comes later, give {setting_name('skip_lines')} "
+            "and the number of lines before it"
+        )
+    return ""
+
+
+def look_like_names(columns: Iterable[str]) -> bool:
+    """Whether a first line surely is a header: messages may quote its cells only then.
+
+    All cells have the form of a name, and one of them is made of words that are usual in names.
+    """
+    names = list(columns)
+    usual = any(_is_usual(name) for name in names) or all(len(name) <= _SHORT for name in names)
+    return usual and all(_NAME.fullmatch(name) or not name for name in names)
+
+
+@lru_cache(_HEADERS)
+def hidden_names(given: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the names that may be cells of a row: all but usual words, if it is not a header."""
+    if look_like_names(given):
+        return ()
+    return tuple(name for name in names if not _is_made_of_words(name))
+
+
+def _is_made_of_words(name: str) -> bool:
+    parts = _PART.findall(name)
+    return bool(parts) and "".join(parts) == _NO_LETTER.sub("", name) and all(map(_WORD.fullmatch, parts))
+
+
+def _is_usual(name: str) -> bool:
+    parts = [bool(_WORD.fullmatch(part)) for part in _PART.findall(name) if not part.isdecimal()]
+    # A text has spaces between its words: `customerId`, but not `Good product`.
+    return all(parts) and bool(parts) if " " in name else any(parts)
+
+
+def _is_cell(name: str) -> bool:
+    return (
+        bool(_NUMBER.fullmatch(name) or _E_MAIL.fullmatch(name))
+        or len(name) > _LONGEST
+        or (" " in name and name.endswith((".", "!", "?")))
+    )
+
+
+def unnamed(count: int) -> Iterator[str]:
+    """Return the names of columns without a header."""
+    return (f"column_{place}" for place in range(count))
+
+
+def plain_header(content: bytes, delimiter: str) -> list[str]:
+    """Return the columns if the first line is surely all of the header, as in most files; else none."""
+    line = content.partition(b"\n")[0].removesuffix(b"\r")
+    if not _PLAIN_LINE.fullmatch(line) or not line.strip(b" \t"):
+        return []
+    return [name or f"column_{place}" for place, name in enumerate(line.decode().split(delimiter))]
