@@ -176,7 +176,8 @@ def test_a_second_signal_quits_at_once(batchscore: Cli, files: Files, deployment
         process.interrupt()
         run = process.finish(timeout_s=5)
     assert run.exit_code == 4
-    assert run.stderr == f"{ABORTED}\n"
+    again = "Quitting. The next run sends the rows of requests in flight again."
+    assert run.stderr == f"{again}\n{ABORTED}\n"
 
 
 @pytest.mark.slow

@@ -94,10 +94,10 @@ FAILURES: dict[str, Callable[[], Reply]] = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-@mostly_slow("bad", [0, 100, 150, 255, 299], [100])
-def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, bad: int) -> None:
+@mostly_slow("bad, rows", [*product([0, 100, 150, 255, 299], [256, 300])], [(100, 256), (0, 300)])
+def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, bad: int, rows: int) -> None:
     service = service_of(lambda texts: FAILURES[kind]() if f"text:{bad}" in texts else None)
-    settled, error, _ = scored(lambda: engine_over(service, prompts(300), rows_a_request=256, retries=6))
+    settled, error, _ = scored(lambda: engine_over(service, prompts(300), rows_a_request=rows, retries=6))
     requests, inputs = cost_of(service)
     assert error is None
     assert sorted(row.row for row in settled) == list(range(300))
@@ -174,6 +174,42 @@ def test_a_failure_that_passes_does_not_make_requests_smaller() -> None:
     assert not errors_of(settled)
     assert {len(texts) for texts in service.asked[-20:]} <= {128, 64}
     assert cost_of(service)[1] <= 8000 + 4 * 128 + 10
+
+
+def broken(texts: list[str]) -> Reply:
+    raise NoReply(ErrorCode.CONNECTION_ERROR, f"{len(texts)} rows")
+
+
+PASSING: dict[str, Callable[[list[str]], Reply]] = {
+    "503": lambda _: reply(503, {}),
+    "504": lambda _: reply(504, {}),
+    "reset": broken,
+    "page": lambda _: Reply(200, {}, b"<html>back soon</html>", 0.1),
+    "not found": lambda _: refusal(404, "DeploymentNotFound"),
+}
+
+
+@mostly_slow(
+    "kind, rows, single, begin",
+    [*product(PASSING, [1, 8, 64, 256], ["7", "text:1"], [0.0, 0.5])],
+    [("503", 256, "7", 0.5), ("reset", 8, "text:1", 0.0), ("not found", 1, "7", 0.5)],
+)
+def test_a_failure_of_larger_requests_that_passes_is_no_rows_error(
+    kind: str, rows: int, single: str, begin: float
+) -> None:
+    """As while a service starts again: for twenty seconds it answers small requests only."""
+
+    def behave(texts: list[str], now: float) -> Reply | None:
+        large = len(texts) > 4 or any(single in text for text in texts)
+        return PASSING[kind](texts) if begin <= now < begin + 20 and large else None
+
+    timed = Timed(behave)
+    settled, error, _ = scored(
+        lambda: engine_over(timed.service, prompts(300), rows_a_request=rows, retries=6, max_outage=1800)
+    )
+    assert error is None
+    assert len(settled) == 300
+    assert not errors_of(settled)
 
 
 def test_two_failures_of_different_kinds_do_not_make_the_first_requests_smaller() -> None:
@@ -302,20 +338,29 @@ def test_a_row_that_is_always_limited_leaves_the_only_place_to_the_others() -> N
     assert len(settled_at) == 300
     assert max(seconds for row, seconds in settled_at.items() if row != 7) < 50
     assert settled_at[7] > 120, "until then, the limit may pass"
-    (notice,) = [text for text in notices if "refused a row" in text]
+    (notice,) = [text for text in notices if "answers other rows" in text]
     # The pauses before are partly random, so that this time differs by seconds.
-    assert re.search(r"The row is sent again in (1 min 5\d s|2 min( \d s)?), others meanwhile", notice)
+    assert re.search(r"\(429\)\. It is sent again in (1 min 5\d s|2 min( \d s)?), others meanwhile", notice)
 
 
-@mostly_slow("rows, begin", [*product([1, 8, 64, 256], [1, 2, 3, 60])], [(256, 3), (64, 60)])
-def test_an_outage_fails_no_row_while_one_waits_for_its_limit(rows: int, begin: float) -> None:
+@mostly_slow(
+    "status, rows, begin",
+    [*product([429, 500], [1, 8, 64, 256], [1, 2, 3, 20, 60])],
+    [(429, 256, 3), (429, 64, 60), (500, 256, 3), (500, 8, 20)],
+)
+def test_an_outage_fails_no_row_while_one_waits_for_its_next_attempt(
+    status: int, rows: int, begin: float
+) -> None:
     def behave(texts: list[str], now: float) -> Reply | None:
-        return reply(503) if now > begin else reply(429, {}) if "text:7" in texts else None
+        return reply(503) if now > begin else reply(status, {}) if "text:7" in texts else None
 
     timed = Timed(behave)
     settled, error, _ = scored(
-        lambda: engine_over(timed.service, prompts(600), rows_a_request=rows, max_outage=30)
+        lambda: engine_over(timed.service, prompts(600), rows_a_request=rows, retries=6, max_outage=30)
     )
+    if status == 500 and begin == 60:
+        assert list(errors_of(settled)) == [7], "it had all of its attempts before the outage"
+        return
     assert isinstance(error, Outage)
     assert "has not responded for 3" in str(error), "the wait for the limit is no outage"
     assert not errors_of(settled)
@@ -361,6 +406,18 @@ def test_a_row_that_is_always_limited_does_not_hold_up_the_others(headers: dict[
     assert seconds < 150
     done = [at for at, texts in enumerate(service.asked) if texts == ["text:499"]]
     assert done[0] < 550
+
+
+@mostly_slow("rows, total", [*product([1, 64, 256], [60, 500])], [(1, 60), (64, 500)])
+def test_rows_that_are_always_limited_wait_at_the_same_time(rows: int, total: int) -> None:
+    bad = {f"text:{row}" for row in range(0, total, total // 6)}
+    service = service_of(lambda texts: reply(429, {}) if bad & set(texts) else None)
+    settled, error, seconds = scored(
+        lambda: engine_over(service, prompts(total), rows_a_request=rows, max_outage=1800)
+    )
+    assert error is None
+    assert {f"text:{row}" for row in errors_of(settled)} == bad
+    assert seconds < 250
 
 
 def test_a_row_that_the_service_calls_larger_than_its_limit_is_over_quota_at_once() -> None:

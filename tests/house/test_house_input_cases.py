@@ -55,6 +55,22 @@ CASES = {
     "an offered command writes a hidden file": "report/test_advice.py::test_the_merged_file_is_beside_the_folder_and_not_hidden",
     "flags are offered behind --": "report/test_advice.py::test_flags_are_added_before_the_names_of_files",
     "a renamed file is all new and all changed": "output/test_changes.py::test_an_id_that_moved_to_another_file_has_one_line",
+    "a renamed file with ids is new and changed": "run/test_job.py::test_a_renamed_file_is_reported_as_moved",
+    "the next command after unreadable rows is a dead end": "cli/test_cli_summary.py::test_the_next_command_works_after_the_input_is_fixed",
+    "a rehearsal in which all failed proposes the whole run": "cli/test_cli_summary.py::test_a_rehearsal_in_which_all_rows_fail_does_not_propose_the_whole_run",
+    "a file in another encoding is half scored": "cli/test_cli_misuse.py::test_a_text_that_is_not_utf8_is_reported_before_the_first_request",
+    "what remains is hidden": "cli/test_cli_summary.py::test_what_remains_is_counted_also_in_files_that_were_not_read",
+    "the second Ctrl-C says nothing of requests in flight": "cli/test_cli_stop.py::test_a_second_signal_quits_at_once",
+    "a deadline that is shorter than a reply": "run/test_stop.py::test_a_deadline_that_is_shorter_than_a_reply_is_for_a_person",
+    "help contradicts behaviour": "cli/test_cli_commands.py::test_help_is_as_reviewed",
+    "a row larger than the quota is sent for ever": "engine/test_engine_quota.py::test_a_row_larger_than_a_minutes_quota_is_an_error_at_once_and_the_others_are_scored",
+    "odd ticks in the report": "report/test_page.py::test_ticks_are_at_round_times",
+    "a deployment that answered nothing is up": "report/test_page.py::test_a_deployment_that_answered_nothing_is_not_up",
+    "Python errors speak of flags": "api/test_public_score_files.py::test_errors_name_arguments",
+    "--temperature suggests --prune": "settings/test_types.py::test_common_parameters_are_settings_and_are_sent_as_the_parameter_would_be",
+    "a literal line break in a prompt": "cli/test_cli_summary.py::test_a_shell_that_left_a_backslash_is_noticed",
+    "a panel that does not fit": "report/test_words.py::test_the_panel_fits_any_terminal",
+    "a column whose name is nearly right": "prompts/test_prompt.py::test_a_missing_column_is_named_with_similar_ones_first",
 }
 
 

@@ -118,7 +118,7 @@ def test_no_text_column_needs_a_choice() -> None:
 def test_a_missing_column_is_named_with_similar_ones_first(spec: PromptSpec, setting: str) -> None:
     with pytest.raises(InputError) as caught:
         builder_for(table("zzz", "text"), spec)
-    assert str(caught.value) == f"no column 'txet' ({setting}); its columns are text, zzz."
+    assert str(caught.value) == f"no column 'txet' ({setting}); its columns are text, zzz. Is it 'text'?"
 
 
 def test_names_of_columns_with_spaces_at_an_end_are_quoted() -> None:

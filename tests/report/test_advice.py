@@ -67,6 +67,8 @@ def test_a_date_that_has_passed_is_no_deadline_of_the_next_run() -> None:
         "n",
     ]
     assert goes_on([*words[:-1], "--deadline=2026-01-01T08:00"], passed, stopped=True) == words[:-1]
+    short = "no reply arrived within --deadline 6s, and the same command would end like this again."
+    assert goes_on([*words, "6s"], short, stopped=True) == words[:-1]
     for again in ("2h", "06:30"):
         reason = f"the run must end by deadline {again}."
         assert goes_on([*words, again], reason, stopped=True) == [*words, again]

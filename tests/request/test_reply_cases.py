@@ -31,6 +31,12 @@ CASES = {
     + "test_a_limit_of_inputs_is_found_and_remembered",
     "one row that always fails": JUDGING + "test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs",
     "a failure that passes": JUDGING + "test_a_failure_that_passes_does_not_make_requests_smaller",
+    "larger requests fail for a while": JUDGING
+    + "test_a_failure_of_larger_requests_that_passes_is_no_rows_error",
+    "an outage while a row waits": JUDGING
+    + "test_an_outage_fails_no_row_while_one_waits_for_its_next_attempt",
+    "several rows that are always limited": JUDGING
+    + "test_rows_that_are_always_limited_wait_at_the_same_time",
     "few pending requests": JUDGING + "test_a_service_with_few_requests_at_once_is_used_as_if_they_were_set",
     "stray 429s": JUDGING + "test_three_stray_429s_cost_at_most_10_seconds",
     "a row that is always limited": JUDGING + "test_a_row_that_is_always_limited_does_not_hold_up_the_others",

@@ -72,7 +72,7 @@ def test_runs_within_one_second_write_a_record_each_without_secrets(
     records = [json.loads(path.read_text()) for path in Path("out/runs").glob("*.json")]
     assert len(records) == len({record["worker"] for record in records}) == 3
     assert any(finished.record.name.endswith(f"Z-{record['worker']}.json") for record in records)
-    assert records[0]["settings"]["scratch_dir"] == "caf\\udce9"
+    assert records[0]["settings"]["scratch_dir"] == str(Path.cwd() / "caf\\udce9")
     assert not [path for path in Path("out").rglob("*") if path.is_file() and b"HUSH" in path.read_bytes()]
 
 

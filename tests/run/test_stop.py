@@ -191,6 +191,29 @@ def test_a_deadline_stops_the_run_in_time_even_if_the_clock_is_set(
     assert str(conditions.stop.reason) == "the run must end by deadline 2h."
 
 
+@pytest.mark.parametrize(("deadline", "answers", "exit_code"), [("10s", 0, 1), ("10s", 1, 4), ("2h", 0, 4)])
+def test_a_deadline_that_is_shorter_than_a_reply_is_for_a_person(
+    deadline: str, answers: int, exit_code: int
+) -> None:
+    """A scheduler would run the same command for ever, and pay for replies that nobody waits for."""
+    conditions = conditions_of(settings(deadline=deadline), STARTED)
+    hear = conditions.before(lambda _: None)
+
+    async def watched() -> None:
+        async with conditions.watch_deadline(
+            lambda _: None, functools.partial(float, conditions.stops_at or 0.0)
+        ):
+            await conditions.stop.event.wait()
+
+    for _ in range(answers):
+        hear(RowsSettled(1))
+    run_virtual(watched())
+    hear(Attempt(0, None, 5.0, "interrupted"))
+    assert conditions.stop.reason is not None
+    assert conditions.stop.reason.exit_code == exit_code
+    assert ("would end like this again" in str(conditions.stop.reason)) == (exit_code == 1)
+
+
 def test_a_date_as_deadline_must_be_changed_to_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     conditions = conditions_of(settings(deadline="2100-01-01T00:00"), STARTED)
     assert conditions.stops_at is not None

@@ -31,11 +31,8 @@ from batchscore.request.retry import AttemptLoop
 from batchscore.request.retry_budget import RetryBudget
 from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
-#: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
-FEWEST_FOR_QUARTERS = 16
-
-#: A request that got a 429, and is not settled.
-Limited = tuple[Request, Deployment, Ticket, Result[ReplyScores]]
+#: A request that failed, and is not settled.
+Failed = tuple[Request, Deployment, Ticket, Result[ReplyScores]]
 
 
 @dataclass(slots=True)
@@ -266,13 +263,13 @@ class Engine:
         request: Request,
         deployment: Deployment,
         ticket: Ticket,
-        limited: list[Limited] | None = None,
+        failed: list[Failed] | None = None,
         first: Result[ReplyScores] | None = None,
     ) -> bool:
         """Send requests until all prompts are settled; return whether the first one answered all of them.
 
-        `first` is the result of the first one, if it was sent before. If it gets a 429, and there is a list
-        of the `limited` ones, it is added there and not settled.
+        `first` is the result of the first one, if it was sent before. If it fails, and there is a list of the
+        `failed` ones, it may be added there and not settled.
         """
         prompts = request.prompts
         if first is None and len(self.attempt_loop.deployments.members) > 1 and not deployment.available:
@@ -284,12 +281,9 @@ class Engine:
             if result.answers is not None:
                 break
             outcome = result.outcome
-            if (
-                limited is not None
-                and outcome.action is Action.RETRY
-                and outcome.code is ErrorCode.RATE_LIMITED
-            ):
-                limited.append((request, deployment, ticket, result))
+            may_wait = outcome.action is Action.RETRY or outcome.by_chance
+            if failed is not None and may_wait and self.attempt_loop.others_show(request, deployment):
+                failed.append((request, deployment, ticket, result))
                 return False
             first = None
             result = await self.attempt_loop.settle(request, deployment, result)
@@ -324,10 +318,9 @@ class Engine:
             else:
                 await self.suspects.add(Suspect(prompts[0], outcome, request.budget, deployment))
             return False
-        failed = outcome.action is Action.RETRY
-        parts = 4 if (failed or outcome.by_chance) and len(prompts) >= FEWEST_FOR_QUARTERS else 2
-        size = self.attempt_loop.rows_of_part(len(prompts), parts)
-        if await self.send_parts(prompts, size, request.budget.for_part(failed=failed)):
+        size = self.attempt_loop.rows_of_part(len(prompts))
+        part = request.budget.for_part(failed=outcome.action is Action.RETRY)
+        if await self.send_parts(prompts, size, part):
             self.note_too_many_rows(outcome, size, request.budget)
         return False
 
@@ -363,7 +356,7 @@ class Engine:
             self.packer.shrink(size)
 
     async def send_again(
-        self, prompts: Sequence[Prompt], budget: RetryBudget, limited: list[Limited] | None = None
+        self, prompts: Sequence[Prompt], budget: RetryBudget, failed: list[Failed] | None = None
     ) -> bool:
         """Send some prompts of a failed request to any deployment that has room."""
         most = self.attempt_loop.usual_rows
@@ -375,16 +368,22 @@ class Engine:
         ):
             return await self.send_parts(prompts, (len(prompts) + 1) // 2, budget.for_part(failed=False))
         deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
-        return await self.settle(request, deployment, ticket, limited)
+        return await self.settle(request, deployment, ticket, failed)
 
     async def send_parts(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> bool:
         """Send each part of this size as a request; return whether all were answered at once."""
         parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-        # The others first: they show whether a 429 is one part's own, and need not wait for it.
-        limited: list[Limited] | None = [] if budget.limited_for_rows else None
-        answered = [await self.send_again(part, replace(budget), limited) for part in parts]
-        for request, deployment, ticket, result in limited or ():
-            request.budget.limited_for_rows = len(limited or ()) == 1
+        # The others first: they show whether a failure is one part's own, and need not wait for it.
+        failed: list[Failed] = []
+        answered: list[bool] = []
+        for part in parts:
+            # If one after the other fails, the size may be the reason: a smaller one is to be found soon.
+            none = failed and not any(answered) and not failed[0][0].budget.is_limited
+            answered.append(await self.send_again(part, replace(budget), None if none else failed))
+        for request, deployment, ticket, result in failed:
+            request.budget.limited_for_rows &= len(failed) == 1
+            if any(answered):
+                await self.attempt_loop.let_pass_if_few(request, deployment, result)
             await self.settle(request, deployment, ticket, first=result)
         return all(answered)
 

@@ -138,9 +138,10 @@ def _no_column(table: Table, name: str, setting: str) -> InputError:
     lower = {own.lower(): own for own in reversed(table.columns)}
     near = [lower[each] for each in difflib.get_close_matches(name.lower(), lower)]
     nearest = [*near, *(own for own in table.columns if own not in near)]
+    meant = f" Is it {near[0]!r}?" if near else ""
     doubt = f" {table.doubt}." if table.doubt else ""
     return InputError(
-        f"no column {name!r} ({setting_name(setting)}); {_columns_text(table, nearest)}.{doubt}"
+        f"no column {name!r} ({setting_name(setting)}); {_columns_text(table, nearest)}.{meant}{doubt}"
     )
 
 

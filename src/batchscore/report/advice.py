@@ -219,12 +219,12 @@ def has_flag(words: Sequence[str], flag: str) -> bool:
 
 
 def goes_on(words: Sequence[str], reason: str, *, stopped: bool) -> list[str]:
-    """Return a run's words without what would stop the next run too: a passed date, rounds that send nothing.
+    """Return a run's words without what would stop the next run too: a passed or short deadline, no rounds.
 
     `reason` says why the run ended. Unless that is why it `stopped`, 0 rounds still fetch what is submitted.
     """
     text = name_settings(reason).lower()
-    if re.search(r"\bdeadline \d{4}-", text):
+    if re.search(r"\bdeadline (?:\d{4}-|.*would end like this again)", text):
         words = without_flag(words, "--deadline")
     sends_nothing = value_of(words, "--batch-rounds") == "0" and "--finish-live" not in words
     if sends_nothing and ("batch_rounds 0 " in text or not stopped):

@@ -251,7 +251,9 @@ class Requester(Generic[T]):
         deployment.request_window.note_rate_limit()
         deployment.read_headers(reply.headers, 0.0)
         deployment.rate_limits += 1
-        budget, counts = request.budget, (deployment.rate_limits, deployment.answers)
+        budget = request.budget
+        deployment.limited_requests += budget.limited_at is None and not budget.limited_for_rows
+        counts = deployment.rate_limits, deployment.answers, deployment.limited_requests
         before = budget.note_rate_limit(self.clock.monotonic(), seconds or 0.0, counts)
         answered = before is not None and deployment.health.answered_since(before)
         if budget.limited_for_rows:
@@ -271,8 +273,7 @@ class Requester(Generic[T]):
         first = request.budget.refused_at is None
         if confirmed := await self.confirmed(request, deployment, outcome):
             return confirmed
-        if first:
-            request.budget.note_failure(self.clock.monotonic(), 0.0, ErrorCode.SERVER_ERROR)
+        request.budget.note_failure(self.clock.monotonic(), 0.0, ErrorCode.SERVER_ERROR)
         return refused_alone(outcome, first=first)
 
     async def confirmed(self, request: Request, deployment: Deployment, outcome: Outcome) -> Outcome | None:

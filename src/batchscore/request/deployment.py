@@ -178,6 +178,7 @@ class Deployment:
     backing_off: int = 0
     resting: int = 0
     rate_limits: int = 0
+    limited_requests: int = 0
     answers: int = 0
     front: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)

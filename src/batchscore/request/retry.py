@@ -19,7 +19,7 @@ import tenacity
 
 from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, duration_text
 from batchscore.request.attempt import Request, Requester, Result
-from batchscore.request.deployment import Deployment
+from batchscore.request.deployment import NOTICE_FROM_SECONDS, Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome_rules import ANSWERED, Action, Outcome
 from batchscore.request.retry_budget import RetryBudget
@@ -42,19 +42,26 @@ MOST_LIMITED_OF_ONE = 25
 MOST_LIMITED_ALONE = 4
 #: The same of a row whose request was divided this often, with a 429 for one part and answers for the others.
 MOST_LIMITED_OF_PART = 1
-CERTAIN_DIVISIONS = 4
+CERTAIN_DIVISIONS = 3
 
 #: A limit that lasts a minute or two may refuse a row and answer others, because of its size or by chance. So
-#: a row's last two attempts are this long after its first 429, or longer if others were refused, too, and it
-#: had fewer attempts than this. `MOST_RESTING` rows wait without keeping a worker from others.
+#: a row's last two attempts are this long after its first 429, and so long if many others were refused, too.
+#: After other failures its last attempt is as late as if the row had been sent alone with all of its retries.
+#: `MOST_RESTING` rows wait without keeping a worker from others.
 PASSING_SECONDS = 125.0
 MOST_LIMITED_AGAIN = 2
-MOST_LIMITED_ATTEMPTS = 12
-LONGEST_LIMITED_SECONDS = 1800.0
+LONGEST_LIMITED_SECONDS = 4 * PASSING_SECONDS
 MOST_RESTING = 256
 
-#: After this many failures fewer rows are tried, if the service answers others.
+#: After this many failures fewer rows are tried, if the service answers others; after one if a request holds
+#: more rows than this: what the rows of such a request cost is bounded, too.
 FAILURES_OF_MANY = 2
+MOST_ROWS_SENT_TWICE = 256
+
+#: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
+#: The rows of a small one are sent alone.
+FEWEST_FOR_QUARTERS = 16
+MOST_ROWS_SENT_ALONE = 5
 
 #: A row may time out this often: the timeouts double.
 MOST_TIMEOUTS = 4
@@ -104,22 +111,17 @@ class AttemptLoop(Generic[T]):
                 self.deployments.stop(deployment, refused)
                 deployment, result = await self.send_anywhere(request)
                 continue
-            if action is not Action.RETRY:
+            if action is not Action.RETRY and (request.rows > 1 or not result.outcome.by_chance):
                 return result
             if self.should_halve(request, deployment, result):
                 request.budget.limited_for_rows |= self.is_limited_alone(request.budget, deployment)
                 return result
-            if not self.is_used_up(request.budget) and not self.may_be_too_large(request, result):
+            may_retry = action is Action.RETRY and not self.is_used_up(request.budget)
+            if may_retry and not self.may_be_too_large(request, result):
                 deployment, result = await self.retry(request, deployment, result)
                 continue
             if result.outcome.by_chance or await self.answers_other_rows(request, result, deployment):
-                if (left := self.seconds_to_pass(request, result)) > 0:
-                    most = self.most_alone(request.budget)
-                    request.budget.begin_long_wait(max(0, most - MOST_LIMITED_AGAIN))
-                    deployment.health.end_failures()  # nothing may be sent meanwhile, and that is no outage
-                    left = max(left * random.uniform(1.0, 1.05), request.budget.asked_wait)  # noqa: S311
-                    announce_rest(deployment, left)
-                    await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
+                if request.rows == 1 and await self.let_pass(request, deployment, result):
                     deployment, result = await self.send_in_slot(request)
                     continue
                 return self.final(request, deployment, result)
@@ -162,7 +164,8 @@ class AttemptLoop(Generic[T]):
         budget = request.budget
         if result.outcome.code is ErrorCode.RATE_LIMITED and self.is_certain(budget):
             return True
-        since = budget.first_failed if self.may_be_too_large(request, result) else budget.failing_since
+        no_error = self.may_be_too_large(request, result) or self.may_pass(budget, result.outcome)
+        since = budget.first_failed if no_error else budget.failing_since
         if since is not None and deployment.health.answered_since(since):
             return True
         return (await self.requester.probe(deployment)).action is not Action.RETRY
@@ -181,16 +184,46 @@ class AttemptLoop(Generic[T]):
             await deployment.wait_for_slot()
         return deployment, await self.requester.send(request, deployment, ticket)
 
-    def seconds_to_pass(self, request: Request, result: Result[T]) -> float:
-        """Return how long a single row waits before its next attempt: the rate limit may pass."""
+    def others_show(self, request: Request, deployment: Deployment) -> bool:
+        """Whether other parts should be sent first: they show if a failure is one part's own.
+
+        If the service answers none of several requests, their size may be the reason.
+        """
         budget = request.budget
-        first = budget.first_failed
-        if request.rows > 1 or result.outcome.code is not ErrorCode.RATE_LIMITED or first is None:
+        answers = deployment.health.answered_since(budget.first_failed or 0.0)
+        return budget.is_limited or answers or not deployment.in_flight
+
+    async def let_pass_if_few(self, request: Request, deployment: Deployment, result: Result[T]) -> None:
+        """Wait before the rows of a failed request are sent alone, so that this is not necessary later."""
+        limited = result.outcome.code is ErrorCode.RATE_LIMITED
+        if 1 < request.rows <= MOST_ROWS_SENT_ALONE and not limited:
+            await self.let_pass(request, deployment, result)
+
+    async def let_pass(self, request: Request, deployment: Deployment, result: Result[T]) -> bool:
+        """Wait until what made a request fail has passed, if it passes; return whether that was necessary."""
+        budget = request.budget
+        if not self.may_pass(budget, result.outcome):
+            return False
+        left = self.passed_at(budget, result.outcome) - self.requester.clock.monotonic()
+        budget.begin_long_wait(max(0, self.most_alone(budget) - MOST_LIMITED_AGAIN))
+        deployment.health.end_failures()  # nothing may be sent meanwhile, and that is no outage
+        left = max(min(left, PASSING_SECONDS) * random.uniform(1.0, 1.05), budget.asked_wait)  # noqa: S311
+        announce_rest(deployment, result.outcome, left)
+        await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
+        return True
+
+    def may_pass(self, budget: RetryBudget, outcome: Outcome) -> bool:
+        """Whether what made a row fail may have passed since its latest attempt, or may pass soon."""
+        return budget.failed_at < self.passed_at(budget, outcome)
+
+    def passed_at(self, budget: RetryBudget, outcome: Outcome) -> float:
+        """Return when what made a row fail has passed, if it passes at all."""
+        if budget.first_failed is None or budget.same_again or outcome.code is ErrorCode.INVALID_ANSWER:
             return 0.0
+        if outcome.code is not ErrorCode.RATE_LIMITED:
+            return budget.first_failed + usual_seconds(budget.retries)
         own = budget.few_others_limited and budget.limited_alone >= self.most_alone(budget)
-        own = own or budget.attempts >= MOST_LIMITED_ATTEMPTS
-        longest = PASSING_SECONDS if own else LONGEST_LIMITED_SECONDS
-        return min(PASSING_SECONDS, first + longest - self.requester.clock.monotonic())
+        return budget.first_failed + (PASSING_SECONDS if own else LONGEST_LIMITED_SECONDS)
 
     async def back_off(self, deployment: Deployment, seconds: float, *, rests: bool) -> None:
         """Wait before the next attempt; if it `rests`, another worker sends requests meanwhile."""
@@ -262,8 +295,12 @@ class AttemptLoop(Generic[T]):
 
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""
+        # A part of a divided request fails once after the time of its retries, and not several times.
+        since = budget.first_failed if budget.parted and not budget.is_limited else None
+        late = since is not None and budget.failed_at - since >= usual_seconds(budget.retries)
         return (
             budget.failures > budget.retries
+            or late
             or budget.same_again
             or budget.rate_limits > MOST_LIMITED_OF_ONE
             or budget.limited_alone >= self.most_alone(budget)
@@ -282,6 +319,7 @@ class AttemptLoop(Generic[T]):
             or (limited > 0 and request.budget.limited_for_rows)
             or self.is_limited_alone(request.budget, deployment)
             or (limited > 0 and not request.budget.asked_wait and request.rows > self.usual_rows)
+            or (limited > 0 and request.rows > MOST_ROWS_SENT_TWICE)
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
         )
@@ -294,26 +332,36 @@ class AttemptLoop(Generic[T]):
             budget.failing_since
         )
 
-    def rows_of_part(self, rows: int, parts: int) -> int:
+    def rows_of_part(self, rows: int) -> int:
         """Return the rows of each part of a failed request: the usual number, if it held more."""
-        return self.usual_rows if rows > self.usual_rows else -(-rows // parts)
+        if rows > self.usual_rows:
+            return self.usual_rows
+        return 1 if rows <= MOST_ROWS_SENT_ALONE else -(-rows // (4 if rows >= FEWEST_FOR_QUARTERS else 2))
 
     def may_be_too_large(self, request: Request, result: Result[T]) -> bool:
         """Whether fewer rows may succeed if the service answers others: a size, or one row, makes it fail.
 
-        A part of a failed request, and one that is larger than those that succeed, fails once; others twice.
+        A part of a failed request, and one that is larger than those that succeed, or very large, fails once;
+        others twice.
         """
         if request.rows == 1 or result.outcome.action is not Action.RETRY:
             return False
         if result.outcome.code is ErrorCode.RATE_LIMITED:
             return False
         budget = request.budget
-        enough = 1 if budget.parted or request.rows > self.usual_rows else FAILURES_OF_MANY
-        return budget.alike >= enough
+        once = budget.parted or request.rows > min(self.usual_rows, MOST_ROWS_SENT_TWICE)
+        return budget.alike >= (1 if once else FAILURES_OF_MANY)
 
 
-def announce_rest(deployment: Deployment, seconds: float) -> None:
-    """Send a notice of a row that waits for its rate limit to pass, if no other row waits so."""
-    if not deployment.resting:
-        again = f"The row is sent again in {duration_text(seconds)}, others meanwhile."
-        deployment.notice(f"{deployment.name} refused a row several times (429) and answers others. {again}")
+def usual_seconds(retries: int) -> float:
+    """Return how long a row that is sent alone waits between all its attempts, without the random parts."""
+    waits = [FIRST_WAIT_SECONDS * 2.0**count for count in range(min(retries, 20))]
+    return min(sum(min(seconds, LONGEST_BACKOFF_SECONDS) for seconds in waits), PASSING_SECONDS)
+
+
+def announce_rest(deployment: Deployment, outcome: Outcome, seconds: float) -> None:
+    """Send a notice of a row that waits until its failure may have passed, if no other row waits so."""
+    if not deployment.resting and seconds >= NOTICE_FROM_SECONDS:
+        again = f"It is sent again in {duration_text(seconds)}, others meanwhile."
+        why = outcome.reason.rstrip(".")
+        deployment.notice(f"{deployment.name} answers other rows and not this one: {why}. {again}")

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from batchscore.rows import Listen, Notice
-from batchscore.run.stop import Stop
+from batchscore.run.stop import REQUESTS, Stop
 
 #: A signal that follows the first this quickly is the same request, delivered twice.
 SAME_SIGNAL_SECONDS = 0.2
@@ -140,6 +140,8 @@ def stop_on_signals(stop: Stop, listen: Listen) -> Iterator[None]:
             listen(Notice(f"Stopping: waiting for {stop.waits_for}; {act} again to quit now."))
             stop.request()
         elif loop.time() - first > SAME_SIGNAL_SECONDS and task is not None:
+            if stop.waits_for == REQUESTS:
+                listen(Notice("Quitting. The next run sends the rows of requests in flight again."))
             task.cancel()
 
     before = {}

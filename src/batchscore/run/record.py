@@ -16,6 +16,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -124,6 +125,8 @@ class RunStart:
         settings = {each.name: getattr(self.settings, each.name) for each in fields(self.settings)}
         if isinstance(self.settings.output, StandardOutput):
             settings["output"] = "-"
+        if self.settings.scratch_dir is not None:  # `verify` may be called from another folder
+            settings["scratch_dir"] = str(Path(self.settings.scratch_dir).absolute())
         return {
             "version": VERSION,
             "started": datetime.fromtimestamp(self.started, timezone.utc).isoformat(timespec="seconds"),

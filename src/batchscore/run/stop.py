@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from batchscore.engine import end_task
 from batchscore.engine.bounds import DRAIN_SECONDS, SAME_REFUSALS
@@ -33,6 +33,9 @@ from batchscore.settings.slices import StopSettings
 #: Seconds before a deadline that are kept for writing parts and manifests after the last response.
 WRITING_SECONDS = 10.0
 
+#: What a run that stops usually waits for.
+REQUESTS = "requests in flight"
+
 #: Seconds between two looks at the clock: a machine may sleep, or somebody may set its clock.
 LOOK_SECONDS = 10.0
 
@@ -47,7 +50,7 @@ class Stop:
     event: asyncio.Event = field(default_factory=asyncio.Event)
     reason: BatchscoreError | None = None
     failed: bool = False
-    waits_for: str = "requests in flight"
+    waits_for: str = REQUESTS
 
     @property
     def requested(self) -> bool:
@@ -77,6 +80,7 @@ class StopConditions:
     """The stop conditions of one run, and how close the run is to them. O(1) an event.
 
     `started` and `stops_at`, when the run stops sending to meet its deadline, are seconds since the epoch.
+    `too_short`: it has met a deadline that may be shorter than a reply takes.
     Every condition counts this run alone, so that a resumed run has a new budget.
     """
 
@@ -92,6 +96,7 @@ class StopConditions:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     full_price: Live = (0, 0)
+    too_short: bool = False
     has_budget: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +128,11 @@ class StopConditions:
             if event.full_price:
                 prompts, answers = self.full_price
                 self.full_price = prompts + event.prompt_tokens, answers + event.completion_tokens
+            if self.too_short and event.cause == "interrupted" and not self.ok + self.failed:
+                self.stop.reason = SettingsError(
+                    f"no reply arrived within {setting_name('deadline')} {self.settings.deadline}, and the "
+                    "same command would end like this again. Set a later one."
+                )
             if not self.has_budget:
                 return None
             # A probe has no rows.
@@ -215,8 +225,12 @@ class StopConditions:
             await asyncio.sleep(min(left, LOOK_SECONDS))
         text = str(self.settings.deadline)
         # A date does not come again, as a duration does.
-        later = " To resume, set a later one." if isinstance(parse_deadline(text), datetime) else ""
-        self.end(BoundReached(f"the run must end by {setting_name('deadline')} {text}.{later}"), listen)
+        form = parse_deadline(text)
+        later = " To resume, set a later one." if isinstance(form, datetime) else ""
+        reason = BoundReached(f"the run must end by {setting_name('deadline')} {text}.{later}")
+        self.end(reason, listen)
+        short = isinstance(form, timedelta) and self.drain_seconds < DRAIN_SECONDS
+        self.too_short = short and self.stop.reason is reason
 
 
 def stop_conditions(settings: StopSettings, started: float) -> StopConditions:
