@@ -233,8 +233,9 @@ def test_a_batch_is_forgotten_only_if_it_does_not_run(run: Callable[..., Finishe
     other_key = batchscore.environ["OPENAI_API_KEY"] + "-other"
     gone = run("batches out", OPENAI_API_KEY=other_key)
     assert "not there" in gone.stdout
-    offered = gone.stdout.strip().splitlines()[-1].rpartition(": ")[2]
-    assert offered == f"batchscore batches out forget {made['key']}"
+    offered = f"batchscore batches out forget {made['key']}"
+    first, _ = [line.rpartition(": ")[2] for line in gone.stdout.strip().splitlines()[-2:]]
+    assert first == offered, "and then the run is resumed"
     unasked = run(offered.removeprefix("batchscore "), OPENAI_BASE_URL=None)
     assert (unasked.exit_code, "its service is asked" in unasked.said) == (1, True)
     forgotten = run(offered.removeprefix("batchscore "), OPENAI_API_KEY=other_key)

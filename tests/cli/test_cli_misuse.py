@@ -47,7 +47,8 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
         "in/b.csv --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, ",
         "in/b.csv --prompt {bodi}": "b.csv: no column 'bodi' (--prompt); its columns are body, ",
         "lines --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, "
-        "body, lang. The others hold bare texts, which fit any column name, so the name may be misspelt.",
+        "body, lang. Is it 'subject'? The others hold bare texts, which fit any column name, so the name "
+        "may be misspelt.",
         "blank --column nope": "b.csv: no column 'nope' (--column); its columns are subject, lang, body.",
         "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); the columns are body",
     }
