@@ -350,7 +350,7 @@ PAIRS: dict[str, Draw] = {
 @pytest.mark.parametrize(("metric", "scale"), [("pearson_correlation", PEARSON), ("r2_score", R2)])
 @np.errstate(invalid="ignore", divide="ignore")
 def test_intervals_of_numbers_hold_the_truth(metric: str, scale: Scale, name: str, rows: int) -> None:
-    """They are less than 1.8 times as wide as percentiles, which hold 64 to 96 % of the true figures."""
+    """They are less than 1.8 times as wide as percentiles."""
     figure, generator, draw = numbers.FIGURES[metric], np.random.default_rng(29), PAIRS[name]
     truth = float(figure(numbers.columns_of(*draw(generator, 1_000_000)).sum(0)[None])[0])
     samples = [numbers.columns_of(*draw(generator, rows)) for _ in range(300)]
