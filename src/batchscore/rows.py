@@ -277,7 +277,7 @@ class DeploymentState:
     requested, or which is our own after a 429 that names no wait (`own_pause`). `for_quota`: within the last
     second a request waited for the quota. For a deployment that is not up, `last_failure` is the code of its
     latest failure, `failing_seconds` how long it has been failing, and `probe_seconds` the time until the
-    next probe.
+    next probe. `retry_seconds`: until the last of those that wait is sent again.
     """
 
     deployment: str
@@ -293,6 +293,7 @@ class DeploymentState:
     failing_seconds: float = 0.0
     probe_seconds: float = 0.0
     own_pause: bool = False
+    retry_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

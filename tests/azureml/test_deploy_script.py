@@ -195,6 +195,20 @@ def test_a_template_is_the_models_own_and_no_column_is_named_beside_it(azure: Az
     assert not variables.keys() & {"AZUREML_BI_TEXT_COLUMN", "BATCHSCORE_COLUMN"}
 
 
+def test_an_embeddings_model_for_another_task_is_reported_before_any_call(azure: Azure) -> None:
+    done = azure.run(TASK="chat", MODEL="text-embedding-3-small")
+    assert done.returncode == 1
+    assert "MODEL is text-embedding-3-small, an embeddings model, but TASK is chat." in done.stderr
+    assert not azure.calls
+
+
+@pytest.mark.slow
+def test_each_task_has_a_default_model_of_its_own(azure: Azure) -> None:
+    azure.run(TASK="chat")
+    deployed = next(call for call in azure.calls if "--model-name" in call)
+    assert deployed[deployed.index("--model-name") + 1].startswith("gpt-")
+
+
 @pytest.mark.slow
 def test_a_job_that_no_longer_exists_is_started_again(azure: Azure) -> None:
     """As after a move to another workspace, with the results in the same folder."""

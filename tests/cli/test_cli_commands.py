@@ -61,7 +61,7 @@ def test_help_is_as_reviewed(batchscore: Cli, golden: Callable[[str, str], None]
         *((["finetune", name, "--help"], wide) for name in OF_A_JOB),
         (["model", "--help"], wide),
         (["model", "save", "--help"], wide),
-        (["--version"], {}),
+        (["-V"], {}),
         ([], wide),
     )
     assert [run.exit_code for run in runs[:-1]] == [0] * (len(runs) - 1)

@@ -144,6 +144,17 @@ def test_errors_of_earlier_runs_are_fixed_by_the_command_that_fits_all(
     )
 
 
+def test_the_summary_is_on_standard_output_whether_rows_fail_or_not(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    for rows, code in (([{"text": "a"}], 0), ([{"text": "a"}, {"words": "b"}], 3)):
+        files.lines("a.jsonl", rows)
+        command = ["score", "a.jsonl", "-o", f"out{code}", "--task", "chat", "-m", deployment.name]
+        run = batchscore(*command, "--column", "text")
+        assert (run.exit_code, run.stdout.splitlines()[0][:6]) == (code, "chat: ")
+        assert "scored" not in run.stderr
+
+
 def test_what_remains_is_counted_also_in_files_that_were_not_read(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

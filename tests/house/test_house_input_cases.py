@@ -70,6 +70,15 @@ CASES = {
     "--temperature suggests --prune": "settings/test_types.py::test_common_parameters_are_settings_and_are_sent_as_the_parameter_would_be",
     "a literal line break in a prompt": "cli/test_cli_summary.py::test_a_shell_that_left_a_backslash_is_noticed",
     "a panel that does not fit": "report/test_words.py::test_the_panel_fits_any_terminal",
+    "another task keeps the model of embeddings": "azureml/test_deploy_script.py::test_an_embeddings_model_for_another_task_is_reported_before_any_call",
+    "another task has no model of its own": "azureml/test_deploy_script.py::test_each_task_has_a_default_model_of_its_own",
+    "the summary goes to another stream if rows fail": "cli/test_cli_summary.py::test_the_summary_is_on_standard_output_whether_rows_fail_or_not",
+    "two spellings of a duration": "report/test_words.py::test_figures_have_units",
+    "1 runs": "house/test_house_shape.py::test_one_function_writes_a_count_with_its_noun",
+    "no -V": "cli/test_cli_commands.py::test_help_is_as_reviewed",
+    "missing settings are reported one at a time": "cli/test_cli_misuse.py::test_flags_that_cannot_be_used",
+    "a hint needs an index that does not have the project": "azureml/test_check.py::test_without_the_extra_it_says_what_to_install",
+    "a withheld key is not named": "endpoint/test_target.py::test_a_key_that_is_withheld_from_a_host_is_named_with_the_reason",
     "a column whose name is nearly right": "prompts/test_prompt.py::test_a_missing_column_is_named_with_similar_ones_first",
 }
 

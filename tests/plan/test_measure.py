@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -93,6 +94,16 @@ def test_reading_ends_when_its_time_is_up(large: list[str]) -> None:
     assert not nothing.exact
     some = found_in(large, Budget(whole_bytes=10**9, sample_bytes=0, least_bytes=0, seconds=60.0))
     assert (some.rows, some.exact) == (12_000, True)
+
+
+@pytest.mark.parametrize("name", ["in/a.csv", "in/b.jsonl"])
+@pytest.mark.parametrize("least", [0, 100])
+def test_rows_of_a_small_file_that_is_kept_in_memory_are_counted(files: Files, name: str, least: int) -> None:
+    rows = [{"text": text} for text in texts(500)]
+    path = files.csv(name, rows) if name.endswith("csv") else files.lines(name, rows)
+    os.utime(path, (0, 0))
+    budget = Budget(whole_bytes=0 if least else 10**9, sample_bytes=20_000, least_bytes=least, seconds=60.0)
+    assert found_in(["in"], budget).rows == pytest.approx(500, rel=0.1)
 
 
 def test_a_limit_counts_rows_of_all_files(large: list[str]) -> None:

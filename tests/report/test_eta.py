@@ -177,3 +177,16 @@ def test_with_more_rows_than_expected_there_is_no_total_and_no_eta() -> None:
     watch(Heartbeat((FREE,)))
     view = watch.view(watch.pulsed_at)
     assert (view.total, view.eta, view.rows) == (None, None, 6)
+
+
+@pytest.mark.parametrize("standing", [UP, FREE])
+def test_a_run_does_not_end_before_a_row_that_waits_is_sent_again(standing: DeploymentState) -> None:
+    forecast = ran(60, 10.0, standing)
+    left = remaining_work(EXPECTED, done_by(ROWS - 1))
+    assert left is not None
+    soon = forecast.eta(left, [standing])
+    assert soon is not None
+    assert soon.low < 5
+    eta = forecast.eta(left, [replace(standing, retry_seconds=120.0)])
+    assert eta is not None
+    assert eta.low == 120 == eta.high

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import format_datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -31,8 +33,11 @@ LIMIT, SERVER, OVER = ErrorCode.RATE_LIMITED, ErrorCode.SERVER_ERROR, ErrorCode.
 QUOTE = "ROW-QUOTED: my secret diary"
 
 
-def judged(status: int, body: Any = None, sent: bytes = b"") -> Outcome:
-    return classify(Reply(status, {}, body if isinstance(body, bytes) else orjson.dumps(body), 0.0), sent)
+def judged(
+    status: int, body: Any = None, sent: bytes = b"", headers: Mapping[str, str] = MappingProxyType({})
+) -> Outcome:
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    return classify(Reply(status, headers, data, 0.0), sent)
 
 
 def error(code: Any = None, message: str = QUOTE, **more: Any) -> dict[str, Any]:
@@ -500,6 +505,20 @@ def test_other_words_for_too_long_are_known(message: str) -> None:
         "The free tier quota for this project has been exhausted",
         "You have exceeded your monthly included credits for Inference Providers.",
         "Insufficient balance or no resource package. Please recharge.",
+        *("Billing hard limit has been reached.", "You do not have enough API credits", "该令牌额度已用尽"),
+        *("Daily spending cap of $50.00 reached for this key", "You've hit your monthly spend limit."),
+        *(
+            "Usage limits exceeded for the Virtual Key.",
+            "You have run out of tokens for this billing period.",
+        ),
+        *("ExceededTokenBudget: Current spend for token: 3.0", "Current spend 10.2 exceeds max budget 10.0"),
+        *(
+            "token remaining balance is not enough",
+            "No remaining tokens in your plan",
+            "Please enter billing info",
+        ),
+        "Account x is suspended, possibly due to failure to pay past invoices.",
+        "You have used all available credits or reached the limit.",
     ],
 )
 def test_words_for_an_account_without_credit_are_known(status: int, message: str) -> None:
@@ -513,6 +532,11 @@ def test_words_for_an_account_without_credit_are_known(status: int, message: str
         ("Insufficient balance or no resource package. Please recharge.", STOP),
         ("余额不足或无可用资源包,请充值。", STOP),
         ("You have exceeded your monthly included credits.", STOP),
+        ("You have depleted your monthly included credits.", STOP),
+        ("Credit limit exceeded. Please add credits.", STOP),
+        ("Your team x has used all available credits or reached its monthly spending limit.", STOP),
+        ("Authentication Error, ExceededTokenBudget: Current spend for token: 7.2e-05", STOP),
+        ("You've exceeded the token budget of this minute.", RETRY),
         (
             "You exceeded your current quota, please check your plan and billing details. Please retry in 35s.",
             RETRY,
@@ -523,6 +547,29 @@ def test_words_for_an_account_without_credit_are_known(status: int, message: str
 )
 def test_a_429_about_the_account_stops_and_one_about_the_rate_waits(message: str, action: Action) -> None:
     assert judged(429, error(None, message)).action is action
+
+
+@pytest.mark.parametrize(
+    ("message", "headers", "action"),
+    [
+        ("AI token rate limit exceeded for provider(s): openai", {}, RETRY),
+        ("Too many tokens per day, please wait before trying again.", {}, RETRY),
+        ("Daily budget exceeded.", {"retry-after": "60"}, RETRY),
+        ("Daily budget exceeded.", {}, STOP),
+        ("Cannot parse: 'the rate limit'", {}, SPLIT),
+        ("Unknown value.", {"retry-after": "60"}, SPLIT),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_400_about_a_limit_for_now_waits(
+    status: int, message: str, headers: dict[str, str], action: Action
+) -> None:
+    assert judged(status, error(None, message), headers=headers).action is action
+
+
+def test_a_type_counts_beside_a_code_that_is_not_known() -> None:
+    outcome = judged(429, error("project_budget_exceeded", type="insufficient_quota"))
+    assert (outcome.action, outcome.code) == (STOP, LIMIT)
 
 
 @pytest.mark.parametrize(

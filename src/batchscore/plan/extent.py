@@ -143,7 +143,7 @@ def cut_file(file: InputFile, share: float) -> InputFile:
         middle = (file.size - third) // 2
         if third < middle:
             stretches = ((0, third), (middle, middle + third), (file.size - third, file.size))
-    names = ("path", "name", "suffix", "compression", "size", "encoding", "content")
+    names = ("path", "name", "suffix", "compression", "size", "encoding")
     same = {name: getattr(file, name) for name in names}
     return CutFile(**same, stretches=stretches, at_lines=at_lines)
 

@@ -15,34 +15,45 @@ def plain_code(code: str) -> str:
     return code.replace("_", "").replace("-", "").lower()
 
 
-#: Codes (the error pages of OpenAI, LiteLLM, DashScope, Moonshot, DeepSeek, OpenRouter, Z.ai and Azure, seen
-#: 2026-11).
+#: Codes (the error pages of OpenAI, LiteLLM, DashScope, Moonshot, DeepSeek, OpenRouter, Groq, Z.ai and Azure,
+#: seen 2026-11).
 EXHAUSTED_CODES = {plain_code(each) for each in (
     "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "budget_exceeded", "Arrearage",
     "exceeded_current_quota_error", "exceeded_current_quota", "insufficient_balance", "insufficient_credits",
     "insufficient_funds", "insufficient_user_quota", "credit_balance_too_low", "payment_required",
-    "AccountOverdue", "AccountOverdueError",
+    "AccountOverdue", "AccountOverdueError", "blocked_api_access", "pre_consume_token_quota_failed",
 )}  # fmt: skip
+
+#: A limit of money, and any limit of an account.
+MONEY_LIMIT = r"(?:spend(?:ing)?|billing|credits?) (?:hard )?(?:limits?|cap)"
+LIMIT = rf"(?:{MONEY_LIMIT}|(?:usage|key|daily|monthly) (?:limits?|cap))"
+MONEY = r"(?:credits?|balance|funds)"
+
+#: Words between two that count, such as `of $50.00`.
+BETWEEN = r"(?:[\w$€£.,'-]{1,40} )"
 
 #: Words that mean an empty account with any status. Rate limits (429) advise to add credit or to top up, too.
 EMPTY_WORDS = re.compile(
-    r"(?:insufficient|not enough|no(?: more| remaining)?|out of|n't (?:have )?enough)"
-    r" (?:\w+ ){0,2}(?:credits?|balance|funds)\b"
-    r"|(?:credits?|balance|funds) (?:is|are|was|were|has been|have been) (?:\w+ )?"
-    r"(?:insufficient|low|negative|exhausted|depleted|used up)"
-    r"|exceeded (?:\w+ ){0,3}included credits|余额不足|欠费",
+    r"(?:insufficient|(?:not|n't) (?:have )?enough|no(?: more| remaining)?|out of|used all|depleted|used up)"
+    rf" (?:\w+ ){{0,4}}{MONEY}\b"
+    rf"|{MONEY} (?:is|are|was|were|has been|have been) (?:\w+ )?"
+    r"(?:insufficient|not enough|low|negative|exhausted|depleted|used up)"
+    rf"|{MONEY_LIMIT} {BETWEEN}{{0,5}}(?:exceeded|exhausted|reached)"
+    rf"|(?:exceeded|reached|hit|over) {BETWEEN}{{0,4}}{MONEY_LIMIT}"
+    r"|exceeded (?:\w+ ){0,3}included credits|Exceeded\w{0,20}Budget"
+    r"|余额不足|欠费|额度不足|额度已用尽",
     re.IGNORECASE,
 )
 
-LIMIT = r"(?:spend(?:ing)?|usage|key|billing|credit|daily|monthly) (?:limit|cap)"
-
 #: With 429 these may be the words of an ordinary rate limit.
 LIMIT_WORDS = re.compile(
-    r"(?:insufficient|not enough|no more|out of) (?:\w+ )?quota"
-    rf"|(?:budget|quota|credits?|balance|{LIMIT}) (?:\w+ ){{0,5}}"
+    r"(?:insufficient|not enough|no more|no remaining|out of) (?:\w+ )?(?:quota|tokens)\b"
+    rf"|(?:budget|quota|credits?|balance|allowance|{LIMIT}) {BETWEEN}{{0,5}}"
     r"(?:exceeded|exhausted|used up|depleted|reached)"
-    rf"|(?:exceeded|reached|exhausted|over|used up) (?:\w+ ){{0,4}}(?:budget|quota|credits|{LIMIT})"
-    r"|ExceededBudget|credit balance|in arrears|overdue payment|payment required",
+    rf"|(?:exceed(?:s|ed)|reached|hit|exhausted|over|crossed|used up) {BETWEEN}{{0,4}}"
+    rf"(?:budget|quota|credits|allowance|{LIMIT})"
+    r"|current spend|max budget|credit balance|in arrears|overdue payment|past (?:due )?invoices"
+    r"|payment (?:required|method)|billing (?:account|details|info|to be enabled)",
     re.IGNORECASE,
 )
 
@@ -55,15 +66,28 @@ KEY_WORDS = re.compile(
     re.IGNORECASE,
 )
 
-#: A rate limit with 403.
-RATE_WORDS = re.compile(r"\brate limit|too many requests", re.IGNORECASE)
+#: A rate limit with 403, and with 400, where words further behind may be the row's.
+RATE_WORDS = re.compile(r"\brate limit|too many (?:requests|tokens per)", re.IGNORECASE)
+RATE_BEGINNING = re.compile(rf"(?:[\w.:]{{1,40}} ){{0,5}}(?:{RATE_WORDS.pattern})", re.IGNORECASE)
+
+#: How far into a message the words are looked for.
+MOST_WORDS = 10_000
 
 #: Statuses of rate limits.
 RATE_STATUSES = {413, 429}
 
 
+def is_for_now(status: int, message: str, *, names_wait: bool) -> bool:
+    """Whether a quota of the account is used up for a while; a 400 or 422 is so by its words only."""
+    if status in {402, 403}:
+        return names_wait or (status == 403 and bool(RATE_WORDS.search(message)))
+    by_words = RATE_BEGINNING.match(message) or (names_wait and LIMIT_WORDS.search(message[:MOST_WORDS]))
+    return bool(by_words)
+
+
 def is_exhausted(status: int, codes: Collection[str], message: str) -> bool:
     """Whether the account has no credit, quota or budget left; `codes` are plain."""
+    message = message[:MOST_WORDS]
     by_words = EMPTY_WORDS.search(message) or (status not in RATE_STATUSES and LIMIT_WORDS.search(message))
     return not EXHAUSTED_CODES.isdisjoint(codes) or bool(by_words)
 

@@ -177,6 +177,7 @@ class Deployment:
     queued: int = 0
     backing_off: int = 0
     resting: int = 0
+    retry_at: float = 0.0
     rate_limits: int = 0
     limited_requests: int = 0
     answers: int = 0
@@ -388,6 +389,7 @@ class Deployment:
             failing_seconds=0.0 if up else now - (self.health.failing_since or now),
             probe_seconds=0.0 if up else max(0.0, self.health.probe_at - now),
             own_pause=self.pause_is_ours,
+            retry_seconds=max(0.0, self.retry_at - now) if self.backing_off else 0.0,
         )
 
     def set_state(self, state: State) -> None:

@@ -153,7 +153,7 @@ RULES = (
          "The service says that the row needs more tokens than its rate limit allows ({})."),
     Rule({*CONTENT_STATUSES, 403, 500}, is_too_long, Action.SPLIT,
          ErrorCode.INPUT_TOO_LONG, ERROR_TEXTS[ErrorCode.INPUT_TOO_LONG]),
-    Rule({402, 403}, is_quota_for_now, Action.RETRY, ErrorCode.RATE_LIMITED,
+    Rule({400, 402, 403, 422}, is_quota_for_now, Action.RETRY, ErrorCode.RATE_LIMITED,
          "the service's quota is used up for now ({})."),
     Rule({*_CLIENT_ERRORS} - {401, 404},
          lambda refusal: account_words.is_exhausted(refusal.status, refusal.codes, refusal.message),

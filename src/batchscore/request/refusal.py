@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 from batchscore.errors import ErrorCode
 from batchscore.request import account_words, too_long
 from batchscore.request.account_words import plain_code
-from batchscore.request.error_shapes import code_of, error_in, inner_code_of, message_of, param_of
+from batchscore.request.error_shapes import (
+    code_of,
+    error_in,
+    inner_code_of,
+    message_of,
+    param_of,
+    safe_name,
+)
 from batchscore.rows import Reply
 
 #: A service's codes that name the content as the reason, with 400, at gateways with 403 or 500.
@@ -62,8 +69,9 @@ class Refusal(NamedTuple):
 
     @property
     def codes(self) -> set[str]:
-        """The code of the error, and that of what it holds within, as they are compared."""
-        return {plain_code(self.code), plain_code(self.inner_code)}
+        """The code and the type of the error, and the code of what it holds within, as they are compared."""
+        kind = safe_name(self.error.get("type"))
+        return {plain_code(self.code), plain_code(kind), plain_code(self.inner_code)}
 
     def has_code(self, *codes: str) -> bool:
         """Whether the error itself has one of these codes."""
@@ -71,11 +79,9 @@ class Refusal(NamedTuple):
 
 
 def is_quota_for_now(refusal: Refusal) -> bool:
-    """Whether a quota is used up for now: API Management names a moment, Google a rate limit with 403."""
-    for_now = refusal.names_wait or (
-        refusal.status == 403 and account_words.RATE_WORDS.search(refusal.message)
-    )
-    return bool(for_now) and account_words.EXHAUSTED_CODES.isdisjoint(refusal.codes)
+    """Whether a quota is used up for now: API Management names a moment, others a rate limit."""
+    for_now = account_words.is_for_now(refusal.status, refusal.message, names_wait=refusal.names_wait)
+    return for_now and account_words.EXHAUSTED_CODES.isdisjoint(refusal.codes)
 
 
 def is_filtered(refusal: Refusal) -> bool:

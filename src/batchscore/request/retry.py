@@ -229,6 +229,7 @@ class AttemptLoop(Generic[T]):
         """Wait before the next attempt; if it `rests`, another worker sends requests meanwhile."""
         deployment.backing_off += 1
         deployment.resting += rests
+        deployment.retry_at = max(deployment.retry_at, deployment.clock.monotonic() + seconds)
         if rests:
             deployment.on_capacity()
         try:

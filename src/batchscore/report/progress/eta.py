@@ -144,7 +144,15 @@ class Forecast:
         self.limited_seconds = self.limited_seconds * decay + (passed if limited else 0.0)
 
     def eta(self, left: Remaining, deployments: Sequence[DeploymentState]) -> Eta | None:
-        """Return the ETA, if it is known."""
+        """Return the ETA, if it is known: not before the last row that waits is sent again."""
+        found = self.of_requests(left, deployments)
+        if found is None:
+            return None
+        least = max(each.retry_seconds for each in deployments)
+        return Eta(max(found.low, least), None if found.high is None else max(found.high, least))
+
+    def of_requests(self, left: Remaining, deployments: Sequence[DeploymentState]) -> Eta | None:
+        """Return the ETA of the requests that can be sent now, if it is known."""
         usable = [each for each in deployments if each.state == "up"]
         if not usable:
             return None
