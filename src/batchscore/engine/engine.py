@@ -377,9 +377,11 @@ class Engine:
         failed: list[Failed] = []
         answered: list[bool] = []
         for part in parts:
+            if self.stop.is_set():
+                return False  # the requests in flight end, and no others begin
             # If one after the other fails, the size may be the reason: a smaller one is to be found soon.
-            none = failed and not any(answered) and not failed[0][0].budget.is_limited
-            answered.append(await self.send_again(part, replace(budget), None if none else failed))
+            all_failed = bool(failed) and not any(answered) and not failed[0][0].budget.is_limited
+            answered.append(await self.send_again(part, replace(budget), None if all_failed else failed))
         for request, deployment, ticket, result in failed:
             request.budget.limited_for_rows &= len(failed) == 1
             if any(answered):

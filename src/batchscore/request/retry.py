@@ -196,13 +196,17 @@ class AttemptLoop(Generic[T]):
     async def let_pass_if_few(self, request: Request, deployment: Deployment, result: Result[T]) -> None:
         """Wait before the rows of a failed request are sent alone, so that this is not necessary later."""
         limited = result.outcome.code is ErrorCode.RATE_LIMITED
-        if 1 < request.rows <= MOST_ROWS_SENT_ALONE and not limited:
-            await self.let_pass(request, deployment, result)
+        if not 1 < request.rows <= MOST_ROWS_SENT_ALONE or limited:
+            return
+        if await self.let_pass(request, deployment, result):
+            # Meanwhile another worker has taken its place.
+            async with deployment.slots:
+                await deployment.wait_for_slot()
 
     async def let_pass(self, request: Request, deployment: Deployment, result: Result[T]) -> bool:
         """Wait until what made a request fail has passed, if it passes; return whether that was necessary."""
         budget = request.budget
-        if not self.may_pass(budget, result.outcome):
+        if self.stop.is_set() or not self.may_pass(budget, result.outcome):
             return False
         left = self.passed_at(budget, result.outcome) - self.requester.clock.monotonic()
         budget.begin_long_wait(max(0, self.most_alone(budget) - MOST_LIMITED_AGAIN))
