@@ -281,8 +281,7 @@ class Engine:
             if result.answers is not None:
                 break
             outcome = result.outcome
-            may_wait = outcome.action is Action.RETRY or outcome.by_chance
-            if failed is not None and may_wait and self.attempt_loop.others_show(request, deployment):
+            if failed is not None and self.attempt_loop.others_show(request, deployment, outcome):
                 failed.append((request, deployment, ticket, result))
                 return False
             first = None
