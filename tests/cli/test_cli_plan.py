@@ -125,6 +125,15 @@ def test_each_row_that_is_left_between_others_is_planned(
         assert (each.report["known"], each.report["to_ask"], each.report["empty"]) == (16, 4, 0)
 
 
+def test_blank_lines_between_rows_are_no_rows_of_a_plan(batchscore: Cli, files: Files) -> None:
+    """They have numbers, so the last row of a part has a larger one than the part has rows."""
+    files.text("a.txt", "".join(f"line {row}\n\n" for row in range(50)))
+    command = ("a.txt", "-o", "out", "--task", "embeddings", "-m", "any", "--rows-per-part", "20")
+    assert batchscore("score", *command, "--limit", "25").exit_code == 0
+    left = batchscore("plan", *command, "--json").report
+    assert (left["rows"], left["known"], left["to_ask"]) == (50, 25, 25)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from itertools import product
+from math import inf
 
 import orjson
 import pytest
@@ -391,6 +392,31 @@ def test_rows_that_waited_for_their_limit_exceed_no_concurrency(
     assert error is None
     assert len(settled) == 2000
     assert most == concurrency
+
+
+@pytest.mark.parametrize("rows", [8, 16])
+def test_divided_requests_that_waited_exceed_no_concurrency(rows: int) -> None:
+    members: list[Deployment] = []
+    most, began = 0, inf
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        nonlocal most, began
+        began = began if number else loop_time()
+        most = max(most, members[0].in_flight)  # without test requests
+        numbers = [int(text.split(":")[1]) for text in texts]
+        fails = loop_time() < began + 20 and any(each % 16 == 7 for each in numbers)
+        await asyncio.sleep(0.0 if fails else 2.0)
+        return reply(500, {}) if fails else timed(vectors(texts), 2.0)
+
+    def main() -> Engine:
+        members.append(deployment_of(Service(answer), concurrency=2))
+        return engine_over(members, prompts(2000), rows_a_request=rows, retries=6)
+
+    settled, error, _ = scored(main)
+    assert error is None
+    assert len(settled) == 2000
+    assert not errors_of(settled)
+    assert most == 2
 
 
 @mostly_slow("headers", [{}, {"retry_after": "1"}], [{}])

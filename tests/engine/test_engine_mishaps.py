@@ -87,6 +87,34 @@ def test_no_request_is_split_after_a_stop() -> None:
     assert not errors_of(settled)
 
 
+@pytest.mark.parametrize("rows_a_request", [8, 64])
+def test_what_is_left_of_a_divided_request_is_not_sent_or_waited_for_after_a_stop(
+    rows_a_request: int,
+) -> None:
+    """Wherever the division is: between two parts, or before the wait for a failure to pass."""
+    bad = Timed(lambda texts, _: refusal(500) if "text:7" in texts else None, takes=1.0)
+
+    async def run(seconds: float) -> tuple[float, list[Settled]]:
+        service = bad.service
+        engine = engine_over(service, prompts(100_000), rows_a_request=rows_a_request, retries=6)
+
+        async def stop() -> tuple[float, int]:
+            await asyncio.sleep(seconds)
+            engine.stop.set()
+            return loop_time(), len(service.asked)
+
+        stopping = asyncio.create_task(stop())
+        settled = await collected(engine)
+        stopped_at, asked = await stopping
+        assert len(service.asked) == asked
+        return loop_time() - stopped_at, settled
+
+    for half_seconds in range(4, 24):
+        (took, settled), _ = run_virtual(run(half_seconds / 2))
+        assert took < 2, "as long as one request takes"
+        assert not errors_of(settled)
+
+
 def test_a_wrong_parameter_leaves_no_error_records() -> None:
     timed = from_second(0.0, refusal(400, "unknown_parameter"))
 

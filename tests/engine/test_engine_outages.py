@@ -15,6 +15,7 @@ from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
 from scripted import (
     Answer,
     Service,
+    Timed,
     collected,
     deployment_of,
     engine_over,
@@ -287,3 +288,25 @@ def test_rows_that_always_fail_do_not_hold_up_the_others_from_the_start() -> Non
     assert sorted(row.row for row in settled) == list(range(40))
     assert sum(isinstance(row.result, RowError) for row in settled) == 30
     assert seconds < 300, "one after the other they would take a quarter of an hour"
+
+
+@pytest.mark.parametrize("rows", [16, 256])
+def test_a_moments_outage_costs_no_row_of_a_divided_request(rows: int) -> None:
+    """Those of the rows that are bad have waited by then, with the good ones beside them."""
+
+    def bad(text: str) -> bool:
+        return text != "ping:0" and int(text.split(":")[1]) % 50 == 7
+
+    async def run(begin: float) -> list[Settled]:
+        def behave(texts: list[str], seconds: float) -> Reply | None:
+            if begin <= seconds < begin + 0.5:
+                return reply(503)
+            return reply(500) if any(map(bad, texts)) else None
+
+        service = Timed(behave).service
+        return await collected(engine_over(service, prompts(1200), rows_a_request=rows, retries=6))
+
+    for begin in range(30, 42):
+        settled, _ = run_virtual(run(begin))
+        failed = {row.row for row in settled if isinstance(row.result, RowError)}
+        assert failed == {row for row in range(1200) if row % 50 == 7}

@@ -487,6 +487,38 @@ def test_what_each_service_takes(target: Callable[..., Target]) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("", bytes), ("identity", bytes), ("UTF-8", bytes), ("identity, gzip", gzip.compress)],
+)
+def test_a_reply_is_read_whatever_words_name_no_other_compression(
+    encoding: str,
+    pack: Callable[[bytes], bytes],
+    target: Callable[[str], Target],
+    simulator: Running,
+) -> None:
+    """As those of live requests: some servers send a charset there, or nothing."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = pack(b'{"id": "batch_1", "object": "batch", "status": "in_progress"}')
+        head = (
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\ncontent-encoding: {encoding}"
+        )
+        writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + body)
+        writer.close()
+
+    async def main() -> str:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            found = replace(target("openai"), url=f"http://127.0.0.1:{port}/v1/chat/completions")
+            async with open_control_plane(found, CHAT, {}, CallPace(patience_seconds=0.0)) as plane:
+                return (await batches.look(plane, "batch_1")).id
+
+    assert asyncio.run(main()) == "batch_1"
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("status", [200, 503])
 @pytest.mark.parametrize(
     ("head", "body"),
@@ -494,6 +526,7 @@ def test_what_each_service_takes(target: Callable[..., Target]) -> None:
         ("content-length: 100000000000", b" " * 2**20),
         ("content-encoding: gzip", gzip.compress(b" " * 2**26) * 2),
         ("content-encoding: br", b"a few bytes"),
+        ("content-encoding: gzip, gzip", b"a few bytes"),
     ],
 )
 def test_a_reply_without_a_bound_is_given_up(

@@ -281,8 +281,7 @@ class Engine:
             if result.answers is not None:
                 break
             outcome = result.outcome
-            may_wait = outcome.action is Action.RETRY or outcome.by_chance
-            if failed is not None and may_wait and self.attempt_loop.others_show(request, deployment):
+            if failed is not None and self.attempt_loop.others_show(request, deployment, outcome):
                 failed.append((request, deployment, ticket, result))
                 return False
             first = None
@@ -377,9 +376,11 @@ class Engine:
         failed: list[Failed] = []
         answered: list[bool] = []
         for part in parts:
+            if self.stop.is_set():
+                return False  # the requests in flight end, and no others begin
             # If one after the other fails, the size may be the reason: a smaller one is to be found soon.
-            none = failed and not any(answered) and not failed[0][0].budget.is_limited
-            answered.append(await self.send_again(part, replace(budget), None if none else failed))
+            all_failed = bool(failed) and not any(answered) and not failed[0][0].budget.is_limited
+            answered.append(await self.send_again(part, replace(budget), None if all_failed else failed))
         for request, deployment, ticket, result in failed:
             request.budget.limited_for_rows &= len(failed) == 1
             if any(answered):

@@ -26,6 +26,7 @@ from batchscore.output.fingerprint import other_settings, reading_changes
 from batchscore.output.input_digest import digest_input
 from batchscore.output.journal import Journals
 from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.manifest_check import numbers_every_row
 from batchscore.output.part_files import PartFiles
 from batchscore.output.parts import FileInParts, damage_text, is_final
 from batchscore.output.row_digests import read_digests
@@ -81,8 +82,10 @@ class AlreadyScored:
         if commit is None:
             return ()
         left = commit.rows - commit.ok - commit.errors + commit.retried(retry_errors=self.retry_errors)
-        if not left or left == commit.rows or self.parts is None:
-            return range(number * self.rows_per_part, number * self.rows_per_part + commit.rows - left)
+        if left == commit.rows or self.parts is None:
+            return ()
+        if not left and numbers_every_row(file):
+            return range(number * self.rows_per_part, number * self.rows_per_part + commit.rows)
         digests = read_digests(self.parts.layout.digests(file, number), commit) if commit.ok else None
         scored = [] if digests is None else digests.rows[digests.scored].tolist()
         records = self.parts.load(commit if digests is None else replace(commit, scores=None))

@@ -20,6 +20,10 @@ MOST_BYTES = 32 * 2**20
 MOST_COMPRESSED_BYTES = 2**15
 COMPRESSIONS = frozenset({"gzip", "deflate"})
 
+#: Ways in which a few bytes make any number of them. Any other word, such as a charset, is ignored, as by the
+#: library.
+UNBOUNDED_COMPRESSIONS = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
+
 
 class UnboundedReply(ValueError):  # noqa: N818 - what is wrong with it
     """A reply is larger than any that could be needed, or does not end in time."""
@@ -51,11 +55,12 @@ class Bounded:
 
 def bound_reply(reply: Any, seconds: float) -> None:
     """Let the body of a reply end with an error if it is too large, or has no end after these seconds."""
-    encoding = reply.headers.get("content-encoding", "identity").strip().lower()
-    most, until = MOST_BYTES if encoding == "identity" else MOST_COMPRESSED_BYTES, time.monotonic() + seconds
+    named = reply.headers.get("content-encoding", "").lower().split(",")
+    layers = [name.strip() for name in named if name.strip() in COMPRESSIONS | UNBOUNDED_COMPRESSIONS]
+    most, until = MOST_COMPRESSED_BYTES if layers else MOST_BYTES, time.monotonic() + seconds
     is_file = reply.is_success and reply.request.url.path.endswith("/content")
     limits = (inf, inf) if is_file else (most, until)
-    if encoding not in {"identity", *COMPRESSIONS}:
+    if len(layers) > 1 or not COMPRESSIONS.issuperset(layers):
         limits = 0, until
     # The library looks whether the body is one of its own.
     kind = type("BoundedBody", (Bounded, type(reply.stream)), {})

@@ -184,25 +184,35 @@ class AttemptLoop(Generic[T]):
             await deployment.wait_for_slot()
         return deployment, await self.requester.send(request, deployment, ticket)
 
-    def others_show(self, request: Request, deployment: Deployment) -> bool:
+    def others_show(self, request: Request, deployment: Deployment, outcome: Outcome) -> bool:
         """Whether other parts should be sent first: they show if a failure is one part's own.
 
-        If the service answers none of several requests, their size may be the reason.
+        If the service answers none of several requests, their size may be the reason. The last failure of a
+        row is judged at once: later nothing shows whether an outage was its cause.
         """
         budget = request.budget
+        if outcome.action is not Action.RETRY and not outcome.by_chance:
+            return False
+        is_last = self.is_used_up(budget) and not self.may_pass(budget, outcome)
+        if request.rows == 1 and is_last and not budget.is_limited:
+            return False
         answers = deployment.health.answered_since(budget.first_failed or 0.0)
         return budget.is_limited or answers or not deployment.in_flight
 
     async def let_pass_if_few(self, request: Request, deployment: Deployment, result: Result[T]) -> None:
         """Wait before the rows of a failed request are sent alone, so that this is not necessary later."""
         limited = result.outcome.code is ErrorCode.RATE_LIMITED
-        if 1 < request.rows <= MOST_ROWS_SENT_ALONE and not limited:
-            await self.let_pass(request, deployment, result)
+        if not 1 < request.rows <= MOST_ROWS_SENT_ALONE or limited:
+            return
+        if await self.let_pass(request, deployment, result):
+            # Meanwhile another worker has taken its place.
+            async with deployment.slots:
+                await deployment.wait_for_slot()
 
     async def let_pass(self, request: Request, deployment: Deployment, result: Result[T]) -> bool:
         """Wait until what made a request fail has passed, if it passes; return whether that was necessary."""
         budget = request.budget
-        if not self.may_pass(budget, result.outcome):
+        if self.stop.is_set() or not self.may_pass(budget, result.outcome):
             return False
         left = self.passed_at(budget, result.outcome) - self.requester.clock.monotonic()
         budget.begin_long_wait(max(0, self.most_alone(budget) - MOST_LIMITED_AGAIN))
@@ -296,8 +306,9 @@ class AttemptLoop(Generic[T]):
 
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""
-        # A part of a divided request fails once after the time of its retries, and not several times.
-        since = budget.first_failed if budget.parted and not budget.is_limited else None
+        # A part of a divided request fails twice after the time of its retries, and not several times: the
+        # failures before may have been those of another row, and one may be that of a moment.
+        since = budget.first_failed if budget.parted and budget.alike > 1 and not budget.is_limited else None
         late = since is not None and budget.failed_at - since >= usual_seconds(budget.retries)
         return (
             budget.failures > budget.retries

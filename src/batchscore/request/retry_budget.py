@@ -87,7 +87,7 @@ class RetryBudget:
         else:
             self.counts = self.counts[0] + 1, *self.counts[1:]
         answers, others = counts[1] - self.counts[1], counts[2] - self.counts[2]
-        self.few_others_limited = others <= max(answers // 4, 1)
+        self.few_others_limited = 0 <= others <= max(answers // 4, 1)
         return before
 
     def reset(self) -> None:
