@@ -22,6 +22,7 @@ from batchscore.errors import (
     UsageError,
 )
 from batchscore.evaluate.qrels import read_qrels
+from batchscore.evaluate.scored import open_scores
 from batchscore.rows import Score
 from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
 
@@ -1142,3 +1143,11 @@ def test_labels_in_a_file_of_another_encoding(tmp_path: Path) -> None:
         run(*words)
     done = run(*words, "--encoding", "windows-1252", "--delimiter", "|")
     assert "accuracy              1.0000" in done.stdout
+
+
+def test_an_output_whose_run_was_stopped_before_a_file_was_complete_names_the_way_out(tmp_path: Path) -> None:
+    part = tmp_path / "out" / "chat" / "part-a-00000000-00000.jsonl"
+    part.parent.mkdir(parents=True)
+    part.write_text('{"file":"a.csv","row":0,"chat":"x","finish_reason":"stop"}\n')
+    with pytest.raises(InputError, match="run the same score command again first"):
+        open_scores(part.parent.parent)

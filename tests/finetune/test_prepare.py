@@ -18,6 +18,9 @@ import xlsxwriter
 from command import Command
 from training_files import PNG, checked
 
+from batchscore.errors import InputError
+from batchscore.finetune.prepared_folder import read_summary
+
 if TYPE_CHECKING:
     from conftest import Files
 
@@ -849,3 +852,11 @@ def test_a_plan_says_what_training_costs(command: Command, files: Files) -> None
     Path("batchscore.toml").unlink()
     ran = command("finetune", "plan", "out", "-m", "other")
     assert (ran.exit_code, "--prices has no training" in ran.stdout) == (0, True)
+
+
+def test_a_table_in_the_place_of_a_prepared_folder_is_offered_as_input(files: Files) -> None:
+    files.texts("in.csv", ["a"])
+    with pytest.raises(InputError, match=r"run: batchscore finetune prepare in\.csv -o FOLDER$"):
+        read_summary(Path("in.csv"))
+    with pytest.raises(InputError, match=r"run: batchscore finetune prepare INPUT -o nowhere$"):
+        read_summary(Path("nowhere"))

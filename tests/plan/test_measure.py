@@ -88,6 +88,26 @@ def test_some_of_many_files_represent_the_others(files: Files) -> None:
     assert sample.tokens == pytest.approx(everything.tokens, rel=0.1)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "txt"])
+def test_rows_of_small_files_in_memory_are_counted_in_a_run_too(files: Files, suffix: str) -> None:
+    for number in range(30):
+        rows = [{"text": text} for text in texts(3)]
+        lines = "".join(f"{row['text']}\n" for row in rows)
+        name = f"in/{number:02}.{suffix}"
+        if suffix == "csv":
+            path = files.csv(name, rows)
+        else:
+            path = files.lines(name, rows) if suffix == "jsonl" else files.text(name, lines)
+        os.utime(path, (0, 0))  # only a file that nobody writes any more is kept in memory
+    whole = Budget(whole_bytes=10**9, sample_bytes=0, least_bytes=0, seconds=60.0)
+    surveyed = survey(["in"], Settings(task="chat", model="m", output="o", column="text"), output=None)
+    assert all(ready.file.content for ready in surveyed.ready)
+    counted = found_in(["in"], whole)
+    assert (counted.rows, counted.exact) == (90, True)
+    part = found_in(["in"], replace(whole, whole_bytes=1, sample_bytes=4000, least_bytes=60))
+    assert part.rows == pytest.approx(90, rel=0.2)
+
+
 @pytest.mark.slow
 def test_reading_ends_when_its_time_is_up(large: list[str]) -> None:
     nothing = found_in(large, Budget(whole_bytes=10**9, sample_bytes=0, least_bytes=0, seconds=0.0))

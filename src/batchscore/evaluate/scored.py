@@ -160,7 +160,8 @@ def open_scores(
     if not manifests:
         raise InputError(
             f"{named} has no manifests, which say how many rows the inputs have. Without them rows that "
-            "failed would go unnoticed. Name the whole output folder."
+            "failed would go unnoticed. Name the whole output folder. If a run was stopped before it "
+            "completed a file, run the same score command again first."
         )
     recorded = recorded_files(folder, task)
     limits = {file: each.limit for file, each in recorded.files.items() if each.limit is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -34,10 +35,15 @@ def read_summary(folder: Place) -> dict[str, Any]:
     except ValueError:
         raise InputError(f"{place} is damaged. {again}") from None
     if not isinstance(found, dict):
+        named = command_word(str(folder))
+        is_file = isinstance(folder, Path) and folder.is_file()
+        advice = ", choose a FOLDER, and run" if is_file else " of the table INPUT, run"
+        command = finetune_command(
+            "prepare", *((named, "-o", "FOLDER") if is_file else ("INPUT", "-o", named))
+        )
         raise InputError(
             f"{folder} is not a folder of `batchscore finetune prepare`: it has no {SUMMARY}. "
-            "To make one of the table INPUT, run: "
-            f"{finetune_command('prepare', 'INPUT', '-o', command_word(str(folder)))}"
+            f"To make one{advice}: {command}"
         )
     if found.get("version") != SCHEMA_VERSION or not found.get("written"):
         raise InputError(

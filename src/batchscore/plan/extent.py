@@ -51,16 +51,18 @@ FOR_A_RUN = Budget(4 * 2**20, 2 * 2**20, 64 * 2**10, seconds=0.2, counted_bytes=
 class CutFile(InputFile):
     """A file that gives only some stretches; with `at_lines` each ends at its last line end.
 
-    `stretches` are first and last byte, in order and without overlap; `given` counts the bytes read.
+    `stretches` are first and last byte, in order and without overlap; `given` counts the bytes read. The
+    bytes of a file in memory are `kept` and not its `content`, which a reader takes without counting.
     """
 
+    kept: bytes | None = field(default=None, repr=False, compare=False)
     stretches: tuple[tuple[int, int], ...] = ()
     at_lines: bool = False
     given: Counter[str] = field(default_factory=Counter)
 
     def open(self) -> io.RawIOBase | BinaryIO:
         """Open the stretches as one stream of bytes."""
-        return Stretches(super().open(), self)
+        return Stretches(super().open() if self.kept is None else io.BytesIO(self.kept), self)
 
 
 class Stretches(io.RawIOBase):
@@ -145,7 +147,7 @@ def cut_file(file: InputFile, share: float) -> InputFile:
             stretches = ((0, third), (middle, middle + third), (file.size - third, file.size))
     names = ("path", "name", "suffix", "compression", "size", "encoding")
     same = {name: getattr(file, name) for name in names}
-    return CutFile(**same, stretches=stretches, at_lines=at_lines)
+    return CutFile(**same, kept=file.content, stretches=stretches, at_lines=at_lines)
 
 
 def part_given(file: InputFile) -> float:
