@@ -6,7 +6,7 @@ import base64
 import math
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import BrokenInvariant, OutputError, UsageError
-from batchscore.output.records.jsonl import decode_errors, decode_scores, encode_errors, encode_scores
+from batchscore.output.records.jsonl import (
+    decode_errors,
+    decode_scores,
+    encode_errors,
+    encode_scores,
+    row_to_json,
+    settled_from_json,
+)
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
 from output_samples import FAILED, all_comparable, answered, embedded, stored, vector
@@ -284,3 +291,11 @@ def test_a_missing_file_is_an_output_error(tmp_path: Path) -> None:
 def test_a_kept_column_may_not_have_a_name_of_the_records_own(keep: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match=r"^keep "):
         RecordSchema("chat", keep=keep)
+
+
+def test_the_journal_keeps_every_field_of_a_row() -> None:
+    score = Score("yes", "stop", usage={"total_tokens": 3}, raw={"id": 1}, size=3)
+    row = Settled("a.csv", 7, score, id="k", kept={"c": "v"}, truncated=True)
+    for each in (row, score):
+        assert all(getattr(each, field.name) != field.default for field in fields(each)), "give all a value"
+    assert settled_from_json(orjson.loads(orjson.dumps(row_to_json(row))), iter(())) == row

@@ -23,7 +23,7 @@ from batchscore.output.manifest import (
     read_manifest,
     write_manifest,
 )
-from batchscore.output.manifest_check import _NEWER_IN_PARTS, _PART, is_usual_part, odd_field
+from batchscore.output.manifest_check import _FIELDS, _NEWER, _NEWER_IN_PARTS, _PART, is_usual_part, odd_field
 from batchscore.output.missing import RecordedFiles, error_of_missing
 from batchscore.output.row_digests import DigestsByRow
 from batchscore.output.run_records import RecordedFile
@@ -236,6 +236,13 @@ PART = {
     "scores": {"name": NAME, "bytes": 9, "digest": "xxh3:1"},
     "error_records": None,
 }
+
+
+def test_every_field_of_a_file_is_checked_before_it_is_used() -> None:
+    written = orjson.loads(replace(MANIFEST, simulated=True, place="east").to_json())
+    assert written.keys() - {"version"} == _FIELDS.keys() | _NEWER.keys()
+    assert not odd_field(written, _FIELDS, _NEWER)
+    assert odd_field(written | {"simulated": "yes"}, _FIELDS, _NEWER)
 
 
 @pytest.mark.parametrize("value", [True, None, -1, 2**53 + 1, 1.0, "1", {}, {"name": 1}, [0]], ids=repr)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from batchscore.cli.panel import panel
+from batchscore.cli.draw_panel import panel
 from batchscore.errors import ErrorCode, duration_text
 from batchscore.report.advice import ADVICE, advice
 from batchscore.report.progress.eta import Eta

@@ -14,8 +14,8 @@ from test_wire import MOST, Behave, Server, ask, free_port, lost, post, sign
 from batchscore.errors import ErrorCode, SettingsError
 from batchscore.request.connect import Connector
 from batchscore.request.connection import PIECE_BYTES, READ_BYTES, Connection
+from batchscore.request.head_bytes import Address
 from batchscore.request.reply_body import BodyReader, ReplyMemory
-from batchscore.request.request_head import Address
 from batchscore.request.send import NoReply
 from batchscore.request.wire import Pool, open_wire
 from batchscore.rows import Reply

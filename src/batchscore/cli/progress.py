@@ -24,7 +24,7 @@ from batchscore.report.progress.view import View, Watch
 from batchscore.rows import Attempt, Event, Notice
 
 if TYPE_CHECKING:
-    from batchscore.cli.panel import Canvas
+    from batchscore.cli.draw_panel import Canvas
 
 #: Seconds between two drawings.
 DRAWN_SECONDS = 0.5
@@ -64,7 +64,7 @@ class Progress:
             # Slow to load.
             from rich.console import Console  # noqa: PLC0415
 
-            from batchscore.cli.panel import Canvas  # noqa: PLC0415
+            from batchscore.cli.draw_panel import Canvas  # noqa: PLC0415
 
             self.canvas = Canvas(Console(file=self.stream))
         self.notices: deque[str] = deque(maxlen=MOST_NOTICES)

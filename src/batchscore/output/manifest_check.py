@@ -87,6 +87,7 @@ _FIELDS: dict[str, Fits] = {
 _NEWER: dict[str, Fits] = _TOTALS | {
     "reported": lambda value: value in ("yes", "no", "off", True, False, None),
     "place": is_text,
+    "simulated": lambda value: isinstance(value, bool),
 }
 _PART: dict[str, Fits] = dict.fromkeys(("part", "rows", "ok", "errors", "transient"), is_count) | {
     "whole": lambda value: isinstance(value, bool),

@@ -20,8 +20,8 @@ import aiohappyeyeballs
 
 from batchscore.errors import SettingsError
 from batchscore.request.connection import Connection, ConnectionClosed
+from batchscore.request.head_bytes import Address, address_of, header_lines, proxy_headers, request_line
 from batchscore.request.reply_head import BrokenReply
-from batchscore.request.request_head import Address, address_of, header_lines, proxy_headers, request_line
 
 #: A connection that takes longer counts as failed.
 CONNECT_SECONDS = 30.0

@@ -1,6 +1,7 @@
 """What does a reply without answers say: which status and codes has it, and is the content the reason?
 
-It must not know what follows from that: `outcome` decides, by its table.
+It must not know what follows from that: `outcome_rules` decides, by `RULES`. A new error code starts in
+`errors`.
 """
 
 from __future__ import annotations

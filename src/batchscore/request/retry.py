@@ -1,7 +1,7 @@
 """When is a request sent again, and when does it fail?
 
-It knows replies and outcomes, not what a body holds; the table in `outcome` says which replies are worth a
-retry. The first attempt runs without tenacity, since nearly all succeed and tenacity costs more than the
+It knows replies and outcomes, not what a body holds; `RULES` in `outcome_rules` say which replies are worth
+a retry. The first attempt runs without tenacity, since nearly all succeed and tenacity costs more than the
 attempt itself; only a failure enters it. The quota admits every attempt separately, at any deployment with
 room. Failures of the service count against a row only while other rows are answered: an outage is not the
 row's fault.

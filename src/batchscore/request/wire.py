@@ -28,6 +28,7 @@ from batchscore.request.connect import (
     proxy_for,
 )
 from batchscore.request.connection import READ_BYTES, Connection, ConnectionClosed
+from batchscore.request.head_bytes import address_of, header_lines, path_of, proxy_headers, request_line
 from batchscore.request.reply_body import (
     ACCEPTED_ENCODINGS,
     COUNTED_FROM_BYTES,
@@ -37,7 +38,6 @@ from batchscore.request.reply_body import (
     is_packed,
 )
 from batchscore.request.reply_head import BrokenReply, ReplyParser
-from batchscore.request.request_head import address_of, header_lines, path_of, proxy_headers, request_line
 from batchscore.request.send import NoReply, Send
 from batchscore.rows import Reply
 
@@ -51,7 +51,7 @@ ERROR_BODY_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 45.0
 
 #: Sent with every request.
-OWN_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED_ENCODINGS}
+FIXED_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED_ENCODINGS}
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def open_wire(
     address = address_of(split)
     # Read once: the variables may change during a run, and reading them takes time.
     proxy = proxy_for(address)
-    target, given = path_of(split), [{"Host": address.host_header, "Accept": "*/*"}, headers, OWN_HEADERS]
+    target, given = path_of(split), [{"Host": address.host_header, "Accept": "*/*"}, headers, FIXED_HEADERS]
     if proxy is not None and not address.secure:
         target = f"http://{address.host_header}{target}"
         given.append(proxy_headers(proxy))

@@ -1,8 +1,8 @@
 """How is a run's state shown in a few lines of a terminal, of any width and height, and redrawn in place?
 
-`report.progress.line` words the figures. If there are too many lines, the least important are left out. No
-line is wider than the terminal. Each drawing is one write and starts where the last one started. The cursor
-is never hidden, so a killed process leaves the terminal as it was.
+`report.progress.view` has the figures, `line` there words them. If there are too many lines, the least
+important are left out. No line is wider than the terminal. Each drawing is one write and starts where the
+last one started. The cursor is never hidden, so a killed process leaves the terminal as it was.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What does a request say before its body? The request line and the headers, as bytes.
+"""How do the request line and the headers of a request become bytes?
 
-It knows addresses and headers, not connections. The last line, Content-Length, is the caller's.
+`endpoint.address_and_headers` decides which headers. It knows no connections. The last line,
+Content-Length, is the caller's.
 """
 
 from __future__ import annotations
