@@ -907,6 +907,16 @@ def test_the_number_of_an_answer(tmp_path: Path) -> None:
     assert errors == [0, 0, 1230, 1229.5, 0, *[None] * 13]
 
 
+def test_numbers_whose_differences_are_too_large_have_no_figure_and_no_warning(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in.csv", [{"label": text} for text in ("1e308", "-1e308") * 10])
+    for name in ("one", "two"):
+        write_scores(tmp_path / name, source, ["-1e308", "1e308"] * 10, keep=["label"])
+    words = (tmp_path / "one", tmp_path / "two", "--label", "label", "--as", "regression")
+    (one, _) = measured(tmp_path / "e", *words)["models"]
+    assert one["metrics"]["mean_absolute_error"]["value"] is None
+    assert one["metrics"]["spearman_correlation"]["value"] == -1
+
+
 def test_an_error_of_answered_rows_alone_needs_all_answers(tmp_path: Path) -> None:
     """Otherwise a model that answers only what is easy would be good enough."""
     source = write_input(tmp_path / "in.csv", [{"label": str(place)} for place in range(4)])

@@ -114,13 +114,33 @@ def test_a_judge_knows_the_better_answer_and_has_its_faults() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [[], {}, {"labels": {}}, {"labels": {"a": "b"}, "styles": {"rhyme": 1}}, {"labels": {"a": "b"}, "x": 1}],
+    ("wrong", "why"),
+    [
+        ([], "must be an object with some of labels, accuracy"),
+        ({}, "'labels' must be the label of each text"),
+        ({"labels": {}}, "'labels' must be the label"),
+        ({"labels": ["a"]}, "'labels' must be the label"),
+        ({"labels": {"a": 1}}, "'labels' must be the label"),
+        ({"accuracy": 0.6}, r'or {"\*": 0.8} for all'),
+        ({"accuracy": {"m": 60}}, "'accuracy' must be a share between 0 and 1"),
+        ({"confusion": {"b": 3}}, "the weights of the wrong ones"),
+        ({"confusion": {"b": {"c": -1}}}, "the weights of the wrong ones"),
+        ({"styles": {"rhyme": 1}}, "some of bare, sentence"),
+        ({"styles": "bare"}, "some of bare, sentence"),
+        ({"synonyms": ["c"]}, "a word for each label"),
+        ({"shared": "much"}, "'shared' must be a share"),
+        ({"confidence": None}, "'confidence' must be a number"),
+        ({"judge": 0.3}, "some of first, longer, noise, malformed"),
+        ({"judge": {"x": 0.3}}, "some of first, longer, noise, malformed"),
+        ({"seed": 0.5}, "'seed' must be a whole number"),
+        ({"x": 1}, "no field 'x'; the fields are labels, accuracy"),
+    ],
 )
-def test_a_wrong_file_is_named(tmp_path: Path, wrong: Any) -> None:
+def test_a_wrong_file_is_named(tmp_path: Path, wrong: Any, why: str) -> None:
     path = tmp_path / "key.json"
-    path.write_text(json.dumps(wrong), "utf-8")
-    with pytest.raises(ValueError, match=r"key\.json is not an answer key"):
+    whole = {"labels": {"a": "b"}, **wrong} if wrong else wrong
+    path.write_text(json.dumps(whole), "utf-8")
+    with pytest.raises(ValueError, match=rf"key\.json is not an answer key: .*{why}"):
         read_key(str(path))
     with pytest.raises(ValueError, match="not a table of vectors"):
         read_table(str(path))

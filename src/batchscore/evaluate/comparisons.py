@@ -57,7 +57,7 @@ def compare(
         return None
     if rows == 0 or name in vectors.CLUSTER_FIGURES or (reading.task.kind == "probe" and name != "accuracy"):
         return None
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         if reading.task.has_classes:
             one, two = right_of(model, reading), right_of(baseline, reading)
             if name == "accuracy" and clusters is None:

@@ -146,7 +146,7 @@ def confusion_of(rows: ModelRows, reading: Reading) -> npt.NDArray[np.intp]:
 def _value(name: str, rows: ModelRows, reading: Reading) -> float | None:
     if not len(rows):
         return None
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         if reading.task.has_classes:
             found = float(classification.FIGURES[name](confusion_of(rows, reading)))
         elif reading.task.kind == "probe" and name == "f1_score_macro":
@@ -199,7 +199,7 @@ def row_values(name: str, rows: ModelRows, reading: Reading) -> Floats | None:
         return right_of(rows, reading)
     if kind == "clusters" or (kind == "probe" and name != "accuracy"):
         return None
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         if kind in {"pairs", "numbers"}:
             one, two = rows.tables["pairs"].T
             if kind == "pairs" and rows.answered.any():
@@ -234,7 +234,7 @@ def clusters_of(rows: ModelRows, options: FigureOptions) -> npt.NDArray[np.intp]
 def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Interval | None:
     sampling = options.sampling
     clusters = clusters_of(rows, options)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         if reading.task.has_classes:
             return _class_interval(name, rows, reading, clusters, sampling)
         if reading.task.kind == "clusters":
@@ -299,14 +299,14 @@ def _error_interval(name: str, pairs: Floats, sampling: Sampling) -> Interval | 
 def _spearman_interval(
     pairs: Floats, sampling: Sampling, clusters: npt.NDArray[np.intp] | None
 ) -> Interval | None:
-    one, two = pairs.T
+    one, two = map(numbers.codes_of, pairs.T)
     if len(pairs) <= MOST_RANKED:
         return interval_of_rows(
-            len(pairs), lambda at: numbers.spearman(one[at], two[at]), SPEARMAN, sampling, clusters
+            len(pairs), lambda at: numbers.spearman_of_codes(one[at], two[at]), SPEARMAN, sampling, clusters
         )
     if clusters is not None:
         return None
     # Bonett and Wright 2000, Psychometrika 65: the error of Fisher's z of a rank correlation.
-    value = numbers.spearman(one, two)
+    value = numbers.spearman_of_codes(one, two)
     z, half = np.arctanh(value), sampling.z * np.sqrt((1 + value**2 / 2) / (len(pairs) - 3))
     return Interval(float(np.tanh(z - half)), float(np.tanh(z + half)), "fisher_z")

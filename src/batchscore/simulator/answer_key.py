@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from math import log
 from pathlib import Path
 from typing import Any
@@ -77,14 +77,6 @@ class AnswerKey:
     confidence: float = 0.0
     judge: JudgeFaults = JudgeFaults()
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        unknown = self.styles.keys() - STYLES.keys()
-        if unknown:
-            raise ValueError(f"{min(unknown)!r} is not a style; the styles are {', '.join(STYLES)}")
-        shares = [*self.accuracy.values(), self.shared, *self.styles.values()]
-        if not self.labels or not all(0 <= share <= 1 for share in shares):
-            raise ValueError("labels must be given, and all shares must be between 0 and 1")
 
     @property
     def names(self) -> list[str]:
@@ -193,10 +185,70 @@ def _logprobs(label: str, others: Sequence[str], sure: float) -> dict[str, Any]:
     return {"content": [{**top[0], "top_logprobs": top}], "refusal": None}
 
 
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _share(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 1
+
+
+def _weight(value: Any) -> bool:
+    return _number(value) and value >= 0
+
+
+def _each(check: Callable[[Any], bool], names: Iterable[str] = ()) -> Callable[[Any], bool]:
+    """Return the check of an object whose values pass a check, with these names only if there are any."""
+    known = frozenset(names)
+    return lambda value: (
+        isinstance(value, dict) and all(map(check, value.values())) and (not known or value.keys() <= known)
+    )
+
+
+_FAULTS = [fault.name for fault in fields(JudgeFaults)]
+
+#: What each field of the file must pass, and what it must be.
+_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "labels": (
+        lambda value: bool(value) and _each(_text)(value),
+        'the label of each text, such as {"Where is my parcel?": "delivery"}',
+    ),
+    "accuracy": (
+        _each(_share),
+        'a share between 0 and 1 for each model, such as {"mini": 0.8}, or {"*": 0.8} for all',
+    ),
+    "confusion": (
+        _each(_each(_weight)),
+        'for a label the weights of the wrong ones, such as {"delivery": {"billing": 3}}',
+    ),
+    "styles": (_each(_share, STYLES), f"a share between 0 and 1 of some of {', '.join(STYLES)}"),
+    "synonyms": (_each(_text), 'a word for each label, such as {"delivery": "shipping"}'),
+    "shared": (_share, "a share between 0 and 1"),
+    "confidence": (_number, "a number"),
+    "judge": (_each(_share, _FAULTS), f"a share between 0 and 1 of some of {', '.join(_FAULTS)}"),
+    "seed": (lambda value: _number(value) and isinstance(value, int), "a whole number"),
+}
+
+
+def _key_of(found: Any) -> AnswerKey:
+    if not isinstance(found, dict):
+        raise TypeError(f"it must be an object with some of {', '.join(_FIELDS)}")
+    for name in ("labels", *found):
+        if name not in _FIELDS:
+            raise ValueError(f"it has no field {name!r}; the fields are {', '.join(_FIELDS)}")
+        check, must_be = _FIELDS[name]
+        if not check(found.get(name)):
+            raise ValueError(f"{name!r} must be {must_be}")
+    return AnswerKey(**{**found, "judge": JudgeFaults(**found.get("judge", {}))})
+
+
 def read_key(named: str) -> AnswerKey:
     """Return the key in a JSON file; raises `ValueError` if it is none."""
     try:
-        found = orjson.loads(Path(named).read_bytes())
-        return AnswerKey(**{**found, "judge": JudgeFaults(**found.get("judge", {}))})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return _key_of(orjson.loads(Path(named).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{named} is not an answer key: {error}") from None

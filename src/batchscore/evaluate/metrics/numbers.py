@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from batchscore.evaluate.statistics.intervals import Floats
 
 
+@np.errstate(all="ignore")
 def columns_of(found: Floats, gold: Floats) -> Floats:
     """Return what the figures are sums of, `(n, 8)`: 1, x, y, x², y², xy, |x - y|, (x - y)².
 
@@ -53,11 +55,15 @@ FIGURES: Mapping[str, Callable[[Floats], Floats]] = {
 RANKED = frozenset({"spearman_correlation", "cosine_spearman"})
 
 
-def average_ranks(values: Floats) -> Floats:
-    """Return ranks from 1; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[place], dtype=float)
+def codes_of(values: Floats) -> npt.NDArray[np.intp]:
+    """Return the place of each value among the different ones, which resamples need not sort again."""
+    return np.unique(values, return_inverse=True)[1]
+
+
+def average_ranks(codes: npt.NDArray[np.intp]) -> Floats:
+    """Return ranks from 1 of values with these codes; equal values share the mean of theirs."""
+    counts = np.bincount(codes)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[codes])
 
 
 def pearson(one: Floats, two: Floats) -> float:
@@ -71,4 +77,9 @@ def pearson(one: Floats, two: Floats) -> float:
 
 def spearman(one: Floats, two: Floats) -> float:
     """Return the correlation of ranks; NaN if one side is constant."""
+    return spearman_of_codes(codes_of(one), codes_of(two))
+
+
+def spearman_of_codes(one: npt.NDArray[np.intp], two: npt.NDArray[np.intp]) -> float:
+    """Return the correlation of the ranks of values with these codes."""
     return pearson(average_ranks(one), average_ranks(two))

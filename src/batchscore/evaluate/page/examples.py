@@ -83,6 +83,7 @@ def _cells(confusion: npt.NDArray[np.intp] | None, cells: npt.NDArray[np.intp] |
     return found
 
 
+@np.errstate(all="ignore")
 def _lists(evaluation: Evaluation, values: Sequence[Floats]) -> list[tuple[str, Places]]:
     """Return rows where models differ in both directions, then those that are worst for all."""
     models = evaluation.models

@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from batchscore.evaluate.metrics.numbers import average_ranks, pearson
+from batchscore.evaluate.metrics.numbers import average_ranks, codes_of, pearson
 from batchscore.evaluate.statistics.intervals import (
     Floats,
     Interval,
@@ -180,12 +180,13 @@ def resample_ranks(
     one: Floats, two: Floats, gold: Floats, sampling: Sampling, clusters: npt.NDArray[np.intp] | None = None
 ) -> Resampled:
     """Return the differences of rank correlations of two models with the labels; ranks are swapped."""
+    codes = [codes_of(each) for each in (one, two, gold)]
 
     def difference(at: npt.NDArray[np.intp]) -> float:
-        first, second, right = (average_ranks(each[at]) for each in (one, two, gold))
+        first, second, right = (average_ranks(each[at]) for each in codes)
         return pearson(first, right) - pearson(second, right)
 
-    first, second, right = map(average_ranks, (one, two, gold))
+    first, second, right = map(average_ranks, codes)
     generator, swapped = sampling.generator, []
     own = np.arange(len(gold)) if clusters is None else clusters
     for _ in range(sampling.resamples):
