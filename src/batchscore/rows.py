@@ -117,8 +117,7 @@ class Score:
     `value` is a `(d,)` float32 array for embeddings, otherwise the text (`None` if the model gave none), or a
     list of texts if several answers a row were requested; `finish_reason` likewise (`None` for embeddings).
     With a schema, values of JSON take the place of texts. `usage` holds token counts as the service
-    names them, `raw` the whole reply; both are set only on request. `size` is the length of the texts of such
-    values, 0 if it is unknown.
+    names them, `raw` the whole reply; both are set only on request. `size` is the length of such texts, or 0.
     """
 
     value: Any
@@ -183,6 +182,7 @@ class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error o
     same request would get the same reply. `is_error`: the body reports an error, and maybe its `status`. If
     the service is well and only the model's answer is invalid, the code is INVALID_ANSWER: `complaint` is the
     JSON of messages for the next request, and `results` are what the row gets if no answer is better.
+    `lasting`: if all replies are of this form, waiting does not help, though others were before.
     """
 
     def __init__(
@@ -202,6 +202,7 @@ class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error o
         self.status = status
         self.complaint = complaint
         self.results: Any = None
+        self.lasting = False
 
     @property
     def form(self) -> str:
@@ -215,8 +216,7 @@ class Attempt:
 
     `status` is `None` if no response came. `cause` is the code of the failure, `""` for success. Token counts
     are the service's, 0 if it reported none. `deployment` is the name of the deployment that was called.
-    `full_price`: a run through batches has sent it live. `requests`: the event is about this many successful
-    lines of a batch, with a row each.
+    `full_price`: a run through batches has sent it live. `requests` counts the rows of a batch.
     """
 
     rows: int

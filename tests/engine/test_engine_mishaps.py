@@ -198,6 +198,28 @@ def test_replies_that_were_never_usable_are_for_a_person(body: bytes, says: str,
     assert seconds < (300 if second else 30)
 
 
+@pytest.mark.parametrize(("rows", "second"), [(1, 5.0), (64, 0.15)])
+def test_vectors_of_another_length_than_before_are_for_a_person(rows: int, second: float) -> None:
+    """Waiting cannot help: another model answers."""
+
+    def longer(texts: list[str], now: float) -> Reply | None:
+        return reply(200, {"data": [{"embedding": [1.0] * 9} for _ in texts]}) if now > second else None
+
+    timed = Timed(longer)
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        engine = engine_over(timed.service, prompts(2000), rows_a_request=rows, max_outage=1800.0)
+        return await settled_before_failure(engine)
+
+    (settled, error), seconds = run_virtual(run())
+    assert settled
+    assert not errors_of(settled)
+    assert isinstance(error, ServiceRefused)
+    assert "vectors have 9 numbers, and those before have 3" in str(error)
+    assert "never sent" not in str(error)
+    assert seconds < 60
+
+
 @pytest.mark.parametrize(("status", "kind"), [(402, ServiceRefused), (429, Outage), (503, Outage)])
 def test_an_error_with_a_good_status_counts_as_its_own(status: int, kind: type[Exception]) -> None:
     timed = from_second(2.0, reply(200, {"error": {"code": status, "message": "no"}}))

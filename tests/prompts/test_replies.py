@@ -121,7 +121,7 @@ def test_a_vector_of_another_length_is_refused_within_a_reply_and_between_replie
         read([item(0, [1, 2]), item(1, [1])], 2)
     reader = ReplyReader(EMBEDDINGS)
     read([item(0, [1, 2, 3])], reader=reader)
-    with pytest.raises(InvalidReply, match="2 numbers, and the others have 3"):
+    with pytest.raises(InvalidReply, match="2 numbers, and those before have 3"):
         read([item(0, [1, 2])], reader=reader)
 
 

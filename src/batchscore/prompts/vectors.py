@@ -111,6 +111,13 @@ def decode_vectors(embeddings: Sequence[Any], dimensions: int | None) -> Block |
     }
     if dimensions is None and wrong:
         raise next(iter(wrong.values()))
+    if len(lengths) == len(wrong) == 1:
+        reason = InvalidReply(
+            f"its vectors have {lengths.pop()} numbers, and those before have {wanted}: perhaps another "
+            "model answers, whose vectors belong into another output folder"
+        )
+        reason.lasting = True
+        raise reason
     found = [
         vector if isinstance(vector, InvalidReply) else wrong.get(vector.size, vector) for vector in found
     ]

@@ -105,10 +105,9 @@ class Health:
         return not limited or now - self.failing_since > min(LIMITED_SECONDS, most_outage_seconds)
 
     @property
-    def needs_action(self) -> bool:
-        """Whether it has never sent a usable reply, for a reason that waiting does not fix."""
-        never = self.last_success is None and not self.usable
-        return never and self.last_outcome is not None and self.last_outcome.needs_action
+    def is_unproven(self) -> bool:
+        """Whether it has never sent a usable reply."""
+        return self.last_success is None and not self.usable
 
     def answered_since(self, moment: float) -> bool:
         """Whether any request was answered after a moment."""

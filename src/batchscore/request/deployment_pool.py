@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, ServiceRefused, duration_text
-from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, State
+from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, Health, State
 from batchscore.request.outcome_rules import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.timeouts import Clock
@@ -179,7 +179,7 @@ class DeploymentPool:
 
     def longest_outage(self, deployment: Deployment) -> float:
         """Return how many seconds an outage of this deployment may last."""
-        if deployment.health.reached and not deployment.health.needs_action:
+        if deployment.health.reached and not needs_action(deployment.health):
             return self.most_outage_seconds
         return min(self.most_outage_seconds, NEVER_REACHED_SECONDS)
 
@@ -192,9 +192,10 @@ class DeploymentPool:
             for member, began in zip(remaining, since, strict=True)
         ):
             return
-        permanent = all(member.health.needs_action for member in remaining)
-        more = f" {NEVER_USABLE}" if permanent else ""
+        permanent = all(needs_action(member.health) for member in remaining)
         last = {member: member.health.last_outcome for member in remaining}
+        has_reason = any(outcome.lasting for outcome in last.values() if outcome is not None)
+        more = f" {NEVER_USABLE}" if permanent and not has_reason else ""
         reasons = {
             member.name: member.explain(outcome.reason + more)
             for member, outcome in last.items()
@@ -214,3 +215,9 @@ class DeploymentPool:
         for task in probes:
             task.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
+
+
+def needs_action(health: Health) -> bool:
+    """Whether waiting does not fix the latest failure."""
+    last = health.last_outcome
+    return last is not None and last.needs_action and (last.lasting or health.is_unproven)

@@ -53,9 +53,9 @@ class Outcome:
     `reason` is the message if the run stops; `detail` distinguishes one 400 from another, and names the wrong
     form of a reply that would be the same again. It is not shown, since it may hold a word of the service.
     `fitting` is the part of a too long request that would fit, if the service said so. `needs_action`:
-    waiting does not help. `by_chance`: the service is well, and this request was refused by bad luck. `words`
-    is what the service says to our own probe. `of_rows`: it is known by words only, which may quote a row;
-    this is what it means then.
+    waiting does not help, if nothing was answered before or the failure is `lasting`. `by_chance`: the
+    service is well, and this request was refused by bad luck. `words` is what the service says to our own
+    probe. `of_rows`: it is known by words only, which may quote a row; this is what it means then.
     """
 
     action: Action
@@ -65,6 +65,7 @@ class Outcome:
     detail: str = ""
     fitting: float | None = None
     needs_action: bool = False
+    lasting: bool = False
     by_chance: bool = False
     words: str = ""
     of_rows: Outcome | None = None
@@ -265,7 +266,7 @@ def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome
         code = shown_detail(code_of(error_in(reply.body)), "", b"")
         detail += f" ({code})" if code else ""
     outcome = failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
-    return replace(outcome, detail=reason.form)
+    return replace(outcome, detail=reason.form, lasting=reason.lasting)
 
 
 def over_limit(outcome: Outcome, wait: str) -> Outcome:
