@@ -118,10 +118,10 @@ def test_each_row_that_is_left_between_others_is_planned(
     command += ["--rows-per-part", "5", "--batch-size", "1"]
     failed = batchscore("score", *command, "--max-retries", "0")
     assert "12 scored, 4 failed, 4 empty" in failed.said
-    left, anew = batchscore.together(
+    left, fresh = batchscore.together(
         ("plan", *command, "--json"), ("plan", *command, "--json", "--retry-errors")
     )
-    for each in (left, anew):
+    for each in (left, fresh):
         assert (each.report["known"], each.report["to_ask"], each.report["empty"]) == (16, 4, 0)
 
 

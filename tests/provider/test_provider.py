@@ -486,6 +486,15 @@ def test_what_each_service_takes(target: Callable[..., Target]) -> None:
     assert not traits_of(target("azure-deployments")).takes(RESPONSES)
 
 
+async def look_at(serve: Callable[..., Coroutine[Any, Any, None]], target: Target) -> str:
+    """Look at a batch of a service whose only reply is that of `serve`; returns its id."""
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = replace(target, url=f"http://127.0.0.1:{port}/v1/chat/completions")
+        async with open_control_plane(found, CHAT, {}, CallPace(patience_seconds=0.0)) as plane:
+            return (await batches.look(plane, "batch_1")).id
+
+
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("encoding", "pack"),
@@ -508,14 +517,7 @@ def test_a_reply_is_read_whatever_words_name_no_other_compression(
         writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + body)
         writer.close()
 
-    async def main() -> str:
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            found = replace(target("openai"), url=f"http://127.0.0.1:{port}/v1/chat/completions")
-            async with open_control_plane(found, CHAT, {}, CallPace(patience_seconds=0.0)) as plane:
-                return (await batches.look(plane, "batch_1")).id
-
-    assert asyncio.run(main()) == "batch_1"
+    assert asyncio.run(look_at(serve, target("openai"))) == "batch_1"
 
 
 @pytest.mark.process
@@ -546,13 +548,6 @@ def test_a_reply_without_a_bound_is_given_up(
                 sent += len(body)
         writer.close()
 
-    async def main() -> None:
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            found = replace(target("openai"), url=f"http://127.0.0.1:{port}/v1/chat/completions")
-            async with open_control_plane(found, CHAT, {}, CallPace(patience_seconds=0.0)) as plane:
-                with pytest.raises(Unknown, match="the reply is too large"):
-                    await batches.look(plane, "batch_1")
-
-    asyncio.run(main())
+    with pytest.raises(Unknown, match="the reply is too large"):
+        asyncio.run(look_at(serve, target("openai")))
     assert sent < 10**8

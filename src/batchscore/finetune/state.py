@@ -340,16 +340,16 @@ def hold_data(
     locks = folder_of_locks(f"{LOCK} {state.endpoint} {state.training.digest}")
     what = f"The training file of {folder}"
     command = shell_command(["batchscore", "finetune", "start", str(folder)])
-    was_told = False
+    has_noticed = False
     with ExitStack() as held:
         while True:
             try:
                 held.enter_context(hold_lock(locks, LOCK, what=what, command=command, notice=notice))
                 break
             except OutputLocked as locked:
-                if not was_told:
+                if not has_noticed:
                     notice(f"Waiting, because another folder has the same data. {locked}")
-                was_told = True
+                has_noticed = True
                 time.sleep(look_seconds)
         yield
 

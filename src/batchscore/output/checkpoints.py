@@ -33,7 +33,7 @@ def answered_in_journals(
 ) -> dict[str, set[int]]:
     """Return the rows of each file whose results are in journals, and need no request.
 
-    Nothing is read at the places `without`. A manifest without a fingerprint stands for none: the journals of
+    Nothing is read at the places `without`. A manifest without a fingerprint counts as none: the journals of
     its file may be of any settings.
     """
     by_stem = {stem_of(manifest.file): manifest for manifest in manifests}

@@ -30,7 +30,7 @@ class UnboundedReply(ValueError):  # noqa: N818 - what is wrong with it
 
 
 class Bounded:
-    """A body that ends with an error after so many bytes, or at a moment of the monotonic clock."""
+    """A body that ends with an error after a number of bytes, or at a moment of the monotonic clock."""
 
     def __init__(self, body: Any, most_bytes: float, until: float) -> None:
         self.body = body
