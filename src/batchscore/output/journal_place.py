@@ -26,7 +26,7 @@ from batchscore.output.layout import Layout
 from batchscore.output.locks.system import SYSTEM, close_quietly, has_name, try_lock
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import TEMPORARY
-from batchscore.stores.links import open_own, refuse_link
+from batchscore.stores.links import create_within, open_own, refuse_link
 from batchscore.stores.this_machine import EXCLUSIVE, own_folder
 from batchscore.task import TASKS
 
@@ -178,13 +178,10 @@ def claim_folder(home: Path) -> ClaimedFolder:
     lock = home / f"{token}{SUFFIX}"
     new = home / f"{token}{_NEW}"
     with explain_errors(home, "write"):
-        while True:
-            # Another process that ends may just now remove the empty folder.
-            with suppress(FileNotFoundError):
-                refuse_link(home)
-                home.mkdir(parents=True, exist_ok=True, mode=0o700)
-                descriptor = open_own(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-                break
+        refuse_link(home)
+        descriptor = create_within(
+            home, lambda: open_own(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), mode=0o700
+        )
         # The file gets its name after it is locked, so that nobody takes it for an abandoned one.
         if SYSTEM.flock is not None:
             with suppress(OSError):  # without locks, nobody takes over what a killed process leaves

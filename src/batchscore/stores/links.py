@@ -9,9 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from batchscore.stores.address import Place
+
+T = TypeVar("T")
+
+#: Tries to create a file whose folder another process may just now remove, or to lock it.
+TRIES = 20
 
 #: Bytes of one read of a file that has grown meanwhile.
 _READ_BYTES = 2**20
@@ -33,6 +40,22 @@ def open_own(path: str | Path, flags: int, mode: int = 0o666) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def create_within(folder: Path, create: Callable[[], T], *, mode: int = 0o777) -> T:
+    """Create the folder, and in it what `create` makes; raises `OSError`.
+
+    Another process that ends may just now remove the folder because it is empty: also between the two steps
+    of `mkdir`, which then says that the folder exists.
+    """
+    for tries_left in reversed(range(TRIES)):
+        try:
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            return create()
+        except (FileNotFoundError, FileExistsError):
+            if not tries_left:
+                raise
+    raise AssertionError
 
 
 def read_own(path: Path) -> bytes:

@@ -28,7 +28,7 @@ from batchscore.stores import objects
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import open_temporary
-from batchscore.stores.links import open_own, read_own, refuse_link, require_file
+from batchscore.stores.links import create_within, open_own, read_own, refuse_link, require_file
 from batchscore.stores.sink import Sink, WrittenFile, force, write_pieces
 
 _READ_BYTES = 1 << 20
@@ -60,8 +60,7 @@ def replace_file(path: Place, *, sync: bool = False, private: bool = False) -> I
         try:
             temporary, descriptor, held = _open_new(path, parent)
         except FileNotFoundError:
-            parent.mkdir(parents=True, exist_ok=True)
-            temporary, descriptor, held = _open_new(path, parent)
+            temporary, descriptor, held = create_within(parent, lambda: _open_new(path, parent))
     sink = Sink(descriptor, path)
     try:
         if private and hasattr(os, "fchmod"):
@@ -183,8 +182,7 @@ def _write_bytes(path: Path, data: bytes) -> WrittenFile:
         try:
             temporary, descriptor, held = open_temporary(folder)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary, descriptor, held = open_temporary(folder)
+            temporary, descriptor, held = create_within(path.parent, lambda: open_temporary(folder))
         try:
             try:
                 write_pieces(descriptor, [data])

@@ -20,7 +20,6 @@ from pathlib import Path
 from batchscore.errors import OutputLocked
 from batchscore.output.locks.system import (
     SYSTEM,
-    TRIES,
     Holder,
     Locking,
     close_quietly,
@@ -34,7 +33,7 @@ from batchscore.output.locks.system import (
     try_lock,
 )
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.links import open_own, read_own
+from batchscore.stores.links import TRIES, open_own, read_own
 from batchscore.stores.storage import write_whole
 from batchscore.stores.this_machine import EXCLUSIVE, SHARED, UNLOCK
 

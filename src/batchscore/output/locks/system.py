@@ -25,14 +25,11 @@ import orjson
 from batchscore.errors import OutputError, setting_name
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import TEMPORARY
-from batchscore.stores.links import open_own, read_own
+from batchscore.stores.links import create_within, open_own, read_own
 from batchscore.stores.this_machine import EXCLUSIVE, NONBLOCKING, SYSTEM_FLOCK, UNLOCK, boot_id
 
 #: The errors of a file system without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-
-#: How often an attempt is repeated that can fail for a moment only.
-TRIES = 20
 
 #: The pause between two attempts to get a turn.
 TURN_PAUSE_SECONDS = 0.002
@@ -78,15 +75,7 @@ def probe_locks(folder: Path, locking: Locking) -> tuple[bool, float]:
 def open_or_create(path: Path) -> int:
     """Return a descriptor of the file, which is created with its folders."""
     with explain_errors(path.parent, "write"):
-        for tries_left in reversed(range(TRIES)):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                return open_own(path, os.O_RDWR | os.O_CREAT)
-            except (FileNotFoundError, FileExistsError):
-                # A holder that ends may just now remove its empty folder.
-                if not tries_left:
-                    raise
-    raise AssertionError
+        return create_within(path.parent, lambda: open_own(path, os.O_RDWR | os.O_CREAT))
 
 
 def create_exclusively(path: Path, record: bytes) -> bool:
