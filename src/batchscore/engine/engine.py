@@ -225,7 +225,7 @@ class Engine:
         """Take the next request and charge the quota; `None` if there are no prompts yet, or no room."""
         if not self.in_flight.room.is_open or (self.ready is not None and not self.ready.is_set()):
             return None
-        pack = self.packer.take(deployment.target_tokens())
+        pack = self.packer.take(deployment.target_tokens() if self.packer.largest_rows > 1 else 0.0)
         if pack.settled:
             self.results.put(pack.settled)
         # If all rows wait for answers to their duplicates, take no more until an answer has come.
