@@ -191,7 +191,7 @@ class Engine:
                     continue
                 request, ticket = taken
                 await self.settle(request, deployment, ticket)
-                self.in_flight.remove(request.size)
+                self.in_flight.remove(request.prompts, request.size)
                 del taken, request  # while it waits, it would keep megabytes of images that are answered
                 if deployment.wants_more_than(self.working[deployment]) and not self.ended:
                     self.hire(deployment)
@@ -249,7 +249,7 @@ class Engine:
                 self.give([fitting], [error])
                 return None
             request = self.requests.request([fitting], len(fitting.body), request.budget)
-        self.in_flight.add(request.size)
+        self.in_flight.add(request.prompts, request.size)
         return request, deployment.reserve(request.tokens)
 
     def end(self) -> None:
