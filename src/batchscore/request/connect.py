@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
-import urllib.request
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -190,8 +190,17 @@ def tls_name(address: Address) -> str:
     return address.host.rstrip(".").partition("%")[0]
 
 
+#: The variables that name a proxy, in small letters. Other systems have settings, too.
+PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy"}
+
+
 def proxy_for(address: Address) -> SplitResult | None:
     """Return the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name for an address, if any."""
+    names = {name.lower() for name in os.environ}
+    if sys.platform not in {"darwin", "win32"} and not names & PROXY_VARIABLES:
+        return None
+    import urllib.request  # noqa: PLC0415 - with `email` and `http`, it is a fortieth of a short run
+
     if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
         return None
     proxies = urllib.request.getproxies()

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timezone
-from email.utils import parsedate_to_datetime
 
 DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
 
@@ -93,6 +92,8 @@ def positive(text: str | None, *, unit_seconds: float = 1.0) -> float | None:
 
 def until_date(text: str, now: float) -> float | None:
     """Return the seconds until an HTTP date; `None` if it has passed or is not a date."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - a hundredth of a short run
+
     try:
         then = parsedate_to_datetime(text)
         seconds = (then if then.tzinfo else then.replace(tzinfo=timezone.utc)).timestamp() - now
