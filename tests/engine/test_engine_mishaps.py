@@ -631,8 +631,9 @@ def test_a_key_that_is_refused_now_and_then_does_not_end_the_run(rows_a_request:
     assert not errors_of(settled)
 
 
-def test_a_row_whose_credentials_alone_are_refused_is_asked_again_by_later_runs() -> None:
-    timed = Timed(lambda texts, _: refusal(401, "401") if "text:150" in texts else None)
+@pytest.mark.parametrize("bad", [0, 150])
+def test_a_row_whose_credentials_alone_are_refused_is_asked_again_by_later_runs(bad: int) -> None:
+    timed = Timed(lambda texts, _: refusal(401, "401") if f"text:{bad}" in texts else None)
 
     async def run() -> list[Settled]:
         return await collected(engine_over(timed.service, prompts(300), rows_a_request=4, retries=2))
