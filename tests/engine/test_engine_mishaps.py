@@ -215,6 +215,7 @@ def test_vectors_of_another_length_than_before_are_for_a_person(rows: int, secon
     assert settled
     assert not errors_of(settled)
     assert isinstance(error, ServiceRefused)
+    assert "has not sent a usable reply for" in str(error)
     assert "vectors have 9 numbers, and those before have 3" in str(error)
     assert "never sent" not in str(error)
     assert seconds < 60
