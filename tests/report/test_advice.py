@@ -47,6 +47,18 @@ def test_after_an_edit_an_output_is_replaced_only_if_it_has_no_scores() -> None:
     assert str(next_step(replace(state, command=shared))).endswith(", name a new output.")
 
 
+@pytest.mark.parametrize(
+    ("ok", "failed", "offered"),
+    [(5, 0, ""), (4, 1, ""), (1, 4, "--limit 5 --retry-errors"), (0, 5, "--limit 5 --retry-errors")],
+)
+def test_a_rehearsal_in_which_most_rows_fail_offers_no_other_rows(ok: int, failed: int, offered: str) -> None:
+    command = ["batchscore", "score", "in.csv", "--limit", "5"]
+    state = RunState(
+        "chat", "out", command, stopped=True, limited=True, ok=ok, failed=failed, codes={"invalid_answer"}
+    )
+    assert next_step(state).command == f"batchscore score in.csv {offered}".rstrip()
+
+
 def test_a_value_that_was_the_cause_is_not_in_the_offered_command() -> None:
     command = ["batchscore", "score", "in.csv", "--tpm=1", "--max-row-bytes", "9"]
     few = RunState("chat", "out", command[:4], failed=1, codes={"over_quota"})

@@ -123,8 +123,8 @@ def next_step(state: RunState) -> NextStep:
     causes = [flag for code, flag in CAUSES.items() if code in state.codes and has_flag(command, flag)]
     for flag in causes:
         command = without_flag(command, flag)
-    if state.stopped and state.limited and state.failed and not state.ok:
-        # The rest of the rows would fail, too.
+    if state.stopped and state.limited and state.failed > state.ok:
+        # Most of the other rows would fail, too.
         return after_failures(state, command, causes)
     if state.stopped and state.limited:
         return run_again("To score all rows", without_flag(command, "--limit"))
