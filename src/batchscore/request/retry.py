@@ -61,7 +61,7 @@ MOST_ROWS_SENT_TWICE = 256
 
 #: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
 #: The rows of a small one are sent alone.
-FEWEST_FOR_QUARTERS = 16
+FEWEST_FOR_QUARTERS = 15
 MOST_ROWS_SENT_ALONE = 5
 
 #: A row may time out this often: the timeouts double.
