@@ -230,7 +230,7 @@ THIRD_NIGHT: dict[str, list[tuple[str, str, str]]] = {"a.csv": [("1", "Loaf", ""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_the_databases_of_vectors_hold_the_rows_of_each_night(
     batchscore: Cli, imported: prefork.Server, tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def assert_shows(page: str, seen: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_the_tutorial_works_from_its_beginning_to_its_end(
     batchscore: Cli, imported: prefork.Server, tmp_path: Path
 ) -> None:
