@@ -133,7 +133,7 @@ def test_a_terminal_is_asked_once_and_again_when_the_file_changes(
         with batchscore.start(*SCORE, deployment.name, env=env, stdin=theirs, stderr=theirs) as process:
             seen = read_until(ours, "[y/N]")
             os.write(ours, answer.encode())
-            code = process.popen.wait(30)
+            code = process.popen.wait(50)
         os.close(theirs)
         os.close(ours)
         return seen, code

@@ -147,7 +147,7 @@ class Reader:
         variables = {**os.environ, **self.batchscore.environ}
         forked = self.imported.start(["examples.json"], variables, self.folder, run_blocks)
         with forked.stdout, forked.stderr:
-            said, problems = forked.communicate(50)
+            said, problems = forked.communicate(600)
         assert forked.returncode == 0, problems
         assert said
         return said

@@ -68,7 +68,7 @@ def test_the_tutorial_works_from_its_beginning_to_its_end(
             script.write_text(block.code, "utf-8")
             forked = imported.start([], batchscore.environ, tmp_path, script)
             with forked.stdout, forked.stderr:
-                seen, problems = forked.communicate(40)
+                seen, problems = forked.communicate(600)
             assert forked.returncode == 0, problems
             searches += 1
         else:
