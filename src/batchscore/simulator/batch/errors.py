@@ -26,11 +26,6 @@ def no_file(surface: Surface, identifier: str, *, param: str = "id") -> Rejectio
     return refused(surface, f"No such File object: {identifier}", param=param, status=404)
 
 
-def no_batch(surface: Surface, identifier: str) -> Rejection:
-    """Return the rejection of an unknown batch."""
-    return refused(surface, f"No batch found with id '{identifier}'.", status=404)
-
-
 def missing_parameter(surface: Surface, name: str) -> Rejection:
     """Return the rejection of a request without a parameter that it needs."""
     message = f"Missing required parameter: '{name}'."

@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from batchscore.simulator.batch.calls import Call, Outcome, json_reply, page_reply
-from batchscore.simulator.batch.errors import no_batch, no_file, refused
+from batchscore.simulator.batch.errors import no_file, refused
 from batchscore.simulator.batch.files import SimulatedFile
 from batchscore.simulator.batch.lifecycle import SimulatedBatch
 from batchscore.simulator.batch.projects import Project
@@ -81,9 +81,10 @@ async def _get_batch(project: Project, request: web.Request, surface: Surface) -
 
 
 async def _batch_of(project: Project, request: web.Request, surface: Surface) -> SimulatedBatch:
-    batch = await project.batches.get(request.match_info["id"])
+    identifier = request.match_info["id"]
+    batch = await project.batches.get(identifier)
     if batch is None:
-        raise no_batch(surface, request.match_info["id"])
+        raise refused(surface, f"No batch found with id '{identifier}'.", status=404)
     return batch
 
 
