@@ -201,12 +201,7 @@ def check_parameters(chosen: Settings) -> None:
         refuse(reserved, "{param} {given}: batchscore sets this field.", given=name)
         instead = task.absent_params.get(name, "")
         lacking = instead and value is not False
-        refuse(
-            lacking,
-            "{param} {given} is not for {own}: " + instead + ".",
-            given=name,
-            own=task.name,
-        )
+        refuse(lacking, "{param} {given} is not for {own}: " + instead + ".", given=name, own=task.name)
     names_of = {"dimensions": ("dimensions",), "max_tokens": task.answer_limits}
     names_of |= {field: (field,) for field in ANSWER_PARAMS}
     if task.system_key:

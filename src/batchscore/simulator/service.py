@@ -153,12 +153,7 @@ class Service:
             return write_response(work, model=model, identifier=identifier, write=write)
         chat = call.operation == "chat/completions"
         return generation.write_reply(
-            work,
-            chat=chat,
-            model=model,
-            identifier=identifier,
-            surface=call.surface,
-            write=write,
+            work, chat=chat, model=model, identifier=identifier, surface=call.surface, write=write
         )
 
     def _writer(self, name: str, learned: Learned | None) -> Writer:

@@ -179,11 +179,7 @@ def ready_json(ready: Ready, hourly: float | None, commands: Handover) -> dict[s
         "cost_per_hour": (
             hosting_hour(kind_of(ready.sku), ready.capacity, hourly) if ready.deployment else 0.0
         ),
-        "commands": {
-            "score": commands.score,
-            "save": commands.save,
-            "evaluate": list(commands.evaluate),
-        },
+        "commands": {"score": commands.score, "save": commands.save, "evaluate": list(commands.evaluate)},
     }
 
 
