@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import HAS_CHANGED, ExitCode, OutputIncomplete, count_text, setting_name
-from batchscore.output.incremental.switch import read_replaced, replaced_place, unfinished_stems
+from batchscore.output.incremental.switch import (
+    UNKNOWN_REPLACED,
+    read_replaced,
+    replaced_place,
+    unfinished_stems,
+)
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Manifest
 from batchscore.output.run_records import RecordedCounts, RecordedFile, RunRecord, counts_in, run_records
@@ -30,12 +35,8 @@ _MOST_NAMED = 5
 #: What completes an output, unless the user must do something first.
 AGAIN = "Run the same score command again to resume."
 
-#: What is lost with the latest record, and with the list of replaced files.
+#: What is lost with the latest record.
 UNKNOWN_FILES = "is damaged, so the files that its run was to read are not known; run the same command again"
-UNKNOWN_REPLACED = (
-    "is damaged, so the files that an overwriting run has not replaced yet are not known; score again "
-    f"with {setting_name('overwrite')}"
-)
 
 
 @dataclass(frozen=True, slots=True)
