@@ -234,7 +234,7 @@ def test_a_plan_shows_the_batches_and_their_price(command_line: Cli, files: File
 def test_a_plan_of_incremental_runs_counts_what_earlier_runs_answered(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """Of a limited run, and killed ones: the first, one of a changed file, and one before it changed again."""
+    """Of a limited run, and of killed ones: of a new file, a changed one, and one that changed again."""
     limited = ["in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     limited += ["--rows-per-part", "20", "--max-concurrency", "2"]
     command = [*limited, "--incremental"]
