@@ -778,6 +778,26 @@ def test_folders_of_the_same_data_that_start_at_the_same_time_train_one_job(
 
 
 @pytest.mark.slow
+def test_a_second_job_that_cannot_be_cancelled_is_named_with_the_command_for_it(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """The list of jobs shows the first one only after the second one was made."""
+    project.set_tuning(queued=600)
+    second = replace(place("openai"), folder=folder.parent / "second")
+    write_prepared(second.folder)
+    first = started(replace(second, folder=folder), "openai").job
+    project.will("list_jobs", times=2, status=403)
+    project.will("cancel_job", times=None, status=403, code="forbidden")
+    with pytest.raises(InputError) as refused:
+        started(second, "openai")
+    own = state_of(second.folder).job
+    assert f"see the job {first.id} of" in refused.value.text
+    assert f"The second one, {own.id}, could not be cancelled (" in refused.value.text
+    assert "To cancel it, run: batchscore finetune cancel second\n" in refused.value.text
+    assert project.meter()["held"]["jobs"] == 2
+
+
+@pytest.mark.slow
 def test_a_second_job_that_was_wanted_is_continued_by_the_same_command(
     command: Command, use: Callable[[str], list[str]], project: Project, folder: Path
 ) -> None:
