@@ -30,6 +30,7 @@ from batchscore.finetune.state import (
     TrainingState,
     change_job,
     change_state,
+    hold_data,
     hold_folder,
     read_state,
 )
@@ -41,6 +42,7 @@ from batchscore.provider.jobs import newest_jobs
 from batchscore.provider.models import delete_model
 from batchscore.report.words import money_text
 from batchscore.simulator import Running
+from conftest import Cli
 from openai_schemas import check_object
 from sampled import mostly_slow
 from simulated import Project
@@ -795,6 +797,26 @@ def test_a_second_job_that_cannot_be_cancelled_is_named_with_the_command_for_it(
     assert f"The second one, {own.id}, could not be cancelled (" in refused.value.text
     assert "To cancel it, run: batchscore finetune cancel second\n" in refused.value.text
     assert project.meter()["held"]["jobs"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_start_that_waits_for_another_folder_names_its_process_and_ends_when_interrupted(
+    batchscore: Cli, place: Callable[..., TrainingPlace], use: Callable[[str], list[str]], folder: Path
+) -> None:
+    use("openai")
+    second = replace(place("openai"), folder=folder.parent / "second")
+    write_prepared(second.folder)
+    started(second, "openai")
+    words = ["finetune", "start", "tuned", "-m", MODEL, "--yes"]
+    with (
+        hold_data(state_of(second.folder), second.folder, str, 0.1),
+        batchscore.start(*words, env=dict(os.environ)) as run,
+    ):
+        line = next(each for each in run.stderr if "another folder has the same data" in each)
+        assert re.search(rf"finetune start second`, process {os.getpid()} .*since ", line)
+        run.interrupt()
+        assert run.finish().exit_code == 4
 
 
 @pytest.mark.slow
