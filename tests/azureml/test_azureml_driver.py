@@ -260,6 +260,7 @@ def test_only_files_that_are_settled_are_returned(
     files.texts("data/bad.csv", ["a row", "a refused row", "another refused row"])
     files.text("data/none.csv", "id,text\n")
     files.text("data/_SUCCESS", "")
+    files.text("data/Thumbs.db", "")
     files.texts("data/_also.csv", ["a row"])
     files.text("data/.good.csv.crc", "x")
     files.text("data/book.ods", "x")
@@ -270,7 +271,7 @@ def test_only_files_that_are_settled_are_returned(
     end = host.run(Path("data"), Path("out"))
     assert (end.status, end.failed_files, end.raised) == ("Failed", 4, []), end.words
     returned = {Path(path).name for path in end.returned}
-    assert returned == {"good.csv", "none.csv", "_also.csv", "_SUCCESS", ".good.csv.crc"}
+    assert returned == {"good.csv", "none.csv", "_also.csv", "_SUCCESS", "Thumbs.db", ".good.csv.crc"}
     assert set(read_scores("out", "chat")["file"]) == {"good.csv", "bad.csv", "_also.csv"}
     assert "bad.csv: 3 rows, 1 scored, 2 failed: more than BATCHSCORE_ERROR_THRESHOLD (0) allows" in end.words
     assert "torn.parquet cannot be scored" in end.words

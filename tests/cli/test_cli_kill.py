@@ -107,7 +107,7 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
         odd = verify_output(Path("out"))
         assert (odd.last.waiting, odd.exit_code) == (planned["known"], 1), "also without a manifest"
         assert [each.place for each in odd.problems] == [str(other)]
-        assert odd.missing == ["a.csv: not started"]
+        assert odd.missing == ["a.csv: started, but not complete"]
         other.rmdir() if other.is_dir() else other.unlink()
     Path("manifest.json").rename(manifest)
     page = Path("out/report.html").read_text("utf-8")

@@ -90,7 +90,7 @@ def open_journals(layout: Layout, scratch: Path | None, identity: str) -> tuple[
 def has_journals(layout: Layout, scratch: Path | None) -> bool:
     """Whether a killed or limited run has left answers in journals."""
     journals = Journals(journal_folder(layout, scratch), "")
-    journals.find()
+    journals.find(tidy=False)
     return bool(journals.present)
 
 
