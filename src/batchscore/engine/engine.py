@@ -191,7 +191,7 @@ class Engine:
                     continue
                 request, ticket = taken
                 await self.settle(request, deployment, ticket)
-                self.in_flight.remove(request.size)
+                self.in_flight.remove(request.prompts, request.size)
                 del taken, request  # while it waits, it would keep megabytes of images that are answered
                 if deployment.wants_more_than(self.working[deployment]) and not self.ended:
                     self.hire(deployment)
@@ -225,7 +225,7 @@ class Engine:
         """Take the next request and charge the quota; `None` if there are no prompts yet, or no room."""
         if not self.in_flight.room.is_open or (self.ready is not None and not self.ready.is_set()):
             return None
-        pack = self.packer.take(deployment.target_tokens())
+        pack = self.packer.take(deployment.target_tokens() if self.packer.largest_rows > 1 else 0.0)
         if pack.settled:
             self.results.put(pack.settled)
         # If all rows wait for answers to their duplicates, take no more until an answer has come.
@@ -249,7 +249,7 @@ class Engine:
                 self.give([fitting], [error])
                 return None
             request = self.requests.request([fitting], len(fitting.body), request.budget)
-        self.in_flight.add(request.size)
+        self.in_flight.add(request.prompts, request.size)
         return request, deployment.reserve(request.tokens)
 
     def end(self) -> None:
