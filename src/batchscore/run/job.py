@@ -307,9 +307,14 @@ class Job:
     def figures(self, name: str, state: str, unscored: int = 0, *, complete: bool) -> FileFinished:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it does not hold."""
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.task.name, {})
-        figures = manifest.totals() | {"state": state}
+        figures = manifest.totals()
+        figures["state"] = state
         figures["rows"] += unscored
         known = self.source.known.get(name)
-        known = self.source.settled_rows(manifest) if known is None else known
-        figures |= {"input": manifest.input, "records_digest": manifest.records_digest}
-        return FileFinished(**figures, known=known, complete=complete)
+        return FileFinished(
+            **figures,
+            known=self.source.settled_rows(manifest) if known is None else known,
+            complete=complete,
+            input=manifest.input,
+            records_digest=manifest.records_digest,
+        )
