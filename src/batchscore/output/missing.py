@@ -261,7 +261,7 @@ def _add_files(result: RecordedFiles, record: RunRecord) -> None:
         later = result.files.setdefault(each.file, each)
         if later.shared and later.counts is None and not later.input:
             # A worker that has not completed a file does not know the version.
-            result.files[each.file] = replace(later, input=each.input)
+            result.files[each.file] = later._replace(input=each.input)
 
 
 def _add_counts(counts: dict[str, RecordedCounts], record: RunRecord, named: set[str]) -> None:
@@ -276,7 +276,7 @@ def _add_counts(counts: dict[str, RecordedCounts], record: RunRecord, named: set
 
 def _add(counts: dict[str, RecordedCounts], known: RecordedCounts, named: set[str]) -> None:
     if known.file not in counts:
-        counts[known.file] = replace(known, final=False) if known.file in named else known
+        counts[known.file] = known._replace(final=False) if known.file in named else known
 
 
 def _add_replaced(result: RecordedFiles, place: Place) -> None:

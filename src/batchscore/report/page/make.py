@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError, OutputError
@@ -23,7 +23,7 @@ from batchscore.output.layout import MARKER, Layout, stem_of
 from batchscore.output.manifest import (
     Manifest,
     PartFile,
-    manifest_paths,
+    manifest_names,
     read_manifest,
     read_manifests,
     visible_names,
@@ -76,7 +76,8 @@ def write_report(
 ) -> Place:
     """Write the page of an output and return its place; the page calls the output `shown`.
 
-    The `known` manifests are as they are on disk, and are not read again. Raises `InputError` if there is no
+    The `known` manifests are those of files that a run has just found or made complete: they are as on disk,
+    and nothing contradicts them. Raises `InputError` if there is no
     output, `OutputError` if it cannot be read or written.
     """
     folder = folder_of(named)
@@ -242,16 +243,19 @@ def read_accounts(
     folder: Place, task: str, until: float, known: Collection[Manifest]
 ) -> tuple[list[FileAccount], int, list[str]]:
     """Return a task's files by name, how many were left out for lack of time, and problems."""
-    places = manifest_paths(Layout(folder, task, ""))
-    files: list[FileAccount] = []
+    layout = Layout(folder, task, "")
+    names = manifest_names(layout)
+    by_name = {f"{stem_of(each.file)}.json": each for each in known if each.task == task}
+    files = [account_of(by_name[name]) for name in names if name in by_name]
+    places = [layout.manifests / name for name in names if name not in by_name]
+    recorded = RecordedFiles()
+    # In a store each record would take a request.
+    if places and isinstance(folder, Path):
+        with suppress(OutputError):
+            recorded = recorded_files(folder, task)
     problems: list[str] = []
     read = 0
-    recorded = RecordedFiles()
-    with suppress(OutputError):
-        # In a store each record would take a request.
-        recorded = recorded_files(folder, task) if isinstance(folder, Path) else recorded
-    by_name = {f"{stem_of(each.file)}.json": each for each in known if each.task == task}
-    for place, found in each_of(places, partial(read_account, recorded=recorded, known=by_name), until):
+    for place, found in each_of(places, partial(read_account, recorded=recorded), until):
         read += 1
         if isinstance(found, FileAccount):
             files.append(found)
@@ -260,10 +264,10 @@ def read_accounts(
     return sorted(files, key=lambda each: each.file.split("/")), len(places) - read, problems
 
 
-def read_account(place: Place, recorded: RecordedFiles, known: Mapping[str, Manifest]) -> FileAccount | str:
+def read_account(place: Place, recorded: RecordedFiles) -> FileAccount | str:
     """Return the file of a manifest, or why the manifest cannot be used."""
     try:
-        manifest = known.get(place.name) or read_manifest(place)
+        manifest = read_manifest(place)
         account = account_of(manifest)
         missing = recorded.missing(manifest) if manifest.state == "complete" else None
         return account if missing is None else replace(account, state="partial", problem=str(missing))
@@ -293,7 +297,7 @@ def account_of(manifest: Manifest) -> FileAccount:
 def stored_parts(folder: str, found: Sequence[tuple[PartFile | None, int]]) -> tuple[StoredPart, ...]:
     """Return the parts that exist; a manifest may come from anywhere, so no name leads to another folder."""
     return tuple(
-        StoredPart(f"{folder}/{PurePosixPath(file.name).name}", file.bytes, rows)
+        StoredPart(f"{folder}/{file.name.rpartition('/')[2]}", file.bytes, rows)
         for file, rows in found
         if file is not None and rows
     )
