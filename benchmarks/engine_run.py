@@ -19,8 +19,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import orjson
+import uvloop  # noqa: F401
 
 # A run loads these when it needs them; other clients have loaded theirs before they are measured.
+import batchscore.engine.open
 import batchscore.output.records.jsonl
 import batchscore.report.page.make
 import batchscore.request.wire  # noqa: F401
