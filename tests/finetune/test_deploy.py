@@ -820,7 +820,7 @@ def test_a_killed_clean_up_continues(
 
 
 @SLOW
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_any_call_until_it_is_done(
     command_line: Cli, project: Project, simulator: Running, tmp_path: Path, seed: int

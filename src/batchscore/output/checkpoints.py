@@ -20,6 +20,7 @@ from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Manifest, readable_manifests
 from batchscore.output.missing import RecordedFiles
 from batchscore.output.parts import is_final
+from batchscore.stores import storage
 from batchscore.task import TASKS
 
 
@@ -120,4 +121,5 @@ def _folders(layout: Layout, scratch: Path | None, identities: Iterable[str]) ->
     with suppress(OutputError):  # without a temporary folder, no run has left anything there
         yield local_folder(layout, scratch, "")
         for identity in sorted(identities):
-            yield from filter(Path.is_dir, sorted(local_folder(layout, scratch, identity).glob("*")))
+            home = local_folder(layout, scratch, identity)
+            yield from filter(Path.is_dir, map(home.joinpath, storage.names(home)))
