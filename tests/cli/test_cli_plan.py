@@ -216,7 +216,10 @@ def test_a_plan_shows_the_batches_and_their_price(command_line: Cli, files: File
     live = command_line(*flags, "--json").report
     plan = command_line(*flags, "--via", "batch", "--json").report
     assert (live["batches"], plan["batches"], plan["batch_price_factor"]) == (None, 2, 0.5)
-    assert plan["cost"] == pytest.approx(live["cost"] / 2)
+    bare = command_line(*flags, "--via", "batch", "--no-canary", "--json").report
+    assert bare["cost"] == pytest.approx(live["cost"] / 2)
+    line = (plan["cost"] - bare["cost"]) * 2 * 1000
+    assert 10 < line < 30, "the first batch has a line of our own: a word, and an answer of 10 tokens"
     limited = ("--via", "batch", "--batch-tokens", "400", "--no-canary")
     assert command_line(*flags, *limited, "--json").report["batches"] > 2
     said = " ".join(command_line(*flags, *limited).stdout.split())
