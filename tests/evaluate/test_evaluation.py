@@ -465,7 +465,7 @@ def test_an_evaluation_is_not_written_among_scores(tmp_path: Path, source: Path,
     run(scores, "--label", "label", "-o", folder)
     (folder / name).write_text('{"accuracy": 1}', "utf-8")
     done = run(scores, "--label", "label", "-o", folder, error=OutputError)
-    assert f"{name} is no file of batchscore" in str(done.exception)
+    assert f"{name} was not written by batchscore" in str(done.exception)
     assert (folder / name).read_text("utf-8") == '{"accuracy": 1}'
     if name == "rows.parquet":
         pq.write_table(pa.table({"label": ["mine"]}), folder / name)
