@@ -21,6 +21,10 @@ from pathlib import Path
 import orjson
 
 # A run loads these when it needs them; other clients have loaded theirs before they are measured.
+import pybase64  # noqa: F401
+import uvloop  # noqa: F401
+
+import batchscore.engine.open
 import batchscore.output.records.jsonl
 import batchscore.report.page.make
 import batchscore.request.wire  # noqa: F401

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from batchscore.engine.engine import Engine
 from batchscore.engine.result_queue import MOST_ROWS_WAITING
 from batchscore.errors import ErrorCode, InputError, Outage, ServiceRefused
+from batchscore.prompts.kept_cells import packed
 from batchscore.request.send import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
 from hypothesis_profiles import examples
@@ -83,6 +86,33 @@ def test_the_bytes_in_flight_are_bounded_also_if_large_prompts_follow_small_ones
     assert max(total for total, _ in sums) >= most
     assert all(total < most + largest for total, largest in sums)
     assert seconds < 120
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        packed({f"c{n}": "x" * 90 for n in range(1000)}, tuple(f"c{n}" for n in range(1000))),
+        {"c": "x" * 90_000},
+    ],
+    ids=["many", "one"],
+)
+def test_cells_that_rows_keep_count_among_the_bytes_in_flight(kept: Mapping[str, Any]) -> None:
+    """Of small prompts of wide rows, at most the bound and one request are in flight."""
+    most, rows_a_request = 1_000_000, 4
+    service = Service(answers)
+    rows = [replace(text_of(row, 20), kept=kept) for row in range(200)]
+
+    def engine() -> Engine:
+        made = engine_over(
+            [deployment_of(service, concurrency=100)], iter(rows), rows_a_request=rows_a_request
+        )
+        made.in_flight.most = most
+        return made
+
+    settled, _ = run(engine)
+    assert sorted(row.row for row in settled) == list(range(200))
+    assert all(row.kept is kept for row in settled)
+    assert service.most_in_flight == most // (rows_a_request * 90_000) + 1
 
 
 def errors_of(settled: list[Settled]) -> dict[int, ErrorCode]:
@@ -291,7 +321,8 @@ def test_wrong_credentials_cost_one_request_and_one_try_with_a_fresh_token() -> 
 
     with pytest.raises(ServiceRefused, match="401"):
         run(lambda: engine_over(service, prompts(400), renew_token=renew))
-    assert (len(service.asked), len(renewed)) == (2, 1)
+    assert (len(service.asked), len(renewed)) == (3, 1)
+    assert service.asked[2] == ["ping:0"], "a row alone may be refused so"
 
 
 def test_the_same_refusal_of_every_row_is_a_wrong_parameter() -> None:

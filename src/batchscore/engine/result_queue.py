@@ -29,7 +29,8 @@ class ResultQueue:
     def put(self, rows: Sequence[Settled]) -> None:
         """Add results."""
         self.rows += rows
-        self.filled.open()
+        if not self.filled.is_open:
+            self.filled.open()
         if len(self.rows) >= self.most:
             self.emptied.is_open = False
 

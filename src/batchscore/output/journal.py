@@ -25,7 +25,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import orjson
@@ -62,9 +62,8 @@ MAX_FREE = 2
 FREE_SUFFIX = ".free"
 
 
-@dataclass(slots=True)
-class JournalEntry:
-    """One row's result, and the digest of its prompt."""
+class JournalEntry(NamedTuple):
+    """One row's result, and the digest of its prompt; any such pair will do."""
 
     settled: Settled
     prompt_digest: bytes
@@ -120,7 +119,7 @@ class Journals:
                     self.path(name).unlink()
                 self.unread.discard(name)
 
-    def append(self, name: str, entries: Sequence[JournalEntry], spent: Cost | None = None) -> None:
+    def append(self, name: str, entries: Sequence[tuple[Settled, bytes]], spent: Cost | None = None) -> None:
         """Add results and their cost to a journal, which is created if needed."""
         with explain_errors(self.path(name), "write"):
             try:
@@ -294,13 +293,15 @@ class Journals:
         return HEADER.pack(MAGIC, owner, seed)
 
 
-def encode_frame(entries: Sequence[JournalEntry], seed: int, spent: Cost | None = None) -> list[bytes]:
+def encode_frame(
+    entries: Sequence[tuple[Settled, bytes]], seed: int, spent: Cost | None = None
+) -> list[bytes]:
     """Return a frame of these results and their cost, as pieces."""
-    values = [entry.settled.result.value for entry in entries if isinstance(entry.settled.result, Score)]
+    values = [settled.result.value for settled, _ in entries if isinstance(settled.result, Score)]
     vectors = [value for value in values if isinstance(value, np.ndarray)]
-    digests = b"".join([entry.prompt_digest for entry in entries])
+    digests = b"".join([digest for _, digest in entries])
     cost = [] if spent is None or not spent.attempts else [[spent.attempts, spent.billed, spent.kept]]
-    rows = json_bytes([*(row_to_json(entry.settled) for entry in entries), *cost])
+    rows = json_bytes([*[row_to_json(settled) for settled, _ in entries], *cost])
     block: list[Any] = [vector.data.cast("B") for vector in vectors]
     length = vectors[0].size if vectors else 0
     counts = (len(digests), len(rows), 4 * length * len(vectors), len(entries), length)

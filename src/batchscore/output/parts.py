@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -92,19 +91,22 @@ class Part:
         self.settled[settled.row] = settled
         self.held_bytes += memory_of(settled)
 
-    def settle_all(self, rows: Sequence[Settled]) -> list[JournalEntry]:
+    def settle_all(self, rows: Sequence[Settled]) -> list[tuple[Settled, bytes]]:
         """Take the results of rows of this part; return their journal entries."""
         self.settled.update([(settled.row, settled) for settled in rows])
         self.held_bytes += sum(map(memory_of, rows))
         digests = self.prompt_digests.of([settled.row for settled in rows])
-        return list(map(JournalEntry, rows, digests))
+        return list(zip(rows, digests, strict=True))
 
     def charge(self, attempts: int, billed: int, kept: int) -> None:
         """Add to the cost. O(1)."""
-        for cost in (self.cost, self.cost_not_in_journal):
-            cost.attempts += attempts
-            cost.billed += billed
-            cost.kept += kept
+        cost, new = self.cost, self.cost_not_in_journal
+        cost.attempts += attempts
+        cost.billed += billed
+        cost.kept += kept
+        new.attempts += attempts
+        new.billed += billed
+        new.kept += kept
 
     def spill(self) -> None:
         """Drop the results from memory; they are in the journal, or published."""
@@ -133,21 +135,21 @@ def digest_of_prompt(item: Prompt | Settled) -> bytes:
 
 def memory_of(settled: Settled) -> int:
     """Return the approximate bytes of memory that a result and its kept cells take."""
-    if settled.kept:
-        return memory_of_cells(settled.kept) + memory_of(replace(settled, kept={}))
-    if not isinstance(settled.result, Score):
-        return ROW_BYTES
-    value, size = settled.result.value, settled.result.size
-    if size:
-        return ROW_BYTES + OBJECT_FACTOR * size
+    result = settled.result
+    around = ROW_BYTES + memory_of_cells(settled.kept) if settled.kept else ROW_BYTES
+    if not isinstance(result, Score):
+        return around
+    value = result.value
+    if result.size:
+        return around + OBJECT_FACTOR * result.size
     if isinstance(value, str):
-        return ROW_BYTES + len(value)
+        return around + len(value)
     if isinstance(value, np.ndarray):
-        return ROW_BYTES + value.nbytes
+        return around + int(value.nbytes)
     texts = value if isinstance(value, list) else (value,)
     if all(text is None or isinstance(text, str) for text in texts):
-        return ROW_BYTES + sum([len(text) for text in texts if text])
-    return ROW_BYTES + OBJECT_FACTOR * len(json_bytes(value))  # of a journal
+        return around + sum([len(text) for text in texts if text])
+    return around + OBJECT_FACTOR * len(json_bytes(value))  # of a journal
 
 
 #: Settles those rows of a part whose published record is final.
@@ -191,20 +193,27 @@ class FileInParts:
         Raises `OutputError` if an earlier run published other rows than these. Memory: one part's rows if an
         earlier run has published it, else none.
         """
-        for number, group in groupby(items, key=lambda item: item.row // self.rows_per_part):
+        item = next(items, None)
+        while item is not None:
             for part in self.open.values():
                 part.fully_read = True
+            number = item.row // self.rows_per_part
+            end = (number + 1) * self.rows_per_part
             commit = self.committed.get(number)
             if commit is None:
                 part = self.open[number] = Part(self.file, number)
                 entries, cost = self.replay(number)
                 part.cost.add(cost)
-                for item in group:
+                while item is not None and item.row < end:
                     part.expect(item)
                     if not entries or not self.settle_from_journal(part, item, entries):
                         yield item
+                    item = next(items, None)
             else:
-                yield from self.resume_part(commit, list(group))
+                of_part = [item]
+                while (item := next(items, None)) is not None and item.row < end:
+                    of_part.append(item)
+                yield from self.resume_part(commit, of_part)
 
     def resume_part(self, commit: Commit, items: list[Prompt | Settled]) -> Iterator[Prompt | Settled]:
         """Yield the rows that a published part leaves to score."""

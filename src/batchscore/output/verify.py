@@ -155,7 +155,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         storage.remove(layout.discarding)
     _count_waiting(layout, recorded, unfinished_files, result)
     result.problems += result.unrepaired
-    incomplete |= recorded.without_manifest({totals.file for totals in result.files})
+    incomplete |= recorded.without_manifest({totals.file for totals in result.files}, layout)
     _add_missing(layout, recorded, incomplete, result)
     return result
 
@@ -182,7 +182,7 @@ def stated_state(named: Place, task: str | None = None) -> Verification:
         result.files.append(FileTotals(**manifest.totals()))
         if (missing := recorded.missing(manifest)) is not None:
             incomplete[manifest.file] = missing
-    incomplete |= recorded.without_manifest({totals.file for totals in result.files})
+    incomplete |= recorded.without_manifest({totals.file for totals in result.files}, layout)
     _add_missing(layout, recorded, incomplete, result)
     return result
 

@@ -123,7 +123,7 @@ class Pack:
 
     prompts: list[Prompt] = field(default_factory=list)
     size: int = 0
-    settled: list[Settled] = field(default_factory=list)
+    settled: Sequence[Settled] = field(default_factory=list)
     ended: bool = False
 
 
@@ -157,10 +157,10 @@ class Packer:
         An error of the stream is raised after all rows before it have been taken. O(rows taken).
         """
         if self.largest_rows == 1 and self.duplicates is None and self.waiting is None:
-            self.waiting = self.next_item()
-            if isinstance(self.waiting, Prompt):  # as nearly always
-                prompt, self.waiting = self.waiting, None
-                return Pack([prompt], len(prompt.body))
+            item = self.next_item()
+            if type(item) is Prompt:  # as nearly always
+                return Pack([item], len(item.body), ())
+            self.waiting = item
         prompts: list[Prompt] = []
         settled: list[Settled] = []
         most_rows, most_size, size, ended = self.most_rows, MOST_BYTES, 0, False

@@ -277,17 +277,18 @@ class ReplyReader:
 
     def text(self, choice: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """Return a choice's text, `None` if the model gave none, and why it ended, if the service says so."""
-        reason, error = choice.get("finish_reason"), choice.get("error")
-        reason = reason if isinstance(reason, str) else None
-        known = (reason or "").lower()
-        if error or known != "stop":
+        reason, error, known = choice.get("finish_reason"), choice.get("error"), "stop"
+        if error or reason != known:
+            reason = reason if isinstance(reason, str) else None
+            known = (reason or "").lower()
             check_broken_off(known, error)
-        content, holder = choice.get("text"), "text"
         if self.task.takes_messages:
             message = choice.get("message")
             if isinstance(message, dict):
                 return message_text(message, reason)
             content, holder = None, "message"
+        else:
+            content, holder = choice.get("text"), "text"
         if content is None and known not in BLOCKED:
             raise InvalidReply(f"a choice has no {holder}")
         if content is not None and not isinstance(content, str):

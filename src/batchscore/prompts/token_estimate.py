@@ -45,7 +45,7 @@ class Estimator:
         """Return the estimated tokens of the prompts of a request of this many bytes. O(1)."""
         first = prompts[0]
         if not first.image_tokens:
-            return self.tokens(size)
+            return size * self.ratio + 1
         # A request with images has one prompt.
         scale = self.billed_image_tokens / self.image_tokens
         return self.tokens(size - first.image_bytes) + first.image_tokens * scale

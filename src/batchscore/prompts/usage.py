@@ -38,7 +38,6 @@ TokenCounts: TypeAlias = tuple[int, int, tuple[str, ...]]
 
 def token_counts(usage: Mapping[str, Any], task: Task, answers: int, rows: int, sent: bytes) -> TokenCounts:
     """Return the counts in the `usage` of a reply to `sent`, with `answers` per row."""
-    most_prompt = len(sent) + ADDED_TOKENS[task.answer] * rows
     prompt, answer = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
     if prompt is None and "prompt_tokens" not in usage:
         prompt, answer = usage.get("input_tokens"), usage.get("output_tokens", 0)
@@ -48,12 +47,13 @@ def token_counts(usage: Mapping[str, Any], task: Task, answers: int, rows: int, 
         and type(answer) is int
         and type(total) is int
         and (  # as nearly all are
-            0 < prompt <= most_prompt
+            0 < prompt <= len(sent)
             and 0 <= answer <= MOST_TOKENS_OF_AN_ANSWER
             and 0 <= total <= prompt + answer
         )
     ):
         return prompt, answer, ()
+    most_prompt = len(sent) + ADDED_TOKENS[task.answer] * rows
     if any(count_in(usage, (name,)) > most_prompt for name in PROMPT_NAMES + TOTAL_NAMES):
         most_prompt = MOST_PROMPT_TOKENS if OTHER_CONTENT.search(sent) else most_prompt
     most_answer = MOST_TOKENS_OF_AN_ANSWER * answers * rows

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from batchscore.engine import end_task
 from batchscore.errors import UnreadableFile
@@ -158,23 +158,18 @@ class Job:
 
     def report(self, rows: list[Settled]) -> None:
         """Report settled rows to the listener."""
+        scores = [row.result for row in rows if isinstance(row.result, Score)]
         errors = Counter([row.result.code for row in rows if isinstance(row.result, RowError)])
-        reasons: dict[str, int] = {}
-        without_text = 0
-        for row in rows if self.task.answer == "text" else ():
-            result = row.result
-            if not isinstance(result, Score):
-                continue
+        answers: list[tuple[Any, str | None]] = []
+        for score in scores if self.task.answer == "text" else ():
             # A single answer may be a list, too.
-            if isinstance(result.finish_reason, list):
-                pairs = [*zip(result.value, result.finish_reason, strict=True)]
+            if isinstance(score.finish_reason, list):
+                answers += zip(score.value, score.finish_reason, strict=True)
             else:
-                pairs = [(result.value, result.finish_reason)]
-            for answer, found in pairs:
-                reason = str(found)
-                reasons[reason] = reasons.get(reason, 0) + 1
-                without_text += answer is None or answer == ""
-        self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons, without_text))
+                answers.append((score.value, score.finish_reason))
+        reasons = Counter([str(reason) for _, reason in answers])
+        without_text = sum([answer is None or answer == "" for answer, _ in answers])
+        self.listen(RowsSettled(len(scores), errors, reasons, without_text))
 
     def is_settled(self, name: str) -> bool:
         """Whether a file is read to its end and no row of it waits."""

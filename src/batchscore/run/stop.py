@@ -113,6 +113,9 @@ class StopConditions:
         """Return a listener that counts every event before it passes it to `listen`."""
 
         def count_and_pass(event: Event) -> None:
+            if type(event) is Attempt and not self.has_budget and not self.too_short:
+                listen(event)  # as nearly all are: nothing is to be counted
+                return
             reason = self.count(event)
             listen(event)
             if reason is not None:

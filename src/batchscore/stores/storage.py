@@ -255,13 +255,15 @@ def sizes(folder: Place) -> dict[str, int]:
     with explain_errors(folder, "list"):
         if isinstance(folder, StoredPath):
             return {entry.name: entry.size for entry in objects.list_entries(folder) if entry.is_file()}
-        try:
-            with os.scandir(folder) as scan:
-                # A link is not a file of ours.
-                found = (entry for entry in scan if entry.is_file(follow_symlinks=False))
-                return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in found}
-        except FileNotFoundError:
-            return {}
+        found: dict[str, int] = {}
+        with suppress(FileNotFoundError), os.scandir(folder) as scan:
+            # A link is not a file of ours.
+            for entry in (each for each in scan if each.is_file(follow_symlinks=False)):
+                try:
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:
+                    continue  # another thread has just given a half-written file its name
+        return found
 
 
 def open_raw(path: Place) -> io.RawIOBase:

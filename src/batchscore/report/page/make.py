@@ -7,7 +7,7 @@ changes nothing else. The page lists what could not be read within the time limi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +28,13 @@ from batchscore.output.manifest import (
     read_manifests,
     visible_names,
 )
-from batchscore.output.missing import RecordedFiles, error_of_missing, missing_files, recorded_files
+from batchscore.output.missing import (
+    RecordedFiles,
+    error_of_missing,
+    missing_files,
+    recorded_files,
+    started_stems,
+)
 from batchscore.output.submitted import Chunks, chunk_folder, submitted_text, unconfirmed_text, waiting_chunks
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
@@ -138,8 +144,10 @@ def gather_task(
     until = time.monotonic() + effort.seconds
     files, unread, problems = read_accounts(folder, task, until, known)
     more = files_of_last_run(runs, (each.file for each in files))
-    if not unread:
-        more = [without_manifest(each) for each in more]
+    layout = Layout(folder, task, "")
+    if not unread and more:
+        started = started_stems(layout)
+        more = [without_manifest(each, started) for each in more]
     files = [*files, *more]
     failures = read_failures(folder, files, until) if any(each.errors for each in files) else Failures()
     no_sample = ""
@@ -158,7 +166,6 @@ def gather_task(
     unknown = max(unread - len(more), 0)
     problems += damaged_parts(folder, files, until)
     submitted = unconfirmed = ""
-    layout = Layout(folder, task, "")
     try:
         chunks, unconfirmed = waiting_chunks(layout), unconfirmed_text(Chunks(chunk_folder(layout)))
         submitted = submitted_text(chunks) if chunks else ""
@@ -307,8 +314,10 @@ def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list
     return list(accounts.values())
 
 
-def without_manifest(file: FileAccount) -> FileAccount:
+def without_manifest(file: FileAccount, started: Container[str]) -> FileAccount:
     """Return a file whose manifest is missing, though a run's record may say that it is complete."""
+    if file.state == "not_started" and stem_of(file.file) in started:
+        return replace(file, state="partial")
     if file.state != "complete":
         return file
     return replace(file, state="partial", problem="its manifest is missing", ok=0, errors=0, empty=0)

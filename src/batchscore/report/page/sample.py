@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import chain, islice, zip_longest
 from math import inf
 from pathlib import Path
@@ -214,7 +215,7 @@ def some_lines(place: Place, part: StoredPart, wanted: int) -> list[bytes]:
     size = part.bytes
     if size <= SMALL_BYTES or wanted >= part.rows:
         with storage.open_file(place) as file:
-            lines = file.read(max(size, SMALL_BYTES)).splitlines()
+            lines = BytesIO(file.read(max(size, SMALL_BYTES))).readlines()
         step = max(len(lines) / max(wanted, 1), 1.0)
         return [lines[int(number * step)] for number in range(min(wanted, len(lines)))]
     each = -(-wanted // STRIPES)
