@@ -19,6 +19,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import orjson
+
 # A run loads these when it needs them; other clients have loaded theirs before they are measured.
 import pybase64  # noqa: F401
 import uvloop  # noqa: F401
