@@ -97,7 +97,8 @@ def score_rows(
     explains them.
 
     The work happens in a thread with its own event loop, so it does not matter if a loop is already running,
-    as in a notebook. `rows` is iterated in that thread.
+    as in a notebook. `rows` is iterated in that thread. Ctrl-C while it waits for results first yields those
+    of all rows that have been answered.
     """
     return results_of(rows, settings_of_rows({**settings, "task": task, "model": model}))
 
@@ -129,7 +130,7 @@ def results_of(
     `files`: rows may name files of images.
     """
     waiting: queue.Queue[list[Scored] | BaseException | None] = queue.Queue(MOST_LISTS_WAITING)
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any], asyncio.Event]] = []
     abandoned = threading.Event()
 
     def hand_over(item: list[Scored] | BaseException | None) -> bool:
@@ -143,12 +144,12 @@ def results_of(
         return False
 
     async def produce() -> None:
-        task = asyncio.current_task()
+        task, stop = asyncio.current_task(), asyncio.Event()
         assert task is not None
-        running.append((asyncio.get_running_loop(), task))
+        running.append((asyncio.get_running_loop(), task, stop))
         if abandoned.is_set():
             return
-        async with aclosing(lists_of_results(rows, settings, files=files)) as lists:
+        async with aclosing(lists_of_results(rows, settings, files=files, stop=stop)) as lists:
             async for results in lists:
                 if not await asyncio.to_thread(hand_over, results):
                     return
@@ -163,6 +164,7 @@ def results_of(
 
     thread = threading.Thread(target=work, name="batchscore", daemon=True)
     thread.start()
+    interrupt: KeyboardInterrupt | None = None
     try:
         while True:
             try:
@@ -170,14 +172,25 @@ def results_of(
                 item = waiting.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 continue
+            except KeyboardInterrupt as error:
+                if interrupt is not None or not running:
+                    raise
+                # What was answered is paid for, so it is yielded first.
+                interrupt = error
+                for loop, _, stop in running:
+                    with suppress(RuntimeError):  # its loop has ended
+                        loop.call_soon_threadsafe(stop.set)
+                continue
             if item is None:
                 break
             if isinstance(item, BaseException):
                 raise item
             yield from item
+        if interrupt is not None:
+            raise interrupt
     finally:
         abandoned.set()
-        for loop, task in running:
+        for loop, task, _ in running:
             with suppress(RuntimeError):  # its loop has ended
                 loop.call_soon_threadsafe(task.cancel)
         # A generator that was not closed may be garbage-collected in any thread, also in its own.
@@ -186,9 +199,13 @@ def results_of(
 
 
 async def lists_of_results(
-    rows: Iterable[str | Mapping[str, Any]], settings: Settings, *, files: bool = True
+    rows: Iterable[str | Mapping[str, Any]],
+    settings: Settings,
+    *,
+    files: bool = True,
+    stop: asyncio.Event | None = None,
 ) -> AsyncGenerator[list[Scored], None]:
-    """Run an engine over the rows and yield its results."""
+    """Run an engine over the rows and yield its results; after `stop`, only those that have been answered."""
     service = cut(EndpointSettings, settings)
     with start_simulator(service) as rehearsal:
         endpoints = [rehearsal] if rehearsal is not None else endpoints_of(service, os.environ, None)
@@ -198,9 +215,10 @@ async def lists_of_results(
             prompts_of(rows, settings, files=files),
             environ=os.environ,
             listen=lambda _event: None,
-            stop=asyncio.Event(),
+            stop=stop or asyncio.Event(),
         )
         async with engine as running, aclosing(running.settled()) as settled:
+            running.drain_seconds = 0.0
             async for results in settled:
                 yield [to_scored(result) for result in results]
 
