@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from batchscore.errors import OutputError
 from batchscore.output.fingerprint import other_settings, shown_fingerprint
-from batchscore.output.layout import Layout, stem_of
+from batchscore.output.layout import Layout, copy_of, stem_of
 from batchscore.output.manifest import (
     Commit,
     Manifest,
     PartFile,
-    copy_of,
     manifest_from_json,
     manifest_paths,
     read_manifest,

@@ -11,7 +11,7 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,7 +131,7 @@ def results_of(
     """
     waiting: queue.Queue[list[Scored] | BaseException | None] = queue.Queue(MOST_LISTS_WAITING)
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any], asyncio.Event]] = []
-    abandoned = threading.Event()
+    abandoned, stopped = threading.Event(), threading.Event()
 
     def hand_over(item: list[Scored] | BaseException | None) -> bool:
         """Put an item into the queue; return False if the caller has left."""
@@ -147,7 +147,7 @@ def results_of(
         task, stop = asyncio.current_task(), asyncio.Event()
         assert task is not None
         running.append((asyncio.get_running_loop(), task, stop))
-        if abandoned.is_set():
+        if stopped.is_set() or abandoned.is_set():
             return
         async with aclosing(lists_of_results(rows, settings, files=files, stop=stop)) as lists:
             async for results in lists:
@@ -162,40 +162,54 @@ def results_of(
         else:
             hand_over(None)
 
+    def stop_engine() -> None:
+        stopped.set()
+        for loop, _, stop in running:
+            with suppress(RuntimeError):  # its loop has ended
+                loop.call_soon_threadsafe(stop.set)
+
     thread = threading.Thread(target=work, name="batchscore", daemon=True)
     thread.start()
-    interrupt: KeyboardInterrupt | None = None
     try:
-        while True:
-            try:
-                # In short steps, so that Ctrl-C works on every system.
-                item = waiting.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                continue
-            except KeyboardInterrupt as error:
-                if interrupt is not None or not running:
-                    raise
-                # What was answered is paid for, so it is yielded first.
-                interrupt = error
-                for loop, _, stop in running:
-                    with suppress(RuntimeError):  # its loop has ended
-                        loop.call_soon_threadsafe(stop.set)
-                continue
-            if item is None:
-                break
-            if isinstance(item, BaseException):
-                raise item
-            yield from item
-        if interrupt is not None:
-            raise interrupt
+        for results in received(waiting, stop_engine):
+            yield from results
     finally:
         abandoned.set()
         for loop, task, _ in running:
-            with suppress(RuntimeError):  # its loop has ended
+            with suppress(RuntimeError):  # as above
                 loop.call_soon_threadsafe(task.cancel)
         # A generator that was not closed may be garbage-collected in any thread, also in its own.
         if thread is not threading.current_thread():
             thread.join()
+
+
+def received(
+    waiting: queue.Queue[list[Scored] | BaseException | None], stop: Callable[[], None]
+) -> Iterator[list[Scored]]:
+    """Yield what the other thread puts into the queue, and raise the error that it puts there.
+
+    Ctrl-C stops that thread; what was answered is paid for, so it is yielded before the exception.
+    """
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            # In short steps, so that Ctrl-C works on every system.
+            item = waiting.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            continue
+        except KeyboardInterrupt as error:
+            if interrupt is not None:
+                raise
+            interrupt = error
+            stop()
+            continue
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            break
+        yield item
+    if interrupt is not None:
+        raise interrupt
 
 
 async def lists_of_results(

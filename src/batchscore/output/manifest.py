@@ -18,12 +18,11 @@ import orjson
 
 from batchscore.errors import OutputError, name_settings, note_name, setting_name
 from batchscore.output.fingerprint import shown_fingerprint
-from batchscore.output.layout import MARKER, Layout, verify_command
+from batchscore.output.layout import Layout, copy_of, verify_command
 from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse_odd
 from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
-from batchscore.stores.errors import explain_errors
 from batchscore.stores.links import read_own
 
 VERSION = 1
@@ -243,36 +242,17 @@ def named_files(layout: Layout, manifest: Manifest) -> set[Place]:
     return {folder / part.name for folder, part in pairs if part is not None}
 
 
-def copy_of(path: Place) -> Place:
-    """Return the place of a manifest's copy, which exists if the file system cannot rename.
-
-    There a manifest is written in place, and a process that is killed leaves it torn. Without the manifest
-    all that it names is lost, so the copy is written first.
-    """
-    task = path.parent
-    return task.parent.parent / MARKER / f"manifest-{task.name}" / path.name
-
-
 def manifest_names(layout: Layout) -> list[str]:
     """Return the names of all manifests, sorted, also of those that exist as a copy only."""
     folders = (layout.manifests, copy_of(layout.manifests / "x").parent)
-    return sorted({name for folder in folders for name in visible_names(folder) if name.endswith(".json")})
+    return sorted(
+        {name for folder in folders for name in storage.visible_names(folder) if name.endswith(".json")}
+    )
 
 
 def manifest_paths(layout: Layout) -> list[Place]:
     """Return the places of all manifests."""
     return [layout.manifests / name for name in manifest_names(layout)]
-
-
-def visible_names(folder: Place) -> list[str]:
-    """Return the visible names of a folder, sorted; none if there is no folder. Raises `OutputError`."""
-    with explain_errors(folder, "list"):
-        return [name for name in storage.names(folder) if not name.startswith(".")]
-
-
-def list_files(folder: Place, suffix: str = "") -> list[Place]:
-    """Return the visible files of a folder, sorted; none if there is no folder. Raises `OutputError`."""
-    return [folder / name for name in visible_names(folder) if name.endswith(suffix)]
 
 
 def remove_manifest(path: Place) -> None:

@@ -25,12 +25,13 @@ from batchscore.output.incremental.switch import (
     unfinished_stems,
 )
 from batchscore.output.layout import Layout, stem_of
-from batchscore.output.manifest import Manifest, visible_names
+from batchscore.output.manifest import Manifest
 from batchscore.output.run_records import RecordedCounts, RecordedFile, RunRecord, counts_in, run_records
 from batchscore.output.submitted import waiting_chunks
 from batchscore.settings.declare import mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.storage import visible_names
 
 #: The number of incomplete files that an error names.
 _MOST_NAMED = 5

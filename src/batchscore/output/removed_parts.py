@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from batchscore.output.layout import Layout, stem_of
-from batchscore.output.manifest import Commit, Manifest, copy_of, part_files_of, visible_names
+from batchscore.output.layout import Layout, copy_of, stem_of
+from batchscore.output.manifest import Commit, Manifest, part_files_of
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.storage import visible_names
 
 
 def removed_parts(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from batchscore.errors import OutputError, note_name
-from batchscore.output.manifest import Manifest, visible_names
+from batchscore.output.manifest import Manifest
 from batchscore.output.manifest_check import (
     STATES,
     Fits,
@@ -29,6 +29,7 @@ from batchscore.settings.declare import mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place, is_uri
 from batchscore.stores.links import NO_FILE
+from batchscore.stores.storage import visible_names
 from batchscore.task import TASKS
 
 #: The counts of a file, and all that is recorded of a complete one.

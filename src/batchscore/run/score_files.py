@@ -31,7 +31,7 @@ from batchscore.output.incremental.switch import name_after
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import Lock
-from batchscore.output.manifest import Manifest, visible_names
+from batchscore.output.manifest import Manifest
 from batchscore.output.missing import still_missing
 from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.removed_parts import removed_parts
@@ -252,7 +252,7 @@ class Run:
             own = {each["file"] for each in files}
             left = still_missing(ledger.recorded, ledger.manifests, inputs=inputs, fingerprint=fingerprint)
             earlier = [each for each in left if each.file not in own]
-        names = {name.removesuffix(".json") for name in visible_names(layout.runs)}
+        names = {name.removesuffix(".json") for name in storage.visible_names(layout.runs)}
         name = self.call.name
         if not settings.shared_output:
             # The last record counts, also if the clock was set back.

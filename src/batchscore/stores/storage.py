@@ -220,6 +220,17 @@ def names(folder: Place) -> list[str]:
         return []
 
 
+def visible_names(folder: Place) -> list[str]:
+    """Return the visible names of a folder, sorted; none if there is no folder. Raises `OutputError`."""
+    with explain_errors(folder, "list"):
+        return [name for name in names(folder) if not name.startswith(".")]
+
+
+def list_files(folder: Place, suffix: str = "") -> list[Place]:
+    """Return the visible files of a folder, sorted; none if there is no folder. Raises `OutputError`."""
+    return [folder / name for name in visible_names(folder) if name.endswith(suffix)]
+
+
 def is_folder(path: Place) -> bool:
     """Whether the path is a folder; in a store: whether there are objects below it."""
     if isinstance(path, Path):

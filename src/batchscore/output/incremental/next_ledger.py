@@ -38,20 +38,14 @@ from batchscore.output.incremental.switch import (
 )
 from batchscore.output.layout import Layout, journal_name, stem_of
 from batchscore.output.ledger import README_TEXT, Ledger, SingleLedger
-from batchscore.output.manifest import (
-    Commit,
-    Manifest,
-    read_manifests,
-    remove_manifest,
-    visible_names,
-    write_manifest,
-)
+from batchscore.output.manifest import Commit, Manifest, read_manifests, remove_manifest, write_manifest
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, is_final
 from batchscore.output.row_digests import damage_of_digests, read_digests
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.storage import visible_names
 
 
 @dataclass(slots=True)

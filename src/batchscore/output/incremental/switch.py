@@ -26,19 +26,18 @@ from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import (
     Commit,
     Manifest,
-    list_files,
     manifest_paths,
     part_files_of,
     read_manifest,
     read_manifests,
     readable_manifests,
     remove_manifest,
-    visible_names,
     write_manifest,
 )
 from batchscore.stores import half_written, storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import list_files, visible_names
 
 #: The decisions about a file: put its new version in place, report its present records, or drop them.
 SWITCH, REPORT, DROP = "switch", "report", "drop"

@@ -20,14 +20,7 @@ from batchscore.errors import BatchscoreError, InputError, OutputError
 from batchscore.output.checkpoints import waiting_rows
 from batchscore.output.find import output_folder, refuse_links, tasks_in, tasks_with_files
 from batchscore.output.layout import MARKER, Layout, stem_of
-from batchscore.output.manifest import (
-    Manifest,
-    PartFile,
-    manifest_names,
-    read_manifest,
-    read_manifests,
-    visible_names,
-)
+from batchscore.output.manifest import Manifest, PartFile, manifest_names, read_manifest, read_manifests
 from batchscore.output.missing import (
     RecordedFiles,
     error_of_missing,
@@ -49,6 +42,7 @@ from batchscore.report.page.sample import (
 )
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.storage import visible_names
 from batchscore.task import EMBEDDINGS, TASKS
 
 #: The page's name in the output folder.
