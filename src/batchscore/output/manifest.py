@@ -16,17 +16,15 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError, name_settings, note_name, setting_name
+from batchscore.errors import OutputError, name_settings, note_name
 from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import MARKER, Layout, verify_command
-from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse_odd
+from batchscore.output.manifest_check import COSTS, MOST, VERSION, contradictions, fields_of
 from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.links import read_own
-
-VERSION = 1
 
 #: `reported` as earlier manifests have it.
 _REPORTED: Mapping[Any, str] = {True: "yes", False: "no", None: "off"}
@@ -364,24 +362,6 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
             raise
         raise ValueError("it is missing") from None
     return fields_of(text, place, path.name, path.parent.name)
-
-
-def fields_of(text: bytes, place: Place, name: str, task: str) -> dict[str, Any]:
-    """Return the fields of the manifest of that `name` and `task` that is stored at `place`.
-
-    Raises `ValueError` if it is not a manifest, `OutputError` if it is of another version.
-    """
-    fields = orjson.loads(text)
-    version = fields.get("version") if isinstance(fields, dict) else None
-    if type(version) is int and version != VERSION:
-        raise OutputError(
-            f"{place} was written by another version of batchscore. Use that version, another folder, or "
-            f"{setting_name('overwrite')}."
-        )
-    if type(version) is not int:
-        raise ValueError("version is not a whole number")
-    refuse_odd(fields, name, task)
-    return dict(fields)
 
 
 @lru_cache(maxsize=4)

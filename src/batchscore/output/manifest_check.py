@@ -11,8 +11,14 @@ from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
+import orjson
+
+from batchscore.errors import OutputError, setting_name
 from batchscore.output.layout import stem_of
+from batchscore.stores.address import Place
 from batchscore.task import TASKS
+
+VERSION = 1
 
 #: The states that a manifest may be in.
 STATES = ("complete", "partial", "unreadable")
@@ -184,6 +190,24 @@ def is_usual_part(part: Mapping[str, Any]) -> bool:
         and is_file(scores)
         and is_file(errors)
     )
+
+
+def fields_of(text: bytes, place: Place, name: str, task: str) -> dict[str, Any]:
+    """Return the fields of the manifest of that `name` and `task` that is stored at `place`.
+
+    Raises `ValueError` if it is not a manifest, `OutputError` if it is of another version.
+    """
+    fields = orjson.loads(text)
+    version = fields.get("version") if isinstance(fields, dict) else None
+    if type(version) is int and version != VERSION:
+        raise OutputError(
+            f"{place} was written by another version of batchscore. Use that version, another folder, or "
+            f"{setting_name('overwrite')}."
+        )
+    if type(version) is not int:
+        raise ValueError("version is not a whole number")
+    refuse_odd(fields, name, task)
+    return dict(fields)
 
 
 def refuse_odd(fields: Mapping[str, Any], name: str, task: str) -> None:
