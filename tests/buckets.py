@@ -130,14 +130,12 @@ def serving(kind: str) -> Iterator[Server]:
         command += ["--silent", "--skipApiVersionCheck", "--inMemoryPersistence"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until = time.monotonic() + 30
             while True:
                 try:
                     socket.create_connection(("127.0.0.1", port), timeout=1).close()
                     break
                 except OSError:
                     assert process.poll() is None, f"{command[0]} ended"
-                    assert time.monotonic() < until, f"{command[0]} does not listen"
                     time.sleep(0.05)
             yield Server(kind, port)
         finally:

@@ -347,8 +347,8 @@ class Process:
     def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
         self.popen.send_signal(number)
 
-    def finish(self, timeout_s: float = 40.0) -> Finished:
-        """Wait for its end, and check that no traceback is shown."""
+    def finish(self, timeout_s: float = 600.0) -> Finished:
+        """Wait for its end, and check that no traceback is shown; pytest's own timeout is usually shorter."""
         stdout, stderr = self.popen.communicate(timeout=timeout_s)
         assert "Traceback" not in (stdout or "") + stderr, stderr
         marked = re.search(r"\x02|\\u0002", (stdout or "") + stderr)

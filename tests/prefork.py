@@ -149,7 +149,7 @@ class Server:
     def close(self) -> None:
         """End the process."""
         self.requests.close()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 def serve(requests: socket.socket) -> tuple[list[str], str | None]:

@@ -126,7 +126,7 @@ class Deployment:
         """Return the counts."""
         return self._statistics("")
 
-    def wait_for(self, count: int, timeout_s: float = 10.0) -> DeploymentStatistics:
+    def wait_for(self, count: int, timeout_s: float = 50.0) -> DeploymentStatistics:
         """Wait for this many requests since the last reset. Raise TimeoutError if fewer arrive."""
         return self._statistics(f"?count={count}&timeout={timeout_s}", timeout_s + 10)
 
@@ -251,7 +251,7 @@ class Project:
         return self._books("")
 
     def wait_for(
-        self, kind: str, count: int = 1, *, happened: bool = False, timeout_s: float = 10.0
+        self, kind: str, count: int = 1, *, happened: bool = False, timeout_s: float = 50.0
     ) -> ProjectBooks:
         """Wait for this many calls of a kind, or until they have taken effect; else raise TimeoutError."""
         query = f"?call={kind}&count={count}&timeout={timeout_s}{'&happened=1' if happened else ''}"

@@ -193,7 +193,7 @@ def test_an_unclosed_generator_may_be_collected_in_its_own_thread(
     try:
         del holder
         dropped.set()
-        assert swept.wait(20)
+        assert swept.wait(50)
     finally:
         gc.enable()
     assert unraisable == []

@@ -321,7 +321,7 @@ def test_a_call_resumes_if_another_worker_overwrote_records(
     part = min(Path("out/chat").iterdir())
     right = part.read_bytes()
     asked = deployment.statistics().count
-    deployment.will_be_slow(1.0, times=4)
+    deployment.will_be_slow(4.0, times=4)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(azureml.run, [path])
         deployment.wait_for(asked + 1)

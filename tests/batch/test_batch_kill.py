@@ -29,7 +29,7 @@ EVERY = 6
 SCRIPT = Path(__file__).parent / "killed_run.py"
 
 #: Seconds that no run takes.
-LONGEST = 60.0
+LONGEST = 600.0
 
 
 class Runs:
@@ -137,9 +137,9 @@ def test_a_kill_during_any_call_costs_nothing(
     runs: Runs, project: Project, kind: str, skip: int, fault: dict[str, Any]
 ) -> None:
     write_rows(ROWS)
-    project.will(kind, skip=skip, hang=5.0, **fault)
+    project.will(kind, skip=skip, hang=60.0, **fault)
     run = runs.start()
-    project.wait_for(kind, skip + 1, happened=bool(fault.get("happened")), timeout_s=30)
+    project.wait_for(kind, skip + 1, happened=bool(fault.get("happened")), timeout_s=60)
     run.kill()
     end(run)
     project.drop_faults()

@@ -230,6 +230,8 @@ def test_prompts_come_back_from_scratch(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path / "scratch")
     prompts = scratch.prompts("k")
     given = [Prompt("a.csv", row, b'"x"', str(row), {"n": row, "none": None}) for row in range(5)]
+    given[4] = Prompt("a.csv", 4, b'"x"', "4", {"n": 4}, truncated=True, image_bytes=3, image_tokens=5)
+    assert all(getattr(given[4], each.name) != each.default for each in fields(Prompt))
     for place in (3, 0, 4):
         prompts.put(place, given[place])
     assert [prompts.get(place) for place in (-1, 0, 1, 3, 4, 5)] == [

@@ -396,7 +396,9 @@ def test_a_batch_that_surfaces_after_the_next_was_refused_is_used(
     first = score(no_canary=True)
     if first.exit_code is not ExitCode.DONE:
         assert first.exit_code in {ExitCode.CONTINUE_LATER, ExitCode.ACTION_NEEDED}
-        assert verify_output(Path("out")).submitted == 10
+        verified = verify_output(Path("out"))
+        assert verified.submitted == 10
+        assert not any("not started" in each for each in verified.missing)
         time.sleep(2.1)
         score.on_notice = lambda *_: None
         assert score(no_canary=True).exit_code is ExitCode.DONE

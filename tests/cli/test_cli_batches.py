@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,10 +202,8 @@ def test_ctrl_c_leaves_batches_running_and_says_how_to_continue(
     made = chunk()
     command = [each for each in SCORE if each not in {"--no-wait", "--quiet"}]
     with batchscore.start(*command) as process:
-        deadline = time.monotonic() + 20
         looks = project.books().calls["get_batch"]
-        while project.books().calls["get_batch"] == looks and time.monotonic() < deadline:
-            time.sleep(0.05)
+        project.wait_for("get_batch", looks + 1, timeout_s=300)
         process.interrupt()
         stopped = process.finish()
     assert stopped.exit_code == 4

@@ -131,7 +131,7 @@ def test_an_output_is_of_the_pictures_that_were_sent(
 
 @pytest.mark.slow
 @pytest.mark.alone
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_large_pictures_after_small_ones_take_as_much_memory_as_the_docs_say(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -22,6 +22,7 @@ from cli_records import codes, lines, whole
 from batchscore import read_scores
 from batchscore.errors import InputError, OutputIncomplete
 from batchscore.simulator import Running
+from batchscore.simulator.script import Behaviour
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
 from simulated import Deployment
 
@@ -209,7 +210,8 @@ def test_a_run_that_is_stopped_leaves_the_old_scores_readable(
     before = read_scores("out")
     files.texts("in/a.csv", [f"{'new' if number % 2 else 'old'} {number}" for number in range(40)])
     deployment.reset()
-    deployment.will_be_slow(0.1, times=None)
+    # The sixth is under way for so long that the run cannot be done before it is stopped.
+    deployment.will(Behaviour(latency=0.05, times=5), Behaviour(latency=2.0, times=2))
     with batchscore.start(*score) as process:
         deployment.wait_for(6)
         during = read_scores("out")
@@ -413,8 +415,7 @@ def test_an_unnamed_part_is_removed_when_its_rows_are_deleted(
     plain = [word for word in command(deployment, "--prompt", "{text}") if word != "--incremental"]
     plain = [word for word in plain if word not in {"--column", "text"}]
     with batchscore.start(*plain, *first) as process:
-        until = time.monotonic() + 20
-        while not [*Path("out/chat").glob("part-*-00001.jsonl")] and time.monotonic() < until:
+        while not [*Path("out/chat").glob("part-*-00001.jsonl")]:
             time.sleep(0.01)
         process.interrupt(signal.SIGKILL)
         process.popen.wait()

@@ -107,7 +107,7 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
         odd = verify_output(Path("out"))
         assert (odd.last.waiting, odd.exit_code) == (planned["known"], 1), "also without a manifest"
         assert [each.place for each in odd.problems] == [str(other)]
-        assert odd.missing == ["a.csv: not started"]
+        assert odd.missing == ["a.csv: started, but not complete"]
         other.rmdir() if other.is_dir() else other.unlink()
     Path("manifest.json").rename(manifest)
     page = Path("out/report.html").read_text("utf-8")
@@ -278,8 +278,7 @@ def test_scores_next_to_retried_errors_are_not_paid_twice(
     deployment.will_be_slow(0.3, when_input_contains="text 4", times=None)
     errors = Path("out/errors/chat")
     with batchscore.start(*score) as process:
-        until = time.monotonic() + 20
-        while [*errors.glob("part-*-00001.jsonl")] and time.monotonic() < until:
+        while [*errors.glob("part-*-00001.jsonl")]:
             time.sleep(0.002)
         process.interrupt(signal.SIGKILL)
         process.popen.wait()
@@ -322,10 +321,9 @@ def kill_at(batchscore: Cli, deployment: Deployment, number: int, command: list[
     deployment.reset()
     deployment.will_hang(when_input_contains=f"f{number} ", times=None)
     with batchscore.start(*command, *more) as process:
-        until, before = time.monotonic() + 20, -1
+        before = -1
         # Runs take over what earlier ones have answered, so only a standstill shows that all else is done.
         while not (now := deployment.statistics()).in_flight or now.count != before:
-            assert time.monotonic() < until, (number, now, process.popen.poll())
             before = now.count
             time.sleep(0.4)
         process.interrupt(signal.SIGKILL)
@@ -380,11 +378,9 @@ def test_an_output_that_is_removed_while_a_run_works_is_not_called_saved(
 ) -> None:
     for name in NAMES[:3]:
         files.texts(f"in/{name}", [f"{name[:2]} {row}" for row in range(2)])
-    deployment.will_hang(1.0, when_input_contains="f1 ", times=2)
+    deployment.will_hang(2.0, when_input_contains="f1 ", times=2)
     with batchscore.start(*SCORE, deployment.name, "-o", "out") as process:
-        until = time.monotonic() + 20
         while manifests("out", "chat").get("f0.csv", {}).get("state") != "complete":
-            assert time.monotonic() < until
             time.sleep(0.01)
         shutil.rmtree(removed)
         run = process.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
@@ -86,14 +87,16 @@ def test_a_running_output_can_be_merged_but_not_verified(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(6)])
-    deployment.will_be_slow(1.5, when_input_contains="row 0")  # nothing is published before the first merge
+    deployment.will_be_slow(0.5, when_input_contains="row 0")
     deployment.will_be_slow(60, times=None, when_input_contains="row 5")
     with batchscore.start(
         *("score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"),
         *("--rows-per-part", "2"),
     ) as process:
         deployment.wait_for(1)
+        process.interrupt(signal.SIGSTOP)  # nothing is published before the first merge
         early = batchscore("merge", "out", "all.csv")
+        process.interrupt(signal.SIGCONT)
         assert early.exit_code == 5, early
         assert f"process {process.popen.pid}" in early.stderr
         deployment.wait_for(6)

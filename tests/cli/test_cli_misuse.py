@@ -113,7 +113,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
 
 
 def test_a_service_that_refuses_or_is_down(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """A wrong key costs one request. An outage is resumed later; a refusal must be fixed."""
+    """A wrong key costs a request and a probe. An outage is resumed later; a refusal must be fixed."""
     files.texts("a.csv", [f"row {row}" for row in range(50)])
     command = ["score", "a.csv", "--task", "chat", "--column", "text"]
     with socket.socket() as closed:
@@ -130,8 +130,8 @@ def test_a_service_that_refuses_or_is_down(batchscore: Cli, files: Files, deploy
         )
     assert wrong_key.exit_code == 1
     assert "Stopped: the service refused the credentials (401" in wrong_key.said
-    assert "1 request\n          1 request retried or failed: 1 access denied\n" in wrong_key.said
-    assert deployment.statistics().count == 1
+    assert "2 requests retried or failed: 2 access denied\n" in wrong_key.said
+    assert deployment.statistics().count == 2
     assert unknown.exit_code == 1
     assert "no such model, deployment or path (404, model_not_found)" in unknown.said
     assert "2 requests retried or failed: 2 not found\n" in unknown.said, "a row and a probe"

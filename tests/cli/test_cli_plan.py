@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +216,10 @@ def test_a_plan_shows_the_batches_and_their_price(command_line: Cli, files: File
     live = command_line(*flags, "--json").report
     plan = command_line(*flags, "--via", "batch", "--json").report
     assert (live["batches"], plan["batches"], plan["batch_price_factor"]) == (None, 2, 0.5)
-    assert plan["cost"] == pytest.approx(live["cost"] / 2)
+    bare = command_line(*flags, "--via", "batch", "--no-canary", "--json").report
+    assert bare["cost"] == pytest.approx(live["cost"] / 2)
+    line = (plan["cost"] - bare["cost"]) * 2 * 1000
+    assert 10 < line < 30, "the first batch has a line of our own: a word, and an answer of 10 tokens"
     limited = ("--via", "batch", "--batch-tokens", "400", "--no-canary")
     assert command_line(*flags, *limited, "--json").report["batches"] > 2
     said = " ".join(command_line(*flags, *limited).stdout.split())
@@ -227,3 +231,64 @@ def test_a_plan_shows_the_batches_and_their_price(command_line: Cli, files: File
     said = " ".join(command_line(*vectors).stdout.split())
     assert "requests 60 batches about 2, the first one small" in said
     assert "(Azure OpenAI takes no embeddings in batches)" in said
+
+
+@pytest.mark.slow
+def test_a_plan_of_incremental_runs_counts_what_earlier_runs_answered(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Of a limited run, and of killed ones: of a new file, a changed one, and one that changed again."""
+    limited = ["in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    limited += ["--rows-per-part", "20", "--max-concurrency", "2"]
+    command = [*limited, "--incremental"]
+
+    def kill_run(after: int) -> None:
+        deployment.reset()
+        deployment.will_be_slow(0.05, times=None)
+        with batchscore.start("score", *command) as process:
+            deployment.wait_for(after)
+            process.interrupt(signal.SIGKILL)
+        deployment.reset()
+
+    def planned() -> int:
+        """Return the rows of the plan that are left to send: as many as the run sends."""
+        plan = batchscore("plan", *command, "--json").report
+        assert plan["known"] + plan["to_ask"] + plan["empty"] == plan["rows"]
+        return int(plan["to_ask"])
+
+    texts = [f"text {row % 50}" for row in range(60)] + [""]
+    files.texts("in/a.csv", texts)
+    assert batchscore("score", *limited, "--limit", "25").exit_code == 0
+    assert planned() == 60 - 25 - 10, "rows 50 to 59 have the prompts of rows 0 to 9"
+    kill_run(after=10)
+    left = planned()
+    assert left < 60 - 25 - 10
+    assert batchscore("score", *command).exit_code == 0
+    assert deployment.statistics().count == left
+    assert planned() == 0
+    files.texts("in/a.csv", ["new at the top", *texts, *(f"more {row}" for row in range(30))])
+    files.texts("in/b.csv", [*texts[:30], "new in b"])
+    assert planned() == 32
+    kill_run(after=8)
+    assert planned() < 32
+    files.texts("in/a.csv", [*reversed(texts), *(f"more {row}" for row in range(20)), "the last row"])
+    left = planned()
+    assert batchscore("score", *command).exit_code == 0
+    assert deployment.statistics().count == left
+    assert planned() == 0
+
+
+def test_a_plan_is_refused_if_a_killed_run_of_other_settings_left_answers(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"text {row}" for row in range(30)])
+    deployment.will_be_slow(0.1, times=None)
+    command = ["a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    with batchscore.start("score", *command, "--max-concurrency", "2") as process:
+        deployment.wait_for(8)
+        process.interrupt(signal.SIGKILL)
+    other = ["--system", "Answer."]
+    refused = [batchscore(verb, *command, *other) for verb in ("plan", "score")]
+    assert [each.exit_code for each in refused] == [1, 1]
+    assert "system was not set, is now 'Answer.'" in refused[0].stderr
+    assert refused[0].stderr.removeprefix("batchscore: ").strip() in refused[1].said

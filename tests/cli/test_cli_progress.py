@@ -51,11 +51,10 @@ class Terminal:
         self.seen += new
         return new
 
-    def until(self, text: str, seconds: float = 20.0) -> str:
+    def until(self, text: str) -> str:
         """Wait for a text; give everything since the last reading."""
-        new, end = self.read(), time.monotonic() + seconds
+        new = self.read()
         while text not in new:
-            assert time.monotonic() < end, f"{text!r} did not come: {self.seen}"
             time.sleep(0.02)
             new += self.read()
         return new
@@ -104,7 +103,7 @@ def test_the_progress_of_a_run_leaves_a_clean_terminal(
         terminal.until("Stopping: ")
         time.sleep(1.1)
         process.interrupt()
-        code = process.popen.wait(10)
+        code = process.popen.wait(300)
         terminal.read()
         assert code == 4, terminal.seen[-3000:]
     terminal.read()
@@ -131,7 +130,7 @@ def test_a_terminal_that_cannot_be_drawn_on_changes_nothing_for_the_run(
         deployment.wait_for(2)
         if how == "closed":
             terminal.close()
-        stdout, _ = process.popen.communicate(timeout=30)
+        stdout, _ = process.popen.communicate(timeout=300)
     assert process.popen.returncode == 0
     assert "12 scored" in stdout
     if how == "dumb":

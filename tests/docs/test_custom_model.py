@@ -135,7 +135,7 @@ def kill(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_guide_from_a_spreadsheet_to_nothing(
     run: Callable[[str], Finished],
     kill: Callable[[str, str], None],

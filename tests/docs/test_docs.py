@@ -232,7 +232,7 @@ def test_every_python_example_of_the_docs_runs(
     variables = {**os.environ, **batchscore.environ}
     forked = imported.start(["examples.json"], variables, tmp_path, Path(__file__).with_name("run_blocks.py"))
     with forked.stdout, forked.stderr:
-        said, problems = forked.communicate(50)
+        said, problems = forked.communicate(600)
     assert forked.returncode == 0, problems
     assert said
 
@@ -250,7 +250,7 @@ def test_the_examples_of_a_page_run_in_their_order_in_one_folder(
     variables = {**os.environ, **batchscore.environ}
     forked = imported.start(["examples.json"], variables, tmp_path, Path(__file__).with_name("run_blocks.py"))
     with forked.stdout, forked.stderr:
-        said, problems = forked.communicate(50)
+        said, problems = forked.communicate(600)
     assert forked.returncode == 0, problems
     assert "summary" in said
 

@@ -147,7 +147,7 @@ class Reader:
         variables = {**os.environ, **self.batchscore.environ}
         forked = self.imported.start(["examples.json"], variables, self.folder, run_blocks)
         with forked.stdout, forked.stderr:
-            said, problems = forked.communicate(50)
+            said, problems = forked.communicate(600)
         assert forked.returncode == 0, problems
         assert said
         return said
@@ -230,7 +230,7 @@ THIRD_NIGHT: dict[str, list[tuple[str, str, str]]] = {"a.csv": [("1", "Loaf", ""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_the_databases_of_vectors_hold_the_rows_of_each_night(
     batchscore: Cli, imported: prefork.Server, tmp_path: Path
 ) -> None:

@@ -321,7 +321,8 @@ def test_wrong_credentials_cost_one_request_and_one_try_with_a_fresh_token() -> 
 
     with pytest.raises(ServiceRefused, match="401"):
         run(lambda: engine_over(service, prompts(400), renew_token=renew))
-    assert (len(service.asked), len(renewed)) == (2, 1)
+    assert (len(service.asked), len(renewed)) == (3, 1)
+    assert service.asked[2] == ["ping:0"], "a row alone may be refused so"
 
 
 def test_the_same_refusal_of_every_row_is_a_wrong_parameter() -> None:

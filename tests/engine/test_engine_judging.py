@@ -95,7 +95,7 @@ FAILURES: dict[str, Callable[[], Reply]] = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-@mostly_slow("bad, rows", [*product([0, 100, 150, 255, 299], [256, 300])], [(100, 256), (0, 300)])
+@mostly_slow("bad, rows", [*product([0, 100, 150, 255, 299], [256, 300]), (244, 255)], [(100, 256), (0, 300)])
 def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, bad: int, rows: int) -> None:
     service = service_of(lambda texts: FAILURES[kind]() if f"text:{bad}" in texts else None)
     settled, error, _ = scored(lambda: engine_over(service, prompts(300), rows_a_request=rows, retries=6))
@@ -103,8 +103,7 @@ def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, 
     assert error is None
     assert sorted(row.row for row in settled) == list(range(300))
     assert list(errors_of(settled)) == [bad]
-    is_tested = any(not texts[0].startswith("text:") for texts in service.asked)
-    assert requests <= 20 + is_tested, "with a word that shows that the service answers others"
+    assert requests <= 20
     assert inputs <= 900
 
 

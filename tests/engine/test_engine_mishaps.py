@@ -215,6 +215,7 @@ def test_vectors_of_another_length_than_before_are_for_a_person(rows: int, secon
     assert settled
     assert not errors_of(settled)
     assert isinstance(error, ServiceRefused)
+    assert "has not sent a usable reply for" in str(error)
     assert "vectors have 9 numbers, and those before have 3" in str(error)
     assert "never sent" not in str(error)
     assert seconds < 60
@@ -631,8 +632,9 @@ def test_a_key_that_is_refused_now_and_then_does_not_end_the_run(rows_a_request:
     assert not errors_of(settled)
 
 
-def test_a_row_whose_credentials_alone_are_refused_is_asked_again_by_later_runs() -> None:
-    timed = Timed(lambda texts, _: refusal(401, "401") if "text:150" in texts else None)
+@pytest.mark.parametrize("bad", [0, 150])
+def test_a_row_whose_credentials_alone_are_refused_is_asked_again_by_later_runs(bad: int) -> None:
+    timed = Timed(lambda texts, _: refusal(401, "401") if f"text:{bad}" in texts else None)
 
     async def run() -> list[Settled]:
         return await collected(engine_over(timed.service, prompts(300), rows_a_request=4, retries=2))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 
 import pytest
 
@@ -13,6 +13,7 @@ from batchscore.errors import ErrorCode, Outage, ServiceRefused
 from batchscore.request.deployment import Deployment
 from batchscore.request.send import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
+from sampled import mostly_slow
 from scripted import (
     Answer,
     Service,
@@ -291,8 +292,8 @@ def test_rows_that_always_fail_do_not_hold_up_the_others_from_the_start() -> Non
     assert seconds < 300, "one after the other they would take a quarter of an hour"
 
 
-@pytest.mark.parametrize("rows", [16, 256])
-def test_a_moments_outage_costs_no_row_of_a_divided_request(rows: int) -> None:
+@mostly_slow("rows, length", [*product([16, 256], [0.3, 0.5, 1.0, 2.0])], [(16, 1.0), (256, 0.5)])
+def test_a_moments_outage_costs_no_row_of_a_divided_request(rows: int, length: float) -> None:
     """Those of the rows that are bad have waited by then, with the good ones beside them."""
 
     def bad(text: str) -> bool:
@@ -300,15 +301,38 @@ def test_a_moments_outage_costs_no_row_of_a_divided_request(rows: int) -> None:
 
     async def run(begin: float) -> list[Settled]:
         def behave(texts: list[str], seconds: float) -> Reply | None:
-            if begin <= seconds < begin + 0.5:
+            if begin <= seconds < begin + length:
                 return reply(503)
             return reply(500) if any(map(bad, texts)) else None
 
         service = Timed(behave).service
-        return await collected(engine_over(service, prompts(1200), rows_a_request=rows, retries=6))
+        return await collected(engine_over(service, prompts(300), rows_a_request=rows, retries=6))
 
     for begin in range(30, 42):
-        random.seed(begin)  # with some random waits, both failures of a row are within the outage
         settled, _ = run_virtual(run(begin))
         failed = {row.row for row in settled if isinstance(row.result, RowError)}
-        assert failed == {row for row in range(1200) if row % 50 == 7}
+        assert failed == {row for row in range(300) if row % 50 == 7}
+
+
+@pytest.mark.parametrize(("rows", "retries", "times"), [(4, 6, 2), (4, 1, 1), (1, 1, 2), (1, 6, 7)])
+def test_failures_of_one_outage_are_no_rows_error(rows: int, retries: int, times: int) -> None:
+    """It ends after the row's last attempt, so that the test request is answered."""
+    tried_at: list[float] = []
+
+    def behave(texts: list[str], seconds: float) -> Reply | None:
+        if texts == ["text:4"]:
+            tried_at.append(seconds)
+        is_down = len(tried_at) + (texts != ["text:4"]) <= times
+        if tried_at and is_down and seconds < tried_at[0] + 40:
+            return reply(503)
+        return reply(500) if "text:5" in texts else None
+
+    async def run() -> list[Settled]:
+        service = Timed(behave).service
+        engine = engine_over(
+            service, prompts(8), rows_a_request=rows, retries=retries, concurrency=1, max_outage=600
+        )
+        return await collected(engine)
+
+    settled, _ = run_virtual(run())
+    assert {row.row for row in settled if isinstance(row.result, RowError)} == {5}

@@ -465,7 +465,7 @@ def test_an_evaluation_is_not_written_among_scores(tmp_path: Path, source: Path,
     run(scores, "--label", "label", "-o", folder)
     (folder / name).write_text('{"accuracy": 1}', "utf-8")
     done = run(scores, "--label", "label", "-o", folder, error=OutputError)
-    assert f"{name} is no file of batchscore" in str(done.exception)
+    assert f"{name} was not written by batchscore" in str(done.exception)
     assert (folder / name).read_text("utf-8") == '{"accuracy": 1}'
     if name == "rows.parquet":
         pq.write_table(pa.table({"label": ["mine"]}), folder / name)
@@ -1161,3 +1161,16 @@ def test_an_output_whose_run_was_stopped_before_a_file_was_complete_names_the_wa
     part.write_text('{"file":"a.csv","row":0,"chat":"x","finish_reason":"stop"}\n')
     with pytest.raises(InputError, match="run the same score command again first"):
         open_scores(part.parent.parent)
+
+
+def test_an_output_that_is_not_complete_is_named_with_the_next_step(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "a.csv", [{"label": each} for each in "aabb"])
+    scores = write_scores(tmp_path / "s", source, ["a", "a", "b", ...], keep=["label"])
+    words = ("--label", "label", "--base-dir", tmp_path, "-o", tmp_path / "e")
+    done = run(scores, *words)
+    assert done.exit_code == 0
+    assert (
+        f"{scores} is not complete: 1 labelled row not scored yet. Run the same score command" in done.stderr
+    )
+    assert "is not complete" not in done.stdout
+    assert run(scores, *words, "--require", "coverage>=100%").exit_code == 6

@@ -127,7 +127,7 @@ def test_an_interrupted_evaluation_is_no_finished_run(
     server.holds = "log-batch"
     words = ("--label", "label", "--names", "small,large", "--track")
     with command_line.start("evaluate", *outputs, *words, env=server.environ) as process:
-        assert server.held.wait(40)
+        assert server.held.wait(300)
         process.interrupt(number)
         done = process.finish()
     server.held.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -149,6 +150,19 @@ def test_at_openai_a_model_needs_no_deployment(
     assert "--deployment" not in done.stdout
     assert not project.requests("put_deployment")
     assert not project.requests("get_token")
+
+
+def test_a_model_that_a_copied_folder_has_deleted_is_not_waited_for(
+    run: Run, project: Project, simulator: Running, tmp_path: Path
+) -> None:
+    state = train(simulator, project, tmp_path / "tuned", "openai")
+    shutil.copytree("tuned", "copy")
+    assert run("clean", "copy", "--yes", surface="openai").exit_code == 0
+    done = run("deploy", "tuned", surface="openai")
+    assert done.exit_code == 1
+    assert f"{state.job.model} does not exist any more: it was deleted" in done.stderr
+    assert "run: batchscore finetune start tuned --again" in done.stderr
+    assert "waiting for" not in done.stderr
 
 
 def test_nothing_is_made_without_an_answer(run: Run, project: Project, folder: Path) -> None:
@@ -806,7 +820,7 @@ def test_a_killed_clean_up_continues(
 
 
 @SLOW
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_any_call_until_it_is_done(
     command_line: Cli, project: Project, simulator: Running, tmp_path: Path, seed: int

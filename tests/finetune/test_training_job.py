@@ -30,6 +30,7 @@ from batchscore.finetune.state import (
     TrainingState,
     change_job,
     change_state,
+    hold_data,
     hold_folder,
     read_state,
 )
@@ -41,6 +42,7 @@ from batchscore.provider.jobs import newest_jobs
 from batchscore.provider.models import delete_model
 from batchscore.report.words import money_text
 from batchscore.simulator import Running
+from conftest import Cli
 from openai_schemas import check_object
 from sampled import mostly_slow
 from simulated import Project
@@ -775,6 +777,46 @@ def test_folders_of_the_same_data_that_start_at_the_same_time_train_one_job(
     assert project.meter()["held"]["jobs"] == 1
     assert sum(paid_jobs(project)) <= machines
     assert project.meter()["training"]["cost"] == 0, "the second one was cancelled before it trained"
+
+
+@pytest.mark.slow
+def test_a_second_job_that_cannot_be_cancelled_is_named_with_the_command_for_it(
+    place: Callable[..., TrainingPlace], project: Project, folder: Path
+) -> None:
+    """The list of jobs shows the first one only after the second one was made."""
+    project.set_tuning(queued=600)
+    second = replace(place("openai"), folder=folder.parent / "second")
+    write_prepared(second.folder)
+    first = started(replace(second, folder=folder), "openai").job
+    project.will("list_jobs", times=2, status=403)
+    project.will("cancel_job", times=None, status=403, code="forbidden")
+    with pytest.raises(InputError) as refused:
+        started(second, "openai")
+    own = state_of(second.folder).job
+    assert f"see the job {first.id} of" in refused.value.text
+    assert f"The second one, {own.id}, could not be cancelled (" in refused.value.text
+    assert "To cancel it, run: batchscore finetune cancel second\n" in refused.value.text
+    assert project.meter()["held"]["jobs"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_start_that_waits_for_another_folder_names_its_process_and_ends_when_interrupted(
+    batchscore: Cli, place: Callable[..., TrainingPlace], use: Callable[[str], list[str]], folder: Path
+) -> None:
+    use("openai")
+    second = replace(place("openai"), folder=folder.parent / "second")
+    write_prepared(second.folder)
+    started(second, "openai")
+    words = ["finetune", "start", "tuned", "-m", MODEL, "--yes"]
+    with (
+        hold_data(state_of(second.folder), second.folder, str, 0.1),
+        batchscore.start(*words, env=dict(os.environ)) as run,
+    ):
+        line = next(each for each in run.stderr if "another folder has the same data" in each)
+        assert re.search(rf"finetune start second`, process {os.getpid()} .*since ", line)
+        run.interrupt()
+        assert run.finish().exit_code == 4
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import pytest
 from batchscore import save_model
 from simulated import Deployment
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("endpoint"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("endpoint"), pytest.mark.timeout(900)]
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
 LOCAL = ("--env-manager", "local")
@@ -77,18 +77,16 @@ def test_models_serve_answers_every_shape(deployment: Deployment) -> None:
 
 
 def wait_for(url: str) -> None:
-    until = time.monotonic() + 90
-    while time.monotonic() < until:
+    while True:
         try:
-            with urlopen(url, timeout=5):
+            with urlopen(url, timeout=60):
                 return
         except OSError:
             time.sleep(0.2)
-    raise AssertionError(f"{url} does not answer")
 
 
 def ask(url: str, body: object) -> list[dict[str, str]]:
     request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urlopen(request, timeout=60) as reply:
+    with urlopen(request, timeout=300) as reply:
         found: list[dict[str, str]] = json.loads(reply.read())["predictions"]
     return found

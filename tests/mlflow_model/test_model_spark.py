@@ -21,7 +21,7 @@ pyspark = pytest.importorskip("pyspark", reason="pip install pyspark, which is h
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("endpoint"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore"),  # Spark's own, of pandas and of sockets
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark runs on Java"),
 ]

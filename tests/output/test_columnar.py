@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.output.records import columnar
+from batchscore.output.records.arrow_arrays import block_of, column_of
 from batchscore.output.records.columnar import (
     arrow_error_schema,
     arrow_schema,
@@ -173,6 +174,68 @@ def test_any_text_id_and_kept_text_survives(
     assert list(decode_scores(stored(encode_scores([row], schema)), schema)) == [row]
 
 
+def cells_of(kind: Any) -> st.SearchStrategy[Any]:
+    """Cells of a type, of which any may be null."""
+    if pa.types.is_struct(kind):
+        return st.none() | st.fixed_dictionaries(
+            {}, optional={each.name: cells_of(each.type) for each in kind}
+        )
+    if pa.types.is_list(kind):
+        return st.none() | st.lists(cells_of(kind.value_type), max_size=3)
+    some: dict[Any, st.SearchStrategy[Any]] = {
+        pa.string(): TEXT,
+        pa.bool_(): st.booleans(),
+        pa.int64(): st.integers(-(2**63), 2**63 - 1),
+        pa.float64(): st.floats(allow_nan=False),
+    }
+    return st.none() | some[kind]
+
+
+LEAVES = [pa.string(), pa.bool_(), pa.int64(), pa.float64()]
+NESTED = pa.struct([("a", pa.list_(pa.struct([("b", pa.string())]))), ("c", pa.int64())])
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([*LEAVES, NESTED, pa.list_(NESTED), *map(pa.list_, LEAVES)]).flatmap(
+        lambda kind: st.tuples(st.just(kind), st.lists(cells_of(kind), max_size=20))
+    ),
+)
+def test_a_column_is_what_arrow_makes_of_its_cells(given: tuple[Any, list[Any]]) -> None:
+    kind, cells = given
+    expected = pa.array(cells, kind)
+    # The second limit is that of the largest cell.
+    for most in (2**31 - 1, max([1, *(4 * len(str(cell)) for cell in cells)])):
+        column = column_of(cells, kind, most)
+        column.validate(full=True)
+        assert column.to_pylist() == expected.to_pylist()
+        assert column.null_count == expected.null_count
+
+
+def test_texts_that_one_array_cannot_hold_become_several() -> None:
+    column = column_of(["12345", None, "678", "90", ""], pa.string(), 8)
+    assert [chunk.to_pylist() for chunk in column.chunks] == [["12345", None], ["678", "90", ""]]
+    with pytest.raises(OverflowError, match="please report this"):
+        column_of(["123456789"], pa.string(), 8)
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"), [(1.5, pa.int64()), ("1", pa.int64()), (2**63, pa.int64()), (1, pa.string())]
+)
+def test_no_cell_of_another_type_is_changed_to_fit(cell: Any, kind: Any) -> None:
+    with pytest.raises((TypeError, OverflowError, AttributeError)):
+        column_of([cell], kind)
+
+
+def test_vectors_of_a_slice_are_those_of_its_rows() -> None:
+    numbers = pa.array(range(12), pa.float32())
+    for lists in (pa.FixedSizeListArray.from_arrays(numbers, 2), pa.array([[1, 2], [3, 4]] * 3)):
+        for part in (lists, lists[2:5], lists[1:].slice(1, 2)):
+            assert block_of(part).tolist() == part.to_pylist()
+    later = pa.FixedSizeListArray.from_arrays(numbers[4:], 2)[1:]
+    assert block_of(later).tolist() == [[6, 7], [8, 9], [10, 11]]
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -239,8 +302,8 @@ def test_a_part_is_encoded_by_row_groups_and_never_whole() -> None:
     numbers = np.linspace(0, 1, 2048, dtype=np.float32)
     rows = [Settled("a", row, Score(numbers + row, None)) for row in range(600)]
     pieces = list(columnar.encode_scores(rows, schema))
-    assert len(pieces) == 4
-    assert max(map(len, pieces)) < 256 * 2048 * 5
+    assert len(pieces) == 6
+    assert max(map(len, pieces)) < 128 * 2048 * 5
     assert written(b"".join(pieces))["row"].to_pylist() == list(range(600))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, OutputError
 from batchscore.output.journal import DIGEST_BYTES, MAX_OPEN, JournalEntry, Journals
+from batchscore.output.journal_place import abandoned_folders, claim_folder
 from batchscore.output.manifest import Cost
 from batchscore.output.manifest_check import MOST
 from batchscore.output.parts import OBJECT_FACTOR, ROW_BYTES, memory_of
@@ -217,7 +219,7 @@ def test_a_journal_stays_open_while_another_thread_opens_many(tmp_path: Path) ->
 
         def __iter__(self) -> Iterator[JournalEntry]:
             if len(journals.open) == 1:
-                others = Thread(target=write_to_others)
+                others = threading.Thread(target=write_to_others)
                 others.start()
                 others.join()
             return super().__iter__()
@@ -293,3 +295,29 @@ def test_an_answer_of_any_depth_in_a_journal_of_an_earlier_run_is_counted(tmp_pa
     assert memory_of(again) > 100
     assert memory_of(Settled("a.csv", 0, Score({"a": 1}, "stop", size=9))) == ROW_BYTES + 9 * OBJECT_FACTOR
     journals.close()
+
+
+def test_a_folder_of_journals_may_vanish_while_it_is_looked_through(tmp_path: Path) -> None:
+    """A worker that ends removes it if it is empty, while others begin or look for what killed ones left."""
+    home, ended = tmp_path / "scratch" / "journals", threading.Event()
+
+    def work() -> int:
+        for _ in range(60):
+            claim_folder(home).release()
+        return 60
+
+    def look() -> int:
+        found = 0
+        while not ended.is_set():
+            found += len(list(abandoned_folders(home)))
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        looking = [pool.submit(look) for _ in range(2)]
+        working = [pool.submit(work) for _ in range(2)]
+        try:
+            assert [each.result() for each in working] == [60, 60]
+        finally:
+            ended.set()
+        assert [each.result() for each in looking] == [0, 0]
+    assert not home.exists()

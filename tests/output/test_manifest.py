@@ -12,18 +12,26 @@ from hypothesis import strategies as st
 
 from batchscore.errors import OutputError
 from batchscore.output.fingerprint import other_settings, shown_fingerprint
-from batchscore.output.layout import Layout, stem_of
+from batchscore.output.layout import Layout, copy_of, stem_of
 from batchscore.output.manifest import (
     Commit,
     Manifest,
     PartFile,
-    copy_of,
     manifest_from_json,
     manifest_paths,
     read_manifest,
     write_manifest,
 )
-from batchscore.output.manifest_check import _FIELDS, _NEWER, _NEWER_IN_PARTS, _PART, is_usual_part, odd_field
+from batchscore.output.manifest_check import (
+    _FIELDS,
+    _NEWER,
+    _NEWER_IN_PARTS,
+    _PART,
+    any_odd,
+    is_usual_manifest,
+    is_usual_part,
+    odd_field,
+)
 from batchscore.output.missing import RecordedFiles, error_of_missing
 from batchscore.output.row_digests import DigestsByRow
 from batchscore.output.run_records import RecordedFile
@@ -251,6 +259,24 @@ def test_a_part_that_looks_usual_is_one(name: str, value: object) -> None:
     assert is_usual_part(PART)
     for part in (PART | {name: value}, {key: PART[key] for key in PART if key != name}, PART | {"new": 1}):
         assert not is_usual_part(part) or not odd_field(part, _PART, _NEWER_IN_PARTS)
+
+
+@pytest.mark.parametrize("value", [True, None, -1, 2**53 + 1, 1.0, "1", {}, {"format": "csv"}, [0]], ids=repr)
+@pytest.mark.parametrize("name", sorted({*_FIELDS, *_NEWER}))
+def test_a_manifest_that_looks_usual_is_one(name: str, value: object) -> None:
+    written = orjson.loads(replace(MANIFEST, simulated=True, place="east").to_json())
+    assert is_usual_manifest(written)
+    for fields in (written | {name: value}, {key: written[key] for key in written if key != name}):
+        assert not is_usual_manifest(fields) or not odd_field(fields, _FIELDS, _NEWER)
+
+
+@pytest.mark.parametrize("value", [True, None, -1, 2**53 + 1, 1.0, "1", {}, {"name": 1}, [0], ""], ids=repr)
+@pytest.mark.parametrize("name", PART)
+def test_one_odd_object_of_many_is_found(name: str, value: object) -> None:
+    assert not any_odd([], _PART, _NEWER_IN_PARTS)
+    for part in (PART | {name: value}, {key: PART[key] for key in PART if key != name}, PART):
+        odd = bool(odd_field(part, _PART, _NEWER_IN_PARTS))
+        assert any_odd([PART, part, PART], _PART, _NEWER_IN_PARTS) is odd
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ from batchscore.output.merge import merge_output
 from batchscore.output.missing import AGAIN, recorded_files
 from batchscore.output.verify import Verification, verify_output
 from batchscore.output.verify_parts import OutputProblem
-from batchscore.report.page.make import write_report
+from batchscore.report.page.make import gather, write_report
+from batchscore.report.page.sample import WITHOUT_SAMPLE
 from batchscore.report.resume import step_after_check
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import place_of
@@ -928,6 +929,29 @@ def test_a_run_that_was_killed_before_its_first_manifest_is_incomplete(out: Path
     assert verdict_of(out).exit_code == ExitCode.CONTINUE_LATER
     with pytest.raises(OutputIncomplete):
         merge_output(out, out.parent / "m.jsonl")
+
+
+def test_a_file_of_which_only_the_next_version_has_a_manifest_was_started(out: Path) -> None:
+    """A killed run with `--incremental` leaves it; other new files were not started."""
+    (path,) = (out / "runs").iterdir()
+    record = json.loads(path.read_bytes()) | {"exit_code": None}
+    record["files"] = [{**each, "state": "not_started"} for each in record["files"]]
+    path.write_text(json.dumps(record))
+    hidden = out / ".batchscore" / "next-embeddings" / "manifest" / "embeddings"
+    hidden.mkdir(parents=True)
+    first, second = (Output(out, file) for file in FILES[:2])
+    first.manifest.rename(hidden / first.manifest.name)
+    second.manifest.unlink()
+    for path in (path for each in (first, second) for path in out.rglob(f"part-{each.stem}-*")):
+        path.unlink()
+    expected = [f"{FILES[0]}: started, but not complete", f"{FILES[1]}: not started"]
+    assert verdict_of(out).missing == expected
+    assert merge_output(out, out.parent / "m.jsonl").missing == tuple(expected)
+    page = gather(out, str(out), None, WITHOUT_SAMPLE)
+    assert {each.file: each.state for each in page.tasks[0].files if each.state != "complete"} == {
+        FILES[0]: "partial",
+        FILES[1]: "not_started",
+    }
 
 
 @pytest.mark.parametrize("named", ["all.jsonl", "all.jsonl.batchscore"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import math
+import tracemalloc
 import uuid
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta, timezone
@@ -257,3 +258,15 @@ def test_with_all_columns_a_column_id_is_the_id() -> None:
     built = builder.build(Row("f", 0, {"id": 7.0, "text": "a"}))
     assert isinstance(built, Prompt)
     assert built.id == "7"
+
+
+def test_the_json_of_a_text_keeps_little_more_memory_than_it_needs() -> None:
+    text = "x" * 800
+    json_bytes(text)
+    tracemalloc.start()
+    try:
+        held = [json_bytes(text) for _ in range(50)]
+        memory = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert memory < 2 * sum(map(len, held))

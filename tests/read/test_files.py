@@ -198,6 +198,17 @@ def test_hidden_files_and_folders_are_skipped_silently_unless_named(tmp_path: Pa
     assert names(tmp_path / ".*.csv") == [".b.csv"]
 
 
+def test_what_editors_and_file_managers_leave_is_skipped_as_hidden_files_are(tmp_path: Path) -> None:
+    debris = ["~$a.xlsx", ".~lock.a.ods#", "Thumbs.db", "desktop.ini", ".DS_Store", "d/~$b.docx", "d/~$c.csv"]
+    for name in ("a.xlsx", "~tilde.csv", "d/c.csv", *debris):
+        touch(tmp_path / name)
+    for glob in ([], ["**", "*"], ["*"]):
+        assert names(tmp_path.joinpath(*glob)) == ["a.xlsx", "d/c.csv", "~tilde.csv"]
+        assert (skipped(tmp_path.joinpath(*glob)), problems(tmp_path.joinpath(*glob))) == ({}, {})
+    assert names(tmp_path / "~$a.xlsx") == ["~$a.xlsx"], "it was named"
+    assert names(tmp_path / "~*") == ["~$a.xlsx", "~tilde.csv"]
+
+
 def test_the_output_of_this_run_is_skipped(tmp_path: Path) -> None:
     touch(tmp_path / "a.csv")
     touch(tmp_path / "scores" / "embeddings" / "part.jsonl")

@@ -9,7 +9,9 @@ import pytest
 from read_samples import outcome
 
 from batchscore.cli.score import SCORE_HELP
+from batchscore.read.first_bytes import likely_encoding
 from batchscore.read.formats import COMPRESSIONS, FORMATS
+from batchscore.read.stream import SURE_LETTERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,18 +61,33 @@ def test_the_help_of_score_lists_every_format() -> None:
         ("utf-16", "windows-1252", "utf-16"),
         ("utf-32", "windows-1252", "utf-32"),
         ("koi8-r", "koi8-r", "koi8-r"),
+        ("utf-8", "gbk", "utf-8"),
         # In these two bytes may be a letter, also if both could be UTF-8.
         ("gbk", "gbk", "gbk"),
         ("big5", "big5", "big5"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
-def test_an_encoding_of_single_bytes_leaves_files_that_are_surely_unicode(
+def test_a_named_encoding_leaves_files_that_are_surely_unicode(
     name: str, written: str, named: str, read: str, tmp_path: Path
 ) -> None:
     word = {"koi8-r": "привет", "gbk": "模", "big5": "模"}.get(written, "Straße")
+    word *= SURE_LETTERS if named == "gbk" and read == "utf-8" else 1
     lines = {"a.csv": f"text,id\n{word},1\n", "a.jsonl": f'{{"text": "{word}", "id": "1"}}\n', "a.txt": word}
     (tmp_path / name).write_bytes(lines[name].encode(written))
     found = outcome(tmp_path / name, encoding=named)
     assert [values["text"] for values in found.cells] == [word]
     assert (f"encoding {read}" in found.notes) == (named != "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("café naïve déjà vu, Straße", "windows-1252"),
+        ("Сегодня хорошая погода", "windows-1251"),
+        ("我们今天去公园散步", "gbk"),
+        ("今日は天気がいいですね。", "shift_jis"),
+    ],
+)
+def test_the_example_of_an_encoding_fits_the_kind_of_text(text: str, encoding: str) -> None:
+    assert likely_encoding(f"text\n{text}\n".encode(encoding)) == encoding

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from batchscore.report.advice import RunState, goes_on, next_step
+from batchscore.read.first_bytes import not_utf8_text
+from batchscore.report.advice import RunState, encodings_in, goes_on, next_step
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,18 @@ def test_after_an_edit_an_output_is_replaced_only_if_it_has_no_scores() -> None:
     )
     shared = [*command[:-2], "--shared-output"]
     assert str(next_step(replace(state, command=shared))).endswith(", name a new output.")
+
+
+@pytest.mark.parametrize(
+    ("ok", "failed", "offered"),
+    [(5, 0, ""), (4, 1, ""), (1, 4, "--limit 5 --retry-errors"), (0, 5, "--limit 5 --retry-errors")],
+)
+def test_a_rehearsal_in_which_most_rows_fail_offers_no_other_rows(ok: int, failed: int, offered: str) -> None:
+    command = ["batchscore", "score", "in.csv", "--limit", "5"]
+    state = RunState(
+        "chat", "out", command, stopped=True, limited=True, ok=ok, failed=failed, codes={"invalid_answer"}
+    )
+    assert next_step(state).command == f"batchscore score in.csv {offered}".rstrip()
 
 
 def test_a_value_that_was_the_cause_is_not_in_the_offered_command() -> None:
@@ -98,6 +111,18 @@ def test_a_file_without_scores_is_fixed_and_scored_by_the_same_command(
         step.text.startswith("Fix or remove these files, or set how to read them. To resume"),
         step.command,
     ) == (True, command)
+
+
+def test_files_in_another_encoding_are_read_by_the_command_that_names_it() -> None:
+    western, japanese = not_utf8_text("café".encode("cp1252")), not_utf8_text("今日は".encode("shift_jis"))
+    assert encodings_in([western, f"b.csv: {western}"]) == {"windows-1252"}
+    assert encodings_in([western, "its header is damaged"]) == encodings_in([]) == set()
+    state = RunState("chat", "out", ["batchscore", "score", "in", "-o", "out"], unreadable=[False], ok=1)
+    step = next_step(state, encodings_in([western]))
+    assert step.command == "batchscore score in -o out --encoding windows-1252"
+    assert step.text.startswith("If the encoding of these files is another than windows-1252, replace it.")
+    both = next_step(state, encodings_in([western, japanese]))
+    assert (both.command, both.text.startswith("These files seem to differ in encoding.")) == ("", True)
 
 
 def test_an_input_that_had_no_text_is_scored_once_it_has() -> None:

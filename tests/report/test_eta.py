@@ -190,3 +190,6 @@ def test_a_run_does_not_end_before_a_row_that_waits_is_sent_again(standing: Depl
     eta = forecast.eta(left, [replace(standing, retry_seconds=120.0)])
     assert eta is not None
     assert eta.low == 120 == eta.high
+    unknown = Forecast().eta(left, [replace(FREE, retry_seconds=31.0)])
+    assert unknown == Eta(31.0, None), "also if nothing else is known"
+    assert Forecast().eta(left, [replace(DOWN, retry_seconds=31.0)]) is None

@@ -263,17 +263,20 @@ def test_a_server_that_recovers_gets_what_it_has_missed(server: TrackingServer) 
     tracking.follow(RowsSettled(ok=3))
     assert tracking.process is not None
     tracking.process.send({"points": tracking.points()})
-    until = time.monotonic() + 30
-    while not told and time.monotonic() < until:
+    while not told:
         time.sleep(0.05)
         tracking.read_answers(tracking.process)
     assert [type(event) for event in told] == [Notice]
     server.fault = ""
+    tracking.process.send({"tags": {"again": "now"}})
+    while tracking.process.failing:
+        time.sleep(0.05)
     tracking.follow(RowsSettled(ok=4))
     tracking.follow(FileFinished("f", "complete", 7, 7, 0, 0))
     tracking.end("FAILED", tags={"t": "u"}, figures={"seconds": 1.0})
     (run,) = server.runs.values()
-    assert run.metrics["rows_ok"] == [3, 7]
+    # On a slow machine the next points may have been due before the end.
+    assert [*dict.fromkeys(run.metrics["rows_ok"])] == [3, 7]
     assert run.params["column"] == "text"
     assert run.tags["t"] == "u"
     assert run.status == "FAILED"
@@ -292,7 +295,7 @@ def test_a_paused_worker_that_is_killed_has_logged_its_last_figures(server: Trac
     tracking.follow(RowsSettled(ok=2))
     tracking.pause()
     tracking.leave()
-    assert process.process.wait(40) == 0
+    assert process.process.wait(300) == 0
     assert run.metrics == {"rows_ok_added": [3, 4]}
     assert run.status == "RUNNING"
 

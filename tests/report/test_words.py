@@ -177,6 +177,10 @@ def test_a_short_terminal_shows_the_most_important_lines() -> None:
             view_of(replace(EAST, in_flight=0, for_quota=False, backing_off=2)),
             "waiting to retry the service: 2 requests",
         ),
+        (
+            view_of(replace(EAST, in_flight=0, for_quota=False, backing_off=1, retry_seconds=31.0)),
+            "waiting to retry the service: 1 request, 31 s left",
+        ),
         (view_of(replace(EAST, in_flight=0, for_quota=False)), "reading rows"),
         (
             view_of(EAST, pulse=Heartbeat((replace(EAST, in_flight=0),), unwritten=2)),
@@ -188,6 +192,18 @@ def test_a_short_terminal_shows_the_most_important_lines() -> None:
 )
 def test_the_reason_for_waiting(view: View, words: str) -> None:
     assert waiting_for(view) == words
+
+
+def test_a_request_that_waits_before_its_retry_is_counted_with_the_time_that_is_left() -> None:
+    rests = replace(EAST, in_flight=0, backing_off=1, retry_seconds=31.0)
+    assert "4 requests · 0 in flight · 1 to be sent again in 31 s · 2 rate-limited" in lines_of(
+        view_of(rests), 80
+    )
+    both = view_of(rests, replace(EAST, deployment="west", backing_off=2, retry_seconds=125.0))
+    assert " · 3 to be sent again within 2 min 5 s · " in status_line(both)
+    soon = replace(rests, retry_seconds=2.0)
+    assert " · 1 to be sent again in 2 s · " in status_line(view_of(soon))
+    assert "sent again" not in status_line(view_of(replace(soon, in_flight=4))), "a usual retry"
 
 
 def test_the_facts_of_a_stale_pulse_are_dropped() -> None:

@@ -147,7 +147,7 @@ async def exchange(manners: list[Manner], sizes: list[int], pause: float = 0.0) 
             await asyncio.sleep(pause)
             name = b"%02d-%05d" % (worker, number)
             try:
-                reply = await asyncio.wait_for(send(name + b"x" * size, 2**20), 5)
+                reply = await asyncio.wait_for(send(name + b"x" * size, 2**20), 50)
             except NoReply:
                 continue
             known = {*hostile.seen, b"nobody"} - {name}  # noise may change a name

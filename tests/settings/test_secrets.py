@@ -206,7 +206,7 @@ def test_the_time_grows_with_the_length_of_a_text(piece: str) -> None:
     text = "x " + piece * (65_536 // len(piece))
     start = time.process_time()
     mask_text(text)
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 2
 
 
 def test_a_text_of_deeply_nested_json_is_shown_without_its_secrets() -> None:

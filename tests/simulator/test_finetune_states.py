@@ -486,7 +486,7 @@ def test_each_call_has_the_name_that_faults_use() -> None:
 
 
 def test_a_fault_names_a_call_that_exists() -> None:
-    assert CallFault(call=TUNING_CALLS[0]).concerns("create_upload")
+    assert CallFault(call=TUNING_CALLS[0]).call == "create_upload"
     with pytest.raises(ValueError, match="call must be one of"):
         CallFault(call="tune")
 

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.sink import Sink, unwritten
-from batchscore.stores.storage import digest_file, remove, replace_file, write_whole
+from batchscore.stores.storage import digest_file, remove, replace_file, sizes, write_whole
 from full_disk import largest_file
 
 
@@ -197,3 +198,23 @@ def test_a_file_that_cannot_be_read_is_not_reported_as_one_that_cannot_be_writte
 def test_the_digest_of_a_file_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot read"):
         digest_file(tmp_path / "x")
+
+
+def test_a_folder_is_listed_whole_while_its_files_are_written(tmp_path: Path) -> None:
+    """A half-written file that gets its name meanwhile must not hide others, which would be paid again."""
+    kept = [tmp_path / f"kept-{number}" for number in range(20)]
+    for path in kept:
+        path.write_bytes(b"abc")
+
+    def write() -> None:
+        for _ in range(150):
+            write_whole(tmp_path / "new", b"de")
+
+    with ThreadPoolExecutor(2) as pool:
+        writing = [pool.submit(write) for _ in range(2)]
+        while not all(each.done() for each in writing):
+            found = sizes(tmp_path)
+            assert {path.name: 3 for path in kept}.items() <= found.items()
+        for each in writing:
+            each.result()
+    assert sizes(tmp_path)["new"] == 2

@@ -11,7 +11,7 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,7 +97,8 @@ def score_rows(
     explains them.
 
     The work happens in a thread with its own event loop, so it does not matter if a loop is already running,
-    as in a notebook. `rows` is iterated in that thread.
+    as in a notebook. `rows` is iterated in that thread. Ctrl-C while it waits for results first yields those
+    of all rows that have been answered.
     """
     return results_of(rows, settings_of_rows({**settings, "task": task, "model": model}))
 
@@ -129,8 +130,8 @@ def results_of(
     `files`: rows may name files of images.
     """
     waiting: queue.Queue[list[Scored] | BaseException | None] = queue.Queue(MOST_LISTS_WAITING)
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
-    abandoned = threading.Event()
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any], asyncio.Event]] = []
+    abandoned, stopped = threading.Event(), threading.Event()
 
     def hand_over(item: list[Scored] | BaseException | None) -> bool:
         """Put an item into the queue; return False if the caller has left."""
@@ -143,12 +144,12 @@ def results_of(
         return False
 
     async def produce() -> None:
-        task = asyncio.current_task()
+        task, stop = asyncio.current_task(), asyncio.Event()
         assert task is not None
-        running.append((asyncio.get_running_loop(), task))
-        if abandoned.is_set():
+        running.append((asyncio.get_running_loop(), task, stop))
+        if stopped.is_set() or abandoned.is_set():
             return
-        async with aclosing(lists_of_results(rows, settings, files=files)) as lists:
+        async with aclosing(lists_of_results(rows, settings, files=files, stop=stop)) as lists:
             async for results in lists:
                 if not await asyncio.to_thread(hand_over, results):
                     return
@@ -161,34 +162,64 @@ def results_of(
         else:
             hand_over(None)
 
+    def stop_engine() -> None:
+        stopped.set()
+        for loop, _, stop in running:
+            with suppress(RuntimeError):  # its loop has ended
+                loop.call_soon_threadsafe(stop.set)
+
     thread = threading.Thread(target=work, name="batchscore", daemon=True)
     thread.start()
     try:
-        while True:
-            try:
-                # In short steps, so that Ctrl-C works on every system.
-                item = waiting.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                continue
-            if item is None:
-                break
-            if isinstance(item, BaseException):
-                raise item
-            yield from item
+        for results in received(waiting, stop_engine):
+            yield from results
     finally:
         abandoned.set()
-        for loop, task in running:
-            with suppress(RuntimeError):  # its loop has ended
+        for loop, task, _ in running:
+            with suppress(RuntimeError):  # as above
                 loop.call_soon_threadsafe(task.cancel)
         # A generator that was not closed may be garbage-collected in any thread, also in its own.
         if thread is not threading.current_thread():
             thread.join()
 
 
+def received(
+    waiting: queue.Queue[list[Scored] | BaseException | None], stop: Callable[[], None]
+) -> Iterator[list[Scored]]:
+    """Yield what the other thread puts into the queue, and raise the error that it puts there.
+
+    Ctrl-C stops that thread; what was answered is paid for, so it is yielded before the exception.
+    """
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            # In short steps, so that Ctrl-C works on every system.
+            item = waiting.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            continue
+        except KeyboardInterrupt as error:
+            if interrupt is not None:
+                raise
+            interrupt = error
+            stop()
+            continue
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            break
+        yield item
+    if interrupt is not None:
+        raise interrupt
+
+
 async def lists_of_results(
-    rows: Iterable[str | Mapping[str, Any]], settings: Settings, *, files: bool = True
+    rows: Iterable[str | Mapping[str, Any]],
+    settings: Settings,
+    *,
+    files: bool = True,
+    stop: asyncio.Event | None = None,
 ) -> AsyncGenerator[list[Scored], None]:
-    """Run an engine over the rows and yield its results."""
+    """Run an engine over the rows and yield its results; after `stop`, only those that have been answered."""
     service = cut(EndpointSettings, settings)
     with start_simulator(service) as rehearsal:
         endpoints = [rehearsal] if rehearsal is not None else endpoints_of(service, os.environ, None)
@@ -198,9 +229,10 @@ async def lists_of_results(
             prompts_of(rows, settings, files=files),
             environ=os.environ,
             listen=lambda _event: None,
-            stop=asyncio.Event(),
+            stop=stop or asyncio.Event(),
         )
         async with engine as running, aclosing(running.settled()) as settled:
+            running.drain_seconds = 0.0
             async for results in settled:
                 yield [to_scored(result) for result in results]
 

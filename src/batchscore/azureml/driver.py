@@ -35,6 +35,7 @@ from batchscore.errors import (
     count_text,
 )
 from batchscore.prompts.prompt import parse_spec
+from batchscore.read.dataset_folders import is_hidden
 from batchscore.read.files import find_files
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import Watch
@@ -57,8 +58,8 @@ LOG_SECONDS = 60.0
 #: How often a call is repeated if another worker has overwritten records.
 TRIES = 3
 
-#: Prefixes of files that are not data; the second only if the name has no known format.
-HIDDEN, MARKED = ".", "_"
+#: The prefix of files that are not data if the name has no known format.
+MARKED = "_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ def names_in_records(
         name = os.path.basename(path)  # noqa: PTH119 - as the host writes it
         names[path] = []
         try:
-            if not name.startswith(HIDDEN):
+            if not is_hidden(name):
                 found = find_files([path], root=settings.base_dir, follow_links=settings.follow_links)
                 names[path] = [file.name for file in found.files]
         except InputError as error:

@@ -10,12 +10,16 @@ import os
 import pickle
 import shutil
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from batchscore.prompts.kept_cells import unpacked
 from batchscore.rows import Prompt
+
+#: The values of a prompt's fields, in their order.
+VALUES = attrgetter(*(each.name for each in fields(Prompt)))
 
 #: What is not there.
 NOTHING = 2**64 - 1
@@ -41,19 +45,9 @@ class PromptFile:
 
     def put(self, index: int, prompt: Prompt) -> None:
         """Store a prompt."""
-        data = pickle.dumps(
-            (
-                prompt.file,
-                prompt.row,
-                prompt.body,
-                prompt.id,
-                unpacked(prompt.kept),  # a mapping proxy has no pickle
-                prompt.truncated,
-                prompt.image_bytes,
-                prompt.image_tokens,
-            ),
-            pickle.HIGHEST_PROTOCOL,
-        )
+        # A mapping proxy has no pickle.
+        values = [unpacked(each) if each is prompt.kept else each for each in VALUES(prompt)]
+        data = pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
         missing = index + 1 - len(self.starts)
         if missing > 0:
             self.starts.extend([NOTHING] * missing)

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-import orjson
 
 from batchscore.cli.options import GroupedHelp, config_option, options_of, task_option
-from batchscore.cli.say import say
+from batchscore.cli.say import say, say_json
 from batchscore.cli.settings_file import settings_file
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.fields import Settings
@@ -87,7 +86,7 @@ def batches(
             place, action, words, task, settings_for, os.environ, lambda text: say(text, err=True)
         )
     if as_json:
-        say(orjson.dumps(to_json(shown)))
+        say_json(to_json(shown))
         return
     typed = service_words(shown_words(sys.argv[1:]))
     say(to_text(shown, out, time.time(), typed, step_to_complete(place, task)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchscore.cli.say import aligned
 from batchscore.errors import duration_text, name_settings
 from batchscore.output.submitted import Step, submitted_text
-from batchscore.report.words import json_safe, moment_text
+from batchscore.report.words import moment_text
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import command_word, shell_command
 
@@ -40,9 +41,13 @@ def to_json(shown: BatchesOfOutput) -> Any:
         }
         for line in shown.lines
     ]
-    found = {"output": shown.output, "batches": lines, "done": list(shown.done)}
-    found |= {"unconfirmed": shown.unconfirmed}
-    return json_safe(found | {"not_asked": name_settings(shown.not_asked, as_flag)})
+    return {
+        "output": shown.output,
+        "batches": lines,
+        "done": list(shown.done),
+        "unconfirmed": shown.unconfirmed,
+        "not_asked": name_settings(shown.not_asked, as_flag),
+    }
 
 
 def to_text(shown: BatchesOfOutput, out: str, now: float, typed: Sequence[str] = (), resume: str = "") -> str:
@@ -117,6 +122,4 @@ def table(lines: Sequence[BatchLine], now: float) -> list[str]:
                 chunk.batch or "-",
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
-    return ["  ".join(row).rstrip() for row in padded]
+    return aligned(cells)

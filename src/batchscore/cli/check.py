@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import click
-import orjson
 
 from batchscore.cli.options import OneValueEach
-from batchscore.cli.say import say
+from batchscore.cli.say import say, say_json
 from batchscore.errors import ExitCode, count_text
 
 CHECK_HELP = """Check files for Azure ML (endpoints, deployments, pipelines, schedules), offline.
@@ -35,7 +34,7 @@ def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
 
     checked = check_files(paths)
     if as_json:
-        say(orjson.dumps(checked, default=str))
+        say_json(checked)
     elif checked.findings:
         say("\n".join(map(str, checked.findings)), err=True)
     else:

@@ -14,7 +14,7 @@ import orjson
 
 from batchscore.cli.options import CONFIG_HELP, OneValueEach, options_of, task_option
 from batchscore.cli.say import say
-from batchscore.errors import ExitCode
+from batchscore.errors import ExitCode, count_text
 from batchscore.stores.address import place_of
 
 EVALUATE_HELP = """Measure the scores in the output folders SCORES against labels.
@@ -34,7 +34,8 @@ The table [evaluate] of batchscore.toml may hold options, such as label = "topic
 
 \b
 Exit codes: 0 measured, and every requirement is met; 6 measured, and a requirement is not met;
-1 error: fix SCORES, the input or the labels; 2 usage error.
+1 error: fix SCORES, the input or the labels; 2 usage error. SCORES that are not complete are measured,
+too, and named with the command that completes them: --require 'coverage>=100%' refuses them.
 """
 
 
@@ -146,6 +147,8 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
     from batchscore.evaluate.page.make import write_page  # noqa: PLC0415
     from batchscore.evaluate.scored import open_scores  # noqa: PLC0415
     from batchscore.evaluate.tracking import log  # noqa: PLC0415
+    from batchscore.output.missing import AGAIN  # noqa: PLC0415
+    from batchscore.report.resume import step_to_complete  # noqa: PLC0415
     from batchscore.report.tracking.client import find_target  # noqa: PLC0415
 
     folder = place_of(chosen["output"])
@@ -169,4 +172,9 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
         say(orjson.dumps(write.to_json(result)))
     else:
         say(f"{evaluation_text(result)}\n\nwritten: {path}, {folder / 'rows.parquet'}, {made}")
+    for model in result.models:
+        if missing := model.outcomes.get("not_reached", 0):
+            step = step_to_complete(place_of(model.output.named), model.output.layout.task) or AGAIN
+            rows = count_text(missing, "labelled row")
+            say(f"{model.output.named} is not complete: {rows} not scored yet. {step}", err=True)
     sys.exit(int(ExitCode.DONE if result.is_good_enough else ExitCode.NOT_GOOD_ENOUGH))

@@ -129,7 +129,7 @@ def _spellings(named: str | None) -> dict[str, str]:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
-        raise InputError(f'{named} is no JSON object of spellings, such as {{"good": "positive"}}.')
+        raise InputError(f'{named} is not a JSON object of spellings, such as {{"good": "positive"}}.')
     return found
 
 
@@ -137,7 +137,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
     try:
         return None if text is None else re.compile(text)
     except re.error as error:
-        raise UsageError(f"--pattern is no regular expression: {error}.") from None
+        raise UsageError(f"--pattern is not a valid regular expression: {error}.") from None
 
 
 def _baseline(scores: Sequence[str], names: Sequence[str], given: str | None) -> int:
@@ -146,7 +146,7 @@ def _baseline(scores: Sequence[str], names: Sequence[str], given: str | None) ->
     for known in (names, scores, [each.rstrip("/") for each in scores]):
         if given in known:
             return known.index(given)
-    raise UsageError(f"--baseline {given} is none of the models: {', '.join(names)}.")
+    raise UsageError(f"--baseline {given} is not the name of a model. The models are: {', '.join(names)}.")
 
 
 def use_config(ctx: click.Context, _: click.Parameter, named: str | None) -> None:
@@ -159,7 +159,7 @@ def use_config(ctx: click.Context, _: click.Parameter, named: str | None) -> Non
     table = file.settings.get(EVALUATE_TABLE, {})
     where = f"{file.name}, [{EVALUATE_TABLE}]"
     if not isinstance(table, Mapping):
-        raise UsageError(f"{where} is no table.")
+        raise UsageError(f"{where} must be a table: write [{EVALUATE_TABLE}] and its options below it.")
     options = {
         flag.lstrip("-"): each
         for each in ctx.command.params

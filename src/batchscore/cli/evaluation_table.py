@@ -39,7 +39,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
 
 
 def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
-    share = f"{evaluation.options.sampling.confidence:.0%}"
+    share = f"{100 * evaluation.options.sampling.confidence:g}%"
     head = ["metric", "value", f"{share} interval", "of the answered"]
     rows = [[name, *_figure_cells(figure)] for name, figure in model.figures.items()]
     simulated = " (answers of the simulator)" if model.output.simulated else ""

@@ -13,12 +13,10 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import click
-import orjson
 
 from batchscore.cli.program import COMMANDS
-from batchscore.cli.say import drop_rest, say, worded
+from batchscore.cli.say import drop_rest, say_json, worded
 from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings, visible_message
-from batchscore.report.words import json_safe
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import mask_text
 
@@ -98,8 +96,7 @@ def fail(code: ExitCode, reason: str) -> NoReturn:
     """Exit with this code; with `--json`, standard output says why in an object `failed`."""
     if "--json" in sys.argv[1:]:
         why = mask_text(name_settings(reason, as_flag))
-        failed = {"event": "failed", "exit_code": int(code), "reason": why}
         # Standard output may be what failed.
         with suppress(OutputError):
-            say(orjson.dumps(json_safe(failed)))
+            say_json({"event": "failed", "exit_code": int(code), "reason": why})
     sys.exit(int(code))

@@ -11,6 +11,7 @@ import difflib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
+from functools import reduce
 from typing import Any, TypeVar
 
 import click
@@ -60,6 +61,11 @@ ALL = frozenset(declared.name for declared in fields(Settings))
 #: The option that names the file of settings.
 CONFIG_HELP = f"File of settings. Default: ${CONFIG_VARIABLE}, or ./{CONFIG_FILE}."
 config_option = click.option("--config", metavar="FILE", help=CONFIG_HELP)
+
+
+def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return one decorator that gives a command several options, in this order."""
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
 def task_option(help_text: str) -> Callable[[Command], Command]:

@@ -9,10 +9,9 @@ import sys
 from functools import partial
 
 import click
-import orjson
 
 from batchscore.cli.options import OneValueEach, options_of, task_option
-from batchscore.cli.say import bullets, say
+from batchscore.cli.say import bullets, say, say_json
 from batchscore.errors import BatchscoreError, ExitCode, count_text
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import place_of
@@ -134,7 +133,7 @@ def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
             say(result.to_text())
     worst = next((code for code in WORST_FIRST if code in codes), codes[0])
     if as_json:
-        say(orjson.dumps(found[0] if len(tasks) == 1 else {"exit_code": int(worst), "tasks": found}))
+        say_json(found[0] if len(tasks) == 1 else {"exit_code": int(worst), "tasks": found})
     sys.exit(int(worst))
 
 

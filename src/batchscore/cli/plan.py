@@ -8,10 +8,9 @@ import sys
 from typing import Any
 
 import click
-import orjson
 
 from batchscore.cli.options import ALL, GroupedHelp, config_option, options_of
-from batchscore.cli.say import say
+from batchscore.cli.say import say, say_json
 from batchscore.cli.settings_file import settings_file
 from batchscore.cli.standard_input import input_files
 from batchscore.mlflow_model.resolve import resolve_settings
@@ -69,7 +68,7 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     with Console(stderr=True).status("Reading ..."), input_files(inputs, settings) as files:
         made = plan_files(settings, files, with_output=with_output, exactly=exact)
     if as_json:
-        say(orjson.dumps(to_json(made)))
+        say_json(to_json(made))
         sys.exit(int(made.exit_code))
     console = Console(highlight=False)
     with console.capture() as capture:

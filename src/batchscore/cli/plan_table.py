@@ -241,7 +241,7 @@ def notes(plan: Plan) -> Iterator[str]:
         yield f"{setting_name('overwrite')} would discard {scores} that the output holds."
     if scored.changed:
         changed = count_text(len(scored.changed), "file")
-        yield f"{changed} changed since scored: all rows are planned, but unchanged rows are not sent again."
+        yield f"{changed} changed since scored: only rows with a new prompt are sent."
     yield from limited_lists({"damaged": list(scored.lost.items())}, "--json lists all")
     for name, remark in REMARKS.items():
         rows = sum(one.total(name) for one in found.files)

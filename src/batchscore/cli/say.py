@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
+import orjson
 
 from batchscore.cli.program import as_called
 from batchscore.errors import OutputError, name_settings, visible_message
+from batchscore.report.words import json_safe
 from batchscore.settings.declare import as_flag
 
 #: How many lines of a list are shown before "and N more", and how many files for each reason.
@@ -39,6 +42,11 @@ def say(text: str | bytes, *, err: bool = False, styled: bool = False) -> None:
             raise OutputError(f"{reason}. The scores themselves are saved.") from None
 
 
+def say_json(value: Any) -> None:
+    """Print a result as one line of JSON."""
+    say(orjson.dumps(json_safe(value), default=str))
+
+
 def drop_rest(descriptor: int) -> None:
     """Let a stream go nowhere: the rest of its buffer could not be written when the interpreter exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
@@ -49,6 +57,18 @@ def bullets(lines: Sequence[str]) -> str:
     shown = [f"  {line}" for line in lines[:MOST_LISTED]]
     more = [f"  and {len(lines) - MOST_LISTED:,} more"] if len(lines) > MOST_LISTED else []
     return "\n".join([*shown, *more])
+
+
+def aligned(cells: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """Return the lines of a table, all columns to the left, or all but the first to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if numbers and place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
 
 
 def limited_lists(lists: Mapping[str, Sequence[tuple[str, str]]], others: str) -> list[str]:

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 
 from batchscore.cli.options import ALL, GroupedHelp, config_option, options_of
-from batchscore.cli.say import say
+from batchscore.cli.say import say, say_json
 from batchscore.cli.settings_file import settings_file
 from batchscore.cli.standard_input import input_files
 from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings, setting_name, with_reply
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
-from batchscore.report.words import json_safe
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import mask_text, shown_command, shown_words
 from batchscore.settings.sources import parse_param_flags, unread_variables
@@ -164,7 +162,7 @@ def score_and_show(
     for text in finished.statistics.billed_twice if not listeners else ():
         say(text, err=True)  # also with --quiet
     if events.enabled:
-        say(orjson.dumps(json_safe(to_json(finished))))
+        say_json(to_json(finished))
         stopped = finished.outcome.stopped_by
         if stopped is not None and stopped.service_reply:
             say(mask_text(with_reply("Stopped.", stopped.service_reply)), err=True)

@@ -24,7 +24,7 @@ from batchscore.errors import (
 )
 from batchscore.output.spec import StandardOutput
 from batchscore.output.tables.write import is_table
-from batchscore.report.advice import RunState, advice, after_share, goes_on, next_step
+from batchscore.report.advice import RunState, advice, after_share, encodings_in, goes_on, next_step
 from batchscore.report.words import code_text, counts_text, money_text
 from batchscore.rows import Expected
 from batchscore.run.record import RunResult
@@ -72,8 +72,11 @@ def summary(
         lines.append(f"{setting_name('limit')} was reached.")
     if not done:
         is_share = run.settings.part_of is not None and run.exit_code is ExitCode.DONE and not end.limited
-        step = after_share if is_share else next_step
-        lines.append(str(step(state_of(run, ["batchscore", *words]))))
+        state, encodings = (
+            state_of(run, ["batchscore", *words]),
+            encodings_in(each.problem for each in end.unreadable),
+        )
+        lines.append(str(after_share(state) if is_share else next_step(state, encodings)))
     return "\n".join(lines)
 
 

@@ -25,13 +25,7 @@ from batchscore.endpoint.address_and_headers import headers_of, request_address
 from batchscore.endpoint.gateway import ClientCertificate, client_certificate, custom_headers, filled
 from batchscore.endpoint.key_vault import VaultSecret, vault_secret
 from batchscore.endpoint.sign_in import sign_in, unused_keys_text, withheld_keys
-from batchscore.endpoint.url import (
-    TABLE_ARGUMENT,
-    UNREADABLE,
-    Values,
-    check_plain_http,
-    parse_endpoint,
-)
+from batchscore.endpoint.url import TABLE_ARGUMENT, UNREADABLE, Values, check_plain_http, parse_endpoint
 from batchscore.errors import SettingsError, name_settings, setting_name
 from batchscore.settings.secrets import shown_address
 from batchscore.settings.slices import EndpointSettings
@@ -222,7 +216,6 @@ def start_simulator(settings: EndpointSettings) -> Iterator[Endpoint | None]:
     nothing: Mapping[str, Any] = dict.fromkeys(_CREDENTIALS)
     with simulator.start() as running:
         target = resolve_target(
-            replace(settings, endpoint=running.endpoint, **nothing),
-            {"BATCHSCORE_API_KEY": running.key},
+            replace(settings, endpoint=running.endpoint, **nothing), {"BATCHSCORE_API_KEY": running.key}
         )
         yield Endpoint("the simulator", target, settings.rpm, settings.tpm)

@@ -23,10 +23,10 @@ from batchscore.engine.valve import Valve
 from batchscore.errors import BrokenInvariant, ErrorCode
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.replies import ReplyScores
-from batchscore.request.attempt import Request, Result
 from batchscore.request.deployment import Deployment
 from batchscore.request.outcome_rules import Action, Outcome
 from batchscore.request.quota.windows import Ticket
+from batchscore.request.request import Request, Result
 from batchscore.request.retry import AttemptLoop
 from batchscore.request.retry_budget import RetryBudget
 from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
@@ -318,8 +318,9 @@ class Engine:
                 await self.suspects.add(Suspect(prompts[0], outcome, request.budget, deployment))
             return False
         size = self.attempt_loop.rows_of_part(len(prompts))
-        part = request.budget.for_part(failed=outcome.action is Action.RETRY)
-        if await self.send_parts(prompts, size, part):
+        is_failure = outcome.action is Action.RETRY or outcome.by_chance
+        part, failed_at = request.budget.for_part(failed=is_failure), request.budget.failed_at
+        if await self.send_parts(prompts, size, part, failed_at if is_failure else None):
             self.note_too_many_rows(outcome, size, request.budget)
         return False
 
@@ -344,11 +345,8 @@ class Engine:
         A failure may have had another reason, if a request as large was answered since.
         """
         of_rows = budget.limited_for_rows or outcome.code is not ErrorCode.RATE_LIMITED
-        if (
-            outcome.action is Action.RETRY
-            and of_rows
-            and self.large_answered_at < (budget.first_failed or 0.0)
-        ):
+        fails_since = self.large_answered_at < (budget.first_failed or 0.0)
+        if outcome.action is Action.RETRY and of_rows and fails_since:
             self.attempt_loop.usual_rows = min(self.attempt_loop.usual_rows, size)
             self.packer.shrink(size)
         elif outcome.action is Action.SPLIT and outcome.code in NOT_SURELY_THE_ROW and not outcome.by_chance:
@@ -369,8 +367,10 @@ class Engine:
         deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         return await self.settle(request, deployment, ticket, failed)
 
-    async def send_parts(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> bool:
-        """Send each part of this size as a request; return whether all were answered at once."""
+    async def send_parts(
+        self, prompts: Sequence[Prompt], size: int, budget: RetryBudget, failed_at: float | None = None
+    ) -> bool:
+        """Send each part of a request, which may have failed; return whether all were answered at once."""
         parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
         # The others first: they show whether a failure is one part's own, and need not wait for it.
         failed: list[Failed] = []
@@ -381,8 +381,11 @@ class Engine:
             # If one after the other fails, the size may be the reason: a smaller one is to be found soon.
             all_failed = bool(failed) and not any(answered) and not failed[0][0].budget.is_limited
             answered.append(await self.send_again(part, replace(budget), None if all_failed else failed))
+        is_only = sum(answered) == len(parts) - 1
         for request, deployment, ticket, result in failed:
             request.budget.limited_for_rows &= len(failed) == 1
+            if is_only and failed_at is not None and not request.budget.is_limited:
+                request.budget.failing_since = failed_at  # then because of this part, too
             if any(answered):
                 await self.attempt_loop.let_pass_if_few(request, deployment, result)
             await self.settle(request, deployment, ticket, first=result)

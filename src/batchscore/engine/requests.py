@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyScores
 from batchscore.prompts.token_estimate import Estimator
-from batchscore.request.attempt import Request
 from batchscore.request.deployment import Deployment
 from batchscore.request.outcome_rules import over_quota
+from batchscore.request.request import Request
 from batchscore.request.retry_budget import RetryBudget
 from batchscore.rows import Prompt, RowError
 

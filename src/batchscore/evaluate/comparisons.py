@@ -47,6 +47,13 @@ def compare(
 
     Rows that are not answered have the worst answer. If there is none, they are left out for both.
     """
+    found = _compare(name, model, baseline, reading, options)
+    return found and found.agreeing(options.sampling.confidence)
+
+
+def _compare(
+    name: str, model: ModelRows, baseline: ModelRows, reading: Reading, options: FigureOptions
+) -> Comparison | None:
     sampling, rows = options.sampling, len(model)
     if options.exclude or not all(has_worst(name, each, reading) for each in (model, baseline)):
         both = np.flatnonzero(model.answered & baseline.answered)

@@ -193,7 +193,7 @@ def evaluate(
             *([reading.unsure] if reading.unsure else []),
             *label_notices(reading.labels),
             *missing_notices(reading.labels),
-            *comparison_notices([each.comparisons for each in models]),
+            *comparison_notices([each.comparisons for each in models], spec.options.sampling.confidence),
             *withheld_notices([each.figures for each in models]),
         ),
     )

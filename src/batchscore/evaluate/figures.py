@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -253,7 +253,7 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
         table, figure = sums_of(name, rows)
         if figure is mean_of and clusters is None and np.isin(table[:, 0], (0, 1)).all():
             return wilson(float(table[:, 0].sum()), len(table), sampling)
-        return interval_of_sums(table, figure, _SCALES.get(name, RATE), sampling, clusters)
+        return interval_of_sums(table, figure, scale_of(name, rows.tables.get("pairs")), sampling, clusters)
 
 
 #: How figures vary that are no shares of 1; errors only if rows are in clusters.
@@ -264,6 +264,15 @@ _SCALES: Mapping[str, Scale | None] = {
     **dict.fromkeys(translation.NAMES, PERCENT),
     "r2_score": R2,
 }
+
+
+def scale_of(name: str, pairs: Floats | None) -> Scale | None:
+    """Return how a figure of these rows varies."""
+    found = _SCALES.get(name, RATE)
+    if pairs is None or found is None or found.to is None:
+        return found
+    counts = [np.unique(side, return_counts=True)[1] for side in pairs.T]
+    return replace(found, by_few=any(len(each) > 2 and each.max() >= 0.4 * len(pairs) for each in counts))
 
 
 def _class_interval(

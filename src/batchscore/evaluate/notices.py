@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from batchscore.errors import count_text
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
 from batchscore.evaluate.measure import ModelRows, similar_text
+from batchscore.evaluate.statistics.compare import Comparison
 
 #: How many labels with several spellings are named.
 _MOST_NAMED = 5
+
+#: Numbers are far apart if a twentieth of the rows has more than this share of their variance.
+_MOST_OF_FEW = 0.6
 
 #: What programs write in place of a value.
 _NO_VALUES = frozenset({"nan", "n/a", "#n/a", "<na>", "null", "nat"})
@@ -83,10 +89,27 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             f"{count_text(counts.documents_missing, 'relevant document')} cannot be found: not among the "
             "documents, or without a vector."
         )
+    if (share := _share_of_few(rows)) > _MOST_OF_FEW:
+        yield (
+            f"A twentieth of the rows makes up {share:.0%} of the variance of the labels or of the answers. "
+            "The interval of Pearson's correlation may be too narrow, as rows with still larger numbers may "
+            "be missing here; Spearman's does not depend on them."
+        )
     if rows.output.limited:
         yield "Its run was limited to some rows, and the others are not counted."
     if rows.seen_field is not None and rows.seen_field.texts and not rows.seen_field.found:
         yield rows.seen_field.problem
+
+
+@np.errstate(all="ignore")
+def _share_of_few(rows: ModelRows) -> float:
+    """Return the share that the twentieth of rows which are furthest from the mean has in the variance."""
+    pairs = rows.tables.get("pairs", np.empty((0, 2)))
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    if (most := len(pairs) // 20) == 0:
+        return 0.0
+    squares = np.sort((pairs - pairs.mean(0)) ** 2, axis=0)
+    return float(np.nan_to_num(squares[-most:].sum(0) / squares.sum(0)).max())
 
 
 def withheld_notices(measured: Sequence[Mapping[str, Figure]]) -> Iterator[str]:
@@ -102,10 +125,25 @@ def withheld_notices(measured: Sequence[Mapping[str, Figure]]) -> Iterator[str]:
         )
 
 
-def comparison_notices(compared: Sequence[Mapping[str, object | None]]) -> Iterator[str]:
-    """Yield the figures that are not compared, from the comparisons of each model."""
-    found = dict.fromkeys(
-        name for each in compared for name, comparison in each.items() if comparison is None
+def comparison_notices(
+    compared: Sequence[Mapping[str, Comparison | None]], confidence: float
+) -> Iterator[str]:
+    """Yield the figures that are not compared, and those whose p-value and interval say different things."""
+    every = [each for comparisons in compared for each in comparisons.items()]
+    if none := dict.fromkeys(name for name, found in every if found is None):
+        yield f"Not compared with the baseline, since no test fits these rows: {', '.join(none)}."
+    unsure = dict.fromkeys(
+        name
+        for name, found in every
+        if found is not None
+        and found.low is not None
+        and found.high is not None
+        and found.low <= 0 <= found.high
+        and found.p_value <= 1 - confidence
     )
-    if found:
-        yield f"Not compared with the baseline, since no test fits these rows: {', '.join(found)}."
+    if unsure:
+        yield (
+            f"The p-value of a difference is at most {1 - confidence:g}, but its interval holds 0: "
+            f"{', '.join(unsure)}. The test only swaps the answers of both models; the interval also allows "
+            "for rows that are not in so small a set. Take more rows before you rely on this difference."
+        )

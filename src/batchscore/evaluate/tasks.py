@@ -126,7 +126,9 @@ def task_named(name: str) -> EvaluationTask:
     """Return a task by any of its names; raises `UsageError`."""
     found = EVALUATION_TASKS.get(_ALIASES.get(name, name))
     if found is None:
-        raise UsageError(f"{name!r} is no task to evaluate. The tasks are: {', '.join(EVALUATION_TASKS)}.")
+        raise UsageError(
+            f"{name!r} is not a task that can be evaluated. The tasks are: {', '.join(EVALUATION_TASKS)}."
+        )
     return found
 
 

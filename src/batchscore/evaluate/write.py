@@ -55,7 +55,9 @@ def refuse_others(folder: Place) -> None:
         if storage.exists(path) and not (
             _is_table(path) if mark is None else mark in b"".join(storage.chunks(path))
         ):
-            raise OutputError(f"{path} is no file of batchscore. Choose another folder for the evaluation.")
+            raise OutputError(
+                f"{path} was not written by batchscore. Choose another folder for the evaluation."
+            )
 
 
 def _is_table(path: Place) -> bool:

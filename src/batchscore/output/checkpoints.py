@@ -20,6 +20,7 @@ from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Manifest, readable_manifests
 from batchscore.output.missing import RecordedFiles
 from batchscore.output.parts import is_final
+from batchscore.stores import storage
 from batchscore.task import TASKS
 
 
@@ -30,14 +31,16 @@ def answered_in_journals(
     *,
     retry_errors: bool = False,
     without: Container[Path] = (),
-) -> dict[str, set[int]]:
-    """Return the rows of each file whose results are in journals, and need no request.
+) -> dict[str, dict[int, bytes]]:
+    """Return the rows of each file whose results are in journals, each with the digest of its prompt.
+
+    They need no request if the prompt is the same.
 
     Nothing is read at the places `without`. A manifest without a fingerprint counts as none: the journals of
     its file may be of any settings.
     """
     by_stem = {stem_of(manifest.file): manifest for manifest in manifests}
-    found: dict[str, set[int]] = {}
+    found: dict[str, dict[int, bytes]] = {}
     for folder in _folders(layout, scratch, {identity_of(each.fingerprint) for each in by_stem.values()}):
         if folder in without:
             continue
@@ -54,9 +57,12 @@ def answered_in_journals(
                 if journals.path(name).exists():
                     raise
                 continue  # a worker has just published it
-            rows = found.setdefault(manifest.file, set())
-            settled = (each.settled for each in entries.values())
-            rows.update(each.row for each in settled if is_final(each, retry_errors=retry_errors))
+            final = {
+                row: each.prompt_digest
+                for row, each in entries.items()
+                if is_final(each.settled, retry_errors=retry_errors)
+            }
+            found.setdefault(manifest.file, {}).update(final)
     return found
 
 
@@ -115,4 +121,5 @@ def _folders(layout: Layout, scratch: Path | None, identities: Iterable[str]) ->
     with suppress(OutputError):  # without a temporary folder, no run has left anything there
         yield local_folder(layout, scratch, "")
         for identity in sorted(identities):
-            yield from filter(Path.is_dir, sorted(local_folder(layout, scratch, identity).glob("*")))
+            home = local_folder(layout, scratch, identity)
+            yield from filter(Path.is_dir, map(home.joinpath, storage.names(home)))

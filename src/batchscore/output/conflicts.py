@@ -20,12 +20,10 @@ from batchscore.output.journal import Journals
 from batchscore.output.layout import DIGESTS, Layout, journal_name, stem_of, verify_command
 from batchscore.output.manifest import (
     Manifest,
-    list_files,
     manifest_paths,
     read_manifests,
     readable_manifests,
     remove_manifest,
-    visible_names,
 )
 from batchscore.output.one_file import refuse_edited
 from batchscore.output.records.schema import schema_of
@@ -33,6 +31,7 @@ from batchscore.output.spec import OutputSpec
 from batchscore.prompts.columns import shorten_names
 from batchscore.stores import half_written, storage
 from batchscore.stores.address import Place
+from batchscore.stores.storage import list_files, visible_names
 
 OVERWRITE = f"discard the old scores with {setting_name('overwrite')}"
 

@@ -24,6 +24,7 @@ from batchscore.errors import OutputError
 from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
 from batchscore.output.locks.system import SYSTEM, close_quietly, has_name, try_lock
+from batchscore.stores import storage
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import TEMPORARY
 from batchscore.stores.links import create_within, open_own, refuse_link
@@ -89,7 +90,7 @@ def open_journals(layout: Layout, scratch: Path | None, identity: str) -> tuple[
 def has_journals(layout: Layout, scratch: Path | None) -> bool:
     """Whether a killed or limited run has left answers in journals."""
     journals = Journals(journal_folder(layout, scratch), "")
-    journals.find()
+    journals.find(tidy=False)
     return bool(journals.present)
 
 
@@ -194,7 +195,7 @@ def abandoned_folders(home: Path) -> Iterator[ClaimedFolder]:
     """Yield the folders of ended processes, each claimed until the next."""
     if SYSTEM.flock is None or not home.is_dir():
         return
-    for lock in sorted(home.glob(f"*{SUFFIX}")):
+    for lock in [home / name for name in storage.names(home) if name.endswith(SUFFIX)]:
         try:
             descriptor = open_own(lock, os.O_RDWR)
         except OSError:  # it was removed meanwhile, or is a link

@@ -124,3 +124,13 @@ class Layout:
     def manifest(self, file: str) -> Place:
         """Return the place of an input file's manifest."""
         return self.manifests / f"{stem_of(file)}.json"
+
+
+def copy_of(path: Place) -> Place:
+    """Return the place of a manifest's copy, which exists if the file system cannot rename.
+
+    There a manifest is written in place, and a process that is killed leaves it torn. Without the manifest
+    all that it names is lost, so the copy is written first.
+    """
+    task = path.parent
+    return task.parent.parent / MARKER / f"manifest-{task.name}" / path.name

@@ -217,9 +217,9 @@ class Ledger(ABC):
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
         damaged = committed.keys() - manifest.parts.keys()
-        for number, commit in manifest.parts.items():
+        # A run that was killed after publishing did not remove its journals.
+        for number, commit in manifest.parts.items() if self.journals.present else ():
             if commit.is_done(retry_errors=retry_errors):
-                # A run that was killed after publishing did not remove this.
                 self.journals.remove(journal_name(file, number))
         if manifest.is_done(retry_errors=retry_errors) and not damaged:
             return None

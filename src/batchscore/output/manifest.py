@@ -18,12 +18,12 @@ import orjson
 
 from batchscore.errors import OutputError, name_settings, note_name, setting_name
 from batchscore.output.fingerprint import shown_fingerprint
-from batchscore.output.layout import MARKER, Layout, verify_command
+from batchscore.output.layout import Layout, copy_of, verify_command
 from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse_odd
 from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
-from batchscore.stores.errors import explain_errors
+from batchscore.stores.links import read_own
 
 VERSION = 1
 
@@ -242,32 +242,17 @@ def named_files(layout: Layout, manifest: Manifest) -> set[Place]:
     return {folder / part.name for folder, part in pairs if part is not None}
 
 
-def copy_of(path: Place) -> Place:
-    """Return the place of a manifest's copy, which exists if the file system cannot rename.
-
-    There a manifest is written in place, and a process that is killed leaves it torn. Without the manifest
-    all that it names is lost, so the copy is written first.
-    """
-    task = path.parent
-    return task.parent.parent / MARKER / f"manifest-{task.name}" / path.name
+def manifest_names(layout: Layout) -> list[str]:
+    """Return the names of all manifests, sorted, also of those that exist as a copy only."""
+    folders = (layout.manifests, copy_of(layout.manifests / "x").parent)
+    return sorted(
+        {name for folder in folders for name in storage.visible_names(folder) if name.endswith(".json")}
+    )
 
 
 def manifest_paths(layout: Layout) -> list[Place]:
-    """Return the places of all manifests, also of those that exist as a copy only."""
-    folders = (layout.manifests, copy_of(layout.manifests / "x").parent)
-    names = {name for folder in folders for name in visible_names(folder) if name.endswith(".json")}
-    return [layout.manifests / name for name in sorted(names)]
-
-
-def visible_names(folder: Place) -> list[str]:
-    """Return the visible names of a folder, sorted; none if there is no folder. Raises `OutputError`."""
-    with explain_errors(folder, "list"):
-        return [name for name in storage.names(folder) if not name.startswith(".")]
-
-
-def list_files(folder: Place, suffix: str = "") -> list[Place]:
-    """Return the visible files of a folder, sorted; none if there is no folder. Raises `OutputError`."""
-    return [folder / name for name in visible_names(folder) if name.endswith(suffix)]
+    """Return the places of all manifests."""
+    return [layout.manifests / name for name in manifest_names(layout)]
 
 
 def remove_manifest(path: Place) -> None:
@@ -307,7 +292,11 @@ def read_manifest(path: Place, *, restore: bool = False) -> Manifest:
 
 def _fitting_manifest(place: Place, path: Place) -> Manifest:
     """Return the manifest of `path` that is stored at `place`; raises like `read_fields`."""
-    fields = read_fields(place, path)
+    return _manifest_of(read_fields(place, path))
+
+
+def _manifest_of(fields: dict[str, Any]) -> Manifest:
+    """Return the manifest with these fields, whose types are right; raises `ValueError` if two contradict."""
     for contradiction in contradictions(fields):
         raise ValueError(contradiction)
     return manifest_from_json(fields)
@@ -315,7 +304,24 @@ def _fitting_manifest(place: Place, path: Place) -> Manifest:
 
 def read_manifests(layout: Layout, *, restore: bool = False) -> list[Manifest]:
     """Return all manifests of a task; raises like `read_manifest`."""
-    return [read_manifest(path, restore=restore) for path in manifest_paths(layout)]
+    return [
+        _sound_manifest(layout, name) or read_manifest(layout.manifests / name, restore=restore)
+        for name in manifest_names(layout)
+    ]
+
+
+def _sound_manifest(layout: Layout, name: str) -> Manifest | None:
+    """Return a manifest on disk with nothing wrong; of any other one, `read_manifest` says what it is.
+
+    Of thousands of files a `Path` for each takes longer than to read it.
+    """
+    if not isinstance(layout.root, Path):
+        return None
+    try:
+        text = read_own(f"{layout.manifests}/{name}")
+        return _manifest_of(fields_of(text, layout.manifests, name, layout.task))
+    except (OSError, ValueError, OutputError):
+        return None
 
 
 def readable_manifests(layout: Layout) -> Iterator[Manifest]:
@@ -332,11 +338,20 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
     of another version.
     """
     try:
-        fields = orjson.loads(storage.whole(place))
+        text = storage.whole(place)
     except OutputError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise ValueError("it is missing") from None
+    return fields_of(text, place, path.name, path.parent.name)
+
+
+def fields_of(text: bytes, place: Place, name: str, task: str) -> dict[str, Any]:
+    """Return the fields of the manifest of that `name` and `task` that is stored at `place`.
+
+    Raises `ValueError` if it is not a manifest, `OutputError` if it is of another version.
+    """
+    fields = orjson.loads(text)
     version = fields.get("version") if isinstance(fields, dict) else None
     if type(version) is int and version != VERSION:
         raise OutputError(
@@ -345,7 +360,7 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
         )
     if type(version) is not int:
         raise ValueError("version is not a whole number")
-    refuse_odd(fields, path.name, path.parent.name)
+    refuse_odd(fields, name, task)
     return dict(fields)
 
 

@@ -6,7 +6,7 @@ edited a manifest, so nothing of one is used before. It reads no file and knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
@@ -16,6 +16,9 @@ from batchscore.task import TASKS
 
 #: The states that a manifest may be in.
 STATES = ("complete", "partial", "unreadable")
+
+#: What `reported` may be since it is a word.
+REPORTED = ("yes", "no", "off")
 
 #: The formats of parts.
 FORMATS = ("jsonl", "parquet")
@@ -61,7 +64,10 @@ def is_file(value: Any) -> bool:
     """Whether a value can describe a file of a part, or that there is none."""
     if value is None:
         return True
-    return isinstance(value, dict) and value.keys() == _FILE.keys() and not odd_field(value, _FILE)
+    if not isinstance(value, dict) or value.keys() != _NAMES_OF_FILE:
+        return False
+    name, size, digest = value["name"], value["bytes"], value["digest"]
+    return is_count(size) and isinstance(name, str) and isinstance(digest, str)
 
 
 def is_list_of_objects(value: Any) -> bool:
@@ -69,7 +75,7 @@ def is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
-_FILE: dict[str, Fits] = {"name": is_text, "bytes": is_count, "digest": is_text}
+_NAMES_OF_FILE = {"name", "bytes", "digest"}
 _COSTS: dict[str, Fits] = dict.fromkeys(COSTS, is_cost)
 _TOTALS: dict[str, Fits] = dict.fromkeys(("rows", "ok", "errors", "not_reached"), is_count) | _COSTS
 
@@ -85,7 +91,7 @@ _FIELDS: dict[str, Fits] = {
     "parts": is_list_of_objects,
 }
 _NEWER: dict[str, Fits] = _TOTALS | {
-    "reported": lambda value: value in ("yes", "no", "off", True, False, None),
+    "reported": lambda value: value in (*REPORTED, True, False, None),
     "place": is_text,
     "simulated": lambda value: isinstance(value, bool),
 }
@@ -97,6 +103,9 @@ _PART: dict[str, Fits] = dict.fromkeys(("part", "rows", "ok", "errors", "transie
 }
 _NEWER_IN_PARTS: dict[str, Fits] = _COSTS | {"empty": is_count, "row_digests": is_text}
 _NAMES_IN_PARTS = frozenset((*_PART, *_NEWER_IN_PARTS))
+_TOTALS_OF_MANIFEST = itemgetter(*_TOTALS)
+_TEXTS_OF_MANIFEST = itemgetter("file", "task", "state", "problem", "input")
+_OTHERS_OF_MANIFEST = itemgetter("dimensions", "reported", "simulated", "fingerprint", "parts")
 _COUNTS_OF_PART = itemgetter("part", "rows", "ok", "errors", "transient", "empty", *COSTS)
 _OTHERS_OF_PART = itemgetter("whole", "inputs", "row_digests", "scores", "error_records")
 
@@ -114,6 +123,52 @@ def odd_field(fields: Mapping[str, Any], needed: Mapping[str, Fits], newer: Mapp
     return ""
 
 
+def any_odd(
+    entries: Collection[Mapping[str, Any]], needed: Mapping[str, Fits], newer: Mapping[str, Fits]
+) -> bool:
+    """Whether `odd_field` finds something in one of many objects; by columns, which takes less time."""
+    for name, fits in (*needed.items(), *newer.items()):
+        values = tuple([each[name] for each in entries if name in each])
+        if name in needed and len(values) < len(entries):
+            return True
+        usual = are_counts(values) if fits is is_count else set(map(type, values)) == {str}
+        if values and not ((usual and fits in {is_count, is_text}) or all(map(fits, values))):
+            return True
+    return False
+
+
+def is_usual_manifest(fields: Mapping[str, Any]) -> bool:
+    """Whether a manifest has the fields that most have with usual values: found in a third of the time.
+
+    Of any other one, `odd_field` says whether it is a manifest.
+    """
+    try:
+        texts, totals = _TEXTS_OF_MANIFEST(fields), _TOTALS_OF_MANIFEST(fields)
+        dimensions, reported, simulated, fingerprint, parts = _OTHERS_OF_MANIFEST(fields)
+    except KeyError:
+        return False
+    file, task, state, *_ = texts
+    return (
+        set(map(type, texts)) == {str}
+        and file != ""
+        and task in TASKS
+        and state in STATES
+        and are_counts(totals)
+        and (dimensions is None or (is_count(dimensions) and dimensions > 0))
+        and type(reported) is str
+        and reported in REPORTED
+        and type(simulated) is bool
+        and is_text(fields.get("place", ""))
+        and is_list_of_objects(parts)
+        and is_fingerprint(fingerprint)
+    )
+
+
+def are_counts(values: tuple[Any, ...]) -> bool:
+    """Whether all values are whole numbers that can be figures."""
+    return set(map(type, values)) == {int} and min(values) >= 0 and max(values) <= MOST
+
+
 def is_usual_part(part: Mapping[str, Any]) -> bool:
     """Whether a part has all fields of this version with usual values: found in a third of the time.
 
@@ -121,12 +176,9 @@ def is_usual_part(part: Mapping[str, Any]) -> bool:
     """
     if part.keys() != _NAMES_IN_PARTS:
         return False
-    counts = _COUNTS_OF_PART(part)
     whole, inputs, row_digests, scores, errors = _OTHERS_OF_PART(part)
     return (
-        set(map(type, counts)) == {int}
-        and min(counts) >= 0
-        and max(counts) <= MOST
+        are_counts(_COUNTS_OF_PART(part))
         and type(whole) is bool
         and type(inputs) is type(row_digests) is str
         and is_file(scores)
@@ -136,11 +188,11 @@ def is_usual_part(part: Mapping[str, Any]) -> bool:
 
 def refuse_odd(fields: Mapping[str, Any], name: str, task: str) -> None:
     """Raise `ValueError` if this cannot be the manifest of that `name`, in the folder of that `task`."""
-    odd = odd_field(fields, _FIELDS, _NEWER)
+    odd = "" if is_usual_manifest(fields) else odd_field(fields, _FIELDS, _NEWER)
     for at, part in enumerate(() if odd else fields["parts"]):
-        odd = "" if is_usual_part(part) else odd_field(part, _PART, _NEWER_IN_PARTS)
-        unknown = sorted(part.keys() - _NAMES_IN_PARTS)
-        odd = odd or (f"{unknown[0][:40]!r} is unknown" if unknown else "")
+        if not is_usual_part(part):
+            unknown = [f"{name[:40]!r} is unknown" for name in sorted(part.keys() - _NAMES_IN_PARTS)]
+            odd = odd_field(part, _PART, _NEWER_IN_PARTS) or "".join(unknown[:1])
         if not odd and part["part"] * fields["fingerprint"]["rows_per_part"] > MOST:
             odd = "part has a wrong value"
         if odd:

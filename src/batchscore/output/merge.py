@@ -27,7 +27,7 @@ from batchscore.output.input_digest import without_images
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
-from batchscore.output.manifest import Manifest, list_files, read_manifests
+from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.missing import error_of_missing, missing_files, recorded_files
 from batchscore.output.one_file import replace_one_file
 from batchscore.output.part_files import RecordCheck, StatedScores, checked_chunks, refuse_changed
@@ -49,6 +49,7 @@ from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.links import through_link
 from batchscore.stores.sink import Sink
+from batchscore.stores.storage import list_files
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,18 +11,27 @@ no records of rows.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import HAS_CHANGED, ExitCode, OutputIncomplete, count_text, setting_name
-from batchscore.output.incremental.switch import read_replaced, replaced_place, unfinished_stems
+from batchscore.errors import HAS_CHANGED, ExitCode, OutputError, OutputIncomplete, count_text, setting_name
+from batchscore.output.incremental.switch import (
+    UNKNOWN_REPLACED,
+    next_layout,
+    read_replaced,
+    replaced_place,
+    unfinished_stems,
+)
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Manifest
 from batchscore.output.run_records import RecordedCounts, RecordedFile, RunRecord, counts_in, run_records
+from batchscore.output.submitted import waiting_chunks
 from batchscore.settings.declare import mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.storage import visible_names
 
 #: The number of incomplete files that an error names.
 _MOST_NAMED = 5
@@ -30,12 +39,8 @@ _MOST_NAMED = 5
 #: What completes an output, unless the user must do something first.
 AGAIN = "Run the same score command again to resume."
 
-#: What is lost with the latest record, and with the list of replaced files.
+#: What is lost with the latest record.
 UNKNOWN_FILES = "is damaged, so the files that its run was to read are not known; run the same command again"
-UNKNOWN_REPLACED = (
-    "is damaged, so the files that an overwriting run has not replaced yet are not known; score again "
-    f"with {setting_name('overwrite')}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Incomplete:
 
 
 NOT_READ = "not read completely"
+STARTED = "started, but not complete"
 GONE = (
     "and the last run did not find it: restore the file, or remove its records with "
     f"{setting_name('incremental')} {setting_name('prune')}"
@@ -126,15 +132,25 @@ class RecordedFiles:
             return Incomplete("its earlier scores are complete, but not replaced by new ones yet")
         return None
 
-    def without_manifest(self, known: Collection[str]) -> dict[str, Incomplete]:
-        """Return the files that records name and that have no manifest: all but the `known` ones."""
-        return {
-            file: Incomplete(each.problem or "cannot be read", unreadable=True)
-            if each.state == "unreadable"
-            else Incomplete("its manifest is missing" if each.state == "complete" else "not started")
-            for file, each in self.files.items()
-            if file not in known
-        }
+    def without_manifest(self, known: Collection[str], layout: Layout | None = None) -> dict[str, Incomplete]:
+        """Return the files that records name and that have no manifest: all but the `known` ones.
+
+        Without a `layout` nothing says which of them were started.
+        """
+        missing: dict[str, Incomplete] = {}
+        started: set[str] | None = None
+        for file, each in self.files.items():
+            if file in known:
+                continue
+            if each.state == "unreadable":
+                missing[file] = Incomplete(each.problem or "cannot be read", unreadable=True)
+            elif each.state == "complete":
+                missing[file] = Incomplete("its manifest is missing")
+            else:
+                if started is None:
+                    started = set() if layout is None else started_stems(layout)
+                missing[file] = Incomplete(STARTED if stem_of(file) in started else "not started")
+        return missing
 
     def contradiction(self, manifest: Manifest) -> str | None:
         """Return how a complete manifest contradicts the last counts of its file; `None` if it does not."""
@@ -199,9 +215,22 @@ def missing_files(folder: Place, task: str, manifests: Iterable[Manifest]) -> li
         incomplete = REPLACING if stem_of(manifest.file) in unfinished else recorded.missing(manifest)
         if incomplete is not None:
             missing[manifest.file] = incomplete
-    missing |= recorded.without_manifest(known)
+    missing |= recorded.without_manifest(known, Layout(folder, task, ""))
     missing |= {str(place): Incomplete(what) for place, what in recorded.damaged.items() if what}
     return [f"{file}: {missing[file]}" for file in sorted(missing)]
+
+
+def started_stems(layout: Layout) -> set[str]:
+    """Return the stems of files without a manifest that a run has started.
+
+    It has begun with their next version, or their answers are in checkpoint files or at a Batch API.
+    """
+    stems = set[str]()
+    with suppress(OutputError):  # what cannot be read is reported as damage
+        stems |= {stem_of(file) for chunk in waiting_chunks(layout) for file in chunk.files}
+        stems |= {name.removesuffix(".json") for name in visible_names(next_layout(layout).manifests)}
+        stems |= {name.rpartition("-")[0] for name in visible_names(layout.journals)}
+    return stems
 
 
 def error_of_missing(output: str, missing: Sequence[str], stopped: str = "") -> OutputIncomplete:
@@ -233,7 +262,7 @@ def _add_files(result: RecordedFiles, record: RunRecord) -> None:
         later = result.files.setdefault(each.file, each)
         if later.shared and later.counts is None and not later.input:
             # A worker that has not completed a file does not know the version.
-            result.files[each.file] = replace(later, input=each.input)
+            result.files[each.file] = later._replace(input=each.input)
 
 
 def _add_counts(counts: dict[str, RecordedCounts], record: RunRecord, named: set[str]) -> None:
@@ -248,7 +277,7 @@ def _add_counts(counts: dict[str, RecordedCounts], record: RunRecord, named: set
 
 def _add(counts: dict[str, RecordedCounts], known: RecordedCounts, named: set[str]) -> None:
     if known.file not in counts:
-        counts[known.file] = replace(known, final=False) if known.file in named else known
+        counts[known.file] = known._replace(final=False) if known.file in named else known
 
 
 def _add_replaced(result: RecordedFiles, place: Place) -> None:

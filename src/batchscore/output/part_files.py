@@ -75,10 +75,10 @@ class PartFiles:
 
     def are_there(self, commit: Commit) -> bool:
         """Whether the files of a commit record are there, in the size that it says."""
-        return all(
-            part is None or self.size_of(folder, part.name) == part.bytes
-            for folder, part in part_files_of(self.layout, commit)
-        )
+        for folder, part in part_files_of(self.layout, commit):
+            if part is not None and self.size_of(folder, part.name) != part.bytes:
+                return False
+        return True
 
     def lost(self, manifest: Manifest) -> dict[int, Commit]:
         """Return what is left of the parts of which a file is missing or cut."""
@@ -96,9 +96,10 @@ class PartFiles:
 
         A manifest is written before the first part, so somebody has removed it.
         """
-        parts = (name for name in storage.sizes(self.layout.scores) if name.startswith("part-"))
-        stems = {name.removeprefix("part-").rpartition("-")[0] for name in parts}
-        return {file: NO_MANIFEST for file in files if file not in known and stem_of(file) in stems}
+        unknown = [file for file in files if file not in known]
+        names = storage.sizes(self.layout.scores) if unknown else {}
+        stems = {name.removeprefix("part-").rpartition("-")[0] for name in names if name.startswith("part-")}
+        return {file: NO_MANIFEST for file in unknown if stem_of(file) in stems}
 
     def load(self, commit: Commit) -> dict[int, Settled]:
         """Return the records of a published part by row; a damaged file counts as missing."""

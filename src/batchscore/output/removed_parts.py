@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from batchscore.output.layout import Layout, stem_of
-from batchscore.output.manifest import Commit, Manifest, copy_of, part_files_of, visible_names
+from batchscore.output.layout import Layout, copy_of, stem_of
+from batchscore.output.manifest import Commit, Manifest, part_files_of
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.storage import visible_names
 
 
 def removed_parts(
@@ -38,10 +39,13 @@ def removed_parts(
         mine = manifest.parts.keys() if own is None else own.get(manifest.file, set())
         numbers = sorted(mine & manifest.parts.keys())
         name = f"{stem_of(manifest.file)}.json"
-        has_manifest = bool(numbers) and any(is_there(folder, name) for folder in folders)
+        has_manifest = not numbers or is_there(folders[0], name) or is_there(folders[1], name)
         for commit in map(manifest.parts.__getitem__, numbers):
-            files = part_files_of(layout, commit)
-            gone = [folder / part.name for folder, part in files if part and not is_there(folder, part.name)]
-            if gone or not has_manifest:
-                removed[manifest.file].append((gone[0] if gone else layout.manifests / name, commit))
+            for folder, part in part_files_of(layout, commit):
+                if part is not None and not is_there(folder, part.name):
+                    removed[manifest.file].append((folder / part.name, commit))
+                    break
+            else:
+                if not has_manifest:
+                    removed[manifest.file].append((layout.manifests / name, commit))
     return removed

@@ -10,17 +10,26 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from batchscore.errors import OutputError, note_name
-from batchscore.output.manifest import Manifest, visible_names
-from batchscore.output.manifest_check import STATES, Fits, is_count, is_list_of_objects, is_text, odd_field
+from batchscore.output.manifest import Manifest
+from batchscore.output.manifest_check import (
+    STATES,
+    Fits,
+    any_odd,
+    is_count,
+    is_list_of_objects,
+    is_text,
+    odd_field,
+)
 from batchscore.settings.declare import mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place, is_uri
 from batchscore.stores.links import NO_FILE
+from batchscore.stores.storage import visible_names
 from batchscore.task import TASKS
 
 #: The counts of a file, and all that is recorded of a complete one.
@@ -64,8 +73,7 @@ def checksum_of_inputs(inputs: Iterable[str]) -> str:
     return checksum(*sorted({each if is_uri(each) else str(Path(each).resolve()) for each in inputs}))
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedCounts:
+class RecordedCounts(NamedTuple):
     """What a run's record says of a complete file: its counts, and the digests of its input and records.
 
     `run` is the name of the record. `shared`: other workers may have scored rows since. `final`: no later run
@@ -112,8 +120,7 @@ class RecordedCounts:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedFile:
+class RecordedFile(NamedTuple):
     """A file as the record of a run names it; `state` is that of its manifest, or `not_started`.
 
     `input` is the digest of the version that the run set out to score, or found scored. `counts` are those at
@@ -134,10 +141,6 @@ class RecordedFile:
     read_all: bool = False
     limit: int | None = None
     is_share: bool = False
-
-    def __post_init__(self) -> None:
-        """Note a name that messages cannot hold as it is."""
-        note_name(self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,8 @@ class RunRecord:
 
 def counts_in(manifest: Manifest) -> RecordedCounts:
     """Return the counts that a manifest states."""
-    return RecordedCounts(**{name: getattr(manifest, name) for name in _COUNT_FIELDS})
+    counts = manifest.rows, manifest.ok, manifest.errors
+    return RecordedCounts(manifest.file, *counts, manifest.input, manifest.records_digest)
 
 
 def run_records(folder: Place) -> Iterator[tuple[str, RunRecord | None]]:
@@ -195,11 +199,12 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
     shared = fields["settings"].get("shared_output") is True
     ended = fields.get("exit_code") is not None
     limit, is_share = fields["settings"].get("limit"), bool(fields["settings"].get("part_of"))
+    limit, inputs = limit if is_count(limit) else None, fields.get("inputs", "")
     counted = _FILE | _COUNTED if ended else _FILE
     if (
-        any(odd_field(each, counted, _OPTIONAL_OF_FILE) for each in files)
-        or any(odd_field(each, _FILE, _OPTIONAL_OF_FILE) for each in earlier)
-        or any(odd_field(each, _COUNTED, _OPTIONAL_OF_FILE) for each in complete or ())
+        any_odd(files, counted, _OPTIONAL_OF_FILE)
+        or any_odd(earlier, _FILE, _OPTIONAL_OF_FILE)
+        or any_odd(complete or (), _COUNTED, _OPTIONAL_OF_FILE)
         or any(
             each["ok"] + each["errors"] > each["rows"]
             for each in (*(files if ended else ()), *(complete or ()))
@@ -208,8 +213,25 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
         return None
 
     def counts(file: Mapping[str, Any], *, shared: bool = False) -> RecordedCounts:
-        named = {field: file[field] for field in _COUNT_FIELDS if field in file}
-        return RecordedCounts(**named, run=name, shared=shared)
+        note_name(file["file"])
+        given = file.get("input", ""), file.get("records_digest", "")
+        return RecordedCounts(file["file"], file["rows"], file["ok"], file["errors"], *given, name, shared)
+
+    def recorded(each: Mapping[str, Any], *, base: str, limit: int | None) -> RecordedFile:
+        note_name(each["file"])
+        return RecordedFile(
+            each["file"],
+            each["state"],
+            mark_flags(problem) if (problem := each.get("problem", "")) else "",
+            each.get("input", ""),
+            counts(each, shared=shared) if ended and each["state"] == "complete" else None,
+            shared,
+            each.get("inputs", inputs),
+            base,
+            ended and each.get("complete") is True,
+            limit,
+            is_share,
+        )
 
     return RunRecord(
         task=fields["settings"]["task"],
@@ -218,23 +240,10 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
         fingerprint=fields.get("fingerprint", ""),
         without_file=fields.get("file_written") is False,
         pruning=not ended and fields["settings"].get("prune") is True,
-        files=tuple(
-            RecordedFile(
-                file=each["file"],
-                state=each["state"],
-                problem=mark_flags(each.get("problem", "")),
-                input=each.get("input", ""),
-                counts=counts(each, shared=shared) if ended and each["state"] == "complete" else None,
-                shared=shared,
-                inputs=each.get("inputs", fields.get("inputs", "")),
-                base=base,
-                read_all=ended and each.get("complete") is True,
-                limit=limit if of_runs is files and is_count(limit) else None,
-                is_share=is_share,
-            )
-            # The files of earlier runs may be below other folders.
-            for of_runs, base in ((files, fields.get("base", "")), (earlier, ""))
-            for each in of_runs
+        # The files of earlier runs may be below other folders.
+        files=(
+            *[recorded(each, base=fields.get("base", ""), limit=limit) for each in files],
+            *[recorded(each, base="", limit=None) for each in earlier],
         ),
         complete_files=None if shared or complete is None else tuple(map(counts, complete)),
         called={name: fields.get(name) for name in CALLED},

@@ -16,12 +16,10 @@ from batchscore.output.find import folder_of_locks, one_file_of, output_folder, 
 from batchscore.output.fingerprint import identity_of
 from batchscore.output.incremental.switch import finish_killed_runs, unfinished_stems
 from batchscore.output.journal import SUFFIX
-from batchscore.output.layout import DIGESTS, Layout, verify_command
+from batchscore.output.layout import DIGESTS, Layout, copy_of, verify_command
 from batchscore.output.locks.lock import hold_lock, refuse_locked
 from batchscore.output.manifest import (
     Manifest,
-    copy_of,
-    list_files,
     manifest_paths,
     named_files,
     read_manifest,
@@ -40,6 +38,7 @@ from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.storage import list_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         storage.remove(layout.discarding)
     _count_waiting(layout, recorded, unfinished_files, result)
     result.problems += result.unrepaired
-    incomplete |= recorded.without_manifest({totals.file for totals in result.files})
+    incomplete |= recorded.without_manifest({totals.file for totals in result.files}, layout)
     _add_missing(layout, recorded, incomplete, result)
     return result
 
@@ -182,7 +181,7 @@ def stated_state(named: Place, task: str | None = None) -> Verification:
         result.files.append(FileTotals(**manifest.totals()))
         if (missing := recorded.missing(manifest)) is not None:
             incomplete[manifest.file] = missing
-    incomplete |= recorded.without_manifest({totals.file for totals in result.files})
+    incomplete |= recorded.without_manifest({totals.file for totals in result.files}, layout)
     _add_missing(layout, recorded, incomplete, result)
     return result
 

@@ -13,15 +13,8 @@ from heapq import merge
 import numpy as np
 
 from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, message_of
-from batchscore.output.layout import Layout
-from batchscore.output.manifest import (
-    Commit,
-    Manifest,
-    copy_of,
-    manifest_from_json,
-    part_files_of,
-    read_fields,
-)
+from batchscore.output.layout import Layout, copy_of
+from batchscore.output.manifest import Commit, Manifest, manifest_from_json, part_files_of, read_fields
 from batchscore.output.manifest_check import contradictions, numbers_every_row
 from batchscore.output.part_files import damage_of, read_part
 from batchscore.output.records.schema import DAMAGED, schema_of

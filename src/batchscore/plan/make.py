@@ -33,6 +33,7 @@ from batchscore.plan.survey import Survey, check_output, survey
 from batchscore.plan.vocabulary import TokenCounter
 from batchscore.plan.without_effect import without_effect
 from batchscore.read.input_file import is_standard_input
+from batchscore.rows import Prompt
 from batchscore.settings.deadline import moment_of
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, cut
@@ -107,7 +108,11 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     if each_answer is None:
         default = TASKS[settings.task].default_answer_tokens
         each_answer = USUAL_ANSWER_TOKENS if default is None else default
-    answers = round(each_answer * settings.answers_per_row * totals.sent)
+    each_answer *= settings.answers_per_row
+    answers = round(each_answer * totals.sent)
+    # The first batch has a line of our own, which is answered like a row.
+    lines = 1 if totals.sent and settings.via == "batch" and not settings.no_canary else 0
+    of_lines = lines * measurement.tokens(Prompt("", 0, TASKS[settings.task].probe))
     limits = rate_limits_of(settings)
     pace_at = partial(pace, totals.all_requests, totals.tokens + answers)
     own = pace_at(limits)
@@ -129,7 +134,7 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
         given=own is not None,
         dimensions=dimensions,
         bytes=None if written is None else round(written + answers * TOKEN_BYTES),
-        cost=settings.cost(totals.tokens, answers),
+        cost=settings.cost(round(totals.tokens + of_lines), round(answers + lines * each_answer)),
         batches=batches_of(settings, totals) if settings.via == "batch" else None,
         seconds=time.monotonic() - started,
         unused=[*without_effect(settings, surveyed.suffixes, output, piped=is_standard_input(inputs))],

@@ -185,7 +185,7 @@ class Measurement:
     ) -> Iterator[Prompt]:
         """Give the prompts of at most `most` rows."""
         scored, estimator = self.scored, self.estimator
-        has_records = figures.file in scored.manifests and not in_part
+        has_records = figures.file in scored.manifests
         builder, look = ready.builder, LOOK_ROWS if ready.builder.images is None else 1
         for row in rows:
             if figures.rows >= most or (not figures.rows % look and self.over):
@@ -196,12 +196,16 @@ class Measurement:
                 return
             self.rows_left -= 1
             figures.rows += 1
-            if has_records and scored.is_done(figures.file, row.number):
+            if has_records and not in_part and scored.is_done(figures.file, row.number):
                 figures.known += 1
                 continue
             if look == 1 and self.clock() >= self.images_end:
                 builder, look = replace(builder, images=None), LOOK_ROWS
             item = builder.build(row)
+            # A file with records of which a part is read has as many known rows as these say.
+            if not (has_records and in_part) and scored.has_answer(item):
+                figures.known += 1
+                continue
             if isinstance(item, Prompt) and ready.builder.images is not None:
                 self.note_images(item)
             if not self.take(figures, item):

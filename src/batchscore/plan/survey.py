@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class ReadyFile:
         return tuple(filter(None, (*self.notes, f"{names}{why}" if sent else "")))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Survey:
     """What a run will score, what not and why; `schema` is that of its records, `answers` of the answers."""
 
@@ -79,7 +80,7 @@ class Survey:
     followed: tuple[FollowedLink, ...] = ()
     answers: AnswerSchema | None = None
 
-    @property
+    @cached_property
     def places(self) -> dict[str, str]:
         """The paths of the files that can be scored, by their names in records, in input order."""
         return {ready.file.name: str(ready.file.path) for ready in self.ready}

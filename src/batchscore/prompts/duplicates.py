@@ -9,9 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from batchscore.rows import Prompt, Score, Settled
+
+#: The fields of a row itself, which prompts and results have: all but what was said of its answer.
+OF_ROW = tuple(
+    {each.name for each in fields(Prompt)} & {each.name for each in fields(Settled)} - {"truncated"}
+)
 
 #: Rows that may wait for the answer to their duplicate before no more rows are taken.
 MOST_WAITING = 8192
@@ -22,7 +27,7 @@ REMEMBERED = 4096
 
 def copy_answer(item: Prompt | Settled, known: Settled) -> Settled:
     """Return the result of a row whose answer is known, maybe from another row."""
-    return replace(known, file=item.file, row=item.row, id=item.id, kept=item.kept)
+    return replace(known, **{name: getattr(item, name) for name in OF_ROW})
 
 
 @dataclass(slots=True)

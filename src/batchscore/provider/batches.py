@@ -13,12 +13,7 @@ from batchscore.provider.lists import PAGE, newest_first
 
 
 async def create(
-    plane: ControlPlane,
-    *,
-    input_file: str,
-    endpoint: str,
-    window: str,
-    metadata: Mapping[str, str] | None,
+    plane: ControlPlane, *, input_file: str, endpoint: str, window: str, metadata: Mapping[str, str] | None
 ) -> BatchState:
     """Make a batch. It is asked for one time only: if `Unknown` is raised, look for it with `newest`."""
 

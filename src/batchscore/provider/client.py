@@ -284,9 +284,7 @@ async def open_service(service: CalledService, pace: CallPace) -> AsyncIterator[
         bound_reply(reply, CALL_SECONDS)
 
     async with openai.DefaultAsyncHttpxClient(
-        verify=verify,
-        follow_redirects=False,
-        event_hooks={"response": [note_service]},
+        verify=verify, follow_redirects=False, event_hooks={"response": [note_service]}
     ) as http:
         client = openai.AsyncOpenAI(
             base_url=service.address,

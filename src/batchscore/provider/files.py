@@ -192,7 +192,8 @@ async def download_rest(plane: ControlPlane, file: str, path: Path, headers: Map
         ) as reply:
             given = reply.headers
             resumed = reply.status_code == 206
-            if resumed and (first_byte(given.get("content-range", "")) != have or is_encoded(given)):
+            is_encoded = given.get("content-encoding", "identity") != "identity"
+            if resumed and (first_byte(given.get("content-range", "")) != have or is_encoded):
                 discard(path)
                 raise Unknown("the download: the service sent another part than asked for")
             await append(path, reply.iter_bytes(), keep=resumed)
@@ -209,11 +210,6 @@ def size_of(path: Path) -> int:
 def discard(path: Path) -> None:
     """Forget what arrived of a file."""
     path.unlink(missing_ok=True)
-
-
-def is_encoded(headers: Mapping[str, str]) -> bool:
-    """Whether a body is compressed, so that its bytes are not those of the file."""
-    return headers.get("content-encoding", "identity") != "identity"
 
 
 def first_byte(header: str) -> int:

@@ -1,4 +1,4 @@
-"""What do the folders of other tools mean: Spark, Hive, Delta Lake, Iceberg, Hugging Face?
+"""What do the folders of other tools mean, and what do these leave there: Spark, Hive, Delta Lake, editors?
 
 It knows names, not formats. Only `live_files` opens anything, by the package of the table's own format.
 """
@@ -29,6 +29,15 @@ IN_A_STORE = (
     "it is {}, whose current files are known only on a local disk: copy the table, or export its rows to "
     "Parquet"
 )
+
+
+def is_hidden(name: str, pattern: str = "") -> bool:
+    """Whether a name is not that of data, and no message needs to say so; a `pattern` may name it.
+
+    Office has a file `~$name.xlsx` beside each open document, and Windows its own in folders that were shown.
+    """
+    mark = next((mark for mark in (".", "~$") if name.startswith(mark)), "")
+    return not pattern.startswith(mark[0]) if mark else name.lower() in {"desktop.ini", "thumbs.db"}
 
 
 def is_marked(name: str) -> bool:

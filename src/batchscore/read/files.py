@@ -265,7 +265,7 @@ class _Search:
         for entry in self._entries(path, real, pattern="".join(ahead[:1])):
             # `rests`: what may remain to match below this entry; `**` gives two possibilities.
             rests = {ahead[1:]} if ahead and _matches(ahead[0], entry.name) else set()
-            if patterns[0] == _ANY_FOLDERS and not entry.name.startswith("."):
+            if patterns[0] == _ANY_FOLDERS and not foreign.is_hidden(entry.name):
                 rests.add(patterns)
             if any(set(rest) <= {_ANY_FOLDERS} for rest in rests):
                 yield from self._entry(entry)
@@ -302,7 +302,7 @@ class _Search:
         )
         entries = []
         for entry in found:
-            if entry.name.startswith(".") and not pattern.startswith("."):
+            if foreign.is_hidden(entry.name, pattern):
                 continue
             if current is not None and os.path.join(folder, entry.name) not in current:
                 continue
@@ -393,5 +393,5 @@ class _WalkEntry(NamedTuple):
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Whether one part of a glob matches a name; only a pattern with a leading dot matches hidden files."""
-    return name == pattern or (name.startswith(".") <= pattern.startswith(".") and fnmatchcase(name, pattern))
+    """Whether one part of a glob matches a name; only a pattern that begins like it matches a hidden file."""
+    return name == pattern or (not foreign.is_hidden(name, pattern) and fnmatchcase(name, pattern))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 
+from batchscore.errors import setting_name
 from batchscore.read.json_rows import DECODER
 
 #: The first bytes of an Arrow stream.
@@ -43,6 +44,13 @@ _POINTER_STARTS = frozenset((b"v", b".", b"/"))
 
 #: A page of a sign-in, of a store that does not have the file, or of a proxy.
 _PAGE = re.compile(rb"<\?xml\s|(?P<html><!doctype\s+html\b|<html(?:\s[^>]*)?>\s*(?:<|\Z))", re.IGNORECASE)
+
+#: The least byte that is not ASCII, and the least first byte of such a letter in UTF-8.
+FIRST_NOT_ASCII, FIRST_OF_LETTER = 0x80, 0xC0
+
+#: Words of such bytes, and bytes that mean nothing in Windows-1252, which most Western programs write.
+_WORDS = re.compile(rb"[\x80-\xff]{3,}")
+_NOT_WINDOWS = frozenset(b"\x81\x8d\x8f\x90\x9d")
 
 _BLANK = b" \t\n\r\v\f\xef\xbb\xbf"
 
@@ -169,3 +177,27 @@ def is_cut_utf8(sample: bytes, *, whole: bool = False) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def not_utf8_text(head: bytes) -> str:
+    """Return what is said of a text that is not UTF-8, with an encoding that it may have as an example."""
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        line = head.count(b"\n", 0, error.start) + 1
+    option, others = setting_name("encoding"), "(files that are UTF-8 are still read as such)"
+    return (
+        f"line {line} is not UTF-8: name the file's encoding, for example {option} {likely_encoding(head)} "
+        f"{others}, or convert it. If only some lines are damaged, {option} utf-8 reads the others"
+    )
+
+
+def likely_encoding(head: bytes) -> str:
+    """Return an encoding that these bytes may be in; in Western texts most letters are ASCII."""
+    if not _NOT_WINDOWS.isdisjoint(head):
+        return "shift_jis"
+    words = _WORDS.findall(head)
+    letters = sum(byte >= FIRST_NOT_ASCII for byte in head)
+    if sum(map(len, words)) * 2 < letters:
+        return "windows-1252"
+    return "windows-1251" if sum(byte >= FIRST_OF_LETTER for byte in head) > letters * 0.9 else "gbk"

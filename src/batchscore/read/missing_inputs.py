@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import InputError
+from batchscore.read.dataset_folders import is_hidden
 from batchscore.read.formats import IMAGE, formats_text
 from batchscore.read.trees import Tree
 from batchscore.stores.address import path_text
@@ -66,7 +67,7 @@ def missing_text(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str:
     if tree.kind(base) != "folder":
         return f"{message}: {tree.shown(base)} is a file, not a folder"
     try:
-        names = sorted(entry.name for entry in tree.scan(base) if not entry.name.startswith("."))
+        names = sorted(entry.name for entry in tree.scan(base) if not is_hidden(entry.name))
     except OSError as error:
         return f"{message}, or is not accessible: {tree.shown(base)}: {error.strerror}"
     by_folded = {name.casefold(): name for name in names}

@@ -19,8 +19,17 @@ from functools import partial
 from io import RawIOBase
 from typing import Any, BinaryIO
 
-from batchscore.errors import UnreadableFile, setting_name
-from batchscore.read.first_bytes import UTF_16_TEXT, is_cut_utf8, looks_like, page_in, pointer_in, what_it_is
+from batchscore.errors import UnreadableFile
+from batchscore.read.first_bytes import (
+    FIRST_OF_LETTER,
+    UTF_16_TEXT,
+    is_cut_utf8,
+    looks_like,
+    not_utf8_text,
+    page_in,
+    pointer_in,
+    what_it_is,
+)
 from batchscore.read.input_file import AUTO, UTF_8, InputFile, ReadOptions
 from batchscore.stores.errors import StoreFailure
 
@@ -318,8 +327,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
-#: Bytes that mean nothing in Windows-1252, the usual encoding of Western Windows programs.
-_NOT_WINDOWS = frozenset(b"\x81\x8d\x8f\x90\x9d")
+#: A text with this many letters that are UTF-8 is in no encoding of two bytes.
+SURE_LETTERS = 16
 
 
 def named_encoding(options: ReadOptions) -> str | None:
@@ -333,15 +342,15 @@ def named_encoding(options: ReadOptions) -> str | None:
 def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     """Return a text file with its encoding, read from its beginning unless the options name it.
 
-    A file that is surely UTF-8, UTF-16 or UTF-32 is read so also if the options name an encoding of single
-    bytes, in which any bytes are a text.
+    A file that is surely UTF-8, UTF-16 or UTF-32 is read so also if the options name an encoding that is not
+    of Unicode: one folder may hold files of both.
 
     Raises `UnreadableFile` if the beginning is in none of the encodings that can be recognized.
     """
     if file.encoding is not None:
         return file
     named = named_encoding(options)
-    if named and (named.startswith("utf") or not _has_single_bytes(named)):
+    if named and named.startswith("utf"):
         return file.but(encoding=named)
     if file.content is not None and file.compression is None:
         head, whole = file.content, True
@@ -353,15 +362,16 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     is_utf8 = is_cut_utf8(head, whole=whole)
     if named:
-        # Letters of single bytes do not happen to be UTF-8, and one folder may hold files of both.
-        is_surely_utf8 = is_utf8 and not head.isascii()
+        letters = sum(byte >= FIRST_OF_LETTER for byte in head) if is_utf8 else 0
+        # Letters of single bytes do not happen to be UTF-8; of two bytes, one in five does.
+        is_surely_utf8 = letters >= SURE_LETTERS or (letters > 0 and _has_single_bytes(named))
         return file.but(encoding=mark or (UTF_8 if is_surely_utf8 else named))
     is_other = looks_like(head) not in {None, UTF_16_TEXT} or (file.suffix != ".txt" and page_in(head))
     if not mark and not is_utf8 and is_other:
         return file  # reading it says what it is
     found = mark or _wide(head[:4096]) or (UTF_8 if is_utf8 else None)
     if found is None:
-        raise UnreadableFile(file.name, _finding(head))
+        raise UnreadableFile(file.name, not_utf8_text(head))
     return file.but(encoding=found)
 
 
@@ -381,16 +391,3 @@ def _wide(head: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if "\0" in text else name
-
-
-def _finding(head: bytes) -> str:
-    try:
-        head.decode()
-    except UnicodeDecodeError as error:
-        line = head.count(b"\n", 0, error.start) + 1
-    example = "windows-1252" if _NOT_WINDOWS.isdisjoint(head) else "shift_jis"
-    option = setting_name("encoding")
-    return (
-        f"line {line} is not UTF-8: name the file's encoding, for example {option} {example}, or convert it. "
-        f"If only some lines are damaged, {option} {UTF_8} reads the others"
-    )

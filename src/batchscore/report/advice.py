@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from batchscore.errors import ErrorCode, name_settings, setting_name
 from batchscore.settings.secrets import HIDDEN
 from batchscore.stores.address import command_word, shell_command
+
+#: The encoding that the message about a file gives as an example.
+_ENCODING = re.compile(r"is not UTF-8: .* for example \S+ (\S+) ")
 
 RETRY = "run the same command again to retry"
 
@@ -116,15 +119,15 @@ class NextStep:
         return f"{self.lead} {self.command}".rstrip()
 
 
-def next_step(state: RunState) -> NextStep:
-    """Return the next step after a run."""
+def next_step(state: RunState, encodings: Collection[str] = ()) -> NextStep:
+    """Return the next step after a run; `encodings` are those that unreadable files may be in."""
     # The same command with --overwrite would start from scratch instead of resuming.
     command = [word for word in state.command if word != "--overwrite"]
     causes = [flag for code, flag in CAUSES.items() if code in state.codes and has_flag(command, flag)]
     for flag in causes:
         command = without_flag(command, flag)
-    if state.stopped and state.limited and state.failed and not state.ok:
-        # The rest of the rows would fail, too.
+    if state.stopped and state.limited and state.failed > state.ok:
+        # Most of the other rows would fail, too.
         return after_failures(state, command, causes)
     if state.stopped and state.limited:
         return run_again("To score all rows", without_flag(command, "--limit"))
@@ -135,8 +138,15 @@ def next_step(state: RunState) -> NextStep:
         fix = "Fix this. If a setting is wrong, change it in this command. "
         return run_again(f"{fix if state.must_act else ''}To resume", command)
     if state.unreadable:
-        purpose = "Fix or remove these files, or set how to read them. To resume"
-        return after_edit(state, purpose, command) if any(state.unreadable) else run_again(purpose, command)
+        purpose, flags = "Fix or remove these files, or set how to read them. To resume", list[str]()
+        if len(encodings) > 1:
+            each = "For each, run the command with its files as INPUT, --base-dir and --encoding"
+            return NextStep(f"These files seem to differ in encoding. {each}; or convert them to UTF-8")
+        if encodings:
+            flags = ["--encoding", *encodings]
+            purpose = f"If the encoding of these files is another than {flags[1]}, replace it. To resume"
+        edited = any(state.unreadable)
+        return after_edit(state, purpose, command, flags) if edited else run_again(purpose, command, flags)
     if state.transient:
         return run_again("To retry transient errors", command)
     if state.failed:
@@ -148,6 +158,12 @@ def next_step(state: RunState) -> NextStep:
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
     merge = ["batchscore", "merge", command_word(state.output), merged_name(state), "--task", state.task]
     return NextStep("To merge the scores into one file, run", shell_command(merge))
+
+
+def encodings_in(problems: Iterable[str]) -> set[str]:
+    """Return the encodings that problems with files give as examples; none if one is another problem."""
+    found = [_ENCODING.search(each) for each in problems]
+    return {each[1] if each else "" for each in found} if all(found) else set()
 
 
 def after_share(state: RunState) -> NextStep:

@@ -18,7 +18,7 @@ from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.output.run_records import checksum_of_inputs
 from batchscore.output.verification import Verification
 from batchscore.output.verify import stated_state
-from batchscore.report.advice import RunState, goes_on, next_step, run_again
+from batchscore.report.advice import RunState, encodings_in, goes_on, next_step, run_again
 from batchscore.report.page.runs import mapping
 from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.settings.secrets import shown_words
@@ -114,7 +114,8 @@ def step_after_check(found: Verification) -> str:
     stopped = bool(found.last.stopped) or not count
     state = recorded_state(record, found.task, found.output, stopped=stopped)
     unreadable = [*of_files, *([False] * (count - len(of_files)))]
-    return str(next_step(replace(state, unreadable=unreadable, ok=found.total("ok"))))
+    state = replace(state, unreadable=unreadable, ok=found.total("ok"))
+    return str(next_step(state, encodings_in(found.missing)))
 
 
 def names_inputs(words: Sequence[str], inputs: object) -> bool:

@@ -1,4 +1,4 @@
-"""Does a refusal mean that the account has no credit, quota or budget left, or that its key is wrong?
+"""Does a refusal mean that the account is closed or has no credit, quota or budget left, or a wrong key?
 
 Services say so with any 4xx, in codes and in words. It knows codes and words only. A message may quote its
 row, so a probe confirms each finding before a run stops.
@@ -23,6 +23,18 @@ EXHAUSTED_CODES = {plain_code(each) for each in (
     "insufficient_funds", "insufficient_user_quota", "credit_balance_too_low", "payment_required",
     "AccountOverdue", "AccountOverdueError", "blocked_api_access", "pre_consume_token_quota_failed",
 )}  # fmt: skip
+
+#: An account or organization that may send nothing, with 400 (Groq's error page; Anthropic in words only).
+_RESTRICTED_CODES = (
+    "organization_restricted", "organization_deactivated", "organization_disabled", "account_deactivated",
+    "access_terminated", "deactivated_workspace",
+)  # fmt: skip
+RESTRICTED_CODES = set(map(plain_code, _RESTRICTED_CODES))
+RESTRICTED_WORDS = re.compile(
+    r"^\W*(?:(?:this|your|the) )?(?:organi[sz]ation|account|workspace) (?:has been|is|was) (?:\w+ )?"
+    r"(?:restricted|disabled|deactivated|suspended|terminated)\b",
+    re.IGNORECASE,
+)
 
 #: A limit of money, and any limit of an account.
 MONEY_LIMIT = r"(?:spend(?:ing)?|billing|credits?) (?:hard )?(?:limits?|cap)"
@@ -90,6 +102,11 @@ def is_exhausted(status: int, codes: Collection[str], message: str) -> bool:
     message = message[:MOST_WORDS]
     by_words = EMPTY_WORDS.search(message) or (status not in RATE_STATUSES and LIMIT_WORDS.search(message))
     return not EXHAUSTED_CODES.isdisjoint(codes) or bool(by_words)
+
+
+def is_restricted(codes: Collection[str], message: str) -> bool:
+    """Whether the account may send nothing, whatever it sends; `codes` are plain."""
+    return not RESTRICTED_CODES.isdisjoint(codes) or bool(RESTRICTED_WORDS.search(message))
 
 
 def is_about_the_key(codes: Collection[str], message: str) -> bool:

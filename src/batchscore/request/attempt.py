@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Generic, TypeVar
 
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, duration_text
@@ -32,11 +33,11 @@ from batchscore.request.outcome_rules import (
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.rate_headers import wait_seconds
 from batchscore.request.refusal import CONTENT_STATUSES
-from batchscore.request.retry_budget import RetryBudget
+from batchscore.request.request import Request, Result
 from batchscore.request.send import NoReply
 from batchscore.request.service_words import probe_words
 from batchscore.request.timeouts import Clock, Flight, Timeouts
-from batchscore.rows import Attempt, InvalidReply, Prompt, Reply
+from batchscore.rows import Attempt, InvalidReply, Reply
 
 T = TypeVar("T")
 
@@ -48,34 +49,6 @@ CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 SIMULATED = "x-simulator"
 #: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
-
-
-@dataclass(slots=True)
-class Request:
-    """One request: `body` gives the bytes for a deployment, `tokens` is the charge it is admitted for.
-
-    `body` must not refer to the request: such a cycle keeps both in memory until the garbage is collected.
-    `extra_tokens` of these are for the answers, charged whether used or not. `prompts`, of `size` bytes, are
-    for the listener. `complaint` says what was wrong with the last answer, as JSON that `body` adds.
-    """
-
-    body: Callable[[Deployment, bytes], bytes]
-    rows: int
-    tokens: float
-    extra_tokens: float
-    budget: RetryBudget
-    prompts: Sequence[Prompt] = ()
-    size: int = 0
-    complaint: bytes = b""
-
-
-@dataclass(slots=True)
-class Result(Generic[T]):
-    """The result of one attempt: `answers`, or why not; `instead` is for rows that never get any."""
-
-    outcome: Outcome
-    answers: T | None = None
-    instead: T | None = None
 
 
 @dataclass(slots=True)
@@ -108,6 +81,8 @@ class Requester(Generic[T]):
         """Send once, judge the reply and inform the listener."""
         budget, rows = request.budget, request.rows
         budget.attempts += 1
+        if budget.failing_since is not None and not budget.others_answered:
+            budget.others_answered = deployment.health.answered_one_sent_since(budget.failing_since)
         body = request.body(deployment, request.complaint)
         flight = self.timeouts.start(rows, budget.timeouts)
         deployment.in_flight += 1
@@ -270,7 +245,7 @@ class Requester(Generic[T]):
 
     async def judge_stop(self, request: Request, deployment: Deployment, outcome: Outcome) -> Outcome:
         """Return what a refusal of every request means; if others are answered, it is sent once more."""
-        first = request.budget.refused_at is None
+        first = request.budget.refused_at is None and request.rows == 1
         if confirmed := await self.confirmed(request, deployment, outcome):
             return confirmed
         request.budget.note_failure(self.clock.monotonic(), 0.0, ErrorCode.SERVER_ERROR)
@@ -294,6 +269,7 @@ class Requester(Generic[T]):
         if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
             return replace(probe if outcome.of_rows else outcome, words=probe.words)
         if probe.action is Action.KEEP:
+            budget.refused_at = -inf  # for its parts, too, no further probe is needed
             return None
         if probe.action is not Action.ADAPT:
             budget.note_failure(now, 0.0, probe.code)
@@ -302,18 +278,22 @@ class Requester(Generic[T]):
     async def confirm_refusal(
         self, request: Request, deployment: Deployment, refused: Result[T]
     ) -> Result[T]:
-        """Return what a refusal of the credentials means: a failure like any if a probe is answered.
+        """Return what a refusal of the credentials means: a failure like any if others are answered.
 
-        `refused` itself is returned if they are refused again and again, or were never accepted.
+        `refused` itself is returned if they are refused again and again, or a probe before any answer.
         """
-        started = self.clock.monotonic()
-        for wait in (0.0, *CONFIRM_AFTER_SECONDS):
-            if deployment.health.last_success is None or self.closed or self.stop.is_set():
+        started, budget = self.clock.monotonic(), request.budget
+        never_answered = deployment.health.last_success is None
+        if budget.refused_at is None:
+            budget.refused_at = started
+        for wait in (0.0,) if never_answered else (0.0, *CONFIRM_AFTER_SECONDS):
+            if self.closed or self.stop.is_set():
                 break
             await asyncio.sleep(wait)
             self.deployments.raise_fatal()
-            if (await self.probe(deployment)).action is Action.KEEP:
-                request.budget.note_failure(started, 0.0, ErrorCode.SERVER_ERROR)
+            answered = deployment.health.answered_one_sent_since(budget.refused_at)
+            if answered or (await self.probe(deployment)).action is Action.KEEP:
+                budget.note_failure(started, 0.0, ErrorCode.SERVER_ERROR)
                 return Result(refused_by_chance(refused.outcome))
         return refused
 

@@ -11,7 +11,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, ServiceRefused, duration_text
+from batchscore.errors import (
+    BatchscoreError,
+    BrokenInvariant,
+    ErrorCode,
+    Outage,
+    ServiceRefused,
+    duration_text,
+)
 from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, Health, State
 from batchscore.request.outcome_rules import Action, Outcome
 from batchscore.request.quota.windows import Ticket
@@ -174,7 +181,8 @@ class DeploymentPool:
         rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
         if self.others_up(deployment):
             rest = "Other deployments do its work until it responds."
-        text = deployment.explain(f"{deployment.name} does not respond{reason}. {rest}")
+        what = "sends no usable reply" if is_unusable(last) else "does not respond"
+        text = deployment.explain(f"{deployment.name} {what}{reason}. {rest}")
         self.notice(Notice(text))
 
     def longest_outage(self, deployment: Deployment) -> float:
@@ -206,7 +214,8 @@ class DeploymentPool:
         if len(remaining) > 1:
             who = "no deployment has"
             why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        text = f"{who} responded for {duration_text(now - min(since))}. {why}"
+        what = "sent a usable reply" if all(map(is_unusable, last.values())) else "responded"
+        text = f"{who} {what} for {duration_text(now - min(since))}. {why}"
         self.end_run((ServiceRefused if permanent else Outage)(text, service_reply=reply))
 
     async def close(self) -> None:
@@ -215,6 +224,11 @@ class DeploymentPool:
         for task in probes:
             task.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
+
+
+def is_unusable(outcome: Outcome | None) -> bool:
+    """Whether the service replied, and not as a service of this kind does."""
+    return outcome is not None and outcome.code is ErrorCode.INVALID_RESPONSE
 
 
 def needs_action(health: Health) -> bool:

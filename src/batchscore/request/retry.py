@@ -18,10 +18,11 @@ from typing import Generic, TypeVar
 import tenacity
 
 from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, duration_text
-from batchscore.request.attempt import Request, Requester, Result
+from batchscore.request.attempt import Requester
 from batchscore.request.deployment import NOTICE_FROM_SECONDS, Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome_rules import ANSWERED, Action, Outcome
+from batchscore.request.request import Request, Result
 from batchscore.request.retry_budget import RetryBudget
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ MOST_ROWS_SENT_TWICE = 256
 
 #: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
 #: The rows of a small one are sent alone.
-FEWEST_FOR_QUARTERS = 16
+FEWEST_FOR_QUARTERS = 15
 MOST_ROWS_SENT_ALONE = 5
 
 #: A row may time out this often: the timeouts double.
@@ -124,6 +125,11 @@ class AttemptLoop(Generic[T]):
                 if request.rows == 1 and await self.let_pass(request, deployment, result):
                     deployment, result = await self.send_in_slot(request)
                     continue
+                if self.may_be_an_outages(request, result):
+                    # Others are answered now; whether they were before, nothing shows.
+                    request.budget.others_answered = True
+                    deployment, result = await self.send_anywhere(request)
+                    continue
                 return self.final(request, deployment, result)
             # The service answers nothing, so this is not the row's fault: it keeps its retries.
             self.deployments.mark_down(deployment)
@@ -157,18 +163,29 @@ class AttemptLoop(Generic[T]):
         return replace(result, outcome=outcome)
 
     async def answers_other_rows(self, request: Request, result: Result[T], deployment: Deployment) -> bool:
-        """Whether a deployment has answered anything since these rows began to fail, or does so now.
+        """Whether a deployment has answered others since these rows began to fail, or does so now.
 
         Before an error is given to a row, that must have been since the row itself failed.
         """
-        budget = request.budget
-        if result.outcome.code is ErrorCode.RATE_LIMITED and self.is_certain(budget):
+        budget, health = request.budget, deployment.health
+        if budget.others_answered or (budget.is_limited and self.is_certain(budget)):
             return True
         no_error = self.may_be_too_large(request, result) or self.may_pass(budget, result.outcome)
         since = budget.first_failed if no_error else budget.failing_since
-        if since is not None and deployment.health.answered_since(since):
+        answered = health.answered_since if budget.is_limited else health.answered_one_sent_since
+        if since is not None and answered(since):
             return True
         return (await self.requester.probe(deployment)).action is not Action.RETRY
+
+    def may_be_an_outages(self, request: Request, result: Result[T]) -> bool:
+        """Whether all failures of a row may be those of one outage.
+
+        They are not if another request, sent after one of them, was answered before the last attempt.
+        Rate limits and timeouts of one row take minutes, so that most outages are over by then.
+        """
+        budget, code = request.budget, result.outcome.code
+        others = {ErrorCode.INVALID_ANSWER, ErrorCode.RATE_LIMITED, ErrorCode.TIMEOUT}
+        return request.rows == 1 and not (code in others or budget.same_again or budget.failed_by_itself)
 
     async def send_anywhere(self, request: Request) -> tuple[Deployment, Result[T]]:
         """Send a request to the deployment that first has room."""
@@ -187,17 +204,12 @@ class AttemptLoop(Generic[T]):
     def others_show(self, request: Request, deployment: Deployment, outcome: Outcome) -> bool:
         """Whether other parts should be sent first: they show if a failure is one part's own.
 
-        If the service answers none of several requests, their size may be the reason. The last failure of a
-        row is judged at once: later nothing shows whether an outage was its cause.
+        If the service answers none of several requests, their size may be the reason.
         """
-        budget = request.budget
-        if outcome.action is not Action.RETRY and not outcome.by_chance:
-            return False
-        is_last = self.is_used_up(budget) and not self.may_pass(budget, outcome)
-        if request.rows == 1 and is_last and not budget.is_limited:
-            return False
-        answers = deployment.health.answered_since(budget.first_failed or 0.0)
-        return budget.is_limited or answers or not deployment.in_flight
+        if outcome.by_chance or request.budget.is_limited:
+            return True
+        answered = deployment.health.answered_since(request.budget.first_failed or 0.0)
+        return outcome.action is Action.RETRY and (answered or not deployment.in_flight)
 
     async def let_pass_if_few(self, request: Request, deployment: Deployment, result: Result[T]) -> None:
         """Wait before the rows of a failed request are sent alone, so that this is not necessary later."""
@@ -217,7 +229,9 @@ class AttemptLoop(Generic[T]):
         left = self.passed_at(budget, result.outcome) - self.requester.clock.monotonic()
         budget.begin_long_wait(max(0, self.most_alone(budget) - MOST_LIMITED_AGAIN))
         deployment.health.end_failures()  # nothing may be sent meanwhile, and that is no outage
-        left = max(min(left, PASSING_SECONDS) * random.uniform(1.0, 1.05), budget.asked_wait)  # noqa: S311
+        left = min(left, PASSING_SECONDS) * random.uniform(1.0, 1.05)  # noqa: S311
+        if budget.is_limited:
+            left = max(left, budget.asked_wait)
         announce_rest(deployment, result.outcome, left)
         await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
         return True
@@ -307,8 +321,9 @@ class AttemptLoop(Generic[T]):
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""
         # A part of a divided request fails twice after the time of its retries, and not several times: the
-        # failures before may have been those of another row, and one may be that of a moment.
-        since = budget.first_failed if budget.parted and budget.alike > 1 and not budget.is_limited else None
+        # failures before may have been those of another row.
+        is_part = budget.parted > 0 and None not in budget.causes and not budget.is_limited
+        since = budget.first_failed if is_part else None
         late = since is not None and budget.failed_at - since >= usual_seconds(budget.retries)
         return (
             budget.failures > budget.retries

@@ -14,7 +14,8 @@ class RetryBudget:
 
     `retries` is how many failures of the service they may have; `failures` (those of the request that it is a
     part of, too) and `rate_limits` count those since `failing_since`, `limited_alone` those 429s between
-    which others were answered, the latest at `limited_at` with a wait of `asked_wait`. `counts` are the
+    which others were answered, the latest at `limited_at` with a wait of `asked_wait`. `others_answered`: a
+    request that was sent after `failing_since` was answered before the latest attempt. `counts` are the
     deployment's 429s (and its own later ones), answers, and requests with a 429 at the first one;
     `few_others_limited`: since then many more requests were answered than got a 429. `limited_for_rows`: 429s
     are for its rows, or for those of the request that it is a part of, since another one was answered.
@@ -32,6 +33,7 @@ class RetryBudget:
     causes: tuple[ErrorCode | None, ErrorCode | None] = (None, None)
     request_seconds: float = 0.0
     failing_since: float | None = None
+    others_answered: bool = False
     first_failed: float | None = None
     failed_at: float = 0.0
     parted: int = 0
@@ -54,6 +56,11 @@ class RetryBudget:
     def is_limited(self) -> bool:
         """Whether the latest failure was a 429."""
         return self.causes[1] is ErrorCode.RATE_LIMITED
+
+    @property
+    def failed_by_itself(self) -> bool:
+        """Whether its rows failed twice, and others were answered between two of its failures."""
+        return self.others_answered and None not in self.causes
 
     @property
     def same_again(self) -> bool:
@@ -97,10 +104,12 @@ class RetryBudget:
         self.failures = self.rate_limits = self.timeouts = self.limited_alone = 0
         self.request_seconds = 0.0
         self.failing_since = self.first_failed = None
+        self.others_answered = False
 
     def begin_long_wait(self, limited_alone: int) -> None:
         """Forget the rate limits, except for this many, before a wait for their end."""
         self.limited_alone, self.rate_limits, self.failing_since = limited_alone, 0, None
+        self.others_answered = False
 
     def for_part(self, *, failed: bool) -> RetryBudget:
         """Return the budget of each part of a divided request: what is left.

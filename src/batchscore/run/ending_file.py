@@ -16,7 +16,7 @@ from batchscore.output.parts import FileInParts, Part
 
 @dataclass(slots=True)
 class EndingFile:
-    """A file whose last parts and manifest are written; `progress` is `None` if nothing was left to do.
+    """A file whose last parts and manifest are written.
 
     `unscored` are rows that the manifest does not hold. New scores that no part holds are `in_journal` or
     `not_saved`. `encode` and `write` may run in a thread; what fails is the `failure`.
@@ -24,8 +24,8 @@ class EndingFile:
 
     ledger: Ledger
     manifest: Manifest
-    progress: FileInParts | None
-    parts: list[Part] = field(default_factory=list)
+    progress: FileInParts
+    parts: list[Part]
     encoded: dict[int, EncodedPart | None] = field(default_factory=dict)
     unscored: int = 0
     in_journal: int = 0
@@ -45,7 +45,6 @@ class EndingFile:
 
     def write(self) -> None:
         """Write the parts and the last manifest; a part that is written leaves memory."""
-        assert self.progress is not None
         manifest, ledger = self.manifest, self.ledger
         for part in self.parts:
             # Twice: a disk may refuse for a moment, and a file that was replaced in place is lost by then.

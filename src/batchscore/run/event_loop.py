@@ -60,8 +60,8 @@ def start_in_thread(work: Callable[[], T]) -> Future[T]:
 
 
 @contextmanager
-def rare_garbage_collection() -> Iterator[None]:
-    """Collect garbage in cycles rarely: no object of a row or a request is in a cycle.
+def rare_garbage_collection(objects: int = COLLECT_AFTER_OBJECTS) -> Iterator[None]:
+    """Collect garbage in cycles after so many objects: none of a row, a request or a file is in a cycle.
 
     If several runs of one process overlap, the last one to end restores what the first one found.
     """
@@ -69,7 +69,7 @@ def rare_garbage_collection() -> Iterator[None]:
         if not _thresholds:
             gc.freeze()
         _thresholds.append(gc.get_threshold())
-        gc.set_threshold(COLLECT_AFTER_OBJECTS, *_thresholds[0][1:])
+        gc.set_threshold(objects, *_thresholds[0][1:])
     try:
         yield
     finally:

@@ -236,39 +236,38 @@ class Job:
             raise failures[0]
 
     async def begin_to_close(self, name: str) -> EndingFile | None:
-        """Return a file with what is left to write of it; `None` if it was not opened."""
+        """Return a file with what is left to write of it; report one that was not opened, and return none."""
         source = self.source
         source.through.names.pop(name, None)
         progress, problem = self.ledger.open.pop(name, None), source.problems.get(name, "")
-        if progress is None and problem:  # its records stay as they are
-            figures = self.figures(name, "unreadable", complete=False)
-            self.finish(replace(figures, problem=problem))
+        if progress is None:  # its records stay as they are
+            state = "unreadable" if problem else self.ledger.manifests[name].state
+            figures = self.figures(name, state, complete=state == "complete")
+            self.finish(replace(figures, problem=problem) if problem else figures)
             return None
-        file = EndingFile(self.ledger, self.ledger.manifests[name], progress)
-        if progress is not None:
-            source.known[name] += progress.replayed
-            unwritten = [part for part in self.unwritten if part.file == name]
-            file.parts = [*unwritten, *self.last.pop(name, ()), *progress.open.values()]
-            try:
-                file.manifest.input = await source.end_digest(name, whole=progress.ended)
-            except UnreadableFile as error:  # it was removed after it was opened
-                problem = problem or error.reason
-            file.manifest.problem = problem
+        source.known[name] += progress.replayed
+        unwritten = [part for part in self.unwritten if part.file == name]
+        parts = [*unwritten, *self.last.pop(name, ()), *progress.open.values()]
+        file = EndingFile(self.ledger, self.ledger.manifests[name], progress, parts)
+        try:
+            file.manifest.input = await source.end_digest(name, whole=progress.ended)
+        except UnreadableFile as error:  # it was removed after it was opened
+            problem = problem or error.reason
+        file.manifest.problem = problem
         return file
 
     async def end_files(self, files: list[EndingFile]) -> list[Exception]:
         """Write the last parts and manifests of files, and report their figures; return what failed."""
-        opened = [file for file in files if file.progress is not None]
-        if ONE_CORE and sum(file.memory for file in opened) <= BYTES_AT_ONCE:
-            for file in opened:
+        if ONE_CORE and sum(file.memory for file in files) <= BYTES_AT_ONCE:
+            for file in files:
                 file.encode()
-        if opened:
+        if files:
             # One thread for all: to begin one takes longer than to write a small file.
-            await asyncio.to_thread(self.write_files, opened)
+            await asyncio.to_thread(self.write_files, files)
         failures = [file.failure for file in files if file.failure is not None]
         for file in files:
-            manifest, progress = file.manifest, file.progress
-            read = progress is not None and progress.ended and self.ledger.spec.share.is_whole
+            manifest = file.manifest
+            read = file.progress.ended and self.ledger.spec.share.is_whole
             ended = manifest.state == "complete" or read
             try:
                 figures = self.figures(manifest.file, manifest.state, file.unscored, complete=ended)
@@ -303,9 +302,14 @@ class Job:
     def figures(self, name: str, state: str, unscored: int = 0, *, complete: bool) -> FileFinished:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it does not hold."""
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.task.name, {})
-        figures = manifest.totals() | {"state": state}
+        figures = manifest.totals()
+        figures["state"] = state
         figures["rows"] += unscored
         known = self.source.known.get(name)
-        known = self.source.settled_rows(manifest) if known is None else known
-        figures |= {"input": manifest.input, "records_digest": manifest.records_digest}
-        return FileFinished(**figures, known=known, complete=complete)
+        return FileFinished(
+            **figures,
+            known=self.source.settled_rows(manifest) if known is None else known,
+            complete=complete,
+            input=manifest.input,
+            records_digest=manifest.records_digest,
+        )

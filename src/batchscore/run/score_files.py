@@ -31,7 +31,7 @@ from batchscore.output.incremental.switch import name_after
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import Lock
-from batchscore.output.manifest import Manifest, visible_names
+from batchscore.output.manifest import Manifest
 from batchscore.output.missing import still_missing
 from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.removed_parts import removed_parts
@@ -90,7 +90,7 @@ from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.task import TASKS
 
 
-@rare_garbage_collection()  # what is known of a file stays, and is in no cycle
+@rare_garbage_collection(400_000)  # what is known of ten thousand files stays, and is in no cycle
 def score_files(
     settings: Settings,
     inputs: Sequence[str],
@@ -181,7 +181,7 @@ class Run:
     def score(self, lock: Lock, waits: Waits = PATIENT) -> list[Manifest]:
         """Score the files into the locked output; `waits` are those of batches.
 
-        Return the manifests that are on disk as they are here.
+        Return the manifests of files that are complete without a doubt.
         """
         settings, survey = self.settings, self.survey
         for_output = cut(OutputSettings, settings)
@@ -208,9 +208,8 @@ class Run:
             if simulator is not None:
                 self.endpoints = [simulator]
             self.outcome = run_on_fast_loop(self.work(ledger, lock, waits))
-        visible, names = ledger, list(self.survey.places)
-        if isinstance(ledger, NextLedger):
-            visible = ledger.visible
+        visible = ledger.visible if isinstance(ledger, NextLedger) else ledger
+        names = list(self.survey.places)
         own = visible.own if isinstance(visible, SharedLedger) else None
         manifests = [visible.manifests[name] for name in names if name in visible.manifests]
         removed = removed_parts(visible.spec.layout, manifests, own)
@@ -221,8 +220,9 @@ class Run:
         by_code = errors_by_code(self.outcome, self.tally.statistics(), visible)
         self.outcome = replace(self.outcome, errors_by_code=by_code)
         self.write_file(visible, names)
-        saved = [] if isinstance(ledger, NextLedger) else ledger.manifests.values()
-        return [manifest for manifest in saved if manifest.state == "complete"]
+        sound = {each.file for each in self.outcome.files if each.state == "complete" and not each.problem}
+        sound -= ledger.recorded.replaced
+        return [] if visible is not ledger else [each for each in manifests if each.file in sound]
 
     def write_file(self, visible: Ledger, names: Sequence[str]) -> None:
         """Write the one file that was requested; if that fails, the run still ends with its record."""
@@ -252,7 +252,7 @@ class Run:
             own = {each["file"] for each in files}
             left = still_missing(ledger.recorded, ledger.manifests, inputs=inputs, fingerprint=fingerprint)
             earlier = [each for each in left if each.file not in own]
-        names = {name.removesuffix(".json") for name in visible_names(layout.runs)}
+        names = {name.removesuffix(".json") for name in storage.visible_names(layout.runs)}
         name = self.call.name
         if not settings.shared_output:
             # The last record counts, also if the clock was set back.

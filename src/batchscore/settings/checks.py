@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -64,9 +65,9 @@ TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "message
 DELIMITERS = {"tab": "\t", "\\t": "\t"}
 
 
-def is_names(value: Any) -> bool:
-    """Whether a value is a sequence of texts."""
-    return isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
+def is_list_of(kind: type, value: Any) -> bool:
+    """Whether a value is a list, and each of its elements is of a kind."""
+    return isinstance(value, (list, tuple)) and all(isinstance(each, kind) for each in value)
 
 
 def is_parameters(value: Any) -> bool:
@@ -77,11 +78,6 @@ def is_parameters(value: Any) -> bool:
 def is_pairs(value: Any) -> bool:
     """Whether a value maps texts to texts."""
     return is_parameters(value) and all(isinstance(each, str) for each in value.values())
-
-
-def is_tables(value: Any) -> bool:
-    """Whether a value is a sequence of mappings."""
-    return isinstance(value, (list, tuple)) and all(isinstance(each, Mapping) for each in value)
 
 
 def is_number(value: Any) -> bool:
@@ -96,10 +92,10 @@ TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "int": (lambda value: is_number(value) and value == int(value), "a whole number"),
     "float": (is_number, "a number"),
     "flag": (lambda value: isinstance(value, bool), "true or false"),
-    "many": (is_names, "a list of names, which are text"),
+    "many": (partial(is_list_of, str), "a list of names, which are text"),
     "params": (is_parameters, 'a mapping of parameters, such as {"temperature": 0.2}'),
     "pairs": (is_pairs, 'a mapping of texts, such as {"x-tenant": "a"}'),
-    "tables": (is_tables, "a list of tables"),
+    "tables": (partial(is_list_of, Mapping), "a list of tables"),
     "file_or_table": (
         lambda value: isinstance(value, (str, Mapping)) and bool(value),
         "the name of a file, or what it would hold",
@@ -205,12 +201,7 @@ def check_parameters(chosen: Settings) -> None:
         refuse(reserved, "{param} {given}: batchscore sets this field.", given=name)
         instead = task.absent_params.get(name, "")
         lacking = instead and value is not False
-        refuse(
-            lacking,
-            "{param} {given} is not for {own}: " + instead + ".",
-            given=name,
-            own=task.name,
-        )
+        refuse(lacking, "{param} {given} is not for {own}: " + instead + ".", given=name, own=task.name)
     names_of = {"dimensions": ("dimensions",), "max_tokens": task.answer_limits}
     names_of |= {field: (field,) for field in ANSWER_PARAMS}
     if task.system_key:

@@ -63,8 +63,7 @@ _TEXTS = (
     ),
     re.compile(r"(cookie[\"']?\s*:\s*[\"']?)(?=[\w.-]+=)[^\"'\n]+()", re.IGNORECASE),
     re.compile(
-        r"((?:api-key|subscription-key)[\"']?\s*:\s*[\"']?)(?!\s|[\"'{$<*])[^\s\"']+()",
-        re.IGNORECASE,
+        r"((?:api-key|subscription-key)[\"']?\s*:\s*[\"']?)(?!\s|[\"'{$<*])[^\s\"']+()", re.IGNORECASE
     ),
     re.compile(
         r"(\b(?:password|passwd|pwd|passphrase|secret|(?:api|access|account)[_-]?key)\s*:\s+)"

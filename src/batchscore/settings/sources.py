@@ -60,7 +60,8 @@ def gather(
         name, variable = declared.name, variable_of(declared)
         flag, text = flags.get(name), environ.get(variable, "").strip()
         key = next((key for key in (name, name.replace("_", "-")) if key in file.settings), None)
-        if flag is not None and not (kind_of(declared) in COLLECTIONS and is_empty(flag)):
+        is_empty = isinstance(flag, (list, tuple, Mapping)) and not flag
+        if flag is not None and not (is_empty and kind_of(declared) in COLLECTIONS):
             given[name] = argument(declared, flag)
         elif text and declared.metadata["only"] is None:
             given[name], sources[name] = parse(declared, text, variable), variable
@@ -114,11 +115,6 @@ def drop_overridden(given: dict[str, Any], sources: dict[str, str], file: Config
     if unused and file.digest:
         names = ", ".join(f"[[{name}]]" if name == "deployments" else name for name in sorted(unused))
         sources["config"] += f" without {names}, which is overridden"
-
-
-def is_empty(value: Any) -> bool:
-    """Whether a value is a list or a mapping without entries."""
-    return isinstance(value, (list, tuple, Mapping)) and not value
 
 
 def argument(declared: Field[Any], value: Any) -> Any:
@@ -217,11 +213,6 @@ def parse_float(value: Any) -> float:
     return float(value)
 
 
-def parse_flag(value: Any) -> bool:
-    """Return true or false, given as in TOML or as people write it in variables."""
-    return TRUTHS[str(value).strip().lower()]
-
-
 def parse_many(value: Any) -> Any:
     """Return names, given as a list, a JSON list, or separated by commas."""
     if isinstance(value, str):
@@ -302,7 +293,7 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "int": parse_int,
     "float": parse_float,
-    "flag": parse_flag,
+    "flag": lambda value: TRUTHS[str(value).strip().lower()],
     "many": parse_many,
     "params": parse_json,
     "pairs": parse_json,

@@ -197,10 +197,6 @@ def _share(value: Any) -> bool:
     return _number(value) and 0 <= value <= 1
 
 
-def _weight(value: Any) -> bool:
-    return _number(value) and value >= 0
-
-
 def _each(check: Callable[[Any], bool], names: Iterable[str] = ()) -> Callable[[Any], bool]:
     """Return the check of an object whose values pass a check, with these names only if there are any."""
     known = frozenset(names)
@@ -222,7 +218,7 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         'a share between 0 and 1 for each model, such as {"mini": 0.8}, or {"*": 0.8} for all',
     ),
     "confusion": (
-        _each(_each(_weight)),
+        _each(_each(lambda value: _number(value) and value >= 0)),
         'for a label the weights of the wrong ones, such as {"delivery": {"billing": 3}}',
     ),
     "styles": (_each(_share, STYLES), f"a share between 0 and 1 of some of {', '.join(STYLES)}"),

@@ -39,6 +39,14 @@ class ServiceReply(NamedTuple):
     reasoning_tokens: int = 0
 
 
+class Rejection(Exception):  # noqa: N818 - no failure of the simulator
+    """The service does not accept a request; `reply` says why."""
+
+    def __init__(self, reply: ServiceReply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
 def _error(status: int, /, **error: Any) -> ServiceReply:
     return ServiceReply(status, orjson.dumps({"error": error}))
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from os import read
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -26,7 +27,7 @@ from batchscore.simulator.batch.control import batch_control_routes
 from batchscore.simulator.batch.projects import Projects, split_key
 from batchscore.simulator.batch.routes import BATCH_CALLS
 from batchscore.simulator.control import control_routes
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Rejection, ServiceReply, Surface
 from batchscore.simulator.finetune.arm_routes import ARM_CALLS, arm_door
 from batchscore.simulator.finetune.control import tuning_control_routes
 from batchscore.simulator.finetune.models import BASE_MODELS
@@ -107,13 +108,17 @@ class Simulator:
         unread = self.states.get(name).script.take_before_body() if name is not None and allowed else None
         if unread is None:
             record.raw = await request.read()
-        body = parse_body(record.raw)
+        body: dict[str, Any] | Rejection
+        try:
+            body = parse_body(record.raw)
+        except Rejection as rejection:
+            body = rejection
         error: ServiceReply | None = None
         if name is None:
             model = body.get("model") if isinstance(body, dict) else None
             name = model if isinstance(model, str) else ""
-            if isinstance(body, ServiceReply):
-                error = body
+            if isinstance(body, Rejection):
+                error = body.reply
             elif not name:
                 error = error_replies.invalid_request("you must provide a model parameter")
         state = self.states.get(name)

@@ -17,7 +17,7 @@ import orjson
 from batchscore.simulator import embeddings, error_replies, generation
 from batchscore.simulator.answer_key import read_key
 from batchscore.simulator.embeddings import EmbeddingsRequest, Vectors
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Rejection, ServiceReply, Surface
 from batchscore.simulator.generation import GenerationRequest
 from batchscore.simulator.reply_shapes import change_reply, reply_instead
 from batchscore.simulator.responses import ResponsesRequest, check_responses, write_response
@@ -50,7 +50,7 @@ Learned = Callable[[str, AnswerOptions], GeneratedText | None]
 
 
 class ServiceCall(NamedTuple):
-    """One request. `body` is its JSON object, or the error reply to a body that is none.
+    """One request. `body` is its JSON object, or the rejection of a body that is none.
 
     `learned` is what a tuned model answers with.
     """
@@ -58,21 +58,22 @@ class ServiceCall(NamedTuple):
     surface: Surface
     operation: str
     name: str
-    body: dict[str, Any] | ServiceReply
+    body: dict[str, Any] | Rejection
     learned: Learned | None = None
 
 
-def parse_body(raw: bytes) -> dict[str, Any] | ServiceReply:
-    """Return the JSON object of a body, or the service's error reply."""
+def parse_body(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; raises `Rejection`."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return error_replies.invalid_request(
+        text = (
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your"
             " HTTP library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
         )
+        raise Rejection(error_replies.invalid_request(text)) from None
     if not isinstance(body, dict):
-        return error_replies.invalid_request("The body of your request must be a JSON object.")
+        raise Rejection(error_replies.invalid_request("The body of your request must be a JSON object."))
     return body
 
 
@@ -152,12 +153,7 @@ class Service:
             return write_response(work, model=model, identifier=identifier, write=write)
         chat = call.operation == "chat/completions"
         return generation.write_reply(
-            work,
-            chat=chat,
-            model=model,
-            identifier=identifier,
-            surface=call.surface,
-            write=write,
+            work, chat=chat, model=model, identifier=identifier, surface=call.surface, write=write
         )
 
     def _writer(self, name: str, learned: Learned | None) -> Writer:
@@ -177,8 +173,8 @@ class Service:
     def check(self, call: ServiceCall, wording: str | None = None) -> tuple[int, Work]:
         """Check a request. Return its tokens, and what `answer` needs."""
         wording = wording or self._settings.wording
-        if isinstance(call.body, ServiceReply):
-            return 0, call.body
+        if isinstance(call.body, Rejection):
+            return 0, call.body.reply
         settings = (
             self._settings if wording == self._settings.wording else replace(self._settings, wording=wording)
         )

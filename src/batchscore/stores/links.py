@@ -58,7 +58,7 @@ def create_within(folder: Path, create: Callable[[], T], *, mode: int = 0o777) -
     raise AssertionError
 
 
-def read_own(path: Path) -> bytes:
+def read_own(path: str | Path) -> bytes:
     """Return the content of a file of ours; raises `OSError`, also if it is a link."""
     descriptor = open_own(path, os.O_RDONLY)
     try:

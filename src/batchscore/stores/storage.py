@@ -220,6 +220,17 @@ def names(folder: Place) -> list[str]:
         return []
 
 
+def visible_names(folder: Place) -> list[str]:
+    """Return the visible names of a folder, sorted; none if there is no folder. Raises `OutputError`."""
+    with explain_errors(folder, "list"):
+        return [name for name in names(folder) if not name.startswith(".")]
+
+
+def list_files(folder: Place, suffix: str = "") -> list[Place]:
+    """Return the visible files of a folder, sorted; none if there is no folder. Raises `OutputError`."""
+    return [folder / name for name in visible_names(folder) if name.endswith(suffix)]
+
+
 def is_folder(path: Place) -> bool:
     """Whether the path is a folder; in a store: whether there are objects below it."""
     if isinstance(path, Path):
@@ -255,13 +266,15 @@ def sizes(folder: Place) -> dict[str, int]:
     with explain_errors(folder, "list"):
         if isinstance(folder, StoredPath):
             return {entry.name: entry.size for entry in objects.list_entries(folder) if entry.is_file()}
-        try:
-            with os.scandir(folder) as scan:
-                # A link is not a file of ours.
-                found = (entry for entry in scan if entry.is_file(follow_symlinks=False))
-                return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in found}
-        except FileNotFoundError:
-            return {}
+        found: dict[str, int] = {}
+        with suppress(FileNotFoundError), os.scandir(folder) as scan:
+            # A link is not a file of ours.
+            for entry in (each for each in scan if each.is_file(follow_symlinks=False)):
+                try:
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:
+                    continue  # another thread has just given a half-written file its name
+        return found
 
 
 def open_raw(path: Place) -> io.RawIOBase:

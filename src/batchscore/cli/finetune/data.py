@@ -6,8 +6,7 @@ Nothing here sends a request, except `plan` if it is asked to look at the servic
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -16,6 +15,7 @@ from batchscore.cli.finetune.deployment import (
     FinetuneCommand,
     capacity_option,
     given_flags,
+    json_option,
     kind_option,
     look_ahead,
     next_command,
@@ -23,14 +23,12 @@ from batchscore.cli.finetune.deployment import (
     say_result,
 )
 from batchscore.cli.finetune.training import JOB_COMMANDS
-from batchscore.cli.options import config_option, options_of
+from batchscore.cli.options import all_of, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.cli.standard_input import input_files
 from batchscore.errors import ExitCode, UsageError, count_text
 from batchscore.settings.service_flags import OF_SERVICE
 from batchscore.stores.address import command_word, place_of, shell_command
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: The settings of reading that these commands share with score.
 READING = (
@@ -114,35 +112,30 @@ def finetune() -> None:
     """Train a customised model: prepare and check its files, plan the cost, run the job, see the results."""
 
 
-def shared_options(command: Command) -> Command:
-    """Give a command the options that decide how examples are checked and counted."""
-    for option in reversed(
-        [
-            click.option(
-                "-m",
-                "--model",
-                default=DEFAULT_MODEL,
-                metavar="NAME",
-                help=f"Base model: its tokenizer and prices are used.  [default: {DEFAULT_MODEL}]",
-            ),
-            click.option(
-                "--service",
-                type=click.Choice(["any", "openai", "azure"]),
-                default="any",
-                help="Whose rules apply; any: the strictest of all.  [default: any]",
-            ),
-            click.option(
-                "--max-example-tokens",
-                type=click.IntRange(min=0),
-                metavar="N",
-                help="Tokens at which the service cuts an example off; 0: no limit. Default: 65536, or 16385 "
-                "for gpt-3.5-turbo.",
-            ),
-            click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output."),
-        ]
-    ):
-        command = option(command)
-    return command
+#: The options that decide how examples are checked and counted, and `--json`.
+shared_options = all_of(
+    click.option(
+        "-m",
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME",
+        help=f"Base model: its tokenizer and prices are used.  [default: {DEFAULT_MODEL}]",
+    ),
+    click.option(
+        "--service",
+        type=click.Choice(["any", "openai", "azure"]),
+        default="any",
+        help="Whose rules apply; any: the strictest of all.  [default: any]",
+    ),
+    click.option(
+        "--max-example-tokens",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Tokens at which the service cuts an example off; 0: no limit. Default: 65536, or 16385 "
+        "for gpt-3.5-turbo.",
+    ),
+    json_option,
+)
 
 
 def model_flags(*names: str) -> list[str]:

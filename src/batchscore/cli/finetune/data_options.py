@@ -12,7 +12,7 @@ from batchscore.cli.finetune.data import READING
 from batchscore.errors import UsageError
 from batchscore.finetune.examples.check_file import CheckedFile, CheckOptions, check_file, check_overlap
 from batchscore.finetune.examples.example import ExampleTokens
-from batchscore.finetune.examples.kinds import KINDS, REINFORCEMENT_FORMAT, kind_named
+from batchscore.finetune.examples.kinds import REINFORCEMENT_FORMAT, kind_named
 from batchscore.finetune.examples.rules import SERVICES, most_tokens_of
 from batchscore.finetune.prepare.mapping import Mapped, mapped
 from batchscore.finetune.prepared_folder import SUMMARY, read_summary
@@ -35,7 +35,9 @@ def mapped_of(kind_name: str, chosen: dict[str, Any]) -> Mapped:
         if chosen[option] is None:
             continue
         if option not in kind.options:
-            raise UsageError(f"--{option} is not for the format {kind.name}: {field_hint(kind_name)}.")
+            names = ", ".join(each.name for each in kind.fields)
+            hint = f"its fields are {names}" if names else "its fields are set as --field en={english}"
+            raise UsageError(f"--{option} is not for the format {kind.name}: {hint}.")
         said[kind.options[option]] = chosen[option]
     for flag in chosen["field_flags"]:
         name, equals, template = flag.partition("=")
@@ -45,12 +47,6 @@ def mapped_of(kind_name: str, chosen: dict[str, Any]) -> Mapped:
     if chosen["image"] and kind.name != "chat":
         raise UsageError(f"--image is for chat, not for {kind.name}.")
     return mapped(kind, said, chosen["messages"], chosen["image"], chosen["image_detail"])
-
-
-def field_hint(kind_name: str) -> str:
-    """Return which fields a format has."""
-    names = ", ".join(each.name for each in KINDS[kind_name].fields)
-    return f"its fields are {names}" if names else "its fields are set as --field en={english}"
 
 
 def reading_settings(chosen: dict[str, Any], config: str | None) -> Settings:

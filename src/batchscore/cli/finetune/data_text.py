@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from batchscore.cli.finetune.data_options import Estimate
+from batchscore.cli.say import aligned
 from batchscore.errors import count_text, visible
 from batchscore.finetune.examples.check_file import CheckedFile
 from batchscore.finetune.examples.facts import token_facts
@@ -54,18 +55,6 @@ def part_cells(found: Prepared) -> list[list[str]]:
         tokens = part.tokens
         cells.append([part.part, f"{part.examples:,}", f"{tokens.total:,}", f"{tokens.longest:,}", size])
     return cells
-
-
-def aligned(cells: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
-    """Return the lines of a table, all columns to the left, or all but the first to the right."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if numbers and place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
 
 
 def problem_lines(found: Prepared) -> Iterator[str]:

@@ -9,17 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 from click.core import ParameterSource
 
-from batchscore.cli.options import GroupedHelp, config_option, options_of
-from batchscore.cli.say import say
+from batchscore.cli.options import GroupedHelp, all_of, config_option, options_of
+from batchscore.cli.say import say, say_json
 from batchscore.errors import ExitCode, UsageError
 from batchscore.finetune.offered import GIVEN, GivenFlags, finetune_command
-from batchscore.report.words import json_safe
 from batchscore.settings.service_flags import OF_SERVICE
 from batchscore.stores.address import place_of
 
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from batchscore.finetune.deployment.commands import Caller
     from batchscore.finetune.deployment.make import Offer
     from batchscore.finetune.deployment.removals import Removal
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEPLOY_HELP = """Make the trained model of the folder DIR answer requests, and show how to use it.
 
@@ -109,28 +105,20 @@ class FinetuneCommand(GroupedHelp):
         return super().invoke(ctx)
 
 
-def resource_options(command: Command) -> Command:
-    """Give a command the options that name the Azure resource."""
-    for option in reversed(
-        [
-            click.option(
-                "--resource",
-                metavar="ID",
-                help="ID of the Azure OpenAI resource, /subscriptions/…/accounts/NAME. Default: "
-                "$BATCHSCORE_AZURE_RESOURCE, or the resource of the deployment that DIR has.",
-            ),
-            click.option(
-                "--arm-endpoint",
-                metavar="URL",
-                help="Address of Azure Resource Manager. Default: $BATCHSCORE_ARM_ENDPOINT, or that of "
-                "the cloud of the endpoint.",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
+resource_options = all_of(
+    click.option(
+        "--resource",
+        metavar="ID",
+        help="ID of the Azure OpenAI resource, /subscriptions/…/accounts/NAME. Default: "
+        "$BATCHSCORE_AZURE_RESOURCE, or the resource of the deployment that DIR has.",
+    ),
+    click.option(
+        "--arm-endpoint",
+        metavar="URL",
+        help="Address of Azure Resource Manager. Default: $BATCHSCORE_ARM_ENDPOINT, or that of "
+        "the cloud of the endpoint.",
+    ),
+)
 kind_option = click.option(
     "--kind",
     metavar="KIND",
@@ -318,7 +306,10 @@ def caller_of(folder: str | None, chosen: dict[str, Any]) -> tuple[Caller, Any]:
 
 def say_result(found: Any, text: str, *, as_json: bool) -> None:
     """Print what a command has found: as one JSON object, or as text."""
-    say(orjson.dumps(json_safe(found)) if as_json else text)
+    if as_json:
+        say_json(found)
+    else:
+        say(text)
 
 
 def given_flags(*names: str) -> list[str]:

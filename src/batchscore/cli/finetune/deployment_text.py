@@ -8,8 +8,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from batchscore.cli.finetune.data_text import aligned
 from batchscore.cli.finetune.use import Handover, Use, handover
+from batchscore.cli.say import aligned
 from batchscore.errors import count_text, duration_text, name_settings, visible
 from batchscore.finetune.deployment.clean import Deletion
 from batchscore.finetune.deployment.commands import Prospect, Ready
@@ -179,11 +179,7 @@ def ready_json(ready: Ready, hourly: float | None, commands: Handover) -> dict[s
         "cost_per_hour": (
             hosting_hour(kind_of(ready.sku), ready.capacity, hourly) if ready.deployment else 0.0
         ),
-        "commands": {
-            "score": commands.score,
-            "save": commands.save,
-            "evaluate": list(commands.evaluate),
-        },
+        "commands": {"score": commands.score, "save": commands.save, "evaluate": list(commands.evaluate)},
     }
 
 

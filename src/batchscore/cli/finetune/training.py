@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from batchscore.cli.finetune.deployment import FinetuneCommand, agreed, next_command, say_result
-from batchscore.cli.options import config_option, options_of
+from batchscore.cli.options import all_of, config_option, options_of
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode
 from batchscore.settings.service_flags import OF_SERVICE
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 START_HELP = """Upload the files of DIR, a folder of "finetune prepare", and create a training job.
 
@@ -115,17 +112,12 @@ does not respond.
 """
 
 
-def service_options(command: Command) -> Command:
-    """Give a command the options that say which service is called, and `--json`."""
-    for option in reversed(
-        [
-            options_of(OF_SERVICE),
-            config_option,
-            click.option("as_json", "--json", is_flag=True, help="Print JSON on standard output."),
-        ]
-    ):
-        command = option(command)
-    return command
+#: The options that say which service is called, and `--json`.
+service_options = all_of(
+    options_of(OF_SERVICE),
+    config_option,
+    click.option("as_json", "--json", is_flag=True, help="Print JSON on standard output."),
+)
 
 
 @click.command(help=START_HELP, short_help="Upload the files and create a training job.", cls=FinetuneCommand)

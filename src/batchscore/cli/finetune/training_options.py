@@ -180,14 +180,10 @@ def estimate_of(
         "max_example_tokens": None,
         "format_name": summary["format"],
     }
-    found = finetune_spec.estimate(str(place.folder), None, options, epochs_of(used), prices)
+    epochs = parameters_of(used).get("n_epochs")  # or auto
+    number = epochs if isinstance(epochs, int) else None
+    found = finetune_spec.estimate(str(place.folder), None, options, number, prices)
     return found, digests_of(summary)
-
-
-def epochs_of(request: Mapping[str, Any]) -> int | None:
-    """Return the epochs of a request, `None` for auto."""
-    epochs = parameters_of(request).get("n_epochs")
-    return epochs if isinstance(epochs, int) else None
 
 
 def facts_of(

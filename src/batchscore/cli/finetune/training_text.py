@@ -7,22 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from math import isnan
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from batchscore.cli.finetune.data_options import Estimate
-from batchscore.cli.finetune.data_text import (
-    aligned,
-    broken_lines,
-    file_line,
-    limit_json,
-    limit_line,
-    plan_lines,
-)
-from batchscore.cli.say import say
+from batchscore.cli.finetune.data_text import broken_lines, file_line, limit_json, limit_line, plan_lines
+from batchscore.cli.say import aligned, say, say_json
 from batchscore.errors import ExitCode, duration_text, visible
 from batchscore.finetune.service.dialects import advice_for, is_of_files
 from batchscore.finetune.state import JobRecord, TrainingState
@@ -30,7 +20,7 @@ from batchscore.finetune.training.follow import JobLook
 from batchscore.finetune.training.readiness import ServiceFacts
 from batchscore.finetune.training.results import losses_at_end
 from batchscore.finetune.training.results_page import RESULTS_PAGE, RESULTS_TABLE, TrainingResults, figure
-from batchscore.report.words import json_safe, moment_text, money_text
+from batchscore.report.words import moment_text, money_text
 from batchscore.settings.secrets import mask_text
 
 #: Metrics of an event that a line shows, and their words.
@@ -197,7 +187,7 @@ class Watched:
         if self._as_json:
             for each in found.events:
                 event = {"event": "metrics" if each.metrics else "message", **asdict(each)}
-                say(orjson.dumps(json_safe(event | {"message": mask_text(each.message)})))
+                say_json(event | {"message": mask_text(each.message)})
             return
         if found.job.status != self._status:
             self._status = found.job.status
@@ -289,7 +279,10 @@ def results_text(
 
 
 def results_json(found: JobLook, drawn: TrainingResults | None, folder: Path) -> dict[str, Any]:
-    """Return the results as JSON: the proposal, the ends of epochs, and the last value of each column."""
+    """Return the results as JSON: the proposal, the ends of epochs, and the last value of each column.
+
+    A number that is missing is not a number here, and null in JSON.
+    """
     shown: dict[str, Any] = {**look_json(found, folder), "results": None}
     if drawn is None:
         return shown
@@ -301,7 +294,7 @@ def results_json(found: JobLook, drawn: TrainingResults | None, folder: Path) ->
         },
         "epochs": [
             {"epoch": each.epoch, "step": each.step}
-            | {name: number(getattr(each, name)) for name in ("train_loss", "valid_loss", "gap")}
+            | {name: getattr(each, name) for name in ("train_loss", "valid_loss", "gap")}
             for each in drawn.ends
         ],
         "checkpoints": [{"step": each.step, "model": each.model} for each in drawn.checkpoints],
@@ -310,11 +303,6 @@ def results_json(found: JobLook, drawn: TrainingResults | None, folder: Path) ->
         else {name: getattr(best, name) for name in ("step", "model", "is_last", "why", "measure")},
     }
     return shown
-
-
-def number(value: float) -> float | None:
-    """Return a number as JSON has it."""
-    return None if isnan(value) else value
 
 
 def service_lines(found: ServiceFacts) -> list[str]:

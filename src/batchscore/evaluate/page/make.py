@@ -27,9 +27,6 @@ from batchscore.version import VERSION
 #: Most classes, slices and texts that are shown of a model; all are in metrics.json.
 _MOST_CLASSES, _MOST_SLICES, _MOST_TEXTS = 100, 60, 20
 
-#: Differences with a greater p-value are not marked.
-_SIGNIFICANT = 0.05
-
 #: With fewer rows, intervals are wide.
 _FEW_ROWS = 100
 
@@ -148,22 +145,20 @@ def detectable_text(evaluation: Evaluation) -> str:
 
 def metrics(evaluation: Evaluation) -> Html:
     """Return the figures of all models, a metric in each row."""
-    lines = []
+    lines, confidence = [], evaluation.options.sampling.confidence
     for metric in evaluation.models[0].figures:
         figures = [model.figures[metric] for model in evaluation.models]
         scale = _scale(figures)
         cells = [
-            parts.figure_cell(figure, *scale, _mark(model, metric))
+            parts.figure_cell(figure, *scale, _mark(model, metric, 1 - confidence))
             for figure, model in zip(figures, evaluation.models, strict=True)
         ]
         lines.append((metric, *cells))
-    share = f"{evaluation.options.sampling.confidence:.0%}"
-    caption = f"Figures over all labelled rows with {share} intervals"
+    caption = f"Figures over all labelled rows with {100 * confidence:g}% intervals"
     if len(evaluation.models) > 1:
         baseline = evaluation.models[evaluation.baseline].name
-        caption += (
-            f"; better or worse than {baseline} if the interval of the difference excludes 0 and p < 0.05"
-        )
+        caption += f"; better or worse than {baseline} if the interval of the difference excludes 0"
+        caption += f" and p < {1 - confidence:g}"
     return table(caption, ", ".join(["metric:o", *_model_heads(evaluation)]), lines)
 
 
@@ -177,14 +172,14 @@ def _model_heads(evaluation: Evaluation) -> list[str]:
     return [parts.head(model.name) for model in evaluation.models]
 
 
-def _mark(model: ModelResult, metric: str) -> str:
+def _mark(model: ModelResult, metric: str, most: float) -> str:
     found = model.comparisons.get(metric)
     if (
         found is None
         or found.low is None
         or found.high is None
         or found.low <= 0 <= found.high
-        or (found.p_holm or found.p_value) > _SIGNIFICANT
+        or (found.p_holm or found.p_value) > most
     ):
         return ""
     return "better" if (found.difference > 0) != (metric in ERRORS) else "worse"
@@ -227,7 +222,9 @@ def differences(evaluation: Evaluation) -> list[Html]:
     if not lines:
         return []
     baseline = evaluation.models[evaluation.baseline].name
-    caption = f"Difference from {baseline} on the same rows; p-values are corrected by Holm for all models"
+    caption = f"Difference from {baseline} on the same rows"
+    if len(evaluation.models) > 2:
+        caption += "; p-values are corrected by Holm for the number of models, intervals are not"
     heads = "model, metric:o, difference:n, interval:n, p:n, better rows:n, worse rows:n, ties:n"
     return [element("h2", "Differences"), table(caption, heads, lines)]
 

@@ -61,6 +61,12 @@ class Comparison:
             return "no interval"
         return f"{self.low:+.4f} to {self.high:+.4f}"
 
+    def agreeing(self, confidence: float) -> Comparison:
+        """Return it with an interval that holds 0 if the test does not rule 0 out."""
+        if self.low is None or self.high is None or self.p_value <= 1 - confidence:
+            return self
+        return replace(self, low=min(self.low, 0.0), high=max(self.high, 0.0))
+
     @property
     def ties(self) -> int:
         """Rows on which both are the same."""

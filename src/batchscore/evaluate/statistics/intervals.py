@@ -3,9 +3,9 @@
 Rates have Wilson intervals; all else a bootstrap over rows, or over whole clusters of rows. Some things make
 it hold for few rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg 2015, The
 American Statistician 69, "expanded percentiles"). An interval is no narrower than the standard error says
-that leaving out each row gives, on the scale of the figure. Errors, and differences, have a bootstrap-t,
-which divides by the standard error of each resample; if a few rows are all that differ, they say nothing
-about how large others may be, and there is no interval. Memory does not grow with the number of resamples.
+that leaving out each row gives, on the scale of the figure. Errors, differences, and correlations of numbers
+that are mostly the same, have a bootstrap-t, which divides by the error of each resample; if a few rows are
+all that differ, there is no interval: they say nothing about how large others may be.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _LEAST_FREEDOM = 4.0
 #: Errors whose logarithms are further apart than this say nothing about how large others may be.
 _WIDEST_SPREAD = 3.0
 
-#: Variances of shares that are only by rounding not 0.
-_NONE = 1e-20
+#: How many times as far as Student's interval a bootstrap-t of a figure may go.
+_FURTHEST = 3.0
 
 #: Just below a perfect correlation, which is infinite on its scale.
 _EDGE = 1 - 1e-12
@@ -46,10 +46,7 @@ _BLOCK = 1 << 21
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Two bounds of a figure, and the method.
-
-    It is `wilson`, `bootstrap`, `bootstrap_t`, `cluster_bootstrap` or `fisher_z`.
-    """
+    """Two bounds, and the method: `wilson`, `bootstrap`, `bootstrap_t`, `cluster_bootstrap` or `fisher_z`."""
 
     low: float
     high: float
@@ -150,9 +147,8 @@ def blocks(width: int, sampling: Sampling) -> Iterator[int]:
 
 def resampled_sums(units: Floats, sampling: Sampling) -> Iterator[Floats]:
     """Yield the sums of resampled units, `(block, s)`, for all resamples together `resamples` rows."""
-    count = len(units)
-    is_small = count * sampling.resamples <= _BLOCK
-    for weights in _weights_kept(count, sampling) if is_small else _weights(count, sampling):
+    is_small = len(units) * sampling.resamples <= _BLOCK
+    for weights in (_weights_kept if is_small else _weights)(len(units), sampling):
         yield weights @ units
 
 
@@ -176,7 +172,7 @@ def _weights_kept(count: int, sampling: Sampling) -> Sequence[Floats]:
 class Scale:
     """Between which bounds a figure is a share; or the scale on which it varies about evenly, and back.
 
-    `least` is its variance there, times the rows, if these are normal.
+    `least` is its variance there, times the rows, if these are normal. `by_few`: many rows are the same.
     """
 
     low: float = 0.0
@@ -184,6 +180,7 @@ class Scale:
     to: Callable[[Floats], Floats] | None = None
     back: Callable[[Floats], Floats] = np.asarray
     least: Callable[[float], float] = float
+    by_few: bool = False
 
 
 #: Shares, also in percent, and those that may be negative. Fisher's z of Pearson's correlation, and of
@@ -197,14 +194,21 @@ R2 = Scale(
 
 
 def interval_of_units(
-    value: float, resampled: Floats, without: Floats, scale: Scale | None, sampling: Sampling, method: str
+    value: float,
+    resampled: Floats,
+    without: Floats,
+    scale: Scale | None,
+    sampling: Sampling,
+    method: str,
+    ratios: Floats | None = None,
 ) -> Interval | None:
     """Return the interval of a figure of units, which holds that of percentiles of its resamples.
 
     `without` are the figures without each unit. From these comes its error (jackknife), which gives Student's
     interval on its scale. That of a share is Wilson's, of as many rows as have this error (Korn and Graubard
     1998, Survey Methodology 24). A difference has no scale: its interval is that of a mean of its values by
-    unit (Tukey's pseudo-values). `None` if units say too little of how the figure varies.
+    unit (Tukey's pseudo-values). `ratios`: how many of their own errors resamples are off on the scale.
+    `None` if units say too little of how the figure varies.
     """
     count = len(without)
     found = percentiles(resampled, sampling, count, method)
@@ -221,13 +225,20 @@ def interval_of_units(
     if scale.to is None:
         width = scale.high - scale.low
         rate, variance = min(max((value - scale.low) / width, 0.0), 1.0), _variance(without / width)
-        size = max(1.0, rate * (1 - rate) / variance) if variance > _NONE else count
+        # By rounding alone, a variance may be just above 0.
+        size = max(1.0, rate * (1 - rate) / variance) if variance > 1e-20 else count
         low, high = (scale.low + width * bound for bound in _wilson(rate, size, wider))
     else:
         z, others = scale.to(np.array(value)), scale.to(without)
         least = scale.least(value) / (count - 3) if count > 3 else math.inf
-        half = max(wider * math.sqrt(_variance(others)), sampling.z * math.sqrt(least))
-        low, high = scale.back(z + np.array((-half, half)))
+        error = math.sqrt(_variance(others))
+        half, furthest = max(wider * error, sampling.z * math.sqrt(least)), _FURTHEST * wider
+        ends = np.array((-half, half))
+        if ratios is not None and len(ratios):
+            tail = _tail(count, count - 1, sampling)
+            most, least = np.quantile(ratios, (1 - tail, tail), method="nearest").clip(-furthest, furthest)
+            ends = np.array((min(-half, -error * most), max(half, -error * least)))
+        low, high = scale.back(z + ends)
     if found is not None:
         low, high = min(low, found.low), max(high, found.high)
     return Interval(float(low), float(high), method)
@@ -251,12 +262,44 @@ def interval_of_sums(
     count, total = len(units), units.sum(0)
     if count < 2:
         return None
-    resampled = np.concatenate([figure(sums) for sums in resampled_sums(units, sampling)])
     method = "bootstrap" if clusters is None else "cluster_bootstrap"
-    if count > FEW and (scale is not None or len(rows) > MOST_UNITS):
+    is_few = count <= FEW or (scale is None and len(rows) <= MOST_UNITS)
+    ratios = None
+    if is_few and scale is not None and scale.by_few and scale.to is not None:
+        resampled, ratios = _studentized(units, figure, scale.to, sampling)
+    else:
+        resampled = np.concatenate([figure(sums) for sums in resampled_sums(units, sampling)])
+    if not is_few:
         return percentiles(resampled, sampling, count, method)
     value = float(figure(total[None])[0])
-    return interval_of_units(value, resampled, figure(total - units), scale, sampling, method)
+    return interval_of_units(value, resampled, figure(total - units), scale, sampling, method, ratios)
+
+
+def _studentized(
+    units: Floats, figure: Callable[[Floats], Floats], to: Callable[[Floats], Floats], sampling: Sampling
+) -> tuple[Floats, Floats]:
+    """Return the figures of resamples, and how many of its own errors each is off on the scale.
+
+    The error is that of the delta method: by the slopes of the figure in its sums.
+    """
+    count, width = units.shape
+    one, two = np.triu_indices(width)
+    steps = 1e-4 * np.sqrt((units**2).sum(0)).clip(1e-300)
+
+    def of(found: Floats) -> Floats:
+        sums, squares = found[:, :width], found[:, width:]
+        apart = [to(figure(sums + step)) - to(figure(sums - step)) for step in np.diag(steps)]
+        slopes = np.stack(apart, axis=1) / (2 * steps)
+        products = np.where(one == two, 1, 2) * slopes[:, one] * slopes[:, two]
+        variance = (products * squares).sum(1) - (slopes * sums).sum(1) ** 2 / count
+        return np.stack([figure(sums), to(figure(sums)), np.sqrt(variance.clip(0))])
+
+    rows = np.hstack([units, units[:, one] * units[:, two]])
+    with np.errstate(all="ignore"):
+        value = to(figure(units.sum(0)[None]))
+        figures, values, errors = np.concatenate([*map(of, resampled_sums(rows, sampling))], axis=1)
+        ratios = (values - value) / errors
+    return figures, ratios[~np.isnan(ratios)]
 
 
 def interval_of_rows(

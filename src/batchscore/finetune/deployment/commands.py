@@ -40,11 +40,12 @@ from batchscore.finetune.service.resource import ResourceOptions
 from batchscore.finetune.state import TrainingState, hold_folder, require_state, write_state
 from batchscore.finetune.training.begin import require_own
 from batchscore.finetune.training.follow import recent_jobs
+from batchscore.finetune.training.same_data import is_kept
 from batchscore.finetune.training.steps import with_listed
 from batchscore.provider.arm import WRITE, look_at_account
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, error_of_call
 from batchscore.provider.job_object import ENDED
-from batchscore.provider.jobs import checkpoints_of
+from batchscore.provider.jobs import checkpoints_of, look_at_job
 from batchscore.provider.models import list_models
 from batchscore.settings.declare import as_flag
 
@@ -164,7 +165,7 @@ async def deploy(
             for name in ("name", "kind", "capacity"):
                 if getattr(options, name) is not None:
                     caller.listen(f"{as_flag(name)} has no effect: at this service no deployment is needed")
-            return await wait_for_model(state, model, caller)
+            return await wait_for_model(state, model, folder, caller)
         account = caller.resource.required(state, caller.environ)
         async with (
             training_calls(caller.target, caller.environ, caller.limits) as plane,
@@ -231,8 +232,8 @@ async def deployable(plane: ControlPlane, state: TrainingState, model: str) -> s
     return next((each.id for each in found if model in {each.model, each.id}), model)
 
 
-async def wait_for_model(state: TrainingState, model: str, caller: Caller) -> Ready:
-    """Wait until a model that needs no deployment answers."""
+async def wait_for_model(state: TrainingState, model: str, folder: Path, caller: Caller) -> Ready:
+    """Wait until a model that needs no deployment answers; raises `ServiceRefused` if none will."""
     begun = caller.clock()
     async with training_calls(caller.target, caller.environ, caller.limits) as plane:
 
@@ -243,11 +244,26 @@ async def wait_for_model(state: TrainingState, model: str, caller: Caller) -> Re
                     "looked for first. Is the key of the organisation and the project that trained it?"
                 )
             if looks == 1:
+                await refuse_deleted(plane, state, model, folder, caller.clock())
                 caller.listen(f"waiting for {what}: a new model may be unknown for some minutes")
             await plane.sleep(look_seconds(looks))
 
         await wait_for_answer(plane, caller.target, model, wait)
     return Ready(state, model)
+
+
+async def refuse_deleted(
+    plane: ControlPlane, state: TrainingState, model: str, folder: Path, now: float
+) -> None:
+    """Raise `ServiceRefused` if a model that does not answer was deleted, such as by a copy of its folder."""
+    with suppress(CallFailed):
+        job = await look_at_job(plane, state.job.id)
+        if not await is_kept(plane, replace(job, trained_model=model), now):
+            lists, again = finetune_command("list"), finetune_command("start", folder, "--again")
+            raise ServiceRefused(
+                f"{model} does not exist any more: it was deleted, perhaps through a copy of {folder}. "
+                f"To see the models of this key, run: {lists}. To train it again, and pay again, run: {again}"
+            )
 
 
 async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, TrainingDialect]:

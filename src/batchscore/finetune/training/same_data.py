@@ -24,12 +24,22 @@ from batchscore.report.words import moment_text
 NEW_SECONDS = 86_400.0
 
 
-def same_data_error(found: JobState, state: TrainingState, folder: object) -> InputError:
-    """Return the error for a folder whose data another folder trains with the same settings."""
+def same_data_error(
+    found: JobState, state: TrainingState, folder: object, not_cancelled: str = ""
+) -> InputError:
+    """Return the error for a folder whose data another folder trains with the same settings.
+
+    `not_cancelled` says why the job of this folder may still run.
+    """
     made = f", created {moment_text(found.created)}" if found.created else ""
     settings = ", ".join(f"{name} {value}" for name, value in found.settings.items())
     job = visible(f"{found.id} of {found.model} ({found.status}{made}{f'; {settings}' if settings else ''})")
     second = f"The second one, {state.job.id}, was cancelled" if state.job.id else "No second job was created"
+    if not_cancelled:
+        second = (
+            f"The second one, {state.job.id}, could not be cancelled ({not_cancelled}): it may run and "
+            f"be paid for. To cancel it, run: {finetune_command('cancel', folder)}\nOtherwise it is kept"
+        )
     return InputError(
         f"The same training file was trained before, but not from {folder}: see the job {job}. {second}. To "
         "use that one, continue in its own folder. To train and pay again, run: "

@@ -328,7 +328,10 @@ class Starter:
             await self.plane.sleep(self.limits.settle)
             other = await other_job(self.plane, self.state, self.clock(), own.created_at)
         if other is not None:
-            job = await jobs.change_job(self.plane, own.id, "cancel")
+            try:
+                job = await jobs.change_job(self.plane, own.id, "cancel")
+            except CallFailed as failure:
+                raise same_data_error(other, self.state, self.folder, str(failure)) from None
             self.state = write_state(self.folder, with_job(self.state, job))
             raise same_data_error(other, self.state, self.folder)
 

@@ -29,7 +29,7 @@ from batchscore.output.part_files import read_part
 from batchscore.output.parts import Part, is_final
 from batchscore.output.records.json_value import json_bytes
 from batchscore.output.records.jsonl import row_to_json, settled_from_json
-from batchscore.output.row_digests import halves, read_digests
+from batchscore.output.row_digests import Halves, SortedDigests, read_digests
 from batchscore.prompts.duplicates import copy_answer
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores.errors import explain_errors
@@ -115,15 +115,14 @@ def carry_over_part(
 class KnownAnswers:
     """The answers of earlier runs by the digests of their prompts.
 
-    `first` and `second` are the halves of digests, sorted; `indexes` and `rows` give the part and row of each
-    answer. `without_digests` counts the rows of parts whose digests are missing, so that their prompts are
-    unknown. A part is unpacked into `file` when its first record is needed; `positions` has its rows in order
-    and the positions of their records: 16 bytes a row.
+    `digests` are sorted; in their order, `indexes` and `rows` give the part and row of each answer.
+    `without_digests` counts the rows of parts whose digests are missing, so that their prompts are unknown. A
+    part is unpacked into `file` when its first record is needed; `positions` has its rows in order and the
+    positions of their records: 16 bytes a row.
     """
 
     parts: Sequence[tuple[Layout, Commit]]
-    first: np.ndarray[Any, Any]
-    second: np.ndarray[Any, Any]
+    digests: SortedDigests
     indexes: np.ndarray[Any, Any]
     rows: np.ndarray[Any, Any]
     without_digests: int
@@ -132,18 +131,14 @@ class KnownAnswers:
     positions: dict[int, np.ndarray[Any, np.dtype[np.int64]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return int(self.first.size)
+        return len(self.digests)
 
     def find(self, prompt_digest: bytes, *, retry_errors: bool) -> Settled | None:
         """Return a final record for this prompt, `None` if there is none."""
-        (pair,) = halves([prompt_digest])
-        at = int(np.searchsorted(self.first, pair[0]))
-        while at < len(self) and self.first[at] == pair[0]:
-            if self.second[at] == pair[1]:
-                record = self.record(int(self.indexes[at]), int(self.rows[at]))
-                if record is not None and is_final(record, retry_errors=retry_errors):
-                    return record
-            at += 1
+        for at in self.digests.find(prompt_digest):
+            record = self.record(int(self.indexes[at]), int(self.rows[at]))
+            if record is not None and is_final(record, retry_errors=retry_errors):
+                return record
         return None
 
     def record(self, index: int, row: int) -> Settled | None:
@@ -202,7 +197,7 @@ def records_of(layout: Layout, commit: Commit) -> Iterator[Settled]:
 def index_answers(accounts: Sequence[tuple[Layout, Manifest]], folder: Path) -> KnownAnswers:
     """Return the answers of these manifests; `folder` takes unpacked records."""
     parts: list[tuple[Layout, Commit]] = []
-    prompts, indexes, rows = [np.empty((0, 2), np.uint64)], [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
+    prompts, indexes, rows = list[Halves](), [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
     without_digests = 0
     for layout, manifest in accounts:
         for number in sorted(manifest.parts):
@@ -215,14 +210,12 @@ def index_answers(accounts: Sequence[tuple[Layout, Manifest]], folder: Path) -> 
             rows.append(digests.rows)
             indexes.append(np.full(digests.rows.size, len(parts), np.uint32))
             parts.append((layout, commit))
-    halves_of_all = np.concatenate(prompts)
-    order = np.argsort(halves_of_all[:, 0], kind="stable")
+    digests_of_all = SortedDigests(prompts)
     return KnownAnswers(
         parts=tuple(parts),
-        first=halves_of_all[order, 0],
-        second=halves_of_all[order, 1],
-        indexes=np.concatenate(indexes)[order],
-        rows=np.concatenate(rows)[order],
+        digests=digests_of_all,
+        indexes=np.concatenate(indexes)[digests_of_all.order],
+        rows=np.concatenate(rows)[digests_of_all.order],
         without_digests=without_digests,
         folder=folder,
     )

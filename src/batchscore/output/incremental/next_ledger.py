@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
-from batchscore.errors import OutputError, OutputOverwritten
+from batchscore.errors import OutputOverwritten
 from batchscore.output.conflicts import (
     refuse_foreign_files,
     refuse_other_length,
@@ -29,30 +29,23 @@ from batchscore.output.incremental.switch import (
     copy_part,
     decide,
     drop_records,
-    read_replaced,
     remove_next_versions,
     remove_part,
     replaced_place,
     report_records,
+    unreplaced_files,
     write_changes,
 )
 from batchscore.output.layout import Layout, journal_name, stem_of
 from batchscore.output.ledger import README_TEXT, Ledger, SingleLedger
-from batchscore.output.manifest import (
-    Commit,
-    Manifest,
-    read_manifests,
-    remove_manifest,
-    visible_names,
-    write_manifest,
-)
-from batchscore.output.missing import UNKNOWN_REPLACED
+from batchscore.output.manifest import Commit, Manifest, read_manifests, remove_manifest, write_manifest
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, is_final
 from batchscore.output.row_digests import damage_of_digests, read_digests
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.storage import visible_names
 
 
 @dataclass(slots=True)
@@ -113,14 +106,9 @@ class NextLedger(Ledger):
         elif not journals.present and not any(each.ok for each in manifests.values()):
             fingerprint = self.spec.fingerprint
             self.replaced = {file for file, each in manifests.items() if each.fingerprint != fingerprint}
-        elif storage.exists(self.replaced_path):
-            # An overwriting run of the same settings was killed.
-            try:
-                fingerprint, files = read_replaced(self.replaced_path)
-            except ValueError:
-                raise OutputError(f"{self.replaced_path} {UNKNOWN_REPLACED}.") from None
-            if not other_settings(fingerprint, self.spec.fingerprint):
-                self.replaced = set(files) & set(manifests)
+        else:
+            unreplaced = unreplaced_files(self.visible.spec.layout, self.spec.fingerprint)
+            self.replaced = set(unreplaced) & set(manifests)
 
     @property
     def replaced_path(self) -> Place:

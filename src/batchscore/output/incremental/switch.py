@@ -19,28 +19,34 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError
+from batchscore.errors import OutputError, setting_name
+from batchscore.output.fingerprint import other_settings
 from batchscore.output.incremental.changes import Version, combine_changes, differences, version_of
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import (
     Commit,
     Manifest,
-    list_files,
     manifest_paths,
     part_files_of,
     read_manifest,
     read_manifests,
     readable_manifests,
     remove_manifest,
-    visible_names,
     write_manifest,
 )
 from batchscore.stores import half_written, storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import list_files, visible_names
 
 #: The decisions about a file: put its new version in place, report its present records, or drop them.
 SWITCH, REPORT, DROP = "switch", "report", "drop"
+
+#: What is lost with the list of replaced files.
+UNKNOWN_REPLACED = (
+    "is damaged, so the files that an overwriting run has not replaced yet are not known; score again "
+    f"with {setting_name('overwrite')}"
+)
 
 #: A run whose name would not sort after the last one's gets the last name and a number of this many digits.
 COUNT_DIGITS = 6
@@ -70,6 +76,21 @@ def read_replaced(place: Place) -> tuple[Mapping[str, Any], frozenset[str]]:
     if not texts or not isinstance(fingerprint, dict):
         raise ValueError(place)
     return fingerprint, frozenset(files)
+
+
+def unreplaced_files(layout: Layout, fingerprint: Mapping[str, Any]) -> frozenset[str]:
+    """Return the files that a killed, overwriting run of these settings has not replaced yet.
+
+    Raises `OutputError` if their list is damaged.
+    """
+    place = replaced_place(layout)
+    if not storage.exists(place):
+        return frozenset()
+    try:
+        earlier, files = read_replaced(place)
+    except ValueError:
+        raise OutputError(f"{place} {UNKNOWN_REPLACED}.") from None
+    return frozenset() if other_settings(earlier, fingerprint) else files
 
 
 def decisions_folder(layout: Layout, run: str) -> Place:

@@ -23,11 +23,12 @@ import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.output.records.answer_types import AnswerType, answer_type
+from batchscore.output.records.arrow_arrays import block_of, column_of, float_array
 from batchscore.output.records.json_value import json_text, kept_text
 from batchscore.output.records.jsonl import check_vector, error_fields, error_from
 from batchscore.output.records.schema import ANSWER_SCHEMA, ROW_FIELDS, RecordSchema, damage_text
 from batchscore.prompts.kept_cells import with_unpacked_cells
-from batchscore.rows import RowError, Score, Settled, replace_surrogates
+from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
 from batchscore.stores.objects import open_arrow_part
@@ -35,7 +36,7 @@ from batchscore.stores.sink import Sink
 from batchscore.task import TASKS
 
 _ROW_GROUP = 4096
-_GROUP_NUMBERS = 2**19
+_GROUP_NUMBERS = 2**18
 _BATCH_ROWS = 2048
 
 _ROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -214,17 +215,10 @@ def _table(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> pa.Tabl
     # Once, and not again for each column.
     rows = [(with_unpacked_cells(row), result) for row, result in rows]
     arrays = [
-        _vector_array(rows, schema, kind) if cells is None else _array(cells(rows), kind)
+        _vector_array(rows, schema, kind) if cells is None else column_of(cells(rows), kind)
         for _, kind, cells in columns
     ]
     return pa.Table.from_arrays(arrays, schema=_arrow_schema(columns, schema))
-
-
-def _array(cells: list[Any], kind: Any) -> pa.Array:
-    try:
-        return pa.array(cells, type=kind)
-    except UnicodeEncodeError:  # JSON text can hold lone surrogates; looking for them in each cell costs more
-        return pa.array([_clean(cell) for cell in cells], type=kind)
 
 
 def _arrow_schema(columns: list[_Column], schema: RecordSchema) -> pa.Schema:
@@ -244,9 +238,9 @@ def answers_from(cells: Iterable[Any], answer: Mapping[str, Any], *, many: bool)
     return list(map(_answer_type(answer, many=many).from_cell, cells))
 
 
-def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, kind: pa.DataType) -> pa.Array:
+def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, kind: pa.DataType) -> Any:
     if not rows:
-        return pa.array([], type=kind)
+        return pa.chunked_array([], kind)
     try:
         block = np.stack([score.value for _, score in rows])
     except ValueError:  # unequal lengths
@@ -254,13 +248,7 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     # One check of the block costs half of one check per row; check rows only to name the bad one.
     if block.dtype != np.float32 or block.shape[1:] != (schema.dimensions,) or not np.isfinite(block).all():
         block = np.stack([check_vector(score.value, row, schema.dimensions) for row, score in rows])
-    return pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), type=kind)
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return replace_surrogates(value)
-    return [_clean(item) for item in value] if isinstance(value, list) else value
+    return pa.FixedSizeListArray.from_arrays(float_array(block.reshape(-1)), type=kind)
 
 
 def _usage_type(counts: Mapping[str, Any]) -> Any:
@@ -333,6 +321,8 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
         "use_byte_stream_split": vectors or False,
         "use_dictionary": labels,
         "write_statistics": ["file", "row"],
+        # Arrow's own allocator keeps 15 MiB more.
+        "memory_pool": pa.system_memory_pool(),
     }
 
 
@@ -381,11 +371,7 @@ def _scores_of(table: pa.Table, schema: RecordSchema) -> Iterator[Score]:
 
 def vectors_of(column: pa.ChunkedArray) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
     """Return a column of vectors as rows of one array a chunk, without copying where Arrow allows."""
-    return [
-        vector
-        for chunk in column.chunks
-        for vector in chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), -1)
-    ]
+    return [vector for chunk in column.chunks for vector in block_of(chunk)]
 
 
 def counts_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:

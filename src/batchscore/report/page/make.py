@@ -7,28 +7,27 @@ changes nothing else. The page lists what could not be read within the time limi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError, OutputError
 from batchscore.output.checkpoints import waiting_rows
 from batchscore.output.find import output_folder, refuse_links, tasks_in, tasks_with_files
 from batchscore.output.layout import MARKER, Layout, stem_of
-from batchscore.output.manifest import (
-    Manifest,
-    PartFile,
-    manifest_paths,
-    read_manifest,
-    read_manifests,
-    visible_names,
+from batchscore.output.manifest import Manifest, PartFile, manifest_names, read_manifest, read_manifests
+from batchscore.output.missing import (
+    RecordedFiles,
+    error_of_missing,
+    missing_files,
+    recorded_files,
+    started_stems,
 )
-from batchscore.output.missing import RecordedFiles, error_of_missing, missing_files, recorded_files
 from batchscore.output.submitted import Chunks, chunk_folder, submitted_text, unconfirmed_text, waiting_chunks
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
@@ -43,6 +42,7 @@ from batchscore.report.page.sample import (
 )
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.storage import visible_names
 from batchscore.task import EMBEDDINGS, TASKS
 
 #: The page's name in the output folder.
@@ -70,7 +70,8 @@ def write_report(
 ) -> Place:
     """Write the page of an output and return its place; the page calls the output `shown`.
 
-    The `known` manifests are as they are on disk, and are not read again. Raises `InputError` if there is no
+    The `known` manifests are those of files that a run has just found or made complete: they are as on disk,
+    and nothing contradicts them. Raises `InputError` if there is no
     output, `OutputError` if it cannot be read or written.
     """
     folder = folder_of(named)
@@ -138,8 +139,10 @@ def gather_task(
     until = time.monotonic() + effort.seconds
     files, unread, problems = read_accounts(folder, task, until, known)
     more = files_of_last_run(runs, (each.file for each in files))
-    if not unread:
-        more = [without_manifest(each) for each in more]
+    layout = Layout(folder, task, "")
+    if not unread and more:
+        started = started_stems(layout)
+        more = [without_manifest(each, started) for each in more]
     files = [*files, *more]
     failures = read_failures(folder, files, until) if any(each.errors for each in files) else Failures()
     no_sample = ""
@@ -158,7 +161,6 @@ def gather_task(
     unknown = max(unread - len(more), 0)
     problems += damaged_parts(folder, files, until)
     submitted = unconfirmed = ""
-    layout = Layout(folder, task, "")
     try:
         chunks, unconfirmed = waiting_chunks(layout), unconfirmed_text(Chunks(chunk_folder(layout)))
         submitted = submitted_text(chunks) if chunks else ""
@@ -235,16 +237,19 @@ def read_accounts(
     folder: Place, task: str, until: float, known: Collection[Manifest]
 ) -> tuple[list[FileAccount], int, list[str]]:
     """Return a task's files by name, how many were left out for lack of time, and problems."""
-    places = manifest_paths(Layout(folder, task, ""))
-    files: list[FileAccount] = []
+    layout = Layout(folder, task, "")
+    names = manifest_names(layout)
+    by_name = {f"{stem_of(each.file)}.json": each for each in known if each.task == task}
+    files = [account_of(by_name[name]) for name in names if name in by_name]
+    places = [layout.manifests / name for name in names if name not in by_name]
+    recorded = RecordedFiles()
+    # In a store each record would take a request.
+    if places and isinstance(folder, Path):
+        with suppress(OutputError):
+            recorded = recorded_files(folder, task)
     problems: list[str] = []
     read = 0
-    recorded = RecordedFiles()
-    with suppress(OutputError):
-        # In a store each record would take a request.
-        recorded = recorded_files(folder, task) if isinstance(folder, Path) else recorded
-    by_name = {f"{stem_of(each.file)}.json": each for each in known if each.task == task}
-    for place, found in each_of(places, partial(read_account, recorded=recorded, known=by_name), until):
+    for place, found in each_of(places, partial(read_account, recorded=recorded), until):
         read += 1
         if isinstance(found, FileAccount):
             files.append(found)
@@ -253,10 +258,10 @@ def read_accounts(
     return sorted(files, key=lambda each: each.file.split("/")), len(places) - read, problems
 
 
-def read_account(place: Place, recorded: RecordedFiles, known: Mapping[str, Manifest]) -> FileAccount | str:
+def read_account(place: Place, recorded: RecordedFiles) -> FileAccount | str:
     """Return the file of a manifest, or why the manifest cannot be used."""
     try:
-        manifest = known.get(place.name) or read_manifest(place)
+        manifest = read_manifest(place)
         account = account_of(manifest)
         missing = recorded.missing(manifest) if manifest.state == "complete" else None
         return account if missing is None else replace(account, state="partial", problem=str(missing))
@@ -286,7 +291,7 @@ def account_of(manifest: Manifest) -> FileAccount:
 def stored_parts(folder: str, found: Sequence[tuple[PartFile | None, int]]) -> tuple[StoredPart, ...]:
     """Return the parts that exist; a manifest may come from anywhere, so no name leads to another folder."""
     return tuple(
-        StoredPart(f"{folder}/{PurePosixPath(file.name).name}", file.bytes, rows)
+        StoredPart(f"{folder}/{file.name.rpartition('/')[2]}", file.bytes, rows)
         for file, rows in found
         if file is not None and rows
     )
@@ -307,8 +312,10 @@ def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list
     return list(accounts.values())
 
 
-def without_manifest(file: FileAccount) -> FileAccount:
+def without_manifest(file: FileAccount, started: Container[str]) -> FileAccount:
     """Return a file whose manifest is missing, though a run's record may say that it is complete."""
+    if file.state == "not_started" and stem_of(file.file) in started:
+        return replace(file, state="partial")
     if file.state != "complete":
         return file
     return replace(file, state="partial", problem="its manifest is missing", ok=0, errors=0, empty=0)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import chain, islice, zip_longest
+from itertools import accumulate, chain, islice, zip_longest
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ SMALL_BYTES = 2 * 2**20
 #: Number of stripes that are read of a larger part, and their greatest length.
 STRIPES = 4
 LONGEST_STRIPE = 16 * 2**20
+
+#: Of a larger Parquet part, some row groups are read: one for so many records. Of vectors, each has a
+#: MiB.
+RECORDS_OF_GROUP = 16
+GROUP_BYTES = 2**20
 
 #: Greatest numbers of error records and of bytes of their parts, and of rows that are shown for each code.
 MOST_ERRORS = 50_000
@@ -111,6 +116,8 @@ def read_sample(
         size = part.bytes
         if in_stripes and wanted < part.rows:
             size = min(size, (wanted + 2 * STRIPES) * (size // part.rows + 1))
+        elif task == EMBEDDINGS.name and part.name.lower().endswith(".parquet"):
+            size = min(size, row_groups(wanted) * GROUP_BYTES)
         read += size
         if time.monotonic() >= until or (read > effort.bytes and read > size):
             return
@@ -234,25 +241,41 @@ def some_lines(place: Place, part: StoredPart, wanted: int) -> list[bytes]:
 
 def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield some records of a Parquet part, evenly spread."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 - 0.1 s that JSON Lines does not need
+    import pyarrow as pa  # noqa: PLC0415 - 0.1 s that JSON Lines does not need
+    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
     from batchscore.output.records.columnar import vectors_of  # noqa: PLC0415
     from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
 
     with pq.ParquetFile(open_arrow_part(place)) as file:
         having = [name for name in columns if name in file.schema_arrow.names]
-        rows = file.metadata.num_rows
-        step = max(rows / max(wanted, 1), 1.0)
-        places = [int(number * step) for number in range(min(wanted, rows))]
-        start = 0
-        for group in range(file.num_row_groups):  # one at a time is in memory
-            end = start + file.metadata.row_group(group).num_rows
+        of_file = file.metadata
+        # To decode a group takes as long for one of its rows as for all.
+        least = -(-wanted * of_file.num_row_groups // max(of_file.num_rows, 1))
+        groups = evenly(of_file.num_row_groups, max(least, row_groups(wanted)))
+        sizes = [of_file.row_group(group).num_rows for group in groups]
+        places = evenly(sum(sizes), wanted)
+        for group, end in zip(groups, accumulate(sizes), strict=True):  # one at a time is in memory
+            start = end - of_file.row_group(group).num_rows
             within = [place - start for place in places if start <= place < end]
-            start = end
             if not within:
                 continue
-            table = file.read_row_group(group, columns=having).take(within)
+            table = file.read_row_group(group, columns=having)
+            # `take` would load pandas.
+            table = pa.concat_tables([table.slice(row, 1) for row in within])
             cells = {name: table[name].to_pylist() for name in having if name != EMBEDDINGS.name}
             if EMBEDDINGS.name in having:
-                cells[EMBEDDINGS.name] = vectors_of(table[EMBEDDINGS.name])
+                # Copies, or each would keep its group in memory.
+                cells[EMBEDDINGS.name] = [each.copy() for each in vectors_of(table[EMBEDDINGS.name])]
             yield from (dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True))
+
+
+def row_groups(wanted: int) -> int:
+    """Return the number of row groups that are read for so many records."""
+    return -(-wanted // RECORDS_OF_GROUP)
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Return at most `wanted` of so many places, evenly spread."""
+    step = max(count / max(wanted, 1), 1.0)
+    return [int(number * step) for number in range(min(wanted, count))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from batchscore.errors import TRANSIENT, ErrorCode, count_text, name_settings
 from batchscore.output.checkpoints import waiting_text
-from batchscore.report.advice import NextStep, next_step
+from batchscore.report.advice import NextStep, encodings_in, next_step
 from batchscore.report.page.model import TaskData
 from batchscore.report.page.runs import mapping
 from batchscore.report.page.time_axis import TimeAxis
@@ -59,7 +59,7 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         all_codes=task.failures.read >= task.failures.total,
         ok=rows.ok,
     )
-    step = next_step(state)
+    step = next_step(state, encodings_in(each.problem for each in unreadable))
     if unfinished and settings.get("part_of") and not state.must_act:
         step = NextStep("To resume, run the commands of all workers again")
     failed = f"{count_text(rows.failed, 'row')} failed"

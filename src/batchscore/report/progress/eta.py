@@ -146,9 +146,9 @@ class Forecast:
     def eta(self, left: Remaining, deployments: Sequence[DeploymentState]) -> Eta | None:
         """Return the ETA, if it is known: not before the last row that waits is sent again."""
         found = self.of_requests(left, deployments)
+        least = max((each.retry_seconds for each in deployments if each.state == "up"), default=0.0)
         if found is None:
-            return None
-        least = max(each.retry_seconds for each in deployments)
+            return Eta(least, None) if least > SHORT_PAUSE_SECONDS else None
         return Eta(max(found.low, least), None if found.high is None else max(found.high, least))
 
     def of_requests(self, left: Remaining, deployments: Sequence[DeploymentState]) -> Eta | None:

@@ -25,6 +25,9 @@ from batchscore.rows import BatchesState, DeploymentState
 #: An ETA is also given as a time of day if it is at least this many seconds away.
 TIME_OF_DAY_SECONDS = 1200.0
 
+#: A wait before a retry is shown with the requests if it takes at least this many more seconds.
+LEAST_RETRY_SECONDS = 5.0
+
 #: Greatest number of unhealthy deployments that are named.
 MOST_NAMED = 3
 
@@ -85,9 +88,26 @@ def request_counts(view: View) -> list[str]:
     now = view.statistics
     if view.batches is not None:
         return batch_counts(view.batches)
-    pieces = [count_text(now.requests, "request"), f"{view.in_flight:,} in flight"]
+    pieces = [count_text(now.requests, "request"), f"{view.in_flight:,} in flight", *to_be_retried(view)]
     limited = now.retried.get("rate_limited", 0)
     return [*pieces, f"{limited:,} rate-limited"] if limited else pieces
+
+
+def to_be_retried(view: View) -> list[str]:
+    """Return how many failed requests wait a while, or alone, to be sent again, and for how long."""
+    waiting = [
+        each for each in view.deployments if waits_long(each) or (each.backing_off and not view.in_flight)
+    ]
+    if not waiting:
+        return []
+    count = sum(each.backing_off for each in waiting)
+    longest = duration_text(max(each.retry_seconds for each in waiting))
+    return [f"{count:,} to be sent again {'in' if count == 1 else 'within'} {longest}"]
+
+
+def waits_long(each: DeploymentState) -> bool:
+    """Whether a request waits long enough before its retry to be mentioned."""
+    return each.backing_off > 0 and each.retry_seconds >= LEAST_RETRY_SECONDS
 
 
 def batch_counts(now: BatchesState) -> list[str]:
@@ -201,8 +221,9 @@ def blocked_by(each: DeploymentState, name: str, view: View) -> str:
         return f"because {service} {why}: {duration_text(each.paused_seconds)} left"
     if each.for_quota:
         return f"for quota{f' of {name}' if name else ''}: {view.limited_by}"
-    if each.backing_off and not each.in_flight:
-        return f"to retry {service}: {count_text(each.backing_off, 'request')}"
+    if waits_long(each) or (each.backing_off and not each.in_flight):
+        left = f", {duration_text(each.retry_seconds)} left" if waits_long(each) else ""
+        return f"to retry {service}: {count_text(each.backing_off, 'request')}{left}"
     return ""
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
+from batchscore.report.tracking.child import LOADING_SECONDS
+
 #: Greatest number of messages that wait for the process; later ones are dropped.
 MOST_WAITING = 1000
 
@@ -72,7 +74,9 @@ class TrackingProcess:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.waiting: queue.Queue[bytes | None] = queue.Queue(MOST_WAITING)
         self.answers: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.patient_until = 0.0
+        # Before its first message Python itself must start, which takes long on a busy machine.
+        self.heard_at = time.monotonic()
+        self.patient_until = self.heard_at + LOADING_SECONDS
         self.failing = False
         self.process = subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
             [sys.executable, "-I", "-W", "ignore", "-c", COMMAND, json.dumps([*map(str, sys.path)])],
@@ -106,8 +110,9 @@ class TrackingProcess:
         with suppress(OSError, ValueError), self.process.stdout as pipe:
             for line in pipe:
                 answer = json.loads(line)
+                self.heard_at = time.monotonic()
                 if "patience" in answer:
-                    self.patient_until = time.monotonic() + answer["patience"]
+                    self.patient_until = self.heard_at + answer["patience"]
                 self.failing = (self.failing or "problem" in answer) and "recovered" not in answer
                 self.answers.put(answer)
         self.answers.put({"problem": "the tracking process has ended"})
@@ -120,14 +125,14 @@ class TrackingProcess:
     def end(self) -> bool:
         """Wait for the process to end as long as it answers; return False if it had to be killed."""
         self.leave()
-        now = time.monotonic()
+        self.heard_at = now = time.monotonic()
         over = max(self.patient_until, now) + MOST_SECONDS
         self.patient_until = max(self.patient_until, now + PATIENCE_SECONDS)
         ended = False
         # Ctrl-C ends the waiting here; the run itself is over.
         with suppress(KeyboardInterrupt):
-            while not ended and time.monotonic() < (
-                now + PATIENCE_WHEN_FAILING_SECONDS if self.failing else min(self.patient_until, over)
+            while not ended and time.monotonic() < min(
+                self.heard_at + PATIENCE_WHEN_FAILING_SECONDS if self.failing else self.patient_until, over
             ):
                 ended = self.process.poll() is not None
                 time.sleep(0.02)

@@ -23,7 +23,7 @@ from batchscore.simulator.batch.files import SimulatedFile
 from batchscore.simulator.batch.input_file import InputScan, operation_of
 from batchscore.simulator.batch.lifecycle import BatchRequest, BatchTools, SimulatedBatch
 from batchscore.simulator.batch.objects import in_forms, times_of, usage_of
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Rejection, Surface
 from batchscore.simulator.service import OPERATIONS
 from batchscore.simulator.state import retry_after_headers
 
@@ -40,20 +40,16 @@ class Batches:
         self._has_deployment = has_deployment
         self._by_id: dict[str, SimulatedBatch] = {}
 
-    async def create(self, body: dict[str, Any], surface: Surface) -> SimulatedBatch | ServiceReply:
-        """Create a batch, or return the error reply."""
+    async def create(self, body: dict[str, Any], surface: Surface) -> SimulatedBatch:
+        """Create a batch; raises `Rejection`."""
         request = _parse_request(body, surface)
-        if isinstance(request, ServiceReply):
-            return request
         file = self._input(request)
-        if isinstance(file, ServiceReply):
-            return file
         rules, now = self._tools.rules(), self._clock.now()
         wait = self._tools.books.seconds_until_creation(now, rules.batches_per_hour)
         if wait > 0:
             message = f"Rate limit reached: {rules.batches_per_hour} batches per hour."
-            reply = refused(surface, message, code="rate_limit_exceeded", status=429)
-            return ServiceReply(429, reply.body, retry_after_headers(wait))
+            rejection = refused(surface, message, code="rate_limit_exceeded", status=429)
+            raise Rejection(rejection.reply._replace(headers=retry_after_headers(wait)))
         link = self._tools.files.folder / f"input-{os.urandom(12).hex()}.jsonl"
         # The file may be deleted while the batch needs it.
         os.link(file.path, link)
@@ -65,7 +61,7 @@ class Batches:
             if problems:
                 batch.discard()
                 first = problems[0]
-                return refused(surface, first["message"], param=first["param"], code=first["code"])
+                raise refused(surface, first["message"], param=first["param"], code=first["code"])
         self._by_id[batch.id] = batch
         return batch
 
@@ -76,14 +72,13 @@ class Batches:
             await batch.step(self._clock.now(), _POLL_SECONDS)
         return batch
 
-    async def cancel(self, batch: SimulatedBatch, surface: Surface) -> ServiceReply | None:
-        """Cancel a batch, or return the error reply."""
+    async def cancel(self, batch: SimulatedBatch, surface: Surface) -> None:
+        """Cancel a batch; raises `Rejection`."""
         if not batch.is_active:
             status = 409 if surface is Surface.OPENAI else 400
             message = f"Cannot cancel a batch with status '{batch.status}'."
-            return refused(surface, message, status=status)
+            raise refused(surface, message, status=status)
         await batch.cancel(self._clock.now())
-        return None
 
     async def step(self, patience: float) -> None:
         """Bring all batches to the present, as far as that is possible in this many seconds of work."""
@@ -144,44 +139,41 @@ class Batches:
             for number in range(self._tools.rules().foreign_batches)
         ]
 
-    def _input(self, request: BatchRequest) -> SimulatedFile | ServiceReply:
-        """Return the file that a batch reads, or the error reply."""
+    def _input(self, request: BatchRequest) -> SimulatedFile:
+        """Return the file that a batch reads; raises `Rejection`."""
         surface = request.surface
         file = self._tools.files.get(request.input_file_id)
         if file is None:
-            return no_file(surface, request.input_file_id, param="input_file_id")
+            raise no_file(surface, request.input_file_id, param="input_file_id")
         if file.purpose != "batch":
             message = f"Invalid purpose of the input file: '{file.purpose}'. Expected 'batch'."
-            return refused(surface, message, param="input_file_id")
+            raise refused(surface, message, param="input_file_id")
         state = self._tools.files.state(file)
-        if state == "processed":
-            return file
-        message = f"The input file {file.id} has the status '{state}'. It must be 'processed'."
-        return refused(surface, message, param="input_file_id")
+        if state != "processed":
+            message = f"The input file {file.id} has the status '{state}'. It must be 'processed'."
+            raise refused(surface, message, param="input_file_id")
+        return file
 
 
-def _parse_request(body: dict[str, Any], surface: Surface) -> BatchRequest | ServiceReply:
-    """Return what a batch is created with, or the error reply."""
+def _parse_request(body: dict[str, Any], surface: Surface) -> BatchRequest:
+    """Return what a batch is created with; raises `Rejection`."""
     for name in ("input_file_id", "endpoint", "completion_window"):
         if body.get(name) is None:
-            return missing_parameter(surface, name)
+            raise missing_parameter(surface, name)
         if not isinstance(body[name], str):
-            return refused(
-                surface, f"Invalid type for '{name}': expected a string.", param=name, code="invalid_type"
-            )
+            message = f"Invalid type for '{name}': expected a string."
+            raise refused(surface, message, param=name, code="invalid_type")
     endpoint, window = body["endpoint"], body["completion_window"]
     if operation_of(endpoint, surface) is None:
         shown = ", ".join(f"'/v1/{name}'" for name in OPERATIONS)
         message = f"Invalid value: '{endpoint}'. Supported values are: {shown}."
-        return refused(surface, message, param="endpoint", code="invalid_value")
+        raise refused(surface, message, param="endpoint", code="invalid_value")
     if window != "24h" and surface is Surface.OPENAI:
         message = f"Invalid value: '{window}'. Supported values are: '24h'."
-        return refused(surface, message, param="completion_window", code="invalid_value")
+        raise refused(surface, message, param="completion_window", code="invalid_value")
     metadata = body.get("metadata")
     problem = metadata_problem(metadata)
     if problem is not None:
-        return refused(surface, problem, param="metadata", code="invalid_type")
+        raise refused(surface, problem, param="metadata", code="invalid_type")
     expires_after = expiry_seconds(surface, "output_expires_after", body.get("output_expires_after"))
-    if isinstance(expires_after, ServiceReply):
-        return expires_after
     return BatchRequest(body["input_file_id"], endpoint, window, metadata, expires_after, surface)

@@ -20,12 +20,12 @@ from batchscore.simulator.batch.errors import PREFIXES, refused
 from batchscore.simulator.batch.faults import CallFault
 from batchscore.simulator.batch.files import SimulatedFile
 from batchscore.simulator.batch.projects import Project, Projects, split_key
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Rejection, ServiceReply, Surface
 from batchscore.simulator.script import Behaviour
 from batchscore.simulator.send import replace_reply, send_reply
 from batchscore.simulator.state import SimulatedDeployments
 
-#: A whole reply, or the file that is the reply.
+#: A whole reply, or the file that is the reply. A call may also raise `Rejection`.
 Outcome: TypeAlias = ServiceReply | SimulatedFile
 Act: TypeAlias = Callable[[Project, web.Request, Surface], Awaitable[Outcome]]
 #: The kind of authentication ("key", "bearer", None), and whether the client is authorized.
@@ -117,7 +117,10 @@ async def _answer(request: web.Request, project: Project, surface: Surface, call
             async for _ in request.content.iter_chunked(2**18):
                 pass
             return await replace_reply(request, _as_behaviour(fault), surface)
-    outcome = await call.act(project, request, surface)
+    try:
+        outcome = await call.act(project, request, surface)
+    except Rejection as rejection:
+        outcome = rejection.reply
     if isinstance(outcome, SimulatedFile) or outcome.status < 400:
         project.books.happened[call.name] += 1
     if fault is not None and fault.replaces_reply:
@@ -146,18 +149,18 @@ def json_reply(value: Any, status: int = 200, **headers: str) -> ServiceReply:
 def page_reply(
     objects: list[dict[str, Any]], request: web.Request, surface: Surface, bounds: tuple[int, int]
 ) -> ServiceReply:
-    """Return the page that a list call asks for."""
+    """Return the page that a list call asks for; raises `Rejection`."""
     default, most = bounds
     limit = request.query.get("limit", str(default))
     if not limit.isdecimal() or not 1 <= int(limit) <= most:
         message = f"Invalid 'limit': must be between 1 and {most}."
-        return refused(surface, message, param="limit", code="invalid_value")
+        raise refused(surface, message, param="limit", code="invalid_value")
     after = request.query.get("after")
     start = 0
     if after:
         places = [place for place, one in enumerate(objects) if one["id"] == after]
         if not places:
-            return refused(surface, f"No object found with id '{after}'.", param="after")
+            raise refused(surface, f"No object found with id '{after}'.", param="after")
         start = places[0] + 1
     shown = objects[start : start + int(limit)]
     return json_reply(

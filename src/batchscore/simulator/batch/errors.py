@@ -5,7 +5,7 @@ It must not know files nor batches: another module finds the error, this one wor
 
 from __future__ import annotations
 
-from batchscore.simulator.error_replies import ServiceReply, Surface, default_error, invalid_request
+from batchscore.simulator.error_replies import Rejection, Surface, default_error, invalid_request
 
 #: Where files and batches are on each surface; with a dated version they are not below a deployment.
 PREFIXES = {Surface.AZURE: "/openai", Surface.AZURE_V1: "/openai/v1", Surface.OPENAI: "/v1"}
@@ -13,32 +13,27 @@ PREFIXES = {Surface.AZURE: "/openai", Surface.AZURE_V1: "/openai/v1", Surface.OP
 
 def refused(
     surface: Surface, message: str, *, param: str | None = None, code: str | None = None, status: int = 400
-) -> ServiceReply:
-    """Return an error in the words of a surface. `param` names what is wrong with the request."""
+) -> Rejection:
+    """Return a rejection in the words of a surface. `param` names what is wrong with the request."""
     if surface is Surface.OPENAI:
-        return invalid_request(message, param=param, code=code, status=status)
+        return Rejection(invalid_request(message, param=param, code=code, status=status))
     azure_code = {400: "invalidPayload", 404: "resourceNotFound", 409: "conflict"}.get(status)
-    return default_error(surface, status, code=code or azure_code, message=message)
+    return Rejection(default_error(surface, status, code=code or azure_code, message=message))
 
 
-def no_file(surface: Surface, identifier: str, *, param: str = "id") -> ServiceReply:
-    """Return the reply to an unknown file."""
+def no_file(surface: Surface, identifier: str, *, param: str = "id") -> Rejection:
+    """Return the rejection of an unknown file."""
     return refused(surface, f"No such File object: {identifier}", param=param, status=404)
 
 
-def no_batch(surface: Surface, identifier: str) -> ServiceReply:
-    """Return the reply to an unknown batch."""
-    return refused(surface, f"No batch found with id '{identifier}'.", status=404)
-
-
-def missing_parameter(surface: Surface, name: str) -> ServiceReply:
-    """Return the reply to a request without a parameter that it needs."""
+def missing_parameter(surface: Surface, name: str) -> Rejection:
+    """Return the rejection of a request without a parameter that it needs."""
     message = f"Missing required parameter: '{name}'."
     return refused(surface, message, param=name, code="missing_required_parameter")
 
 
-def expiry_seconds(surface: Surface, name: str, policy: object) -> int | ServiceReply | None:
-    """Return after how many seconds a file expires by a policy, if there is one, or the error reply."""
+def expiry_seconds(surface: Surface, name: str, policy: object) -> int | None:
+    """Return after how many seconds a file expires by a policy, if there is one; raises `Rejection`."""
     if policy is None:
         return None
     given = policy if isinstance(policy, dict) else {}
@@ -46,12 +41,12 @@ def expiry_seconds(surface: Surface, name: str, policy: object) -> int | Service
     low = 3600 if surface is Surface.OPENAI else 1_209_600
     if anchor != "created_at":
         message = f"Invalid value: '{anchor}'. Supported values are: 'created_at'."
-        return refused(surface, message, param=f"{name}.anchor", code="invalid_value")
+        raise refused(surface, message, param=f"{name}.anchor", code="invalid_value")
     if isinstance(seconds, str) and seconds.isdecimal():
         seconds = int(seconds)
     if type(seconds) is not int or not low <= seconds <= 2_592_000:
         message = f"Invalid '{name}.seconds': must be between {low} and 2592000."
-        return refused(surface, message, param=f"{name}.seconds", code="invalid_value")
+        raise refused(surface, message, param=f"{name}.seconds", code="invalid_value")
     return seconds
 
 

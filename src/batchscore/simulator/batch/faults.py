@@ -92,10 +92,6 @@ class CallFault:
         """Whether the correct reply is never sent."""
         return self.status is not None or self.drop or self.hang is not None
 
-    def concerns(self, call: str) -> bool:
-        """Whether it is for calls of this kind."""
-        return self.call is None or self.call == call
-
 
 @dataclass(frozen=True, kw_only=True)
 class LineFault:
@@ -155,7 +151,7 @@ class FaultScript:
     def for_call(self, call: str) -> CallFault | None:
         """Take the fault of a call of this kind."""
         for pending in self._calls:
-            if pending.fault.concerns(call):
+            if pending.fault.call in {None, call}:
                 if pending.skip:
                     pending.skip -= 1
                     continue

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.rules import BatchRules
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Rejection, Surface
 
 if TYPE_CHECKING:
     from batchscore.simulator.finetune.training_file import TrainingFiles
@@ -61,15 +61,16 @@ class FileStore:
         self._rules = rules
         self._files: dict[str, SimulatedFile] = {}
 
-    def add_upload(self, form: UploadForm, surface: Surface) -> SimulatedFile | ServiceReply:
-        """Take a received file, or remove it and return the error reply."""
-        if form.purpose == "fine-tune":
-            problem = self.examiner.refusal(form.path, surface)
-        else:
-            problem = self._too_many(surface, expires=form.expires_after is not None)
-        if problem is not None:
+    def add_upload(self, form: UploadForm, surface: Surface) -> SimulatedFile:
+        """Take a received file, or remove it and raise `Rejection`."""
+        try:
+            if form.purpose == "fine-tune":
+                self.examiner.check_upload(form.path, surface)
+            else:
+                self._check_number(surface, expires=form.expires_after is not None)
+        except Rejection:
             form.path.unlink()
-            return problem
+            raise
         after = form.expires_after
         if after is None and surface is Surface.OPENAI and form.purpose == "batch":
             after = _KEPT
@@ -153,14 +154,12 @@ class FileStore:
     def _age(self, file: SimulatedFile) -> float:
         return self._clock.now() - file.created_at
 
-    def _too_many(self, surface: Surface, *, expires: bool) -> ServiceReply | None:
+    def _check_number(self, surface: Surface, *, expires: bool) -> None:
         """Azure limits the files for batches of a resource. Those that expire have their own limit."""
         if surface is Surface.OPENAI:
-            return None
+            return
         most = self._rules().max_files or (10_000 if expires else 500)
         alike = [file for file in self.all() if file.purpose == "batch"]
-        if sum((file.expires_at is not None) == expires for file in alike) < most:
-            return None
-        return refused(
-            surface, f"The resource has {most} files, the limit. Delete some.", code="quotaExceeded"
-        )
+        if sum((file.expires_at is not None) == expires for file in alike) >= most:
+            message = f"The resource has {most} files, the limit. Delete some."
+            raise refused(surface, message, code="quotaExceeded")

@@ -151,12 +151,7 @@ def write_line(reply: ServiceReply, custom_id: bytes, surface: Surface, number: 
         )
     return (
         b'{"custom_id": %b, "response": {"body": %b, "request_id": "%b", "status_code": %d}, "error": null}\n'
-        % (
-            custom_id,
-            reply.body,
-            number.encode(),
-            reply.status,
-        )
+        % (custom_id, reply.body, number.encode(), reply.status)
     )
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from aiohttp import web
 
 from batchscore.simulator.batch.calls import Call, Outcome, json_reply, page_reply
-from batchscore.simulator.batch.errors import no_batch, no_file, refused
+from batchscore.simulator.batch.errors import no_file, refused
+from batchscore.simulator.batch.files import SimulatedFile
+from batchscore.simulator.batch.lifecycle import SimulatedBatch
 from batchscore.simulator.batch.projects import Project
 from batchscore.simulator.batch.upload import receive_upload
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Surface
 from batchscore.simulator.service import parse_body
 
 #: Default and maximum of `limit`.
@@ -20,10 +22,7 @@ _FILE_PAGE = (10_000, 10_000)
 
 
 async def _upload(project: Project, request: web.Request, surface: Surface) -> Outcome:
-    form = await receive_upload(request, project.folder, surface)
-    file = form if isinstance(form, ServiceReply) else project.files.add_upload(form, surface)
-    if isinstance(file, ServiceReply):
-        return file
+    file = project.files.add_upload(await receive_upload(request, project.folder, surface), surface)
     document = project.files.to_json(file)
     if surface is not Surface.AZURE:
         return json_reply(document)
@@ -42,21 +41,23 @@ async def _list_files(project: Project, request: web.Request, surface: Surface) 
     return page_reply(found, request, surface, _FILE_PAGE)
 
 
-async def _get_file(project: Project, request: web.Request, surface: Surface) -> Outcome:
+def _file_of(project: Project, request: web.Request, surface: Surface) -> SimulatedFile:
     file = project.files.get(request.match_info["id"])
     if file is None:
-        return no_file(surface, request.match_info["id"])
-    return json_reply(project.files.to_json(file))
+        raise no_file(surface, request.match_info["id"])
+    return file
+
+
+async def _get_file(project: Project, request: web.Request, surface: Surface) -> Outcome:
+    return json_reply(project.files.to_json(_file_of(project, request, surface)))
 
 
 async def _download(project: Project, request: web.Request, surface: Surface) -> Outcome:
-    return project.files.get(request.match_info["id"]) or no_file(surface, request.match_info["id"])
+    return _file_of(project, request, surface)
 
 
 async def _delete_file(project: Project, request: web.Request, surface: Surface) -> Outcome:
-    file = project.files.get(request.match_info["id"])
-    if file is None:
-        return no_file(surface, request.match_info["id"])
+    file = _file_of(project, request, surface)
     # What has read it until now needs it no more.
     project.tuning.step()
     project.files.delete(file.id)
@@ -64,31 +65,33 @@ async def _delete_file(project: Project, request: web.Request, surface: Surface)
 
 
 async def _create(project: Project, request: web.Request, surface: Surface) -> Outcome:
-    body = parse_body(await request.read())
-    batch = body if isinstance(body, ServiceReply) else await project.batches.create(body, surface)
-    return batch if isinstance(batch, ServiceReply) else json_reply(project.batches.object_of(batch))
+    batch = await project.batches.create(parse_body(await request.read()), surface)
+    return json_reply(project.batches.object_of(batch))
 
 
 async def _list_batches(project: Project, request: web.Request, surface: Surface) -> Outcome:
     if not project.rules.listing:
-        return refused(surface, "Batches cannot be listed.", code="not_implemented", status=501)
+        raise refused(surface, "Batches cannot be listed.", code="not_implemented", status=501)
     return page_reply(await project.batches.listed(), request, surface, _BATCH_PAGE)
 
 
 async def _get_batch(project: Project, request: web.Request, surface: Surface) -> Outcome:
-    identifier = request.match_info["id"]
-    batch = await project.batches.get(identifier)
-    document = project.batches.foreign(identifier) if batch is None else project.batches.object_of(batch)
-    return no_batch(surface, identifier) if document is None else json_reply(document)
+    foreign = project.batches.foreign(request.match_info["id"])
+    return json_reply(foreign or project.batches.object_of(await _batch_of(project, request, surface)))
 
 
-async def _cancel(project: Project, request: web.Request, surface: Surface) -> Outcome:
+async def _batch_of(project: Project, request: web.Request, surface: Surface) -> SimulatedBatch:
     identifier = request.match_info["id"]
     batch = await project.batches.get(identifier)
     if batch is None:
-        return no_batch(surface, identifier)
-    refusal = await project.batches.cancel(batch, surface)
-    return refusal or json_reply(project.batches.object_of(batch))
+        raise refused(surface, f"No batch found with id '{identifier}'.", status=404)
+    return batch
+
+
+async def _cancel(project: Project, request: web.Request, surface: Surface) -> Outcome:
+    batch = await _batch_of(project, request, surface)
+    await project.batches.cancel(batch, surface)
+    return json_reply(project.batches.object_of(batch))
 
 
 #: All calls, at each door.

@@ -13,7 +13,7 @@ from aiohttp import BodyPartReader, web
 
 from batchscore.simulator.batch.errors import expiry_seconds, missing_parameter, refused
 from batchscore.simulator.batch.files import UploadForm
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Surface
 
 _PIECE = 2**18
 #: The largest file; larger ones need the API of uploads in parts.
@@ -26,14 +26,14 @@ _LONGEST_FIELD = 1000
 _EXPIRY_FIELD = re.compile(r"expires_after(?:\[(\w+)\]|\.(\w+))")
 
 
-async def receive_upload(request: web.Request, folder: Path, surface: Surface) -> UploadForm | ServiceReply:
-    """Write a file to the folder while it arrives, and return its form, or the error reply.
+async def receive_upload(request: web.Request, folder: Path, surface: Surface) -> UploadForm:
+    """Write a file to the folder while it arrives, and return its form; raises `Rejection`.
 
     `request["fields"]` then has the fields, and the file's name and type.
     """
     if request.content_type != "multipart/form-data":
         message = f"Invalid Content-Type: expected 'multipart/form-data', but got '{request.content_type}'."
-        return refused(surface, message, status=400 if surface is Surface.OPENAI else 415)
+        raise refused(surface, message, status=400 if surface is Surface.OPENAI else 415)
     path = folder / f"upload-{uuid.uuid4().hex}"
     kept = False
     fields: dict[str, str] = {}
@@ -45,7 +45,7 @@ async def receive_upload(request: web.Request, folder: Path, surface: Surface) -
         reader = await request.multipart()
         while (part := await reader.next()) is not None:
             if not isinstance(part, BodyPartReader):
-                return refused(surface, "Nested multipart bodies are not supported.")
+                raise refused(surface, "Nested multipart bodies are not supported.")
             if part.name != "file":
                 text = (await part.read_chunk(_LONGEST_FIELD)).decode("utf-8", "replace")
                 fields[part.name or ""] = shown[part.name or ""] = text
@@ -53,9 +53,9 @@ async def receive_upload(request: web.Request, folder: Path, surface: Surface) -
             name, part_type = part.filename or "", part.headers.get("content-type")
             shown |= {"filename": name, "content_type": part_type}
             if not await _write(part, path):
-                return refused(surface, f"The file exceeds {_MOST_BYTES} bytes.", param="file", status=413)
-        form = _check_form(surface, path, name, part_type, fields)
-        kept = isinstance(form, UploadForm)
+                raise refused(surface, f"The file exceeds {_MOST_BYTES} bytes.", param="file", status=413)
+        form = _form_of(surface, path, name, part_type, fields)
+        kept = True
         return form
     finally:
         if not kept:
@@ -74,27 +74,26 @@ async def _write(part: BodyPartReader, path: Path) -> bool:
     return True
 
 
-def _check_form(
+def _form_of(
     surface: Surface, path: Path, name: str | None, part_type: str | None, fields: dict[str, str]
-) -> UploadForm | ServiceReply:
+) -> UploadForm:
     if name is None:
-        return missing_parameter(surface, "file")
+        raise missing_parameter(surface, "file")
     purpose = fields.get("purpose")
     if purpose is None:
-        return missing_parameter(surface, "purpose")
+        raise missing_parameter(surface, "purpose")
     if purpose not in _PURPOSES:
         shown = ", ".join(f"'{each}'" for each in _PURPOSES)
         message = f"'{purpose}' is not one of [{shown}] - 'purpose'"
-        return refused(surface, message, param="purpose")
+        raise refused(surface, message, param="purpose")
     if part_type == "" or (part_type is None and surface is not Surface.OPENAI):
-        return refused(surface, "The file's Content-Type must not be empty.", param="file")
+        raise refused(surface, "The file's Content-Type must not be empty.", param="file")
     if purpose in _OF_LINES and not name.endswith(".jsonl"):
         reader = f"{_OF_LINES[purpose]} API"
         message = f"Invalid file format for {reader}. Must be .jsonl, but the file is named '{name}'."
-        return refused(surface, message, param="file", code="invalid_file_format")
+        raise refused(surface, message, param="file", code="invalid_file_format")
     expiry = {}
     for field, value in fields.items():
         if found := _EXPIRY_FIELD.fullmatch(field):
             expiry[found[1] or found[2]] = value
-    seconds = expiry_seconds(surface, "expires_after", expiry or None)
-    return seconds if isinstance(seconds, ServiceReply) else UploadForm(path, name, purpose, seconds)
+    return UploadForm(path, name, purpose, expiry_seconds(surface, "expires_after", expiry or None))

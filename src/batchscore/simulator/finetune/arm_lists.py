@@ -70,10 +70,7 @@ def usages(tuning: Tuning) -> list[dict[str, Any]]:
     """Return each quota, and how much of it is in use: those of base models and of tuned ones."""
     return [
         {
-            "name": {
-                "value": name,
-                "localizedValue": f"{QUOTA} - {name.split('.', 2)[2]}",
-            },
+            "name": {"value": name, "localizedValue": f"{QUOTA} - {name.split('.', 2)[2]}"},
             "currentValue": tuning.deployments.used(name),
             "limit": tuning.rules.quota,
             "unit": "Count",

@@ -50,12 +50,12 @@ async def _within(project: Project, request: web.Request, _: Surface, *, act: _A
     given = request.match_info
     project.tuning.step()
     if given["subscription"].lower() != SUBSCRIPTION:
-        return arm_errors.not_found("Subscription", given["subscription"])
+        raise arm_errors.not_found("Subscription", given["subscription"])
     if given.get("group", GROUP).lower() != GROUP:
-        return arm_errors.not_found("ResourceGroup", given["group"])
+        raise arm_errors.not_found("ResourceGroup", given["group"])
     if given.get("account", ACCOUNT).lower() != ACCOUNT:
         resource = f"Microsoft.CognitiveServices/accounts/{given['account']}' under resource group '{GROUP}"
-        return arm_errors.not_found("Resource", resource)
+        raise arm_errors.not_found("Resource", resource)
     return await act(project, request)
 
 
@@ -66,67 +66,62 @@ def _call(method: str, path: str, name: str, act: _ArmAct) -> Call:
 async def _put(project: Project, request: web.Request) -> ServiceReply:
     tuning, name = project.tuning, request.match_info["name"]
     if not tuning.rules.may_deploy:
-        return arm_errors.not_allowed("write", f"{ACCOUNT_ID}/deployments/{name}")
+        raise arm_errors.not_allowed("write", f"{ACCOUNT_ID}/deployments/{name}")
     wanted = _wanted(await request.read(), name)
-    if isinstance(wanted, ServiceReply):
-        return wanted
-    problem = _refusal(project, name, wanted)
-    if problem is not None:
-        return problem
+    _check_wanted(project, name, wanted)
     made, is_new = tuning.deployments.put(name, wanted)
     headers = _poll_headers(project, request, made)
     return json_reply(_object(project, made), 201 if is_new else 200, **headers)
 
 
-def _wanted(raw: bytes, name: str) -> Wanted | ServiceReply:
-    """Return what a deployment shall be, or the error reply to a wrong body."""
+def _wanted(raw: bytes, name: str) -> Wanted:
+    """Return what a deployment shall be; raises `Rejection` for a wrong body."""
     if not _NAME.fullmatch(name):
-        return arm_error(400, "InvalidResourceName", f"The deployment name '{name}' is invalid.")
+        raise arm_error(400, "InvalidResourceName", f"The deployment name '{name}' is invalid.")
     try:
         body = orjson.loads(raw)
         model, sku = body["properties"]["model"], body["sku"]
         kind = SKUS.get(str(sku["name"]).lower())
         capacity = sku.get("capacity", 1)
         if kind is None:
-            return arm_error(400, "InvalidResourceProperties", f"The sku '{sku['name']}' is not supported.")
+            raise arm_error(400, "InvalidResourceProperties", f"The sku '{sku['name']}' is not supported.")
         if type(capacity) is not int or capacity < 1:
-            return arm_error(400, "InvalidResourceProperties", "The capacity must be at least 1.")
+            raise arm_error(400, "InvalidResourceProperties", "The capacity must be at least 1.")
         tags = {str(name): str(value) for name, value in (body.get("tags") or {}).items()}
         return Wanted(str(model["name"]), model.get("version"), str(model["format"]), kind, capacity, tags)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         message = "The request content was invalid and could not be deserialized."
-        return arm_error(400, "InvalidRequestContent", message)
+        raise arm_error(400, "InvalidRequestContent", message) from None
 
 
-def _refusal(project: Project, name: str, wanted: Wanted) -> ServiceReply | None:
-    """Return the error reply to a deployment that cannot be made."""
+def _check_wanted(project: Project, name: str, wanted: Wanted) -> None:
+    """Raise `Rejection` for a deployment that cannot be made."""
     tuning = project.tuning
     deployments, rules = tuning.deployments, tuning.rules
     shown = f"Format: {wanted.format}, Name: {wanted.model}, Version: {wanted.version}"
     tuned = tuning.models.tuned(wanted.model)
     if wanted.format != "OpenAI":
         # It happens with a wrong provider's name.
-        return arm_error(500, "InternalServerError", "An internal server error occurred.")
+        raise arm_error(500, "InternalServerError", "An internal server error occurred.")
     if (tuned is None and base_model(wanted.model) is None) or (tuned and not tuning.sees(tuned)):
         message = f"The model '{shown}' of account deployment is not supported."
-        return arm_error(400, "DeploymentModelNotSupported", message)
+        raise arm_error(400, "DeploymentModelNotSupported", message)
     if project.clock.now() >= tuning.models.answers_until(rules):
         message = f"The model '{shown}' has been deprecated and cannot be deployed."
-        return arm_error(400, "ServiceModelDeprecated", message)
+        raise arm_error(400, "ServiceModelDeprecated", message)
     if rules.one_at_a_time and deployments.busy(name):
-        return arm_errors.busy(ACCOUNT_ID)
+        raise arm_errors.busy(ACCOUNT_ID)
     others = [one for one in deployments.all() if one.name != name and one.tuned]
     if tuned and any(one.wanted.model == wanted.model for one in others):
         message = "Only one deployment can be made per model name and version."
-        return arm_error(400, "InvalidResourceProperties", message)
+        raise arm_error(400, "InvalidResourceProperties", message)
     if tuned and len(others) >= rules.max_deployments:
         message = f"The account has {rules.max_deployments} deployments of tuned models, the limit."
-        return arm_error(400, "DeploymentLimitReached", message)
+        raise arm_error(400, "DeploymentLimitReached", message)
     usage = deployments.usage_name(wanted.model, wanted.sku)
     used = deployments.used(usage, besides=name)
     if used + wanted.capacity > rules.quota:
-        return arm_errors.no_quota(wanted.capacity, usage, used, rules.quota)
-    return None
+        raise arm_errors.no_quota(wanted.capacity, usage, used, rules.quota)
 
 
 def _poll_headers(project: Project, request: web.Request, one: AccountDeployment) -> dict[str, str]:
@@ -145,26 +140,23 @@ def _poll_headers(project: Project, request: web.Request, one: AccountDeployment
 
 
 async def _get(project: Project, request: web.Request) -> ServiceReply:
-    found = project.tuning.deployments.get(request.match_info["name"])
-    return _no_deployment(request) if found is None else json_reply(_object(project, found))
-
-
-def _no_deployment(request: web.Request) -> ServiceReply:
     name = request.match_info["name"]
-    return arm_errors.not_found(
-        "Resource", f"Microsoft.CognitiveServices/accounts/{ACCOUNT}/deployments/{name}"
-    )
+    found = project.tuning.deployments.get(name)
+    if found is None:
+        resource = f"Microsoft.CognitiveServices/accounts/{ACCOUNT}/deployments/{name}"
+        raise arm_errors.not_found("Resource", resource)
+    return json_reply(_object(project, found))
 
 
 async def _delete(project: Project, request: web.Request) -> ServiceReply:
     tuning, name = project.tuning, request.match_info["name"]
     if not tuning.rules.may_deploy:
-        return arm_errors.not_allowed("delete", f"{ACCOUNT_ID}/deployments/{name}")
+        raise arm_errors.not_allowed("delete", f"{ACCOUNT_ID}/deployments/{name}")
     found = tuning.deployments.get(name)
     if found is None:
         return ServiceReply(204, b"")
     if tuning.rules.one_at_a_time and found.deleted_at is None and tuning.deployments.busy(name):
-        return arm_errors.busy(ACCOUNT_ID)
+        raise arm_errors.busy(ACCOUNT_ID)
     tuning.deployments.delete(found)
     if tuning.deployments.get(name) is None:
         return ServiceReply(200, b"")
@@ -179,7 +171,7 @@ def _page(project: Project, request: web.Request, values: list[dict[str, Any]]) 
     """Return the values of a list, and where the rest is."""
     token, length = request.query.get("$skiptoken", "0"), project.tuning.rules.page
     if not token.isdecimal():
-        return arm_error(400, "InvalidQueryParameter", "The skip token is invalid.")
+        raise arm_error(400, "InvalidQueryParameter", "The skip token is invalid.")
     start = int(token)
     shown: dict[str, Any] = {"value": values[start : start + length]}
     if start + length < len(values):
@@ -268,7 +260,7 @@ async def _list_usages(project: Project, request: web.Request) -> ServiceReply:
 async def _list_capacities(project: Project, request: web.Request) -> ServiceReply:
     name = request.query.get("modelName")
     if name is None:
-        return arm_error(400, "InvalidQueryParameter", "The query parameter modelName is required.")
+        raise arm_error(400, "InvalidQueryParameter", "The query parameter modelName is required.")
     found = capacities(project.tuning, name, request.query.get("modelVersion", "1"))
     place = f"/subscriptions/{SUBSCRIPTION}/{_PROVIDER}/locations/{LOCATION}/modelCapacities"
     kind = "Microsoft.CognitiveServices/locations/modelCapacities"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchscore.simulator.batch.errors import metadata_problem, missing_parameter, refused
-from batchscore.simulator.error_replies import ServiceReply, Surface, unknown_parameter
+from batchscore.simulator.error_replies import Rejection, Surface, unknown_parameter
 from batchscore.simulator.finetune.job import JobRequest
 from batchscore.simulator.finetune.rules import FineTuneRules
 
@@ -49,23 +49,16 @@ _AZURE_SUFFIX = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _MOST_SEED = 2_147_483_647
 
 
-def parse_job(
-    body: Mapping[str, Any], surface: Surface, rules: FineTuneRules, seed: int
-) -> JobRequest | ServiceReply:
-    """Return what a job is created with, or the error reply. `seed` is that which the service chooses."""
-    problem = _fields_problem(body, surface)
-    if problem is not None:
-        return problem
-    method = _parse_method(body, surface)
-    if isinstance(method, ServiceReply):
-        return method
-    kind, hyperparameters = method
+def parse_job(body: Mapping[str, Any], surface: Surface, rules: FineTuneRules, seed: int) -> JobRequest:
+    """Return what a job is created with; raises `Rejection`. `seed` is that which the service chooses."""
+    _check_fields(body, surface)
+    kind, hyperparameters = _parse_method(body, surface)
     training_type = body.get("trainingType")
     if surface is not Surface.OPENAI:
         if training_type is None:
-            return refused(surface, NOT_TRAINABLE)
+            raise refused(surface, NOT_TRAINABLE)
         if not isinstance(training_type, str) or training_type.lower() not in rules.training_types:
-            return refused(surface, f"{training_type} TrainingType not supported.")
+            raise refused(surface, f"{training_type} TrainingType not supported.")
     return JobRequest(
         model=body["model"],
         training_file=body["training_file"],
@@ -81,42 +74,42 @@ def parse_job(
     )
 
 
-def _wrong(surface: Surface, message: str, *, param: str, code: str | None = None) -> ServiceReply:
-    """Return the reply to a wrong field. Azure has one code for all of them."""
+def _wrong(surface: Surface, message: str, *, param: str, code: str | None = None) -> Rejection:
+    """Return the rejection of a wrong field. Azure has one code for all of them."""
     return refused(surface, message, param=param, code=code if surface is Surface.OPENAI else None)
 
 
-def _fields_problem(body: Mapping[str, Any], surface: Surface) -> ServiceReply | None:
-    """Return the error reply to fields that are missing, unknown or of a wrong form."""
+def _check_fields(body: Mapping[str, Any], surface: Surface) -> None:
+    """Raise `Rejection` for fields that are missing, unknown or of a wrong form."""
     for name in ("model", "training_file"):
         if body.get(name) is None:
-            return missing_parameter(surface, name)
+            raise missing_parameter(surface, name)
     for name in ("model", "training_file", "validation_file", "suffix"):
         if body.get(name) is not None and not isinstance(body[name], str):
             message = f"Invalid type for '{name}': expected a string."
-            return _wrong(surface, message, param=name, code="invalid_type")
+            raise _wrong(surface, message, param=name, code="invalid_type")
     if not isinstance(body.get("integrations") or [], list):
-        return _wrong(surface, "Invalid type for 'integrations': expected an array.", param="integrations")
+        raise _wrong(surface, "Invalid type for 'integrations': expected an array.", param="integrations")
     unknown = sorted(body.keys() - _FIELDS)
     if surface is Surface.OPENAI:
         unknown += [name for name in ("trainingType",) if name in body]
     if unknown:
-        return unknown_parameter(surface, "responses", unknown[0])
+        raise Rejection(unknown_parameter(surface, "responses", unknown[0]))
     suffix = body.get("suffix")
     if suffix is not None:
         fits = 1 <= len(suffix) <= 64 if surface is Surface.OPENAI else _AZURE_SUFFIX.fullmatch(suffix)
         if not fits:
-            return _wrong(surface, "Invalid 'suffix'.", param="suffix", code="invalid_value")
+            raise _wrong(surface, "Invalid 'suffix'.", param="suffix", code="invalid_value")
     seed = body.get("seed")
     if seed is not None and (type(seed) is not int or not 0 <= seed <= _MOST_SEED):
         message = f"Invalid 'seed': must be an integer between 0 and {_MOST_SEED}."
-        return _wrong(surface, message, param="seed", code="invalid_value")
-    problem = metadata_problem(body.get("metadata"))
-    return None if problem is None else _wrong(surface, problem, param="metadata", code="invalid_type")
+        raise _wrong(surface, message, param="seed", code="invalid_value")
+    if problem := metadata_problem(body.get("metadata")):
+        raise _wrong(surface, problem, param="metadata", code="invalid_type")
 
 
-def _parse_method(body: Mapping[str, Any], surface: Surface) -> tuple[str, dict[str, Any]] | ServiceReply:
-    """Return the method and its hyperparameters, from `method` or the older form; or the error reply."""
+def _parse_method(body: Mapping[str, Any], surface: Surface) -> tuple[str, dict[str, Any]]:
+    """Return the method and its hyperparameters, from `method` or the older form; raises `Rejection`."""
     given, older = body.get("method"), body.get("hyperparameters")
     if given is None:
         return _hyperparameters("supervised", older, "hyperparameters", surface)
@@ -124,30 +117,28 @@ def _parse_method(body: Mapping[str, Any], surface: Surface) -> tuple[str, dict[
     if kind not in METHODS:
         shown = ", ".join(f"'{one}'" for one in METHODS)
         message = f"Invalid value: '{kind}'. Supported values are: {shown}."
-        return _wrong(surface, message, param="method.type", code="invalid_value")
+        raise _wrong(surface, message, param="method.type", code="invalid_value")
     inner = given.get(kind) or {}
     if not isinstance(inner, dict):
-        return _wrong(surface, f"Invalid type for 'method.{kind}'.", param=f"method.{kind}")
+        raise _wrong(surface, f"Invalid type for 'method.{kind}'.", param=f"method.{kind}")
     if kind == "reinforcement":
         if not isinstance(inner.get("grader"), dict):
-            return missing_parameter(surface, "method.reinforcement.grader")
+            raise missing_parameter(surface, "method.reinforcement.grader")
         if body.get("validation_file") is None:
-            return missing_parameter(surface, "validation_file")
+            raise missing_parameter(surface, "validation_file")
     numbers = inner.get("hyperparameters") or older
     return _hyperparameters(kind, numbers, f"method.{kind}.hyperparameters", surface)
 
 
-def _hyperparameters(
-    kind: str, given: Any, place: str, surface: Surface
-) -> tuple[str, dict[str, Any]] | ServiceReply:
+def _hyperparameters(kind: str, given: Any, place: str, surface: Surface) -> tuple[str, dict[str, Any]]:
     if given is not None and not isinstance(given, dict):
-        return _wrong(surface, f"Invalid type for '{place}': expected an object.", param=place)
+        raise _wrong(surface, f"Invalid type for '{place}': expected an object.", param=place)
     known = _NAMES[kind]
     found: dict[str, Any] = {name: "auto" for name in known if name in _SHOWN}
     for name, value in (given or {}).items():
         at = f"{place}.{name}"
         if name not in known and not (name == "prompt_loss_weight" and surface is not Surface.OPENAI):
-            return _wrong(surface, f"Unknown parameter: '{at}'.", param=at, code="unknown_parameter")
+            raise _wrong(surface, f"Unknown parameter: '{at}'.", param=at, code="unknown_parameter")
         if value is None or value == "auto" or (value == -1 and surface is not Surface.OPENAI):
             continue
         if name == "reasoning_effort":
@@ -158,6 +149,6 @@ def _hyperparameters(
             fits = numeric and low <= value <= high
         if not fits:
             message = f"Invalid '{at}': {value!r} is not allowed."
-            return _wrong(surface, message, param=at, code="invalid_value")
+            raise _wrong(surface, message, param=at, code="invalid_value")
         found[name] = value
     return kind, found

@@ -16,7 +16,7 @@ from typing import Any
 from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.files import DAY, FileStore, SimulatedFile, UploadForm
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Surface
 from batchscore.simulator.finetune.create import NOT_TRAINABLE, parse_job
 from batchscore.simulator.finetune.curve import Curve, as_base64, result_csv
 from batchscore.simulator.finetune.job import JobRequest, TrainingPlan, TuningJob, failure
@@ -56,15 +56,13 @@ class TuningJobs:
         self.created: Counter[str] = Counter()
         self._freed_at = 0.0
 
-    def create(self, body: Mapping[str, Any], surface: Surface) -> TuningJob | ServiceReply:
-        """Create a job, or return the error reply."""
+    def create(self, body: Mapping[str, Any], surface: Surface) -> TuningJob:
+        """Create a job; raises `Rejection`."""
         rules, now = self._tools.rules(), self._tools.clock.now()
         request = parse_job(body, surface, rules, seed=random.randrange(2**31 - 1))  # noqa: S311 - not for secrets
-        if isinstance(request, ServiceReply):
-            return request
-        problem = self._model_problem(request) or self._file_problem(request) or self._limit_problem(request)
-        if problem is not None:
-            return problem
+        self._check_model(request)
+        self._check_files(request)
+        self._check_limits(request)
         # `gpt-4o-mini` is an alias of a dated name.
         request = replace(request, model=base_model(request.model) or request.model)
         job = TuningJob(request, rules, now)
@@ -204,25 +202,25 @@ class TuningJobs:
             return {"code": "invalid_n_examples", "message": message, "param": param}
         return None
 
-    def _model_problem(self, request: JobRequest) -> ServiceReply | None:
-        """Return the error reply if the model cannot be trained, or nobody here may train."""
+    def _check_model(self, request: JobRequest) -> None:
+        """Raise `Rejection` if the model cannot be trained, or nobody here may train."""
         surface, rules = request.surface, self._tools.rules()
         if not rules.eligible:
             message = "Your organization is not eligible to create fine-tuning jobs."
-            return refused(surface, message, code="permission_denied", status=403)
+            raise refused(surface, message, code="permission_denied", status=403)
         methods = self._tools.models.methods(request.model)
         is_over = self._tools.clock.now() >= self._tools.models.trains_until(rules)
         if request.method in methods and not is_over:
-            return None
+            return
         if surface is not Surface.OPENAI:
-            return refused(surface, NOT_TRAINABLE)
+            raise refused(surface, NOT_TRAINABLE)
         message = f"Model {request.model} is not available for fine-tuning or does not exist."
         if methods and not is_over:
             message = f"The method {request.method} is not supported for model {request.model}."
-        return refused(surface, message, param="model", code="model_not_available")
+        raise refused(surface, message, param="model", code="model_not_available")
 
-    def _file_problem(self, request: JobRequest) -> ServiceReply | None:
-        """Return the error reply if a file is not there, or not ready on Azure."""
+    def _check_files(self, request: JobRequest) -> None:
+        """Raise `Rejection` if a file is not there, or not ready on Azure."""
         surface = request.surface
         for param in ("training_file", "validation_file"):
             identifier = getattr(request, param)
@@ -230,17 +228,16 @@ class TuningJobs:
                 continue
             file = self._tools.files.get(identifier)
             if file is None:
-                return refused(surface, f"invalid {param}: {identifier}", param=param)
+                raise refused(surface, f"invalid {param}: {identifier}", param=param)
             if file.purpose != "fine-tune":
                 message = f"Invalid purpose of the file: '{file.purpose}'. Expected 'fine-tune'."
-                return refused(surface, message, param=param)
+                raise refused(surface, message, param=param)
             if surface is not Surface.OPENAI and self._tools.files.state(file) != "processed":
                 message = "The specified file reference must point to a completed file import."
-                return refused(surface, message, param=param)
-        return None
+                raise refused(surface, message, param=param)
 
-    def _limit_problem(self, request: JobRequest) -> ServiceReply | None:
-        """Return the error reply if there are too many jobs."""
+    def _check_limits(self, request: JobRequest) -> None:
+        """Raise `Rejection` if there are too many jobs."""
         surface, rules, now = request.surface, self._tools.rules(), self._tools.clock.now()
         self.step()
         jobs = [*self._deleted, *self._by_id.values()]
@@ -250,18 +247,18 @@ class TuningJobs:
                 "This fine-tune request has been rate-limited. Your organization has reached the maximum of"
                 f" {rules.daily_jobs} requests per day for the model '{request.model}'."
             )
-            return refused(surface, message, code="daily_rate_limit_exceeded", status=429)
+            raise refused(surface, message, code="daily_rate_limit_exceeded", status=429)
         active = [job.status for job in self._by_id.values() if job.is_active]
         running = sum(status in {"running", "pausing"} for status in active)
         if len(active) < rules.running_jobs + rules.queued_jobs and len(self._by_id) < rules.max_jobs:
-            return None
+            return
         message = (
             f"This fine-tune request has been rate-limited. Your organization has reached the maximum of"
             f" {len(active)} active requests ({running} running, {len(active) - running} pending) for the"
             f" model '{request.model}'."
         )
         code = "rate_limit_exceeded" if surface is Surface.OPENAI else "quotaExceeded"
-        return refused(surface, message, code=code, status=429)
+        raise refused(surface, message, code=code, status=429)
 
     def _write_results(self, job: TuningJob) -> None:
         """Write the result file of a job, or as much as there is so far."""

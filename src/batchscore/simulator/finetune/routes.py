@@ -20,7 +20,13 @@ from batchscore.simulator.batch.calls import Call, Outcome, json_reply, page_rep
 from batchscore.simulator.batch.errors import missing_parameter, refused
 from batchscore.simulator.batch.files import UploadForm
 from batchscore.simulator.batch.projects import Project
-from batchscore.simulator.error_replies import ServiceReply, Surface, resource_not_found, unknown_url
+from batchscore.simulator.error_replies import (
+    Rejection,
+    ServiceReply,
+    Surface,
+    resource_not_found,
+    unknown_url,
+)
 from batchscore.simulator.finetune.job import TuningJob
 from batchscore.simulator.finetune.models import base_model
 from batchscore.simulator.finetune.objects import checkpoint_object, event_object
@@ -44,40 +50,34 @@ class _NoRedirects(HTTPRedirectHandler):
 _direct = build_opener(ProxyHandler({}), _NoRedirects)
 
 
-def _unknown(request: web.Request, surface: Surface) -> ServiceReply:
-    if surface is Surface.OPENAI:
-        return unknown_url(request.method, request.path)
-    return resource_not_found()
+def _unknown(request: web.Request, surface: Surface) -> Rejection:
+    is_openai = surface is Surface.OPENAI
+    return Rejection(unknown_url(request.method, request.path) if is_openai else resource_not_found())
 
 
 async def _create_upload(project: Project, request: web.Request, surface: Surface) -> Outcome:
     if surface is Surface.AZURE_V1:
-        return _unknown(request, surface)
-    body = parse_body(await request.read())
-    upload = body if isinstance(body, ServiceReply) else project.tuning.uploads.create(body, surface)
-    if isinstance(upload, ServiceReply):
-        return upload
+        raise _unknown(request, surface)
+    upload = project.tuning.uploads.create(parse_body(await request.read()), surface)
     return json_reply(project.tuning.uploads.to_json(upload))
 
 
-def _upload_of(project: Project, request: web.Request, surface: Surface) -> SimulatedUpload | ServiceReply:
+def _upload_of(project: Project, request: web.Request, surface: Surface) -> SimulatedUpload:
     identifier = request.match_info["id"]
     if surface is Surface.AZURE_V1:
-        return _unknown(request, surface)
+        raise _unknown(request, surface)
     upload = project.tuning.uploads.get(identifier)
-    return upload or refused(surface, f"No such Upload object: {identifier}", param="upload_id", status=404)
+    if upload is None:
+        raise refused(surface, f"No such Upload object: {identifier}", param="upload_id", status=404)
+    return upload
 
 
 async def _add_part(project: Project, request: web.Request, surface: Surface) -> Outcome:
     upload = _upload_of(project, request, surface)
-    if isinstance(upload, ServiceReply):
-        return upload
     path = await _receive_part(request, project.folder)
     if path is None:
-        return missing_parameter(surface, "data")
+        raise missing_parameter(surface, "data")
     part = project.tuning.uploads.add_part(upload, path, surface)
-    if isinstance(part, ServiceReply):
-        return part
     now = int(project.clock.now())
     return json_reply({"object": "upload.part", "id": part, "created_at": now, "upload_id": upload.id})
 
@@ -101,40 +101,29 @@ async def _receive_part(request: web.Request, folder: Path) -> Path | None:
 
 async def _complete_upload(project: Project, request: web.Request, surface: Surface) -> Outcome:
     upload = _upload_of(project, request, surface)
-    if isinstance(upload, ServiceReply):
-        return upload
-    body = parse_body(await request.read())
-    if isinstance(body, ServiceReply):
-        return body
-    problem = project.tuning.uploads.complete(upload, body, surface)
-    return problem or json_reply(project.tuning.uploads.to_json(upload))
+    project.tuning.uploads.complete(upload, parse_body(await request.read()), surface)
+    return json_reply(project.tuning.uploads.to_json(upload))
 
 
 async def _cancel_upload(project: Project, request: web.Request, surface: Surface) -> Outcome:
     upload = _upload_of(project, request, surface)
-    if isinstance(upload, ServiceReply):
-        return upload
-    problem = project.tuning.uploads.cancel(upload, surface)
-    return problem or json_reply(project.tuning.uploads.to_json(upload))
+    project.tuning.uploads.cancel(upload, surface)
+    return json_reply(project.tuning.uploads.to_json(upload))
 
 
 async def _import_file(project: Project, request: web.Request, surface: Surface) -> Outcome:
     if surface is not Surface.AZURE:
-        return _unknown(request, surface)
+        raise _unknown(request, surface)
     body = parse_body(await request.read())
-    if isinstance(body, ServiceReply):
-        return body
     for name in ("purpose", "filename", "content_url"):
         if not isinstance(body.get(name), str):
-            return missing_parameter(surface, name)
+            raise missing_parameter(surface, name)
     if body["purpose"] not in _IMPORTED or not body["filename"].endswith(".jsonl"):
-        return refused(surface, "Only files of JSON Lines for fine-tuning and batches can be imported.")
+        raise refused(surface, "Only files of JSON Lines for fine-tuning and batches can be imported.")
     path = project.folder / f"import-{uuid.uuid4().hex}"
     content = await asyncio.to_thread(_fetch, body["content_url"])
     path.write_bytes(content or b"")
     file = project.files.add_upload(UploadForm(path, body["filename"], body["purpose"]), surface)
-    if isinstance(file, ServiceReply):
-        return file
     if content is None:
         project.tuning.training.fail_import(file)
     location = f"{request.url.origin()}/openai/files/{file.id}"
@@ -155,10 +144,7 @@ def _fetch(url: str) -> bytes | None:
 
 
 async def _create_job(project: Project, request: web.Request, surface: Surface) -> Outcome:
-    body = parse_body(await request.read())
-    job = body if isinstance(body, ServiceReply) else project.tuning.jobs.create(body, surface)
-    if isinstance(job, ServiceReply):
-        return job
+    job = project.tuning.jobs.create(parse_body(await request.read()), surface)
     shown = project.tuning.jobs.object_of(job)
     if surface is not Surface.AZURE:
         return json_reply(shown)
@@ -180,27 +166,24 @@ async def _list_jobs(project: Project, request: web.Request, surface: Surface) -
     return page_reply(found, request, surface, _JOB_PAGE)
 
 
-def _job_of(project: Project, request: web.Request, surface: Surface) -> TuningJob | ServiceReply:
+def _job_of(project: Project, request: web.Request, surface: Surface) -> TuningJob:
     identifier = request.match_info["id"]
     job = project.tuning.jobs.get(identifier)
-    if job is not None:
-        return job
-    message = f"Could not find fine tune: {identifier}"
-    return refused(surface, message, param="fine_tune_id", code="fine_tune_not_found", status=404)
+    if job is None:
+        message = f"Could not find fine tune: {identifier}"
+        raise refused(surface, message, param="fine_tune_id", code="fine_tune_not_found", status=404)
+    return job
 
 
 async def _get_job(project: Project, request: web.Request, surface: Surface) -> Outcome:
-    job = _job_of(project, request, surface)
-    return job if isinstance(job, ServiceReply) else json_reply(project.tuning.jobs.object_of(job))
+    return json_reply(project.tuning.jobs.object_of(_job_of(project, request, surface)))
 
 
 async def _delete_job(project: Project, request: web.Request, surface: Surface) -> Outcome:
     if surface is not Surface.AZURE:
-        return _unknown(request, surface)
-    job = _job_of(project, request, surface)
-    if isinstance(job, ServiceReply):
-        return job
-    return project.tuning.delete_job(job) or ServiceReply(204, b"")
+        raise _unknown(request, surface)
+    project.tuning.delete_job(_job_of(project, request, surface))
+    return ServiceReply(204, b"")
 
 
 def _changing(change: Callable[[Project, TuningJob], str | None]) -> Callable[..., Any]:
@@ -208,12 +191,10 @@ def _changing(change: Callable[[Project, TuningJob], str | None]) -> Callable[..
 
     async def act(project: Project, request: web.Request, surface: Surface) -> Outcome:
         job = _job_of(project, request, surface)
-        if isinstance(job, ServiceReply):
-            return job
         problem = change(project, job)
         if problem is not None:
             code = None if surface is Surface.OPENAI else "unexpectedEntityState"
-            return refused(surface, problem, code=code)
+            raise refused(surface, problem, code=code)
         return json_reply(project.tuning.jobs.object_of(job))
 
     return act
@@ -226,8 +207,6 @@ def _cancel(project: Project, job: TuningJob) -> str | None:
 
 async def _list_events(project: Project, request: web.Request, surface: Surface) -> Outcome:
     job = _job_of(project, request, surface)
-    if isinstance(job, ServiceReply):
-        return job
     found = [event_object(event, surface) for event in reversed(job.events)]
     after, repeats = request.query.get("after"), project.tuning.rules.repeats_events
     places = [place for place, one in enumerate(found) if one["id"] == after]
@@ -240,8 +219,6 @@ async def _list_events(project: Project, request: web.Request, surface: Surface)
 
 async def _list_checkpoints(project: Project, request: web.Request, surface: Surface) -> Outcome:
     job = _job_of(project, request, surface)
-    if isinstance(job, ServiceReply):
-        return job
     found = [checkpoint_object(each, job) for each in reversed(job.checkpoints)]
     return page_reply(found, request, surface, _CHECKPOINT_PAGE)
 
@@ -285,7 +262,7 @@ def model_calls(names: list[str]) -> tuple[Call, ...]:
             return json_reply(tuning.models.tuned_object(model, surface, tuning.rules))
         if model is None and (name in names or base_model(name) is not None):
             return json_reply(tuning.models.base_object(name, surface, tuning.rules))
-        return _no_model(surface, name)
+        raise _no_model(surface, name)
 
     return (
         Call("GET", "/models", "list_models", list_models),
@@ -294,7 +271,7 @@ def model_calls(names: list[str]) -> tuple[Call, ...]:
     )
 
 
-def _no_model(surface: Surface, name: str) -> ServiceReply:
+def _no_model(surface: Surface, name: str) -> Rejection:
     message = f"The model '{name}' does not exist"
     return refused(surface, message, param="model", code="model_not_found", status=404)
 
@@ -303,13 +280,14 @@ async def _delete_model(project: Project, request: web.Request, surface: Surface
     tuning, name = project.tuning, request.match_info["id"]
     tuning.step()
     if surface is Surface.AZURE:
-        return _unknown(request, surface)
+        raise _unknown(request, surface)
     model = tuning.models.tuned(name)
     if model is None:
         if base_model(name) is not None:
-            return refused(surface, f"The model '{name}' is not yours.", code="forbidden", status=403)
-        return _no_model(surface, name)
+            raise refused(surface, f"The model '{name}' is not yours.", code="forbidden", status=403)
+        raise _no_model(surface, name)
     if not tuning.rules.may_delete:
         message = "You have insufficient permissions for this operation: only an owner deletes a model."
-        return refused(surface, message, code="insufficient_permissions", status=403)
-    return tuning.delete_model(model, surface) or json_reply({"id": name, "object": "model", "deleted": True})
+        raise refused(surface, message, code="insufficient_permissions", status=403)
+    tuning.delete_model(model, surface)
+    return json_reply({"id": name, "object": "model", "deleted": True})

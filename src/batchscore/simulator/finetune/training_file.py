@@ -19,7 +19,7 @@ import orjson
 from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.files import FileStore, SimulatedFile
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Surface
 from batchscore.simulator.finetune.example_rules import ANSWERS, kind_of, problem_of
 from batchscore.simulator.finetune.rules import FineTuneRules
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
@@ -97,19 +97,19 @@ class TrainingFiles:
         wrong = scan.not_json or scan.problem
         return ("processed", None) if wrong is None else ("error", f"jsonlValidationFailed: {wrong}")
 
-    def refusal(self, path: Path, surface: Surface) -> ServiceReply | None:
-        """Return the error reply to an upload: OpenAI looks at once whether each line is an object."""
+    def check_upload(self, path: Path, surface: Surface) -> None:
+        """Raise `Rejection` for an upload: OpenAI looks at once whether each line is an object."""
         if surface is Surface.OPENAI:
-            problem = self._scan(path, surface).not_json
-            return None if problem is None else refused(surface, problem, param="file")
+            if problem := self._scan(path, surface).not_json:
+                raise refused(surface, problem, param="file")
+            return
         rules, there = self._rules(), [file for file in self._files.all() if file.purpose == "fine-tune"]
         if len(there) >= rules.max_files:
             message = f"The resource has {rules.max_files} files, the limit. Delete some."
-            return refused(surface, message, code="quotaExceeded")
+            raise refused(surface, message, code="quotaExceeded")
         if sum(file.size for file in there) + path.stat().st_size > rules.max_file_bytes:
             message = f"The files of the resource exceed {rules.max_file_bytes} bytes. Delete some."
-            return refused(surface, message, code="quotaExceeded")
-        return None
+            raise refused(surface, message, code="quotaExceeded")
 
     def keep(self, file: SimulatedFile, job: str) -> None:
         """Keep what a job has read, also if its file is deleted."""

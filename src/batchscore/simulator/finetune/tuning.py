@@ -12,7 +12,7 @@ from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.files import FileStore
 from batchscore.simulator.batch.rules import changed_rules
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Surface
 from batchscore.simulator.finetune.deployments import Deployments
 from batchscore.simulator.finetune.job import TuningJob
 from batchscore.simulator.finetune.jobs import TuningJobs, TuningTools
@@ -57,18 +57,15 @@ class Tuning:
         self.jobs.step()
         self.deployments.step()
 
-    def delete_job(self, job: TuningJob) -> ServiceReply | None:
-        """Delete a job with its model, or return the error reply."""
+    def delete_job(self, job: TuningJob) -> None:
+        """Delete a job with its model; raises `Rejection`."""
         if job.is_active:
-            return refused(Surface.AZURE, "The job has not ended.", code="conflict", status=409)
+            raise refused(Surface.AZURE, "The job has not ended.", code="conflict", status=409)
         models = self.models.of_job(job.id)
-        problem = self._deployed(models, Surface.AZURE)
-        if problem is not None:
-            return problem
+        self._check_unused(models, Surface.AZURE)
         for each in models:
             self.models.remove(each)
         self.jobs.remove(job)
-        return None
 
     def sees(self, model: TunedModel) -> bool:
         """Whether a model is known already, and still."""
@@ -83,20 +80,17 @@ class Tuning:
         tuned = [one for one in self.models.all() if self.sees(one) and not one.name.startswith("ftchkpt-")]
         return [*found, *(self.models.tuned_object(one, surface, self.rules) for one in tuned)]
 
-    def delete_model(self, model: TunedModel, surface: Surface) -> ServiceReply | None:
-        """Delete a model with its checkpoints, or return the error reply."""
-        problem = self._deployed(self.models.of_job(model.job), surface)
-        if problem is None:
-            self.models.remove(model)
-        return problem
+    def delete_model(self, model: TunedModel, surface: Surface) -> None:
+        """Delete a model with its checkpoints; raises `Rejection`."""
+        self._check_unused(self.models.of_job(model.job), surface)
+        self.models.remove(model)
 
-    def _deployed(self, models: list[TunedModel], surface: Surface) -> ServiceReply | None:
-        """Return the error reply if one of the models has a deployment."""
+    def _check_unused(self, models: list[TunedModel], surface: Surface) -> None:
+        """Raise `Rejection` if one of the models has a deployment."""
         found = self.deployments.of_models({model.name for model in models})
-        if not found:
-            return None
-        message = f"Cannot delete a model if it has an existing deployment: '{found[0].name}'."
-        return refused(surface, message, code="conflict", status=409)
+        if found:
+            message = f"Cannot delete a model if it has an existing deployment: '{found[0].name}'."
+            raise refused(surface, message, code="conflict", status=409)
 
     def made(self, name: str) -> bool:
         """Whether a model or deployment of this name was made here."""

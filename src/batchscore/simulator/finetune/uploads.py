@@ -15,7 +15,7 @@ from typing import Any
 from batchscore.simulator.batch.clock import ProjectClock
 from batchscore.simulator.batch.errors import expiry_seconds, missing_parameter, refused
 from batchscore.simulator.batch.files import FileStore, SimulatedFile, UploadForm
-from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.error_replies import Rejection, Surface
 from batchscore.simulator.finetune.rules import FineTuneRules
 
 #: The largest part, and the largest whole.
@@ -50,22 +50,20 @@ class Uploads:
         self._rules = rules
         self._by_id: dict[str, SimulatedUpload] = {}
 
-    def create(self, body: Mapping[str, Any], surface: Surface) -> SimulatedUpload | ServiceReply:
-        """Begin an upload, or return the error reply."""
+    def create(self, body: Mapping[str, Any], surface: Surface) -> SimulatedUpload:
+        """Begin an upload; raises `Rejection`."""
         for name, kind in _FIELDS.items():
             if body.get(name) is None:
-                return missing_parameter(surface, name)
+                raise missing_parameter(surface, name)
             if type(body[name]) is not kind:
                 message = f"Invalid type for '{name}'."
-                return refused(surface, message, param=name, code="invalid_type")
+                raise refused(surface, message, param=name, code="invalid_type")
         if not 0 < body["bytes"] <= _MOST_BYTES:
             message = f"Invalid 'bytes': must be between 1 and {_MOST_BYTES}."
-            return refused(surface, message, param="bytes", code="invalid_value")
+            raise refused(surface, message, param="bytes", code="invalid_value")
         if body["purpose"] == "fine-tune" and not body["filename"].endswith(".jsonl"):
-            return refused(surface, "The file's name must end in .jsonl.", param="filename")
+            raise refused(surface, "The file's name must end in .jsonl.", param="filename")
         expires_after = expiry_seconds(surface, "expires_after", body.get("expires_after"))
-        if isinstance(expires_after, ServiceReply):
-            return expires_after
         now, wait = self._clock.now(), self._rules().upload_expires
         upload = SimulatedUpload(
             id=f"upload_{os.urandom(12).hex()}",
@@ -90,33 +88,29 @@ class Uploads:
         """Return how many wait for parts."""
         return sum(upload.status == "pending" for upload in map(self.get, list(self._by_id)) if upload)
 
-    def add_part(self, upload: SimulatedUpload, path: Path, surface: Surface) -> str | ServiceReply:
-        """Take a part and return its id, or the error reply."""
-        problem = self._closed(upload, surface)
-        if problem is None and path.stat().st_size > MOST_PART_BYTES:
-            message = f"A part has at most {MOST_PART_BYTES} bytes."
-            problem = refused(surface, message, param="data", status=413)
-        if problem is not None:
+    def add_part(self, upload: SimulatedUpload, path: Path, surface: Surface) -> str:
+        """Take a part and return its id, or remove it and raise `Rejection`."""
+        try:
+            _check_open(upload, surface)
+            if path.stat().st_size > MOST_PART_BYTES:
+                message = f"A part has at most {MOST_PART_BYTES} bytes."
+                raise refused(surface, message, param="data", status=413)
+        except Rejection:
             path.unlink()
-            return problem
+            raise
         identifier = f"part_{os.urandom(12).hex()}"
         upload.parts[identifier] = path
         return identifier
 
-    def complete(
-        self, upload: SimulatedUpload, body: Mapping[str, Any], surface: Surface
-    ) -> ServiceReply | None:
-        """Join the parts in the order of the request, or return the error reply."""
-        problem = self._closed(upload, surface)
-        if problem is not None:
-            return problem
+    def complete(self, upload: SimulatedUpload, body: Mapping[str, Any], surface: Surface) -> None:
+        """Join the parts in the order of the request; raises `Rejection`."""
+        _check_open(upload, surface)
         parts = body.get("part_ids")
         if not isinstance(parts, list) or not parts:
-            return missing_parameter(surface, "part_ids")
+            raise missing_parameter(surface, "part_ids")
         wrong = [one for one in parts if one not in [*upload.parts] or parts.count(one) > 1]
         if wrong:
-            message = f"Invalid part id: {wrong[0]}"
-            return refused(surface, message, param="part_ids")
+            raise refused(surface, f"Invalid part id: {wrong[0]}", param="part_ids")
         path = self._files.folder / f"upload-{upload.id}"
         digest = hashlib.md5(usedforsecurity=False)
         with path.open("wb") as target:
@@ -128,24 +122,18 @@ class Uploads:
         if size != upload.size:
             path.unlink()
             message = f"The parts have {size} bytes, but the upload was created with {upload.size}."
-            return refused(surface, message, param="part_ids")
+            raise refused(surface, message, param="part_ids")
         if body.get("md5") not in (None, digest.hexdigest()):
             path.unlink()
-            return refused(surface, "The md5 of the parts differs.", param="md5")
+            raise refused(surface, "The md5 of the parts differs.", param="md5")
         form = UploadForm(path, upload.filename, upload.purpose, upload.file_expires_after)
-        file = self._files.add_upload(form, surface)
-        if isinstance(file, ServiceReply):
-            return file
-        upload.file = file
+        upload.file = self._files.add_upload(form, surface)
         self._end(upload, "completed")
-        return None
 
-    def cancel(self, upload: SimulatedUpload, surface: Surface) -> ServiceReply | None:
-        """Cancel an upload, or return the error reply."""
-        problem = self._closed(upload, surface)
-        if problem is None:
-            self._end(upload, "cancelled")
-        return problem
+    def cancel(self, upload: SimulatedUpload, surface: Surface) -> None:
+        """Cancel an upload; raises `Rejection`."""
+        _check_open(upload, surface)
+        self._end(upload, "cancelled")
 
     def to_json(self, upload: SimulatedUpload) -> dict[str, Any]:
         """Return the upload object."""
@@ -161,13 +149,13 @@ class Uploads:
             "file": None if upload.file is None else self._files.to_json(upload.file),
         }
 
-    def _closed(self, upload: SimulatedUpload, surface: Surface) -> ServiceReply | None:
-        if upload.status == "pending":
-            return None
-        return refused(surface, f"Upload {upload.id} is {upload.status}.", param="upload_id")
-
     def _end(self, upload: SimulatedUpload, status: str) -> None:
         upload.status = status
         for path in upload.parts.values():
             path.unlink(missing_ok=True)
         upload.parts.clear()
+
+
+def _check_open(upload: SimulatedUpload, surface: Surface) -> None:
+    if upload.status != "pending":
+        raise refused(surface, f"Upload {upload.id} is {upload.status}.", param="upload_id")
