@@ -319,8 +319,8 @@ class Engine:
             return False
         size = self.attempt_loop.rows_of_part(len(prompts))
         is_failure = outcome.action is Action.RETRY or outcome.by_chance
-        part, failed_at = request.budget.for_part(failed=is_failure), request.budget.failed_at
-        if await self.send_parts(prompts, size, part, failed_at if is_failure else None):
+        part, own = request.budget.for_part(failed=is_failure), is_failure and not request.budget.is_limited
+        if await self.send_parts(prompts, size, part, request.budget.failed_at if own else None):
             self.note_too_many_rows(outcome, size, request.budget)
         return False
 

@@ -72,11 +72,12 @@ class RetryBudget:
         self, now: float, seconds: float, cause: ErrorCode, *, unusable: InvalidReply | None = None
     ) -> None:
         """Note a failure of the service after this many seconds."""
+        limited, only_limited = cause is ErrorCode.RATE_LIMITED, self.rate_limits and not self.failures
         self.unusable = self.unusable[1], unusable.form if unusable is not None else ""
         self.causes = self.causes[1], cause
-        limited = cause is ErrorCode.RATE_LIMITED
-        if self.failing_since is None:
-            self.failing_since = now
+        if self.failing_since is None or (only_limited and not limited):
+            # What was answered between 429s shows nothing about the failures after them.
+            self.failing_since, self.others_answered = now, False
         if self.first_failed is None:
             self.first_failed = now
         self.failed_at = now
