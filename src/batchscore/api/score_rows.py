@@ -171,7 +171,7 @@ def results_of(
     thread = threading.Thread(target=work, name="batchscore", daemon=True)
     thread.start()
     try:
-        for results in received(waiting, stop_engine):
+        for results in received(waiting, thread, stop_engine):
             yield from results
     finally:
         abandoned.set()
@@ -184,18 +184,24 @@ def results_of(
 
 
 def received(
-    waiting: queue.Queue[list[Scored] | BaseException | None], stop: Callable[[], None]
+    waiting: queue.Queue[list[Scored] | BaseException | None],
+    thread: threading.Thread,
+    stop: Callable[[], None],
 ) -> Iterator[list[Scored]]:
-    """Yield what the other thread puts into the queue, and raise the error that it puts there.
+    """Yield what the thread puts into the queue, and raise the error that it puts there.
 
     Ctrl-C stops that thread; what was answered is paid for, so it is yielded before the exception.
     """
     interrupt: KeyboardInterrupt | None = None
     while True:
+        # Ctrl-C may take an item from the queue and lose it, also the last one.
+        has_ended = not thread.is_alive()
         try:
             # In short steps, so that Ctrl-C works on every system.
             item = waiting.get(timeout=POLL_SECONDS)
         except queue.Empty:
+            if has_ended:
+                break
             continue
         except KeyboardInterrupt as error:
             if interrupt is not None:
@@ -204,7 +210,7 @@ def received(
             stop()
             continue
         if isinstance(item, BaseException):
-            raise item
+            raise interrupt or item
         if item is None:
             break
         yield item
