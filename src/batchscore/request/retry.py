@@ -322,7 +322,7 @@ class AttemptLoop(Generic[T]):
         """Whether a request has had its attempts."""
         # A part of a divided request fails twice after the time of its retries, and not several times: the
         # failures before may have been those of another row.
-        is_part = budget.parted > 0 and None not in budget.causes and not budget.is_limited
+        is_part = budget.parted > 0 and budget.alike > 1 and not budget.is_limited
         since = budget.first_failed if is_part else None
         late = since is not None and budget.failed_at - since >= usual_seconds(budget.retries)
         return (
