@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import queue
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 from batchscore import ErrorCode, InputError, Scored, SettingsError, UsageError, score_rows, stream_rows
+from batchscore.api.score_rows import received
 from batchscore.simulator import Running
 from pictures import KINDS
 from simulated import Deployment
@@ -266,3 +268,29 @@ def test_images_are_bytes_paths_of_the_caller_or_names_below_the_current_folder(
         assert "outside the current folder; give a pathlib.Path" in error.message
     assert found[6] is not None
     assert found[6].code is ErrorCode.EMPTY_INPUT
+
+
+class Interrupted(queue.Queue[Any]):
+    """Ctrl-C comes when the first item has left the queue and has not reached its reader."""
+
+    begun = False
+
+    def get(self, *given: Any, **named: Any) -> Any:
+        item = super().get(*given, **named)
+        if not self.begun:
+            self.begun = True
+            raise KeyboardInterrupt
+        return item
+
+
+@pytest.mark.parametrize("last", [None, UsageError("the end")])
+@pytest.mark.parametrize("before", [[], [[Scored(0)], [Scored(1)]]])
+def test_control_c_at_any_item_ends_the_reading(before: list[Any], last: Any) -> None:
+    """Also if it takes the item that says that the work has ended."""
+    waiting, stopped = Interrupted(), list[bool]()
+    thread = threading.Thread(target=lambda: [waiting.put(item) for item in [*before, last]])
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        list(received(waiting, thread, lambda: stopped.append(True)))
+    thread.join()
+    assert stopped == [True]

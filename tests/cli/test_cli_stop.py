@@ -101,7 +101,7 @@ def test_a_signal_that_is_delivered_twice_discards_nothing(
         "score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"
     ) as process:
         deployment.wait_for(1)
-        # All of them have arrived when it goes on.
+        # All of them have arrived when it continues.
         for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
             process.interrupt(number)
         run = process.finish()

@@ -231,9 +231,9 @@ def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
     assert run.metrics["rows_ok"][-1] == 7
     assert run.tags["batchscore.reason"] == "limit was reached"
     assert "batchscore/report.html" in run.files
-    told = f"{run}" + "".join(path.read_text() for path in run.artifacts.rglob("*.*"))
-    assert KEY not in told
-    assert "cell 1" not in told
+    given = f"{run}" + "".join(path.read_text() for path in run.artifacts.rglob("*.*"))
+    assert KEY not in given
+    assert "cell 1" not in given
 
 
 @pytest.mark.slow
@@ -256,17 +256,17 @@ def tracked_run(environ: dict[str, str], listen: Listen, **more: Any) -> Trackin
 @pytest.mark.slow
 def test_a_server_that_recovers_gets_what_it_has_missed(server: TrackingServer) -> None:
     server.fault = "503"
-    told: list[Event] = []
+    given: list[Event] = []
     # The process imports nothing from the working folder.
     Path("json.py").write_text("raise SystemExit(1)\n")
-    tracking = tracked_run(server.environ, told.append)
+    tracking = tracked_run(server.environ, given.append)
     tracking.follow(RowsSettled(ok=3))
     assert tracking.process is not None
     tracking.process.send({"points": tracking.points()})
-    while not told:
+    while not given:
         time.sleep(0.05)
         tracking.read_answers(tracking.process)
-    assert [type(event) for event in told] == [Notice]
+    assert [type(event) for event in given] == [Notice]
     server.fault = ""
     tracking.process.send({"tags": {"again": "now"}})
     while tracking.process.failing:

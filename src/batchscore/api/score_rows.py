@@ -176,7 +176,7 @@ def results_of(
     finally:
         abandoned.set()
         for loop, task, _ in running:
-            with suppress(RuntimeError):  # as above
+            with suppress(RuntimeError):  # its loop has ended
                 loop.call_soon_threadsafe(task.cancel)
         # A generator that was not closed may be garbage-collected in any thread, also in its own.
         if thread is not threading.current_thread():

@@ -381,11 +381,11 @@ class Engine:
             # If one after the other fails, the size may be the reason: a smaller one is to be found soon.
             all_failed = bool(failed) and not any(answered) and not failed[0][0].budget.is_limited
             answered.append(await self.send_again(part, replace(budget), None if all_failed else failed))
-        is_only = sum(answered) == len(parts) - 1
+        one_part_failed = sum(answered) == len(parts) - 1
         for request, deployment, ticket, result in failed:
             request.budget.limited_for_rows &= len(failed) == 1
-            if is_only and failed_at is not None and not request.budget.is_limited:
-                request.budget.failing_since = failed_at  # then because of this part, too
+            if one_part_failed and failed_at is not None and not request.budget.is_limited:
+                request.budget.failing_since = failed_at  # that failure was because of this part
             if any(answered):
                 await self.attempt_loop.let_pass_if_few(request, deployment, result)
             await self.settle(request, deployment, ticket, first=result)

@@ -48,4 +48,6 @@ class BytesInFlight:
 
 def with_kept_cells(prompts: Sequence[Prompt], size: int) -> int:
     """Return the bytes of prompts of this size and of their kept cells, which all rows have, or none."""
-    return size + sum([memory_of_cells(each.kept) for each in prompts]) if prompts[0].kept else size
+    if not prompts[0].kept:
+        return size
+    return size + sum([memory_of_cells(each.kept) for each in prompts])

@@ -166,7 +166,7 @@ def compare_files(
 ) -> dict[str, str]:
     """Find the files that are lost in part, changed or finished; return the digests of those with records.
 
-    Raises `InputChanged` for a changed file if only an incremental run goes on with it.
+    Raises `InputChanged` for a changed file if only an incremental run continues with it.
     """
     same, inputs = scored.manifests, dict[str, str]()
     for surveyed in survey.ready:

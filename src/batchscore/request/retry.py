@@ -125,7 +125,7 @@ class AttemptLoop(Generic[T]):
                 if request.rows == 1 and await self.let_pass(request, deployment, result):
                     deployment, result = await self.send_in_slot(request)
                     continue
-                if self.may_be_an_outages(request, result):
+                if self.may_be_of_one_outage(request, result):
                     # Others are answered now; whether they were before, nothing shows.
                     request.budget.others_answered = True
                     deployment, result = await self.send_anywhere(request)
@@ -177,7 +177,7 @@ class AttemptLoop(Generic[T]):
             return True
         return (await self.requester.probe(deployment)).action is not Action.RETRY
 
-    def may_be_an_outages(self, request: Request, result: Result[T]) -> bool:
+    def may_be_of_one_outage(self, request: Request, result: Result[T]) -> bool:
         """Whether all failures of a row may be those of one outage.
 
         They are not if another request, sent after one of them, was answered before the last attempt.

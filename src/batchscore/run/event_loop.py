@@ -61,7 +61,7 @@ def start_in_thread(work: Callable[[], T]) -> Future[T]:
 
 @contextmanager
 def rare_garbage_collection(objects: int = COLLECT_AFTER_OBJECTS) -> Iterator[None]:
-    """Collect garbage in cycles after so many objects: none of a row, a request or a file is in a cycle.
+    """Collect garbage in cycles after this many objects: none of a row, a request or a file is in a cycle.
 
     If several runs of one process overlap, the last one to end restores what the first one found.
     """

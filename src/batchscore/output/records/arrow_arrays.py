@@ -47,7 +47,7 @@ def block_of(vectors: pa.Array) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 class _TooManyItemsError(OverflowError):
-    """One array cannot hold so many items."""
+    """One array cannot hold this many items."""
 
 
 def _arrays(cells: Sequence[Any], kind: Any, most: int) -> list[pa.Array]:

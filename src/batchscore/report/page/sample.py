@@ -46,8 +46,8 @@ SMALL_BYTES = 2 * 2**20
 STRIPES = 4
 LONGEST_STRIPE = 16 * 2**20
 
-#: Of a larger Parquet part, some row groups are read: one for so many records. Of vectors, each has a
-#: MiB.
+#: Of a larger Parquet part some row groups are read, one for this number of records. A group of vectors has
+#: a MiB.
 RECORDS_OF_GROUP = 16
 GROUP_BYTES = 2**20
 
@@ -271,11 +271,11 @@ def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterat
 
 
 def row_groups(wanted: int) -> int:
-    """Return the number of row groups that are read for so many records."""
+    """Return the number of row groups that are read for this number of records."""
     return -(-wanted // RECORDS_OF_GROUP)
 
 
 def evenly(count: int, wanted: int) -> list[int]:
-    """Return at most `wanted` of so many places, evenly spread."""
+    """Return at most `wanted` of `count` places, evenly spread."""
     step = max(count / max(wanted, 1), 1.0)
     return [int(number * step) for number in range(min(wanted, count))]
