@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -109,9 +110,16 @@ def first_cases(parametrize: pytest.Mark, most: int | None) -> pytest.Mark:
     return pytest.mark.parametrize(names, [cases[place] for place in chosen], *more, **options).mark
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Import and collect without the garbage collector, which finds nothing but looks at all."""
     gc.disable()
+    if not hasattr(config, "workerinput"):  # the workers of pytest-xdist inherit the variables
+        # Journals of killed workers and figures of quotas are there by the path of an output. Later tests get
+        # the same paths, and must not find what earlier ones left.
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.gettempdir()
+        folder = tempfile.TemporaryDirectory(prefix="batchscore-tests-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ["TMPDIR"] = tempfile.tempdir = folder.name
     # All servers of tests are on this machine. To load the authorities of the world takes each client 20 ms.
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("one_authority.pem"))
     # A shell that starts the tests in the background lets them, and what they start, ignore Ctrl-C.
