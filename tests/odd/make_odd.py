@@ -361,6 +361,8 @@ odd(
     options={"skip_lines": 2},
     notes=["delimiter ;, 2 lines before the header left out"],
 )
+odd("all-lines-skipped.csv", b"id;text\n1;a\n", [], problem="it has only 2 lines", options={"skip_lines": 3})
+odd("all-but-a-blank-line-skipped.csv", b"Report\n\n", [], options={"skip_lines": 1})
 odd(
     "no-header.csv",
     b"1,a\n2,b\n",

@@ -123,6 +123,8 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"seed": -(2**63) - 1}, "seed is -9223372036854775809; it must be a whole number below 2**63."),
+        ({"limit": 10**30}, f"limit is {10**30}; it must be a whole number below 2**63."),
         ({"overwrite": "false"}, "overwrite is a str; it must be true or false."),
         ({"retry_errors": 0}, "retry_errors is 0; it must be true or false."),
         ({"column": ["text"]}, "column is a list; it must be text."),

@@ -61,6 +61,9 @@ OWN_HEADERS = frozenset(
 #: Texts that go into requests or records, which are UTF-8; paths may hold any bytes.
 TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
 
+#: JSON holds larger numbers, but few of its readers do.
+MOST_INT = 2**63
+
 #: Names of a delimiter that is hard to write.
 DELIMITERS = {"tab": "\t", "\\t": "\t"}
 
@@ -89,7 +92,10 @@ def is_number(value: Any) -> bool:
 #: For each kind of setting but choices, whether a value has its type, and what it must be.
 TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "text": (lambda value: isinstance(value, str), "text"),
-    "int": (lambda value: is_number(value) and value == int(value), "a whole number"),
+    "int": (
+        lambda value: is_number(value) and value == int(value) and abs(value) < MOST_INT,
+        "a whole number below 2**63",
+    ),
     "float": (is_number, "a number"),
     "flag": (lambda value: isinstance(value, bool), "true or false"),
     "many": (partial(is_list_of, str), "a list of names, which are text"),
