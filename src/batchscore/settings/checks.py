@@ -7,7 +7,6 @@ came from. Messages name settings with `setting_name`, so that each door words t
 from __future__ import annotations
 
 import codecs
-import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +14,11 @@ from dataclasses import Field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from batchscore.errors import UsageError, setting_name
 from batchscore.settings.batch_checks import check_batch
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import CONFIG_FILE, REQUIRED, VARIABLE_PREFIX, kind_of
+from batchscore.settings.json_schema import json_copy
 from batchscore.settings.known_values import EFFORTS, near_miss
 from batchscore.settings.refuse import refuse
 from batchscore.task import TASKS
@@ -144,10 +142,7 @@ def check_type(declared: Field[Any], value: Any) -> None:
     message = "{name} must be {wanted}." if is_other else "{name} is {value}; it must be {wanted}."
     refuse(not fits, message, name=name, value=what, wanted=wanted)
     for key, parameter in value.items() if kind == "params" else ():
-        try:
-            orjson.dumps(parameter)
-        except TypeError as error:
-            raise UsageError(f"{name} {key} cannot be sent as JSON: {error}.") from None
+        json_copy(parameter, f"{name} {key} cannot be sent as JSON")
 
 
 def check_required(given: Mapping[str, Any], more: str = "") -> None:
@@ -208,6 +203,10 @@ def check_parameters(chosen: Settings) -> None:
         instead = task.absent_params.get(name, "")
         lacking = instead and value is not False
         refuse(lacking, "{param} {given} is not for {own}: " + instead + ".", given=name, own=task.name)
+    n = chosen.param.get("n")
+    is_count = n is None or (type(n) is int and n > 0)
+    message = "{param} n is {n}; it must be a whole number of at least 1."
+    refuse(task.answer == "text" and not is_count, message, n=value_text(n))
     names_of = {"dimensions": ("dimensions",), "max_tokens": task.answer_limits}
     names_of |= {field: (field,) for field in ANSWER_PARAMS}
     if task.system_key:
@@ -361,7 +360,7 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
             if wanted is Mapping:
                 fits = fits and is_pairs(value)
             elif wanted is not str:
-                fits = fits and 0 < value < math.inf
+                fits = fits and 0 < value < MOST_INT
             if not fits:
                 kind = {str: "text", Mapping: "a table of texts"}.get(wanted, "a number above 0")
                 raise UsageError(f"{where}: {name} is {value_text(value)}; it must be {kind}.")
