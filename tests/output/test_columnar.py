@@ -269,9 +269,25 @@ def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
 def test_a_file_of_other_columns_is_refused() -> None:
     data = encode_scores([answered(0, "x")], CHAT)
     with pytest.raises(OutputError, match="columns are not those of this run"):
-        list(decode_scores(stored(data), RecordSchema("chat", with_id=True)))
+        list(decode_scores(stored(data), RecordSchema("chat", with_usage=True)))
     with pytest.raises(OutputError):
         list(decode_scores(stored(data), RecordSchema("embeddings")))
+
+
+def test_a_part_of_a_run_with_other_inputs_may_lack_kept_columns_or_have_them_without_values() -> None:
+    """If all columns are kept, they are those of the inputs of one run."""
+    rows = [answered(0, "x", kept={"k": "1"}), answered(1, "y", kept={"k": "2"})]
+    data = encode_scores(rows, RecordSchema("chat", with_id=True, keep=("l", "k")))
+    (table,) = columnar.score_tables(stored(data), RecordSchema("chat", keep=("k", "m")))
+    assert table.schema.equals(arrow_schema(RecordSchema("chat", keep=("k", "m"))))
+    assert table.select(["k", "m"]).to_pylist() == [{"k": "1", "m": None}, {"k": "2", "m": None}]
+    found = list(decode_scores(stored(data), RecordSchema("chat", with_id=True, keep=("k", "m"))))
+    assert found == [replace(row, kept={**row.kept, "m": None}) for row in rows]
+    with pytest.raises(OutputError, match="columns are not those of this run"):
+        list(decode_scores(stored(data), RecordSchema("chat", keep=("m",))))
+    errors = encode_errors([Settled("a", 0, FAILED, None, {"k": "1"})], RecordSchema("chat", keep=("k",)))
+    (failed,) = decode_errors(stored(errors), RecordSchema("chat", with_id=True, keep=("k", "m")))
+    assert failed == Settled("a", 0, FAILED, None, {"k": "1", "m": None})
 
 
 @pytest.mark.slow

@@ -76,6 +76,26 @@ def test_the_columns_are_found_in_the_parts(tmp_path: Path, suffix: str) -> None
     ]
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".arrow"])
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_parts_of_runs_with_other_inputs_are_merged_with_all_their_columns(
+    tmp_path: Path, form: str, suffix: str
+) -> None:
+    """With `--keep '*'` a later run may find a file with other columns, or with ids."""
+    first = RecordSchema("embeddings", keep=("x",), dimensions=3)
+    later = RecordSchema("embeddings", with_id=True, keep=("y", "x"), dimensions=3)
+    write_folder(tmp_path / "out", first, form, {"a.csv": [[embedded(0, kept={"x": "1"})]]})
+    rows = [embedded(0, id="7", kept={"y": "2", "x": None}), embedded(1, kept={"y": None, "x": "3"})]
+    write_folder(tmp_path / "out", later, form, {"b.csv": [rows]})
+    assert merge_output(tmp_path / "out", tmp_path / f"m{suffix}").rows == 3
+    found = read_back(tmp_path / f"m{suffix}", replace(first, with_id=True, keep=("x", "y")))
+    assert [(row.file, row.id, row.kept) for row in found] == [
+        ("a.csv", None, {"x": "1", "y": None}),
+        ("b.csv", "7", {"x": None, "y": "2"}),
+        ("b.csv", None, {"x": "3", "y": None}),
+    ]
+
+
 @pytest.mark.parametrize("folder", ["", "errors"])
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_the_message_about_a_damaged_part_ends_with_the_command_that_repairs_it(

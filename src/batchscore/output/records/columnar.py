@@ -84,7 +84,7 @@ def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
 
 def decode_errors(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet error file; raises `OutputError` like `decode_scores`."""
-    for table in _read_tables(source, lambda _: arrow_error_schema(schema)):
+    for table in _read_tables(source, schema, lambda _: arrow_error_schema(schema)):
         yield from _rows(table, schema, map(error_from, table["error"].to_pylist()))
 
 
@@ -107,7 +107,7 @@ def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
             return arrow.set(place, arrow.field(place).with_type(older.arrow))
         return arrow
 
-    for table in _read_tables(source, expected):
+    for table in _read_tables(source, schema, expected):
         is_older = arrow is not None and not table.schema.equals(arrow)
         rows = _rows(table, schema, _scores_of(table, schema)) if is_older else ()
         yield score_table(list(rows), schema) if is_older else table
@@ -329,17 +329,44 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 # --- and back
 
 
-def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
+def _read_tables(
+    source: Place, schema: RecordSchema, expected: Callable[[pa.Schema], pa.Schema]
+) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(open_arrow_part(source)) as file:
-            if not file.schema_arrow.equals(expected(file.schema_arrow)):
-                raise OutputError(f"{source}: its columns are not those of this run")
-            for batch in file.iter_batches(batch_size=min(_BATCH_ROWS, _group_rows(file.schema_arrow))):
-                yield pa.Table.from_batches([batch])
+        with open_arrow_part(source) as opened, pq.ParquetFile(opened) as file:
+            found = file.schema_arrow
+            wanted = expected(found)
+            for batch in file.iter_batches(batch_size=min(_BATCH_ROWS, _group_rows(found))):
+                table = pa.Table.from_batches([batch])
+                fitting = table if found.equals(wanted) else _with_columns(table, wanted, schema)
+                if fitting is None:
+                    raise OutputError(f"{source}: its columns are not those of this run")
+                yield fitting
     except StoreFailure as error:
         raise OutputError(f"cannot read {source}: {error.strerror}") from error
     except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
         raise OutputError(f"{source}: cannot be read as Parquet ({error}); {damage_text(source)}") from error
+
+
+def _with_columns(table: pa.Table, wanted: pa.Schema, schema: RecordSchema) -> pa.Table | None:
+    """Return records with the columns that are wanted; `None` if they have others.
+
+    If a run keeps all columns, its own inputs decide which they are. So a part of another run may lack kept
+    columns and the id, or have such columns without any value.
+    """
+    found, own = table.schema, {*schema.own_names} - {"id"}
+    for name in {*found.names, *wanted.names}:
+        if name in found.names and name in wanted.names:
+            fits = found.field(name).equals(wanted.field(name))
+        else:
+            fits = name not in own and (name in wanted.names or table[name].null_count == len(table))
+        if not fits:
+            return None
+    columns = [
+        table[field.name] if field.name in found.names else pa.nulls(len(table), field.type)
+        for field in wanted
+    ]
+    return pa.Table.from_arrays(columns, schema=wanted)
 
 
 def _rows(table: pa.Table, schema: RecordSchema, results: Iterable[Any]) -> Iterator[Settled]:
