@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from batchscore.api.read_scores import read_scores
 from batchscore.errors import OutputError, UsageError
 from batchscore.output.merge import merge_output, merge_parts
 from batchscore.output.one_file import note_none, refuse_edited
@@ -170,6 +171,7 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
 def test_nothing_to_merge(tmp_path: Path) -> None:
     assert merge_parts({}, tmp_path / "m.jsonl", SCHEMA) == 0
     assert merge_parts({}, tmp_path / "m.parquet", SCHEMA) == 0
+    assert read_scores(tmp_path / "m.parquet").shape == (0, 5)
     with pytest.raises(OutputError, match="no scores"):
         merge_parts({}, tmp_path / "n.parquet", RecordSchema("embeddings"))
 
