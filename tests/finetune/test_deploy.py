@@ -370,6 +370,25 @@ def test_a_folder_without_a_model_gets_advice(
 
 
 @pytest.mark.parametrize("surface", ["openai", *AZURE])
+def test_a_command_without_an_endpoint_names_that_of_its_folder_and_sends_nothing_there(
+    surface: str, run: Run, project: Project, simulator: Running, tmp_path: Path
+) -> None:
+    host = train(simulator, project, tmp_path / "tuned", surface).endpoint
+    write_prepared(tmp_path / "new")
+    unset = {"BATCHSCORE_ENDPOINT": None, "BATCHSCORE_API_VERSION": None}
+    before = project.books().calls
+    for action in ("status", "watch", "results", "list", "deploy", "clean"):
+        done = run(action, "tuned", surface=surface, env=unset)
+        assert (done.exit_code, f"finetune.json says that its job is at {host}." in done.stderr) == (1, True)
+        assert "Nothing was started from new" in run(action, "new", surface=surface, env=unset).stderr
+    assert project.books().calls == before
+    words = shlex.split(done.stderr.partition(" run: ")[2])
+    assert words[:3] == ["batchscore", "finetune", "clean"]
+    copied = run(*words[2:], surface=surface, env=unset)
+    assert (copied.exit_code, "To delete, in this order" in copied.stdout) == (0, True), copied.stderr
+
+
+@pytest.mark.parametrize("surface", ["openai", *AZURE])
 def test_the_service_is_asked_whether_a_job_has_ended(
     surface: str, run: Run, project: Project, simulator: Running, tmp_path: Path
 ) -> None:
