@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,8 @@ def ready_text(
         lines += [f"  {each}" for each in commands.evaluate]
         if ready.deployment:
             lines.append("  (-m is also the deployment of the base model: write its name if that differs)")
-    lines += ["", "To keep this as an MLflow model, with the system message, run:", f"  {commands.save}"]
+    lines += ["", "To keep this as an MLflow model, with the system message, and to score with it, run:"]
+    lines += [f"  {commands.save}", f"  {commands.use_saved}"]
     lines += ["", "To delete the model, its files and its deployment, run:"]
     lines.append(f"  {command('clean')}")
     return "\n".join(lines)
@@ -179,7 +181,7 @@ def ready_json(ready: Ready, hourly: float | None, commands: Handover) -> dict[s
         "cost_per_hour": (
             hosting_hour(kind_of(ready.sku), ready.capacity, hourly) if ready.deployment else 0.0
         ),
-        "commands": {"score": commands.score, "save": commands.save, "evaluate": list(commands.evaluate)},
+        "commands": {**asdict(commands), "evaluate": list(commands.evaluate)},
     }
 
 
