@@ -851,7 +851,7 @@ def test_a_plan_says_what_training_costs(command: Command, files: Files) -> None
     assert (ran.exit_code, json.loads(ran.stdout)["cost"]) == (0, found["cost"])
     Path("batchscore.toml").unlink()
     ran = command("finetune", "plan", "out", "-m", "other")
-    assert (ran.exit_code, "--prices has no training" in ran.stdout) == (0, True)
+    assert (ran.exit_code, "give --prices a file with training = PRICE for other" in ran.stdout) == (0, True)
 
 
 def test_a_table_in_the_place_of_a_prepared_folder_is_offered_as_input(files: Files) -> None:

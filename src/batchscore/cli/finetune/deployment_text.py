@@ -90,7 +90,9 @@ def cost_text(kind: DeploymentKind, capacity: int, hourly: float | None, base: s
     """Return what a deployment costs while it exists."""
     price = hosting_hour(kind, capacity, hourly)
     if price is None:
-        return f"by the hour while it exists, used or not: --prices has no hosting = PRICE for {base}"
+        return (
+            f"by the hour while it exists, used or not: give --prices a file with hosting = PRICE for {base}"
+        )
     if price == 0:
         return "nothing by the hour; tokens are billed as usual"
     units = "; and tokens"
@@ -235,7 +237,9 @@ def left_text(found: Inventory, service: str, prices: Any) -> str:
         known = [each for each in hourly if each is not None]
         cost = f" Deployments cost {money_text(sum(known))} an hour." if known else ""
         more = (
-            " Some cost by the hour, and --prices has no hosting price." if len(known) < len(hourly) else ""
+            " Some cost by the hour: give --prices a file with their hosting prices."
+            if len(known) < len(hourly)
+            else ""
         )
         return f"{count_text(found.left, 'thing')} left at {service}.{cost}{more}"
     if found.notes:
