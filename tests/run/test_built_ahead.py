@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from batchscore.engine.valve import Valve
 from batchscore.errors import UnreadableFile
 from batchscore.prompts.prompt import PromptSpec, builder_for
 from batchscore.rows import Prompt, Row, Table
@@ -34,18 +35,19 @@ def test_the_loop_continues_while_an_image_is_read() -> None:
     builder = builder_for(table, spec, read_file=slow)
 
     async def take() -> list[tuple[str, int]]:
-        ready, found = asyncio.Event(), []
+        ready, found = Valve(), []
         coming = built_ahead(rows(3, broken=True), builder.build, ready)
         try:
             for item, digests in coming:
                 assert isinstance(item, Prompt)
                 found.append((item.body.decode()[:9], len(digests)))
-                assert not ready.is_set(), "its image is not read yet"
+                assert not ready.is_open, "its image is not read yet"
                 go_on.release()
-                await asyncio.wait_for(ready.wait(), 10)
+                if not ready.is_open:
+                    await asyncio.wait_for(ready.opened(), 10)
         except UnreadableFile:
             found.append(("broken", 0))
-        assert ready.is_set()
+        assert ready.is_open
         return found
 
     found = asyncio.run(take())
@@ -59,11 +61,11 @@ def test_a_stream_that_is_closed_early_leaves_no_thread() -> None:
     builder = builder_for(table, spec, read_file=lambda _: png())
 
     async def take_one() -> None:
-        ready = asyncio.Event()
+        ready = Valve()
         coming = built_ahead(rows(9), builder.build, ready)
         next(coming)
         coming.close()
-        assert ready.is_set()
+        assert ready.is_open
 
     asyncio.run(take_one())
     assert not [each for each in threading.enumerate() if each.name.startswith("batchscore-images")]

@@ -24,6 +24,7 @@ from batchscore.batch.settle import Settling
 from batchscore.batch.submit import SAME_PROBLEMS, Move
 from batchscore.batch.work import Ended, bring_to_end, reserve
 from batchscore.engine import end_task
+from batchscore.engine.valve import Valve
 from batchscore.errors import BoundReached, ServiceRefused, SettingsError, count_text, setting_name
 from batchscore.output.submitted import Chunk, Step, submitted_text, unconfirmed_text
 from batchscore.prompts.replies import ReplyReader
@@ -69,7 +70,7 @@ class BatchEngine:
     rows_open: OpenRows = field(default_factory=lambda: OpenRows.of([]))
 
     def keep_each_row(
-        self, drain_seconds: float, note_service: Callable[[bool], None], ready: asyncio.Event | None = None
+        self, drain_seconds: float, note_service: Callable[[bool], None], ready: Valve | None = None
     ) -> None:
         """Serve a run that records each row: results are given a part of a chunk at a time anyway.
 

@@ -117,11 +117,11 @@ class FixedCredentials:
     """A key, a token from a variable, or nothing: the same headers for the whole run."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
+        self.fixed = headers
 
     async def headers(self) -> Mapping[str, str]:
         """Return the headers."""
-        return self._headers
+        return self.fixed
 
     async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:  # noqa: ARG002
         """Return False: there is nothing newer."""

@@ -40,7 +40,7 @@ class Engine:
     """Scores one stream of prompts through one or more deployments.
 
     Setting `stop` ends the engine early: no more prompts are taken, requests in flight have `drain_seconds`
-    to finish, and rows that were not answered are not settled. `ready` is set while the stream need not be
+    to finish, and rows that were not answered are not settled. `ready` is open while the stream need not be
     waited for. The fields from `results` on are the state of the running engine.
     """
 
@@ -49,7 +49,7 @@ class Engine:
     attempt_loop: AttemptLoop[ReplyScores]
     stop: asyncio.Event
     drain_seconds: float
-    ready: asyncio.Event | None = None
+    ready: Valve = field(default_factory=lambda: Valve(is_open=True))
     results: ResultQueue = field(default_factory=ResultQueue)
     in_flight: BytesInFlight = field(default_factory=BytesInFlight)
     workers: set[asyncio.Task[None]] = field(default_factory=set)
@@ -76,10 +76,10 @@ class Engine:
         return self.ended or self.stop.is_set()
 
     def keep_each_row(
-        self, drain_seconds: float, note_service: Callable[[bool], None], ready: asyncio.Event | None = None
+        self, drain_seconds: float, note_service: Callable[[bool], None], ready: Valve | None = None
     ) -> None:
         """Give each result at once: a killed process loses what is in no journal yet."""
-        self.ready, self.results.most = ready, 1
+        self.ready, self.results.most = ready or self.ready, 1
         self.drain_seconds, self.attempt_loop.requester.note_service = drain_seconds, note_service
 
     async def settled(self) -> AsyncGenerator[list[Settled], None]:
@@ -177,8 +177,8 @@ class Engine:
                     await self.results.emptied.opened()
                 if not self.in_flight.room.is_open:
                     await self.in_flight.room.opened()
-                if self.ready is not None and not self.ready.is_set():
-                    await self.ready.wait()
+                if not self.ready.is_open:
+                    await self.ready.opened()
                 if deployment.is_free():
                     taken = self.take(deployment)
                     if taken is not None and taken[1].start > taken[1].admitted:
@@ -223,14 +223,15 @@ class Engine:
 
     def take(self, deployment: Deployment) -> tuple[Request, Ticket] | None:
         """Take the next request and charge the quota; `None` if there are no prompts yet, or no room."""
-        if not self.in_flight.room.is_open or (self.ready is not None and not self.ready.is_set()):
+        if not self.in_flight.room.is_open or not self.ready.is_open:
             return None
         pack = self.packer.take(deployment.target_tokens() if self.packer.largest_rows > 1 else 0.0)
         if pack.settled:
             self.results.put(pack.settled)
         # If all rows wait for answers to their duplicates, take no more until an answer has come.
         if pack.prompts or pack.settled or pack.ended:
-            self.resolved.open()
+            if not self.resolved.is_open:
+                self.resolved.open()
         elif self.suspects.held:
             self.suspects.settle()  # duplicates may be waiting for these
         else:
@@ -239,12 +240,11 @@ class Engine:
             if pack.ended and not pack.settled:
                 self.end()
             return None
-        prompts, size = pack.prompts, pack.size
-        request = self.requests.first(prompts, size)
-        if len(prompts) == 1 and not deployment.fits(request.tokens):
+        request = self.requests.request(pack.prompts, pack.size, RetryBudget(self.requests.max_retries))
+        if len(pack.prompts) == 1 and not deployment.fits(request.tokens):
             # No error if a minute's quota of another deployment is larger.
             most = max(member.most_tokens for member in self.attempt_loop.deployments.members)
-            fitting, error = self.requests.fitted(prompts[0], most)
+            fitting, error = self.requests.fitted(pack.prompts[0], most)
             if error is not None:
                 self.give([fitting], [error])
                 return None

@@ -35,19 +35,17 @@ class BytesInFlight:
 
     def add(self, prompts: Sequence[Prompt], size: int) -> None:
         """Count prompts of this size that are taken."""
-        self.held += with_kept_cells(prompts, size)
+        self.held += size if not prompts[0].kept else with_kept_cells(prompts, size)
         if self.held >= self.most:
             self.room.is_open = False
 
     def remove(self, prompts: Sequence[Prompt], size: int) -> None:
         """Count prompts that are settled, and were counted as these."""
-        self.held -= with_kept_cells(prompts, size)
+        self.held -= size if not prompts[0].kept else with_kept_cells(prompts, size)
         if not self.room.is_open and self.held < self.most:
             self.room.open()
 
 
 def with_kept_cells(prompts: Sequence[Prompt], size: int) -> int:
     """Return the bytes of prompts of this size and of their kept cells, which all rows have, or none."""
-    if not prompts[0].kept:
-        return size
     return size + sum([memory_of_cells(each.kept) for each in prompts])

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from batchscore.endpoint.credentials import credentials_for
+from batchscore.endpoint.credentials import FixedCredentials, credentials_for
 from batchscore.endpoint.target import Endpoint, Target
 from batchscore.endpoint.tls import tls_context
 from batchscore.engine.bounds import DRAIN_SECONDS
@@ -135,7 +135,8 @@ async def open_deployment(
     target = endpoint.target
     credentials = credentials_for(target, environ)
     tls = tls_context(target.certificate)
-    wire = open_wire(target.request_url, target.headers, credentials.headers, memory, tls=tls)
+    sign = credentials.fixed if isinstance(credentials, FixedCredentials) else credentials.headers
+    wire = open_wire(target.request_url, target.headers, sign, memory, tls=tls)
     send = await stack.enter_async_context(wire)
     schedule = stack.enter_context(open_schedule(endpoint.quota_name, REAL_CLOCK.monotonic()))
     return Deployment(

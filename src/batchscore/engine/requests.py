@@ -36,10 +36,6 @@ class RequestBuilder:
     truncate: Callable[[Prompt, float | None], Prompt | None] | None = None
     adapted: int = 0
 
-    def first(self, prompts: Sequence[Prompt], size: int) -> Request:
-        """Return the request for prompts of this many bytes that were not sent before."""
-        return self.request(prompts, size, RetryBudget(self.max_retries))
-
     def request(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> Request:
         """Return the request for these prompts, and what the quota is charged for it."""
         answer = self.estimator.usual_answer if self.answer_tokens is None else self.answer_tokens
@@ -54,7 +50,7 @@ class RequestBuilder:
     def fitted(self, prompt: Prompt, most: float) -> tuple[Prompt, RowError | None]:
         """Return a prompt, maybe truncated, that fits into this many tokens, or with its error."""
         while True:
-            request = self.first([prompt], len(prompt.body))
+            request = self.request([prompt], len(prompt.body), RetryBudget(self.max_retries))
             needed = self.estimator.at_least(len(prompt.body) - prompt.image_bytes) + request.extra_tokens
             if needed <= most:
                 return prompt, None

@@ -148,8 +148,9 @@ class Ledger(ABC):
 
         Parts that are published already keep theirs.
         """
-        rows = self.spec.rows_per_part
-        for file, number, attempts, billed in split_by_part(prompts, tokens, rows, requests):
+        rows, first = self.spec.rows_per_part, prompts[0]
+        only = [(first.file, first.row // rows, 1, tokens)] if len(prompts) == 1 else None
+        for file, number, attempts, billed in only or split_by_part(prompts, tokens, rows, requests):
             progress = self.open.get(file)
             part = None if progress is None else progress.open.get(number)
             if part is not None:

@@ -313,7 +313,7 @@ def split_by_part(
     """
     first, last = prompts[0], prompts[-1]
     number = first.row // rows_per_part
-    if first is last or (requests == 1 and (first.file, number) == (last.file, last.row // rows_per_part)):
+    if requests == 1 and (first.file, number) == (last.file, last.row // rows_per_part):
         return [(first.file, number, 1, tokens)]
     costs = []
     rows: dict[tuple[str, int], int] = {}

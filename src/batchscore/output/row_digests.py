@@ -75,6 +75,13 @@ class DigestsByRow(MutableMapping[int, bytes]):
             bytes(data[at : at + 16]) if 0 <= (at := (row - first) * 16) < beyond else UNKNOWN for row in rows
         ]
 
+    def joined(self, rows: Sequence[int]) -> bytes:
+        """Return the digests of rows in ascending order one after the other, as `of` gives them."""
+        at, size = (rows[0] - self.first) * 16, len(rows) * 16
+        if at >= 0 and rows[-1] - rows[0] < len(rows) and at + size <= len(self.data):
+            return bytes(self.data[at : at + size])  # no row between them is missing
+        return b"".join(self.of(rows))
+
     def __delitem__(self, row: int) -> None:
         """Forget a row; raises `KeyError`."""
         self[row]
@@ -177,10 +184,10 @@ def encode_digests(
         HEADER.pack(MAGIC, len(rows), with_id, bool(kept_digests)),
         np.array(rows, np.dtype("<i8")).tobytes(),
         bytes([isinstance(row.result, Score) for row in settled]),
-        b"".join(prompt_digests.of(rows)),
+        prompt_digests.joined(rows),
     ]
     if kept_digests:
-        pieces.append(b"".join(kept_digests.of(rows)))
+        pieces.append(kept_digests.joined(rows))
     if with_id:
         pieces.append(json_bytes([row.id for row in settled]))
     body = b"".join(pieces)

@@ -180,9 +180,11 @@ class PromptBuilder:
                 cell = values.get(self.id)
                 identity = cell if cell is None or type(cell) is str else id_text(cell)
             body = self.render(values)
-            if isinstance(images, RowError):
+            if self.images is None or images is None:
+                pass
+            elif isinstance(images, RowError):
                 body = body if isinstance(body, RowError) else images
-            elif self.images is not None and images is not None and not isinstance(body, RowError):
+            elif not isinstance(body, RowError):
                 body, image_bytes = add_images(body, images, self.images)
                 image_tokens = sum(image.tokens for image in images)
         except RecursionError:  # JSON cells may be nested a thousand levels deep

@@ -50,6 +50,7 @@ def render_template(
     user = rename_columns(template, names)
     first = None if system is None else rename_columns(system, names)
     columns = user.columns
+    before, after = prompt_json(task, "\0").split(b'"\\u0000"')
     only = columns[0] if len(user.pieces) == len(columns) == 1 else None
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
@@ -62,6 +63,6 @@ def render_template(
             opening = None if first is None else first.fill(values, cell_text)
         except KeyError as missing:
             return missing_column(missing.args[0])
-        return prompt_json(task, text, opening)
+        return before + json_bytes(text) + after if opening is None else prompt_json(task, text, opening)
 
     return render

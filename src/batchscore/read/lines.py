@@ -6,7 +6,7 @@ This module knows nothing of JSON documents that span lines, but recognizes one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import chain, islice
 from typing import Any
@@ -108,8 +108,7 @@ def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
                 continue
             # Nineteen digits in a row have two among every ninth byte: a quick test for large integers.
             exact = b"00" in data[::9].translate(_DIGITS_TO_ZERO)
-            # Python looks for the ends of lines byte by byte, a file of bytes with the processor's help.
-            for line in data.splitlines() if b"\r" in data else BytesIO(data):
+            for line in lines_in(data):
                 if not exact or not _BIG_INTEGER.search(line):
                     try:
                         value = loads(line)
@@ -123,6 +122,14 @@ def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
                 for row in _slow_rows(file, number, line):
                     yield row
                     number += 1
+
+
+def lines_in(data: bytes) -> Iterable[bytes]:
+    """Return the lines of a block, maybe with their ends.
+
+    Python looks for the ends of lines byte by byte, a file of bytes with the processor's help.
+    """
+    return data.splitlines() if b"\r" in data else BytesIO(data)
 
 
 def _slow_rows(file: InputFile, number: int, line: bytes) -> Iterator[Row | UnreadableRow]:
@@ -163,7 +170,7 @@ def _refuse_document(file: InputFile, limit: int) -> None:
     try:
         with text_blocks(file, size=limit, cap=PEEKED_BYTES) as blocks:
             kinds = line_blocks(blocks, limit)
-            lines = filter(None, (line.strip() for _, data in kinds for line in data.splitlines()))
+            lines = filter(None, (line.strip() for _, data in kinds for line in lines_in(data)))
             start.extend(islice(lines, _PEEKED_LINES))
             looks_like_json = any(b"{" in line for line in start) or any(map(_is_json, chain(start, lines)))
     except UnreadableFile:

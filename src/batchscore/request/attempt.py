@@ -115,15 +115,15 @@ class Requester(Generic[T]):
         billed = self.billed(reply.body, rows, body) if answers is None else self.tokens(answers)
         charged = billed[0] + request.extra_tokens if billed[0] else request.tokens
         self.timeouts.note_answer(flight, reply.seconds)
-        deployment.read_headers(reply.headers, charged)
-        deployment.note_answer(ticket, charged, rows, reply.seconds, len(reply.body))
+        deployment.note_answer(ticket, charged, rows, reply)
         if invalid is not None:
             self.report(request, deployment, reply, invalid.code.value, billed)
             budget.note_failure(self.clock.monotonic(), reply.seconds, invalid.code, unusable=invalid)
             request.complaint = invalid.complaint
             return Result(unusable_outcome(invalid, reply, body), instead=invalid.results)
         budget.request_seconds += reply.seconds
-        self.report(request, deployment, reply, "", billed)
+        name, prompts = deployment.name, request.prompts
+        self.listen(Attempt(rows, reply.status, reply.seconds, "", *billed, prompts, name))
         return Result(ANSWERED, answers)
 
     def report(
@@ -223,13 +223,13 @@ class Requester(Generic[T]):
         seconds: float | None,
     ) -> None:
         """Slow down for a 429, or only this request if others were answered since its last one."""
+        budget, now = request.budget, self.clock.monotonic()
         deployment.request_window.note_rate_limit()
-        deployment.read_headers(reply.headers, 0.0)
+        deployment.read_headers(reply.headers, 0.0, now)
         deployment.rate_limits += 1
-        budget = request.budget
         deployment.limited_requests += budget.limited_at is None and not budget.limited_for_rows
         counts = deployment.rate_limits, deployment.answers, deployment.limited_requests
-        before = budget.note_rate_limit(self.clock.monotonic(), seconds or 0.0, counts)
+        before = budget.note_rate_limit(now, seconds or 0.0, counts)
         answered = before is not None and deployment.health.answered_since(before)
         if budget.limited_for_rows:
             answered = True

@@ -23,7 +23,7 @@ from batchscore.request.quota.windows import FIRST_TOKENS, SMOOTHING_SECONDS, Qu
 from batchscore.request.rate_headers import RequestWindow, limit_headers
 from batchscore.request.send import Send
 from batchscore.request.timeouts import Clock
-from batchscore.rows import DeploymentState
+from batchscore.rows import DeploymentState, Reply
 
 #: After this many failures in a row, the deployment gets probes instead of requests.
 FAILURES_OF_AN_OUTAGE = 8
@@ -287,9 +287,10 @@ class Deployment:
         moment = f"{end:%H:%M:%S}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
         self.notice(f"{self.name} waits {duration_text(seconds)} {reason} and resumes at {moment}.")
 
-    def note_answer(self, ticket: Ticket, tokens: float, rows: int, seconds: float, size: int) -> None:
-        """Note an answer: its real charge, its rows, its round trip, and its bytes."""
-        now = self.clock.monotonic()
+    def note_answer(self, ticket: Ticket, tokens: float, rows: int, reply: Reply) -> None:
+        """Note an answer: its real charge, and its rows."""
+        now, seconds = self.clock.monotonic(), reply.seconds
+        self.read_headers(reply.headers, tokens, now)
         self.health.note_success(now, seconds)
         self.blind_pauses = 0
         self.answers += 1
@@ -303,11 +304,10 @@ class Deployment:
             self.concurrency.rate = self.limits.rates.requests_of(tokens)
         # A worker that waits for its next attempt would have a request in flight if the service were well.
         busy = self.in_flight + 1 + self.backing_off
-        self.concurrency.note_answer(seconds, size / rows, busy, for_quota=for_quota)
+        self.concurrency.note_answer(seconds, len(reply.body) / rows, busy, for_quota=for_quota)
 
-    def read_headers(self, headers: Mapping[str, str], tokens: float) -> None:
+    def read_headers(self, headers: Mapping[str, str], tokens: float, now: float) -> None:
         """Learn the quota from the headers of a reply to this many tokens, now and then."""
-        now = self.clock.monotonic()
         if now - self.headers_read_at < HEADERS_EVERY_SECONDS:
             return
         first = self.headers_read_at == float("-inf")

@@ -120,8 +120,9 @@ class BodyReader:
     def release(self) -> None:
         """Drop what was received; an exception may refer to it for longer than anything needs it."""
         self.received, self.placed = b"", None
-        self.memory.held -= self.held
-        self.held = 0
+        if self.held:
+            self.memory.held -= self.held
+            self.held = 0
         if self.in_turn:
             self.in_turn = False
             self.memory.turn.release()

@@ -161,13 +161,9 @@ class ReplyParser:
         self.in_head = True
         self.keep_alive = self.complete = self.trailing = self._until_closed = False
         self._failure: Exception | None = None
-        self._forget_headers()
-        self._received = self._count = self._size = self._interim = 0
-
-    def _forget_headers(self) -> None:
         self._names.clear()
         self._values.clear()
-        self._counted = 0
+        self._received = self._counted = self._count = self._size = self._interim = 0
 
     def feed(self, data: bytes | memoryview) -> None:
         """Read received bytes; raises `BrokenReply`, and what `take` raises."""
@@ -217,15 +213,17 @@ class ReplyParser:
         parser, names, values = self._parser, self._names, self._values
         assert parser is not None
         self.status = status = parser.get_status_code()
-        self._count += len(names)
         self._counted = len(names)
+        self._count += self._counted
         if self._count > MOST_HEADERS or self._received > MOST_HEADER_BYTES:
             self._refuse_large(names, values)  # else all that was received is smaller than one header may be
         if 100 <= status < 200 and status != 101:
             self._interim += 1
             if self._interim > MOST_INTERIM:
                 self._fail(BrokenReply(f"more than {MOST_INTERIM} interim replies come before it"))
-            self._forget_headers()
+            names.clear()
+            values.clear()
+            self._counted = 0
             return
         self.in_head = False
         if names != self._known.names:

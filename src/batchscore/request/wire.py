@@ -58,7 +58,7 @@ FIXED_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED
 async def open_wire(
     url: str,
     headers: Mapping[str, str],
-    sign: Sign,
+    sign: Sign | Mapping[str, str],
     memory: ReplyMemory,
     *,
     tls: ssl.SSLContext | bool = True,
@@ -66,7 +66,8 @@ async def open_wire(
 ) -> AsyncIterator[Send]:
     """Yield a function that posts a JSON body to `url`; all deployments of a run share `memory`.
 
-    `tls` secures the connection; `True` means OpenSSL's defaults.
+    `sign` are the headers that authenticate, or returns them. `tls` secures the connection; `True` means
+    OpenSSL's defaults.
 
     It raises `NoReply(CONNECTION_ERROR)` if the exchange breaks, `NoReply(TIMEOUT)` if no connection is made
     within `CONNECT_SECONDS`, `NoReply(INVALID_RESPONSE)` if the reply is not HTTP or beyond all bounds, and
@@ -92,18 +93,19 @@ async def open_wire(
 
 @dataclass(slots=True)
 class SignedHead:
-    """The head of all requests, which changes if the headers of `sign` do."""
+    """The head of all requests without its last line; `fixed` is set once it is known and cannot change."""
 
     line: bytes
     given: Sequence[Mapping[str, str]]
-    sign: Sign
+    sign: Sign | Mapping[str, str]
     signed: Mapping[str, str] | None = None
     lines: bytes = b""
+    fixed: bytes = b""
 
-    async def of(self, length: int) -> bytes:
-        """Return the head of a request with a body of this length; raises `ServiceRefused` or `NoReply`."""
+    async def current(self) -> bytes:
+        """Return the head of a request without its length; raises `ServiceRefused` or `NoReply`."""
         try:
-            signed = await self.sign()
+            signed = await self.sign() if callable(self.sign) else self.sign
         except ServiceRefused as reason:
             if self.signed is None:
                 raise
@@ -112,7 +114,9 @@ class SignedHead:
         if signed != self.signed:
             self.lines = self.line + header_lines(*self.given, signed)
             self.signed = dict(signed)
-        return b"%bContent-Length: %d\r\n\r\n" % (self.lines, length)
+        if not callable(self.sign):
+            self.fixed = self.lines
+        return self.lines
 
 
 @dataclass(slots=True)
@@ -127,8 +131,8 @@ class Wire:
 
     async def send(self, body: bytes, most_bytes: int) -> Reply:
         """Send a body and return a reply of at most this many bytes, as `open_wire` says."""
-        head = await self.head.of(len(body))
-        started = time.perf_counter()
+        lines = self.head.fixed or await self.head.current()
+        head = b"%bContent-Length: %d\r\n\r\n" % (lines, len(body))
         reading = BodyReader(most_bytes, self.memory)
         connection = None
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
+from batchscore.engine.valve import Valve
 from batchscore.rows import Prompt, Row, Settled, UnreadableRow
 
 #: Returns what a row sends; the function that it gets takes the digest of its images.
@@ -21,9 +22,9 @@ Built = tuple[Prompt | Settled, list[bytes]]
 
 
 def built_ahead(
-    rows: Iterator[Row | UnreadableRow], build: Build, ready: asyncio.Event
+    rows: Iterator[Row | UnreadableRow], build: Build, ready: Valve
 ) -> Generator[Built, None, None]:
-    """Give what is built of each row; `ready` is set while the next one can be taken without waiting.
+    """Give what is built of each row; `ready` is open while the next one can be taken without waiting.
 
     Raises what reading the rows raises, behind the rows before that.
     """
@@ -36,10 +37,10 @@ def built_ahead(
 
     def tell(_: Future[Built | None]) -> None:
         with suppress(RuntimeError):  # the loop may have ended
-            loop.call_soon_threadsafe(ready.set)
+            loop.call_soon_threadsafe(ready.open)
 
     def begin() -> Future[Built | None]:
-        ready.clear()
+        ready.is_open = False
         started = thread.submit(build_next)
         started.add_done_callback(tell)
         return started
@@ -51,4 +52,4 @@ def built_ahead(
                 coming = begin()
                 yield built
         finally:
-            ready.set()
+            ready.open()

@@ -15,6 +15,7 @@ from itertools import chain, islice
 from typing import Any, Protocol
 
 from batchscore.engine import end_task
+from batchscore.engine.valve import Valve
 from batchscore.errors import UnreadableFile
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
@@ -57,13 +58,13 @@ class RunningEngine(Protocol):
     """
 
     def keep_each_row(
-        self, drain_seconds: float, note_service: Callable[[bool], None], ready: asyncio.Event | None = None
+        self, drain_seconds: float, note_service: Callable[[bool], None], ready: Valve | None = None
     ) -> None:
         """Serve a run that records each row, before the first one is taken.
 
         `note_service` gets with the first answer, and with a change, whether the simulator answers. After a
         stop, calls in flight have `drain_seconds`. The next prompt can be taken without waiting while `ready`
-        is set.
+        is open.
         """
 
     def settled(self) -> AsyncGenerator[list[Settled], None]:
@@ -160,16 +161,17 @@ class Job:
         """Report settled rows to the listener."""
         scores = [row.result for row in rows if isinstance(row.result, Score)]
         errors = Counter([row.result.code for row in rows if isinstance(row.result, RowError)])
-        answers: list[tuple[Any, str | None]] = []
+        answers, reasons = list[Any](), list[str | None]()
         for score in scores if self.task.answer == "text" else ():
             # A single answer may be a list, too.
             if isinstance(score.finish_reason, list):
-                answers += zip(score.value, score.finish_reason, strict=True)
+                answers += score.value
+                reasons += score.finish_reason
             else:
-                answers.append((score.value, score.finish_reason))
-        reasons = Counter([str(reason) for _, reason in answers])
-        without_text = sum([answer is None or answer == "" for answer, _ in answers])
-        self.listen(RowsSettled(len(scores), errors, reasons, without_text))
+                answers.append(score.value)
+                reasons.append(score.finish_reason)
+        without_text = answers.count(None) + answers.count("")
+        self.listen(RowsSettled(len(scores), errors, Counter(map(str, reasons)), without_text))
 
     def is_settled(self, name: str) -> bool:
         """Whether a file is read to its end and no row of it waits."""

@@ -14,6 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from batchscore.engine.valve import Valve
 from batchscore.errors import UnreadableFile
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.input_digest import ImagesDigest, digest_input, digest_of_file, images_digest
@@ -80,7 +81,7 @@ class PromptSource:
     `through` are files that were read and may have unsettled rows; `problems` say why a file could not be
     read to its end. `known` counts the rows of a file that need no request. `limited`: `--limit` left rows.
     `digests` are those of the files, and `images` of the images that were read for their prompts.
-    `is_stopping` says whether the run ends before all is scored. `ready` is set while the next prompt can be
+    `is_stopping` says whether the run ends before all is scored. `ready` is open while the next prompt can be
     taken without waiting for an image.
     """
 
@@ -98,11 +99,7 @@ class PromptSource:
     ids: set[int] = field(default_factory=set)
     repeated_ids: int = 0
     is_stopping: Callable[[], bool] = lambda: False
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        """Begin with nothing to wait for."""
-        self.ready.set()
+    ready: Valve = field(default_factory=lambda: Valve(is_open=True))
 
     def start_digest(self, ready: ReadyFile) -> None:
         """Digest a file in a thread; if that decides whether the file has changed, also its images."""
