@@ -30,6 +30,7 @@ import batchscore.report.page.make
 import batchscore.request.wire  # noqa: F401
 from batchscore import __version__
 from batchscore.cli.progress import Progress
+from batchscore.cli.score import choose_allocator
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Listen
 from batchscore.run.score_files import score_files
@@ -100,6 +101,7 @@ def main() -> None:
     if given.no_shared_quota:
         tempfile.tempdir = tempfile.mkdtemp()
     settings = resolve_settings(flags, environ={}).settings
+    choose_allocator(settings)
     if given.mode == "parquet":
         import batchscore.output.records.columnar  # noqa: F401, PLC0415 - only this format needs it
     environ = {"BATCHSCORE_API_KEY": "k", **os.environ}

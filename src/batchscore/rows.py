@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
+from math import isfinite
 from typing import Any, TypeAlias
 
 import orjson
@@ -33,14 +34,20 @@ def load_json(body: bytes) -> Any:
     """Return the JSON of a reply; raises `ValueError`.
 
     It reads what official clients read: UTF-16, a byte order mark, and lone surrogates, which a service sends
-    if it cuts an answer within an emoji. NaN and infinity become null.
+    if it cuts an answer within an emoji. NaN and infinity become null, and so do numbers beyond all bounds.
     """
     try:
         return orjson.loads(body)
     except ValueError:
         pass
     try:
-        text = json.dumps(json.loads(body, parse_constant=lambda _: None), ensure_ascii=False)
+        value = json.loads(
+            body,
+            parse_int=lambda digits: int(digits) if len(digits) < 309 else None,  # as of floats
+            parse_float=lambda digits: number if isfinite(number := float(digits)) else None,
+            parse_constant=lambda _: None,
+        )
+        text = json.dumps(value, ensure_ascii=False)
     except RecursionError:
         raise ValueError("too deep") from None
     return orjson.loads(replace_surrogates(text))
@@ -175,6 +182,7 @@ class Reply:
     seconds: float
 
 
+@dataclass(eq=False, repr=False)
 class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
     """A reply with a good status that cannot be used; the message says why, in our words.
 
@@ -185,24 +193,15 @@ class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error o
     `lasting`: if all replies are of this form, waiting does not help, though others were before.
     """
 
-    def __init__(
-        self,
-        detail: str,
-        *,
-        code: ErrorCode = ErrorCode.INVALID_RESPONSE,
-        same_again: bool = True,
-        is_error: bool = False,
-        status: int | None = None,
-        complaint: bytes = b"",
-    ) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.same_again = same_again
-        self.is_error = is_error
-        self.status = status
-        self.complaint = complaint
-        self.results: Any = None
-        self.lasting = False
+    detail: str
+    _: KW_ONLY
+    code: ErrorCode = ErrorCode.INVALID_RESPONSE
+    same_again: bool = True
+    is_error: bool = False
+    status: int | None = None
+    complaint: bytes = b""
+    results: Any = None
+    lasting: bool = False
 
     @property
     def form(self) -> str:

@@ -59,6 +59,13 @@ def test_a_kept_column_keeps_its_name() -> None:
     assert list(row)[-4:] == ["error_code_1", "error_message", "status_1", "attempts"]
 
 
+def test_columns_that_the_first_error_record_lacks_are_there() -> None:
+    """The row that cannot be read has no columns to keep."""
+    Path("a.jsonl").write_text('not JSON\n{"text":"","x":"1"}\n{"text":"a","x":"2"}\n', "utf-8")
+    score_files("a.jsonl", output="out", task="chat", model="m", column="text", keep=["*"])
+    assert read_errors("out")["x"].tolist() == [None, "1"]
+
+
 def test_without_failures_the_frame_is_empty() -> None:
     score(ROWS[:1])
     frame = read_errors("out")

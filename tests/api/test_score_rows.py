@@ -156,6 +156,14 @@ def test_errors_name_arguments_and_not_flags() -> None:
         list(score_rows([{"a": "x"}], task="chat", model="m", column="b", simulate=True))
 
 
+def test_cells_without_a_name_are_not_columns(deployment: Deployment) -> None:
+    rows: list[Any] = [{"text": "one", None: ["more"], 1: "x"}, {"text": "two", None: ["more"]}]
+    found = list(score_rows(rows, task="chat", model=deployment.name, column="text"))
+    assert [each.error for each in found] == [None, None]
+    with pytest.raises(UsageError, match="the names of a row's columns must be text"):
+        list(score_rows([{0: "one"}], task="chat", model=deployment.name))
+
+
 def test_an_error_of_the_callers_iterable_is_raised(deployment: Deployment) -> None:
     def broken() -> Iterator[str]:
         yield "one"

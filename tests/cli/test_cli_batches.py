@@ -278,7 +278,7 @@ def test_mistakes_get_a_sentence(run: Callable[..., Finished], batchscore: Cli, 
     mistakes = {
         "batches": (2, "Missing argument 'OUT'"),
         "batches nowhere": (1, "there is no such output folder"),
-        "batches in.csv": (1, "there is no such output folder"),
+        "batches in.csv": (1, "in.csv: this is a file. Name the output folder of its run"),
         "batches out --task embeddings": (0, "No batches"),
         "batches out stop": (2, "'stop' is not one of"),
         "batches out cancel batch_1": (2, "'batch_1' is neither a KEY nor a batch ID"),

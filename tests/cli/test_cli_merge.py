@@ -129,6 +129,7 @@ def test_files_that_must_not_be_written_or_do_not_exist(
         ("out", "in/a.jsonl", "--overwrite"): "in/a.jsonl is the input a.jsonl of these scores",
         ("empty", "all.jsonl"): "empty is not an output of batchscore",
         ("nowhere", "all.jsonl"): "nowhere: there is no such output folder",
+        ("mine.jsonl", "all.jsonl"): "the folder mine.jsonl.batchscore must be beside it",
         (
             "cut",
             "all.jsonl",

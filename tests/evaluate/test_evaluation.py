@@ -917,6 +917,29 @@ def test_numbers_whose_differences_are_too_large_have_no_figure_and_no_warning(t
     assert one["metrics"]["spearman_correlation"]["value"] == -1
 
 
+@pytest.mark.parametrize(
+    ("numbers", "notice", "without"),
+    [
+        ([1.5**n for n in range(20)], "along a curve", {"pearson_correlation"}),
+        ([0.0] * 17 + [3, 1, 2], "", {"pearson_correlation", "r2_score"}),
+        ([float(n % 7) for n in range(19)] + [60], "A twentieth of the rows makes up", set()),
+        ([float(n) for n in range(20)], "", set()),
+    ],
+)
+def test_a_correlation_that_few_rows_decide(
+    tmp_path: Path, numbers: Sequence[float], notice: str, without: set[str]
+) -> None:
+    """It has no interval along a curve, and if fewer than four labels differ from the others."""
+    source = write_input(tmp_path / "in.csv", [{"label": str(number)} for number in numbers])
+    curved = notice == "along a curve"
+    answers = [n * 7 % 5 + (n if curved else number) for n, number in enumerate(numbers)]
+    scores = write_scores(tmp_path / "s", source, [*map(str, answers)], keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label", "--as", "regression")["models"]
+    correlations = {name: each for name, each in model["metrics"].items() if "error" not in name}
+    assert {name for name, each in correlations.items() if each["low"] is None} == without
+    assert [notice in each for each in model["notices"]] == [True] * bool(notice)
+
+
 def test_an_error_of_answered_rows_alone_needs_all_answers(tmp_path: Path) -> None:
     """Otherwise a model that answers only what is easy would be good enough."""
     source = write_input(tmp_path / "in.csv", [{"label": str(place)} for place in range(4)])

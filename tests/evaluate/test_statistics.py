@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import product, repeat
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.evaluate.figures import scale_of
+from batchscore.evaluate.figures import interval_of_numbers
 from batchscore.evaluate.metrics import numbers, translation
 from batchscore.evaluate.metrics.classification import FIGURES, divide
 from batchscore.evaluate.statistics.cells import (
@@ -40,7 +40,6 @@ from batchscore.evaluate.statistics.intervals import (
     SPEARMAN,
     Interval,
     Sampling,
-    bootstrap_errors,
     bootstrap_t,
     interval_of_rows,
     interval_of_sums,
@@ -50,6 +49,7 @@ from batchscore.evaluate.statistics.intervals import (
     units_of,
     wilson,
 )
+from batchscore.evaluate.statistics.mean_errors import bootstrap_errors
 
 SAMPLING = Sampling(resamples=500)
 
@@ -322,10 +322,14 @@ def proportional(generator: np.random.Generator, rows: int) -> np.ndarray:
     return np.stack([gold * (1 + 0.4 * generator.normal(size=rows)), gold])
 
 
-def mostly_zero(generator: np.random.Generator, rows: int) -> np.ndarray:
-    """Give numbers that are found with errors, where most labels are 0."""
-    gold = np.where(generator.random(rows) < 0.6, 0, generator.exponential(size=rows))
-    return np.stack([gold + 0.5 * generator.normal(size=rows), gold])
+def mostly_zero(share: float) -> Draw:
+    """Give numbers that are found with errors, where this share of the labels is 0."""
+
+    def draw(generator: np.random.Generator, rows: int) -> np.ndarray:
+        gold = np.where(generator.random(rows) < share, 0, generator.exponential(size=rows))
+        return np.stack([gold + 0.5 * generator.normal(size=rows), gold])
+
+    return draw
 
 
 def heavy(generator: np.random.Generator, rows: int) -> np.ndarray:
@@ -344,7 +348,22 @@ PAIRS: dict[str, Draw] = {
     "yes or no": normal(0.8, first="yes or no", second="yes or no"),
     "t": heavy,
     "proportional": proportional,
-    "mostly 0": mostly_zero,
+    "60 % are 0": mostly_zero(0.6),
+    "80 % are 0": mostly_zero(0.8),
+    "90 % are 0": mostly_zero(0.9),
+    "more curved": normal(0.95, second="exp"),
+    "on a curve": normal(0.99, second="exp"),
+}
+
+#: How many samples of 20 or 50 rows at most have no interval of Pearson's correlation.
+NONE = {"proportional": 0.3, "log-normal": 0.5, "curved": 0.8, "more curved": 1, "on a curve": 1}
+NONE |= {
+    "60 % are 0": 0.1,
+    "80 % are 0": 0.6,
+    "90 % are 0": 1,
+    "t": 0.1,
+    "ratings": 0.15,
+    "nearly equal": 0.1,
 }
 
 
@@ -353,8 +372,8 @@ PAIRS: dict[str, Draw] = {
     ("name", "rows"),
     [
         *((name, 20) for name in PAIRS),
-        *product(["normal", "ratings", "yes or no"], [50, 200]),
-        ("mostly 0", 50),
+        *product(["normal", "ratings", "yes or no", "more curved"], [50, 200]),
+        *product(["60 % are 0", "80 % are 0", "curved"], [50]),
     ],
 )
 @pytest.mark.parametrize("metric", ["pearson_correlation", "r2_score"])
@@ -363,29 +382,25 @@ def test_intervals_of_numbers_hold_the_truth(metric: str, name: str, rows: int) 
     """They are less than 1.8 times as wide as percentiles, unless most rows are the same."""
     figure, generator, draw = numbers.FIGURES[metric], np.random.default_rng(29), PAIRS[name]
     truth = float(figure(numbers.columns_of(*draw(generator, 1_000_000)).sum(0)[None])[0])
-    pairs = [draw(generator, rows) for _ in range(1000 if name == "mostly 0" else 300)]
-    samples = [numbers.columns_of(*each) for each in pairs]
-    scales = [scale_of(metric, each.T) for each in pairs]
-    found = [interval_of_sums(*each, SAMPLING) for each in zip(samples, repeat(figure), scales)]
+    pairs = [draw(generator, rows) for _ in range(1000 if "are 0" in name else 300)]
+    found = [interval_of_numbers(metric, each.T, SAMPLING) for each in pairs]
     wrong, none = shares(found, truth)
     assert wrong <= 0.07
-    assert none <= 0.05
+    assert none <= (NONE.get(name, 0.05) if metric == "pearson_correlation" or "are 0" in name else 0.05)
+    samples = [numbers.columns_of(*each) for each in pairs[:100]]
     plain = [
         percentiles(np.concatenate([*map(figure, resampled_sums(each, SAMPLING))]), SAMPLING, rows)
-        for each in samples[:100]
+        for each in samples
     ]
-    assert name == "mostly 0" or usual_width(found) <= 1.8 * usual_width(plain)
+    assert none > 0.9 or "are 0" in name or usual_width(found) <= 1.8 * usual_width(plain)
 
 
 @np.errstate(invalid="ignore", divide="ignore")
 def test_intervals_hold_the_truth_if_most_labels_are_zero() -> None:
     """Without a bootstrap-t, 18 % of these were wrong."""
-    figure, generator, few = numbers.FIGURES["r2_score"], np.random.default_rng(30), Sampling(resamples=100)
-    found = []
-    for _ in range(120):
-        pairs = mostly_zero(generator, 20)
-        scale = scale_of("r2_score", pairs.T)
-        found.append(interval_of_sums(numbers.columns_of(*pairs), figure, scale, few))
+    generator, few = np.random.default_rng(30), Sampling(resamples=100)
+    samples = [PAIRS["60 % are 0"](generator, 20).T for _ in range(120)]
+    found = [interval_of_numbers("r2_score", each, few) for each in samples]
     assert shares(found, 1 - 0.25 / 0.64)[0] <= 0.1
 
 
@@ -469,7 +484,7 @@ def test_intervals_of_differences_of_entities_hold_the_truth(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["pearson_correlation", "r2_score"])
 @pytest.mark.parametrize(
-    "name", ["normal", "log-normal", "curved", "ratings", "t", "proportional", "mostly 0"]
+    "name", ["normal", "log-normal", "curved", "ratings", "t", "proportional", "60 % are 0"]
 )
 @np.errstate(invalid="ignore", divide="ignore")
 def test_intervals_of_differences_of_numbers_hold_the_truth(metric: str, name: str) -> None:

@@ -111,11 +111,6 @@ def test_entities_as_models_write_them(value: Any, found: list[tuple[str, str]] 
         assert entities.entities_of(value) == found
 
 
-def test_counts_by_type() -> None:
-    gold, found = [("a", "x"), ("b", "y")], [("a", "x"), ("b", "x")]
-    assert entities.counts_by_type(found, gold, place=1) == {"x": (1, 2, 1), "y": (0, 0, 1)}
-
-
 #: The README of sacrebleu.
 ANSWERS = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
 REFERENCES = [

@@ -218,6 +218,8 @@ for name, text, encoding in [
 ]:
     found = encoding if "without" in name else encoding[:6]
     odd(name, text.encode(encoding), ID_TEXT, two(("1", "\u00fc")), notes=[f"encoding {found}"])
+odd("utf-32-without-a-mark.csv", "id,text\n1,a\n".encode("utf-32-le"), [], problem="but UTF-32 text")
+odd("zero-bytes-after-a-crash.jsonl", b'{"text":"a"}\n' + bytes(500), [], problem="not completely written")
 odd(
     "cut-utf-16.csv",
     "\ufeffid,text\n1,a\n2,b\n".encode("utf-16-le")[:-1],
@@ -359,6 +361,8 @@ odd(
     options={"skip_lines": 2},
     notes=["delimiter ;, 2 lines before the header left out"],
 )
+odd("all-lines-skipped.csv", b"id;text\n1;a\n", [], problem="it has only 2 lines", options={"skip_lines": 3})
+odd("all-but-a-blank-line-skipped.csv", b"Report\n\n", [], options={"skip_lines": 1})
 odd(
     "no-header.csv",
     b"1,a\n2,b\n",
@@ -598,6 +602,7 @@ odd(
     ["text"],
     texts("a", "b", "c"),
 )
+odd("joined-files.jsonl", b'\xef\xbb\xbf{"text":"a"}\n\xef\xbb\xbf{"text":"b"}\n', ["text"], texts("a", "b"))
 odd("text-sequence.jsonl", b'\x1e{"text":"a"}\n\x1e{"text":"b"}\n', ["text"], texts("a", "b"))
 
 # --- json

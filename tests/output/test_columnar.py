@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.output.records import columnar
-from batchscore.output.records.arrow_arrays import block_of, column_of
+from batchscore.output.records.arrow_arrays import column_of, vectors_of
 from batchscore.output.records.columnar import (
     arrow_error_schema,
     arrow_schema,
@@ -220,7 +220,11 @@ def test_texts_that_one_array_cannot_hold_become_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "kind"), [(1.5, pa.int64()), ("1", pa.int64()), (2**63, pa.int64()), (1, pa.string())]
+    ("cell", "kind"),
+    [
+        *((1.5, pa.int64()), ("1", pa.int64()), (2**63, pa.int64()), (1, pa.string())),
+        *((1, pa.bool_()), ("ab", pa.list_(pa.string())), ({"a": 1}, pa.list_(pa.string()))),
+    ],
 )
 def test_no_cell_of_another_type_is_changed_to_fit(cell: Any, kind: Any) -> None:
     with pytest.raises((TypeError, OverflowError, AttributeError)):
@@ -229,11 +233,31 @@ def test_no_cell_of_another_type_is_changed_to_fit(cell: Any, kind: Any) -> None
 
 def test_vectors_of_a_slice_are_those_of_its_rows() -> None:
     numbers = pa.array(range(12), pa.float32())
-    for lists in (pa.FixedSizeListArray.from_arrays(numbers, 2), pa.array([[1, 2], [3, 4]] * 3)):
-        for part in (lists, lists[2:5], lists[1:].slice(1, 2)):
-            assert block_of(part).tolist() == part.to_pylist()
     later = pa.FixedSizeListArray.from_arrays(numbers[4:], 2)[1:]
-    assert block_of(later).tolist() == [[6, 7], [8, 9], [10, 11]]
+    lists = [pa.FixedSizeListArray.from_arrays(numbers, 2)]
+    lists += [pa.array([[1, 2], [3, 4]] * 3, pa.list_(kind)) for kind in (pa.float32(), pa.float64())]
+    lists += [
+        pa.array([[1, 2]] * 6, kind(pa.float64())) for kind in (pa.large_list, lambda of: pa.list_(of, 2))
+    ]
+    for each in [*lists, later]:
+        for part in (each, each[2:5], each[1:].slice(1, 2), each[:0]):
+            found = vectors_of(pa.chunked_array([part, each[:0]]))
+            assert [vector.tolist() for vector in found] == part.to_pylist()
+            assert {vector.dtype.name for vector in found} <= {"float32"}
+
+
+@pytest.mark.parametrize(
+    "cells", [[[1, 2], None], [[1, 2], None, [3, 4], None], [[1, 2], [3]], [[1], [2, 3], [4, 5, 6]], [["x"]]]
+)
+def test_cells_that_are_no_vectors_of_one_length_are_refused(cells: list[Any]) -> None:
+    """Their numbers could be divided among the rows in another way."""
+    lengths = {len(cell) for cell in cells if cell is not None}
+    arrays = [pa.array(cells)]
+    if len(lengths) == 1 and arrays[0].type.value_type != pa.string():
+        arrays.append(pa.array(cells, pa.list_(pa.float32(), *lengths)))
+    for array in arrays:
+        with pytest.raises(ValueError, match=r"missing|lengths|convert"):
+            vectors_of(pa.chunked_array([array]))
 
 
 @pytest.mark.parametrize(
@@ -258,6 +282,23 @@ def test_columns_need_the_length_of_vectors_and_the_names() -> None:
         arrow_schema(RecordSchema("chat", keep=None))
 
 
+def test_records_that_no_run_writes_are_named() -> None:
+    vectors = pa.array([[1, 2, 3], None], arrow_schema(EMBEDDINGS).field("embeddings").type)
+    table = pa.table({"file": ["a", "a"], "row": [0, 1], "embeddings": vectors})
+    failed = pa.table(
+        {
+            "file": ["a"],
+            "row": [0],
+            "error": pa.array([{"code": "other"}], arrow_error_schema(CHAT).field("error").type),
+        }
+    )
+    for each, read, schema in ((table, decode_scores, EMBEDDINGS), (failed, decode_errors, CHAT)):
+        sink = io.BytesIO()
+        pq.write_table(each, sink)
+        with pytest.raises(OutputError, match=r"cannot be read as Parquet .*changed or cut"):
+            list(read(stored(sink.getvalue()), schema))
+
+
 @pytest.mark.parametrize("cut", [0, 4, -1, -50])
 def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "part.parquet"
@@ -269,9 +310,25 @@ def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
 def test_a_file_of_other_columns_is_refused() -> None:
     data = encode_scores([answered(0, "x")], CHAT)
     with pytest.raises(OutputError, match="columns are not those of this run"):
-        list(decode_scores(stored(data), RecordSchema("chat", with_id=True)))
+        list(decode_scores(stored(data), RecordSchema("chat", with_usage=True)))
     with pytest.raises(OutputError):
         list(decode_scores(stored(data), RecordSchema("embeddings")))
+
+
+def test_a_part_of_a_run_with_other_inputs_may_lack_kept_columns_or_have_them_without_values() -> None:
+    """If all columns are kept, they are those of the inputs of one run."""
+    rows = [answered(0, "x", kept={"k": "1"}), answered(1, "y", kept={"k": "2"})]
+    data = encode_scores(rows, RecordSchema("chat", with_id=True, keep=("l", "k")))
+    (table,) = columnar.score_tables(stored(data), RecordSchema("chat", keep=("k", "m")))
+    assert table.schema.equals(arrow_schema(RecordSchema("chat", keep=("k", "m"))))
+    assert table.select(["k", "m"]).to_pylist() == [{"k": "1", "m": None}, {"k": "2", "m": None}]
+    found = list(decode_scores(stored(data), RecordSchema("chat", with_id=True, keep=("k", "m"))))
+    assert found == [replace(row, kept={**row.kept, "m": None}) for row in rows]
+    with pytest.raises(OutputError, match="columns are not those of this run"):
+        list(decode_scores(stored(data), RecordSchema("chat", keep=("m",))))
+    errors = encode_errors([Settled("a", 0, FAILED, None, {"k": "1"})], RecordSchema("chat", keep=("k",)))
+    (failed,) = decode_errors(stored(errors), RecordSchema("chat", with_id=True, keep=("k", "m")))
+    assert failed == Settled("a", 0, FAILED, None, {"k": "1", "m": None})
 
 
 @pytest.mark.slow

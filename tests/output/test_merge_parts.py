@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from batchscore.api.read_scores import read_scores
 from batchscore.errors import OutputError, UsageError
 from batchscore.output.merge import merge_output, merge_parts
 from batchscore.output.one_file import note_none, refuse_edited
@@ -73,6 +74,26 @@ def test_the_columns_are_found_in_the_parts(tmp_path: Path, suffix: str) -> None
         {"x": "1", "y": None},
         {"x": None, "y": "2"},
         {"x": None, "y": None},
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".arrow"])
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_parts_of_runs_with_other_inputs_are_merged_with_all_their_columns(
+    tmp_path: Path, form: str, suffix: str
+) -> None:
+    """With `--keep '*'` a later run may find a file with other columns, or with ids."""
+    first = RecordSchema("embeddings", keep=("x",), dimensions=3)
+    later = RecordSchema("embeddings", with_id=True, keep=("y", "x"), dimensions=3)
+    write_folder(tmp_path / "out", first, form, {"a.csv": [[embedded(0, kept={"x": "1"})]]})
+    rows = [embedded(0, id="7", kept={"y": "2", "x": None}), embedded(1, kept={"y": None, "x": "3"})]
+    write_folder(tmp_path / "out", later, form, {"b.csv": [rows]})
+    assert merge_output(tmp_path / "out", tmp_path / f"m{suffix}").rows == 3
+    found = read_back(tmp_path / f"m{suffix}", replace(first, with_id=True, keep=("x", "y")))
+    assert [(row.file, row.id, row.kept) for row in found] == [
+        ("a.csv", None, {"x": "1", "y": None}),
+        ("b.csv", "7", {"x": None, "y": "2"}),
+        ("b.csv", None, {"x": "3", "y": None}),
     ]
 
 
@@ -150,6 +171,7 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
 def test_nothing_to_merge(tmp_path: Path) -> None:
     assert merge_parts({}, tmp_path / "m.jsonl", SCHEMA) == 0
     assert merge_parts({}, tmp_path / "m.parquet", SCHEMA) == 0
+    assert read_scores(tmp_path / "m.parquet").shape == (0, 5)
     with pytest.raises(OutputError, match="no scores"):
         merge_parts({}, tmp_path / "n.parquet", RecordSchema("embeddings"))
 

@@ -1066,6 +1066,9 @@ def test_an_output_without_manifests_cannot_be_verified(out: Path, tmp_path: Pat
         verdict_of(out)
     with pytest.raises(InputError, match="there is no such output folder"):
         verdict_of(tmp_path / "nowhere")
+    part = next((out / "embeddings").iterdir())
+    with pytest.raises(InputError, match=r"this is a file\. Name the output folder of its run"):
+        verdict_of(part)
 
 
 @pytest.fixture(scope="module")

@@ -440,6 +440,7 @@ def test_fewer_answers_than_requested_name_the_parameter() -> None:
         (b": OPENROUTER PROCESSING\n\ndata: {}", "an event stream, not JSON"),
         (b"event: message\ndata: {}", "an event stream, not JSON"),
         (b'{"choices": [', "incomplete or invalid JSON"),
+        (b'{"choices": [{"text": "caf\xe9"}]}', "JSON that is not UTF-8"),
         (b"Internal Server Error", "not JSON"),
     ],
 )
@@ -585,6 +586,20 @@ def test_half_a_character_is_replaced_wherever_it_is(written: bytes, text: str) 
     assert (answers.scores[0].value, answers.prompt_tokens) == (text, 3)
     orjson.dumps(answers.scores[0].raw)
     assert ReplyReader(CHAT).billed(body % (written, written), 1, b"") == (3, 0)
+
+
+@pytest.mark.parametrize("number", [b"1" + b"0" * 400, b"-" + b"9" * 5000, b"1e999", b"-Infinity"])
+def test_a_number_beyond_all_bounds_costs_no_reply(number: bytes) -> None:
+    body = b'{"choices":[{"message":{"content":"x"}}],"created":%s,"usage":{"prompt_tokens":3,"seconds":%s}}'
+    answers = ReplyReader(CHAT, with_raw=True, with_usage=True).read(body % (number, number), 1, b" " * 9)
+    (score,) = answers.scores
+    assert isinstance(score, Score)
+    assert (score.value, answers.prompt_tokens, score.usage) == (
+        "x",
+        3,
+        {"prompt_tokens": 3, "seconds": None},
+    )
+    orjson.dumps(score.raw)
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[" * 10_000, b"{\xff}", b"{\0", b"<html>", b"NaN"])

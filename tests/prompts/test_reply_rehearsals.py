@@ -77,6 +77,7 @@ CASES = {
         "engine/test_engine_mishaps.py::test_replies_that_were_never_usable_are_for_a_person",
         "engine/test_engine_mishaps.py::test_an_error_with_a_good_status_counts_as_its_own",
     ),
+    "numbers beyond all bounds": ("prompts/test_replies.py::test_a_number_beyond_all_bounds_costs_no_reply",),
     "n ignored": (
         "prompts/test_replies.py::test_fewer_answers_than_requested_name_the_parameter",
         "prompts/test_reply_rehearsals.py::test_a_service_that_is_never_right_is_for_a_person",

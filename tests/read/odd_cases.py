@@ -56,7 +56,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "delimiter-at-the-end-of-the-header.csv",
     ),
     "24 a line sep= that was saved again": ("sep-line-saved-again.csv", "sep-line-saved-with-commas.csv"),
-    "25 two byte order marks": ("two-boms.csv",),
+    "25 two byte order marks": ("two-boms.csv", "joined-files.jsonl"),
     "29 decomposed letters": (f"{SURVEY}test_a_name_may_be_written_with_letters_composed_or_not",),
     "32 columns with the same name": (
         "same-name-twice.csv",

@@ -330,6 +330,18 @@ def test_the_digest_is_of_the_bytes(tmp_path: Path) -> None:
         digest(tmp_path / "gone")
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_working_folder_that_was_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, absolute: bool
+) -> None:
+    text = str(touch(tmp_path / "a.csv")) if absolute else "a.csv"
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match="the working folder does not exist any more"):
+        find_files([text], output=Path("out"))
+
+
 def test_a_leading_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(touch(tmp_path / "home" / "a.csv").parent))
     monkeypatch.chdir(tmp_path)

@@ -407,6 +407,14 @@ def test_arrow_cells_are_plain_on_all_levels(tmp_path: Path) -> None:
         assert {name: [cells[name] for cells in found.cells] for name in columns} == expected
 
 
+def test_a_time_zone_that_is_not_known_costs_the_rows_that_need_it_with_the_reason(tmp_path: Path) -> None:
+    at = pa.array([1, None], pa.int64()).cast(pa.timestamp("us", "Nowhere/City"))
+    for path in written_twice(tmp_path, pa.table({"at": at})):
+        (message,) = outcome(path).messages
+        assert "the time zone of its column 'at' is not known here" in message
+        assert "tzdata" in message
+
+
 @pytest.mark.parametrize(
     ("interval", "text"),
     [

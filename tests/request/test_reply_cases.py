@@ -83,6 +83,7 @@ CASES = {
     "a first reply of wrong vectors": MISHAPS + "test_a_malformed_first_reply_does_not_fix_the_dimensions",
     "a key that is refused with 400": OUTCOME
     + "test_credentials_that_are_refused_with_400_are_not_called_a_parameter",
+    "a content filter, in the words of each service": OUTCOME + "test_status_and_code_decide",
     "errors in other shapes": OUTCOME + "test_the_message_is_found_in_each_shape_of_an_error",
     "vectors of eight bytes a number": "prompts/test_replies.py::"
     "test_numbers_of_eight_bytes_are_not_read_as_twice_as_many",

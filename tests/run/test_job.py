@@ -264,6 +264,22 @@ def test_all_columns_are_kept_with_a_column_id(several: Path) -> None:
     assert scores["id"].isna().sum() == 8
 
 
+def test_a_run_continues_after_a_file_with_more_columns_was_added(tmp_path: Path, service: Service) -> None:
+    """With all columns kept in Parquet, it reads and adds to parts that lack the new ones."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("text,x\none,1\ntwo,2\n")
+    settings = {**service, "keep": ("*",), "output": str(tmp_path / "all.parquet")}
+    run_over(tmp_path, lambda _: None, **settings, limit=1)
+    (tmp_path / "in" / "b.csv").write_text("id,text,y\n7,three,3\n")
+    assert run_over(tmp_path, lambda _: None, **settings).exit_code is ExitCode.DONE
+    columns = ["file", "row", "id", "text", "x", "y"]
+    assert read_scores(tmp_path / "all.parquet")[columns].to_numpy().tolist() == [
+        ["a.csv", 0, None, "one", "1", None],
+        ["a.csv", 1, None, "two", "2", None],
+        ["b.csv", 0, "7", "three", None, "3"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("header", "settings"),
     [

@@ -44,7 +44,12 @@ def test_a_variable_and_a_settings_file_give_it_too() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[1]", "must hold a JSON object"), ("{", "is not JSON"), ("", "is not JSON")],
+    [
+        ("[1]", "must hold a JSON Schema"),
+        ("{}", "must hold a JSON Schema"),
+        ("{", "is not JSON"),
+        ("", "is not JSON"),
+    ],
 )
 def test_a_file_that_holds_something_else_is_refused(text: str, message: str) -> None:
     Path("b.json").write_text(text)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import Field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ from hypothesis import strategies as st
 
 from batchscore.errors import UsageError, name_settings, setting_name
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.settings.config_file import ConfigFile
+from batchscore.settings.config_file import ConfigFile, parse_toml
 from batchscore.settings.declare import kind_of
 from batchscore.settings.fields import Settings
-from batchscore.settings.sources import PATHS, gather
+from batchscore.settings.sources import PATHS, gather, parse_param_flags
 from batchscore.task import CHAT, RESPONSES
 from hypothesis_profiles import examples
 
@@ -123,6 +125,8 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"seed": -(2**63) - 1}, "seed is -9223372036854775809; it must be a whole number below 2**63."),
+        ({"limit": 10**30}, f"limit is {10**30}; it must be a whole number below 2**63."),
         ({"overwrite": "false"}, "overwrite is a str; it must be true or false."),
         ({"retry_errors": 0}, "retry_errors is 0; it must be true or false."),
         ({"column": ["text"]}, "column is a list; it must be text."),
@@ -136,7 +140,23 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
             'param is a list; it must be a mapping of parameters, such as {"temperature": 0.2}.',
         ),
         ({"param": '{"api_key": "x"}'}, "param is a str; it must be a mapping of parameters, such as "),
-        ({"param": {"a": {1}}}, "param a cannot be sent as JSON: Type is not JSON serializable: set."),
+        ({"param": {"a": {1}}}, "param a cannot be sent as JSON: at #, a value of the type set is not JSON."),
+        (
+            {"param": {"a": date(2024, 1, 1)}},
+            "param a cannot be sent as JSON: at #, a value of the type date",
+        ),
+        (
+            {"param": {"a": [math.nan]}},
+            "param a cannot be sent as JSON: at #/0, nan is not a number of JSON.",
+        ),
+        (
+            {"param": {"a": 10**30}},
+            "param a cannot be sent as JSON: at #, the integer does not fit into 64 bits.",
+        ),
+        ({"param": {"n": -1}}, "param n is -1; it must be a whole number of at least 1."),
+        ({"param": {"n": "2"}}, "param n is '2'; it must be a whole number of at least 1."),
+        ({"param": {"n": True}}, "param n is True; it must be a whole number of at least 1."),
+        ({"deployments": [{"name": "a", "rpm": 10**30}]}, "[[deployments]] number 1: rpm is "),
         ({"prices": 5}, "prices is 5; it must be the name of a file, or what it would hold."),
         ({"deployments": [{5: "a"}]}, "[[deployments]] number 1: 5 is not one of name, "),
     ],
@@ -145,6 +165,21 @@ def test_the_message_names_setting_value_and_type(wrong: dict[str, Any], message
     with pytest.raises(UsageError) as raised:
         resolve_settings({**VALID, **wrong}, environ={})
     assert name_settings(raised.value.text).startswith(message)
+
+
+def test_what_is_nested_too_deeply_is_refused_at_each_door() -> None:
+    deep = "[" * 100_000
+    for give in (
+        lambda: parse_param_flags([f"a={deep}"]),
+        lambda: parse_toml(f"a = {deep}".encode(), "a.toml"),
+        lambda: resolve_settings(VALID, environ={"BATCHSCORE_PARAM": deep}),
+        lambda: resolve_settings(VALID, environ={"BATCHSCORE_KEEP": deep}),
+        lambda: resolve_settings(
+            {**VALID, "param": parse_param_flags(["a=" + "[" * 200 + "]" * 200])}, environ={}
+        ),
+    ):
+        with pytest.raises(UsageError):
+            give()
 
 
 RANGES = [each for each in DECLARED.values() if each.metadata["lowest"] is not None]

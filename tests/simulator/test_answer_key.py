@@ -111,6 +111,12 @@ def test_a_judge_knows_the_better_answer_and_has_its_faults() -> None:
     one = judge.write("j", "text number 0\n<answer>\nblue\n</answer>", AnswerOptions())
     assert one is not None
     assert one.text == "Verdict: incorrect"
+    said = "Grade what is inside <answer>.\nQuestion: text number 0\nRight answer: red\n"
+    verdicts = [
+        judge.write("j", f"{said}<answer>\n{each}\n</answer>", AnswerOptions())
+        for each in ("It is red", "no")
+    ]
+    assert [each and each.text for each in verdicts] == ["Verdict: correct", "Verdict: incorrect"]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_a_place_is_a_word_of_a_command(place: str | Path, word: str) -> None:
         (f"wasbs://{SECRET}", "write a store's address as"),
         (f"abfss://{SECRET}/x", "write it as abfss://CONTAINER@ACCOUNT"),
         ("s3:///x", "needs a bucket"),
+        ("x" * 300 + "/a.jsonl", "/a.jsonl: the name is too long"),
     ],
 )
 def test_an_invalid_address_is_reported_without_its_secret(text: str, told: str) -> None:

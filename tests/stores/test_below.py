@@ -18,8 +18,8 @@ GONE = "there is no such file"
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Return the folder that names may not leave."""
-    root = tmp_path / "root"
-    for folder in (root / "in" / "pics", tmp_path / "root2"):
+    root = tmp_path / "data"
+    for folder in (root / "in" / "pics", tmp_path / "data2"):
         folder.mkdir(parents=True)
         (folder / "a").write_bytes(b"own")
     (root / "b").write_bytes(b"above")
@@ -42,11 +42,11 @@ def tree(tmp_path: Path) -> Path:
         ("{root}/b", b"above"),
         ("../../secret", OUTSIDE),
         ("{root}/../secret", OUTSIDE),
-        ("../../root2/a", OUTSIDE),
+        ("../../data2/a", OUTSIDE),
         ("/etc/passwd", OUTSIDE),
         ("out", OUTSIDE),
         ("up/secret", OUTSIDE),
-        ("up/root/b", b"above"),
+        ("up/data/b", b"above"),
         ("none", GONE),
         ("pics/a/b", "Not a directory"),
         ("a\0b", GONE),

@@ -214,7 +214,9 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns, Ma
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s, and JSON Lines does not need it
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    from batchscore.output.records.columnar import answers_from, counts_of, vectors_of  # noqa: PLC0415
+    from batchscore.output.records.arrow_arrays import vectors_of  # noqa: PLC0415
+    from batchscore.output.records.columnar import answers_from  # noqa: PLC0415
+    from batchscore.output.records.usage_column import counts_of  # noqa: PLC0415
     from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
 
     with open_arrow_part(path) as opened:

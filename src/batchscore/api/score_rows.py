@@ -282,8 +282,14 @@ def builder_like(first: Any, settings: Settings, *, files: bool) -> PromptBuilde
     """Return the builder for rows like the first, which may name `files` of images."""
     table = Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=iter(()))
     if isinstance(first, Mapping):
-        texts = tuple(name for name, cell in first.items() if isinstance(cell, str))
-        table = Table(tuple(first), texts, headerless=False, rows=iter(()))
+        # `csv.DictReader` has cells without a name, under None.
+        names = tuple(name for name in first if isinstance(name, str))
+        if first and not names:
+            raise UsageError(
+                "the names of a row's columns must be text; frame.rename(columns=str) makes them so."
+            )
+        texts = tuple(name for name in names if isinstance(first[name], str))
+        table = Table(names, texts, headerless=False, rows=iter(()))
     read_file = read_image if settings.image and files else None
     return builder_for(table, parse_spec(cut(PromptSettings, settings)), read_file=read_file)
 

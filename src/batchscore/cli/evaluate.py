@@ -10,10 +10,9 @@ import sys
 from typing import Any
 
 import click
-import orjson
 
 from batchscore.cli.options import CONFIG_HELP, OneValueEach, options_of, task_option
-from batchscore.cli.say import say
+from batchscore.cli.say import say, say_json
 from batchscore.errors import ExitCode, count_text
 from batchscore.stores.address import place_of
 
@@ -169,7 +168,7 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
     if problem is not None:
         click.echo(f"MLflow tracking failed; the evaluation is in {folder}: {problem}", err=True)
     if as_json:
-        say(orjson.dumps(write.to_json(result)))
+        say_json(write.to_json(result))
     else:
         say(f"{evaluation_text(result)}\n\nwritten: {path}, {folder / 'rows.parquet'}, {made}")
     for model in result.models:

@@ -84,6 +84,7 @@ def score(
     events = JsonEvents(click.echo if as_json else None)
     flags["param"] = parse_param_flags(flags.get("param") or ())
     chosen = resolve_settings(flags, environ=os.environ, config=settings_file(config, flags))
+    choose_allocator(chosen.settings)
     printed = chosen.settings.output == "-"
     with input_files(inputs, chosen.settings) as files:
         if printed:
@@ -100,6 +101,15 @@ def score(
             is_complete = finished.exit_code is ExitCode.DONE and not (end.failed or end.limited)
             print_scores(file, is_complete=is_complete)
     sys.exit(int(finished.exit_code))
+
+
+def choose_allocator(settings: Settings) -> None:
+    """Let Arrow use the system's allocator if it writes the parts, before it is loaded.
+
+    Its own one keeps 15 MiB more.
+    """
+    if settings.format == "parquet" or settings.output.lower().endswith((".parquet", ".arrow")):
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 def score_and_show(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -28,15 +28,16 @@ from batchscore.evaluate.statistics.intervals import (
     RATE,
     SIGNED,
     SPEARMAN,
+    Bounds,
     Floats,
     Interval,
     Sampling,
     Scale,
-    bootstrap_errors,
     interval_of_rows,
     interval_of_sums,
     wilson,
 )
+from batchscore.evaluate.statistics.mean_errors import bootstrap_errors
 from batchscore.evaluate.tasks import ERRORS
 
 #: Of more rows than this, ranks are not computed again for each resample.
@@ -44,6 +45,12 @@ MOST_RANKED = 20_000
 
 #: With more labels than this, resamples of their counts would take many minutes.
 MOST_RESAMPLED_LABELS = 500
+
+#: If a value occurs in this share of the rows, resamples of the others vary much.
+_MOSTLY_SAME = 0.4
+
+#: Fewer rows that differ from all others say nothing about how others would.
+FEWEST_DIFFERENT = 4
 
 #: How rows without an answer count in a figure: there are `none`, each is the `worst` answer that it could
 #: have had, the figure is `withheld` since there is no worst one, or they are `excluded` as the user asked.
@@ -248,16 +255,16 @@ def _interval(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
             return interval_of_rows(
                 len(cells), lambda at: _mean_macro_f1(cells[at], classes), RATE, sampling, clusters
             )
-        if name in ERRORS and clusters is None:
-            return _error_interval(name, rows.tables["pairs"], sampling)
+        if name in numbers.FIGURES:
+            return interval_of_numbers(name, rows.tables["pairs"], sampling, clusters)
         table, figure = sums_of(name, rows)
         if figure is mean_of and clusters is None and np.isin(table[:, 0], (0, 1)).all():
             return wilson(float(table[:, 0].sum()), len(table), sampling)
-        return interval_of_sums(table, figure, scale_of(name, rows.tables.get("pairs")), sampling, clusters)
+        return interval_of_sums(table, figure, _SCALES.get(name, RATE), sampling, clusters)
 
 
 #: How figures vary that are no shares of 1; errors only if rows are in clusters.
-_SCALES: Mapping[str, Scale | None] = {
+_SCALES: Mapping[str, Bounds | Scale | None] = {
     **dict.fromkeys(ERRORS),
     **dict.fromkeys(("pearson_correlation", "cosine_pearson"), PEARSON),
     **dict.fromkeys(("matthews_correlation", "cohen_kappa"), SIGNED),
@@ -266,13 +273,25 @@ _SCALES: Mapping[str, Scale | None] = {
 }
 
 
-def scale_of(name: str, pairs: Floats | None) -> Scale | None:
-    """Return how a figure of these rows varies."""
-    found = _SCALES.get(name, RATE)
-    if pairs is None or found is None or found.to is None:
-        return found
-    counts = [np.unique(side, return_counts=True)[1] for side in pairs.T]
-    return replace(found, by_few=any(len(each) > 2 and each.max() >= 0.4 * len(pairs) for each in counts))
+def interval_of_numbers(
+    name: str, pairs: Floats, sampling: Sampling, clusters: npt.NDArray[np.intp] | None = None
+) -> Interval | None:
+    """Return the interval of a figure of sums over pairs of an answer and a label.
+
+    `None` if too few answers or labels differ from the others, and of Pearson's correlation along a curve.
+    """
+    if name in ERRORS and clusters is None:
+        return _error_interval(name, pairs, sampling)
+    scale = _SCALES[name]
+    if scale is PEARSON and numbers.is_curved(pairs):
+        return None
+    sides = [np.unique(side, return_counts=True)[1] for side in pairs.T]
+    same = max((counts.max() for counts in sides if len(counts) > 2), default=0)
+    if scale is not None and len(pairs) - same < FEWEST_DIFFERENT:
+        return None
+    is_studentized = same >= _MOSTLY_SAME * len(pairs)
+    columns, figure = numbers.columns_of(*pairs.T), numbers.FIGURES[name]
+    return interval_of_sums(columns, figure, scale, sampling, clusters, studentized=is_studentized)
 
 
 def _class_interval(
@@ -293,7 +312,7 @@ def _class_interval(
     if clusters is None:
         return interval_of_cells(counts, headline, sampling)
     assert rows.cells is not None
-    scale = _SCALES.get(name) or RATE
+    scale = SIGNED if _SCALES.get(name) is SIGNED else RATE
     return interval_of_clustered_cells(rows.cells, clusters, counts.shape, headline, scale, sampling)
 
 

@@ -14,7 +14,9 @@ from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
 from batchscore.evaluate.measure import ModelRows, similar_text
+from batchscore.evaluate.metrics.numbers import is_curved
 from batchscore.evaluate.statistics.compare import Comparison
+from batchscore.evaluate.statistics.intervals import Floats
 
 #: How many labels with several spellings are named.
 _MOST_NAMED = 5
@@ -95,6 +97,12 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "The interval of Pearson's correlation may be too narrow, as rows with still larger numbers may "
             "be missing here; Spearman's does not depend on them."
         )
+    if (pairs := _numbers(rows)).size and is_curved(pairs):
+        yield (
+            "The ranks of answers and labels are correlated much better than their values: these are along a "
+            "curve, or a few are far off. Pearson's correlation then depends on numbers that may be missing "
+            "here, so it has no interval. Use Spearman's."
+        )
     if rows.output.limited:
         yield "Its run was limited to some rows, and the others are not counted."
     if rows.seen_field is not None and rows.seen_field.texts and not rows.seen_field.found:
@@ -104,12 +112,17 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
 @np.errstate(all="ignore")
 def _share_of_few(rows: ModelRows) -> float:
     """Return the share that the twentieth of rows which are furthest from the mean has in the variance."""
-    pairs = rows.tables.get("pairs", np.empty((0, 2)))
-    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    pairs = _numbers(rows)
     if (most := len(pairs) // 20) == 0:
         return 0.0
     squares = np.sort((pairs - pairs.mean(0)) ** 2, axis=0)
     return float(np.nan_to_num(squares[-most:].sum(0) / squares.sum(0)).max())
+
+
+def _numbers(rows: ModelRows) -> Floats:
+    """Return the answers and labels that are numbers."""
+    pairs = rows.tables.get("pairs", np.empty((0, 2)))
+    return np.asarray(pairs[np.isfinite(pairs).all(axis=1)])
 
 
 def withheld_notices(measured: Sequence[Mapping[str, Figure]]) -> Iterator[str]:

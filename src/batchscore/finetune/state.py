@@ -354,11 +354,9 @@ def hold_data(
         yield
 
 
-def change_state(
-    folder: Place, change: Callable[[TrainingState], TrainingState], command: str = "batchscore finetune"
-) -> TrainingState:
+def change_state(folder: Place, change: Callable[[TrainingState], TrainingState]) -> TrainingState:
     """Change the state of a folder under its lock, and return it; raises `OutputLocked`."""
-    with hold_folder(folder, command, lambda _: None):
+    with hold_folder(folder, "batchscore finetune", lambda _: None):
         return write_state(folder, change(require_state(folder)))
 
 

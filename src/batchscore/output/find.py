@@ -52,7 +52,12 @@ def output_folder(named: Place) -> Place:
     folder, beside = named, named.parent / f"{named.name}{MARKER}"
     if not storage.is_folder(named):
         if not storage.is_folder(beside):
-            raise InputError(f"{named}: there is no such output folder.")
+            why = "there is no such output folder."
+            if storage.exists(named):
+                why = f"this is a file. Name the output folder of its run ({setting_name('output')})."
+                if named.name.lower().endswith(FILE_SUFFIXES):
+                    why += f" If the run wrote this file alone, the folder {beside.name} must be beside it."
+            raise InputError(f"{named}: {why}")
         folder = beside
     elif not tasks_in(named):
         folder = _own_parent(named) if named.name in TASKS else _only_output_below(named)

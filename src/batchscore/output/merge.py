@@ -39,7 +39,14 @@ from batchscore.output.records.formats import (
     suffixes_text,
 )
 from batchscore.output.records.jsonl import encode_scores
-from batchscore.output.records.schema import RecordSchema, damage_text, first_record, schema_of
+from batchscore.output.records.schema import (
+    RecordSchema,
+    columns_of,
+    damage_text,
+    first_record,
+    is_parquet,
+    schema_of,
+)
 from batchscore.output.tables.sources import TableSource, sources_of
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.read.files import digest
@@ -133,7 +140,7 @@ def merge_output(
         parts = {part: parts[part] for part in in_order}
     first, stated = next(iter(parts.items()))
     refuse_changed(first, stated)
-    schema = schema_of(first, task, keep, answer=answer)
+    schema = replace(schema_of(first, task, answer=answer), keep=keep)
     rows = merge_parts(parts, file, schema, output=folder, sync=sync)
     return MergeResult(task, rows, failed, empty, missing)
 
@@ -209,6 +216,8 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
             storage.remove(through_link(file))
             return
         schema = replace(schema, dimensions=dimensions)
+    if parts and "*" in ledger.spec.fingerprint["keep"]:
+        schema = replace(schema, keep=None)
     merge_parts(parts, file, schema, output=ledger.spec.layout.root, sync=ledger.spec.sync)
 
 
@@ -221,7 +230,7 @@ def merge_parts(
     by byte into JSON Lines; all else is converted. The file is written completely or not at all, with `sync`
     to the device; it is not written if a part is not as its manifest says, to the byte, or holds other rows.
     If the destination has columns and `schema` lacks the vectors' length or the kept columns' names, the
-    parts are read once before.
+    parts are read once before. Without these names parts may have different columns.
     """
     suffix = refuse_other_suffix(destination)
     with replace_one_file(output, destination, sync=sync) as sink:
@@ -240,6 +249,8 @@ def refuse_other_suffix(file: Place) -> str:
 
 def _merge_lines(parts: Parts, sink: Sink, schema: RecordSchema) -> int:
     rows = 0
+    if schema.keep is None and any(map(is_parquet, parts)):
+        schema = _with_all_columns(parts, schema)
     for part, stated in parts.items():
         for chunk in _lines(part, stated, schema):
             rows += chunk.count(b"\n")
@@ -248,7 +259,7 @@ def _merge_lines(parts: Parts, sink: Sink, schema: RecordSchema) -> int:
 
 
 def _lines(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[bytes]:
-    if part.suffix.lower() != ".jsonl":
+    if is_parquet(part):
         refuse_changed(part, stated)
         for batch in _batches(part, stated, schema):
             yield from encode_scores(batch, schema)
@@ -268,7 +279,7 @@ def _merge_columns(parts: Parts, sink: Sink, schema: RecordSchema, suffix: str) 
     with columnar.open_writer(sink, schema, suffix) as append:
         for part, stated in parts.items():
             refuse_changed(part, stated)
-            if part.suffix.lower() == ".parquet":
+            if is_parquet(part):
                 tables = _tables(part, stated, schema)
             else:
                 batches = _batches(part, stated, schema)
@@ -300,11 +311,7 @@ def _batches(part: Place, stated: StatedScores | None, schema: RecordSchema) -> 
 def _complete_schema(parts: Iterable[Place], schema: RecordSchema) -> RecordSchema:
     """Return the schema with what a columnar file must know before its first row."""
     if schema.keep is None:
-        names: dict[str, None] = {}
-        for part in parts:
-            for row in format_of(part).decode_scores(part, schema):
-                names.update(dict.fromkeys(row.kept))
-        schema = replace(schema, keep=tuple(names))
+        schema = _with_all_columns(parts, schema)
     if schema.is_vector and schema.dimensions is None:
         first = next(
             (row.result for part in parts for row in format_of(part).decode_scores(part, schema)), None
@@ -313,3 +320,21 @@ def _complete_schema(parts: Iterable[Place], schema: RecordSchema) -> RecordSche
             raise OutputError("there are no scores to merge")
         schema = replace(schema, dimensions=len(first.value))
     return schema
+
+
+def _with_all_columns(parts: Iterable[Place], schema: RecordSchema) -> RecordSchema:
+    """Return the schema with the kept columns of all parts, and with the id if one has it.
+
+    If a run keeps all columns, its own inputs decide which they are, so the parts of two runs may differ.
+    """
+    names: dict[str, None] = {}
+    for part in parts:
+        if is_parquet(part):
+            names.update(dict.fromkeys(columns_of(part).names))
+            continue
+        for row in format_of(part).decode_scores(part, replace(schema, with_id=True)):
+            names.update(dict.fromkeys(row.kept))
+            if row.id is not None:
+                names["id"] = None
+    keep = tuple(name for name in names if name not in schema.own_names)
+    return replace(schema, keep=keep, with_id=schema.with_id or "id" in names)

@@ -368,5 +368,5 @@ def not_json(body: bytes) -> InvalidReply:
         what = f"{'an HTML page' if 'html' in start else 'XML'}, not JSON"
         hint = "; check the endpoint's address"
     elif start.startswith("{"):
-        what = "incomplete or invalid JSON"
+        what = "JSON that is not UTF-8" if "\ufffd" in start else "incomplete or invalid JSON"
     return InvalidReply(f"the reply is {what}{hint}", same_again=False)

@@ -288,7 +288,9 @@ def _row_values(row: pa.RecordBatch) -> dict[str, Any] | str:
         try:
             cells.validate(full=True)
             values[column] = cells_of(cells)[0]
-        except Exception:
+        except Exception as error:
+            if "timezone" in str(error):
+                return f"the time zone of its column {column!r} is not known here: install the package tzdata"
             return f"its cell in column {column!r} cannot be read: bytes that are not UTF-8, or out of range"
     return values
 

@@ -179,6 +179,10 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
     ]
     readings = [reading for reading in readings if reading.records]
     if not readings:
+        count = len(sample.splitlines())
+        if not cut and (options.skip_lines or 0) > count > 0:
+            left_out = f"{setting_name('skip_lines')} leaves out {options.skip_lines:,}"
+            raise UnreadableFile(name, f"it has only {count_text(count, 'line')}, and {left_out}")
         return found
     best = max(readings, key=lambda reading: reading.rank)
     if not options.no_header and not (best.width > 1 and best.fit):

@@ -111,6 +111,8 @@ def _source(tree: Tree, text: str, output: Place | None) -> _Source:
         return _resolve(tree, text, output)
     except StoreFailure as failure:
         raise InputError(f"{path_text(text)}: {failure.strerror}") from None
+    except FileNotFoundError:  # from `abspath`
+        raise InputError("the working folder does not exist any more: change to another folder") from None
 
 
 def _resolve(tree: Tree, text: str, output: Place | None) -> _Source:

@@ -21,7 +21,11 @@ BINARY_STARTS = {b"PAR1": ".parquet", b"ARROW1": ".arrow", ARROW_STREAM: ".arrow
 #: First bytes of compressed files → suffix.
 COMPRESSED_STARTS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz"}
 
-UTF_16_TEXT = "UTF-16 text: convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"
+UTF_16_TEXT, UTF_32_TEXT = (
+    f"{name} text: convert it to UTF-8, for example with iconv -f {name} -t UTF-8"
+    for name in ("UTF-16", "UTF-32")
+)
+_ZEROS = "binary data, or a file that was not completely written: copy or export it again"
 
 #: Texts in place of a file whose content is elsewhere.
 _POINTERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -58,7 +62,7 @@ _DOWNLOAD = "perhaps that of a sign-in or an error, saved in the file's place. D
 
 #: First bytes → what the file is, for a person. UTF-32 before UTF-16, because it starts with the same mark.
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xfe\x00\x00", "UTF-32 text: convert it to UTF-8"),
+    (b"\xff\xfe\x00\x00", UTF_32_TEXT),
     (b"\xff\xfe", UTF_16_TEXT),
     (b"\xfe\xff", UTF_16_TEXT),
     (b"\x1f\x8b", "gzip-compressed data: add .gz to its name"),
@@ -127,8 +131,12 @@ def looks_like(head: bytes) -> str | None:
     for magic, what in _MAGIC:
         if sample.startswith(magic) and (not magic.isalnum() or _CONTROL.search(sample)):
             return what
-    if sample.count(0) * 3 > len(sample) > 3:  # Latin letters in UTF-16 have one zero byte each
-        return UTF_16_TEXT
+    if (
+        sample.count(0) * 3 > len(sample) > 3
+    ):  # Latin letters in UTF-16 have one zero byte each, in UTF-32 three
+        if b"\0" * 4 in sample:
+            return _ZEROS
+        return UTF_32_TEXT if b"\0" * 3 in sample else UTF_16_TEXT
     return None
 
 

@@ -19,7 +19,7 @@ PEEKED_ROWS = 100
 PEEKED_BYTES = 1 << 20
 
 #: What may be between objects that follow each other: also commas, and the separator of RFC 7464.
-BETWEEN = " \t\r\n,\x1e"
+BETWEEN = " \t\r\n,\x1e\ufeff"
 
 #: A string of JSON may be cut between the two halves of a character beyond 16 bits.
 HALF_CHARACTER = "half a character: a \\ud800 to \\udfff without its other half"

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from batchscore.errors import ErrorCode
 from batchscore.request import account_words, too_long
 from batchscore.request.account_words import plain_code
+from batchscore.request.content_words import is_about_content
 from batchscore.request.error_shapes import (
     code_of,
     error_in,
@@ -23,21 +23,13 @@ from batchscore.request.error_shapes import (
 )
 from batchscore.rows import Reply
 
-#: A service's codes that name the content as the reason, with 400, at gateways with 403 or 500.
-_CONTENT_CODES = {
-    "content_filter": ErrorCode.CONTENT_FILTER,
-    "content_policy_violation": ErrorCode.CONTENT_FILTER,
-    "ResponsibleAIPolicyViolation": ErrorCode.CONTENT_FILTER,
-    "image_content_policy_violation": ErrorCode.CONTENT_FILTER,
-    **dict.fromkeys(("invalid_prompt", "bio_policy"), ErrorCode.CONTENT_FILTER),  # reasoning models
-    "context_length_exceeded": ErrorCode.INPUT_TOO_LONG,
-    "string_above_max_length": ErrorCode.INPUT_TOO_LONG,
-    "max_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,
-    "exceed_context_size_error": ErrorCode.INPUT_TOO_LONG,  # llama.cpp
-    "tokens_limit_reached": ErrorCode.INPUT_TOO_LONG,  # GitHub Models
-    "model_max_prompt_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,  # GitHub Copilot
-}
-CONTENT_CODES = {plain_code(code): meaning for code, meaning in _CONTENT_CODES.items()}
+#: Codes that say that the content is too long for the model.
+TOO_LONG_CODES = {plain_code(each) for each in (
+    "context_length_exceeded", "string_above_max_length", "max_tokens_exceeded",
+    "exceed_context_size_error",  # llama.cpp
+    "tokens_limit_reached",  # GitHub Models
+    "model_max_prompt_tokens_exceeded",  # GitHub Copilot
+)}  # fmt: skip
 
 #: Refusals that are about the content of the request.
 CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
@@ -86,13 +78,13 @@ def is_quota_for_now(refusal: Refusal) -> bool:
 
 def is_filtered(refusal: Refusal) -> bool:
     """Whether the content filter refused the content."""
-    return ErrorCode.CONTENT_FILTER in map(CONTENT_CODES.get, refusal.codes)
+    return is_about_content(refusal.status, refusal.codes, refusal.message, refusal.error)
 
 
 def is_too_long(refusal: Refusal) -> bool:
     """Whether the content is too long for the model; a firewall's 403 says so by its code only."""
     by_words = refusal.status != 403 and too_long.is_too_long(refusal.message)
-    return ErrorCode.INPUT_TOO_LONG in map(CONTENT_CODES.get, refusal.codes) or by_words
+    return not TOO_LONG_CODES.isdisjoint(refusal.codes) or by_words
 
 
 def never_fits(refusal: Refusal) -> bool:

@@ -7,7 +7,6 @@ came from. Messages name settings with `setting_name`, so that each door words t
 from __future__ import annotations
 
 import codecs
-import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +14,11 @@ from dataclasses import Field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from batchscore.errors import UsageError, setting_name
 from batchscore.settings.batch_checks import check_batch
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import CONFIG_FILE, REQUIRED, VARIABLE_PREFIX, kind_of
+from batchscore.settings.json_schema import json_copy
 from batchscore.settings.known_values import EFFORTS, near_miss
 from batchscore.settings.refuse import refuse
 from batchscore.task import TASKS
@@ -61,6 +59,9 @@ OWN_HEADERS = frozenset(
 #: Texts that go into requests or records, which are UTF-8; paths may hold any bytes.
 TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
 
+#: JSON holds larger numbers, but few of its readers do.
+MOST_INT = 2**63
+
 #: Names of a delimiter that is hard to write.
 DELIMITERS = {"tab": "\t", "\\t": "\t"}
 
@@ -89,7 +90,10 @@ def is_number(value: Any) -> bool:
 #: For each kind of setting but choices, whether a value has its type, and what it must be.
 TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "text": (lambda value: isinstance(value, str), "text"),
-    "int": (lambda value: is_number(value) and value == int(value), "a whole number"),
+    "int": (
+        lambda value: is_number(value) and value == int(value) and abs(value) < MOST_INT,
+        "a whole number below 2**63",
+    ),
     "float": (is_number, "a number"),
     "flag": (lambda value: isinstance(value, bool), "true or false"),
     "many": (partial(is_list_of, str), "a list of names, which are text"),
@@ -138,10 +142,7 @@ def check_type(declared: Field[Any], value: Any) -> None:
     message = "{name} must be {wanted}." if is_other else "{name} is {value}; it must be {wanted}."
     refuse(not fits, message, name=name, value=what, wanted=wanted)
     for key, parameter in value.items() if kind == "params" else ():
-        try:
-            orjson.dumps(parameter)
-        except TypeError as error:
-            raise UsageError(f"{name} {key} cannot be sent as JSON: {error}.") from None
+        json_copy(parameter, f"{name} {key} cannot be sent as JSON")
 
 
 def check_required(given: Mapping[str, Any], more: str = "") -> None:
@@ -202,6 +203,10 @@ def check_parameters(chosen: Settings) -> None:
         instead = task.absent_params.get(name, "")
         lacking = instead and value is not False
         refuse(lacking, "{param} {given} is not for {own}: " + instead + ".", given=name, own=task.name)
+    n = chosen.param.get("n")
+    is_count = n is None or (type(n) is int and n > 0)
+    message = "{param} n is {n}; it must be a whole number of at least 1."
+    refuse(task.answer == "text" and not is_count, message, n=value_text(n))
     names_of = {"dimensions": ("dimensions",), "max_tokens": task.answer_limits}
     names_of |= {field: (field,) for field in ANSWER_PARAMS}
     if task.system_key:
@@ -355,7 +360,7 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
             if wanted is Mapping:
                 fits = fits and is_pairs(value)
             elif wanted is not str:
-                fits = fits and 0 < value < math.inf
+                fits = fits and 0 < value < MOST_INT
             if not fits:
                 kind = {str: "text", Mapping: "a table of texts"}.get(wanted, "a number above 0")
                 raise UsageError(f"{where}: {name} is {value_text(value)}; it must be {kind}.")

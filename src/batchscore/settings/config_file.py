@@ -90,6 +90,6 @@ def parse_toml(content: bytes, named: str) -> dict[str, Any]:
 
     try:
         found: dict[str, Any] = tomllib.loads(content.decode("utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{named} is not TOML: {error}.") from None
     return found

@@ -233,7 +233,10 @@ class Settings(ServiceFields):
         needs_trust=True,
     )
     max_row_bytes: int = of_pace(
-        "Maximum size of a row in bytes, to bound memory; a larger row fails.", default=16 * 2**20, lowest=1
+        "Maximum size of a row in bytes, to bound memory; a larger row fails.",
+        default=16 * 2**20,
+        lowest=1,
+        highest=2**40,
     )
     via: str = of_batch(
         "How rows are sent: as live requests, or in files of the service's Batch API, which takes up to a "

@@ -77,8 +77,8 @@ def schema_document(given: Any) -> Any:
         raise UsageError(f"{where} cannot be read: {error.strerror}.") from None
     except ValueError as error:
         raise UsageError(f"{where} is not JSON: {error}.") from None
-    if not isinstance(document, dict):
-        raise UsageError(f"{where} must hold a JSON object: a JSON Schema.")
+    if not isinstance(document, dict) or not document:
+        raise UsageError(f"{where} must hold a JSON Schema: an object that is not empty.")
     return SchemaFile(json_copy(document, where), where)
 
 

@@ -278,7 +278,7 @@ def shown_parameter(given: str) -> str:
         return mask_text(given)
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text
     ((shown_name, shown),) = without_secrets({name.strip(): value}).items()
     if shown == value:

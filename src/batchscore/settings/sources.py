@@ -191,7 +191,7 @@ def parse(declared: Field[Any], value: Any, where: str) -> Any:
     try:
         found = PARSERS[kind](value) if kind in PARSERS else value
         fits = has_type(found)
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         fits = False
     if not fits:
         # Not quoted: it may be a pasted key.
@@ -276,7 +276,7 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
             text = read_text(text[1:], where)
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if must_be_json:
                 raise UsageError(f"{where} is not JSON ({error}).") from None
             value = text

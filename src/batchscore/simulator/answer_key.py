@@ -42,8 +42,10 @@ STYLES: Mapping[str, str] = {
 #: Styles that do not end with `stop`.
 _REASONS = {"cut_before": "length", "cut_after": "length", "filtered": "content_filter"}
 
-#: Two answers that a judge compares, or the one that it judges.
-_JUDGED = re.compile(r"<answer(?:_([ab]))?>\n?(.*?)\n?</answer(?:_\1)?>", re.DOTALL | re.IGNORECASE)
+#: Two answers that a judge compares, or the one that it judges. The instructions may name the mark alone.
+_JUDGED = re.compile(
+    r"<answer(?:_([ab]))?>\n?((?:(?!<answer).)*?)\n?</answer(?:_\1)?>", re.DOTALL | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ URIs end up in records and on screens.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -101,6 +102,11 @@ def place_of(text: str) -> Place:
     if not text or "\0" in text:
         raise SettingsError("a path is empty" if not text else "a path holds a NUL character")
     path = Path(os.path.expanduser(text))  # noqa: PTH111 - that of pathlib raises for an unknown user
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise SettingsError(f"{path_text(text)}: the name is too long") from None
     return path if path.name not in {"", ".."} else Path(os.path.abspath(path))  # noqa: PTH100 - links stay
 
 

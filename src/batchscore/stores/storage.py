@@ -234,14 +234,16 @@ def list_files(folder: Place, suffix: str = "") -> list[Place]:
 def is_folder(path: Place) -> bool:
     """Whether the path is a folder; in a store: whether there are objects below it."""
     if isinstance(path, Path):
-        return path.is_dir()
+        return os.path.isdir(path)  # noqa: PTH112 - also false for what cannot be a path
     entry = _find_entry(path)
     return entry is not None and entry.is_dir()
 
 
 def exists(path: Place) -> bool:
     """Whether there is a file or folder at the path."""
-    return path.exists() if isinstance(path, Path) else _find_entry(path) is not None
+    if isinstance(path, Path):
+        return os.path.exists(path)  # noqa: PTH110 - as above
+    return _find_entry(path) is not None
 
 
 def size_of(path: Place) -> int | None:

@@ -93,14 +93,3 @@ def _field(value: Mapping[str, Any], names: Iterable[str]) -> Any:
 def counts_of(found: Sequence[Hashable], gold: Sequence[Hashable]) -> tuple[int, int, int]:
     """Return how many entities are right, found, and in the labels."""
     return sum((Counter(found) & Counter(gold)).values()), len(found), len(gold)
-
-
-def counts_by_type(
-    found: Sequence[Any], gold: Sequence[Any], *, place: int
-) -> dict[str, tuple[int, int, int]]:
-    """Return the counts of each type, which is at `place` of an entity."""
-    kinds = dict.fromkeys(each[place] for each in (*gold, *found))
-    return {
-        kind: counts_of([e for e in found if e[place] == kind], [e for e in gold if e[place] == kind])
-        for kind in kinds
-    }

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from batchscore.evaluate.statistics.intervals import (
     FEW,
+    Bounds,
     Floats,
     Interval,
     Sampling,
-    Scale,
     blocks,
     interval_of_units,
     percentiles,
@@ -82,10 +82,7 @@ def interval_of_cells(
         for sign in (-1, 1)
     )
     least, most = figure(_with_right(counts, np.stack([np.zeros_like(rows), rows])))
-    low, high = np.fmax(low, least), np.fmin(high, most)
-    if found is not None:
-        low, high = min(low, found.low), max(high, found.high)
-    return Interval(float(low), float(high), "bootstrap")
+    return Interval(float(np.fmax(low, least)), float(np.fmin(high, most)), "bootstrap").around(found)
 
 
 def _with_right(counts: npt.NDArray[Any], right: Floats) -> Floats:
@@ -107,7 +104,7 @@ def interval_of_clustered_cells(
     clusters: npt.NDArray[np.intp],
     shape: tuple[int, ...],
     figure: Callable[[npt.NDArray[Any]], Floats],
-    scale: Scale,
+    scale: Bounds,
     sampling: Sampling,
 ) -> Interval | None:
     """Return the interval of a figure of counts in cells, where whole clusters of rows are resampled."""

@@ -256,8 +256,8 @@ def with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return [replace(each, p_holm=p) for each, p in zip(comparisons, corrected, strict=True)]
 
 
-def detectable_difference(rows: int, variance: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
-    """Return the smallest difference that a set of paired rows shows with this power.
+def detectable_difference(rows: int, variance: float) -> float:
+    """Return the smallest difference that four of five sets of paired rows show, with a p-value of 0.05.
 
     `variance` is that of the difference by row about 0: of right and wrong rows, the share on which only one
     model is right. The difference is never more than this share, so it is at least what can be shown if the
@@ -265,6 +265,6 @@ def detectable_difference(rows: int, variance: float, *, power: float = 0.8, alp
     """
     if rows < FEWEST_ROWS:
         return math.inf
-    z = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
+    z = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
     variance = max(variance, z * z / (rows + z * z))
     return z * math.sqrt(variance / (rows + z * z))

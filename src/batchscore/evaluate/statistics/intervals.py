@@ -4,7 +4,7 @@ Rates have Wilson intervals; all else a bootstrap over rows, or over whole clust
 it hold for few rows, too. The percentiles are further out, as Student's quantiles are (Hesterberg 2015, The
 American Statistician 69, "expanded percentiles"). An interval is no narrower than the standard error says
 that leaving out each row gives, on the scale of the figure. Errors, differences, and correlations of numbers
-that are mostly the same, have a bootstrap-t, which divides by the error of each resample; if a few rows are
+that are mostly the same, have a bootstrap-t, which divides by the error of each resample. If a few rows are
 all that differ, there is no interval: they say nothing about how large others may be.
 """
 
@@ -31,9 +31,6 @@ FEW = 1000
 #: A kurtosis of few rows says little: no fewer degrees of freedom are taken.
 _LEAST_FREEDOM = 4.0
 
-#: Errors whose logarithms are further apart than this say nothing about how large others may be.
-_WIDEST_SPREAD = 3.0
-
 #: How many times as far as Student's interval a bootstrap-t of a figure may go.
 _FURTHEST = 3.0
 
@@ -51,6 +48,12 @@ class Interval:
     low: float
     high: float
     method: str
+
+    def around(self, other: Interval | None) -> Interval:
+        """Return it, so wide that it holds another one."""
+        if other is None:
+            return self
+        return replace(self, low=min(self.low, other.low), high=max(self.high, other.high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +99,20 @@ def percentiles(
     figures = figures[np.isfinite(figures)]
     if figures.size == 0 or units < 2:
         return None
-    tail = _tail(units, units - 1, sampling)
+    tail = tail_of(units, sampling)
     low, high = np.quantile(figures, (tail, 1 - tail))
     differ = high - low > 1e-12 * max(abs(low), abs(high))
     return Interval(float(low), float(high), method) if differ else None
 
 
-def _tail(units: int, freedom: float, sampling: Sampling) -> float:
+def tail_of(units: int, sampling: Sampling, freedom: float | None = None) -> float:
     """Return the share of resamples on one side of an interval, which is smaller for few units."""
-    return NormalDist().cdf(-_wider(units, freedom, sampling))
+    return NormalDist().cdf(-_wider(units, sampling, freedom))
 
 
-def _wider(units: int, freedom: float, sampling: Sampling) -> float:
+def _wider(units: int, sampling: Sampling, freedom: float | None = None) -> float:
     """Return how many errors of a figure an interval goes to either side."""
-    return math.sqrt(units / (units - 1)) * student(0.5 + sampling.confidence / 2, freedom)
+    return math.sqrt(units / (units - 1)) * student(0.5 + sampling.confidence / 2, freedom or units - 1)
 
 
 def student(share: float, freedom: float) -> float:
@@ -169,79 +172,92 @@ def _weights_kept(count: int, sampling: Sampling) -> Sequence[Floats]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """Between which bounds a figure is a share; or the scale on which it varies about evenly, and back.
-
-    `least` is its variance there, times the rows, if these are normal. `by_few`: many rows are the same.
-    """
+class Bounds:
+    """The bounds of a figure that is a share of something, or varies as one does."""
 
     low: float = 0.0
     high: float = 1.0
-    to: Callable[[Floats], Floats] | None = None
-    back: Callable[[Floats], Floats] = np.asarray
-    least: Callable[[float], float] = float
-    by_few: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The scale on which a figure varies about evenly, and back from it.
+
+    `least` is its variance there, times the rows, if these are normal.
+    """
+
+    to: Callable[[Floats], Floats]
+    back: Callable[[Floats], Floats]
+    least: Callable[[float], float]
 
 
 #: Shares, also in percent, and those that may be negative. Fisher's z of Pearson's correlation, and of
 #: Spearman's (Bonett and Wright 2000, Psychometrika 65). What R² lacks is a quotient of two variances.
-RATE, PERCENT, SIGNED = Scale(), Scale(high=100.0), Scale(low=-1.0)
-PEARSON = Scale(to=lambda value: np.arctanh(value.clip(-_EDGE, _EDGE)), back=np.tanh, least=lambda _: 1.0)
+RATE, PERCENT, SIGNED = Bounds(), Bounds(high=100.0), Bounds(low=-1.0)
+PEARSON = Scale(lambda value: np.arctanh(value.clip(-_EDGE, _EDGE)), np.tanh, lambda _: 1.0)
 SPEARMAN = replace(PEARSON, least=lambda value: 1 + value**2 / 2)
-R2 = Scale(
-    to=lambda value: -np.log(1 - value.clip(max=_EDGE)), back=lambda z: 1 - np.exp(-z), least=lambda _: 4.0
-)
+R2 = Scale(lambda value: -np.log(1 - value.clip(max=_EDGE)), lambda z: 1 - np.exp(-z), lambda _: 4.0)
 
 
 def interval_of_units(
     value: float,
     resampled: Floats,
     without: Floats,
-    scale: Scale | None,
+    scale: Bounds | Scale | None,
     sampling: Sampling,
     method: str,
     ratios: Floats | None = None,
 ) -> Interval | None:
     """Return the interval of a figure of units, which holds that of percentiles of its resamples.
 
-    `without` are the figures without each unit. From these comes its error (jackknife), which gives Student's
-    interval on its scale. That of a share is Wilson's, of as many rows as have this error (Korn and Graubard
-    1998, Survey Methodology 24). A difference has no scale: its interval is that of a mean of its values by
-    unit (Tukey's pseudo-values). `ratios`: how many of their own errors resamples are off on the scale.
-    `None` if units say too little of how the figure varies.
+    `without` are the figures without each unit. A difference has no scale: its interval is that of a mean of
+    its values by unit (Tukey's pseudo-values). `ratios`: how many of their own errors resamples are off on
+    the scale. `None` if units say too little of how the figure varies.
     """
     count = len(without)
     found = percentiles(resampled, sampling, count, method)
     if count < 2 or not np.isfinite([value, *without]).all():
         return None
+    if isinstance(scale, Bounds):
+        low, high = _of_share(value, without, scale, sampling)
+        return Interval(low, high, method).around(found)
+    if found is None:
+        return None
     if scale is None:
         other = bootstrap_t(count * value - (count - 1) * without, sampling, by_kurtosis=True)
-        if found is None or other is None:
-            return None
-        return Interval(min(found.low, other.low), max(found.high, other.high), method)
-    if found is None and scale.to is not None:
-        return None
-    wider = _wider(count, count - 1, sampling)
-    if scale.to is None:
-        width = scale.high - scale.low
-        rate, variance = min(max((value - scale.low) / width, 0.0), 1.0), _variance(without / width)
-        # By rounding alone, a variance may be just above 0.
-        size = max(1.0, rate * (1 - rate) / variance) if variance > 1e-20 else count
-        low, high = (scale.low + width * bound for bound in _wilson(rate, size, wider))
-    else:
-        z, others = scale.to(np.array(value)), scale.to(without)
-        least = scale.least(value) / (count - 3) if count > 3 else math.inf
-        error = math.sqrt(_variance(others))
-        half, furthest = max(wider * error, sampling.z * math.sqrt(least)), _FURTHEST * wider
-        ends = np.array((-half, half))
-        if ratios is not None and len(ratios):
-            tail = _tail(count, count - 1, sampling)
-            most, least = np.quantile(ratios, (1 - tail, tail), method="nearest").clip(-furthest, furthest)
-            ends = np.array((min(-half, -error * most), max(half, -error * least)))
-        low, high = scale.back(z + ends)
-    if found is not None:
-        low, high = min(low, found.low), max(high, found.high)
-    return Interval(float(low), float(high), method)
+        return other and found.around(other)
+    low, high = _on_scale(value, without, scale, sampling, ratios)
+    return Interval(low, high, method).around(found)
+
+
+def _of_share(value: float, without: Floats, scale: Bounds, sampling: Sampling) -> tuple[float, float]:
+    """Return Wilson's interval of as many rows as have the jackknife's error.
+
+    Korn and Graubard 1998, Survey Methodology 24.
+    """
+    count, width = len(without), scale.high - scale.low
+    rate, variance = min(max((value - scale.low) / width, 0.0), 1.0), _variance(without / width)
+    # By rounding alone, a variance may be just above 0.
+    size = max(1.0, rate * (1 - rate) / variance) if variance > 1e-20 else count
+    low, high = _wilson(rate, size, _wider(count, sampling))
+    return scale.low + width * low, scale.low + width * high
+
+
+def _on_scale(
+    value: float, without: Floats, scale: Scale, sampling: Sampling, ratios: Floats | None
+) -> tuple[float, float]:
+    """Return Student's interval by the jackknife's error, and the bootstrap-t of `ratios` if it is wider."""
+    count = len(without)
+    least = scale.least(value) / (count - 3) if count > 3 else math.inf
+    error, wider = math.sqrt(_variance(scale.to(without))), _wider(count, sampling)
+    below = above = max(wider * error, sampling.z * math.sqrt(least))
+    if ratios is not None and len(ratios):
+        tail = tail_of(count, sampling)
+        outer = np.quantile(ratios, (1 - tail, tail), method="nearest")
+        most, fewest = error * outer.clip(-_FURTHEST * wider, _FURTHEST * wider)
+        below, above = max(below, most), max(above, -fewest)
+    low, high = scale.back(scale.to(np.array(value)) + np.array((-below, above)))
+    return float(low), float(high)
 
 
 def _variance(without: Floats) -> float:
@@ -252,11 +268,16 @@ def _variance(without: Floats) -> float:
 def interval_of_sums(
     rows: Floats,
     figure: Callable[[Floats], Floats],
-    scale: Scale | None,
+    scale: Bounds | Scale | None,
     sampling: Sampling,
     clusters: npt.NDArray[np.intp] | None = None,
+    *,
+    studentized: bool = False,
 ) -> Interval | None:
-    """Return the interval of a figure of the sums of rows, `(n, s)`; `figure` takes `(r, s)`."""
+    """Return the interval of a figure of the sums of rows, `(n, s)`; `figure` takes `(r, s)`.
+
+    `studentized`: that of few rows on a scale is a bootstrap-t.
+    """
     units = units_of(rows, clusters, seed=sampling.seed)
     units = units[units.any(axis=1)]
     count, total = len(units), units.sum(0)
@@ -265,7 +286,7 @@ def interval_of_sums(
     method = "bootstrap" if clusters is None else "cluster_bootstrap"
     is_few = count <= FEW or (scale is None and len(rows) <= MOST_UNITS)
     ratios = None
-    if is_few and scale is not None and scale.by_few and scale.to is not None:
+    if is_few and studentized and isinstance(scale, Scale):
         resampled, ratios = _studentized(units, figure, scale.to, sampling)
     else:
         resampled = np.concatenate([figure(sums) for sums in resampled_sums(units, sampling)])
@@ -305,7 +326,7 @@ def _studentized(
 def interval_of_rows(
     count: int,
     figure: Callable[[npt.NDArray[np.intp]], float],
-    scale: Scale | None,
+    scale: Bounds | Scale | None,
     sampling: Sampling,
     clusters: npt.NDArray[np.intp] | None = None,
 ) -> Interval | None:
@@ -352,49 +373,11 @@ def bootstrap_t(values: Floats, sampling: Sampling, *, by_kurtosis: bool = False
         far = np.where(np.abs(moved) > 1e-12 * error, np.copysign(np.inf, moved), 0)
         figures.append(value + moved)
         ratios.append(np.where(gone, far, moved / np.where(gone, 1, errors)))
-    tail = _tail(count, freedom, sampling)
+    tail = tail_of(count, sampling, freedom)
     ordered = np.sort(np.concatenate(ratios))
     outer = ordered[[int((len(ordered) - 1) * tail), -1 - int((len(ordered) - 1) * tail)]]
     plain = percentiles(np.concatenate(figures), sampling, count)
     if plain is None or not np.isfinite(outer).all():
         return None
-    high, low = value - error * outer
-    return Interval(min(plain.low, float(low)), max(plain.high, float(high)), "bootstrap_t")
-
-
-def bootstrap_errors(values: Floats, sampling: Sampling) -> Interval | None:
-    """Return the interval of a mean of errors, which are 0 or more and skewed; `None` if too few differ.
-
-    The largest errors are mostly not in a small sample. So the upper bound is no lower than that of
-    log-normal errors whose logarithms are as far apart as those of the large ones here.
-    """
-    if len(values) > MOST_UNITS:
-        rows = np.stack([values, np.ones(len(values))], axis=1)
-        return interval_of_sums(rows, lambda sums: sums[:, 0] / sums[:, 1], None, sampling)
-    found, spread = bootstrap_t(values, sampling), _log_spread(values)
-    if found is None or spread > _WIDEST_SPREAD:
-        return None
-    if spread == 0:
-        return Interval(max(0.0, found.low), found.high, found.method)
-    generator, ratios = sampling.generator, []
-    for size in blocks(len(values), sampling):
-        drawn = np.exp(spread * generator.standard_normal((size, len(values))))
-        ratios.append((np.exp(spread**2 / 2) - drawn.mean(1)) / drawn.std(1))
-    outer = np.quantile(np.concatenate(ratios), 1 - _tail(len(values), len(values) - 1, sampling))
-    high = max(found.high, float(values.mean() + values.std() * outer))
-    return Interval(max(0.0, found.low), high, found.method)
-
-
-def _log_spread(values: Floats) -> float:
-    """Return the standard deviation of the logarithms of normal ones with such large values, or a bit more.
-
-    It is that of the largest half, or fewer if there are many, above the smallest of these.
-    """
-    logs = np.log(np.sort(values[values > 0]))
-    most = min(len(logs) // 2, int(3 * np.sqrt(len(logs))))
-    if most < 2:
-        return 0.0
-    normal, share = NormalDist(), most / len(logs)
-    cut = normal.inv_cdf(1 - share)
-    above = logs[-most:].mean() - (logs[-most - 1] + logs[-most]) / 2
-    return float(1.25 * above / (normal.pdf(cut) / share - cut))
+    high, low = (value - error * outer).tolist()
+    return Interval(low, high, "bootstrap_t").around(plain)

@@ -32,8 +32,8 @@ class ExampleKind:
 
     `options` says which field the options for the prompt, the answer and the others set. `ready` are the
     columns that hold an example's own keys, the first ones required. `hosted`: OpenAI's and Azure OpenAI's
-    services train on it; the others are for `component`, a component of Azure ML, whose parameters for the
-    names of fields are `keys`.
+    services train on it; the others are for a component of Azure ML, whose parameters for the names of
+    fields are `keys`.
     """
 
     name: str
@@ -42,7 +42,6 @@ class ExampleKind:
     ready: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     hosted: bool = True
-    component: str = ""
     keys: Mapping[str, str] = field(default_factory=dict)
 
     def field_named(self, name: str) -> ExampleField | None:
@@ -96,8 +95,7 @@ REINFORCEMENT_FORMAT = ExampleKind(
 def _component(
     name: str, fields: tuple[ExampleField, ...], options: Mapping[str, str], keys: Mapping[str, str]
 ) -> ExampleKind:
-    component = {"text-summarization": "summarization", "text-translation": "translation"}.get(name, name)
-    return ExampleKind(name, fields, options, hosted=False, component=component.replace("-", "_"), keys=keys)
+    return ExampleKind(name, fields, options, hosted=False, keys=keys)
 
 
 KINDS: Mapping[str, ExampleKind] = {

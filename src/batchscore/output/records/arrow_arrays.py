@@ -34,15 +34,26 @@ def float_array(block: np.ndarray[Any, np.dtype[np.float32]]) -> pa.Array:
     return pa.Array.from_buffers(pa.float32(), block.size, [None, pa.py_buffer(block)])
 
 
-def block_of(vectors: pa.Array) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return an array of vectors as the rows of one block, without a copy where Arrow allows."""
+def vectors_of(column: pa.ChunkedArray) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+    """Return a column of vectors as rows of one array a chunk, without a copy where Arrow allows.
+
+    Raises `ValueError` for a cell that is no vector, and for a chunk with vectors of several lengths.
+    """
+    return [vector for chunk in column.chunks if len(chunk) for vector in _block_of(chunk)]
+
+
+def _block_of(vectors: pa.Array) -> np.ndarray[Any, np.dtype[np.float32]]:
     kind = vectors.type
-    if pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32() and not vectors.null_count:
+    if vectors.null_count:
+        raise ValueError("a vector is missing")
+    if pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32():
         size, numbers = kind.list_size, vectors.values
         start = numbers.offset + vectors.offset * size
         block = np.frombuffer(numbers.buffers()[1], np.float32, len(vectors) * size, 4 * start)
-    else:
-        block = vectors.flatten().to_numpy(zero_copy_only=False)
+    else:  # other programs write lists of any length
+        block = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+        if not pa.types.is_fixed_size_list(kind) and len(np.unique(np.diff(vectors.offsets))) > 1:
+            raise ValueError("its vectors have several lengths")
     return block.reshape(len(vectors), -1)
 
 
@@ -71,6 +82,7 @@ def _array(cells: Sequence[Any], kind: Any, most: int) -> pa.Array:
         ]
         return pa.Array.from_buffers(kind, len(cells), [nulls], children=children)
     if pa.types.is_list(kind):
+        _check_types(cells, list, tuple)
         items = [item for cell in cells if cell is not None for item in cell]
         buffers = [nulls, _ends([0 if cell is None else len(cell) for cell in cells], most)]
         child = _array(items, kind.value_type, most)
@@ -79,12 +91,20 @@ def _array(cells: Sequence[Any], kind: Any, most: int) -> pa.Array:
         texts = _encoded(cells)
         buffers = [nulls, _ends(list(map(len, texts)), most), pa.py_buffer(b"".join(texts))]
     elif pa.types.is_boolean(kind):
+        _check_types(cells, bool)
         buffers = [nulls, _bits([cell is True for cell in cells])]
     else:
         # `array` refuses what its type cannot hold; numpy would cut it.
         code = {pa.int64(): "q", pa.float64(): "d"}[kind]
         buffers = [nulls, pa.py_buffer(array(code, [0 if cell is None else cell for cell in cells]))]
     return pa.Array.from_buffers(kind, len(cells), buffers)
+
+
+def _check_types(cells: Sequence[Any], *kinds: type) -> None:
+    """Raise `TypeError` for a cell of another type, which would be read as something else."""
+    others = set(map(type, cells)) - {*kinds, type(None)}
+    if others:
+        raise TypeError(f"a cell is {others.pop().__name__}; please report this")
 
 
 def _bits(flags: list[bool]) -> pa.Buffer:

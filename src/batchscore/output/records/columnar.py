@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.output.records.answer_types import AnswerType, answer_type
-from batchscore.output.records.arrow_arrays import block_of, column_of, float_array
+from batchscore.output.records.arrow_arrays import column_of, float_array, vectors_of
 from batchscore.output.records.json_value import json_text, kept_text
 from batchscore.output.records.jsonl import check_vector, error_fields, error_from
 from batchscore.output.records.schema import ANSWER_SCHEMA, ROW_FIELDS, RecordSchema, damage_text
+from batchscore.output.records.usage_column import counts_of, usage_cell, usage_type
 from batchscore.prompts.kept_cells import with_unpacked_cells
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.address import Place
@@ -78,14 +79,16 @@ def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     Kept columns come back as the text in the file, `usage` with the counts that have a column. Raises
     `OutputError` if the file is damaged or has other columns.
     """
-    for table in score_tables(source, schema):
-        yield from _rows(table, schema, _scores_of(table, schema))
+    with _readable(source):
+        for table in score_tables(source, schema):
+            yield from _rows(table, schema, _scores_of(table, schema))
 
 
 def decode_errors(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet error file; raises `OutputError` like `decode_scores`."""
-    for table in _read_tables(source, lambda _: arrow_error_schema(schema)):
-        yield from _rows(table, schema, map(error_from, table["error"].to_pylist()))
+    with _readable(source):
+        for table in _read_tables(source, schema, lambda _: arrow_error_schema(schema)):
+            yield from _rows(table, schema, map(error_from, table["error"].to_pylist()))
 
 
 def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
@@ -107,7 +110,7 @@ def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
             return arrow.set(place, arrow.field(place).with_type(older.arrow))
         return arrow
 
-    for table in _read_tables(source, expected):
+    for table in _read_tables(source, schema, expected):
         is_older = arrow is not None and not table.schema.equals(arrow)
         rows = _rows(table, schema, _scores_of(table, schema)) if is_older else ()
         yield score_table(list(rows), schema) if is_older else table
@@ -173,9 +176,9 @@ def _score_columns(schema: RecordSchema) -> list[_Column]:
         columns.append(("truncated", pa.bool_(), lambda rows: [row.truncated for row, _ in rows]))
     if schema.with_usage:
         counts = TASKS[schema.task].usage_counts
-        kind_of_usage = _usage_type(counts)
+        kind_of_usage = usage_type(counts)
         columns.append(
-            ("usage", kind_of_usage, lambda rows: [_usage(score.usage, counts) for _, score in rows])
+            ("usage", kind_of_usage, lambda rows: [usage_cell(score.usage, counts) for _, score in rows])
         )
     if schema.with_raw:
         columns.append(("raw", pa.string(), lambda rows: [_raw(score.raw) for _, score in rows]))
@@ -251,27 +254,6 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     return pa.FixedSizeListArray.from_arrays(float_array(block.reshape(-1)), type=kind)
 
 
-def _usage_type(counts: Mapping[str, Any]) -> Any:
-    return pa.struct(
-        [(name, pa.int64() if below is None else _usage_type(below)) for name, below in counts.items()]
-    )
-
-
-def _usage(usage: Any, counts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the counts of a `usage` that have a column; details are objects in it."""
-    if not isinstance(usage, Mapping):
-        return None
-    cell: dict[str, Any] = {}
-    for name, below in counts.items():
-        count = usage.get(name)
-        if below is not None:
-            cell[name] = _usage(count, below)
-        # A service may report any number, but a column has 64 bits.
-        elif type(count) is int and abs(count) < 2**63:
-            cell[name] = count
-    return cell
-
-
 class _Pieces(BytesIO):
     """A file in memory that gives away what was written; Arrow only asks where it is."""
 
@@ -329,17 +311,50 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 # --- and back
 
 
-def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
+@contextmanager
+def _readable(source: Place) -> Iterator[None]:
+    """Raise `OutputError` for what a damaged file raises in the block."""
     try:
-        with pq.ParquetFile(open_arrow_part(source)) as file:
-            if not file.schema_arrow.equals(expected(file.schema_arrow)):
-                raise OutputError(f"{source}: its columns are not those of this run")
-            for batch in file.iter_batches(batch_size=min(_BATCH_ROWS, _group_rows(file.schema_arrow))):
-                yield pa.Table.from_batches([batch])
+        yield
     except StoreFailure as error:
         raise OutputError(f"cannot read {source}: {error.strerror}") from error
-    except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
+    except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise OutputError(f"{source}: cannot be read as Parquet ({error}); {damage_text(source)}") from error
+
+
+def _read_tables(
+    source: Place, schema: RecordSchema, expected: Callable[[pa.Schema], pa.Schema]
+) -> Iterator[pa.Table]:
+    with _readable(source), open_arrow_part(source) as opened, pq.ParquetFile(opened) as file:
+        found = file.schema_arrow
+        wanted = expected(found)
+        for batch in file.iter_batches(batch_size=min(_BATCH_ROWS, _group_rows(found))):
+            table = pa.Table.from_batches([batch])
+            fitting = table if found.equals(wanted) else _with_columns(table, wanted, schema)
+            if fitting is None:
+                raise OutputError(f"{source}: its columns are not those of this run")
+            yield fitting
+
+
+def _with_columns(table: pa.Table, wanted: pa.Schema, schema: RecordSchema) -> pa.Table | None:
+    """Return records with the columns that are wanted; `None` if they have others.
+
+    If a run keeps all columns, its own inputs decide which they are. So a part of another run may lack kept
+    columns and the id, or have such columns without any value.
+    """
+    found, own = table.schema, {*schema.own_names} - {"id"}
+    for name in {*found.names, *wanted.names}:
+        if name in found.names and name in wanted.names:
+            fits = found.field(name).equals(wanted.field(name))
+        else:
+            fits = name not in own and (name in wanted.names or table[name].null_count == len(table))
+        if not fits:
+            return None
+    columns = [
+        table[field.name] if field.name in found.names else pa.nulls(len(table), field.type)
+        for field in wanted
+    ]
+    return pa.Table.from_arrays(columns, schema=wanted)
 
 
 def _rows(table: pa.Table, schema: RecordSchema, results: Iterable[Any]) -> Iterator[Settled]:
@@ -367,19 +382,3 @@ def _scores_of(table: pa.Table, schema: RecordSchema) -> Iterator[Score]:
     raws = table["raw"].to_pylist() if schema.with_raw else nothing
     for value, reason, usage, raw in zip(values, reasons, usages, raws, strict=True):
         yield Score(value, reason, counts_of(usage), None if raw is None else orjson.loads(raw))
-
-
-def vectors_of(column: pa.ChunkedArray) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
-    """Return a column of vectors as rows of one array a chunk, without copying where Arrow allows."""
-    return [vector for chunk in column.chunks for vector in block_of(chunk)]
-
-
-def counts_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return a `usage` cell without the counts that the service did not name."""
-    if usage is None:
-        return None
-    return {
-        name: counts_of(count) if isinstance(count, Mapping) else count
-        for name, count in usage.items()
-        if count is not None
-    }

@@ -18,6 +18,7 @@ from batchscore.output.layout import verify_command
 from batchscore.rows import Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.objects import open_arrow_part
 from batchscore.task import TASKS
 
 #: What a message says of a damaged part.
@@ -91,12 +92,10 @@ class RecordSchema:
 def first_record(part: Place) -> Mapping[str, Any]:
     """Return the first record of a part of any format; raises `InputError` if it has none."""
     try:
-        if part.suffix.lower() == ".parquet":
+        if is_parquet(part):
             import pyarrow.parquet as pq  # noqa: PLC0415 - takes 0.1 s that JSON Lines does not need
 
-            from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
-
-            with pq.ParquetFile(open_arrow_part(part)) as file:
+            with open_arrow_part(part) as opened, pq.ParquetFile(opened) as file:
                 record: Any = next(file.iter_batches(batch_size=1)).to_pylist()[0]
         else:
             with storage.open_file(part) as lines:
@@ -107,6 +106,22 @@ def first_record(part: Place) -> Mapping[str, Any]:
     except (OSError, ValueError, StopIteration, IndexError) as error:
         reason = str(error) or "it is empty"
     raise InputError(f"{part}: cannot be read as scores ({reason}).{all_damage(part)}")
+
+
+def is_parquet(part: Place) -> bool:
+    """Whether a part is a Parquet file, by its name."""
+    return part.suffix.lower() == ".parquet"
+
+
+def columns_of(part: Place) -> Any:
+    """Return the Arrow schema of a Parquet part; raises `InputError` if it cannot be read."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+
+    try:
+        with open_arrow_part(part) as opened:
+            return pq.read_schema(opened)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{part}: cannot be read as scores ({error}).{all_damage(part)}") from error
 
 
 def answer_schema_in(column: Any) -> Mapping[str, Any] | None:
@@ -139,17 +154,15 @@ def _verify_command(part: Place, *, repair: bool = False) -> str:
 def schema_of(
     part: Place,
     task: str,
-    keep: tuple[str, ...] | None = None,
     *,
     answer: Mapping[str, Any] | None = None,
     errors: bool = False,
 ) -> RecordSchema:
     """Return the schema of records like the first one of this part; other fields have their defaults.
 
-    `errors`: these are error records. `keep` names the kept columns if they are known. Otherwise each JSON
-    Lines record keeps the columns that it has, since the first one may not have all. `answer` is the JSON
-    Schema of the answers if it is known; a Parquet part says it. Raises `InputError` if the part has no such
-    record.
+    `errors`: these are error records. Each JSON Lines record keeps the columns that it has, since the first
+    one may not have all. `answer` is the JSON Schema of the answers if it is known; a Parquet part says it.
+    Raises `InputError` if the part has no such record.
     """
     record = first_record(part)
     absent = [name for name in ("file", "row", "error" if errors else task) if name not in record]
@@ -157,16 +170,10 @@ def schema_of(
         raise InputError(f"{part}: its first record has no {absent[0]}.{all_damage(part)}")
     schema = RecordSchema(task)
     value = record.get(task)
-    others = tuple(name for name in record if name not in schema.own_names)
-    is_parquet = part.suffix.lower() == ".parquet"
-    if is_parquet or (keep is None and not others):
-        keep = others
-    if is_parquet and not errors:
-        import pyarrow.parquet as pq  # noqa: PLC0415 - as above
-
-        from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
-
-        answer = answer_schema_in(pq.read_schema(open_arrow_part(part)).field(task))
+    keep = None
+    if is_parquet(part):
+        keep = tuple(name for name in record if name not in schema.own_names)
+        answer = None if errors else answer_schema_in(columns_of(part).field(task))
     return RecordSchema(
         task=task,
         with_id="id" in record,

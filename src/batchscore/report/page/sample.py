@@ -244,7 +244,7 @@ def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterat
     import pyarrow as pa  # noqa: PLC0415 - 0.1 s that JSON Lines does not need
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
-    from batchscore.output.records.columnar import vectors_of  # noqa: PLC0415
+    from batchscore.output.records.arrow_arrays import vectors_of  # noqa: PLC0415
     from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
 
     with pq.ParquetFile(open_arrow_part(place)) as file:
