@@ -5,7 +5,6 @@ Pure. The terminal and the report page give the same advice.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -174,7 +173,9 @@ def after_share(state: RunState) -> NextStep:
 
 def read_code(output: str) -> str:
     """Return the Python code that shows the scores of a file."""
-    name, suffix = json.dumps(output), output.lower().rpartition(".")[2]
+    # With double quotes if possible, since a shell's word in single quotes would hold them escaped.
+    name, suffix = repr(f"'{output}"), output.lower().rpartition(".")[2]
+    name = f'"{name[2:]}' if name.startswith('"') else repr(output)
     # Numbers such as 007, and texts such as NA, stay what they are.
     as_text = "dtype=str, keep_default_na=False"
     calls = {
