@@ -24,7 +24,7 @@ RETRY = "run the same command again to retry"
 ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.EMPTY_INPUT: ("nothing to do", "These rows have no text. They do not count as failed."),
     ErrorCode.UNREADABLE_ROW: (
-        "fix these rows of the input; see errors/",
+        "fix these rows of the input; see the error records",
         f"{setting_name('quote')}, {setting_name('escape')} and {setting_name('encoding')} say how.",
     ),
     ErrorCode.ROW_TOO_LARGE: (f"split the row, or raise {setting_name('max_row_bytes')}", ""),
