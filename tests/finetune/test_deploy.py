@@ -106,7 +106,8 @@ def test_a_model_is_deployed_once_and_its_commands_are_shown(
     assert project.arm_token not in first.stdout + first.stderr
     assert "any region" in first.stderr
     assert "nothing by the hour" in first.stdout
-    (score,) = [line for line in again.stdout.splitlines() if "score INPUT" in line]
+    score, of_saved = [line for line in again.stdout.splitlines() if "score INPUT" in line]
+    assert "--model ./tuned-model" in of_saved
     words = shlex.split(score)
     assert words[words.index("--deployment") + 1] == "topics"
     assert words[words.index("--system") + 1] == SYSTEM
