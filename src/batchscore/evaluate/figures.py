@@ -50,9 +50,6 @@ MOST_RESAMPLED_LABELS = 500
 #: If a value occurs in this share of the rows, resamples of the others vary much.
 _MOSTLY_SAME = 0.4
 
-#: Along a curve, resamples vary more: by how much Fisher's z of ranks is larger than that of values.
-_CURVED = 0.1
-
 #: Fewer rows that differ from all others say nothing about how others would.
 FEWEST_DIFFERENT = 4
 
@@ -291,7 +288,7 @@ def interval_of_numbers(
     same = max((counts.max() for counts in sides if len(counts) > 2), default=0)
     if scale is not None and len(pairs) - same < FEWEST_DIFFERENT:
         return None
-    is_curved = scale is PEARSON and len(pairs) <= FEW and numbers.curvature(pairs) > _CURVED
+    is_curved = scale is PEARSON and len(pairs) <= FEW and numbers.is_curved(pairs)
     is_studentized = is_curved or same >= _MOSTLY_SAME * len(pairs)
     columns, figure = numbers.columns_of(*pairs.T), numbers.FIGURES[name]
     return interval_of_sums(columns, figure, scale, sampling, clusters, studentized=is_studentized)

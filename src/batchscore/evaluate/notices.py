@@ -5,7 +5,6 @@ It only reads results, and makes sentences of them; none quotes an answer.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,12 +14,9 @@ from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
 from batchscore.evaluate.measure import ModelRows, similar_text
-from batchscore.evaluate.metrics.numbers import curvature
+from batchscore.evaluate.metrics.numbers import is_curved
 from batchscore.evaluate.statistics.compare import Comparison
 from batchscore.evaluate.statistics.intervals import Floats
-
-#: Of Fisher's z of ranks less that of values; by one standard error or more.
-_CURVED = 0.2
 
 #: How many labels with several spellings are named.
 _MOST_NAMED = 5
@@ -101,8 +97,7 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "The interval of Pearson's correlation may be too narrow, as rows with still larger numbers may "
             "be missing here; Spearman's does not depend on them."
         )
-    pairs = _numbers(rows)
-    if curvature(pairs) > max(_CURVED, 1 / math.sqrt(len(pairs) or 1)):
+    if is_curved(_numbers(rows)):
         yield (
             "The ranks of answers and labels are correlated much better than their values: these are along a "
             "curve, or a few are far off. Pearson's correlation then depends on numbers that may be missing "
