@@ -216,8 +216,9 @@ def test_the_command_that_is_offered_starts_as_the_user_started() -> None:
         text=True,
         check=True,
     )
-    command = f"{sys.executable} -m batchscore score INPUT -o OUT --model ./m"
-    assert done.stdout == f"Saved m. To score with it, run: {command}\n"
+    command = f"{sys.executable} -m batchscore score INPUT -o OUT --model ./m --endpoint ENDPOINT"
+    how = "It holds no endpoint: to score with it, write the service's address for ENDPOINT, and run"
+    assert done.stdout == f"Saved m. {how}: {command}\n"
 
 
 def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:

@@ -230,7 +230,7 @@ def test_the_status_says_what_the_deployment_costs_and_how_to_end_it(run: Run, f
     end = "batchscore finetune clean tuned --deployment topics --yes"
     assert f"To end it, run: {end}\n" in shown
     assert offer not in shown
-    assert "--prices has no hosting" in run("status", "tuned").stdout
+    assert "give --prices a file with hosting = PRICE for" in run("status", "tuned").stdout
     assert run(*shlex.split(end)[2:]).exit_code == 0
     gone = run("status", "tuned").stdout
     assert "topics" not in gone

@@ -262,8 +262,8 @@ def watch(
     from batchscore.cli.finetune import training_text as text  # noqa: PLC0415
     from batchscore.finetune.training.commands import run_watch  # noqa: PLC0415
 
-    place, _ = spec.training_place(folder, chosen, config, spec.watching(every))
     seconds = spec.wait_seconds(max_wait)
+    place, _ = spec.training_place(folder, chosen, config, spec.watching(every))
     shown = text.Watched(next_command(folder), as_json=as_json)
     try:
         found = run_watch(place, shown.hear, seconds)

@@ -14,6 +14,7 @@ from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.finetune.state import TrainingState
 from batchscore.provider.client import CallFailed, CallPace, ControlPlane, error_of_call, open_control_plane
 from batchscore.settings.checks import REFERENCE
+from batchscore.settings.declare import as_flag
 from batchscore.task import CHAT
 
 #: What files are uploaded for, and what their results are for.
@@ -71,8 +72,8 @@ def address_of(state: TrainingState, version: str | None) -> list[str]:
     """
     scheme = "http" if is_loopback(urlsplit(f"//{state.endpoint}").hostname or "") else "https"
     path = "/openai/v1" if state.dialect == "azure-v1" else ""
-    dated = [] if version or state.dialect != "azure-dated" else ["--api-version", "2024-10-21"]
-    return ["--endpoint", f"{scheme}://{state.endpoint}{path}", *dated]
+    dated = [] if version or state.dialect != "azure-dated" else [as_flag("api_version"), "2024-10-21"]
+    return [as_flag("endpoint"), f"{scheme}://{state.endpoint}{path}", *dated]
 
 
 def require_endpoint(state: TrainingState, target: Target, folder: object) -> None:
