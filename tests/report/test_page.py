@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from functools import cache
@@ -260,7 +261,18 @@ def test_the_totals_of_an_output_with_a_killed_run_are_lower_bounds() -> None:
     alone = str(figures(TaskData("embeddings", [dead], []), None))
     assert "at least" not in alone
     assert alone.count(">unknown<") == 5
-    assert str(tables.runs_table([dead])).count(f">{NOTHING}<") == 6
+    assert str(tables.runs_table(TaskData("embeddings", [dead], []))).count(f">{NOTHING}<") == 6
+    for runs, said in (([run()], "failed."), ([dead, run()], "failed in the runs that ended."), ([dead], "")):
+        assert f">{f'No request {said}' if said else 'Unknown.'}<" in str(tables.retries(runs))
+
+
+def test_rows_that_failed_are_before_empty_ones_and_open() -> None:
+    counts = {"empty_input": 40, "timeout": 30, "content_filter": 20, "unreadable_row": 2}
+    shown = str(tables.failures(Failures(92, 92, counts)))
+    found = re.findall("<details( open)?><summary>([a-z ]+): ", shown)
+    heads = [("timeout", " open"), ("content filter", ""), ("unreadable row", " open"), ("empty input", "")]
+    assert [(name, is_open) for is_open, name in found] == heads
+    assert "<details open" not in str(tables.failures(Failures(3, 3, {"empty_input": 3})))
 
 
 def test_an_old_damaged_or_newer_timeline_is_reported() -> None:
@@ -361,6 +373,11 @@ def test_the_verdict_has_the_next_step() -> None:
     broken = [FileAccount(name, "unreadable", 1, 1, 0, 0, f"{name} breaks off") for name in ("a", "b")]
     unreadable = verdict(TaskData("embeddings", [run()], broken), "out")
     assert unreadable.reason == "a: a breaks off (the others are below, under Files)"
+    some = FileAccount("b", "complete", 10, 6, 4, 1)
+    others = verdict(TaskData("embeddings", [run()], [*broken, some]), "out")
+    assert (
+        others.title == "2 files cannot be read; of the others, 8 of 12 rows scored; 1 empty; 3 rows failed"
+    )
     kind, title, command = said(FileAccount("a", "complete", 10, 8, 2, 0))
     assert (kind, title[:20], command) == ("look", "2 rows failed (20 %)", "batchscore score d")
     failures = Failures(2, 2, {"input_too_long": 2})

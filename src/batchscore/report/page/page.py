@@ -88,7 +88,7 @@ def section(task: TaskData, content: PageData, charts: list[dict[str, Any]]) -> 
         tables.files(task.files, task.unread),
         tables.readings(task.runs),
         element("h2", "Runs"),
-        tables.runs_table(task.runs),
+        tables.runs_table(task),
         tables.notices(task.runs),
         tables.settings(task),
     ]
