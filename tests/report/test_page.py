@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from math import inf
@@ -320,6 +321,7 @@ def test_runs_on_one_axis_lose_nothing(starts: list[tuple[int, int]]) -> None:
             "UTC",
             ["10:02:00", "10:04:00", "10:06:00", "10:08:00", "10:10:00", "10:12:00", "10:14:00"],
         ),
+        (24, 0.125, "UTC", ["10:01:13", "10:01:14", "10:01:15"]),
     ],
 )
 def test_ticks_are_at_round_times(count: int, width: float, clock: str, ticks: list[str]) -> None:
@@ -327,6 +329,21 @@ def test_ticks_are_at_round_times(count: int, width: float, clock: str, ticks: l
     found = ticks_of(first + width * np.arange(count), np.full(count, width), clock)
     assert len(found) == count
     assert [each for each in found if each] == ticks
+
+
+def test_two_short_runs_on_two_days_have_one_tick_each() -> None:
+    times = 1_795_168_860.0 + np.array([*np.arange(24.0), *(86_400 + np.arange(24.0))])
+    found = ticks_of(times, np.ones(48), "UTC")
+    assert [place for place, each in enumerate(found) if each] == [0, 24]
+
+
+def test_a_command_breaks_between_its_words() -> None:
+    task = TaskData("embeddings", [run(exit_code=None)], [FileAccount("a.csv", "partial", 1, 1, 0, 0)])
+    shown = page(PageData("out", 0.0, [task], ())).decode()
+    assert "<code>batchscore score d" in shown
+    with_option = run(exit_code=None, command="batchscore score d -o out --task chat")
+    shown = page(PageData("out", 0.0, [replace(task, runs=[with_option])], ())).decode()
+    assert "score d <span>-o</span> out <span>--task</span> chat</code>" in shown
 
 
 def test_a_deployment_that_answered_nothing_is_not_up() -> None:

@@ -22,7 +22,7 @@ from batchscore.errors import (
 )
 from batchscore.report.advice import advice
 from batchscore.report.page.answers import EnumCounts
-from batchscore.report.page.markup import Html, bar, concat, details, element, html, name, table
+from batchscore.report.page.markup import Html, bar, concat, details, element, name, table
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import VectorMap
@@ -114,7 +114,7 @@ def state_of(file: FileAccount) -> Html:
     """Return a file's state in words, and its problem if it has one."""
     state = STATES.get(file.state, code_text(file.state))
     if file.problem:
-        return Html(html(f"{state}: {name_settings(file.problem, as_flag)}"))
+        return element("span", f"{state}: {name_settings(file.problem, as_flag)}", class_="said")
     return element("span", state, class_="once")
 
 
