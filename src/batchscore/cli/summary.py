@@ -59,9 +59,8 @@ def summary(
     unreadable = {"cannot be scored": [(each.file, each.problem) for each in end.unreadable]}
     lines += [f"  {line}" for line in limited_lists(unreadable | run.survey.left_out, others)]
     lines += changes(run)
-    if end.repeated_ids:
-        have = "row has" if end.repeated_ids == 1 else "rows have"
-        lines.append(f"  {end.repeated_ids:,} {have} a duplicate id")
+    if end.repeated.count:
+        lines.append(f"  {end.repeated}")
     done = printed and run.exit_code is ExitCode.DONE and not end.failed
     lines += [] if done else places(run)
     if end.stopped_by is not None:
@@ -270,7 +269,10 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "retried": dict(now.retried),
         **{name: getattr(now, name) for name in COUNTS},
         "cost": run.settings.cost(now.prompt_tokens, now.completion_tokens, now.full_price),
-        **{name: getattr(end, name) for name in ("repeated_ids", "limited", "interrupted")},
+        "repeated_ids": end.repeated.count,
+        "first_repeated_ids": [{"file": file, "row": row} for file, row in end.repeated.first],
+        "limited": end.limited,
+        "interrupted": end.interrupted,
         "seconds": round(run.seconds, 3),
         "output": str(run.output.named),
         "output_written": run.output.file is None or (run.file_written and run.with_file),
