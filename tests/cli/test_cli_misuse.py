@@ -256,6 +256,7 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert "skipped: slides.PPT: suffix .PPT is not one that batchscore reads" in skipped.stdout
     assert mixed.exit_code == 1
     assert "2 of 4 files cannot be scored; the summary says why" in mixed.said
+    assert " of 4 files, 3 of which cannot be scored completely: " in mixed.stdout
     for words in ("bad.parquet: ", "other.csv: no column 'text'", "cut.json: "):
         assert f"cannot be scored: {words}" in mixed.said
     scores, errors = whole("mixed-out", "chat")

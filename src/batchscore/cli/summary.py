@@ -91,12 +91,17 @@ def headline(run: RunResult, expected: Expected | None) -> str:
         counts.append(f"{known:,} done by earlier runs")
     if not end.unfinished:
         rows = f"{count_text(end.rows, 'row')} of {count_text(len(end.files), 'file')}"
+        if unread := sum(file.state == "unreadable" for file in end.files):
+            rows += f", {unread:,} of which cannot be scored completely"
         return f"{task}: {rows}: {', '.join([f'{end.ok:,} scored', *counts])}"
     done = end.ok + end.in_journal + end.errors
     not_reached = end.not_reached - end.in_journal
-    unread = sum(file.state == "partial" and not file.complete for file in end.files)
+    changed = end.stopped_by.name if isinstance(end.stopped_by, InputChanged) else None
+    unread = sum(file.state == "partial" and not file.complete and file.file != changed for file in end.files)
     unstarted = sum(file.state == "not_started" for file in end.files)
-    if not unread and not unstarted:
+    if changed:
+        counts.append(f"{changed} has changed")
+    if not unread and not unstarted and not changed:
         done_of = f"{done:,} of {count_text(end.rows, 'row')} done"
         return f"{task}: {', '.join([done_of, *counts, f'{not_reached:,} remaining'])}"
     if expected is not None and expected.rows > done:
