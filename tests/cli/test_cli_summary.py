@@ -131,7 +131,7 @@ def test_errors_of_earlier_runs_are_fixed_by_the_command_that_fits_all(
     command = ["score", "a.jsonl", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     batchscore(*command)
     again = batchscore(*command)
-    assert "  failed: 1 unreadable row: fix these rows of the input; see errors/" in again.stdout
+    assert "  failed: 1 unreadable row: fix these rows of the input; see the error records" in again.stdout
     assert json.loads(batchscore(*command, "--json").stdout.splitlines()[-1])["errors_by_code"] == {
         "unreadable_row": 1
     }

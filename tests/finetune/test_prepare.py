@@ -216,6 +216,9 @@ def test_a_column_is_not_guessed_if_several_may_be_meant(command: Command, files
     assert ran.exit_code == 1
     assert "several columns may be the field prompt: instruction, input" in ran.stderr
     words = ("--prompt", "{instruction} {input}", "--split", "100")
+    Path("empty.jsonl").touch()
+    ran = command("finetune", "prepare", "empty.jsonl", "-o", "none", *words, "--answer", "output")
+    assert (ran.exit_code, "no column 'instruction'; its columns are none" in ran.stderr) == (1, True)
     assert command("finetune", "prepare", "t.jsonl", "-o", "out", *words).exit_code == 0
     assert lines("out/train.jsonl")[2]["messages"][0]["content"] == "Add. 2"
 

@@ -35,6 +35,7 @@ from batchscore.output.tables.files import (
 )
 from batchscore.output.tables.sources import TableSource, sources_of, table_inputs
 from batchscore.output.tables.write import check_table, columns_of
+from batchscore.prompts.cells import id_text
 from batchscore.read.files import find_files
 from batchscore.read.formats import open_table
 from batchscore.read.input_file import ReadOptions
@@ -328,6 +329,17 @@ def test_the_first_column_names_the_file_of_each_row_if_there_are_several() -> N
     schema = closed(file={}, x={})
     taken = columns_of(("File", "file_1"), {"schema": schema}, name_files=True)
     assert taken.header == ["file_2", "File", "file_1", "file_3", "x", *STATUS]
+
+
+@pytest.mark.parametrize("name_files", [False, True])
+def test_the_ids_in_a_table_are_those_of_the_records(tmp_path: Path, *, name_files: bool) -> None:
+    columns = columns_of(("size", "number"), {"id": "number"}, name_files=name_files)
+    ids = [60.0, 2.0**53, 60.5, None, float("nan"), "007", 8]
+    rows = [columns.cells("a.parquet", {"size": 60.0, "number": each}, None) for each in ids]
+    place = columns.header.index("number")
+    found = written_csv(tmp_path / "a.csv", [columns.header, *rows])[1:]
+    assert [each[place] for each in found] == [id_text(each) or "" for each in ids]
+    assert {each[place - 1] for each in found} == {"60.0"}, "only ids change"
 
 
 def test_columns_of_bytes_are_left_out_unless_they_are_text(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -129,3 +131,15 @@ def test_an_input_that_had_no_text_is_scored_once_it_has() -> None:
     command = ["batchscore", "score", "in.csv", "-o", "out"]
     step = next_step(RunState("chat", "out", command))
     assert step.command == "batchscore score in.csv -o out --incremental", "the same command refuses it"
+
+
+@pytest.mark.parametrize(
+    "stem", ["a b", "out \U0001f389", "it's", 'a "b"', "both ' and \"", "a\nb", "a\\n$x", "\udcff"]
+)
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "xlsx", "jsonl"])
+def test_the_command_that_reads_the_scores_names_the_file(stem: str, suffix: str) -> None:
+    output = f"{stem}.{suffix}"
+    step = next_step(RunState("chat", output, ["batchscore", "score"], ok=1, one_file=True))
+    python, flag, code = shlex.split(step.command)
+    names = [each.value for each in ast.walk(ast.parse(code)) if isinstance(each, ast.Constant)]
+    assert (python, flag, output in names, code.isprintable()) == ("python", "-c", True, True)

@@ -5,6 +5,7 @@ It only reads results, and makes sentences of them; none quotes an answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,9 +15,12 @@ from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
 from batchscore.evaluate.measure import ModelRows, similar_text
-from batchscore.evaluate.metrics.numbers import is_curved
+from batchscore.evaluate.metrics.numbers import curvature
 from batchscore.evaluate.statistics.compare import Comparison
 from batchscore.evaluate.statistics.intervals import Floats
+
+#: Of Fisher's z of ranks less that of values; by one standard error or more.
+_CURVED = 0.2
 
 #: How many labels with several spellings are named.
 _MOST_NAMED = 5
@@ -97,11 +101,12 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "The interval of Pearson's correlation may be too narrow, as rows with still larger numbers may "
             "be missing here; Spearman's does not depend on them."
         )
-    if (pairs := _numbers(rows)).size and is_curved(pairs):
+    pairs = _numbers(rows)
+    if curvature(pairs) > max(_CURVED, 1 / math.sqrt(len(pairs) or 1)):
         yield (
             "The ranks of answers and labels are correlated much better than their values: these are along a "
             "curve, or a few are far off. Pearson's correlation then depends on numbers that may be missing "
-            "here, so it has no interval. Use Spearman's."
+            "here, and its interval may be too narrow. Use Spearman's."
         )
     if rows.output.limited:
         yield "Its run was limited to some rows, and the others are not counted."

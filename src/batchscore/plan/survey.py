@@ -291,8 +291,8 @@ def schema_for(
     )
     for name in settings.keep:
         if columns and name != "*" and name not in columns:
-            sure = shorten_names([each for each in columns if each not in unsure])
-            there = f"; the columns are {sure}." if sure else "."
+            sure = [each for each in columns if each not in unsure]
+            there = f"; the columns are {shorten_names(sure)}." if sure else "."
             there += f" Give {setting_name('keep')} once for each column." if "," in name else ""
             raise InputError(f"no file has a column {name!r} ({setting_name('keep')}){there}")
     return schema

@@ -87,12 +87,14 @@ def slow_json(value: Any) -> str:
 
 
 def id_text(value: Any) -> str | None:
-    """Return a cell as an id, `None` if it is missing; pandas makes floats of whole numbers beside a null."""
-    if is_missing(value):
-        return None
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MOST_EXACT:
-        return str(int(value))
-    return cell_text(value)
+    """Return a cell as an id, `None` if it is missing."""
+    return None if is_missing(value) else cell_text(id_cell(value))
+
+
+def id_cell(value: Any) -> Any:
+    """Return the value of an id: pandas makes floats of whole numbers beside a null."""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) <= MOST_EXACT
+    return int(value) if whole else value
 
 
 def plain(value: Any) -> Any:

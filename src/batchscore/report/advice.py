@@ -5,7 +5,6 @@ Pure. The terminal and the report page give the same advice.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ RETRY = "run the same command again to retry"
 ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.EMPTY_INPUT: ("nothing to do", "These rows have no text. They do not count as failed."),
     ErrorCode.UNREADABLE_ROW: (
-        "fix these rows of the input; see errors/",
+        "fix these rows of the input; see the error records",
         f"{setting_name('quote')}, {setting_name('escape')} and {setting_name('encoding')} say how.",
     ),
     ErrorCode.ROW_TOO_LARGE: (f"split the row, or raise {setting_name('max_row_bytes')}", ""),
@@ -174,7 +173,9 @@ def after_share(state: RunState) -> NextStep:
 
 def read_code(output: str) -> str:
     """Return the Python code that shows the scores of a file."""
-    name, suffix = json.dumps(output), output.lower().rpartition(".")[2]
+    # With double quotes if possible, since a shell's word in single quotes would hold them escaped.
+    name, suffix = repr(f"'{output}"), output.lower().rpartition(".")[2]
+    name = f'"{name[2:]}' if name.startswith('"') else repr(output)
     # Numbers such as 007, and texts such as NA, stay what they are.
     as_text = "dtype=str, keep_default_na=False"
     calls = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -56,23 +55,20 @@ FIGURES: Mapping[str, Callable[[Floats], Floats]] = {
 RANKED = frozenset({"spearman_correlation", "cosine_spearman"})
 
 
-#: How much further from 0 Spearman's correlation is than Pearson's along a curve, by Fisher's z.
-_CURVED = 0.2
-
-
 @np.errstate(all="ignore")
-def is_curved(pairs: Floats) -> bool:
-    """Whether ranks are correlated much better than values: these are along a curve, or a few are far off.
+def curvature(pairs: Floats) -> float:
+    """Return how much further from 0 Spearman's correlation is than Pearson's, by Fisher's z.
 
-    Then Pearson's correlation depends on how far the curve goes, which a sample does not show.
+    If much, values are along a curve, or a few are far off. Then Pearson's correlation depends on how far the
+    curve goes, which a sample does not show.
     """
     count = len(pairs)
     if count < 4:
-        return False
+        return 0.0
     # Ranks that are all equal count as half a swap of two neighbours.
     found = np.abs([pearson(*pairs.T), spearman(*pairs.T)]).clip(max=1 - 6 / (count**3 - count))
     of_values, of_ranks = np.arctanh(found)
-    return bool(of_ranks - of_values > max(_CURVED, 1 / math.sqrt(count)))
+    return float(of_ranks - of_values)
 
 
 def codes_of(values: Floats) -> npt.NDArray[np.intp]:

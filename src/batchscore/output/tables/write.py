@@ -19,6 +19,7 @@ from batchscore.output.one_file import replace_one_file
 from batchscore.output.records.formats import TABLE_SUFFIXES
 from batchscore.output.tables.files import check_fits, write_delimited, write_workbook
 from batchscore.output.tables.sources import TableSource, joined_rows, table_inputs
+from batchscore.prompts.cells import id_cell
 from batchscore.prompts.columns import shorten_names
 from batchscore.read.dialect import begin
 from batchscore.read.formats import open_table
@@ -163,13 +164,14 @@ class TableColumns:
     """The columns of the input in its order, those of the answer, its status, and what else was recorded.
 
     `more` are fields of records that only some settings ask for. With `name_files` the first column names the
-    file of each row.
+    file of each row. The column `id` shows the ids as records have them.
     """
 
     inputs: tuple[str, ...]
     answer: AnswerColumns
     more: tuple[str, ...] = ()
     name_files: bool = False
+    id: str | None = None
 
     @property
     def header(self) -> list[str]:
@@ -183,6 +185,8 @@ class TableColumns:
     def cells(self, file: str, values: Mapping[str, Any], settled: Settled | None) -> list[Any]:
         """Return a row's cells: those of the input, and those of its result; without one they are empty."""
         cells = [file] * self.name_files + [values.get(name) for name in self.inputs]
+        if self.id in self.inputs:
+            cells[self.name_files + self.inputs.index(self.id)] = id_cell(values.get(self.id))
         if settled is None:
             return [*cells, *self.answer.cells(None), None, None, None, *([None] * len(self.more))]
         result = settled.result
@@ -211,4 +215,5 @@ def columns_of(
         answer_columns(recorded_schema(fingerprint), many=many),
         tuple(name for name, wanted in asked.items() if wanted),
         name_files,
+        fingerprint.get("id"),
     )
