@@ -95,10 +95,11 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     assert f"; {planned['known']} rows wait in checkpoint files, and the next run" in verified.to_text()
     step = step_after_check(verified)
     assert step == f"To resume, run: {shlex.join(['batchscore', *command])}"
-    refused = batchscore.together(["merge", "out", "all.jsonl"], ["report", "out"])
-    for each in refused:
+    for each in (refused := batchscore.together(["merge", "out", "all.jsonl"], ["report", "out"])):
         assert each.exit_code == 4
         assert each.stderr.endswith(f"a.csv: not read completely. {step}\n")
+        waiting = f"{planned['known']} rows wait in checkpoint files, which the next run publishes"
+        assert (waiting in each.stderr) == (each is refused[0])
     (manifest,) = Path("out/manifest/embeddings").iterdir()
     manifest.rename("manifest.json")
     other = journal.with_name("b-00000000-00000.journal")

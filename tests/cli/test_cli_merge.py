@@ -71,6 +71,9 @@ def test_an_output_that_is_not_complete_is_merged_with_a_warning(
     assert run.stderr.startswith("all.jsonl is not complete:\n  a.csv: not read completely\n")
     assert "not started" in run.said
     assert len(lines(Path("all.jsonl"))) == 3
+    table = batchscore("merge", "out", "all.csv")
+    left_out = "(of these: 1 empty, 1 not scored yet), without the rows of 1 of 2 files"
+    assert (table.exit_code, table.stdout) == (4, f"chat: 5 rows in all.csv {left_out}\n")
     assert batchscore(*command[:-2]).exit_code == 0
     again = batchscore("merge", "out", "all.jsonl", "--overwrite")
     assert (again.exit_code, again.stderr) == (0, "")

@@ -33,9 +33,11 @@ from batchscore.output.merge import merge_output
 from batchscore.output.missing import AGAIN, recorded_files
 from batchscore.output.verify import Verification, verify_output
 from batchscore.output.verify_parts import OutputProblem
+from batchscore.report.page import tables
 from batchscore.report.page.make import gather, write_report
 from batchscore.report.page.sample import WITHOUT_SAMPLE
-from batchscore.report.resume import step_after_check
+from batchscore.report.page.verdict import TaskVerdict, verdict
+from batchscore.report.resume import step_after_check, step_to_complete
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import place_of
 from batchscore.stores.storage import digest_file
@@ -1058,6 +1060,38 @@ def test_a_running_run_is_not_disturbed(out: Path, repair: bool) -> None:  # noq
         pytest.raises(OutputLocked, match="`batchscore score`"),
     ):
         verdict_of(out, repair=repair)
+
+
+def test_a_run_at_work_completes_the_output_and_no_command_is_offered(out: Path) -> None:
+    """A run that did not end has released its lock, or it works, or there is no lock to know it by."""
+    (path,) = (out / "runs").iterdir()
+    ended = json.loads(path.read_bytes())
+    ended["files"].append(ended["files"][0] | {"file": "later.csv", "state": "not_started"})
+    path.write_text(json.dumps(ended | {"exit_code": None}))
+
+    def found() -> tuple[TaskVerdict, str, str]:
+        (task,) = gather(out, str(out), None, WITHOUT_SAMPLE).tasks
+        missing = merge_output(out, out.parent / "m.jsonl", overwrite=True).missing
+        step = step_to_complete(out, "embeddings", damaged=True)
+        return verdict(task, str(out)), str(tables.runs_table(task)), f"{step} {missing}"
+
+    said, table, _ = found()
+    assert said.reason == "The last run did not end: it was killed, or is still working."
+    assert "did not end: killed, or still working" in table
+    with hold_lock(out / ".batchscore", "embeddings", what="out", command="batchscore score", notice=print):
+        for record in (ended, ended | {"exit_code": None}):
+            path.write_text(json.dumps(record))
+            said, table, step = found()
+            assert (said.title[:13], said.next_step) == ("In progress: ", None)
+            assert said.reason.startswith("A run is still working on this output.")
+            assert f"is held by `batchscore score`, process {os.getpid()}" in step
+            assert "a run is still working on this output" in step
+    assert "still working" in table
+    (out / ".batchscore" / "embeddings.lock").touch()
+    said, table, step = found()
+    assert said.reason == "The last run did not end: it was killed."
+    assert said.next_step is not None
+    assert ("did not end: killed" in table, "still working" in f"{table}{step}") == (True, False)
 
 
 def test_an_output_without_manifests_cannot_be_verified(out: Path, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from math import inf
@@ -260,7 +262,18 @@ def test_the_totals_of_an_output_with_a_killed_run_are_lower_bounds() -> None:
     alone = str(figures(TaskData("embeddings", [dead], []), None))
     assert "at least" not in alone
     assert alone.count(">unknown<") == 5
-    assert str(tables.runs_table([dead])).count(f">{NOTHING}<") == 6
+    assert str(tables.runs_table(TaskData("embeddings", [dead], []))).count(f">{NOTHING}<") == 6
+    for runs, said in (([run()], "failed."), ([dead, run()], "failed in the runs that ended."), ([dead], "")):
+        assert f">{f'No request {said}' if said else 'Unknown.'}<" in str(tables.retries(runs))
+
+
+def test_rows_that_failed_are_before_empty_ones_and_open() -> None:
+    counts = {"empty_input": 40, "timeout": 30, "content_filter": 20, "unreadable_row": 2}
+    shown = str(tables.failures(Failures(92, 92, counts)))
+    found = re.findall("<details( open)?><summary>([a-z ]+): ", shown)
+    heads = [("timeout", " open"), ("content filter", ""), ("unreadable row", " open"), ("empty input", "")]
+    assert [(name, is_open) for is_open, name in found] == heads
+    assert "<details open" not in str(tables.failures(Failures(3, 3, {"empty_input": 3})))
 
 
 def test_an_old_damaged_or_newer_timeline_is_reported() -> None:
@@ -308,6 +321,7 @@ def test_runs_on_one_axis_lose_nothing(starts: list[tuple[int, int]]) -> None:
             "UTC",
             ["10:02:00", "10:04:00", "10:06:00", "10:08:00", "10:10:00", "10:12:00", "10:14:00"],
         ),
+        (24, 0.125, "UTC", ["10:01:13", "10:01:14", "10:01:15"]),
     ],
 )
 def test_ticks_are_at_round_times(count: int, width: float, clock: str, ticks: list[str]) -> None:
@@ -315,6 +329,21 @@ def test_ticks_are_at_round_times(count: int, width: float, clock: str, ticks: l
     found = ticks_of(first + width * np.arange(count), np.full(count, width), clock)
     assert len(found) == count
     assert [each for each in found if each] == ticks
+
+
+def test_two_short_runs_on_two_days_have_one_tick_each() -> None:
+    times = 1_795_168_860.0 + np.array([*np.arange(24.0), *(86_400 + np.arange(24.0))])
+    found = ticks_of(times, np.ones(48), "UTC")
+    assert [place for place, each in enumerate(found) if each] == [0, 24]
+
+
+def test_a_command_breaks_between_its_words() -> None:
+    task = TaskData("embeddings", [run(exit_code=None)], [FileAccount("a.csv", "partial", 1, 1, 0, 0)])
+    shown = page(PageData("out", 0.0, [task], ())).decode()
+    assert "<code>batchscore score d" in shown
+    with_option = run(exit_code=None, command="batchscore score d -o out --task chat")
+    shown = page(PageData("out", 0.0, [replace(task, runs=[with_option])], ())).decode()
+    assert "score d <span>-o</span> out <span>--task</span> chat</code>" in shown
 
 
 def test_a_deployment_that_answered_nothing_is_not_up() -> None:
@@ -361,6 +390,11 @@ def test_the_verdict_has_the_next_step() -> None:
     broken = [FileAccount(name, "unreadable", 1, 1, 0, 0, f"{name} breaks off") for name in ("a", "b")]
     unreadable = verdict(TaskData("embeddings", [run()], broken), "out")
     assert unreadable.reason == "a: a breaks off (the others are below, under Files)"
+    some = FileAccount("b", "complete", 10, 6, 4, 1)
+    others = verdict(TaskData("embeddings", [run()], [*broken, some]), "out")
+    assert (
+        others.title == "2 files cannot be read; of the others, 8 of 12 rows scored; 1 empty; 3 rows failed"
+    )
     kind, title, command = said(FileAccount("a", "complete", 10, 8, 2, 0))
     assert (kind, title[:20], command) == ("look", "2 rows failed (20 %)", "batchscore score d")
     failures = Failures(2, 2, {"input_too_long": 2})

@@ -7,6 +7,7 @@ folder, and reports what the output still lacks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -16,19 +17,19 @@ from batchscore.errors import (
     InputChanged,
     InputError,
     OutputError,
-    OutputLocked,
     UsageError,
-    message_of,
+    count_text,
     setting_name,
 )
+from batchscore.output.checkpoints import waiting_rows, waiting_text
 from batchscore.output.find import folder_of_locks, output_folder, score_files_of, score_parts, task_of
 from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.input_digest import without_images
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
-from batchscore.output.locks.lock import refuse_locked
+from batchscore.output.locks.lock import held_by, refuse_locked
 from batchscore.output.manifest import Manifest, read_manifests
-from batchscore.output.missing import error_of_missing, missing_files, recorded_files
+from batchscore.output.missing import RecordedFiles, error_of_missing, missing_files, recorded_files
 from batchscore.output.one_file import replace_one_file
 from batchscore.output.part_files import RecordCheck, StatedScores, checked_chunks, refuse_changed
 from batchscore.output.parts import memory_of
@@ -76,7 +77,7 @@ class MergeResult:
     A table has all rows of the input; `unanswered` ones have no record at all.
 
     `missing` says in words what the output lacks; empty if it is complete or has no manifests. `note` says
-    which columns a table does not have; empty if it has all.
+    which files and columns a table does not have; empty if it has all.
     """
 
     task: str
@@ -111,8 +112,9 @@ def merge_output(
     sweep_abandoned(through_link(file).parent)
     folder = output_folder(named)
     task = task_of(folder, named, task)
-    manifests = read_manifests(Layout(folder, task, ""))
-    missing, keep = _check_parts(folder, task, manifests)
+    layout = Layout(folder, task, "")
+    manifests, recorded = read_manifests(layout), recorded_files(folder, task)
+    missing, keep = _check_parts(layout, manifests, recorded)
     empty = sum(each.empty for each in manifests)
     failed = sum(each.errors for each in manifests) - empty
     schemas = (recorded_schema(each.fingerprint) for each in manifests)
@@ -122,19 +124,22 @@ def merge_output(
     if nothing:
         refuse_locked(folder_of_locks(folder), task, what=f"{named} ({task})")
     if nothing and not (is_table(file) and manifests):
-        raise error_of_missing(str(named), missing, recorded_files(folder, task).stopped)
+        raise error_of_missing(str(named), missing, recorded.stopped)
     if is_table(file):
-        layout = Layout(folder, task, "")
         try:
             sources = _table_sources(layout, manifests, file, base_dir)
-            named_files = {each.file for each in manifests} | recorded_files(folder, task).files.keys()
+            named_files = {each.file for each in manifests} | recorded.files.keys()
             style = replace(style or TableStyle(), name_files=len(named_files) > 1)
             table = write_table(layout, sources, file, style, sync=sync)
         except (InputChanged, InputError):
             # A run that is working does not say yet which version of an input it reads.
             refuse_locked(folder_of_locks(folder), task, what=f"{named} ({task})")
             raise
-        return MergeResult(task, table.rows, failed, empty, missing, table.note, table.unanswered)
+        left_out = named_files - {each.manifest.file for each in sources}
+        left_out -= {each.file for each in manifests if each.state == "complete"}
+        of_files = f"without the rows of {len(left_out):,} of {count_text(len(named_files), 'file')}"
+        note = ", ".join(filter(None, (of_files if left_out else "", table.note)))
+        return MergeResult(task, table.rows, failed, empty, missing, note, table.unanswered)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
@@ -163,7 +168,7 @@ def _table_sources(
 
 
 def _check_parts(
-    folder: Place, task: str, manifests: Sequence[Manifest]
+    layout: Layout, manifests: Sequence[Manifest], recorded: RecordedFiles
 ) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Return what is missing, and the names of the kept columns, if they are known."""
     keep: tuple[str, ...] | None = None
@@ -171,11 +176,15 @@ def _check_parts(
         names = manifest.fingerprint.get("keep")
         if isinstance(names, list) and "*" not in names:
             keep = tuple(names)
-    missing = missing_files(folder, task, manifests)
-    try:
-        refuse_locked(folder_of_locks(folder), task, what=str(folder))
-    except OutputLocked as error:
-        missing.append(message_of(error).partition(". ")[0])
+    missing = missing_files(layout.root, layout.task, manifests)
+    if held_by(folder_of_locks(layout.root), layout.task, what=""):
+        missing.append("a run is still working on this output")
+    elif missing:
+        without = recorded.files.keys() - {each.file for each in manifests}
+        unfinished = [*manifests, *(Manifest(file, layout.task, {}) for file in without)]
+        with suppress(OutputError):  # of a journal; the next run says it
+            if rows := waiting_rows(layout, recorded, unfinished):
+                missing.insert(0, f"{waiting_text(rows)}, which the next run publishes without paying again")
     return tuple(missing), keep
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import HAS_CHANGED, BatchscoreError, ExitCode
+from batchscore.output.find import folder_of_locks, output_folder
+from batchscore.output.locks.lock import held_by
 from batchscore.output.missing import AGAIN
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.output.run_records import checksum_of_inputs
@@ -68,9 +70,13 @@ def step_to_complete(named: Place, task: str | None, *, damaged: bool = False) -
     """Return how an output is completed, whose parts are not read; empty if the command is not known.
 
     It is also empty if nothing is missing, as far as manifests say, and the output is not known as damaged.
+    If a run is working on the output, it completes it.
     """
     with suppress(BatchscoreError):
         found = stated_state(named, task)
+        locks = folder_of_locks(output_folder(named))
+        if held := held_by(locks, found.task, what=f"{named} ({found.task})"):
+            return held
         return step_after_check(found) or (step_again(found) if found.missing or damaged else "")
     return ""
 

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchscore.errors import OutputLocked
+from batchscore.errors import OutputLocked, message_of
 from batchscore.output.locks.system import (
     SYSTEM,
     Holder,
@@ -257,6 +257,15 @@ def refuse_locked(folder: Path, name: str, *, what: str, locking: Locking = SYST
         close_quietly(descriptor)
     if not free:
         raise OutputLocked(held_text(what, Obstacle(holder, seconds, passing=False), me, locking))
+
+
+def held_by(folder: Path, name: str, *, what: str) -> str:
+    """Return the message that names another run with the lock; empty if there is none."""
+    try:
+        refuse_locked(folder, name, what=what)
+    except OutputLocked as error:
+        return message_of(error)
+    return ""
 
 
 def is_elsewhere(holder: Holder, me: Holder) -> bool:

@@ -6,6 +6,7 @@ changes nothing else. The page lists what could not be read within the time limi
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,9 @@ from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError, OutputError
 from batchscore.output.checkpoints import waiting_rows
-from batchscore.output.find import output_folder, refuse_links, tasks_in, tasks_with_files
+from batchscore.output.find import folder_of_locks, output_folder, refuse_links, tasks_in, tasks_with_files
 from batchscore.output.layout import MARKER, Layout, stem_of
+from batchscore.output.locks.lock import held_by
 from batchscore.output.manifest import Manifest, PartFile, manifest_names, read_manifest, read_manifests
 from batchscore.output.missing import (
     RecordedFiles,
@@ -174,8 +176,18 @@ def gather_task(
         submitted,
         unconfirmed,
         count_waiting(layout, files),
+        None if runs and runs[-1].shared else is_running(folder, task),
     )
     return TaskData(task, runs, files, unknown, failures, *shown), problems
+
+
+def is_running(folder: Place, task: str) -> bool | None:
+    """Return whether a run is working on an output that has a lock; `None` if that is not known."""
+    locks = folder_of_locks(folder)
+    if held_by(locks, task, what=""):
+        return True
+    # A run that is killed leaves its lock file. Locks of a store reach this machine only.
+    return False if isinstance(folder, Path) and os.access(locks / f"{task}.lock", os.R_OK) else None
 
 
 def count_waiting(layout: Layout, files: Iterable[FileAccount]) -> int:

@@ -57,6 +57,7 @@ class TaskData:
     `unread` files were left out for lack of time. `no_sample` says why no scores were read. `damage`: a
     manifest cannot be used, or a part differs from its manifest. `submitted` says which rows are at a
     service's Batch API, `unconfirmed` which batches may be there, too. `waiting` rows are in journals.
+    `running`: a run is working on it now; `None` if that is not known.
     """
 
     task: str
@@ -71,6 +72,7 @@ class TaskData:
     submitted: str = ""
     unconfirmed: str = ""
     waiting: int = 0
+    running: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

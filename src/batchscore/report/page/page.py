@@ -88,7 +88,7 @@ def section(task: TaskData, content: PageData, charts: list[dict[str, Any]]) -> 
         tables.files(task.files, task.unread),
         tables.readings(task.runs),
         element("h2", "Runs"),
-        tables.runs_table(task.runs),
+        tables.runs_table(task),
         tables.notices(task.runs),
         tables.settings(task),
     ]
@@ -110,7 +110,9 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
         where = " in the folder where the last run was started:"
         block.append(element("p", f"{step.text}{where}" if step.command else step.lead))
         if step.command:
-            block.append(element("pre", element("code", step.command)))
+            # A browser would end a line within an option, after a hyphen.
+            pieces = [element("span", each) if "-" in each else each for each in step.command.split(" ")]
+            block.append(element("pre", element("code", concat(pieces, " "))))
     findings = findings_of(task)
     if task.unconfirmed:
         findings.insert(0, ("look", task.unconfirmed))

@@ -11,10 +11,18 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
-from batchscore.errors import EXIT_MEANINGS, ExitCode, count_text, duration_text, name_settings, visible
+from batchscore.errors import (
+    EXIT_MEANINGS,
+    ErrorCode,
+    ExitCode,
+    count_text,
+    duration_text,
+    name_settings,
+    visible,
+)
 from batchscore.report.advice import advice
 from batchscore.report.page.answers import EnumCounts
-from batchscore.report.page.markup import Html, bar, concat, details, element, html, name, table
+from batchscore.report.page.markup import Html, bar, concat, details, element, name, table
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import VectorMap
@@ -43,8 +51,10 @@ UNITS = {
     **dict.fromkeys(("price_in", "price_out"), "per million tokens"),
 }
 
-#: A code with more rows is folded at first.
+#: Only the first code is unfolded at first if it has more rows.
 MOST_UNFOLDED = 10
+
+EMPTY = ErrorCode.EMPTY_INPUT.value
 
 #: States of files whose names do not say enough.
 STATES = {"partial": "not read completely", "unreadable": "cannot be read"}
@@ -58,10 +68,12 @@ def failures(failed: Failures) -> Html:
     if failed.read < failed.total:
         note += f" The first {failed.read:,} of {failed.total:,} error records were read."
     blocks = [element("p", note, class_="note")]
-    for code, count in Counter(failed.by_code).most_common():
+    # Empty rows do not count as failed.
+    ordered = sorted(Counter(failed.by_code).most_common(), key=lambda item: item[0] == EMPTY)
+    for code, count in ordered:
         what = element("p", name_settings(advice(code, in_full=True), as_flag))
         listed = rows_failed(code, failed.examples.get(code, []), count)
-        is_open = len(blocks) == 1 and count <= MOST_UNFOLDED
+        is_open = code != EMPTY and (len(blocks) == 1 or count <= MOST_UNFOLDED)
         title = f"{code_text(code)}: {count_text(count, 'row')}"
         blocks.append(details(title, concat([what, listed]), is_open=is_open))
     return concat(blocks)
@@ -102,12 +114,13 @@ def state_of(file: FileAccount) -> Html:
     """Return a file's state in words, and its problem if it has one."""
     state = STATES.get(file.state, code_text(file.state))
     if file.problem:
-        return Html(html(f"{state}: {name_settings(file.problem, as_flag)}"))
+        return element("span", f"{state}: {name_settings(file.problem, as_flag)}", class_="said")
     return element("span", state, class_="once")
 
 
-def runs_table(runs: Sequence[RecordedRun]) -> Html:
+def runs_table(task: TaskData) -> Html:
     """Return the runs, the latest first."""
+    runs, running = task.runs, task.running
     rows = [
         (
             moment_text(run.started),
@@ -115,7 +128,7 @@ def runs_table(runs: Sequence[RecordedRun]) -> Html:
             name(text(run.record.get("worker")) or run.host),
             *(figures_of(run) if run.ended else [None] * 4),
             None if (cost := run.cost) is None else money_text(cost),
-            result_text(run),
+            result_text(run, running=running and run is runs[-1]),
         )
         for run in list(reversed(runs))[:MOST_RUNS]
     ]
@@ -133,10 +146,11 @@ def figures_of(run: RecordedRun) -> list[int]:
     return [ok, errors, *used]
 
 
-def result_text(run: RecordedRun) -> str | None:
-    """Return how a run ended."""
+def result_text(run: RecordedRun, *, running: bool | None) -> str | None:
+    """Return how a run ended; `running`: it is working now, `None` if that is not known."""
     code, reason = run.record.get("exit_code"), run.record.get("reason")
-    said = [] if run.ended else ["did not end: killed, or still working"]
+    how = {True: "still working", False: "did not end: killed", None: "did not end: killed, or still working"}
+    said = [] if run.ended else [how[running]]
     if code in [each.value for each in ExitCode]:
         # The first words of the meaning are enough here.
         meaning = name_settings(EXIT_MEANINGS[ExitCode(code)][0], as_flag)
@@ -274,6 +288,11 @@ def retries(runs: Sequence[RecordedRun]) -> Html:
             causes[key] += int(number(each, "count"))
     if not causes:
         words = "No request failed." if runs else "No record of a run could be read."
+        if not all(run.ended for run in runs):
+            # A run writes down its requests at its end.
+            words = (
+                "No request failed in the runs that ended." if any(run.ended for run in runs) else "Unknown."
+            )
         return element("p", words, class_="note")
     listed = causes.most_common(MOST_CAUSES)
     rows = [(code_text(cause), status, n, bar(n / listed[0][1])) for (cause, status), n in listed]

@@ -160,10 +160,13 @@ def ticks_of(times: Figures, seconds: Figures, clock: str) -> list[str]:
 
     Round times are multiples of the shortest of `ROUND_STEPS` that gives at most `MOST_TICKS` of them.
     """
-    wanted = max(seconds.sum() / MOST_TICKS, seconds.max())
+    # Times of day have no fractions of a second.
+    wanted = max(seconds.sum() / MOST_TICKS, seconds.max(), 1.0 if clock == "UTC" else 0.0)
     step = next((each for each in ROUND_STEPS if each >= wanted), 86400.0 * math.ceil(wanted / 86400))
     # The first multiple at or after the start of each span; it is shown if it lies in the span.
     multiples = np.maximum(np.ceil(times / step - 1e-6), 0.0) * step
     labels = labels_of(multiples, clock)
     inside = multiples < times + seconds - 1e-6
-    return [label if shown else "" for label, shown in zip(labels, inside, strict=True)]
+    shown = [label if within else "" for label, within in zip(labels, inside, strict=True)]
+    # Across a long gap the labels are those of minutes.
+    return [label if label not in shown[:place] else "" for place, label in enumerate(shown)]

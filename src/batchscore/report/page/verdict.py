@@ -19,6 +19,9 @@ from batchscore.rows import FileTotals
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import command_word, shell_command
 
+#: What is said of a run without an end in its record: if no run is working now, and if that is not known.
+DID_NOT_END = {False: "was killed", None: "was killed, or is still working"}
+
 
 @dataclass(frozen=True, slots=True)
 class TaskVerdict:
@@ -45,10 +48,14 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     if reason.partition(" ")[0].isalpha():  # not the name of a file
         reason = reason[:1].upper() + reason[1:]
     ended = not task.runs or task.runs[-1].ended
-    if not ended:
-        reason = "The last run was killed, or is still working: it did not end."
+    if task.running:
+        reason = (
+            "A run is still working on this output. The page shows the rows that it has published so far."
+        )
+    elif not ended:
+        reason = f"The last run did not end: it {DID_NOT_END[task.running]}."
     unfinished = rows.not_reached or any(each.state not in {"complete", "unreadable"} for each in task.files)
-    stopped = bool(unfinished or not task.files or not ended)
+    stopped = bool(unfinished or not task.files or not ended or task.running)
     unreadable = [each for each in task.files if each.state == "unreadable"]
     state = replace(
         recorded_state(record, task.task, output, stopped=stopped),
@@ -59,29 +66,32 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         all_codes=task.failures.read >= task.failures.total,
         ok=rows.ok,
     )
-    step = next_step(state, encodings_in(each.problem for each in unreadable))
+    step = next_step(state, encodings_in(each.problem for each in unreadable)) if not task.running else None
     if unfinished and settings.get("part_of") and not state.must_act:
         step = NextStep("To resume, run the commands of all workers again")
     failed = f"{count_text(rows.failed, 'row')} failed"
     scored = f"{rows.ok:,} of {count_text(rows.rows, 'row')} scored"
     scored += f"; {rows.empty:,} empty" if rows.empty else ""
+    of_others = f"of the others, {scored}" + (f"; {failed}" if rows.failed else "")
     if state.stopped:
-        title = f"Incomplete: {count_text(rows.ok, 'row')} scored so far" if rows.ok else "No row was scored"
-        title = title if unfinished or ended else f"The last run did not end; {scored}"
+        begun = "In progress" if task.running else "Incomplete"
+        title = f"{begun}: {count_text(rows.ok, 'row')} scored so far"
+        if not rows.ok:
+            title = begun if task.running or task.waiting else "No row was scored"
+        if not unfinished and not ended:
+            title = f"{begun if task.running else 'The last run did not end'}; {scored}"
         if task.waiting:
-            title = (
-                f"{title if rows.ok else 'Incomplete'}{',' if rows.ok else ':'} {waiting_text(task.waiting)}"
-            )
+            title += f"{',' if rows.ok else ':'} {waiting_text(task.waiting)}"
         title += f", {failed}" if rows.failed else ""
         bad = state.must_act or not task.files
         return TaskVerdict("bad" if bad else "look", title, reason or missing(task), step)
     if unreadable:
         first, more = unreadable[0], " (the others are below, under Files)" if len(unreadable) > 1 else ""
         why = name_settings(f"{first.file}: {first.problem or 'cannot be read'}{more}", as_flag)
-        title = f"{count_text(len(unreadable), 'file')} cannot be read; of the others, {scored}"
+        title = f"{count_text(len(unreadable), 'file')} cannot be read; {of_others}"
         return TaskVerdict("look", title, why, step)
     if task.unread:
-        title = f"{count_text(task.unread, 'file')} not shown here; of the others, {scored}"
+        title = f"{count_text(task.unread, 'file')} not shown here; {of_others}"
         command = shell_command(["batchscore", "report", command_word(output)])
         step = NextStep("To show all files, run", command)
         return TaskVerdict("look", title, reason, step)
