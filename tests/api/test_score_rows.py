@@ -169,8 +169,10 @@ def test_an_error_of_the_callers_iterable_is_raised(deployment: Deployment) -> N
         yield "one"
         raise ZeroDivisionError("of the caller")
 
-    with pytest.raises(ZeroDivisionError, match="of the caller"):
+    with pytest.raises(ZeroDivisionError, match="of the caller") as raised:
         list(score_rows(broken(), task="chat", model=deployment.name))
+    names = [frame.name for frame in raised.traceback]
+    assert (names.count("take"), names.count("broken")) == (2, 1), "the engine's and the packer's, once each"
 
 
 def test_closing_does_not_wait_for_hanging_requests(deployment: Deployment) -> None:

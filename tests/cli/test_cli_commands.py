@@ -145,12 +145,25 @@ def test_words_that_are_no_option_get_the_right_hint(tmp_path: Path, monkeypatch
         (["-v"], "The version is shown by -V."),
         (["verfy", "out"], "No such command 'verfy'. Did you mean 'verify'?"),
         (["help", "scor"], "No such command 'scor'. Did you mean 'score'?"),
+        (["plan", "a.csv", "--budget", "1"], "No such option --budget. Did you mean '--max-spend'?"),
+        (["score", "a.csv", "--limit-rows", "1"], "Did you mean '--limit'?"),
+        (["score", "a.csv", "--sheet-name", "1"], "Did you mean '--sheet'?"),
+        (["score", "a.csv", "--outage-wait", "1"], "Did you mean '--max-outage'?"),
+        (["score", "a.csv", "--max-price", "1"], "Did you mean '--max-spend'?"),
+        (["score", "a.csv", "--api-key", "1"], "read from the environment: set BATCHSCORE_API_KEY."),
+        (
+            ["score", "a.csv", "--top-k", "1"],
+            "No such option --top-k. A parameter of the model is set by --param top_k=VALUE.",
+        ),
+        (["score", "a.csv", "--n", "1"], "by --param n=VALUE. Did you mean '--limit'?"),
         (["score", "a.csv", "--tpm", "lots"], "'lots' is not a valid number."),
         (["score", "a.csv", "--limit", "1.5"], "'1.5' is not a valid whole number."),
     ):
         with pytest.raises(click.UsageError) as refused:
             cli(words, standalone_mode=False)
         assert said in refused.value.format_message()
+    with pytest.raises(click.UsageError, match=r"No such option --zebra\.$"):
+        cli(["score", "a.csv", "--zebra", "1"], standalone_mode=False)
 
 
 def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,8 +229,9 @@ def test_the_command_that_is_offered_starts_as_the_user_started() -> None:
         text=True,
         check=True,
     )
-    command = f"{sys.executable} -m batchscore score INPUT -o OUT --model ./m"
-    assert done.stdout == f"Saved m. To score with it, run: {command}\n"
+    command = f"{sys.executable} -m batchscore score INPUT -o OUT --model ./m --endpoint ENDPOINT"
+    how = "It holds no endpoint: to score with it, write the service's address for ENDPOINT, and run"
+    assert done.stdout == f"Saved m. {how}: {command}\n"
 
 
 def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:

@@ -37,6 +37,10 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
     files.text("lines/c.txt", "one\n")
     files.csv("blank/b.csv", [{"subject": "y", "lang": "z", "body": "x"}])
     files.text("blank/none.csv", "")
+    for number in range(3):
+        files.csv(f"in/all/{number}.csv", [{"body": "x", "lang": "z"}])
+    files.text("in/all/b.jsonl", '{"subject": "y"}\n')
+    files.bytes("in/all/c.parquet", b"PAR1 cut off")
     Path("empty").mkdir()
     expected = {
         "im": f"im does not exist. {Path.cwd()} holds blank, empty, in, lines, notes.pdf",
@@ -49,6 +53,8 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
         "lines --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, "
         "body, lang. Is it 'subject'? The others hold bare texts, which fit any column name, so the name "
         "may be misspelt.",
+        "in/all --column nope": "0.csv and 2 more: no column 'nope' (--column); its columns are body, lang. "
+        "b.jsonl: no column 'nope' (--column); its columns are subject. c.parquet: ",
         "blank --column nope": "b.csv: no column 'nope' (--column); its columns are subject, lang, body.",
         "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); the columns are body",
     }
@@ -250,6 +256,7 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert "skipped: slides.PPT: suffix .PPT is not one that batchscore reads" in skipped.stdout
     assert mixed.exit_code == 1
     assert "2 of 4 files cannot be scored; the summary says why" in mixed.said
+    assert " of 4 files, 3 of which cannot be scored completely: " in mixed.stdout
     for words in ("bad.parquet: ", "other.csv: no column 'text'", "cut.json: "):
         assert f"cannot be scored: {words}" in mixed.said
     scores, errors = whole("mixed-out", "chat")

@@ -134,7 +134,10 @@ def test_ids_and_kept_columns_are_in_scores_and_errors(
     )
     assert [run.exit_code for run in (named, everything, loose)] == [0, 0, 2], named
     assert "b.jsonl may differ in their columns" in loose.said
-    assert "1 row has a duplicate id" in named.stdout
+    assert (
+        "  1 row has the id of an earlier row: a.csv, row 1 (the first row of a file is row 0)"
+        in named.stdout
+    )
     scores, errors = whole("named", "chat")
     record = scores["a.csv", 0]
     assert list(record) == ["file", "row", "id", "lang", "n", "chat", "finish_reason"]

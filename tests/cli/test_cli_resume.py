@@ -52,6 +52,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     for change in ("id was not set, is now 'id'", "max_tokens was not set, is now 9", "--overwrite"):
         assert change in settings_changed.said
     assert "b.csv has changed since it was scored" in input_changed.said
+    assert ", b.csv has changed" in input_changed.stdout.splitlines()[0]
     for way in ("--incremental", "another output", "--overwrite"):
         assert way in input_changed.said
     limited = batchscore(*command, "--limit", "12")

@@ -172,8 +172,8 @@ def use_what_was_printed(run: Callable[[str], Finished], printed: str, place: Pa
     """Copy the commands that `deploy` prints, and see what they are worth."""
     lines = [line.strip() for line in printed.splitlines() if line.startswith("  batchscore ")]
     verbs = [line.split()[1] for line in lines]
-    assert verbs == ["score", "score", "score", "evaluate", "model", "finetune"], printed
-    use, base, tuned, compare, save, clean = lines
+    assert verbs == ["score", "score", "score", "evaluate", "model", "score", "finetune"], printed
+    use, base, tuned, compare, save, use_saved, clean = lines
     for line in (base, tuned, compare):
         run(line)
     found = json.loads((place / "tuned" / "evaluation" / "metrics.json").read_text())
@@ -182,6 +182,7 @@ def use_what_was_printed(run: Callable[[str], Finished], printed: str, place: Pa
     assert better["p_value"] < 0.001
     run(use.replace("INPUT", "new.csv").replace("OUT", "printed"))
     run(save)
+    run(use_saved.replace("INPUT", "new.csv").replace("OUT", "printed-saved"))
     saved = place / "tuned-model" / "MLmodel"
     assert "Name the topic of the ticket" in "".join(
         path.read_text("utf-8")

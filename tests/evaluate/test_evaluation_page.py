@@ -149,6 +149,19 @@ def test_right_numbers_are_not_furthest_from_their_labels(tmp_path: Path) -> Non
     assert re.findall(r'<bdi>a\.csv</bdi></td><td class="figure">(\d)</td>', listed) == ["1"]
 
 
+def test_a_figure_that_is_not_known_is_neither_better_nor_best(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "a.csv", [{"label": str(n)} for n in range(30)])
+    answers = {"small": [str(n + 3 + n % 2) for n in range(30)], "large": [str(n) for n in range(29)]}
+    answers["large"].append(FAILED)
+    made = [write_scores(tmp_path / name, source, each, keep=["label"]) for name, each in answers.items()]
+    measured(tmp_path / "e", *made, "--names", "small,large", "--label", "label", "--as", "regression")
+    page = (tmp_path / "e" / "evaluation.html").read_text("utf-8").partition("<h2>How rows ended")[0]
+    words = re.sub(r"<[^>]+>", " ", page.partition("<body>")[2])
+    assert "mean_absolute_error 3.5000: small" in words
+    assert "not known" in words
+    assert "better " not in words.partition("excludes 0")[2]
+
+
 def test_bars_of_slices_are_on_the_scale_of_their_figures(tmp_path: Path) -> None:
     """Errors may be more than 1, and then a bar from 0 to 1 would show none."""
     rows = [{"label": str(n), "shop": "ab"[n % 2]} for n in range(12)]
@@ -160,3 +173,16 @@ def test_bars_of_slices_are_on_the_scale_of_their_figures(tmp_path: Path) -> Non
     assert len(found) == 2
     assert all(0 < float(each) < 99 for each in found)
     assert "by value; bars from 0.0000 to " in slices
+
+
+def test_bars_of_percentages_end_at_100(tmp_path: Path) -> None:
+    pytest.importorskip("sacrebleu")
+    texts = [f"the {n}th dog bit the man on Monday" for n in range(8)]
+    source = write_input(tmp_path / "a.csv", [{"label": each} for each in texts])
+    scores = write_scores(tmp_path / "s", source, [*texts[:4], *["no"] * 4], keep=["label"])
+    metrics = measured(tmp_path / "e", scores, "--label", "label", "--as", "text-translation")["models"][0][
+        "metrics"
+    ]
+    page = (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+    place, *_ = re.findall(r'class="value" x="([-\d.]+)"', page)
+    assert float(place) == pytest.approx(metrics["chrf"]["value"], abs=1)

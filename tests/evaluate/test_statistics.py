@@ -355,16 +355,10 @@ PAIRS: dict[str, Draw] = {
     "on a curve": normal(0.99, second="exp"),
 }
 
-#: How many samples of 20 or 50 rows at most have no interval of Pearson's correlation.
-NONE = {"proportional": 0.3, "log-normal": 0.5, "curved": 0.8, "more curved": 1, "on a curve": 1}
-NONE |= {
-    "60 % are 0": 0.1,
-    "80 % are 0": 0.6,
-    "90 % are 0": 1,
-    "t": 0.1,
-    "ratings": 0.15,
-    "nearly equal": 0.1,
-}
+#: How many samples of 20 or 50 rows at most have no interval, and how many intervals of Pearson's correlation
+#: do not hold the truth along a strong curve, of which the output says so.
+NONE = {"60 % are 0": 0.1, "80 % are 0": 0.6, "90 % are 0": 1}
+WRONG = {"more curved": 0.23, "on a curve": 0.24}
 
 
 @pytest.mark.slow
@@ -379,20 +373,20 @@ NONE |= {
 @pytest.mark.parametrize("metric", ["pearson_correlation", "r2_score"])
 @np.errstate(invalid="ignore", divide="ignore")
 def test_intervals_of_numbers_hold_the_truth(metric: str, name: str, rows: int) -> None:
-    """They are less than 1.8 times as wide as percentiles, unless most rows are the same."""
+    """They are less than twice as wide as percentiles, unless most rows are the same, or on a curve."""
     figure, generator, draw = numbers.FIGURES[metric], np.random.default_rng(29), PAIRS[name]
     truth = float(figure(numbers.columns_of(*draw(generator, 1_000_000)).sum(0)[None])[0])
     pairs = [draw(generator, rows) for _ in range(1000 if "are 0" in name else 300)]
     found = [interval_of_numbers(metric, each.T, SAMPLING) for each in pairs]
     wrong, none = shares(found, truth)
-    assert wrong <= 0.07
-    assert none <= (NONE.get(name, 0.05) if metric == "pearson_correlation" or "are 0" in name else 0.05)
+    assert wrong <= (WRONG.get(name, 0.07) if metric == "pearson_correlation" else 0.07)
+    assert none <= NONE.get(name, 0.05)
     samples = [numbers.columns_of(*each) for each in pairs[:100]]
     plain = [
         percentiles(np.concatenate([*map(figure, resampled_sums(each, SAMPLING))]), SAMPLING, rows)
         for each in samples
     ]
-    assert none > 0.9 or "are 0" in name or usual_width(found) <= 1.8 * usual_width(plain)
+    assert "are 0" in name or name in WRONG or usual_width(found) <= 2 * usual_width(plain)
 
 
 @np.errstate(invalid="ignore", divide="ignore")

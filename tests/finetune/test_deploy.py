@@ -16,7 +16,7 @@ import pytest
 from command import Command, Ran
 from trained import SYSTEM, client_of, forget_results, train, variables
 
-from batchscore.finetune.state import JobRecord, TrainingState, UploadRecord, read_state, write_state
+from batchscore.finetune.state import TrainingState, UploadRecord, read_state, write_state
 from batchscore.simulator import Running
 from simulated import ACCOUNT_ID, Project
 from trainings import place_of, started, write_prepared
@@ -230,7 +230,7 @@ def test_the_status_says_what_the_deployment_costs_and_how_to_end_it(run: Run, f
     end = "batchscore finetune clean tuned --deployment topics --yes"
     assert f"To end it, run: {end}\n" in shown
     assert offer not in shown
-    assert "--prices has no hosting" in run("status", "tuned").stdout
+    assert "give --prices a file with hosting = PRICE for" in run("status", "tuned").stdout
     assert run(*shlex.split(end)[2:]).exit_code == 0
     gone = run("status", "tuned").stdout
     assert "topics" not in gone
@@ -355,13 +355,57 @@ def test_what_is_missing_is_named(
     assert made(project) == ({}, {})
 
 
-def test_a_folder_without_a_model_gets_advice(run: Run, folder: Path) -> None:
-    state = state_of(folder)
-    write_state(folder, replace(state, job=JobRecord(id="ftjob-1", intent_at=1.0, status="running")))
+def test_a_folder_without_a_model_gets_advice(
+    run: Run, project: Project, simulator: Running, tmp_path: Path
+) -> None:
+    project.set_tuning(validating=0, queued=0, running=20.0, creating=0)
+    project.stop_clock()
+    write_prepared(tmp_path / "tuned")
+    started(place_of(tmp_path / "tuned", simulator.endpoint, project.key, "azure-v1"), "azure-v1")
+    project.advance(1)
     done = run("deploy", "tuned", "--yes")
     assert done.exit_code == 1
-    assert "finetune watch tuned" in done.stderr
+    assert "its job is running. Run: batchscore finetune watch tuned" in done.stderr
     assert "finetune start" in run("deploy", ".", "--yes").stderr
+
+
+@pytest.mark.parametrize("surface", ["openai", *AZURE])
+def test_a_command_without_an_endpoint_names_that_of_its_folder_and_sends_nothing_there(
+    surface: str, run: Run, project: Project, simulator: Running, tmp_path: Path
+) -> None:
+    host = train(simulator, project, tmp_path / "tuned", surface).endpoint
+    write_prepared(tmp_path / "new")
+    unset = {"BATCHSCORE_ENDPOINT": None, "BATCHSCORE_API_VERSION": None}
+    before = project.books().calls
+    for action in ("status", "watch", "results", "list", "deploy", "clean"):
+        done = run(action, "tuned", surface=surface, env=unset)
+        assert (done.exit_code, f"finetune.json says that its job is at {host}." in done.stderr) == (1, True)
+        assert "Nothing was started from new" in run(action, "new", surface=surface, env=unset).stderr
+    assert project.books().calls == before
+    words = shlex.split(done.stderr.partition(" run: ")[2])
+    assert words[:3] == ["batchscore", "finetune", "clean"]
+    copied = run(*words[2:], surface=surface, env=unset)
+    assert (copied.exit_code, "To delete, in this order" in copied.stdout) == (0, True), copied.stderr
+
+
+@pytest.mark.parametrize("surface", ["openai", *AZURE])
+def test_the_service_is_asked_whether_a_job_has_ended(
+    surface: str, run: Run, project: Project, simulator: Running, tmp_path: Path
+) -> None:
+    """The state of the job was written when it was created: nobody has followed it."""
+    folder = tmp_path / "tuned"
+    ended = train(simulator, project, folder, surface)
+    old = replace(ended, job=replace(ended.job, status="validating_files", model="", result_files=()))
+    write_state(folder, old)
+    listed = [json.loads(run("list", *words, "--json", surface=surface).stdout) for words in ((), ("tuned",))]
+    assert listed[0] == listed[1]
+    found = json.loads(run("clean", "tuned", "--json", surface=surface).stdout)["removals"]
+    assert {each["why"] for each in found} == {None}
+    assert len(found) == listed[0]["left"], "both count checkpoints if they are models of their own"
+    assert (state_of(folder).job.model, state_of(folder).job.status) == (ended.job.model, "succeeded")
+    write_state(folder, old)
+    done = run("deploy", "tuned", "--yes", surface=surface)
+    assert (done.exit_code, state_of(folder).job.model) == (0, ended.job.model), done.stderr
 
 
 @pytest.mark.parametrize(

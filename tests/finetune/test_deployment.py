@@ -408,7 +408,9 @@ def test_the_commands_have_the_prompt_of_the_training() -> None:
     ]
     save = shlex.split(commands.save)
     assert save[:8] == ["batchscore", "model", "save", "./tuned-model", "--task", "chat", "-m", "topics"]
-    assert "https://x" not in save
+    assert "https://x" not in save, "a saved model holds no endpoint"
+    used = "batchscore score INPUT -o OUT --model ./tuned-model --endpoint https://x"
+    assert commands.use_saved == used
     base, tuned, evaluate = map(shlex.split, commands.evaluate)
     assert base[2] == tuned[2] == "tuned/test.jsonl"
     assert "--deployment" not in base

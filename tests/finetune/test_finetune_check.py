@@ -592,6 +592,7 @@ def test_a_validation_file_may_be_small_and_its_overlap_is_named(tmp_path: Path)
     training = checked(tmp_path / "a.jsonl", GOOD)
     other = checked(tmp_path / "b.jsonl", lines_of([chat(50), chat(3)]), least=1)
     assert other.errors == 0
+    assert [each.text for each in other.broken] == ["it has only 2 examples, so its loss varies by chance"]
     check_overlap(training, other)
     assert other.broken[-1].rule == "overlap"
     assert "1 examples are in" in other.broken[-1].text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from command import Command
-from trained import train
+from trained import client_of, train
 
 from batchscore.cli.main import cli
 from batchscore.finetune.offered import GIVEN, GivenFlags, finetune_command
@@ -18,6 +18,7 @@ from batchscore.finetune.state import STATE, DeploymentRecord, JobRecord, Traini
 from batchscore.simulator import Running
 from sampled import mostly_slow
 from simulated import ACCOUNT_ID, Project
+from tuning_jobs import AZURE, MODEL
 
 pytestmark = pytest.mark.process
 
@@ -68,10 +69,10 @@ OFFERS: list[tuple[str, Change | None, tuple[str, ...]]] = [
     ("nothing was started", None, ("status", "tuned")),
     ("no job", with_job(), ("status", "tuned")),
     ("not confirmed", with_job(intent_at=4e9), ("status", "tuned")),
-    ("running", with_job(id="ftjob-1", status="running"), ("deploy", "tuned", "--yes")),
+    ("running", lambda state: state, ("deploy", "tuned", "--yes")),
     ("failed", with_job(id="ftjob-1", status="failed"), ("deploy", "tuned", "--yes")),
     ("results not looked at", lambda state: replace(state, results=None), ("deploy", "tuned", "--yes")),
-    ("to be cleaned", with_job(id="ftjob-1", status="running"), ("clean", "tuned")),
+    ("running", lambda state: state, ("clean", "tuned")),
     ("not saved", lambda state: replace(state, results=None), ("clean", "tuned")),
     ("succeeded", lambda state: state, ("status", "tuned")),
     ("succeeded", lambda state: state, ("results", "tuned")),
@@ -94,6 +95,8 @@ def test_what_a_message_offers_reaches_the_same_service(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     state = train(simulator, project, Path("tuned"))
+    if about == "running":
+        state = with_job(id=running_job(simulator, project, state), status="running")(state)
     if change is None:
         Path("tuned", STATE).unlink()
     else:
@@ -110,6 +113,14 @@ def test_what_a_message_offers_reaches_the_same_service(
     for _, action, *rest in offered:
         assert not given & {*of_service(simulator, action)} - {*rest}, (action, rest)
         parse(["finetune", action, *rest])
+
+
+def running_job(simulator: Running, project: Project, state: TrainingState) -> str:
+    """Return a job that does not end."""
+    project.set_tuning(running=3600.0)
+    with client_of(simulator, project, "azure-v1") as client:
+        file = state.training.file_id
+        return client.fine_tuning.jobs.create(model=MODEL, training_file=file, extra_body=AZURE).id
 
 
 def of_service(simulator: Running, action: str = "deploy") -> list[str]:

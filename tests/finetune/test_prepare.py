@@ -216,6 +216,9 @@ def test_a_column_is_not_guessed_if_several_may_be_meant(command: Command, files
     assert ran.exit_code == 1
     assert "several columns may be the field prompt: instruction, input" in ran.stderr
     words = ("--prompt", "{instruction} {input}", "--split", "100")
+    Path("empty.jsonl").touch()
+    ran = command("finetune", "prepare", "empty.jsonl", "-o", "none", *words, "--answer", "output")
+    assert (ran.exit_code, "no column 'instruction'; its columns are none" in ran.stderr) == (1, True)
     assert command("finetune", "prepare", "t.jsonl", "-o", "out", *words).exit_code == 0
     assert lines("out/train.jsonl")[2]["messages"][0]["content"] == "Add. 2"
 
@@ -464,7 +467,7 @@ def test_wrong_rows_are_all_named_and_nothing_is_written(command: Command, files
         (5, "empty_content"),
         (9, "too_long"),
     ]
-    assert "t.csv row 5 of the sheet: message 3, content: the answer is empty" in ran.stdout
+    assert "t.csv row 3 (row 5 of the sheet): message 3, content: the answer is empty" in ran.stdout
     assert "--drop-invalid" in ran.stdout
     ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, "--drop-invalid")
     assert ran.exit_code == 0
@@ -489,10 +492,10 @@ def test_a_wrong_row_of_csv_is_named_as_a_spreadsheet_program_numbers_it(
     table = [*lines_before, "text,topic", 'first,"a\nb"', "", "second,b", "third,", *["more,c"] * 20]
     Path("t.csv").write_text("\n".join(table) + "\n", "utf-8")
     ran = command("finetune", "prepare", "t.csv", "-o", "out", *CHAT, *options)
-    assert f"t.csv row {bad_row} of the sheet: message 3" in ran.stdout
+    assert f"t.csv row 2 (row {bad_row} of the sheet): message 3" in ran.stdout
     (problem,) = lines("out/problems.jsonl")
     assert (problem["row"], problem["sheet_row"]) == (2, bad_row)
-    assert f"t.csv row {bad_row} of the sheet" in Path("out/report.html").read_text("utf-8")
+    assert f"t.csv row 2 (row {bad_row} of the sheet)" in Path("out/report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(("before", "options"), [(0, []), (2, []), (1, ["--skip-lines", "1"])])
@@ -508,7 +511,7 @@ def test_a_wrong_row_of_a_workbook_is_named_as_the_sheet_numbers_it(
             sheet.write_row(row - 1, 0, ["text", "topic"])
         sheet.write(header + 6, 0, "no topic")
     ran = command("finetune", "prepare", "t.xlsx", "-o", "out", *CHAT, *options)
-    assert f"t.xlsx row {header + 7} of the sheet: message 3" in ran.stdout
+    assert f" (row {header + 7} of the sheet): message 3" in ran.stdout
 
 
 def test_the_only_file_that_cannot_be_read_is_named_once(command: Command) -> None:
@@ -521,7 +524,7 @@ def test_rows_with_the_same_input_and_different_answers_are_named(command: Comma
     files.csv("a.csv", tickets(5))
     files.csv("b.csv", [*tickets(60)[5:], {**tickets(3)[2], "topic": "billing"}])
     ran = command("finetune", "prepare", "a.csv", "b.csv", "-o", "out", *CHAT)
-    where = "the first in a.csv row 4 of the sheet and b.csv row 57 of the sheet"
+    where = "the first in a.csv row 2 (row 4 of the sheet) and b.csv row 55 (row 57 of the sheet)"
     assert f"1 input with different answers, {where}" in ran.stdout
 
 
@@ -851,7 +854,7 @@ def test_a_plan_says_what_training_costs(command: Command, files: Files) -> None
     assert (ran.exit_code, json.loads(ran.stdout)["cost"]) == (0, found["cost"])
     Path("batchscore.toml").unlink()
     ran = command("finetune", "plan", "out", "-m", "other")
-    assert (ran.exit_code, "--prices has no training" in ran.stdout) == (0, True)
+    assert (ran.exit_code, "give --prices a file with training = PRICE for other" in ran.stdout) == (0, True)
 
 
 def test_a_table_in_the_place_of_a_prepared_folder_is_offered_as_input(files: Files) -> None:

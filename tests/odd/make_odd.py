@@ -795,7 +795,28 @@ odd(
     options={"txt": "document", "encoding": "utf-8"},
     **LINES,
 )
-odd("pdf-in-truth.txt", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", [], problem="a PDF document")
+PDF, WESTERN = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", {"encoding": "windows-1252"}
+odd("pdf-in-truth.txt", PDF, [], problem="a PDF document")
+odd("pdf-in-truth-western.csv", PDF, [], problem="a PDF document", options=WESTERN)
+odd("pdf-of-ascii.txt", b"%PDF-1.4\n1 0 obj\nstream\n%%EOF\n", [], problem="a PDF document")
+odd("postscript-in-truth.txt", b"%!PS-Adobe-3.0\n%%Pages: 1\n", [], problem="a PostScript document")
+odd("rtf-in-truth.txt", b"{\\rtf1\\ansi caf\\'e9}", [], problem="an RTF document", options=WESTERN)
+odd("png-in-truth.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xe9", [], problem="a PNG image", options=WESTERN)
+odd("tiff-in-truth.csv", b"II*\0\x08\0\0\0caf\xe9", [], problem="a TIFF image", options=WESTERN)
+odd(
+    "text-of-pdf.txt",
+    b"%PDF-1.4 is how it begins\n",
+    ["text"],
+    [[0, {"text": "%PDF-1.4 is how it begins"}]],
+    **LINES,
+)
+odd(
+    "text-of-rtf.txt",
+    b"{\\rtf1 is how it begins\n",
+    ["text"],
+    [[0, {"text": "{\\rtf1 is how it begins"}]],
+    **LINES,
+)
 
 # --- records within a JSON object
 INNER = two(("a", "one"), ("b", "two"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -29,7 +31,7 @@ from batchscore.output.records.columnar import (
 )
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
-from batchscore.stores.storage import replace_file
+from batchscore.stores.storage import replace_file, write_whole
 from output_samples import FAILED, all_comparable, answered, embedded, stored, vector
 
 EMBEDDINGS = RecordSchema("embeddings", dimensions=3)
@@ -362,6 +364,29 @@ def test_a_part_is_encoded_by_row_groups_and_never_whole() -> None:
     assert len(pieces) == 6
     assert max(map(len, pieces)) < 128 * 2048 * 5
     assert written(b"".join(pieces))["row"].to_pylist() == list(range(600))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_long_texts_are_never_in_memory_together(tmp_path: Path, kind: Literal["parquet", "arrow"]) -> None:
+    """Neither to write them nor to read them, and a row group has few of them."""
+    schema = RecordSchema("chat", keep=("k",))
+    texts = [os.urandom(500_000).hex() for _ in range(60)]
+    rows = [answered(row, "x", kept={"k": text}) for row, text in enumerate(texts)]
+    source, merged = tmp_path / "x.parquet", tmp_path / f"y.{kind}"
+    write_whole(source, columnar.encode_scores(rows, schema))
+    assert pq.read_metadata(source).num_row_groups > 5
+    pool, most = pa.default_memory_pool(), 0
+    before = pool.bytes_allocated()
+    with replace_file(merged) as sink, open_writer(sink, schema, f".{kind}") as append:
+        for table in columnar.score_tables(source, schema):
+            append(table)
+            most = max(most, pool.bytes_allocated() - before)
+    assert most < 40_000_000
+    with ds.dataset(merged, format=kind).scanner(columns=["k"], use_threads=False).to_reader() as reader:
+        batches = [batch["k"].to_pylist() for batch in reader]
+    assert [text for batch in batches for text in batch] == texts
+    assert max(map(len, batches)) < 30
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])

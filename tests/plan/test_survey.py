@@ -233,6 +233,14 @@ def test_the_columns_that_are_sent_are_said_and_why() -> None:
     assert surveyed({"a.txt": "hi\n"}).said == []
 
 
+def test_no_encoding_is_said_of_an_empty_file() -> None:
+    files = {"a.csv": "text\none\n", "empty.csv": ""}
+    assert surveyed(files, column="text", encoding="windows-1252").said[0] == (
+        "a.csv",
+        "encoding windows-1252",
+    )
+
+
 def test_a_first_line_that_may_be_a_row_is_not_taken_for_the_header() -> None:
     for text in ("The tide turns\nA loaf\n", "1,The tide\n2,A loaf\n"):
         assert "first line looks like a row, not like a header" in refused({"a.csv": text})

@@ -27,6 +27,7 @@ from batchscore.errors import UnreadableFile, name_settings
 from batchscore.read.delimited import _AFTER_QUOTE
 from batchscore.read.formats import FORMATS, open_table
 from batchscore.read.input_file import InputFile, ReadOptions
+from batchscore.read.json_rows import HALF_CHARACTER
 from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, UnreadableRow
 
@@ -167,6 +168,20 @@ def test_the_error_of_a_ragged_record_has_both_counts(tmp_path: Path) -> None:
         "The row cannot be read (line 3): it has 1 cell, the header has 2 cells.",
         f"The row cannot be read (line 7): {name_settings(_AFTER_QUOTE)}.",
         "The row cannot be read (line 8): it has 3 cells, the header has 2 cells.",
+    ]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_error_of_a_line_of_json_has_its_line(tmp_path: Path, end: str) -> None:
+    """Blank lines are no rows, several objects on a line are several, and lines may be in several blocks."""
+    table = ['{"a": 1}', "", '{"a": 2} {"a": 3}', '{"a":', "[1]", '{"a": "\\ud800"}', '{"a": 4}']
+    long = [f'{{"a": "{"x" * 90}"}}'] * 3000
+    found = outcome(written(tmp_path, "a.jsonl", end.join([*table, *long, "{"])))
+    assert found.messages == [
+        "The row cannot be read (line 4): it is not JSON.",
+        "The row cannot be read (line 5): it is neither an object nor a string.",
+        f"The row cannot be read (line 6): it holds {HALF_CHARACTER}.",
+        "The row cannot be read (line 3008): it is not JSON.",
     ]
 
 

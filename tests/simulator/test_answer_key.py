@@ -117,6 +117,11 @@ def test_a_judge_knows_the_better_answer_and_has_its_faults() -> None:
         for each in ("It is red", "no")
     ]
     assert [each and each.text for each in verdicts] == ["Verdict: correct", "Verdict: incorrect"]
+    schema = {"type": "object", "properties": {"verdict": {"enum": ["correct", "incorrect"]}}}
+    as_json = AnswerOptions(as_json=True, schema=schema)
+    wrong = judge.write("j", f"{said}<answer>\nno\n</answer>", as_json)
+    assert wrong is not None
+    assert json.loads(wrong.text) == {"verdict": "incorrect"}
 
 
 @pytest.mark.parametrize(

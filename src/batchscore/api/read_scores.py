@@ -212,17 +212,17 @@ def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
 
 def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns, Mapping[str, Any] | None]:
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s, and JSON Lines does not need it
-    import pyarrow.parquet as pq  # noqa: PLC0415
 
     from batchscore.output.records.arrow_arrays import vectors_of  # noqa: PLC0415
     from batchscore.output.records.columnar import answers_from  # noqa: PLC0415
     from batchscore.output.records.usage_column import counts_of  # noqa: PLC0415
-    from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
+    from batchscore.stores.objects import open_arrow_part, open_parquet_part  # noqa: PLC0415
 
-    with open_arrow_part(path) as opened:
-        if path.suffix.lower() == ".parquet":
-            table = pq.ParquetFile(opened).read()
-        else:
+    if path.suffix.lower() == ".parquet":
+        with open_parquet_part(path) as file:
+            table = file.read()
+    else:
+        with open_arrow_part(path) as opened:
             table = pa.ipc.open_file(opened).read_all()
     task = task or _task_of(table.column_names)
     columns: _Columns = {}

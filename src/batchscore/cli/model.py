@@ -5,6 +5,7 @@ Its flags are those of `batchscore score` that a model stores.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from batchscore.cli.options import GroupedHelp, options_of
 from batchscore.cli.say import say
 from batchscore.mlflow_model.folder import ANSWERS, STORED
 from batchscore.settings.checks import ANSWER_PARAMS
+from batchscore.settings.service_flags import ENDPOINT_VARIABLES
 from batchscore.settings.sources import parse_param_flags
 from batchscore.settings.trust import is_saved_model
 from batchscore.stores.address import shell_command
@@ -69,5 +71,8 @@ def save(path: Path, *, pip_requirements: tuple[str, ...], overwrite: bool, **gi
 
     save_model(path, **given, pip_requirements=pip_requirements or None, overwrite=overwrite)
     named = str(path) if is_saved_model(str(path)) else f"./{path}"
-    command = shell_command(["batchscore", "score", "INPUT", "-o", "OUT", "--model", named])
-    say(f"Saved {path}. To score with it, run: {command}")
+    words, how = ["batchscore", "score", "INPUT", "-o", "OUT", "--model", named], "To score with it, run"
+    if not any(os.environ.get(name) for name in ENDPOINT_VARIABLES):
+        words += ["--endpoint", "ENDPOINT"]
+        how = "It holds no endpoint: to score with it, write the service's address for ENDPOINT, and run"
+    say(f"Saved {path}. {how}: {shell_command(words)}")

@@ -7,7 +7,6 @@ one place. It knows no values.
 from __future__ import annotations
 
 import copy
-import difflib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
@@ -25,6 +24,7 @@ from batchscore.settings.declare import (
     shown_default,
 )
 from batchscore.settings.fields import Settings
+from batchscore.settings.near_names import KEY_NAMES, REQUEST_PARAMETERS, near_name
 from batchscore.settings.secrets import mask_text, shown_words
 from batchscore.simulator import SimulatorSettings
 from batchscore.task import TASKS
@@ -162,25 +162,28 @@ class GroupedHelp(click.Command):
     """A command with settings: its help lists them by group, and an unknown option gets the right hint."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words. An unknown long option is likely a parameter of the model, if none is similar."""
+        """Read the words. An unknown one is misspelled, or a parameter of the model."""
         try:
             refuse_two_values(self, ctx, args)
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name
-            known = [flag for each in self.get_params(ctx) for flag in each.opts]
-            near = difflib.get_close_matches(name, known, cutoff=CLOSE_MATCH)
-            more = ""
+            plain, more = name.lower().lstrip("-").replace("-", "_"), ""
+            flags = [flag for each in self.get_params(ctx) for flag in each.opts if flag.startswith("--")]
+            known = {flag[2:].replace("-", "_"): flag for flag in flags}
+            meant = near_name(plain, known, CLOSE_MATCH) if name.startswith("--") else None
+            near = f" Did you mean '{known[meant]}'?" if meant else ""
             named = next((word for word in args if word.startswith(name) and os.path.lexists(word)), None)
             if named is not None:
-                more, near = f" The file of this name is ./{mask_text(named)}.", []
+                more, near = f" The file of this name is ./{mask_text(named)}.", ""
             elif name == "-v":
-                more = " Give --verbose to see more of a run." if "--verbose" in known else ""
+                more = " Give --verbose to see more of a run." if "verbose" in known else ""
                 more += " The version is shown by: batchscore -V"
-            elif not near and name.startswith("--") and "--param" in known:
-                parameter = name.lstrip("-").replace("-", "_")
-                more = f" A parameter of the model is set by --param {parameter}=VALUE."
-            raise click.NoSuchOption(name, f"No such option {name}.{more}", near, ctx) from None
+            elif plain in KEY_NAMES:
+                more, near = " API keys are read from the environment: set BATCHSCORE_API_KEY.", ""
+            elif plain in REQUEST_PARAMETERS and "param" in known:
+                more = f" A parameter of the model is set by --param {plain}=VALUE."
+            raise click.NoSuchOption(name, f"No such option {name}.{more}{near}", ctx=ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""

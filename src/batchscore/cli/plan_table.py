@@ -79,10 +79,11 @@ def headline(plan: Plan) -> str:
     """Return the task, the model and the amount of input in one line."""
     settings, found = plan.settings, plan.totals
     simulated = " on the simulator" if settings.simulate else ""
-    rows = count_text(found.rows, "row")
+    rows, others = count_text(found.rows, "row"), len(plan.survey.problems)
     return (
         f"{settings.task} with {settings.model}{simulated}: {'' if found.exact else 'about '}{rows} "
         f"in {count_text(len(found.files), 'file')}"
+        f"{f'; {others:,} more cannot be scored' if others else ''}"
     )
 
 

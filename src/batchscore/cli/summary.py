@@ -59,9 +59,8 @@ def summary(
     unreadable = {"cannot be scored": [(each.file, each.problem) for each in end.unreadable]}
     lines += [f"  {line}" for line in limited_lists(unreadable | run.survey.left_out, others)]
     lines += changes(run)
-    if end.repeated_ids:
-        have = "row has" if end.repeated_ids == 1 else "rows have"
-        lines.append(f"  {end.repeated_ids:,} {have} a duplicate id")
+    if end.repeated.count:
+        lines.append(f"  {end.repeated}")
     done = printed and run.exit_code is ExitCode.DONE and not end.failed
     lines += [] if done else places(run)
     if end.stopped_by is not None:
@@ -92,12 +91,17 @@ def headline(run: RunResult, expected: Expected | None) -> str:
         counts.append(f"{known:,} done by earlier runs")
     if not end.unfinished:
         rows = f"{count_text(end.rows, 'row')} of {count_text(len(end.files), 'file')}"
+        if unread := sum(file.state == "unreadable" for file in end.files):
+            rows += f", {unread:,} of which cannot be scored completely"
         return f"{task}: {rows}: {', '.join([f'{end.ok:,} scored', *counts])}"
     done = end.ok + end.in_journal + end.errors
     not_reached = end.not_reached - end.in_journal
-    unread = sum(file.state == "partial" and not file.complete for file in end.files)
+    changed = end.stopped_by.name if isinstance(end.stopped_by, InputChanged) else None
+    unread = sum(file.state == "partial" and not file.complete and file.file != changed for file in end.files)
     unstarted = sum(file.state == "not_started" for file in end.files)
-    if not unread and not unstarted:
+    if changed:
+        counts.append(f"{changed} has changed")
+    if not unread and not unstarted and not changed:
         done_of = f"{done:,} of {count_text(end.rows, 'row')} done"
         return f"{task}: {', '.join([done_of, *counts, f'{not_reached:,} remaining'])}"
     if expected is not None and expected.rows > done:
@@ -270,7 +274,10 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "retried": dict(now.retried),
         **{name: getattr(now, name) for name in COUNTS},
         "cost": run.settings.cost(now.prompt_tokens, now.completion_tokens, now.full_price),
-        **{name: getattr(end, name) for name in ("repeated_ids", "limited", "interrupted")},
+        "repeated_ids": end.repeated.count,
+        "first_repeated_ids": [{"file": file, "row": row} for file, row in end.repeated.first],
+        "limited": end.limited,
+        "interrupted": end.interrupted,
         "seconds": round(run.seconds, 3),
         "output": str(run.output.named),
         "output_written": run.output.file is None or (run.file_written and run.with_file),

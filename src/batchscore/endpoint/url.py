@@ -143,15 +143,27 @@ class EndpointUrl:
         return (self.split.hostname or "").lower()
 
 
+def endpoint_text(values: Values) -> tuple[str | None, str]:
+    """Return the endpoint as it is written and the name of its source; (None, "") if none is set."""
+    skip = ("AZURE_OPENAI_ENDPOINT",) if values.api_type in OPENAI_TYPES else ()
+    return values.first("endpoint", skip=skip)
+
+
+def no_endpoint() -> str:
+    """Return how an endpoint is set."""
+    return (
+        f"No endpoint is set. Set {setting_name('endpoint')} (for OpenAI: https://api.openai.com/v1), or the "
+        "variable AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL."
+    )
+
+
 def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
     """Find the endpoint, and the surface, deployment and version that it names."""
-    skip = ("AZURE_OPENAI_ENDPOINT",) if values.api_type in OPENAI_TYPES else ()
-    text, source = values.first("endpoint", skip=skip)
+    text, source = endpoint_text(values)
     if text is None:
         raise SettingsError(
-            f"No endpoint is set. Set {setting_name('endpoint')} (for OpenAI: https://api.openai.com/v1), or "
-            "the variable AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL. To rehearse without a service, score "
-            f"with {setting_name('simulate')}, or start `batchscore simulate`."
+            f"{no_endpoint()} To rehearse without a service, score with {setting_name('simulate')}, or start "
+            "`batchscore simulate`."
         )
     split = _split_url(text, source)
     host = (split.hostname or "").lower()

@@ -22,6 +22,7 @@ from batchscore.evaluate.measure import ModelRows
 from batchscore.evaluate.metrics import classification, numbers, translation, vectors
 from batchscore.evaluate.statistics.cells import interval_of_cells, interval_of_clustered_cells
 from batchscore.evaluate.statistics.intervals import (
+    FEW,
     PEARSON,
     PERCENT,
     R2,
@@ -278,18 +279,17 @@ def interval_of_numbers(
 ) -> Interval | None:
     """Return the interval of a figure of sums over pairs of an answer and a label.
 
-    `None` if too few answers or labels differ from the others, and of Pearson's correlation along a curve.
+    `None` if too few answers or labels differ from the others.
     """
     if name in ERRORS and clusters is None:
         return _error_interval(name, pairs, sampling)
     scale = _SCALES[name]
-    if scale is PEARSON and numbers.is_curved(pairs):
-        return None
     sides = [np.unique(side, return_counts=True)[1] for side in pairs.T]
     same = max((counts.max() for counts in sides if len(counts) > 2), default=0)
     if scale is not None and len(pairs) - same < FEWEST_DIFFERENT:
         return None
-    is_studentized = same >= _MOSTLY_SAME * len(pairs)
+    is_curved = scale is PEARSON and len(pairs) <= FEW and numbers.is_curved(pairs)
+    is_studentized = is_curved or same >= _MOSTLY_SAME * len(pairs)
     columns, figure = numbers.columns_of(*pairs.T), numbers.FIGURES[name]
     return interval_of_sums(columns, figure, scale, sampling, clusters, studentized=is_studentized)
 

@@ -97,11 +97,11 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "The interval of Pearson's correlation may be too narrow, as rows with still larger numbers may "
             "be missing here; Spearman's does not depend on them."
         )
-    if (pairs := _numbers(rows)).size and is_curved(pairs):
+    if is_curved(_numbers(rows)):
         yield (
             "The ranks of answers and labels are correlated much better than their values: these are along a "
             "curve, or a few are far off. Pearson's correlation then depends on numbers that may be missing "
-            "here, so it has no interval. Use Spearman's."
+            "here, and its interval may be too narrow. Use Spearman's."
         )
     if rows.output.limited:
         yield "Its run was limited to some rows, and the others are not counted."

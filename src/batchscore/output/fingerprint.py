@@ -77,7 +77,7 @@ def identity_of(fingerprint: Mapping[str, Any]) -> str:
 
 def reading_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return in words what differs in how two runs read their inputs."""
-    changed = [name for name in READING if old.get(name) != new.get(name)]
+    changed = [name for name in READING if old.get(name) != new.get(name)] if old != new else []
     return [change for name in changed for change in _changes(name, old.get(name), new.get(name))]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,10 @@ class Commit:
         return settled and not self.retried(retry_errors=retry_errors)
 
 
+_TOTALS = ("rows", "ok", "errors", "empty", *COSTS)
+_TOTALS_OF = attrgetter(*_TOTALS)
+
+
 @dataclass(slots=True)
 class Manifest:
     """The results of one input file: `rows = ok + errors + not_reached`.
@@ -180,11 +185,10 @@ class Manifest:
 
     def totals(self) -> dict[str, Any]:
         """Return the fields of `FileTotals`."""
-        counts = dict.fromkeys(("rows", "ok", "errors", "empty", *COSTS), 0)
-        for commit in self.parts.values():
-            for name in counts:
-                counts[name] += getattr(commit, name)
-        return {"file": self.file, "state": self.state, "problem": self.problem} | counts
+        columns = zip(*map(_TOTALS_OF, self.parts.values()), strict=True)
+        counts = [sum(column) for column in columns] or [0] * len(_TOTALS)
+        totals = {"file": self.file, "state": self.state, "problem": self.problem}
+        return totals | dict(zip(_TOTALS, counts, strict=True))
 
     @property
     def is_read(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,6 +32,7 @@ from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.missing import RecordedFiles, error_of_missing, missing_files, recorded_files
 from batchscore.output.one_file import replace_one_file
 from batchscore.output.part_files import RecordCheck, StatedScores, checked_chunks, refuse_changed
+from batchscore.output.parts import memory_of
 from batchscore.output.records.formats import (
     FILE_SUFFIXES,
     RECORD_SUFFIXES,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 Parts: TypeAlias = Mapping[Place, StatedScores | None]
 
 _BATCH_ROWS = 1024
+_BATCH_BYTES = 2**23
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +313,16 @@ def _tables(part: Place, stated: StatedScores | None, schema: RecordSchema) -> I
 
 def _batches(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[list[Settled]]:
     rows, check = format_of(part).decode_scores(part, schema), RecordCheck(part, stated)
-    while batch := list(islice(rows, _BATCH_ROWS)):
-        check.add([row.file for row in batch], [row.row for row in batch])
-        yield batch
+    batch: list[Settled] = []
+    size = 0
+    for row in chain(rows, [None]):
+        if batch and (row is None or len(batch) == _BATCH_ROWS or size >= _BATCH_BYTES):
+            check.add([each.file for each in batch], [each.row for each in batch])
+            yield batch
+            batch, size = [], 0
+        if row is not None:
+            batch.append(row)
+            size += memory_of(row)
     check.end()
 
 

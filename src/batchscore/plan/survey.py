@@ -41,6 +41,9 @@ from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, RecordSettings, cut
 from batchscore.stores.address import Place, place_of
 
+#: How many reasons the message of a run without a usable file has.
+_MOST_REASONS = 5
+
 #: `--keep '*'` with these columns and ids: the column is in the record's `id`.
 OWN_ID = (("id", "id"), ("id", None))
 
@@ -173,7 +176,8 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             unfit.append(problems[-1])
     # Bare texts fit any column name, so they do not show that the name is right.
     if not ready or (unfit and not headed):
-        raise no_usable_file(unfit or problems, bare=bare)
+        without_column = {each.name for each in unfit}
+        raise no_usable_file(sorted(problems, key=lambda each: each.name not in without_column), bare=bare)
     for name in (set(spec.keep) - {"*"}).difference(columns):
         if columns and any(has_late_column(each.file, options, name) for each in ready):
             columns[name] = None
@@ -241,13 +245,19 @@ def has_late_column(file: InputFile, options: ReadOptions, name: str) -> bool:
 
 def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
     """Return the error of a run of which no file fits the settings, except perhaps `bare` files of texts."""
-    first = problems[0]
-    more = len(problems) - 1
-    others = f" {count_text(more, 'other file')} cannot be scored, either." if more else ""
+    names: dict[str, list[str]] = {}
+    for each in problems:
+        names.setdefault(each.reason, []).append(each.name)
+    texts = [
+        f"{first}{f' and {len(more):,} more' if more else ''}: {reason}"
+        for reason, (first, *more) in list(names.items())[:_MOST_REASONS]
+    ]
+    if rest := sum(map(len, list(names.values())[_MOST_REASONS:])):
+        texts.append(f"{count_text(rest, 'other file')} cannot be scored, either.")
     if bare:
-        others += " The others hold bare texts, which fit any column name, so the name may be misspelt."
-    end = "" if not others or first.reason.endswith((".", "?")) else "."
-    return InputError(f"{first.name}: {first.reason}{end}{others}")
+        texts.append("The others hold bare texts, which fit any column name, so the name may be misspelt.")
+    ended = [text if text.endswith((".", "?")) else f"{text}." for text in texts[:-1]]
+    return InputError(" ".join([*ended, texts[-1]]))
 
 
 def schema_for(
@@ -281,8 +291,8 @@ def schema_for(
     )
     for name in settings.keep:
         if columns and name != "*" and name not in columns:
-            sure = shorten_names([each for each in columns if each not in unsure])
-            there = f"; the columns are {sure}." if sure else "."
+            sure = [each for each in columns if each not in unsure]
+            there = f"; the columns are {shorten_names(sure)}." if sure else "."
             there += f" Give {setting_name('keep')} once for each column." if "," in name else ""
             raise InputError(f"no file has a column {name!r} ({setting_name('keep')}){there}")
     return schema

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from types import TracebackType
 from typing import Any
 
 import orjson
@@ -142,6 +143,7 @@ class Packer:
     duplicates: Duplicates | None = None
     waiting: Prompt | Settled | None = None
     failure: Exception | None = None
+    failed_at: TracebackType | None = None
     trial: Prompt | None = None
     answered: int = 0
     trial_after: int = REQUESTS_BEFORE_TRIAL
@@ -190,7 +192,7 @@ class Packer:
             prompts.append(item)
             size = grown
         if self.failure is not None and not prompts and not settled:
-            raise self.failure
+            raise self.failure.with_traceback(self.failed_at)  # each worker takes, and would add its frames
         if len(prompts) > self.most_rows:
             self.trial = prompts[0]
         return Pack(prompts, size, settled, ended)
@@ -202,7 +204,7 @@ class Packer:
         try:
             return next(self.source, None)
         except Exception as failure:
-            self.failure = failure
+            self.failure, self.failed_at = failure, failure.__traceback__
             return None
 
     def shrink(self, rows: int) -> None:

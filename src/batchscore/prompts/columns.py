@@ -282,7 +282,7 @@ def _columns_text(table: Table, names: Sequence[str]) -> str:
 
 def shorten_names(names: Sequence[str], most: int = 20) -> str:
     """Return column names for a message; cut if there are many, or if one is as long as a cell."""
-    shown = ", ".join(shorten_name(name) for name in names[:most])
+    shown = ", ".join(shorten_name(name) for name in names[:most]) or "none"
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 

@@ -27,8 +27,8 @@ UTF_16_TEXT, UTF_32_TEXT = (
 )
 _ZEROS = "binary data, or a file that was not completely written: copy or export it again"
 
-#: Texts in place of a file whose content is elsewhere.
-_POINTERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+#: Files that can be text and hold none to score: pointers to content that is elsewhere, and documents.
+_NO_TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (
         re.compile(rb"version https://git-lfs\.github\.com/spec/"),
         "a Git LFS pointer: fetch the file with git lfs pull",
@@ -42,9 +42,16 @@ _POINTERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
         re.compile(rb"\.\.?/[^\s,;|]+\Z"),
         "the target of a link: fetch the file that it names, or name that file as INPUT",
     ),
+    # A whole line, or a control word: a text about such files may begin with the mark.
+    (re.compile(rb"%PDF-\d\.\d[ \t]*[\r\n]"), "a PDF document: extract its text, for example with pdftotext"),
+    (
+        re.compile(rb"%!PS(?:-Adobe-\d\.\d[^\r\n]*)?[\r\n]"),
+        "a PostScript document: extract its text, for example with ps2ascii",
+    ),
+    (re.compile(rb"\{\\rtf1?\s*[\\{]"), "an RTF document: save it as plain text"),
 )
 
-_POINTER_STARTS = frozenset((b"v", b".", b"/"))
+_NO_TEXT_STARTS = frozenset((b"v", b".", b"/", b"%", b"{"))
 
 #: A page of a sign-in, of a store that does not have the file, or of a proxy.
 _PAGE = re.compile(rb"<\?xml\s|(?P<html><!doctype\s+html\b|<html(?:\s[^>]*)?>\s*(?:<|\Z))", re.IGNORECASE)
@@ -82,7 +89,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
-    (b"%PDF-", "a PDF document"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"RIFF", "a WebP image, a sound or a video"),
+    (b"\xc5\xd0\xd3\xc6", "a PostScript document: extract its text, for example with ps2ascii"),
     (b"SQLite format 3\x00", "a SQLite database"),
     (b"Obj\x01", "an Avro file"),
     (b"ORC", "an ORC file"),
@@ -122,8 +132,8 @@ def is_tar(head: bytes) -> bool:
 def looks_like(head: bytes) -> str | None:
     """Return what a file with these first bytes is, `None` if it may be text that we read."""
     sample = head[:4096]
-    if pointer := pointer_in(sample):
-        return pointer
+    if other := no_text_in(sample):
+        return other
     if b"\0" not in sample and (sample.isascii() or is_cut_utf8(sample)):
         return None  # a text may well start with "PAR1" or "ORC"
     if is_tar(sample):
@@ -140,11 +150,16 @@ def looks_like(head: bytes) -> str | None:
     return None
 
 
-def pointer_in(head: bytes) -> str | None:
-    """Return what a file is whose content is kept elsewhere, `None` for any other file."""
-    if head[:1] not in _POINTER_STARTS:  # a file is seldom one
+def no_text_in(head: bytes) -> str | None:
+    """Return what a pointer to another file or a document is, `None` for any other file."""
+    if head[:1] not in _NO_TEXT_STARTS:  # a file is seldom one
         return None
-    return next((what for start, what in _POINTERS if start.match(head)), None)
+    return next((what for start, what in _NO_TEXTS if start.match(head)), None)
+
+
+def is_surely_binary(head: bytes) -> bool:
+    """Whether these are the first bytes of another kind of file whatever encoding a user names."""
+    return _CONTROL.search(head[:4096]) is not None and looks_like(head) is not None
 
 
 def page_in(head: bytes) -> str | None:

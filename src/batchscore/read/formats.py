@@ -136,7 +136,7 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     if known.is_text:
         file = with_encoding(file, options)
     table = known.reader(file, options) if file.again is None else file.again()
-    if file.encoding and not (file.encoding == UTF_8 == (named_encoding(options) or UTF_8)):
+    if file.encoding and file.size and not (file.encoding == UTF_8 == (named_encoding(options) or UTF_8)):
         table = replace(table, notes=(f"encoding {file.encoding}", *table.notes))
     # The columns that the names of the file's folders give; its own of that name win.
     cells = {name: text for name, text in file.partitions if name not in table.columns}

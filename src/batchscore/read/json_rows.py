@@ -41,13 +41,13 @@ def is_encodable(value: object) -> bool:
     return True
 
 
-def row_of(name: str, number: int, value: object) -> Row | UnreadableRow:
-    """Return the row of a JSON value."""
+def row_of(name: str, number: int, value: object, line: int | None = None) -> Row | UnreadableRow:
+    """Return the row of a JSON value; `line` is as in `unreadable_row`."""
     if isinstance(value, dict):
         return Row(name, number, value)
     if value is None or isinstance(value, str):
         return Row(name, number, BareText({TEXT_COLUMN: value}))
-    return unreadable_row(name, number, "it is neither an object nor a string")
+    return unreadable_row(name, number, "it is neither an object nor a string", line)
 
 
 def peek_table(open_rows: Callable[[int | None], Rows]) -> Table:

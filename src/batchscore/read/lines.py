@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from io import BytesIO
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any
 
 import orjson
@@ -98,17 +98,18 @@ def _document_rows(file: InputFile, limit: int) -> Rows:
 
 def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
     """Read the rows of a jsonl file, or of its first `cap` bytes."""
-    name, number, loads = file.name, 0, orjson.loads
+    name, number, places, loads = file.name, 0, count(1), orjson.loads
     with text_blocks(file, size=limit, cap=cap) as blocks:
         for kind, data in line_blocks(blocks, limit):
             if kind is not BlockKind.LINES:
                 if kind is BlockKind.LAST:
                     yield too_large_row(name, number, limit)
                     number += 1
+                    next(places)
                 continue
             # Nineteen digits in a row have two among every ninth byte: a quick test for large integers.
             exact = b"00" in data[::9].translate(_DIGITS_TO_ZERO)
-            for line in lines_in(data):
+            for line, place in zip(lines_in(data), places, strict=False):
                 if not exact or not _BIG_INTEGER.search(line):
                     try:
                         value = loads(line)
@@ -116,10 +117,11 @@ def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
                         if not line.strip(_BETWEEN_BYTES):
                             continue
                     else:
-                        yield Row(name, number, value) if type(value) is dict else row_of(name, number, value)
+                        is_object = type(value) is dict
+                        yield Row(name, number, value) if is_object else row_of(name, number, value, place)
                         number += 1
                         continue
-                for row in _slow_rows(file, number, line):
+                for row in _slow_rows(file, number, line, place):
                     yield row
                     number += 1
 
@@ -132,21 +134,24 @@ def lines_in(data: bytes) -> Iterable[bytes]:
     return data.splitlines() if b"\r" in data else BytesIO(data)
 
 
-def _slow_rows(file: InputFile, number: int, line: bytes) -> Iterator[Row | UnreadableRow]:
-    """Read a line that orjson refuses (NaN, tabs, several objects) or rounds (integers beyond 64 bits)."""
+def _slow_rows(file: InputFile, number: int, line: bytes, place: int) -> Iterator[Row | UnreadableRow]:
+    """Read a line that orjson refuses (NaN, tabs, several objects) or rounds (integers beyond 64 bits).
+
+    `place` is the number of the line, from 1.
+    """
     try:
         values = _values(line.decode().strip(BETWEEN))
     except UnicodeDecodeError:
-        yield not_utf8_row(file.name, number, file.encoding)
+        yield not_utf8_row(file.name, number, file.encoding, place)
         return
     except (ValueError, RecursionError):
-        yield unreadable_row(file.name, number, "it is not JSON")
+        yield unreadable_row(file.name, number, "it is not JSON", place)
         return
-    for place, value in enumerate(values, number):
+    for row, value in enumerate(values, number):
         if is_encodable(value):
-            yield row_of(file.name, place, value)
+            yield row_of(file.name, row, value, place)
         else:
-            yield unreadable_row(file.name, place, f"it holds {HALF_CHARACTER}")
+            yield unreadable_row(file.name, row, f"it holds {HALF_CHARACTER}", place)
 
 
 def _values(text: str) -> list[Any]:

@@ -26,12 +26,14 @@ def unreadable_row(file: str, number: int, message: str, line: int | None = None
     return UnreadableRow(file, number, RowError(ErrorCode.UNREADABLE_ROW, text))
 
 
-def not_utf8_row(file: str, number: int, encoding: str | None = UTF_8) -> UnreadableRow:
-    """Return the error of a row in another encoding."""
+def not_utf8_row(
+    file: str, number: int, encoding: str | None = UTF_8, line: int | None = None
+) -> UnreadableRow:
+    """Return the error of a row in another encoding; `line` is as in `unreadable_row`."""
     message = "it holds bytes that are not UTF-8: convert the file, for example with iconv"
     if encoding not in {None, UTF_8}:
         message = f"it holds bytes that are not {encoding}"
-    return unreadable_row(file, number, message)
+    return unreadable_row(file, number, message, line)
 
 
 def too_large_row(file: str, number: int, limit: int) -> UnreadableRow:

@@ -24,10 +24,11 @@ from batchscore.read.first_bytes import (
     FIRST_OF_LETTER,
     UTF_16_TEXT,
     is_cut_utf8,
+    is_surely_binary,
     looks_like,
+    no_text_in,
     not_utf8_text,
     page_in,
-    pointer_in,
     what_it_is,
 )
 from batchscore.read.input_file import AUTO, UTF_8, InputFile, ReadOptions
@@ -136,7 +137,7 @@ def _decompress(file: InputFile, raw: RawIOBase | BinaryIO) -> Iterator[bytes]:
     """Decompress all streams of a gzip, bzip2 or xz file."""
     kind = {"gz": "gzip", "bz2": "bzip2"}.get(file.compression or "", "xz")
     stream, data = _new_stream(file.compression), raw.read(BLOCK) or b""
-    if what := pointer_in(data) or page_in(data):
+    if what := no_text_in(data) or page_in(data):
         raise UnreadableFile(file.name, f"it is {what}")
     while data or not stream.needs_input:
         try:
@@ -175,7 +176,7 @@ def _unzstd(file: InputFile, raw: RawIOBase | BinaryIO) -> Iterator[bytes]:
         sizes = itertools.chain([_ZSTD_BLOCK] * blocks, [rest] if rest else [], itertools.repeat(1))
         with file.open() as first:
             head = first.read(4096) or b""
-            if what := pointer_in(head) or page_in(head):
+            if what := no_text_in(head) or page_in(head):
                 raise UnreadableFile(file.name, f"it is {what}") from None
         with file.open() as again:
             for block in _zstd_blocks(again, sizes):
@@ -212,7 +213,7 @@ def plain_text(file: InputFile) -> bytes | None:
     text = file.content
     if not text or file.compression or file.encoding not in {None, UTF_8} or not text.isascii():
         return None
-    other = b"\0" in text or pointer_in(text[:4096]) or (file.suffix not in _MAY_BE_PAGES and page_in(text))
+    other = b"\0" in text or no_text_in(text[:4096]) or (file.suffix not in _MAY_BE_PAGES and page_in(text))
     return None if other else text
 
 
@@ -361,6 +362,8 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
         return file.but(encoding=UTF_8)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     is_utf8 = is_cut_utf8(head, whole=whole)
+    if named and not mark and is_surely_binary(head):
+        return file  # reading it says what it is
     if named:
         letters = sum(byte >= FIRST_OF_LETTER for byte in head) if is_utf8 else 0
         # Letters of single bytes do not happen to be UTF-8; of two bytes, one in five does.

@@ -63,22 +63,20 @@ def start_in_thread(work: Callable[[], T]) -> Future[T]:
 def rare_garbage_collection(objects: int = COLLECT_AFTER_OBJECTS) -> Iterator[None]:
     """Collect garbage in cycles after this many objects: none of a row, a request or a file is in a cycle.
 
-    If several runs of one process overlap, the last one to end restores what the first one found.
+    What there is before is not looked through. If several runs of one process overlap, the last one to end
+    restores what the first one found.
     """
     with _collecting:
-        if not _thresholds:
-            gc.freeze()
+        gc.freeze()
         _thresholds.append(gc.get_threshold())
         gc.set_threshold(objects, *_thresholds[0][1:])
     try:
         yield
     finally:
         with _collecting:
-            if len(_thresholds) == 1:
-                gc.set_threshold(*_thresholds[0])
+            gc.set_threshold(*_thresholds.pop())
+            if not _thresholds:
                 gc.unfreeze()
-            # The first entry is the threshold before any run.
-            _thresholds.pop()
 
 
 class KeptBack:

@@ -23,6 +23,7 @@ from batchscore.output.manifest import Manifest
 from batchscore.output.parts import FileInParts, damage_text
 from batchscore.plan.survey import ReadyFile, Survey
 from batchscore.read.formats import open_rows
+from batchscore.report.run_end import RepeatedIds
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.run.built_ahead import Built, built_ahead
 from batchscore.settings.fields import Settings
@@ -97,7 +98,7 @@ class PromptSource:
     files_opened: int = 0
     limited: bool = False
     ids: set[int] = field(default_factory=set)
-    repeated_ids: int = 0
+    repeated: RepeatedIds = field(default_factory=RepeatedIds)
     is_stopping: Callable[[], bool] = lambda: False
     ready: Valve = field(default_factory=lambda: Valve(is_open=True))
 
@@ -230,7 +231,7 @@ class PromptSource:
                     # Repeated ids are counted as far as memory allows.
                     key = hash(item.id)
                     if key in ids:
-                        self.repeated_ids += 1
+                        self.repeated.add(ready.file.name, item.row)
                     elif len(ids) < MOST_IDS:
                         ids.add(key)
                 yield item

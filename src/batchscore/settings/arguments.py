@@ -6,7 +6,6 @@ a setting of the same name in `fields`, with the same type unless a sequence is 
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -15,6 +14,7 @@ from typing import Any, TypedDict, TypeVar
 
 from batchscore.errors import UsageError
 from batchscore.settings.fields import Settings
+from batchscore.settings.near_names import REQUEST_PARAMETERS, near_name
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -155,6 +155,8 @@ def check_names(given: Collection[str], known: Collection[str]) -> None:
     """Raise `UsageError` for an argument that is not one of the known settings."""
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}."
+            near = near_name(name, known)
+            hint = f"did you mean {near}?" if near else f"the settings are {', '.join(sorted(known))}."
+            if name in REQUEST_PARAMETERS and "param" in known and not near:
+                hint = f"a parameter of the model is set by param={{{name!r}: VALUE}}."
             raise UsageError(f"{name} is not a setting of this function; {hint}")

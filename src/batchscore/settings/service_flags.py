@@ -11,6 +11,9 @@ from batchscore.settings.sources import NEED_TRUST
 #: The settings that say which service is called, and how.
 OF_SERVICE = NEED_TRUST - {"deployments"}
 
+#: The variables that name an endpoint.
+ENDPOINT_VARIABLES = ("BATCHSCORE_ENDPOINT", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_BASE")
+
 _FLAGS = {as_flag(name) for name in (*OF_SERVICE, "config")}
 
 

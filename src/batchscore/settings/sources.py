@@ -6,7 +6,6 @@ files that a flag names are opened. The declarations are in `fields`.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from batchscore.settings.declare import (
 )
 from batchscore.settings.fields import Settings
 from batchscore.settings.json_schema import schema_document
+from batchscore.settings.near_names import near_name
 from batchscore.settings.part_of import AUTO, part_of_launcher
 from batchscore.settings.secrets import HIDDEN, mask_text, shown_parameter
 
@@ -152,11 +152,12 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
         values = [text for kind in PAIRS for text in table.get(kind, {}).values()]
         keys += [key for text in values for key in named_variables(text)]
     readable = {*OTHER_VARIABLES, *keys, *(name for name, source in only.items() if source is None)}
+    names = {name.removeprefix(VARIABLE_PREFIX).lower(): name for name in readable}
     sentences = []
     for name in sorted(environ):
         if not name.startswith(VARIABLE_PREFIX) or name in readable or not environ[name].strip():
             continue
-        near = difflib.get_close_matches(name, readable, n=1, cutoff=0.75)
+        near = near_name(name.removeprefix(VARIABLE_PREFIX), names)
         if KEY_VARIABLE.fullmatch(name):
             why = "no header, query parameter or [[deployments]] table of this run names it."
         elif only.get(name) == "flag":
@@ -165,7 +166,7 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
         elif only.get(name) == "file":
             why = f"it can only be set in {CONFIG_FILE}."
         else:
-            why = f"did you mean {near[0]}?" if near else "there is no such setting."
+            why = f"did you mean {names[near]}?" if near else "there is no such setting."
         sentences.append(f"The variable {name} has no effect: {why}")
     return sentences
 
@@ -176,8 +177,8 @@ def refuse_unknown(file: ConfigFile) -> None:
     for key in file.settings.keys() - {EVALUATE_TABLE}:
         declared = known.get(key.replace("-", "_"))
         if declared is None:
-            near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = near_name(key, known)
+            hint = f"; did you mean {near}?" if near else ""
             secret = " API keys belong into the environment." if "key" in key.lower() else ""
             raise UsageError(f"{file.name}: {name_text(key)} is not a setting{hint or '.'}{secret}")
         if declared.metadata["only"] == "flag":

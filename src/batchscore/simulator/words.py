@@ -153,7 +153,7 @@ def _write_prose(text: str, choice: int) -> str:
 
 
 def write_json(text: str, schema: Any, choice: int) -> str:
-    """Return JSON that matches a schema; enums take what the text mentions."""
+    """Return JSON that matches a schema; enums take the text, or what it mentions."""
     if schema is None:
         value: Any = {"summary": _pick_sentence(text, choice), "keywords": _find_key_words(text)}
     else:
@@ -182,8 +182,10 @@ def _fill_schema(schema: Any, root: Any, text: str, choice: int, *, depth: int) 
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
+        # "incorrect" mentions "correct", too.
+        same = [one for one in schema["enum"] if one == text]
         mentioned = [one for one in schema["enum"] if isinstance(one, str) and one.lower() in text.lower()]
-        return (mentioned or schema["enum"])[0]
+        return (same or mentioned or schema["enum"])[0]
     is_deep = depth > _DEEPEST_SCHEMA // 2
     for word in ("anyOf", "oneOf"):
         if schema.get(word):

@@ -13,9 +13,9 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -342,6 +342,19 @@ def open_arrow_part(place: Place) -> Any:
     if not isinstance(place, StoredPath):
         refuse_link(place)
     return open_arrow_file(place)
+
+
+@contextmanager
+def open_parquet_part(place: Place) -> Iterator[Any]:
+    """Give a Parquet file of ours; raises `OSError` like `open_arrow_part`, or an error of Arrow.
+
+    Of a store, Arrow reads all that will be needed in few requests, and keeps it. A disk needs no such help.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    ahead = isinstance(place, StoredPath)
+    with open_arrow_part(place) as opened, pq.ParquetFile(opened, pre_buffer=ahead) as file:
+        yield file
 
 
 def open_arrow_file(place: Place, *, mapped: bool = False) -> Any:

@@ -32,6 +32,7 @@ from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import CONFIG_VARIABLE, OTHER_VARIABLES, VARIABLE_PREFIX, variable_of
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import is_secret_name
+from batchscore.settings.service_flags import ENDPOINT_VARIABLES
 from batchscore.settings.slices import EndpointSettings, PromptSettings, cut
 from batchscore.settings.sources import gather, parse
 from batchscore.task import TASKS
@@ -51,11 +52,9 @@ LENIENT = "--allowed_failed_percent"
 VARIABLES, TIMEOUT = "settings.environment_variables", "settings.retry_settings.timeout"
 CODE, SCRIPT = "code_configuration.code", "code_configuration.scoring_script"
 
-#: Variables that may hold the endpoint.
-ENDPOINTS = ("BATCHSCORE_ENDPOINT", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_BASE")
 #: Other variables that are read on a node; a name that is nearly one of these is a typo.
 READ = (
-    *(SAMPLES_COLUMN, *ENDPOINTS, *OTHER_VARIABLES),
+    *(SAMPLES_COLUMN, *ENDPOINT_VARIABLES, *OTHER_VARIABLES),
     *("OPENAI_API_VERSION", "OPENAI_API_TYPE", "OPENAI_DEPLOYMENT_NAME", "OPENAI_ENGINE", "OPENAI_ORG_ID"),
     *("OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS", "DEFAULT_IDENTITY_CLIENT_ID"),
 )
@@ -239,10 +238,10 @@ def _variable_problems(
             near = difflib.get_close_matches(name.upper(), (*READ, *_DECLARED), n=1, cutoff=_NEAR)
             if near:
                 yield name, f"{name} is not read; did you mean {near[0]}?"
-    if not any(variables.get(name) for name in ENDPOINTS) and not _is_set_in(in_file, "endpoint"):
-        yield "", f"no endpoint is set: add {ENDPOINTS[1]}, such as https://NAME.openai.azure.com"
+    if not any(variables.get(name) for name in ENDPOINT_VARIABLES) and not _is_set_in(in_file, "endpoint"):
+        yield "", f"no endpoint is set: add {ENDPOINT_VARIABLES[1]}, such as https://NAME.openai.azure.com"
     entra = signs_in_by_entra(variables)
-    for name in ENDPOINTS:
+    for name in ENDPOINT_VARIABLES:
         if entra and ".api.cognitive.microsoft.com" in str(variables.get(name)):
             message = "the address of a region; Entra ID works only with the resource's own"
             yield name, f"{name} is {message}, https://NAME.openai.azure.com"

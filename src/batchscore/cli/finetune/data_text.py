@@ -209,14 +209,14 @@ def cost_text(cost: TrainingCost, model: str) -> str:
     if not cost.by_tokens:
         return "unknown: this format is billed by the hour, not by tokens"
     if cost.cost is None:
-        return f"unknown: --prices has no training = PRICE for {model}"
+        return f"unknown: give --prices a file with training = PRICE for {model}"
     return f"{money_text(cost.cost)}, without validation and grading"
 
 
 def hosting_text(cost: TrainingCost, model: str) -> str:
     """Return what a deployment costs while it exists."""
     if cost.hosting_hour is None or cost.hosting_month is None:
-        return f"unknown: --prices has no hosting = PRICE for {model}"
+        return f"unknown: give --prices a file with hosting = PRICE for {model}"
     if not cost.hosting_hour:
         return "nothing by the hour"
     month = money_text(cost.hosting_month)

@@ -299,7 +299,7 @@ def caller_of(folder: str | None, chosen: dict[str, Any]) -> tuple[Caller, Any]:
     from batchscore.finetune.deployment.commands import Caller  # noqa: PLC0415
     from batchscore.finetune.service.resource import ResourceOptions  # noqa: PLC0415
 
-    place, prices = training_place(folder or ".", chosen, chosen["config"])
+    place, prices = training_place(folder, chosen, chosen["config"])
     resource = ResourceOptions(chosen["resource"], chosen["arm_endpoint"])
     return Caller(place.target, place.environ, resource, lambda text: say(text, err=True)), prices
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def cost_text(kind: DeploymentKind, capacity: int, hourly: float | None, base: s
     """Return what a deployment costs while it exists."""
     price = hosting_hour(kind, capacity, hourly)
     if price is None:
-        return f"by the hour while it exists, used or not: --prices has no hosting = PRICE for {base}"
+        return (
+            f"by the hour while it exists, used or not: give --prices a file with hosting = PRICE for {base}"
+        )
     if price == 0:
         return "nothing by the hour; tokens are billed as usual"
     units = "; and tokens"
@@ -151,7 +154,8 @@ def ready_text(
         lines += [f"  {each}" for each in commands.evaluate]
         if ready.deployment:
             lines.append("  (-m is also the deployment of the base model: write its name if that differs)")
-    lines += ["", "To keep this as an MLflow model, with the system message, run:", f"  {commands.save}"]
+    lines += ["", "To keep this as an MLflow model, with the system message, and to score with it, run:"]
+    lines += [f"  {commands.save}", f"  {commands.use_saved}"]
     lines += ["", "To delete the model, its files and its deployment, run:"]
     lines.append(f"  {command('clean')}")
     return "\n".join(lines)
@@ -179,7 +183,7 @@ def ready_json(ready: Ready, hourly: float | None, commands: Handover) -> dict[s
         "cost_per_hour": (
             hosting_hour(kind_of(ready.sku), ready.capacity, hourly) if ready.deployment else 0.0
         ),
-        "commands": {"score": commands.score, "save": commands.save, "evaluate": list(commands.evaluate)},
+        "commands": {**asdict(commands), "evaluate": list(commands.evaluate)},
     }
 
 
@@ -233,7 +237,9 @@ def left_text(found: Inventory, service: str, prices: Any) -> str:
         known = [each for each in hourly if each is not None]
         cost = f" Deployments cost {money_text(sum(known))} an hour." if known else ""
         more = (
-            " Some cost by the hour, and --prices has no hosting price." if len(known) < len(hourly) else ""
+            " Some cost by the hour: give --prices a file with their hosting prices."
+            if len(known) < len(hourly)
+            else ""
         )
         return f"{count_text(found.left, 'thing')} left at {service}.{cost}{more}"
     if found.notes:

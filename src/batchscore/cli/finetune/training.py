@@ -178,7 +178,7 @@ def start(folder: str, *, again: bool, yes: bool, as_json: bool, config: str | N
     from batchscore.finetune.training.begin import before_again  # noqa: PLC0415
     from batchscore.finetune.training.commands import run_start, run_status  # noqa: PLC0415
 
-    place, prices = spec.training_place(folder, chosen, config)
+    place, prices = spec.training_place(folder, chosen, config, begins=True)
     old = read_state(place.folder)
     if again and old is not None and old.job.may_exist:
         begun = old.job.again
@@ -262,8 +262,8 @@ def watch(
     from batchscore.cli.finetune import training_text as text  # noqa: PLC0415
     from batchscore.finetune.training.commands import run_watch  # noqa: PLC0415
 
-    place, _ = spec.training_place(folder, chosen, config, spec.watching(every))
     seconds = spec.wait_seconds(max_wait)
+    place, _ = spec.training_place(folder, chosen, config, spec.watching(every))
     shown = text.Watched(next_command(folder), as_json=as_json)
     try:
         found = run_watch(place, shown.hear, seconds)

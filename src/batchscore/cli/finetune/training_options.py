@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,17 +19,26 @@ from batchscore.cli.settings_file import settings_file
 from batchscore.errors import UsageError
 from batchscore.finetune.examples.check_file import CheckedFile
 from batchscore.finetune.prepared_folder import read_summary
-from batchscore.finetune.service.calls import USUAL, CallLimits, import_url
+from batchscore.finetune.service.calls import USUAL, CallLimits, address_of, import_url
 from batchscore.finetune.service.dialects import TrainingDialect, dialect_of
-from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState, local_folder_of
+from batchscore.finetune.state import (
+    STATE,
+    TRAINING,
+    VALIDATION,
+    TrainingState,
+    local_folder_of,
+    read_state,
+    require_state,
+)
 from batchscore.finetune.training.begin import METHODS, digests_of, prepared_of
 from batchscore.finetune.training.commands import TrainingPlace, target_of
 from batchscore.finetune.training.readiness import ServiceFacts, service_facts
 from batchscore.finetune.training.steps import parameters_of, request_of
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.deadline import duration_of
+from batchscore.settings.secrets import shown_words
 from batchscore.settings.service_flags import OF_SERVICE
-from batchscore.stores.address import place_of
+from batchscore.stores.address import place_of, shell_command
 
 #: Options that are hyperparameters, by the services' names.
 _PARAMETERS = {
@@ -40,18 +50,42 @@ _PARAMETERS = {
 
 
 def training_place(
-    folder: str, chosen: Mapping[str, Any], config: str | None, limits: CallLimits = USUAL
+    folder: str | None,
+    chosen: Mapping[str, Any],
+    config: str | None,
+    limits: CallLimits = USUAL,
+    *,
+    begins: bool = False,
 ) -> tuple[TrainingPlace, Any]:
-    """Return a folder with the service that its commands call, and the prices; raises a `BatchscoreError`."""
+    """Return a folder with the service that its commands call, and the prices; raises a `BatchscoreError`.
+
+    Unless the command `begins` something, it is about what was started from the folder.
+    """
+    place = local_folder_of(place_of(folder or "."))
+    if folder is None:
+        state = None
+    elif begins:
+        state = read_state(place) if place.is_dir() else None
+    else:
+        state = require_state(place)
     flags = {name: chosen.get(name) for name in (*OF_SERVICE, "prices")}
     # Which model it is changes nothing here: files and jobs are not below a deployment.
-    given = {**flags, "task": "chat", "model": "any", "output": folder}
+    given = {**flags, "task": "chat", "model": "any", "output": folder or "."}
     resolved = resolve_settings(given, environ=os.environ, config=settings_file(config, given))
-    target = target_of(resolved.settings, os.environ, resolved.sources)
-    place = TrainingPlace(
-        folder=local_folder_of(place_of(folder)), target=target, environ=os.environ, limits=limits
+    where = "" if state is None else where_text(state, place, resolved.settings.api_version)
+    target = target_of(resolved.settings, os.environ, resolved.sources, where)
+    found = TrainingPlace(folder=place, target=target, environ=os.environ, limits=limits)
+    return found, resolved.settings.prices
+
+
+def where_text(state: TrainingState, folder: Path, version: str | None) -> str:
+    """Return which service a command without an endpoint means; nothing is sent to it."""
+    words = sys.argv[1:]
+    again = shell_command(shown_words(["batchscore", *words[:2], *address_of(state, version), *words[2:]]))
+    return (
+        f"No endpoint is set. {folder / STATE} says that its job is at {state.endpoint}. batchscore sends no "
+        f"key to a host that only this file names. If the host is right, run: {again}"
     )
-    return place, resolved.settings.prices
 
 
 def watching(every: float | None) -> CallLimits:
@@ -190,5 +224,5 @@ def facts_of(
     data: str, found: Sequence[CheckedFile], chosen: Mapping[str, Any], config: str | None
 ) -> ServiceFacts:
     """Return what the service says of training a model on files; raises a `BatchscoreError`."""
-    place, _ = training_place(data, chosen, config)
+    place, _ = training_place(data, chosen, config, begins=True)
     return service_facts(place, chosen["model"], tuple(each.size for each in found), time.time())

@@ -47,10 +47,14 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """Commands that can be copied. `evaluate` are the three that compare the base and the trained model."""
+    """Commands that can be copied. `evaluate` are the three that compare the base and the trained model.
+
+    `use_saved` scores with the MLflow model that `save` writes.
+    """
 
     score: str
     save: str
+    use_saved: str
     evaluate: Sequence[str]
 
 
@@ -65,7 +69,8 @@ def handover(folder: str, summary: Mapping[str, Any], use: Use, saved: str) -> H
     # A saved model holds no endpoint; its name there is the one that requests are sent with.
     save = ["batchscore", "model", "save", saved, "--task", "chat"]
     save += ["-m", use.deployment or use.model, *prompt]
-    return Handover(shown(score), shown(save), evaluation(folder, summary, use))
+    use_saved = ["batchscore", "score", "INPUT", "-o", "OUT", "--model", saved, *use.endpoint]
+    return Handover(shown(score), shown(save), shown(use_saved), evaluation(folder, summary, use))
 
 
 def prompt_flags(summary: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.comparisons import USUAL_DISCORDANCE
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
+from batchscore.evaluate.metrics import translation
 from batchscore.evaluate.page import charts, parts
 from batchscore.evaluate.page.examples import PER_CELL, PER_LIST, Examples, examples_of
 from batchscore.evaluate.tasks import DEFINITIONS, ERRORS
@@ -84,7 +85,8 @@ def verdict(evaluation: Evaluation) -> Html:
         best = max(evaluation.models, key=lambda model: _rank(evaluation.main, model))
         figure = best.figures[evaluation.main]
         kind, title = "", f"{evaluation.main} {parts.value_text(figure)}"
-        title += "" if len(evaluation.models) == 1 else f" at best: {best.name}"
+        are_known = all(model.figures[evaluation.main].value is not None for model in evaluation.models)
+        title += f"{' at best' if are_known else ''}: {best.name}" if len(evaluation.models) > 1 else ""
     counted = count_text(evaluation.rows, "labelled row")
     guessed = " (guessed)" if evaluation.guessed else ""
     facts = f"{evaluation.task.name}{guessed} · {counted}"
@@ -148,9 +150,9 @@ def metrics(evaluation: Evaluation) -> Html:
     lines, confidence = [], evaluation.options.sampling.confidence
     for metric in evaluation.models[0].figures:
         figures = [model.figures[metric] for model in evaluation.models]
-        scale = _scale(figures)
+        scale = _scale(metric, figures)
         cells = [
-            parts.figure_cell(figure, *scale, _mark(model, metric, 1 - confidence))
+            parts.figure_cell(figure, *scale, _mark(evaluation, model, metric))
             for figure, model in zip(figures, evaluation.models, strict=True)
         ]
         lines.append((metric, *cells))
@@ -162,20 +164,23 @@ def metrics(evaluation: Evaluation) -> Html:
     return table(caption, ", ".join(["metric:o", *_model_heads(evaluation)]), lines)
 
 
-def _scale(figures: Iterable[Figure]) -> tuple[float, float]:
-    """Return the ends of bars on which these figures are: 0 and 1 if all are between."""
+def _scale(metric: str, figures: Iterable[Figure]) -> tuple[float, float]:
+    """Return the ends of bars on which these figures are: 0 and 1, or 100 percent, if all are between."""
     bounds = [each for one in figures for each in (one.low, one.high, one.value) if each is not None]
-    return min([0.0, *bounds]), max([*bounds, 1.0 if max(bounds, default=0) <= 1 else 0.0])
+    usual = 100.0 if metric in translation.NAMES else 1.0
+    return min([0.0, *bounds]), max([*bounds, usual if max(bounds, default=0) <= usual else 0.0])
 
 
 def _model_heads(evaluation: Evaluation) -> list[str]:
     return [parts.head(model.name) for model in evaluation.models]
 
 
-def _mark(model: ModelResult, metric: str, most: float) -> str:
-    found = model.comparisons.get(metric)
+def _mark(evaluation: Evaluation, model: ModelResult, metric: str) -> str:
+    both = (model, evaluation.models[evaluation.baseline])
+    found, most = model.comparisons.get(metric), 1 - evaluation.options.sampling.confidence
     if (
         found is None
+        or any(each.figures[metric].value is None for each in both)
         or found.low is None
         or found.high is None
         or found.low <= 0 <= found.high
@@ -216,16 +221,19 @@ def differences(evaluation: Evaluation) -> list[Html]:
                     f"{found.difference:+.4f}",
                     interval,
                     parts.p_text(p_value).removeprefix("= "),
+                    found.rows,
                     *counts,
                 )
             )
     if not lines:
         return []
     baseline = evaluation.models[evaluation.baseline].name
-    caption = f"Difference from {baseline} on the same rows"
+    caption = (
+        f"Difference from {baseline} on the same rows, or those that both answered if no answer is the worst"
+    )
     if len(evaluation.models) > 2:
         caption += "; p-values are corrected by Holm for the number of models, intervals are not"
-    heads = "model, metric:o, difference:n, interval:n, p:n, better rows:n, worse rows:n, ties:n"
+    heads = "model, metric:o, difference:n, interval:n, p:n, rows:n, better rows:n, worse rows:n, ties:n"
     return [element("h2", "Differences"), table(caption, heads, lines)]
 
 
@@ -292,7 +300,10 @@ def slices(evaluation: Evaluation) -> list[Html]:
     for number, model in enumerate(evaluation.models):
         for each in model.slices:
             by_value.setdefault((each.column, each.of), {})[number] = each.figure
-    lines, scale = [], _scale(figure for figures in by_value.values() for figure in figures.values())
+    lines, scale = (
+        [],
+        _scale(evaluation.main, (figure for figures in by_value.values() for figure in figures.values())),
+    )
     for (column, value), figures in by_value.items():
         cells = [
             NOTHING if (figure := figures.get(number)) is None else parts.figure_cell(figure, *scale, "")

@@ -37,11 +37,10 @@ from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.service.calls import USUAL, CallLimits, host_of, require_endpoint, training_calls
 from batchscore.finetune.service.dialects import DIALECTS, TrainingDialect, dialect_of
 from batchscore.finetune.service.resource import ResourceOptions
-from batchscore.finetune.state import TrainingState, hold_folder, require_state, write_state
+from batchscore.finetune.state import TrainingState, hold_folder, require_state
 from batchscore.finetune.training.begin import require_own
-from batchscore.finetune.training.follow import recent_jobs
+from batchscore.finetune.training.follow import renewed
 from batchscore.finetune.training.same_data import is_kept
-from batchscore.finetune.training.steps import with_listed
 from batchscore.provider.arm import WRITE, look_at_account
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, error_of_call
 from batchscore.provider.job_object import ENDED
@@ -155,6 +154,9 @@ async def deploy(
         state = require_state(folder)
         require_endpoint(state, caller.target, folder)
         require_own(state, folder)
+        if options.model is None and not state.job.ended:
+            async with training_calls(caller.target, caller.environ, caller.limits) as plane:
+                state = await renewed(plane, folder, state)
         model = options.model or trained_model(state, folder)
         if options.model is None and state.results is None:
             caller.listen(
@@ -279,7 +281,9 @@ async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Tra
         if account is not None:
             calls = caller.resource.calls(caller.host, caller.environ, caller.limits)
             manager = await stack.enter_async_context(calls)
-        found = await take_inventory(plane, manager, account, caller.clock())
+        found = await take_inventory(
+            plane, manager, account, caller.clock(), on_azure=dialect.needs_deployment
+        )
     if dialect.needs_deployment and account is None:
         missing = "deployments are not listed: name the resource with --resource"
         found = replace(found, notes=(*found.notes, missing))
@@ -335,8 +339,7 @@ async def clean(
             if named or state is None or folder is None:
                 removals = named.removals()
             else:
-                if state.job.doubtful:
-                    state = write_state(folder, with_listed(state, await recent_jobs(plane, state)))
+                state = await renewed(plane, folder, state)
                 dialect = DIALECTS[state.dialect]
                 removals = removals_of(state, dialect, folder, discard_results=discard_results)
                 # Before their model: with it they may go by themselves.

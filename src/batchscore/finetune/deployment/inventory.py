@@ -13,7 +13,7 @@ from typing import TypeVar
 from batchscore.errors import ServiceRefused
 from batchscore.finetune.deployment.decide import ends_at, is_ours, kind_of
 from batchscore.finetune.service.calls import PURPOSE, RESULTS_PURPOSE
-from batchscore.finetune.state import TrainingState
+from batchscore.finetune.state import TrainingState, with_job
 from batchscore.provider import arm, files, jobs
 from batchscore.provider.arm import Account, Deployed
 from batchscore.provider.client import CallFailed, ControlPlane
@@ -66,16 +66,19 @@ class Inventory:
         return len(self.running) + len(self.models) + len(self.deployments) + len(self.files)
 
     def of(self, state: TrainingState) -> Inventory:
-        """Return what of it the state of a folder names."""
+        """Return what of it the state of a folder names, and what its jobs have made since."""
+        for job in self.jobs:
+            if job.id in {each.id for each in state.jobs}:
+                state = with_job(state, job)
         records = (*state.files.values(), *state.leftovers)
         results = [file for job in state.jobs for file in job.result_files]
         files = {*(each.file_id for each in records), *results}
         names = {each.name for each in records if each.intent_at}
-        models = {*(job.model for job in state.jobs), state.checkpoint}
+        models = {*(job.model for job in state.jobs), state.checkpoint} - {""}
         return replace(
             self,
             jobs=[job for job in self.jobs if job.id in {each.id for each in state.jobs}],
-            models=[model for model in self.models if model.id in models],
+            models=[each for each in self.models if {each.id, checkpoint_of(each.id)} & models],
             deployments=[
                 each
                 for each in self.deployments
@@ -86,7 +89,7 @@ class Inventory:
 
 
 async def take_inventory(
-    plane: ControlPlane, manager: ControlPlane | None, account: Account | None, now: float
+    plane: ControlPlane, manager: ControlPlane | None, account: Account | None, now: float, *, on_azure: bool
 ) -> Inventory:
     """Return what is at a service; deployments only if a resource is named. Raises `ServiceRefused`.
 
@@ -116,7 +119,7 @@ async def take_inventory(
     made = {job.trained_model for job in found_jobs}
     return Inventory(
         found_jobs,
-        held_models(found_models, made),
+        held_models(found_models, made, on_azure=on_azure),
         [held(each, now) for each in deployments if is_trained(each.model) or each.model in made],
         found_files,
         notes,
@@ -134,18 +137,26 @@ async def all_jobs(plane: ControlPlane) -> Sequence[JobState]:
     return [each async for each in jobs.newest_jobs(plane, 0.0)]
 
 
-def held_models(found: Sequence[ModelFacts], made: Iterable[str]) -> Sequence[HeldModel]:
-    """Return the trained models among all, with the end of each, or of its base."""
+def held_models(found: Sequence[ModelFacts], made: Iterable[str], *, on_azure: bool) -> Sequence[HeldModel]:
+    """Return the trained models among all, with the end of each, or of its base.
+
+    On Azure a checkpoint goes with its model, so only one that was left behind is shown. Elsewhere it is a
+    model of its own.
+    """
     known, trained = {each.id: each for each in found}, {*made}
     models = []
     for each in found:
-        # A checkpoint goes with its model: only one that was left behind is shown.
-        own, is_checkpoint, _ = each.id.rpartition(":ckpt-step-")
-        if (is_trained(each.id) or each.id in trained) and not (is_checkpoint and own in known):
+        goes_along = on_azure and checkpoint_of(each.id) in known
+        if (is_trained(each.id) or each.id in trained) and not goes_along:
             base = known.get(base_of(each.id))
             end = each.used_until or (None if base is None else base.used_until)
             models.append(HeldModel(each.id, end))
     return models
+
+
+def checkpoint_of(model: str) -> str:
+    """Return the model that one is a checkpoint of, "" if it is none."""
+    return model.rpartition(":ckpt-step-")[0]
 
 
 def base_of(model: str) -> str:

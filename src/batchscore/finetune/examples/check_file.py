@@ -314,8 +314,11 @@ def _check_all(checked: CheckedFile, options: CheckOptions) -> None:
     if count < least:
         text = f"it has {count_text(count, 'example')}; at least {count_text(least, 'example')} are needed"
         checked.add("too_few_examples", text, count=count)
-    elif count < (USEFUL_EXAMPLES if options.least == LEAST_EXAMPLES else LEAST_EXAMPLES):
+    elif options.least == LEAST_EXAMPLES and count < USEFUL_EXAMPLES:
         checked.add("few_examples", f"it has only {count_text(count, 'example')}")
+    elif count < LEAST_EXAMPLES:
+        text = f"it has only {count_text(count, 'example')}, so its loss varies by chance"
+        checked.add("few_validation_examples", text)
     if facts is None:
         return
     if facts.with_images > MOST_IMAGE_EXAMPLES:

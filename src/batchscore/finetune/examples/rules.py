@@ -82,6 +82,7 @@ RULES: Mapping[str, FormatRule] = {
     **_rules(True, "the name of a training file must end in .jsonl", "file_name"),
     **_rules(True, _FEW, "file_empty", "too_few_examples"),
     **_rules(False, "the guides ask for 50 to 100 examples", "few_examples"),
+    **_rules(False, _IGNORED, "few_validation_examples"),
     **_rules(False, "reinforcement needs a validation file, too", "no_validation"),
     **_rules(True, _NOT_JSONL, "byte_order_mark", "inner_byte_order_mark", "encoding", "not_utf8"),
     **_rules(True, _NOT_JSONL, "json_array", "pretty_printed", "other_file", "blank_line", "invalid_json"),

@@ -91,9 +91,9 @@ def find_fields(said: Mapped, table: Table, sample: Sequence[Values]) -> Mapped:
         taken.add(own)
     missing = [each.name for each in kind.fields if each.required and each.name not in found]
     if missing:
-        columns = shorten_names(table.columns) if table.columns else "none"
         raise InputError(
-            f"no column for {', '.join(missing)} of {kind.name}; its columns are {columns}. "
+            f"no column for {', '.join(missing)} of {kind.name}; its columns are "
+            f"{shorten_names(table.columns)}. "
             f"Name one, for example --field {missing[0]}='{{{(table.columns or ('column',))[0]}}}'"
         )
     return replace(said, fields=found, marks=_marks(kind, found, sample))

@@ -66,7 +66,7 @@ class RowProblem:
 def row_place(file: str, row: int, sheet_row: int | None) -> str:
     """Return the place of a row, for people."""
     if sheet_row is not None:
-        return f"{file} row {sheet_row:,} of the sheet"
+        return f"{file} row {row:,} (row {sheet_row:,} of the sheet)"
     return f"{file} row {row:,}, from 0"
 
 

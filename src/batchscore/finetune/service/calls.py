@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 from batchscore.endpoint.gateway import filled
 from batchscore.endpoint.target import Target
+from batchscore.endpoint.url import is_loopback
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.finetune.state import TrainingState
 from batchscore.provider.client import CallFailed, CallPace, ControlPlane, error_of_call, open_control_plane
 from batchscore.settings.checks import REFERENCE
+from batchscore.settings.declare import as_flag
 from batchscore.task import CHAT
 
 #: What files are uploaded for, and what their results are for.
@@ -61,6 +63,17 @@ async def training_calls(
 def host_of(target: Target) -> str:
     """Return the host of a service, as it is recorded."""
     return urlsplit(target.url).netloc.rpartition("@")[2]
+
+
+def address_of(state: TrainingState, version: str | None) -> list[str]:
+    """Return flags for the service of a folder; `version` is the API version that is set.
+
+    Only the host and the dialect of the service are recorded.
+    """
+    scheme = "http" if is_loopback(urlsplit(f"//{state.endpoint}").hostname or "") else "https"
+    path = "/openai/v1" if state.dialect == "azure-v1" else ""
+    dated = [] if version or state.dialect != "azure-dated" else [as_flag("api_version"), "2024-10-21"]
+    return [as_flag("endpoint"), f"{scheme}://{state.endpoint}{path}", *dated]
 
 
 def require_endpoint(state: TrainingState, target: Target, folder: object) -> None:

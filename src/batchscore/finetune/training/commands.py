@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchscore.endpoint.target import Target, endpoints_of
+from batchscore.endpoint.url import Values, endpoint_text, no_endpoint
 from batchscore.errors import InputError, OutputLocked, SettingsError, setting_name
 from batchscore.finetune.prepared_folder import read_summary
 from batchscore.finetune.service.calls import USUAL, CallLimits, host_of, require_endpoint, training_calls
@@ -60,10 +61,21 @@ class TrainingPlace:
     limits: CallLimits = USUAL
 
 
-def target_of(settings: Settings, environ: Mapping[str, str], origins: Mapping[str, str]) -> Target:
-    """Return the service that the settings name; raises `SettingsError`."""
+def target_of(
+    settings: Settings, environ: Mapping[str, str], origins: Mapping[str, str], where: str = ""
+) -> Target:
+    """Return the service that the settings name; raises `SettingsError`.
+
+    `where` says which service is meant if they name none.
+    """
     if settings.simulate:
         raise SettingsError("Training has no rehearsal. Start the simulator with: batchscore simulate")
+    if not settings.deployments:
+        text, _ = endpoint_text(Values({"endpoint": settings.endpoint}, environ, origins))
+        if text is None:
+            raise SettingsError(
+                where or f"{no_endpoint()} To rehearse without a service, start `batchscore simulate`."
+            )
     endpoints = endpoints_of(cut(EndpointSettings, settings), environ, origins)
     if len(endpoints) != 1:
         raise SettingsError(

@@ -15,7 +15,14 @@ from pathlib import Path
 from batchscore.errors import InputError, OutputError, ServiceRefused
 from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.service.calls import CallLimits
-from batchscore.finetune.state import TrainingState, change_job, require_job, require_state, with_job
+from batchscore.finetune.state import (
+    TrainingState,
+    change_job,
+    require_job,
+    require_state,
+    with_job,
+    write_state,
+)
 from batchscore.finetune.training.steps import CLOCK_SECONDS, own_jobs, with_listed
 from batchscore.provider import jobs
 from batchscore.provider.client import ControlPlane, NotThere, Refused
@@ -46,6 +53,24 @@ async def look(plane: ControlPlane, folder: Path, state: TrainingState) -> JobLo
     job = await find(plane, folder, state) if not state.job.id else await look_at(plane, folder, state)
     others = None if state.job.id and not state.job.doubtful else await recent_jobs(plane, state)
     return JobLook(record(folder, job, others=others), job)
+
+
+async def renewed(plane: ControlPlane, folder: Path, state: TrainingState) -> TrainingState:
+    """Record what the service says now of the jobs that are not known to have ended; return the state.
+
+    The caller holds the folder's lock. Raises `ServiceRefused` if the folder's job is not there, and
+    `CallFailed`.
+    """
+    own, others = state.job, state.earlier_jobs
+    if own.id and not own.ended:
+        state = with_job(state, await look_at(plane, folder, state))
+    for each in others:
+        if not each.ended:
+            with suppress(NotThere):
+                state = with_job(state, await jobs.look_at_job(plane, each.id))
+    if own.doubtful or (own.intent_at and not own.id):
+        state = with_listed(state, await recent_jobs(plane, state))
+    return write_state(folder, state)
 
 
 async def recent_jobs(plane: ControlPlane, state: TrainingState) -> Sequence[JobState]:

@@ -22,6 +22,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
+from batchscore.output.parts import memory_of
 from batchscore.output.records.answer_types import AnswerType, answer_type
 from batchscore.output.records.arrow_arrays import column_of, float_array, vectors_of
 from batchscore.output.records.json_value import json_text, kept_text
@@ -32,12 +33,13 @@ from batchscore.prompts.kept_cells import with_unpacked_cells
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
-from batchscore.stores.objects import open_arrow_part
+from batchscore.stores.objects import open_parquet_part
 from batchscore.stores.sink import Sink
 from batchscore.task import TASKS
 
 _ROW_GROUP = 4096
 _GROUP_NUMBERS = 2**18
+_GROUP_BYTES = 2**23
 _BATCH_ROWS = 2048
 
 _ROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -121,7 +123,7 @@ def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[Calla
     """Give a function that adds a table to the file in `sink`, which is complete if the block succeeds.
 
     `suffix` is `.parquet` or `.arrow`. Row groups (in Arrow: record batches) have 4,096 rows at most, and
-    fewer if vectors are long. Memory: one of them.
+    fewer if vectors or texts are long. Memory: one of them.
     """
     arrow = arrow_schema(schema)
     if suffix == ".parquet":
@@ -132,7 +134,10 @@ def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[Calla
     group = _group_rows(arrow)
 
     def write(least: int) -> None:
-        while sum(table.num_rows for table in pending) >= least:
+        while (
+            sum(table.num_rows for table in pending) >= least
+            or sum(table.nbytes for table in pending) >= _GROUP_BYTES
+        ):
             rows = pa.concat_tables(pending)
             writer.write_table(rows.slice(0, group).combine_chunks())
             pending[:] = [rows.slice(group)]
@@ -273,12 +278,15 @@ class _Pieces(BytesIO):
 def _parquet_file(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> Iterator[bytes]:
     """Yield a Parquet file by row groups: only one of them is in memory."""
     arrow = _arrow_schema(columns, schema)
-    at_once = _group_rows(arrow)
     sink = _Pieces()
     writer = pq.ParquetWriter(sink, arrow, **_options(arrow))
-    for start in range(0, len(rows), at_once):
-        writer.write_table(_table(rows[start : start + at_once], columns, schema))
-        yield sink.take()
+    most, start, size = _group_rows(arrow), 0, 0
+    for end, (row, _) in enumerate(rows, 1):
+        size += memory_of(row)
+        if end - start == most or size >= _GROUP_BYTES or end == len(rows):
+            writer.write_table(_table(rows[start:end], columns, schema))
+            yield sink.take()
+            start, size = end, 0
     writer.close()
     yield sink.take()
 
@@ -325,15 +333,22 @@ def _readable(source: Place) -> Iterator[None]:
 def _read_tables(
     source: Place, schema: RecordSchema, expected: Callable[[pa.Schema], pa.Schema]
 ) -> Iterator[pa.Table]:
-    with _readable(source), open_arrow_part(source) as opened, pq.ParquetFile(opened) as file:
+    with _readable(source), open_parquet_part(source) as file:
         found = file.schema_arrow
         wanted = expected(found)
-        for batch in file.iter_batches(batch_size=min(_BATCH_ROWS, _group_rows(found))):
+        for batch in file.iter_batches(batch_size=_rows_at_once(file)):
             table = pa.Table.from_batches([batch])
             fitting = table if found.equals(wanted) else _with_columns(table, wanted, schema)
             if fitting is None:
                 raise OutputError(f"{source}: its columns are not those of this run")
             yield fitting
+
+
+def _rows_at_once(file: pq.ParquetFile) -> int:
+    """Return how many rows of a file to read at once, so that they have not too many bytes."""
+    groups = map(file.metadata.row_group, range(file.num_row_groups))
+    largest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=0)
+    return max(min(_BATCH_ROWS, _group_rows(file.schema_arrow), int(_GROUP_BYTES / max(largest, 1))), 1)
 
 
 def _with_columns(table: pa.Table, wanted: pa.Schema, schema: RecordSchema) -> pa.Table | None:

@@ -242,12 +242,11 @@ def some_lines(place: Place, part: StoredPart, wanted: int) -> list[bytes]:
 def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield some records of a Parquet part, evenly spread."""
     import pyarrow as pa  # noqa: PLC0415 - 0.1 s that JSON Lines does not need
-    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
     from batchscore.output.records.arrow_arrays import vectors_of  # noqa: PLC0415
-    from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
+    from batchscore.stores.objects import open_parquet_part  # noqa: PLC0415
 
-    with pq.ParquetFile(open_arrow_part(place)) as file:
+    with open_parquet_part(place) as file:
         having = [name for name in columns if name in file.schema_arrow.names]
         of_file = file.metadata
         # To decode a group takes as long for one of its rows as for all.
