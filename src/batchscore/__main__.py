@@ -16,6 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 ABORTED = "Aborted. Run the same command again."
+ABORTED_RUN = "Aborted. Completed rows are saved. Run the same command again."
 
 #: A signal that follows the first this quickly is the same request, delivered twice.
 SAME_SIGNAL_SECONDS = 0.2
@@ -79,7 +80,7 @@ def is_importing(frame: FrameType | None) -> bool:
 def quit_now(code: int) -> NoReturn:
     """End the process without cleaning up; not through `sys.stderr`, which may be in use."""
     if code == 4:
-        os.write(2, f"{ABORTED}\n".encode())
+        os.write(2, f"{ABORTED_RUN if sys.argv[1:2] == ['score'] else ABORTED}\n".encode())
     os._exit(code)
 
 

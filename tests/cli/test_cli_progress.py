@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import re
+import shlex
 import signal
 import struct
 import termios
@@ -107,7 +108,8 @@ def test_the_progress_of_a_run_leaves_a_clean_terminal(
         terminal.read()
         assert code == 4, terminal.seen[-3000:]
     terminal.read()
-    assert terminal.seen.endswith("Aborted. Run the same command again.\r\n")
+    *_, last = terminal.seen.partition("Aborted. Completed rows are saved.\r\nTo resume, run: ")
+    assert shlex.split(last)[-2:] == ["--price-out", "1"]
     assert "Traceback" not in terminal.seen
     assert "secret" not in terminal.seen
     assert "\x1b[?25l" not in terminal.seen, "the cursor is never hidden"

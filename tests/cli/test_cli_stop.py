@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_a_signal_at_any_time_ends_with_one_line_and_exit_code_4(
         assert run.exit_code == 4, (step, run)
         assert "Traceback" not in run.said
         assert "Exception ignored" not in run.said
-        assert ABORTED in run.stderr or "Completed rows are saved." in run.said, run
+        assert (ABORTED if command != "score" else "Completed rows are saved.") in run.said, run
     assert signalled
     # As after a kill, a half-written file may be left; it is removed by the next run.
     for left in Path("out").rglob("*.tmp"):
@@ -178,7 +179,8 @@ def test_a_second_signal_quits_at_once(batchscore: Cli, files: Files, deployment
     files.texts("a.csv", ["fast", "slow", "slow", "fast"])
     deployment.will_be_slow(600, times=None, when_input_contains="slow")
     with batchscore.start(
-        "score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"
+        *("score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"),
+        "--overwrite",
     ) as process:
         deployment.wait_for(4)
         process.interrupt()
@@ -189,7 +191,11 @@ def test_a_second_signal_quits_at_once(batchscore: Cli, files: Files, deployment
         run = process.finish()
     assert run.exit_code == 4
     again = "Quitting. The next run sends the rows of requests in flight again."
-    assert run.stderr == f"{again}\n{ABORTED}\n"
+    resumed, _, command = run.stderr.partition(": ")
+    assert resumed == f"{again}\nAborted. Completed rows are saved.\nTo resume, run"
+    deployment.reset()
+    run = batchscore(*shlex.split(command)[1:])
+    assert (run.exit_code, len(records(Path("out/chat")))) == (0, 4)
 
 
 @pytest.mark.slow

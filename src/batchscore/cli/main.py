@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
@@ -18,7 +19,7 @@ from batchscore.cli.program import COMMANDS
 from batchscore.cli.say import drop_rest, say_json, worded
 from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings, visible_message
 from batchscore.settings.declare import as_flag
-from batchscore.settings.secrets import mask_text
+from batchscore.settings.secrets import mask_text, shown_words
 
 
 class Commands(click.Group):
@@ -84,12 +85,22 @@ def main() -> NoReturn:
         click.echo(f"batchscore: {mask_text(worded(error.terminal_text))}", err=True)
         fail(error.exit_code, error.text)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Aborted. Run the same command again.", err=True)
+        click.echo(aborted(sys.argv[1:]), err=True)
         fail(ExitCode.CONTINUE_LATER, "interrupted by a signal")
     except BrokenPipeError:
         drop_rest(sys.stdout.fileno())  # its reader has gone away
         sys.exit(int(ExitCode.DONE))
     sys.exit(int(ExitCode.DONE))
+
+
+def aborted(words: Sequence[str]) -> str:
+    """Return what is said of a command that a signal ended: scores are saved, and resumed as after a stop."""
+    if words[:1] != ["score"]:
+        return "Aborted. Run the same command again."
+    from batchscore.report.advice import RunState, next_step  # noqa: PLC0415 - other commands do not need it
+
+    step = next_step(RunState("", "", shown_words(["batchscore", *words]), stopped=True))
+    return worded(f"Aborted. Completed rows are saved.\n{step}")
 
 
 def fail(code: ExitCode, reason: str) -> NoReturn:
