@@ -160,8 +160,9 @@ def plain_page() -> Tags:
 @example(HOSTILE[6])
 def test_names_stay_text(name: str) -> None:
     plain, hostile = plain_page(), parsed(material(name))
-    ours = [tag for tag, _ in plain.tags]
-    assert [tag for tag, _ in hostile.tags] == ours
+    # A word of a command that has a hyphen is a `span`, also a word of a name.
+    ours, theirs = ([tag for tag, _ in each.tags if tag != "span"] for each in (plain, hostile))
+    assert theirs == ours
     attributes = {key for _, found in hostile.tags for key, _ in found}
     assert attributes == {key for _, found in plain.tags for key, _ in found}
     assert hostile.scripts[1:] == plain.scripts[1:]
