@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
+import numpy as np
 import orjson
 import xxhash
 
@@ -28,6 +31,9 @@ _NOT_IN_IDS = re.compile(r"\s+|(?<!\d)0+(?=\d)|(?<=\d)\.0+(?=\s*\Z)")
 
 #: How many ids without a label are compared with those without a row.
 _COMPARED_IDS = 1000
+
+#: How many different labels are kept once for all rows.
+_MOST_SHARED_LABELS = 10_000
 
 
 @dataclass(slots=True)
@@ -117,8 +123,8 @@ class LabelSource:
 
         Raises `InputError` if no row of a file has a column that is needed.
         """
-        seen, unknown = set[int](), list[str]()
-        counts.rows = counts.labelled = counts.rows_without_label = counts.duplicate_rows = 0
+        seen, unknown = array("Q"), list[str]()
+        counts.rows = counts.labelled = counts.rows_without_label = 0
         is_id, own = self.column in output.id_names, self._own_columns(output)
         file, lacking = "", None
         for scored in self._rows(output):
@@ -139,9 +145,7 @@ class LabelSource:
                 if row_id is not None and row_id not in self.file.by_id and len(unknown) < _COMPARED_IDS:
                     unknown.append(row_id)
             if row_id is not None:
-                id_key = key_of(row_id)
-                counts.duplicate_rows += id_key in seen
-                seen.add(id_key)
+                seen.append(key_of(row_id))
             gold = answer_of(gold)
             if is_missing(gold):
                 counts.rows_without_label += 1
@@ -151,10 +155,13 @@ class LabelSource:
             yield LabelledRow(scored, gold, key)
         if lacking is not None:
             self._check_columns(output, lacking)
+        found = np.unique(seen)
+        counts.duplicate_rows = len(seen) - len(found)
         if self.file is not None:
             counts.duplicate_labels = self.file.duplicates
             counts.conflicting_labels = self.file.conflicts
-            others = [each for each in self.file.by_id if key_of(each) not in seen]
+            keys = np.fromiter(map(key_of, self.file.by_id), np.uint64, len(self.file.by_id))
+            others = list(compress(self.file.by_id, ~np.isin(keys, found)))
             counts.unmatched_labels = len(others) + self.file.without_id
             if unknown and others:
                 counts.unmatched_ids = _similar(unknown, others) or (unknown[0], others[0])
@@ -233,6 +240,7 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     Raises `InputError` if the file or a column is missing, or if no row has an id.
     """
     by_id: dict[str, Any] = {}
+    same: dict[str, str] = {}  # of labels that many rows have, one text is kept
     duplicates, without_id, conflicts = 0, 0, set[str]()
     for table in _tables(named, options or ReadOptions()):
         chosen = _label_column(table, named, on, column)
@@ -247,6 +255,8 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
                 if text_of(by_id[row_id]) != text_of(gold):
                     conflicts.add(row_id)
                 continue
+            if isinstance(gold, str) and (gold in same or len(same) < _MOST_SHARED_LABELS):
+                gold = same.setdefault(gold, gold)
             by_id[row_id] = gold
     if not by_id:
         raise InputError(f"{named}: no row has a value in the column {on!r}.")
