@@ -289,7 +289,8 @@ def _row_values(row: pa.RecordBatch) -> dict[str, Any] | str:
             cells.validate(full=True)
             values[column] = cells_of(cells)[0]
         except Exception as error:
-            if "timezone" in str(error):
+            # Older releases of Arrow raise the error of pytz, whose text is only the name of the zone.
+            if "timezone" in f"{type(error).__name__} {error}".lower():
                 return f"the time zone of its column {column!r} is not known here: install the package tzdata"
             return f"its cell in column {column!r} cannot be read: bytes that are not UTF-8, or out of range"
     return values
