@@ -364,6 +364,8 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     is_utf8 = is_cut_utf8(head, whole=whole)
     if named and not mark and is_surely_binary(head):
         return file  # reading it says what it is
+    if named and whole and head.isascii() and head.decode(named, "replace") == head.decode():
+        return file  # both read the same
     if named:
         letters = sum(byte >= FIRST_OF_LETTER for byte in head) if is_utf8 else 0
         # Letters of single bytes do not happen to be UTF-8; of two bytes, one in five does.
