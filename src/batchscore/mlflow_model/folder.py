@@ -90,7 +90,7 @@ def refuse_other_files(folder: Path, *, overwrite: bool) -> None:
         return
     names = sorted(file.name for file in folder.iterdir())
     if names and (not overwrite or MLMODEL not in names):
-        replace = setting_name("overwrite")
+        replace = setting_name("overwrite", True)
         raise OutputError(f"{folder} is not empty. Name another folder, or replace a model with {replace}.")
     others = ", ".join([name for name in names if name not in MODEL_FILES][:5])
     if others:

@@ -196,7 +196,8 @@ def _refuse_target(folder: Place, manifests: Sequence[Manifest], file: Place, *,
         return
     if not overwrite:
         raise OutputError(
-            f"{file} exists already. Choose another name, or replace it with {setting_name('overwrite')}."
+            f"{file} exists already. Choose another name, or replace it with "
+            f"{setting_name('overwrite', True)}."
         )
     if storage.is_folder(file) or (isinstance(file, Path) and not file.is_file()):
         raise OutputError(f"{file} is not a file. Choose another name.")

@@ -85,6 +85,6 @@ def refuse_edited(folder: Place, file: Place) -> None:
     merge = shell_command(["batchscore", "merge", command_word(file), command_word(other)])
     raise OutputError(
         f"{file} {what}, so it is not replaced. Rename, move or delete it, and run the same command again: "
-        f"no row is sent twice. {setting_name('overwrite')} replaces it, and sends all rows again. To write "
-        f"the scores to another file, run: {merge}"
+        f"no row is sent twice. {setting_name('overwrite', True)} replaces it, and sends all rows again. To "
+        f"write the scores to another file, run: {merge}"
     )

@@ -271,7 +271,7 @@ def _columns_text(table: Table, names: Sequence[str]) -> str:
     """Return which columns a file has; how many, if their names may be the cells of a row."""
     if table.hidden:
         # The doubt says what to do, too.
-        choose = f": give a name as in that line, or {setting_name('no_header')} if it is a row"
+        choose = f": give a name as in that line, or {setting_name('no_header', True)} if it is a row"
         names_of = f"its first line names {count_text(len(names), 'column')}"
         sure = [name for name in names if name not in table.hidden]
         if sure:

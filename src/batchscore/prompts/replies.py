@@ -187,8 +187,8 @@ class ReplyReader:
         embeddings = [item.get("embedding", ()) for item in in_input_order(data)]
         if self.dimensions is None and have_eight_bytes(embeddings):
             raise InvalidReply(
-                f"its numbers have eight bytes instead of four; {setting_name('param')} "
-                """encoding_format='"float"' requests them as text"""
+                "its numbers have eight bytes instead of four; "
+                f"{setting_name('param', {'encoding_format': 'float'})} requests them as text"
             )
         vectors = decode_vectors(embeddings, self.dimensions)
         length: int = next(vector.size for vector in vectors if not isinstance(vector, InvalidReply))
@@ -363,7 +363,7 @@ def not_json(body: bytes) -> InvalidReply:
         what = "empty"
     elif start.startswith(("data:", "event:", "id:", "retry:", ":")):
         what = "an event stream, not JSON"
-        hint = f"; if the service streams by default, set {setting_name('param')} stream=false"
+        hint = f"; if the service streams by default, set {setting_name('param', {'stream': False})}"
     elif start.startswith("<"):
         what = f"{'an HTML page' if 'html' in start else 'XML'}, not JSON"
         hint = "; check the endpoint's address"

@@ -208,10 +208,10 @@ def not_utf8_text(head: bytes) -> str:
         head.decode()
     except UnicodeDecodeError as error:
         line = head.count(b"\n", 0, error.start) + 1
-    option, others = setting_name("encoding"), "(files that are UTF-8 are still read as such)"
+    likely, utf8 = (setting_name("encoding", each) for each in (likely_encoding(head), "utf-8"))
     return (
-        f"line {line} is not UTF-8: name the file's encoding, for example {option} {likely_encoding(head)} "
-        f"{others}, or convert it. If only some lines are damaged, {option} utf-8 reads the others"
+        f"line {line} is not UTF-8: name the file's encoding, for example {likely} (files that are UTF-8 are "
+        f"still read as such), or convert it. If only some lines are damaged, {utf8} reads the others"
     )
 
 
