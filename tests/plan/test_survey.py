@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from openpyxl import Workbook
 
 from batchscore.errors import InputError, UsageError, name_settings
 from batchscore.output.spec import Output
@@ -231,6 +233,21 @@ def test_the_columns_that_are_sent_are_said_and_why() -> None:
     assert surveyed(files, column="said").said == [("a.jsonl and 1 more", "column 'said'")]
     assert surveyed(files, prompt="{n}: {said}").said == [("a.jsonl and 1 more", "columns n, said")]
     assert surveyed({"a.txt": "hi\n"}).said == []
+
+
+def test_a_column_that_a_workbooks_first_sheet_lacks_may_be_in_another() -> None:
+    book = Workbook()
+    sheets = (book.worksheets[0], book.create_sheet("Tickets"))
+    for sheet, name in zip(sheets, ("day", "text"), strict=True):
+        sheet.append([name])
+        sheet.append(["one"])
+    book.save("a.xlsx")
+    settings = Settings(task="chat", model="m", output="out", column="text")
+    with pytest.raises(
+        InputError, match="sheet 'Sheet', the first one: sheet names another"
+    ):
+        survey(["a.xlsx"], settings, output=None)
+    assert not survey(["a.xlsx"], replace(settings, sheet="Tickets"), output=None).problems
 
 
 def test_no_encoding_is_said_of_a_file_that_any_encoding_reads_the_same() -> None:

@@ -140,8 +140,10 @@ def _no_column(table: Table, name: str, setting: str) -> InputError:
     nearest = [*near, *(own for own in table.columns if own not in near)]
     meant = f" Is it {near[0]!r}?" if near else ""
     doubt = f" {table.doubt}." if table.doubt else ""
+    read = next((note for note in table.notes if note.startswith("sheet ")), "")
+    sheet = f" It is read from {read}: {setting_name('sheet')} names another." if read else ""
     return InputError(
-        f"no column {name!r} ({setting_name(setting)}); {_columns_text(table, nearest)}.{meant}{doubt}"
+        f"no column {name!r} ({setting_name(setting)}); {_columns_text(table, nearest)}.{meant}{doubt}{sheet}"
     )
 
 
