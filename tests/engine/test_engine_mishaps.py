@@ -13,7 +13,8 @@ import pytest
 from batchscore.engine.engine import Engine
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, ServiceRefused
 from batchscore.prompts.duplicates import MOST_WAITING
-from batchscore.request.deployment import Deployment, State
+from batchscore.request.deployment import Deployment
+from batchscore.request.health import State
 from batchscore.request.send import NoReply
 from batchscore.rows import Prompt, Reply, RowError, Settled
 from sampled import mostly_slow
