@@ -16,7 +16,7 @@ from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
 from batchscore.evaluate.labels import LabelFile
 from batchscore.evaluate.measure import ModelRows, similar_text
-from batchscore.evaluate.metrics.numbers import is_curved
+from batchscore.evaluate.metrics.numbers import curve_of
 from batchscore.evaluate.statistics.compare import Comparison
 from batchscore.evaluate.statistics.intervals import Floats
 
@@ -115,11 +115,11 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "The interval of Pearson's correlation may be too narrow, as rows with still larger numbers may "
             "be missing here; Spearman's does not depend on them."
         )
-    if is_curved(_numbers(rows)):
+    if curve_of(_numbers(rows)) >= 1:
         yield (
             "The ranks of answers and labels are correlated much better than their values: these are along a "
-            "curve, or a few are far off. Pearson's correlation then depends on numbers that may be missing "
-            "here, and its interval may be too narrow. Use Spearman's."
+            "curve, or a few are far off. Pearson's correlation is then mostly too far from 0, and its "
+            "interval is three times as long towards 0. Use Spearman's."
         )
     if rows.output.limited:
         yield "Its run was limited to some rows, and the others are not counted."
