@@ -583,6 +583,7 @@ def test_each_task(tmp_path: Path, task: str) -> None:
         (["a long text that nobody repeats", "another of as many words as that"], "text-generation"),
         (["['B-PER', 'O']"], "token-classification"),
         (['["Rome", "Roma"]'], "question-answering"),
+        (['["Rome", "Roma"]', "Oslo"] * 4, "question-answering"),
     ],
 )  # fmt: skip
 def test_the_task_is_guessed_and_shown(tmp_path: Path, labels: Sequence[str], task: str) -> None:
