@@ -158,6 +158,32 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
     assert "labels without a row: 2" in shown
+    assert (
+        "Labels of 1 id differ, and count for no row. Another label than before is in gold.csv, row 4 ("
+        in shown
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--label", "nope"),
+        ("--label", "label", "--metric", "bleu"),
+        ("--label", "label", "--labels", "pos"),
+        ("--label", "label", "--as", "regression"),
+        ("--label", "label", "--by", "nope"),
+        ("--label", "label", "--field", "a"),
+    ],
+)
+def test_an_evaluation_that_fails_leaves_nothing(tmp_path: Path, source: Path, words: Sequence[str]) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    for out in (tmp_path / "e", tmp_path / "new" / "e"):
+        run(scores, *words, "--base-dir", source.parent, "-o", out, error=BatchscoreError)
+    assert not (tmp_path / "e").exists()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "e").mkdir()
+    run(scores, *words, "--base-dir", source.parent, "-o", tmp_path / "e", error=BatchscoreError)
+    assert not list((tmp_path / "e").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -560,6 +586,7 @@ def test_each_task(tmp_path: Path, task: str) -> None:
         (["a long text that nobody repeats", "another of as many words as that"], "text-generation"),
         (["['B-PER', 'O']"], "token-classification"),
         (['["Rome", "Roma"]'], "question-answering"),
+        (['["Rome", "Roma"]', "Oslo"] * 4, "question-answering"),
     ],
 )  # fmt: skip
 def test_the_task_is_guessed_and_shown(tmp_path: Path, labels: Sequence[str], task: str) -> None:

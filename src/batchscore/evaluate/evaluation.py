@@ -34,6 +34,7 @@ from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure, refuse
 from batchscore.evaluate.metrics.classification import per_class
 from batchscore.evaluate.notices import (
     comparison_notices,
+    conflict_notices,
     label_notices,
     missing_notices,
     model_notices,
@@ -192,6 +193,7 @@ def evaluate(
         (
             *([reading.unsure] if reading.unsure else []),
             *label_notices(reading.labels),
+            *conflict_notices(spec.source.file),
             *missing_notices(reading.labels),
             *comparison_notices([each.comparisons for each in models], spec.options.sampling.confidence),
             *withheld_notices([each.figures for each in models]),

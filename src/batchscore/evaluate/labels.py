@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -93,13 +93,13 @@ class LabelledRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """The labels of a file by id, `None` for an id with different labels."""
+    """The labels of a file by id, `None` for an id with different labels, whose places are `conflicts`."""
 
     named: str
     on: str
     by_id: dict[str, Any]
     duplicates: int
-    conflicts: int
+    conflicts: Mapping[str, str]
     without_id: int = 0
 
 
@@ -159,7 +159,7 @@ class LabelSource:
         counts.duplicate_rows = len(seen) - len(found)
         if self.file is not None:
             counts.duplicate_labels = self.file.duplicates
-            counts.conflicting_labels = self.file.conflicts
+            counts.conflicting_labels = len(self.file.conflicts)
             keys = np.fromiter(map(key_of, self.file.by_id), np.uint64, len(self.file.by_id))
             others = list(compress(self.file.by_id, ~np.isin(keys, found)))
             counts.unmatched_labels = len(others) + self.file.without_id
@@ -241,8 +241,8 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     """
     by_id: dict[str, Any] = {}
     same: dict[str, str] = {}  # of labels that many rows have, one text is kept
-    duplicates, without_id, conflicts = 0, 0, set[str]()
-    for table in _tables(named, options or ReadOptions()):
+    duplicates, without_id, conflicts = 0, 0, dict[str, str]()
+    for file, table in _tables(named, options or ReadOptions()):
         chosen = _label_column(table, named, on, column)
         for row in table.rows:
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
@@ -253,7 +253,7 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
             if row_id in by_id:
                 duplicates += 1
                 if text_of(by_id[row_id]) != text_of(gold):
-                    conflicts.add(row_id)
+                    conflicts.setdefault(row_id, f"{file}, row {row.number:,}")
                 continue
             if isinstance(gold, str) and (gold in same or len(same) < _MOST_SHARED_LABELS):
                 gold = same.setdefault(gold, gold)
@@ -261,13 +261,13 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     if not by_id:
         raise InputError(f"{named}: no row has a value in the column {on!r}.")
     by_id.update(dict.fromkeys(conflicts))
-    return LabelFile(named, on, by_id, duplicates, len(conflicts), without_id)
+    return LabelFile(named, on, by_id, duplicates, conflicts, without_id)
 
 
-def _tables(named: str, options: ReadOptions) -> Iterator[Table]:
+def _tables(named: str, options: ReadOptions) -> Iterator[tuple[str, Table]]:
     for file in find_files([named]).files:
         with open_rows(file, options) as table:
-            yield table
+            yield file.name, table
 
 
 def _label_column(table: Table, named: str, on: str, column: str | None) -> str:

@@ -135,7 +135,8 @@ def task_named(name: str) -> EvaluationTask:
 def guess_task(golds: Sequence[Any]) -> tuple[EvaluationTask, str]:
     """Return the task that labels are most likely for, and what to say if they may be for another one."""
     lists = [as_list(gold) for gold in golds if isinstance(gold, list) or str(gold).lstrip()[:1] == "["]
-    if lists and len(lists) == len(golds):
+    # A single right answer may stand without a list.
+    if lists and 2 * len(lists) >= len(golds):
         items = [item for each in lists for item in each]
         if (items and are_tags(items)) or any(isinstance(item, (Mapping, list)) for item in items):
             return EVALUATION_TASKS["token-classification"], ""
