@@ -1,4 +1,4 @@
-"""Files of ours are created though other processes remove their empty folder, and a loop of links is a path."""
+"""Files of ours are created though others remove their empty folder, and a loop of links is a path."""
 
 from __future__ import annotations
 
