@@ -123,7 +123,7 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
         )
     if rows.output.limited:
         yield "Its run was limited to some rows, and the others are not counted."
-    if rows.seen_field is not None and rows.seen_field.texts and not rows.seen_field.found:
+    if rows.seen_field is not None and rows.seen_field.gives_nothing:
         yield rows.seen_field.problem
 
 
