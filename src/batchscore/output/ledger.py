@@ -211,7 +211,8 @@ class Ledger(ABC):
         `OutputError` if the input has changed since it was scored completely.
         """
         spec, retry_errors = self.spec, self.spec.retry_errors
-        manifest = self.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
+        if (manifest := self.manifests.get(file)) is None:
+            manifest = self.manifests[file] = Manifest(file, spec.layout.task, spec.fingerprint)
         if manifest.state == "complete" and manifest.input != digest:
             raise error_of_change(spec, file, manifest.input, digest)
         reading = adopt_reading(spec, manifest)

@@ -26,12 +26,13 @@ from batchscore.output.conflicts import (
     refuse_other_settings,
     sweep,
 )
+from batchscore.output.cost import Cost, share
 from batchscore.output.input_digest import without_images
 from batchscore.output.journal_place import open_shared_journals
 from batchscore.output.layout import copy_of, journal_name, stem_of
 from batchscore.output.ledger import README_TEXT, Ledger
 from batchscore.output.locks.system import SYSTEM, in_turn
-from batchscore.output.manifest import Commit, Cost, Manifest, read_manifest, share
+from batchscore.output.manifest import Commit, Manifest, read_manifest
 from batchscore.output.part_files import EncodedPart, intact
 from batchscore.output.parts import FileInParts, Part
 from batchscore.output.row_digests import damage_of_digests, read_digests

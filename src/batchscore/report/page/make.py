@@ -161,7 +161,8 @@ def gather_task(
         answers = answers_of_sample(sample, task, schema)
     # For a file whose manifest was left out, the run's record has the same facts.
     unknown = max(unread - len(more), 0)
-    problems += damaged_parts(folder, files, until)
+    sound = {each.file for each in known if each.task == task}
+    problems += damaged_parts(folder, [each for each in files if each.file not in sound], until)
     submitted = unconfirmed = ""
     try:
         chunks, unconfirmed = waiting_chunks(layout), unconfirmed_text(Chunks(chunk_folder(layout)))
@@ -290,23 +291,18 @@ def count_errors(folder: Place, manifests: Iterable[Manifest]) -> dict[str, int]
 
 def account_of(manifest: Manifest) -> FileAccount:
     """Return what a page shows of a manifest."""
-    commits = [manifest.parts[number] for number in sorted(manifest.parts)]
-    scores = [(commit.scores, commit.ok) for commit in commits]
-    errors = [(commit.error_records, commit.errors) for commit in commits]
-    return FileAccount(
-        **manifest.totals(),
-        scores=stored_parts(manifest.task, scores),
-        error_parts=stored_parts(f"errors/{manifest.task}", errors),
-    )
+    scores, errors = list[StoredPart](), list[StoredPart]()
+    for _, commit in sorted(manifest.parts.items()):
+        if commit.scores is not None and commit.ok:
+            scores.append(stored_part(manifest.task, commit.scores, commit.ok))
+        if commit.error_records is not None and commit.errors:
+            errors.append(stored_part(f"errors/{manifest.task}", commit.error_records, commit.errors))
+    return FileAccount(**manifest.totals(), scores=tuple(scores), error_parts=tuple(errors))
 
 
-def stored_parts(folder: str, found: Sequence[tuple[PartFile | None, int]]) -> tuple[StoredPart, ...]:
-    """Return the parts that exist; a manifest may come from anywhere, so no name leads to another folder."""
-    return tuple(
-        StoredPart(f"{folder}/{file.name.rpartition('/')[2]}", file.bytes, rows)
-        for file, rows in found
-        if file is not None and rows
-    )
+def stored_part(folder: str, file: PartFile, rows: int) -> StoredPart:
+    """Return a part as a page names it; a manifest may come from anywhere, so no name leads elsewhere."""
+    return StoredPart(f"{folder}/{file.name.rpartition('/')[2]}", file.bytes, rows)
 
 
 def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list[FileAccount]:
