@@ -89,7 +89,7 @@ class UnreadableRow:
     error: RowError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Table:
     """One open file: its columns, and its rows in order, to be iterated one time. `again` opens it once more.
 
@@ -263,7 +263,7 @@ class Expected:
     prompt_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileOpened:
     """Event: reading of an input file starts; earlier runs have scored `known` of its rows."""
 
@@ -336,7 +336,7 @@ class Heartbeat:
     batches: BatchesState | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileTotals:
     """The results of one input file: `rows = ok + errors + not_reached`.
 
@@ -367,7 +367,7 @@ class FileTotals:
         return self.rows - self.ok - self.errors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileFinished(FileTotals):
     """Event: work on an input file has ended, or the run has.
 

@@ -150,7 +150,7 @@ class InputFile:
     def but(self, **changes: Any) -> InputFile:
         """Return it with these fields changed, as `replace` does, which takes ten times as long."""
         other = object.__new__(InputFile)
-        other.__dict__.update(self.__dict__, **changes)
+        object.__setattr__(other, "__dict__", self.__dict__ | changes)
         return other
 
 

@@ -33,7 +33,7 @@ from batchscore.output.missing import (
 from batchscore.output.submitted import Chunks, chunk_folder, submitted_text, unconfirmed_text, waiting_chunks
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
-from batchscore.report.page.runs import RecordedRun, items, number, run_from
+from batchscore.report.page.runs import LISTS_OF_FILES, RecordedRun, items, number, run_from, without_files
 from batchscore.report.page.sample import (
     THOROUGHLY,
     Effort,
@@ -220,13 +220,13 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
     read = 0
     # Thousands of runs may each name thousands of files; `files_of_last_run` needs the latest only.
     through: set[str] = set()
-    without_files: dict[str, object] = {name: [] for name in ("files", "earlier", "complete_files")}
-    for place, found in each_of(places, read_run, until):
+    no_files: dict[str, object] = {name: [] for name in LISTS_OF_FILES}
+    for place, found in each_of(places, partial(read_run, through=through), until):
         read += 1
         problem = found
         if isinstance(found, RecordedRun):
             seen, problem = found.task in through, found.problem
-            runs.append(replace(found, record={**found.record, **without_files}) if seen else found)
+            runs.append(replace(found, record={**found.record, **no_files}) if seen else found)
             if not found.shared:
                 through.add(found.task)
         problems += [f"runs/{place.name} {problem}."] if problem else []
@@ -235,13 +235,15 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
     return sorted(runs, key=lambda run: (run.started, run.name)), problems
 
 
-def read_run(place: Place) -> RecordedRun | str:
-    """Return a run, or why its record cannot be used."""
+def read_run(place: Place, through: Collection[str]) -> RecordedRun | str:
+    """Return a run, or why its record cannot be used; without its files if its task is `through`."""
     size = storage.size_of(place)
     if size is not None and size > MOST_RECORD_BYTES:
         return f"is too large to be read here ({size / 2**20:,.0f} MiB)"
     try:
-        return run_from(place.name, storage.whole(place))
+        data = storage.whole(place)
+        run = run_from(place.name, without_files(data)) if through else None
+        return run if isinstance(run, RecordedRun) and run.task in through else run_from(place.name, data)
     except BatchscoreError as error:
         return f"cannot be read: {error}"
 
