@@ -1293,6 +1293,19 @@ def test_ids_that_fit_without_a_label_are_said(tmp_path: Path, second: str, word
     assert words in str(done.exception)
 
 
+def test_a_label_that_no_row_has_is_said(tmp_path: Path) -> None:
+    """Of eight labels that were named six are empty: five of them are shown."""
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in "abab"])
+    scores = write_scores(tmp_path / "s", source, ["a", "b", "a", "c"], keep=["label"])
+    found = measured(tmp_path / "e", scores, "--label", "label", "--labels", "a,b,c,d,e,f,g,h")
+    (notice,) = found["notices"]
+    assert notice.startswith(
+        "No row has the label 'c', 'd', 'e', 'f', 'g', and 1 more. Means over labels leave"
+    )
+    macro = found["models"][0]["metrics"]["balanced_accuracy"]
+    assert (macro["value"], macro["unanswered"]) == (0.75, "none")
+
+
 def test_figures_that_cannot_differ_have_no_interval(tmp_path: Path) -> None:
     source = write_input(tmp_path / "in" / "a.csv", [{"label": "a"}] * 5)
     scores = write_scores(tmp_path / "s", source, ["a", "a", "a", "a", "b"], keep=["label"])
