@@ -243,9 +243,7 @@ def test_a_column_that_a_workbooks_first_sheet_lacks_may_be_in_another() -> None
         sheet.append(["one"])
     book.save("a.xlsx")
     settings = Settings(task="chat", model="m", output="out", column="text")
-    with pytest.raises(
-        InputError, match="sheet 'Sheet', the first one: sheet names another"
-    ):
+    with pytest.raises(InputError, match="sheet 'Sheet', the first one: sheet names another"):
         survey(["a.xlsx"], settings, output=None)
     assert not survey(["a.xlsx"], replace(settings, sheet="Tickets"), output=None).problems
 
