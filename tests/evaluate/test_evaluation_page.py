@@ -163,6 +163,14 @@ def test_a_figure_that_is_not_known_is_neither_better_nor_best(tmp_path: Path) -
     assert "better " not in words.partition("excludes 0")[2]
 
 
+def test_no_model_is_named_if_none_has_a_figure(tmp_path: Path) -> None:
+    rows = [{"label": "ein Haus"}, {"label": "ein Tag"}]
+    source = write_input(tmp_path / "in.csv", rows)
+    both = [write_scores(tmp_path / name, source, ["ein Haus", FAILED], keep=["label"]) for name in "ab"]
+    measured(tmp_path / "e", *both, "--label", "label", "--as", "translation", "--names", "a,b")
+    assert "<h1>chrf not known</h1>" in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+
+
 def test_bars_of_slices_are_on_the_scale_of_their_figures(tmp_path: Path) -> None:
     """Errors may be more than 1, and then a bar from 0 to 1 would show none."""
     rows = [{"label": str(n), "shop": "ab"[n % 2]} for n in range(12)]

@@ -19,7 +19,7 @@ from batchscore.errors import InputError, SettingsError, UsageError
 from batchscore.evaluate.figures import FigureOptions
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import requirement_of
-from batchscore.evaluate.labels import LabelSource, read_labels
+from batchscore.evaluate.labels import LabelSource, is_named_as_file, read_labels
 from batchscore.evaluate.qrels import read_qrels
 from batchscore.evaluate.scored import open_scores
 from batchscore.evaluate.spec import EvaluationSpec
@@ -106,6 +106,8 @@ def _labels(chosen: Mapping[str, Any]) -> tuple[list[str], LabelSource]:
 def _files_and_names(given: Sequence[str], on: str | None) -> tuple[list[str], list[str]]:
     """Return the files of labels, of which there may be one, and the names of labels."""
     files = [each for each in given if storage.exists(place_of(each))]
+    if absent := next((each for each in given if is_named_as_file(each) and each not in files), None):
+        raise InputError(f"{absent} does not exist.")
     names = [name.strip() for each in given if each not in files for name in each.split(",") if name.strip()]
     if len(files) > 1:
         raise UsageError(f"--labels names several files: {', '.join(files)}. Give one.")
@@ -123,8 +125,10 @@ def _files_and_names(given: Sequence[str], on: str | None) -> tuple[list[str], l
 def _spellings(named: str | None) -> dict[str, str]:
     if named is None:
         return {}
+    if not storage.exists(place_of(named)):
+        raise InputError(f"{named} does not exist.")
     try:
-        found = orjson.loads(b"".join(storage.chunks(place_of(named))))
+        found = orjson.loads(storage.whole(place_of(named)))
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):

@@ -35,6 +35,7 @@ from batchscore.evaluate.metrics.classification import per_class
 from batchscore.evaluate.notices import (
     comparison_notices,
     conflict_notices,
+    empty_notices,
     label_notices,
     missing_notices,
     model_notices,
@@ -195,6 +196,7 @@ def evaluate(
             *label_notices(reading.labels),
             *conflict_notices(spec.source.file),
             *missing_notices(reading.labels),
+            *empty_notices(reading.labels, models[0].confusion),
             *comparison_notices([each.comparisons for each in models], spec.options.sampling.confidence),
             *withheld_notices([each.figures for each in models]),
         ),

@@ -89,6 +89,7 @@ def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, 
             raise UsageError(
                 f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}"
                 + (", and others at such depths." if reading.task.kind == "ranking" else ".")
+                + f" {reading.unsure}".rstrip()
             )
 
 
@@ -113,6 +114,8 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
     if unanswered != "withheld":
         value = of_answered if counted is only else _value(name, counted, reading)
     interval = _interval(name, counted, reading, options) if value is not None else None
+    if interval is not None and interval.low == interval.high:
+        interval = None  # a figure that can have no other value says nothing
     return Figure(
         value,
         None if interval is None else min(interval.low, value or 0),

@@ -22,7 +22,7 @@ from batchscore.errors import InputError, setting_name
 from batchscore.evaluate.fold import number_of, text_of
 from batchscore.evaluate.scored import ScoredOutput, ScoredRow, refuse_absent
 from batchscore.read.files import find_files
-from batchscore.read.formats import open_rows
+from batchscore.read.formats import open_rows, suffix_of
 from batchscore.read.input_file import ReadOptions
 from batchscore.rows import Row, Settled, Table
 
@@ -224,7 +224,14 @@ def key_of(text: str) -> int:
 
 
 def answer_of(value: Any) -> Any:
-    """Return a label; of a whole conversation, as training files have it, the answer at its end."""
+    """Return a label; of a whole conversation, as training files have it, the answer at its end.
+
+    Of answers with their places in a context, as SQuAD has them, only the texts.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] == "{" and "answer_start" in value:
+        (value,) = as_list(f"[{value}]") or [value]
+    if isinstance(value, dict) and value.keys() == {"text", "answer_start"}:
+        return value["text"]
     last = value[-1] if isinstance(value, list) and value else None
     return last.get("content") if isinstance(last, dict) and last.get("role") == "assistant" else value
 
@@ -232,6 +239,11 @@ def answer_of(value: Any) -> Any:
 def is_missing(value: Any) -> bool:
     """Whether a cell holds no label. An empty list is one: a text without entities, or without an answer."""
     return not isinstance(value, list) and text_of(value) is None
+
+
+def is_named_as_file(text: str) -> bool:
+    """Whether a text has the suffix of a file of rows, and so is hardly the name of a label."""
+    return suffix_of(text) is not None
 
 
 def read_labels(named: str, on: str, column: str | None, options: ReadOptions | None = None) -> LabelFile:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 
 from batchscore.errors import count_text
 from batchscore.evaluate.figures import Figure
@@ -46,6 +47,18 @@ def label_notices(labels: Labels) -> Iterator[str]:
         f"Labels that differ only in case, blanks or punctuation are one label: {named}"
         f"{f'; and {more} more' if more > 0 else ''}. To tell them apart, name all labels with --labels."
     )
+
+
+def empty_notices(labels: Labels, confusion: npt.NDArray[np.intp] | None) -> Iterator[str]:
+    """Yield labels that no row has, from the counts of one model: all have the same rows."""
+    rows = [] if confusion is None else confusion.sum(axis=1).tolist()
+    found = [name for name, count in zip(labels.names, rows, strict=bool(rows)) if not count]
+    if found:
+        more = f", and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
+        yield (
+            f"No row has the label {', '.join(map(repr, found[:_MOST_NAMED]))}{more}. Means over labels "
+            "leave such labels out."
+        )
 
 
 def conflict_notices(file: LabelFile | None) -> Iterator[str]:
@@ -123,7 +136,7 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
         )
     if rows.output.limited:
         yield "Its run was limited to some rows, and the others are not counted."
-    if rows.seen_field is not None and rows.seen_field.texts and not rows.seen_field.found:
+    if rows.seen_field is not None and rows.seen_field.gives_nothing:
         yield rows.seen_field.problem
 
 

@@ -100,12 +100,12 @@ class RecordedCounts(NamedTuple):
 
     def contradiction(self, manifest: Manifest) -> str | None:
         """Return how a complete manifest contradicts these counts; `None` if it does not."""
-        found = (manifest.rows, manifest.ok, manifest.errors)
+        found = manifest.counts
         fixed = self.is_exact
         # A later run may have scored rows that failed, but none reads fewer rows of a complete file.
         if (
-            manifest.rows != self.rows
-            or (not self.shared and manifest.ok < self.ok)
+            found[0] != self.rows
+            or (not self.shared and found[1] < self.ok)
             or (fixed and found != (self.rows, self.ok, self.errors))
         ):
             return (
@@ -164,8 +164,7 @@ class RunRecord:
 
 def counts_in(manifest: Manifest) -> RecordedCounts:
     """Return the counts that a manifest states."""
-    counts = manifest.rows, manifest.ok, manifest.errors
-    return RecordedCounts(manifest.file, *counts, manifest.input, manifest.records_digest)
+    return RecordedCounts(manifest.file, *manifest.counts, manifest.input, manifest.records_digest)
 
 
 def run_records(folder: Place) -> Iterator[tuple[str, RunRecord | None]]:

@@ -86,7 +86,7 @@ class Survey:
     @cached_property
     def places(self) -> dict[str, str]:
         """The paths of the files that can be scored, by their names in records, in input order."""
-        return {ready.file.name: str(ready.file.path) for ready in self.ready}
+        return {ready.file.name: ready.file.local or str(ready.file.path) for ready in self.ready}
 
     @property
     def of_several_files(self) -> bool:
@@ -160,10 +160,13 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             with open_rows(file, options) as table:
                 notes = (standard_input_note(file, settings, table), *table.notes) if piped else table.notes
                 sort = sort_of(table, spec)
-                builder = builders.get(sort) or builder_for(table, spec, reserved, read_file=read_file)
+                known = builders.get(sort)
+                builder = known or builder_for(table, spec, reserved, read_file=read_file)
+                ready.append(ReadyFile(file.but(again=table.again), builder, notes))
+                if known is not None:  # nothing of a table of this sort is new
+                    continue
                 if sort is not None:
                     builders[sort] = builder
-                ready.append(ReadyFile(file.but(again=table.again), builder, notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.hidden)
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})

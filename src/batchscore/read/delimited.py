@@ -87,7 +87,7 @@ def _header(
     The file is not opened again if its `content` is known.
     """
     if (
-        dialect == plain_dialect(dialect.own)
+        dialect is plain_dialect(dialect.own)
         and content
         and len(content) <= limit
         and (plain := plain_header(content, dialect.own))
