@@ -76,6 +76,14 @@ def test_a_text_that_is_not_utf8_is_reported_before_the_first_request(batchscore
     )
     assert done.exit_code == 2
     assert "--system is not UTF-8" in done.said
+    for command in (
+        "finetune prepare a.csv -o tuned --prompt {text} --answer {text} --system",
+        "model save model --task chat -m m --requirement",
+        "evaluate out --label",
+        "score a.csv -o out --simulate --task chat -m m --stop",
+    ):
+        done = batchscore.here(*command.split(), "n\udcff")
+        assert (done.exit_code, f"{command.split()[-1]} is not UTF-8" in done.said) == (2, True), done
 
 
 def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: Deployment) -> None:

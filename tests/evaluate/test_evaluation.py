@@ -451,7 +451,6 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
         (("--label", "absent"), InputError),
         (("--label", "label", "--by", ""), InputError),
         (("--label", "label", "--cluster", ""), InputError),
-        (("--label", "label", "--encoding", "n\udcff"), UsageError),
         (("--label", "Label"), InputError),
         (("--label", "label", "--require", "good"), UsageError),
         (("--label", "label", "--require", "bleu>=1"), UsageError),

@@ -124,6 +124,9 @@ def attributes_of(declared: Field[Any], *, needed: bool) -> dict[str, Any]:
     return attributes
 
 
+#: What the name of a value says of a path, which may hold any bytes; all other values are UTF-8.
+PATH_WORDS = ("FILE", "FOLDER", "OUT", "PATH")
+
 #: The number of characters of a value that a message shows.
 MOST_SHOWN = 60
 
@@ -150,7 +153,11 @@ def refuse_two_values(command: click.Command, ctx: click.Context, words: Sequenc
     given, _, _ = lenient.make_parser(ctx).parse_args(args=list(words))
     for param in command.params:
         values = given.get(param.name or "")
-        if not isinstance(param, click.Option) or param.multiple or not isinstance(values, list):
+        if not isinstance(param, click.Option) or not isinstance(values, list):
+            continue
+        if not any(word in str(param.metavar) for word in PATH_WORDS):
+            refuse_other_bytes(param.opts[-1], values, ctx)
+        if param.multiple:
             continue
         if param.is_flag and len(set(values)) > 1:
             raise click.UsageError(
@@ -158,6 +165,13 @@ def refuse_two_values(command: click.Command, ctx: click.Context, words: Sequenc
             )
         if not param.is_flag and len(values) > 1:
             raise click.UsageError(f"{twice(param.opts[-1], values)} Give one of them.", ctx)
+
+
+def refuse_other_bytes(flag: str, values: Sequence[Any], ctx: click.Context) -> None:
+    """Raise `click.UsageError` for a text that is not UTF-8, which Python holds as halves of characters."""
+    for value in values:
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise click.UsageError(f"{flag} is not UTF-8; check the encoding of your terminal.", ctx)
 
 
 def twice(flag: str, values: Sequence[str]) -> str:
