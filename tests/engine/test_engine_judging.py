@@ -94,6 +94,8 @@ FAILURES: dict[str, Callable[[], Reply]] = {
     "odd json": lambda: refusal(400, "json_validate_failed"),
     "503 with a wait": lambda: reply(503, {}, retry_after="1"),
     "no reply": lambda: reply(504, {}),
+    "key": lambda: refusal(401, "401"),
+    "key, with another status": lambda: reply(400, {"error": {"message": "API key not valid."}}),
 }
 
 

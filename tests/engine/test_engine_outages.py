@@ -390,7 +390,7 @@ def errors_after(kind: str, sample: random.Random) -> set[int]:
 
 
 @pytest.mark.parametrize("kind", OUTAGES)
-@mostly_slow("seeds", [range(10, 20), range(20, 150)], [range(10, 20)])
+@mostly_slow("seeds", [range(10, 20), range(20, 80)], [range(10, 20)])
 def test_an_outage_of_any_kind_and_length_is_no_rows_error(kind: str, seeds: range) -> None:
     for seed in seeds:
         random.seed(seed)

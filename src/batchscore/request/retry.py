@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 import tenacity
 
-from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, duration_text
+from batchscore.errors import ErrorCode, ServiceRefused, duration_text
 from batchscore.request.attempt import Requester
 from batchscore.request.deployment import NOTICE_FROM_SECONDS, Deployment
 from batchscore.request.deployment_pool import DeploymentPool
@@ -97,16 +97,15 @@ class AttemptLoop(Generic[T]):
             action = result.outcome.action
             if action is Action.RENEW_TOKEN and deployment not in renewed:
                 renewed.add(deployment)
-                if await self.renew_token(deployment):
+                if await self.requester.renew_token(deployment):
                     deployment, result = await self.send_anywhere(request)
                 continue
             if action is Action.RENEW_TOKEN:
-                result = await self.requester.confirm_refusal(request, deployment, result)
+                result = Result(await self.requester.judge_stop(request, deployment, result.outcome))
                 action = result.outcome.action
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
-                hint = deployment.unused_keys if result.outcome.status in {401, 403} else ""
-                text = f"{deployment.explain(result.outcome.reason)} {hint}".rstrip()
+                text = deployment.explain(result.outcome.reason, result.outcome.status)
                 refused = ServiceRefused(text, service_reply=result.outcome.words)
                 self.deployments.stop(deployment, refused)
                 deployment, result = await self.send_anywhere(request)
@@ -120,7 +119,8 @@ class AttemptLoop(Generic[T]):
             if may_retry and not self.may_be_too_large(request, result):
                 deployment, result = await self.retry(request, deployment, result)
                 continue
-            if result.outcome.by_chance or await self.answers_other_rows(request, result, deployment):
+            is_well = result.outcome.code is ErrorCode.INVALID_ANSWER
+            if is_well or await self.answers_other_rows(request, result, deployment):
                 if request.rows == 1 and await self.let_pass(request, deployment, result):
                     deployment, result = await self.send_in_slot(request)
                     continue
@@ -135,14 +135,6 @@ class AttemptLoop(Generic[T]):
             request.budget.reset()
             deployment, result = await self.send_anywhere(request)
         return result
-
-    async def renew_token(self, deployment: Deployment) -> bool:
-        """Return whether there is a different token to try; stop a deployment whose sign-in fails."""
-        try:
-            return await deployment.renew_token()
-        except BatchscoreError as reason:
-            self.deployments.stop(deployment, reason)
-            return False
 
     def final(self, request: Request, deployment: Deployment, result: Result[T]) -> Result[T]:
         """Return the result of a request that has had its attempts, though others are answered."""
