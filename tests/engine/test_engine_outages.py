@@ -117,6 +117,20 @@ def test_an_address_that_was_never_reached_fails_early() -> None:
     assert started[1] - started[0] < 60
 
 
+@pytest.mark.parametrize("code", [ErrorCode.CONNECTION_ERROR, ErrorCode.INVALID_RESPONSE])
+def test_a_service_that_never_speaks_http_is_no_outage_if_it_also_times_out(code: ErrorCode) -> None:
+    async def answer(texts: list[str], number: int) -> Reply:
+        if number >= 4:
+            await asyncio.sleep(1e6)
+        raise NoReply(code, "the reply is not HTTP", needs_action=True)
+
+    async def main() -> None:
+        await collected(engine_over(Service(answer), prompts(10), max_outage=1800))
+
+    with pytest.raises(ServiceRefused, match="not HTTP"):
+        run_virtual(main())
+
+
 @pytest.mark.parametrize("position", [0, 50, 99])
 def test_a_row_that_always_fails_costs_only_itself_wherever_it_is(position: int) -> None:
     async def answer(texts: list[str], number: int) -> Reply:

@@ -79,7 +79,9 @@ class Health:
     def note_failure(self, outcome: Outcome, now: float, most_outage_seconds: float) -> bool:
         """Note that the service failed a request; return whether the deployment is down from now on."""
         self.failures += 1
-        self.last_outcome = outcome
+        unproven = self.is_unproven and self.last_outcome is not None and self.last_outcome.needs_action
+        if not (unproven and outcome.code is ErrorCode.TIMEOUT):  # a timeout makes no service of what is none
+            self.last_outcome = outcome
         self.reached = self.reached or outcome.status is not None
         if self.failing_since is None:
             self.failing_since, self.lasting_since = now, None
