@@ -168,15 +168,23 @@ class AttemptLoop(Generic[T]):
             return True
         return (await self.requester.probe(deployment, since)).action is not Action.RETRY
 
+    async def probe_before_last(self, budget: RetryBudget, deployment: Deployment) -> None:
+        """Ask whether others are answered if one more timeout of a row is its last: another takes minutes."""
+        since, after = budget.failing_since or 0.0, replace(budget)
+        after.note_failure(self.requester.clock.monotonic(), budget.request_seconds, ErrorCode.TIMEOUT)
+        known = budget.others_answered or deployment.health.answered_one_sent_since(since)
+        if not known and self.is_used_up(after):
+            probe = await self.requester.probe(deployment, since)
+            budget.others_answered = probe.action is Action.KEEP
+
     def may_be_of_one_outage(self, request: Request, result: Result[T]) -> bool:
         """Whether all failures of a row may be those of one outage.
 
         They are not if another request, sent after one of them, was answered before the last attempt.
-        Rate limits and timeouts of one row take minutes, so that most outages are over by then.
+        Rate limits of one row take minutes, so that most outages are over by then.
         """
-        budget, code = request.budget, result.outcome.code
-        others = {ErrorCode.INVALID_ANSWER, ErrorCode.RATE_LIMITED, ErrorCode.TIMEOUT}
-        return request.rows == 1 and not (code in others or budget.failed_by_itself)
+        never = {ErrorCode.INVALID_ANSWER, ErrorCode.RATE_LIMITED}
+        return request.rows == 1 and result.outcome.code not in never and not request.budget.failed_by_itself
 
     async def send_anywhere(self, request: Request) -> tuple[Deployment, Result[T]]:
         """Send a request to the deployment that first has room."""
@@ -219,9 +227,8 @@ class AttemptLoop(Generic[T]):
         left = self.passed_at(budget, result.outcome) - self.requester.clock.monotonic()
         budget.begin_long_wait(max(0, self.most_alone(budget) - MOST_LIMITED_AGAIN))
         deployment.health.end_failures()  # nothing may be sent meanwhile, and that is no outage
-        left = min(left, PASSING_SECONDS) * random.uniform(1.0, 1.05)  # noqa: S311
-        if budget.is_limited:
-            left = max(left, budget.asked_wait)
+        asked = budget.asked_wait if budget.is_limited else 0.0
+        left = max(min(left, PASSING_SECONDS) * random.uniform(1.0, 1.05), asked)  # noqa: S311
         announce_rest(deployment, result.outcome, left)
         await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
         return True
@@ -265,7 +272,10 @@ class AttemptLoop(Generic[T]):
             if unjudged:
                 last = unjudged.pop()
             elif not self.may_be_too_large(request, last[1]) and not self.should_halve(request, *last):
-                limited = last[1].outcome.code is ErrorCode.RATE_LIMITED
+                code = last[1].outcome.code
+                limited = code is ErrorCode.RATE_LIMITED
+                if code is ErrorCode.TIMEOUT and request.rows == 1:
+                    await self.probe_before_last(request.budget, last[0])
                 last = await (self.send_in_slot if limited else self.send_anywhere)(request)
             return last
 
@@ -280,8 +290,7 @@ class AttemptLoop(Generic[T]):
             if last[1].outcome.code is not ErrorCode.RATE_LIMITED:
                 # After a pause for all, others are sent before it.
                 return BACKOFF(state) + min(member.paused_seconds for member in self.deployments.members)
-            # A 429 pauses the whole deployment, and admission waits for the end of the pause; if it did not,
-            # this request alone waits. After the first 429, others are sent before it.
+            # Admission waits for the end of a 429's pause; if there is none, only this request waits.
             if not last[0].available:
                 return last[0].paused_seconds + FIRST_WAIT_SECONDS if lets_others_pass() else 0.0
             return max(last[0].own_wait(request.budget.rate_limits), request.budget.asked_wait)
