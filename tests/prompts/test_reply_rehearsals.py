@@ -170,7 +170,7 @@ def test_a_row_without_a_vector_costs_no_other_row(deployment: Deployment) -> No
             {"dimensions": 8},
             "numbers have eight bytes instead of four",
         ),
-        ("double_precision", {}, "--param|param.*encoding_format='\"float\"' requests them as text"),
+        ("double_precision", {}, "param={'encoding_format': 'float'} requests them as text"),
         ("html", {}, "an HTML page"),
         ("one_choice", {"task": "chat", "param": {"n": 3}}, "1 of 3 answers"),
         ("chat_choices", {"task": "completions"}, "no text"),

@@ -63,7 +63,7 @@ class Requester(Generic[T]):
 
     deployments: DeploymentPool
     timeouts: Timeouts
-    read: Callable[[bytes, int, bytes], T]
+    read: Callable[[bytes | memoryview, int, bytes], T]
     tokens: Callable[[T], tuple[int, int]]
     most_bytes: Callable[[int], int]
     probe_body: Callable[[Deployment], bytes]
@@ -103,7 +103,7 @@ class Requester(Generic[T]):
                 return await self.judge_refusal(request, deployment, ticket, reply, outcome)
         answers, invalid = None, None
         try:
-            answers = self.read(reply.body, rows, body)
+            answers = self.read(reply.received, rows, body)
         except InvalidReply as reason:
             if reason.code is not ErrorCode.INVALID_ANSWER:
                 return await self.judge_unusable(request, deployment, ticket, reply, reason)

@@ -211,7 +211,7 @@ class Deployment:
             self.concurrency.rate = self.limits.rates.requests_of(tokens)
         # A worker that waits for its next attempt would have a request in flight if the service were well.
         busy = self.in_flight + 1 + self.backing_off
-        self.concurrency.note_answer(seconds, len(reply.body) / rows, busy, for_quota=for_quota)
+        self.concurrency.note_answer(seconds, len(reply.received) / rows, busy, for_quota=for_quota)
 
     def read_headers(self, headers: Mapping[str, str], tokens: float, now: float) -> None:
         """Learn the quota from the headers of a reply to this many tokens, now and then."""
