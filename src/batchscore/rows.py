@@ -30,7 +30,7 @@ def replace_surrogates(text: str) -> str:
     return text
 
 
-def load_json(body: bytes) -> Any:
+def load_json(body: bytes | memoryview) -> Any:
     """Return the JSON of a reply; raises `ValueError`.
 
     It reads what official clients read: UTF-16, a byte order mark, and lone surrogates, which a service sends
@@ -42,7 +42,7 @@ def load_json(body: bytes) -> Any:
         pass
     try:
         value = json.loads(
-            body,
+            bytes(body),
             parse_int=lambda digits: int(digits) if len(digits) < 309 else None,  # as of floats
             parse_float=lambda digits: number if isfinite(number := float(digits)) else None,
             parse_constant=lambda _: None,
@@ -178,8 +178,13 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    received: bytes | memoryview
     seconds: float
+
+    @property
+    def body(self) -> bytes:
+        """The body as bytes, which copies one that was received in place."""
+        return bytes(self.received)
 
 
 @dataclass(eq=False, repr=False)

@@ -158,6 +158,32 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
     assert "labels without a row: 2" in shown
+    assert (
+        "Labels of 1 id differ, and count for no row. Another label than before is in gold.csv, row 4 ("
+        in shown
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--label", "nope"),
+        ("--label", "label", "--metric", "bleu"),
+        ("--label", "label", "--labels", "pos"),
+        ("--label", "label", "--as", "regression"),
+        ("--label", "label", "--by", "nope"),
+        ("--label", "label", "--field", "a"),
+    ],
+)
+def test_an_evaluation_that_fails_leaves_nothing(tmp_path: Path, source: Path, words: Sequence[str]) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    for out in (tmp_path / "e", tmp_path / "new" / "e"):
+        run(scores, *words, "--base-dir", source.parent, "-o", out, error=BatchscoreError)
+    assert not (tmp_path / "e").exists()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "e").mkdir()
+    run(scores, *words, "--base-dir", source.parent, "-o", tmp_path / "e", error=BatchscoreError)
+    assert not list((tmp_path / "e").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -423,6 +449,9 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
     [
         ((), UsageError),
         (("--label", "absent"), InputError),
+        (("--label", "label", "--by", ""), InputError),
+        (("--label", "label", "--cluster", ""), InputError),
+        (("--label", "label", "--encoding", "n\udcff"), UsageError),
         (("--label", "Label"), InputError),
         (("--label", "label", "--require", "good"), UsageError),
         (("--label", "label", "--require", "bleu>=1"), UsageError),
@@ -557,6 +586,7 @@ def test_each_task(tmp_path: Path, task: str) -> None:
         (["a long text that nobody repeats", "another of as many words as that"], "text-generation"),
         (["['B-PER', 'O']"], "token-classification"),
         (['["Rome", "Roma"]'], "question-answering"),
+        (['["Rome", "Roma"]', "Oslo"] * 4, "question-answering"),
     ],
 )  # fmt: skip
 def test_the_task_is_guessed_and_shown(tmp_path: Path, labels: Sequence[str], task: str) -> None:
@@ -1172,7 +1202,7 @@ def test_labels_in_a_file_of_another_encoding(tmp_path: Path) -> None:
     lines = ["Nr|stance", *(f"r{n}|{name}" for n, name in enumerate(names))]
     gold.write_bytes("\r\n".join(lines).encode("cp1252"))
     words = (out, "--labels", gold, "--on", "Nr", "--label", "stance", "-o", tmp_path / "e")
-    with pytest.raises(InputError, match="encoding windows-1252"):
+    with pytest.raises(InputError, match='encoding="windows-1252"'):
         run(*words)
     done = run(*words, "--encoding", "windows-1252", "--delimiter", "|")
     assert "accuracy              1.0000" in done.stdout
@@ -1197,3 +1227,95 @@ def test_an_output_that_is_not_complete_is_named_with_the_next_step(tmp_path: Pa
     )
     assert "is not complete" not in done.stdout
     assert run(scores, *words, "--require", "coverage>=100%").exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "task", "problem"),
+    [
+        (("--require", "accuracy>=0.5"), "text-classification", ""),
+        (("--metric", "cohen_kappa"), "text-classification", ""),
+        (("--labels", "a,b,c"), "text-classification", ""),
+        (("--pattern", "a|b"), "text-classification", ""),
+        (("--as", "Question_Answering"), "question-answering", ""),
+        (("--as", "QA"), "question-answering", ""),
+        (("--metric", "bleu"), "", "If these are classes, add --as text-classification."),
+        (("--as", "qa", "--pattern", "a"), "", "--pattern has no effect on question-answering"),
+        (("--as", "regression", "--labels", "1,2"), "", "--labels has no effect on regression"),
+        (("--labels", "gold.csv"), "", "gold.csv does not exist."),
+        (("--map", "nothing.json"), "", "nothing.json does not exist."),
+    ],
+)
+def test_options_say_which_task_is_meant(
+    tmp_path: Path, words: Sequence[str], task: str, problem: str
+) -> None:
+    """Labels that occur once may be answers to questions; an option for classes says that they are not."""
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": "a"}, {"label": "b"}])
+    scores = write_scores(tmp_path / "s", source, ["a", "b"], keep=["label"])
+    asked = (scores, "--label", "label", *words)
+    if not problem:
+        assert measured(tmp_path / "e", *asked)["task"] == task
+        return
+    done = run(*asked, "-o", tmp_path / "e", error=BatchscoreError)
+    assert problem in str(done.exception)
+    assert not (tmp_path / "e").exists()
+
+
+def test_answers_with_fields_are_not_compared_unseen(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": "Rome"}, {"label": "Oslo"}])
+    scores = write_scores(
+        tmp_path / "s", source, ['{"city": "Rome"}', '```json\n{"city": "Bonn"}\n```'], keep=["label"]
+    )
+    asked = (scores, "--label", "label", "--as", "question-answering")
+    (model,) = measured(tmp_path / "e", *asked)["models"]
+    assert "Name the field that is the answer with --field. Their fields are: city." in model["notices"][0]
+    (model,) = measured(tmp_path / "e", *asked, "--field", "city")["models"]
+    assert (model["notices"], model["metrics"]["exact_match"]["value"]) == ([], 0.5)
+
+
+def test_right_answers_as_squad_has_them(tmp_path: Path) -> None:
+    """In a table they are a text; in JSON Lines an object with the places in the context."""
+    golds = ["{'text': ['Rome', 'Roma'], 'answer_start': [3, 9]}", '{"text": ["Oslo"], "answer_start": [1]}']
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in golds])
+    scores = write_scores(tmp_path / "s", source, ["Roma", "Oslo"], keep=["label"])
+    found = measured(tmp_path / "e", scores, "--label", "label")
+    assert found["task"] == "question-answering"
+    assert found["models"][0]["metrics"]["f1_score"]["value"] == 1
+
+
+@pytest.mark.parametrize(("second", "words"), [("2", "is in gold.csv, row 1)"), ("", "without a label. ")])
+def test_ids_that_fit_without_a_label_are_said(tmp_path: Path, second: str, words: str) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"id": "x"}])
+    scores = write_scores(tmp_path / "s", source, ["1"], id_column="id")
+    rows = [{"id": "x", "label": "1"}] if second else []
+    gold = write_input(tmp_path / "gold.csv", [*rows, {"id": "x", "label": second}])
+    done = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e", error=InputError)
+    assert "ids of its rows are in" in str(done.exception)
+    assert words in str(done.exception)
+
+
+def test_a_label_that_no_row_has_is_said(tmp_path: Path) -> None:
+    """Of eight labels that were named six are empty: five of them are shown."""
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in "abab"])
+    scores = write_scores(tmp_path / "s", source, ["a", "b", "a", "c"], keep=["label"])
+    found = measured(tmp_path / "e", scores, "--label", "label", "--labels", "a,b,c,d,e,f,g,h")
+    (notice,) = found["notices"]
+    assert notice.startswith(
+        "No row has the label 'c', 'd', 'e', 'f', 'g', and 1 more. Means over labels leave"
+    )
+    macro = found["models"][0]["metrics"]["balanced_accuracy"]
+    assert (macro["value"], macro["unanswered"]) == (0.75, "none")
+
+
+def test_figures_that_cannot_differ_have_no_interval(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": "a"}] * 5)
+    scores = write_scores(tmp_path / "s", source, ["a", "a", "a", "a", "b"], keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label")["models"]
+    correlation = model["metrics"]["matthews_correlation"]
+    assert (correlation["value"], correlation["low"], correlation["method"]) == (0, None, "")
+
+
+def test_figures_of_huge_numbers_can_be_read(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": "1e300"}, {"label": "2e300"}])
+    scores = write_scores(tmp_path / "s", source, ["1e300", "1"], keep=["label"])
+    shown = run(scores, "--label", "label", "--as", "regression", "-o", tmp_path / "e").stdout
+    assert "mean_absolute_error      1.0000e+300" in shown

@@ -19,7 +19,7 @@ from batchscore.errors import InputError, SettingsError, UsageError
 from batchscore.evaluate.figures import FigureOptions
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import requirement_of
-from batchscore.evaluate.labels import LabelSource, read_labels
+from batchscore.evaluate.labels import LabelSource, is_named_as_file, read_labels
 from batchscore.evaluate.qrels import read_qrels
 from batchscore.evaluate.scored import open_scores
 from batchscore.evaluate.spec import EvaluationSpec
@@ -31,7 +31,7 @@ from batchscore.settings.declare import EVALUATE_TABLE
 from batchscore.settings.fields import Settings
 from batchscore.settings.trust import ADDRESS
 from batchscore.stores import storage
-from batchscore.stores.address import Place, place_of
+from batchscore.stores.address import Place, path_text, place_of
 
 #: The options that name the scores of other vectors.
 _SECOND = ("pair", "train", "documents")
@@ -40,8 +40,8 @@ _SECOND = ("pair", "train", "documents")
 def names_of(scores: Sequence[str], given: str | None) -> list[str]:
     """Return the names of the models; raises `UsageError`."""
     if given is None:
-        return list(scores)
-    names = [name.strip() for name in given.split(",")]
+        return [path_text(name) for name in scores]
+    names = [path_text(name.strip()) for name in given.split(",")]
     if len(names) != len(scores) or not all(names):
         raise UsageError(f"--names has {len(names)} names for {len(scores)} SCORES. Give one name for each.")
     return names
@@ -88,9 +88,8 @@ def spec_of(
 
 def _labels(chosen: Mapping[str, Any]) -> tuple[list[str], LabelSource]:
     """Return the labels that rows may have, and where the labels of rows are."""
-    others = tuple(
-        dict.fromkeys(name for name in (*chosen["show"], *chosen["by"], chosen["cluster"]) if name)
-    )
+    groups = (*chosen["show"], *chosen["by"], chosen["cluster"])
+    others = tuple(dict.fromkeys(name for name in groups if name is not None))
     said = {name: chosen[name] for name in OF_FILES if chosen[name] is not None}
     options = read_options(Settings(task="chat", model="any", output="any", **said))
     if chosen["qrels"] is not None:
@@ -107,6 +106,8 @@ def _labels(chosen: Mapping[str, Any]) -> tuple[list[str], LabelSource]:
 def _files_and_names(given: Sequence[str], on: str | None) -> tuple[list[str], list[str]]:
     """Return the files of labels, of which there may be one, and the names of labels."""
     files = [each for each in given if storage.exists(place_of(each))]
+    if absent := next((each for each in given if is_named_as_file(each) and each not in files), None):
+        raise InputError(f"{absent} does not exist.")
     names = [name.strip() for each in given if each not in files for name in each.split(",") if name.strip()]
     if len(files) > 1:
         raise UsageError(f"--labels names several files: {', '.join(files)}. Give one.")
@@ -124,8 +125,10 @@ def _files_and_names(given: Sequence[str], on: str | None) -> tuple[list[str], l
 def _spellings(named: str | None) -> dict[str, str]:
     if named is None:
         return {}
+    if not storage.exists(place_of(named)):
+        raise InputError(f"{named} does not exist.")
     try:
-        found = orjson.loads(b"".join(storage.chunks(place_of(named))))
+        found = orjson.loads(storage.whole(place_of(named)))
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):

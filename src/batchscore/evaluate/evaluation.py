@@ -34,6 +34,8 @@ from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure, refuse
 from batchscore.evaluate.metrics.classification import per_class
 from batchscore.evaluate.notices import (
     comparison_notices,
+    conflict_notices,
+    empty_notices,
     label_notices,
     missing_notices,
     model_notices,
@@ -192,7 +194,9 @@ def evaluate(
         (
             *([reading.unsure] if reading.unsure else []),
             *label_notices(reading.labels),
+            *conflict_notices(spec.source.file),
             *missing_notices(reading.labels),
+            *empty_notices(reading.labels, models[0].confusion),
             *comparison_notices([each.comparisons for each in models], spec.options.sampling.confidence),
             *withheld_notices([each.figures for each in models]),
         ),

@@ -22,7 +22,6 @@ from batchscore.evaluate.measure import ModelRows
 from batchscore.evaluate.metrics import classification, numbers, translation, vectors
 from batchscore.evaluate.statistics.cells import interval_of_cells, interval_of_clustered_cells
 from batchscore.evaluate.statistics.intervals import (
-    FEW,
     PEARSON,
     PERCENT,
     R2,
@@ -34,6 +33,7 @@ from batchscore.evaluate.statistics.intervals import (
     Interval,
     Sampling,
     Scale,
+    along_curve,
     interval_of_rows,
     interval_of_sums,
     wilson,
@@ -89,6 +89,7 @@ def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, 
             raise UsageError(
                 f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}"
                 + (", and others at such depths." if reading.task.kind == "ranking" else ".")
+                + f" {reading.unsure}".rstrip()
             )
 
 
@@ -113,6 +114,8 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
     if unanswered != "withheld":
         value = of_answered if counted is only else _value(name, counted, reading)
     interval = _interval(name, counted, reading, options) if value is not None else None
+    if interval is not None and interval.low == interval.high:
+        interval = None  # a figure that can have no other value says nothing
     return Figure(
         value,
         None if interval is None else min(interval.low, value or 0),
@@ -288,8 +291,9 @@ def interval_of_numbers(
     same = max((counts.max() for counts in sides if len(counts) > 2), default=0)
     if scale is not None and len(pairs) - same < FEWEST_DIFFERENT:
         return None
-    is_curved = scale is PEARSON and len(pairs) <= FEW and numbers.is_curved(pairs)
-    is_studentized = is_curved or same >= _MOSTLY_SAME * len(pairs)
+    if scale is PEARSON:
+        scale = along_curve(PEARSON, numbers.curve_of(pairs))
+    is_studentized = same >= _MOSTLY_SAME * len(pairs)
     columns, figure = numbers.columns_of(*pairs.T), numbers.FIGURES[name]
     return interval_of_sums(columns, figure, scale, sampling, clusters, studentized=is_studentized)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -22,7 +22,7 @@ from batchscore.errors import InputError, setting_name
 from batchscore.evaluate.fold import number_of, text_of
 from batchscore.evaluate.scored import ScoredOutput, ScoredRow, refuse_absent
 from batchscore.read.files import find_files
-from batchscore.read.formats import open_rows
+from batchscore.read.formats import open_rows, suffix_of
 from batchscore.read.input_file import ReadOptions
 from batchscore.rows import Row, Settled, Table
 
@@ -93,13 +93,13 @@ class LabelledRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """The labels of a file by id, `None` for an id with different labels."""
+    """The labels of a file by id, `None` for an id with different labels, whose places are `conflicts`."""
 
     named: str
     on: str
     by_id: dict[str, Any]
     duplicates: int
-    conflicts: int
+    conflicts: Mapping[str, str]
     without_id: int = 0
 
 
@@ -159,7 +159,7 @@ class LabelSource:
         counts.duplicate_rows = len(seen) - len(found)
         if self.file is not None:
             counts.duplicate_labels = self.file.duplicates
-            counts.conflicting_labels = self.file.conflicts
+            counts.conflicting_labels = len(self.file.conflicts)
             keys = np.fromiter(map(key_of, self.file.by_id), np.uint64, len(self.file.by_id))
             others = list(compress(self.file.by_id, ~np.isin(keys, found)))
             counts.unmatched_labels = len(others) + self.file.without_id
@@ -224,7 +224,14 @@ def key_of(text: str) -> int:
 
 
 def answer_of(value: Any) -> Any:
-    """Return a label; of a whole conversation, as training files have it, the answer at its end."""
+    """Return a label; of a whole conversation, as training files have it, the answer at its end.
+
+    Of answers with their places in a context, as SQuAD has them, only the texts.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] == "{" and "answer_start" in value:
+        (value,) = as_list(f"[{value}]") or [value]
+    if isinstance(value, dict) and value.keys() == {"text", "answer_start"}:
+        return value["text"]
     last = value[-1] if isinstance(value, list) and value else None
     return last.get("content") if isinstance(last, dict) and last.get("role") == "assistant" else value
 
@@ -234,6 +241,11 @@ def is_missing(value: Any) -> bool:
     return not isinstance(value, list) and text_of(value) is None
 
 
+def is_named_as_file(text: str) -> bool:
+    """Whether a text has the suffix of a file of rows, and so is hardly the name of a label."""
+    return suffix_of(text) is not None
+
+
 def read_labels(named: str, on: str, column: str | None, options: ReadOptions | None = None) -> LabelFile:
     """Read labels by id; without `column` the only other column is the one.
 
@@ -241,8 +253,8 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     """
     by_id: dict[str, Any] = {}
     same: dict[str, str] = {}  # of labels that many rows have, one text is kept
-    duplicates, without_id, conflicts = 0, 0, set[str]()
-    for table in _tables(named, options or ReadOptions()):
+    duplicates, without_id, conflicts = 0, 0, dict[str, str]()
+    for file, table in _tables(named, options or ReadOptions()):
         chosen = _label_column(table, named, on, column)
         for row in table.rows:
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
@@ -253,7 +265,7 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
             if row_id in by_id:
                 duplicates += 1
                 if text_of(by_id[row_id]) != text_of(gold):
-                    conflicts.add(row_id)
+                    conflicts.setdefault(row_id, f"{file}, row {row.number:,}")
                 continue
             if isinstance(gold, str) and (gold in same or len(same) < _MOST_SHARED_LABELS):
                 gold = same.setdefault(gold, gold)
@@ -261,13 +273,13 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     if not by_id:
         raise InputError(f"{named}: no row has a value in the column {on!r}.")
     by_id.update(dict.fromkeys(conflicts))
-    return LabelFile(named, on, by_id, duplicates, len(conflicts), without_id)
+    return LabelFile(named, on, by_id, duplicates, conflicts, without_id)
 
 
-def _tables(named: str, options: ReadOptions) -> Iterator[Table]:
+def _tables(named: str, options: ReadOptions) -> Iterator[tuple[str, Table]]:
     for file in find_files([named]).files:
         with open_rows(file, options) as table:
-            yield table
+            yield file.name, table
 
 
 def _label_column(table: Table, named: str, on: str, column: str | None) -> str:

@@ -132,7 +132,7 @@ def measure(
     if isinstance(reading.second, TrainingRows):
         counts.training_without_vector = reading.second.absent
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
-    seen = None if reading.field is None else SeenField(reading.field)
+    seen = SeenField(reading.field or "") if reading.field or reading.task.has_texts else None
     keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0
     texts: Counter[str] = Counter()
     late, waiting = judge if isinstance(judge, LateJudge) else None, list[EvaluatedRow]()
@@ -194,7 +194,8 @@ def measure(
 
 def refuse_field(measured: Sequence[ModelRows]) -> None:
     """Raise `InputError` if no answer of any model has the field that the user named."""
-    seen = [each.seen_field for each in measured if each.seen_field is not None and each.seen_field.texts]
+    seen = [each.seen_field for each in measured if each.seen_field is not None and each.seen_field.name]
+    seen = [each for each in seen if each.texts]
     if seen and not any(each.found for each in seen):
         worst = max(seen, key=lambda each: len(each.others))
         advice = "Name one of them with --field." if worst.others else "Leave out --field to read the texts."
@@ -209,6 +210,13 @@ def _nothing_labelled(output: ScoredOutput, source: LabelSource, counts: JoinCou
     if source.file is None:
         return (
             f"{output.named}: none of the {counts.rows:,} rows has a value in the column {source.column!r}."
+        )
+    if counts.unmatched_labels < len(source.file.by_id) + source.file.without_id:
+        where = ", ".join([*source.file.conflicts.values()][:1])
+        different = f", or with different labels (another one than before is in {where})" if where else ""
+        return (
+            f"{output.named}: ids of its rows are in {source.file.named}, but without a label{different}. "
+            "Mend that file, or name another column with --label."
         )
     row, label = map(repr, counts.unmatched_ids or ("", ""))
     shown = (

@@ -6,20 +6,26 @@ It only reads results, and makes sentences of them; none quotes an answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 
 from batchscore.errors import count_text
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
+from batchscore.evaluate.labels import LabelFile
 from batchscore.evaluate.measure import ModelRows, similar_text
-from batchscore.evaluate.metrics.numbers import is_curved
+from batchscore.evaluate.metrics.numbers import curve_of
 from batchscore.evaluate.statistics.compare import Comparison
 from batchscore.evaluate.statistics.intervals import Floats
 
 #: How many labels with several spellings are named.
 _MOST_NAMED = 5
+
+#: How many rows with another label than before are named.
+_MOST_ROWS = 3
 
 #: Numbers are far apart if a twentieth of the rows has more than this share of their variance.
 _MOST_OF_FEW = 0.6
@@ -40,6 +46,31 @@ def label_notices(labels: Labels) -> Iterator[str]:
     yield (
         f"Labels that differ only in case, blanks or punctuation are one label: {named}"
         f"{f'; and {more} more' if more > 0 else ''}. To tell them apart, name all labels with --labels."
+    )
+
+
+def empty_notices(labels: Labels, confusion: npt.NDArray[np.intp] | None) -> Iterator[str]:
+    """Yield labels that no row has, from the counts of one model: all have the same rows."""
+    rows = [] if confusion is None else confusion.sum(axis=1).tolist()
+    found = [name for name, count in zip(labels.names, rows, strict=bool(rows)) if not count]
+    if found:
+        more = f", and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
+        yield (
+            f"No row has the label {', '.join(map(repr, found[:_MOST_NAMED]))}{more}. Means over labels "
+            "leave such labels out."
+        )
+
+
+def conflict_notices(file: LabelFile | None) -> Iterator[str]:
+    """Yield where a file of labels has another one than before for the same id."""
+    if file is None or not file.conflicts:
+        return
+    places = "; ".join(islice(file.conflicts.values(), _MOST_ROWS))
+    places += "; …" if len(file.conflicts) > _MOST_ROWS else ""
+    places += " (the first row of a file is row 0)" if ", row " in places else ""
+    yield (
+        f"Labels of {count_text(len(file.conflicts), 'id')} differ, and count for no row. Another label than "
+        f"before is in {places}."
     )
 
 
@@ -97,15 +128,15 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "The interval of Pearson's correlation may be too narrow, as rows with still larger numbers may "
             "be missing here; Spearman's does not depend on them."
         )
-    if is_curved(_numbers(rows)):
+    if curve_of(_numbers(rows)) >= 1:
         yield (
             "The ranks of answers and labels are correlated much better than their values: these are along a "
-            "curve, or a few are far off. Pearson's correlation then depends on numbers that may be missing "
-            "here, and its interval may be too narrow. Use Spearman's."
+            "curve, or a few are far off. Pearson's correlation is then mostly too far from 0, and its "
+            "interval is three times as long towards 0. Use Spearman's."
         )
     if rows.output.limited:
         yield "Its run was limited to some rows, and the others are not counted."
-    if rows.seen_field is not None and rows.seen_field.texts and not rows.seen_field.found:
+    if rows.seen_field is not None and rows.seen_field.gives_nothing:
         yield rows.seen_field.problem
 
 

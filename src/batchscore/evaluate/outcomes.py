@@ -68,6 +68,9 @@ class RowOutcome:
         return self.name == ANSWERED
 
 
+#: How many answers are looked at if no field is named.
+_MOST_LOOKED_AT = 1000
+
 #: What a row counts: how it ended, its label as text, its scores.
 Judged: TypeAlias = tuple[RowOutcome, str, Mapping[str, float]]
 
@@ -143,31 +146,46 @@ def text_outcome(settled: Settled | None, field: str | None = None) -> RowOutcom
 
 @dataclass(slots=True)
 class SeenField:
-    """Whether any answer has the field that the user named; `others` are the names that answers have."""
+    """Whether any answer has the field that the user named; `others` are the names that answers have.
+
+    If the user named none, `name` is empty, and the first `texts` say how many of them are JSON `objects`.
+    """
 
     name: str
     found: bool = False
     texts: int = 0
+    objects: int = 0
     others: dict[str, None] = dataclasses.field(default_factory=dict)
 
     def look(self, settled: Settled | None) -> None:
         """Look at one more answer."""
         score = read_answer(settled)
-        if self.found or isinstance(score, RowOutcome):
+        if self.found or isinstance(score, RowOutcome) or (not self.name and self.texts == _MOST_LOOKED_AT):
             return
         value = _first(score)
         parsed = json_of(without_reasoning(value)) if isinstance(value, str) else value
         self.texts += 1
         if isinstance(parsed, Mapping):
+            self.objects += 1
             self.others.update(dict.fromkeys(map(str, parsed)))
             self.found = self.name in parsed or member(parsed, self.name) is not None
 
     @property
+    def gives_nothing(self) -> bool:
+        """Whether no answer has the field, or most have fields and none is named."""
+        return self.texts > 0 and not self.found if self.name else 2 * self.objects > self.texts
+
+    @property
     def problem(self) -> str:
         """Say why the field gives nothing."""
+        shown = ", ".join([*self.others][:20])
+        if not self.name:
+            return (
+                "Most answers are JSON objects, and are compared as such. Name the field that is the answer "
+                f"with --field. Their fields are: {shown}."
+            )
         if not self.others:
             return f"None of the answers is a JSON object, so none has the field {self.name!r}."
-        shown = ", ".join([*self.others][:20])
         return f"None of the answers has the field {self.name!r}. Their fields are: {shown}."
 
 

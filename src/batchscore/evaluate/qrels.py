@@ -38,7 +38,7 @@ def read_qrels(named: str, on: str, options: ReadOptions | None = None) -> Label
     Raises `InputError` if columns are missing or a relevance is not a whole number.
     """
     by_query: dict[str, dict[str, int]] = {}
-    duplicates, conflicts = 0, set[str]()
+    duplicates, conflicts = 0, dict[str, str]()
     for number, (query, document, relevance) in enumerate(_triples(named, options or ReadOptions()), 1):
         name, other, value = text_of(query), text_of(document), number_of(text_of(relevance))
         if name is None or other is None or value is None or value != int(value):
@@ -49,14 +49,14 @@ def read_qrels(named: str, on: str, options: ReadOptions | None = None) -> Label
         if other in judged:
             duplicates += 1
             if judged[other] != value:
-                conflicts.add(name)
+                conflicts.setdefault(name, f"{named}, entry {number:,}")
             continue
         judged[other] = int(value)
     if not by_query:
         raise InputError(f"{named} has no relevances.")
     labels: dict[str, object] = dict(by_query)
     labels.update(dict.fromkeys(conflicts))
-    return LabelFile(named, on, labels, duplicates, len(conflicts))
+    return LabelFile(named, on, labels, duplicates, conflicts)
 
 
 def _triples(named: str, options: ReadOptions) -> Iterator[_Triple]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from batchscore.evaluate.fold import Labels, merged_names, text_of
 from batchscore.evaluate.gates import COUNTS, Requirement
 from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts, LabelSource, label_order
+from batchscore.evaluate.metrics.classification import FIGURES
 from batchscore.evaluate.outcomes import vector_outcome
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.tasks import EVALUATION_TASKS, SECOND, EvaluationTask, guess_task
@@ -64,6 +65,19 @@ class EvaluationSpec:
         of_rules = (each.name for each in self.requirements if each.name not in COUNTS)
         return tuple(dict.fromkeys((*self.metrics, *of_rules)))
 
+    def asks_for_classes(self, task: EvaluationTask) -> bool:
+        """Whether what the user gives is for classes, and not for a task that was guessed."""
+        of_classes = any(name in FIGURES and name not in task.shown for name in self.figures)
+        return of_classes or any(self.options_for_others(task))
+
+    def options_for_others(self, task: EvaluationTask) -> Iterator[str]:
+        """Yield the options that are given, and have no effect on a task."""
+        if task.kind != "labels":
+            yield from ["--labels"] if self.labels.names else []
+            yield from ["--map"] if self.labels.spellings else []
+        if self.pattern is not None and task.kind not in {"labels", "numbers"}:
+            yield "--pattern"
+
 
 Outputs = Sequence[tuple[str, ScoredOutput]]
 
@@ -76,7 +90,10 @@ def reading_of(outputs: Outputs, spec: EvaluationSpec) -> Reading:
         task = EVALUATION_TASKS[_GUESSED[spec.option]]
     elif task is None:
         task, unsure = guess_task(_some_golds(outputs[0][1], spec.source))
+        if spec.asks_for_classes(task):
+            task, unsure = EVALUATION_TASKS["text-classification"], ""
     labels = spec.labels
+    _refuse_other_options(task, spec)
     if task.kind == "labels":
         if not labels.names:
             labels = _labels_in(outputs, spec.source, labels.spellings)
@@ -183,6 +200,15 @@ def _refuse_other_answers(outputs: Outputs, spec: EvaluationSpec) -> None:
         _refuse_same(output, [each for _, each in outputs], spec.option)
     if len(spec.second) not in {0, 1, len(outputs)}:
         raise UsageError(f"give --{needed} once for all SCORES, or once for each of them.")
+
+
+def _refuse_other_options(task: EvaluationTask, spec: EvaluationSpec) -> None:
+    """Raise `UsageError` if an option would have no effect."""
+    for option in spec.options_for_others(task):
+        raise UsageError(
+            f"{option} has no effect on {task.name}. Leave it out, or name the task that it is for with "
+            "--as, such as text-classification."
+        )
 
 
 def _refuse_same(second: ScoredOutput, outputs: Sequence[ScoredOutput], option: str) -> None:

@@ -55,6 +55,11 @@ class EvaluationTask:
         """Whether each row has one label of several, and so a place in a confusion matrix."""
         return self.kind in {"labels", "neighbours"}
 
+    @property
+    def has_texts(self) -> bool:
+        """Whether the whole text of an answer is compared."""
+        return self.kind in {"answers", "overlap", "translation"}
+
 
 #: How figures are made, where there are several ways.
 DEFINITIONS: Mapping[str, str] = {
@@ -110,6 +115,8 @@ _ALIASES = {
     "translation": "text-translation",
     "generation": "text-generation",
     "chat-completion": "text-generation",
+    "ner": "token-classification",
+    "qa": "question-answering",
     "text-question-answering": "question-answering",
     "text-fill-mask": "fill-mask",
     "linear-probe": "embedding-classification",
@@ -124,7 +131,8 @@ _MOST_CLASSES, _LONGEST_CLASS = 200, 60
 
 def task_named(name: str) -> EvaluationTask:
     """Return a task by any of its names; raises `UsageError`."""
-    found = EVALUATION_TASKS.get(_ALIASES.get(name, name))
+    spelled = name.strip().lower().replace("_", "-").replace(" ", "-")
+    found = EVALUATION_TASKS.get(_ALIASES.get(spelled, spelled))
     if found is None:
         raise UsageError(
             f"{name!r} is not a task that can be evaluated. The tasks are: {', '.join(EVALUATION_TASKS)}."
@@ -135,7 +143,8 @@ def task_named(name: str) -> EvaluationTask:
 def guess_task(golds: Sequence[Any]) -> tuple[EvaluationTask, str]:
     """Return the task that labels are most likely for, and what to say if they may be for another one."""
     lists = [as_list(gold) for gold in golds if isinstance(gold, list) or str(gold).lstrip()[:1] == "["]
-    if lists and len(lists) == len(golds):
+    # A single right answer may stand without a list.
+    if lists and 2 * len(lists) >= len(golds):
         items = [item for each in lists for item in each]
         if (items and are_tags(items)) or any(isinstance(item, (Mapping, list)) for item in items):
             return EVALUATION_TASKS["token-classification"], ""

@@ -27,7 +27,7 @@ from batchscore.report.tracking.client import TrackingTarget
 from batchscore.report.tracking.figures import LONGEST_TAG, fit_name, text_of
 from batchscore.stores import storage
 from batchscore.stores.address import Place
-from batchscore.stores.objects import open_arrow_part
+from batchscore.stores.objects import open_parquet_part
 
 #: How many metrics of a model are logged with their intervals, and how many rows.
 MOST_METRICS, MOST_ROWS = 5, 1000
@@ -203,12 +203,10 @@ def _json(path: Path, content: Mapping[str, Any]) -> Path:
 
 def _table(evaluation: Evaluation, number: int, folder: Place) -> dict[str, Any]:
     """Return the first rows of one model, as MLflow shows tables."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 - it takes 0.1 s
-
     start = sum(model.counts.labelled for model in evaluation.models[:number])
     left = min(MOST_ROWS, evaluation.models[number].counts.labelled)
     rows: list[list[Any]] = []
-    with pq.ParquetFile(open_arrow_part(folder / ROWS)) as file:
+    with open_parquet_part(folder / ROWS) as file:
         for batch in file.iter_batches(columns=list(COLUMNS), use_threads=False):
             some = batch.slice(min(start, len(batch)), left - len(rows)).to_pylist()
             rows += [[row[name] for name in COLUMNS] for row in some]

@@ -6,7 +6,7 @@ The same inputs, settings and seed give the same bytes: nothing in them says whe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from batchscore.evaluate.measure import EvaluatedRow
 from batchscore.evaluate.tasks import DEFINITIONS
 from batchscore.output.layout import MARKER
 from batchscore.stores import storage
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.objects import open_arrow_file
 from batchscore.version import VERSION
@@ -159,7 +159,7 @@ def rows_file(folder: Place, columns: Sequence[str] = ()) -> Iterator[Write]:
     waiting: list[Mapping[str, Any]] = []
 
     sweep_abandoned(folder)
-    with storage.replace_file(folder / ROWS) as sink:
+    with _not_left_empty(folder), storage.replace_file(folder / ROWS) as sink:
         with pq.ParquetWriter(sink, schema) as writer:
 
             def flush() -> None:
@@ -176,6 +176,23 @@ def rows_file(folder: Place, columns: Sequence[str] = ()) -> Iterator[Write]:
         sink.close()
         for name in (METRICS, PAGE):
             storage.remove(folder / name)
+
+
+@contextmanager
+def _not_left_empty(folder: Place) -> Iterator[None]:
+    """Remove the folder, and those above it, if the block fails and they are new."""
+    made = (
+        []
+        if isinstance(folder, StoredPath)
+        else [each for each in (folder, *folder.parents) if not each.exists()]
+    )
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for each in made:
+                each.rmdir()
+        raise
 
 
 def _cells(row: EvaluatedRow, columns: Sequence[str]) -> dict[str, Any]:

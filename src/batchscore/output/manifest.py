@@ -353,7 +353,7 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
     if type(version) is int and version != VERSION:
         raise OutputError(
             f"{place} was written by another version of batchscore. Use that version, another folder, or "
-            f"{setting_name('overwrite')}."
+            f"{setting_name('overwrite', True)}."
         )
     if type(version) is not int:
         raise ValueError("version is not a whole number")

@@ -214,7 +214,7 @@ def standard_input_note(file: InputFile, settings: Settings, table: Table) -> st
     if named and table.headerless and how == "txt":
         raise InputError(
             f"it has no header with {shorten_names(named)}. If each line is a text to send, give "
-            f"{setting_name('stdin_format')} txt."
+            f"{setting_name('stdin_format', 'txt')}."
         )
     return f"format {how}, by its content ({setting_name('stdin_format')} names another)"
 
@@ -279,7 +279,7 @@ def schema_for(
         keep = columns_to_keep(settings, columns, ready)
         refuse_collisions(columns, settings)
     elif "*" in settings.keep:
-        raise UsageError(f"{setting_name('keep')} '*' keeps every column; name no others with it.")
+        raise UsageError(f"{setting_name('keep', '*')} keeps every column; name no others with it.")
     else:
         refuse_collisions(settings.keep, settings)
     schema = RecordSchema(
@@ -324,7 +324,7 @@ def columns_to_keep(
     if clashing:
         hint = f" for the column {settings.id!r} ({setting_name('id')})" if clashing == ["id"] else ""
         raise UsageError(
-            f"{setting_name('keep')} '*' would keep the column {clashing[0]!r}, a name that records use "
+            f"{setting_name('keep', '*')} would keep the column {clashing[0]!r}, a name that records use "
             f"themselves{hint}. Name the columns to keep instead."
         )
     if settings.format == "jsonl" and not settings.output.lower().endswith((".parquet", ".arrow")):
@@ -332,7 +332,7 @@ def columns_to_keep(
     loose = next((each.file.name for each in ready if not FORMATS[each.file.suffix].same_columns), None)
     if loose is not None:
         raise UsageError(
-            f"{setting_name('keep')} '*' cannot go into Parquet or Arrow, because the rows of {loose} may "
+            f"{setting_name('keep', '*')} cannot go into Parquet or Arrow, because the rows of {loose} may "
             "differ in their columns. Name the columns to keep."
         )
     return tuple(name for name in columns if name.lower() not in taken)

@@ -345,7 +345,7 @@ class _Search:
         elif not folder and not entry.is_file():
             reason = "a link to a file that does not exist" if broken else "not a regular file"
         elif link and (folder or suffix_of(entry.path) is not None) and not self._may_follow(real):
-            reason = f"a link out of the input; {setting_name('follow_links')} follows it"
+            reason = f"a link out of the input; {setting_name('follow_links', True)} follows it"
         if reason is not None:
             _, suffix = os.path.splitext(entry.name)
             # What a broken link led to may have been a folder of data.

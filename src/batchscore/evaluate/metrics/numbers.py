@@ -61,18 +61,18 @@ _CURVED = 0.2
 
 
 @np.errstate(all="ignore")
-def is_curved(pairs: Floats) -> bool:
-    """Whether ranks are correlated much better than values: these are along a curve, or a few are far off.
+def curve_of(pairs: Floats) -> float:
+    """Return 1 or more if ranks are correlated much better than values: these are along a curve.
 
-    Then Pearson's correlation depends on how far the curve goes, which a sample does not show.
+    Then Pearson's correlation depends on how far the curve goes, which a sample does not show. 0: a line.
     """
     count = len(pairs)
     if count < 4:
-        return False
+        return 0.0
     # Ranks that are all equal count as half a swap of two neighbours.
     found = np.abs([pearson(*pairs.T), spearman(*pairs.T)]).clip(max=1 - 6 / (count**3 - count))
     of_values, of_ranks = np.arctanh(found)
-    return bool(of_ranks - of_values > max(_CURVED, 1 / math.sqrt(count)))
+    return float(np.nan_to_num((of_ranks - of_values) / max(_CURVED, 1 / math.sqrt(count))))
 
 
 def codes_of(values: Floats) -> npt.NDArray[np.intp]:

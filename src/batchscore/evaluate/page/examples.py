@@ -18,7 +18,7 @@ from batchscore.evaluate.figures import row_values
 from batchscore.evaluate.statistics.intervals import Floats
 from batchscore.evaluate.write import ROWS_PER_GROUP
 from batchscore.stores.address import Place
-from batchscore.stores.objects import open_arrow_part
+from batchscore.stores.objects import open_parquet_part
 
 #: Most rows of one cell of a confusion matrix, of one list, and of one chart; most cells of one matrix.
 PER_CELL, PER_LIST, PER_CHART, MOST_CELLS = 5, 15, 1000, 60
@@ -129,15 +129,13 @@ def _read(
     evaluation: Evaluation, rows_file: Place, wanted: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], Mapping[str, Any]]:
     """Return rows of models by their places, reading only the groups that hold them."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 - it takes 0.1 s
-
     starts = np.cumsum([0, *(model.counts.labelled for model in evaluation.models)])
     by_group: dict[int, dict[int, tuple[int, int]]] = {}
     for model, place in sorted(wanted):
         at = int(starts[model] + evaluation.models[model].rows.positions[place])
         by_group.setdefault(at // ROWS_PER_GROUP, {})[at % ROWS_PER_GROUP] = (model, place)
     found = dict[tuple[int, int], Mapping[str, Any]]()
-    with pq.ParquetFile(open_arrow_part(rows_file)) as file:
+    with open_parquet_part(rows_file) as file:
         for group, keys in by_group.items():
             rows = file.read_row_group(group, use_threads=False).take(list(keys)).to_pylist()
             found.update(zip(keys.values(), rows, strict=True))

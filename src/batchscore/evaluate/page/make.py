@@ -85,8 +85,9 @@ def verdict(evaluation: Evaluation) -> Html:
         best = max(evaluation.models, key=lambda model: _rank(evaluation.main, model))
         figure = best.figures[evaluation.main]
         kind, title = "", f"{evaluation.main} {parts.value_text(figure)}"
-        are_known = all(model.figures[evaluation.main].value is not None for model in evaluation.models)
-        title += f"{' at best' if are_known else ''}: {best.name}" if len(evaluation.models) > 1 else ""
+        are_known = [model.figures[evaluation.main].value is not None for model in evaluation.models]
+        if len(evaluation.models) > 1 and any(are_known):
+            title += f"{' at best' if all(are_known) else ''}: {best.name}"
     counted = count_text(evaluation.rows, "labelled row")
     guessed = " (guessed)" if evaluation.guessed else ""
     facts = f"{evaluation.task.name}{guessed} · {counted}"
@@ -228,9 +229,8 @@ def differences(evaluation: Evaluation) -> list[Html]:
     if not lines:
         return []
     baseline = evaluation.models[evaluation.baseline].name
-    caption = (
-        f"Difference from {baseline} on the same rows, or those that both answered if no answer is the worst"
-    )
+    caption = f"Difference from {baseline} on the same rows"
+    caption += ", or those that both answered if no answer is the worst"
     if len(evaluation.models) > 2:
         caption += "; p-values are corrected by Holm for the number of models, intervals are not"
     heads = "model, metric:o, difference:n, interval:n, p:n, rows:n, better rows:n, worse rows:n, ties:n"

@@ -19,15 +19,20 @@ from batchscore.report.words import code_text, percent_text, short_name
 #: The longest text of a cell, and most labels of a matrix. Of more, the most frequent mistakes are shown.
 _LONGEST, MOST_LABELS = 300, 20
 
+#: From here on, the digits of a figure are too many to read.
+_LARGE = 1e12
+
 #: Kinds of outcomes that a bar can tell apart: all others are the last.
 _KINDS = 8
 
 
 def number_text(value: float | None) -> str:
-    """Return a figure with four digits, or a count."""
+    """Return a figure with four digits, or a count; of a very large one the first digits."""
     if value is None:
         return NOTHING
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    return (
+        f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if abs(value) < _LARGE else f"{value:.4e}"
+    )
 
 
 def value_text(figure: Figure) -> str:
