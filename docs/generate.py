@@ -145,7 +145,7 @@ def commands_below(
 
 def as_flags(text: str) -> str:
     """Return a text in which settings are called by their flags."""
-    return errors.name_settings(text, lambda name: f"`{as_flag(name)}`")
+    return re.sub("\x02[^\x03]+\x03", lambda mark: f"`{errors.name_settings(mark[0], as_flag)}`", text)
 
 
 def codes_page() -> str:

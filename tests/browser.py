@@ -32,7 +32,8 @@ OPTIONS = (
     "--remote-debugging-port=0",
 )
 
-#: The checks of a page: how far it exceeds its width, and charts with nothing drawn.
+#: The checks of a page: how far it exceeds its width, charts with nothing drawn, tables that are cut in a
+#: wide window, and words above tables and charts that are cut in any.
 LOOK = """(() => {
   const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const blank = [...document.querySelectorAll('canvas')].filter(canvas => {
@@ -43,8 +44,19 @@ LOOK = """(() => {
     const box = element.getBoundingClientRect();
     return box.width && box.right > innerWidth + 1 && !element.closest('.scroll');
   }).map(element => element.tagName + '.' + element.className);
-  return {wide, blank, outside, charts: document.querySelectorAll('canvas').length};
+  const scrolled = [...document.querySelectorAll('.scroll')].filter(element => {
+    return innerWidth > 1000 && element.scrollWidth > element.clientWidth + 1;
+  }).map(element => element.textContent.slice(0, 60));
+  const captions = [...document.querySelectorAll('.caption, figcaption, summary, dt, dd')].filter(element => {
+    const box = element.getBoundingClientRect();
+    return box.right > innerWidth + 1 || element.scrollWidth > element.clientWidth + 1;
+  }).map(element => element.textContent.slice(0, 60));
+  return {wide, blank, outside, scrolled, captions, charts: document.querySelectorAll('canvas').length};
 })()"""
+
+
+#: What the checks find on a page that looks well, besides its number of charts.
+WELL: Mapping[str, Any] = {"wide": 0, "blank": [], "outside": [], "scrolled": [], "captions": []}
 
 
 @dataclass(frozen=True)

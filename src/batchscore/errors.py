@@ -22,7 +22,9 @@ Nothing here knows how an error came about; the code that raises it knows the fi
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable
 from enum import Enum
@@ -79,17 +81,35 @@ def visible_message(text: str, kept: str = "") -> str:
 
 
 #: What encloses a setting's name in a message, so that each door can write the name as its users know it.
-_NAME = re.compile("\x02([a-z_]+)\x03")
+_NAME = re.compile("\x02(?:([^\x02\x03]*)\x02)?([a-z_]+)\x03")
 
 
-def setting_name(name: str) -> str:
-    """Mark a setting's name in a message; each door words it: `--max-errors`, `max_errors`, a variable."""
-    return f"\x02{name}\x03"
+def setting_name(name: str, value: Any = None) -> str:
+    """Mark a setting's name in a message, with the value that the reader should give it, if there is one.
+
+    Each door words it: `--quote none`, `quote="none"`, or the variable.
+    """
+    # The value first: `auth="entra"` would be masked as a secret.
+    return f"\x02{name}\x03" if value is None else f"\x02{json.dumps(value)}\x02{name}\x03"
 
 
 def name_settings(text: str, word: Callable[[str], str] = str) -> str:
-    """Return a message in which `word` has written each setting's name."""
-    return _NAME.sub(lambda name: word(name[1]), text)
+    """Return a message in which `word` has written each setting's name; `str` keeps Python's names."""
+    return _NAME.sub(lambda mark: word(mark[2]) if mark[1] is None else _given(mark[2], mark[1], word), text)
+
+
+def _given(name: str, json_text: str, word: Callable[[str], str]) -> str:
+    """Return a setting with its value as its users write both."""
+    value, called = json.loads(json_text), word(name)
+    if called == name:
+        return f"{name}={json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)}"
+    if isinstance(value, dict):
+        ((key, each),) = value.items()
+        value = f"{key}={json.dumps(each) if name == 'param' else each}"
+    text = shlex.quote(value if isinstance(value, str) else json.dumps(value))
+    if called.startswith("--"):
+        return called if value is True else f"{called} {text}"
+    return f"{called}={text}"
 
 
 def count_text(count: float, noun: str) -> str:

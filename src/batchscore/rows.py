@@ -30,7 +30,7 @@ def replace_surrogates(text: str) -> str:
     return text
 
 
-def load_json(body: bytes) -> Any:
+def load_json(body: bytes | memoryview) -> Any:
     """Return the JSON of a reply; raises `ValueError`.
 
     It reads what official clients read: UTF-16, a byte order mark, and lone surrogates, which a service sends
@@ -42,7 +42,7 @@ def load_json(body: bytes) -> Any:
         pass
     try:
         value = json.loads(
-            body,
+            bytes(body),
             parse_int=lambda digits: int(digits) if len(digits) < 309 else None,  # as of floats
             parse_float=lambda digits: number if isfinite(number := float(digits)) else None,
             parse_constant=lambda _: None,
@@ -89,7 +89,7 @@ class UnreadableRow:
     error: RowError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Table:
     """One open file: its columns, and its rows in order, to be iterated one time. `again` opens it once more.
 
@@ -178,8 +178,13 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    received: bytes | memoryview
     seconds: float
+
+    @property
+    def body(self) -> bytes:
+        """The body as bytes, which copies one that was received in place."""
+        return bytes(self.received)
 
 
 @dataclass(eq=False, repr=False)
@@ -258,7 +263,7 @@ class Expected:
     prompt_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileOpened:
     """Event: reading of an input file starts; earlier runs have scored `known` of its rows."""
 
@@ -331,7 +336,7 @@ class Heartbeat:
     batches: BatchesState | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileTotals:
     """The results of one input file: `rows = ok + errors + not_reached`.
 
@@ -362,7 +367,7 @@ class FileTotals:
         return self.rows - self.ok - self.errors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileFinished(FileTotals):
     """Event: work on an input file has ended, or the run has.
 

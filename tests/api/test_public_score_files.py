@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -144,6 +145,22 @@ def test_errors_name_arguments(score: Callable[..., batchscore.RunSummary]) -> N
         score(column="txt")
     with pytest.raises(UsageError, match=r"^task is missing\."):
         score(task=None)
+
+
+def test_a_hint_is_an_argument_that_can_be_copied(score: Callable[..., batchscore.RunSummary]) -> None:
+    Path("in.csv").write_bytes(
+        "lang,text\nfr,\xe9t\xe9\nde,gr\xfcn\nfr,d\xe9j\xe0 vu\n".encode("windows-1252")
+    )
+    with pytest.raises(InputError, match="line 2 is not UTF-8") as raised:
+        score(column="text")
+    (hint,) = re.findall(r"for example (\S+)", str(raised.value))
+    assert score(column="text", **eval(f"dict({hint})")).ok == 3
+    Path("in.csv").write_text('lang,text\nfr,"a\nde,b\nfr,c\n')
+    (problem,) = score(column="text", output="other").unreadable.values()
+    assert 'give quote="none"' in problem
+    assert score(column="text", output="other", quote="none").ok == 3
+    with pytest.raises(UsageError, match=r'^via="batch" is for files'):
+        list(batchscore.score_rows(["a"], task="chat", model="m", via="batch"))  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

@@ -100,10 +100,10 @@ def test_wrong_arguments_raise_at_the_call(deployment: Deployment, monkeypatch: 
     Path("b.toml").write_text('via = "batch"\nno_wait = true\n')
     for variable, value in (("BATCHSCORE_VIA", "batch"), ("BATCHSCORE_CONFIG", "b.toml")):
         monkeypatch.setenv(variable, value)
-        with pytest.raises(UsageError, match="via batch is for files, not for rows in memory"):
+        with pytest.raises(UsageError, match='via="batch" is for files, not for rows in memory'):
             score_rows(["a"], task="chat", model="m")
         monkeypatch.delenv(variable)
-    with pytest.raises(UsageError, match=r"via batch is for files.*score_files"):
+    with pytest.raises(UsageError, match=r'via="batch" is for files.*score_files'):
         score_rows(["a"], task="chat", model="m", via="batch")  # type: ignore[call-arg]
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(SettingsError, match="No endpoint is set"):

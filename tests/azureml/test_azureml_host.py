@@ -179,7 +179,7 @@ def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_mod
         ({"BATCHSCORE_ERROR_THRESHOLD": "1.5"}, "BATCHSCORE_ERROR_THRESHOLD is 1.5"),
         ({"BATCHSCORE_TASK": "chat"}, "BATCHSCORE_TASK chat: the model"),
         ({"BATCHSCORE_INCREMENTAL": "true"}, "BATCHSCORE_INCREMENTAL"),
-        ({"BATCHSCORE_VIA": "batch"}, "BATCHSCORE_VIA batch is not for mini-batches.*batch-api.yml"),
+        ({"BATCHSCORE_VIA": "batch"}, "BATCHSCORE_VIA=batch is not for mini-batches.*batch-api.yml"),
     ],
 )
 def test_wrong_settings_are_named_by_their_variables(environ: dict[str, str], message: str) -> None:

@@ -301,7 +301,7 @@ OURS = [
         DEPLOYMENT,
         "BATCHSCORE_TPM: .*",
         "BATCHSCORE_VIA: batch",
-        r"chat.yml:\d+: .*end at once: BATCHSCORE_VIA batch is not for mini-batches.*batch-api.yml",
+        r"chat.yml:\d+: .*end at once: BATCHSCORE_VIA=batch is not for mini-batches.*batch-api.yml",
     ),
     (DEPLOYMENT, "https://my.*", "", r"chat.yml:\d+: AZURE_OPENAI_ENDPOINT has no value"),
     (DEPLOYMENT, "https://my.*", "https://west.api.cognitive.microsoft.com", r"chat.yml:\d+: .* of a region"),
@@ -576,8 +576,14 @@ def test_every_kind_has_its_loader() -> None:
 def test_nothing_to_check_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no YAML file of Azure ML"):
         check_files([tmp_path])
-    with pytest.raises(InputError, match="no such file"):
-        check_files([tmp_path / "nowhere"])
+    (tmp_path / "loop").symlink_to("loop")
+    for path, words in {
+        tmp_path / "nowhere": "nowhere: there is no such file",
+        tmp_path / "loop": "loop cannot be read: Too many levels",
+        Path(os.devnull): "is neither a file nor a folder",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            check_files([path])
 
 
 def test_the_command_says_it_and_ends_with_its_code(tree: Path) -> None:

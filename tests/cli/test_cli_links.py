@@ -131,7 +131,7 @@ def test_the_end_says_which_links_of_the_input_were_followed(batchscore: Cli, sc
     assert (end["rows"], end["links_followed"]) == (2, [private])
     (record,) = (json.loads(path.read_bytes()) for path in Path("plain/runs").iterdir())
     assert record["skipped"] == [
-        {"name": "pics/", "reason": out.partition(": ")[2].replace("--follow-links", "follow_links")}
+        {"name": "pics/", "reason": out.partition(": ")[2].replace("--follow-links", "follow_links=True")}
     ]
     assert record["links_followed"] == []
     (record,) = (json.loads(path.read_bytes()) for path in Path("all/runs").iterdir())

@@ -264,13 +264,13 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert not codes(errors)
     assert manifests("mixed-out", "chat")["cut.json"]["state"] == "unreadable"
     assert (quiet.exit_code, quiet.said) == (0, "")
-    verified, verdict, merged, planned, again = batchscore.together(
+    verified, verdict, merged, planned = batchscore.together(
         ["verify", "mixed-out"],
         ["verify", "mixed-out", "--json"],
         ["merge", "mixed-out", "all.jsonl"],
         ["plan", "mixed", *command[1:]],
-        [*command, "mixed", "-o", "mixed-out"],
     )
+    again = batchscore.here(*command, "mixed", "-o", "mixed-out")
     for run in (verified, verdict, merged, planned, again):
         assert "other.csv: no column 'text' (--column)" in run.said, run
     assert [run.exit_code for run in (verified, merged, planned, again)] == [1, 4, 1, 1]

@@ -158,7 +158,7 @@ def test_usage_and_raw_replies_of_embeddings_need_one_row_a_request(
     command += ["--usage", "--raw"]
     many, one = batchscore.together([*command, "-o", "many"], [*command, "-o", "one", "--batch-size", "1"])
     assert (many.exit_code, one.exit_code) == (2, 0)
-    assert "--batch-size to 1" in many.said
+    assert "--batch-size 1" in many.said
     assert not Path("many").exists()
     for record in whole("one", "embeddings")[0].values():
         assert record["usage"]["prompt_tokens"] >= 1

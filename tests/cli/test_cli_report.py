@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from browser import CHROMIUM, look_at
+from browser import CHROMIUM, WELL, look_at
 
 if TYPE_CHECKING:
     from buckets import Bucket
@@ -103,7 +103,7 @@ def test_a_page_in_a_browser(batchscore: Cli, files: Files, deployment: Deployme
     for seen in look_at(page, [(1280, "light"), (390, "dark")]):
         assert seen.complaints == []
         assert [url for url in seen.requests if not url.startswith(("file:", "data:"))] == []
-        assert seen.look == {"wide": 0, "blank": [], "outside": [], "charts": len(charts_of(page))}
+        assert seen.look == {**WELL, "charts": len(charts_of(page))}
 
 
 @pytest.mark.slow

@@ -379,7 +379,7 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], st
     "a header of a name that is none": (
         {"BATCHSCORE_API_KEY": "SECRET"}, {"endpoint": AZ, "key_header": "x"}, UsageError, "key_header is 'x'",
     ),
-    "a parameter in the query": ({}, {"endpoint": "https://h.com/v1?code=SECRET"}, SettingsError, "query NAME=VALUE"),
+    "a parameter in the query": ({}, {"endpoint": "https://h.com/v1?code=SECRET"}, SettingsError, "query={'NAME': 'VALUE'}"),
     "plain http to Azure": (
         {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": "http://res.openai.azure.com"}, SettingsError, "https",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
@@ -235,7 +236,7 @@ def test_a_hung_request_is_retried_and_blocks_no_other() -> None:
     assert 15 < seconds < 35
     (late,) = [attempt for attempt in attempts if attempt.cause == "timeout"]
     assert late.rows == 8
-    assert [attempt.rows for attempt in attempts if attempt.rows not in {8, 0}] == [4, 4], "it was halved"
+    assert [attempt.rows for attempt in attempts if attempt.rows not in {8, 0}] == [2] * 4, "it was divided"
 
 
 def test_requests_to_a_slow_model_are_not_repeated() -> None:
@@ -336,3 +337,89 @@ def test_failures_of_one_outage_are_no_rows_error(rows: int, retries: int, times
 
     settled, _ = run_virtual(run())
     assert {row.row for row in settled if isinstance(row.result, RowError)} == {5}
+
+
+def lost() -> Reply:
+    raise NoReply(ErrorCode.CONNECTION_ERROR, "reset")
+
+
+OUTAGES: dict[str, Callable[[], Reply]] = {
+    "503": lambda: reply(503),
+    "429": lambda: reply(429),
+    "429 with a wait": lambda: reply(429, {}, retry_after="1"),
+    "reset": lost,
+    "wrong form": lambda: reply(200, {"data": []}),
+}
+
+
+def errors_after(kind: str, sample: random.Random) -> set[int]:
+    """The rows that get an error because of one outage of some length, in some run."""
+    seconds = sample.choice([0.3, 1, 5, 20, 60, 120])
+    rows, retries = sample.choice([1, 1, 4, 64]), sample.choice([0, 1, 3, 6])
+    total = sample.choice([3, 12, 100, 300])
+    bad = sample.choice([None, total - 1]) if total > rows else None  # something was answered before
+    takes = sample.choice([0.1, 1.0, 5.0])
+    begin = takes * (2.5 + total / rows / 4 * sample.random())
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        now = loop_time() - began[0]
+        if begin <= now < begin + seconds:
+            await asyncio.sleep(0.05)
+            return OUTAGES[kind]()
+        taken = takes * (1 + number % 7 / 10)
+        await asyncio.sleep(taken)
+        return reply(500) if f"text:{bad}" in texts else Reply(200, {}, vectors(texts).body, taken)
+
+    began: list[float] = []
+
+    async def run() -> list[Settled]:
+        began.append(loop_time())
+        engine = engine_over(
+            Service(answer),
+            prompts(total),
+            rows_a_request=rows,
+            retries=retries,
+            concurrency=sample.choice([1, 1, 2, 4, 16]),
+            max_outage=1800,
+        )
+        return await collected(engine)
+
+    settled, _ = run_virtual(run())
+    assert len(settled) == total
+    return {row.row for row in settled if isinstance(row.result, RowError)} - {bad}
+
+
+@pytest.mark.parametrize("kind", OUTAGES)
+@mostly_slow("seeds", [range(10, 20), range(20, 150)], [range(10, 20)])
+def test_an_outage_of_any_kind_and_length_is_no_rows_error(kind: str, seeds: range) -> None:
+    for seed in seeds:
+        random.seed(seed)
+        assert errors_after(kind, random.Random(seed)) == set(), seed
+
+
+def test_a_test_request_that_was_sent_before_a_row_failed_does_not_show_that_others_are_answered() -> None:
+    """A slow one is under way when the outage begins."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        now = loop_time() - began[0]
+        if 1.1 <= now < 26:
+            await asyncio.sleep(0.05)
+            return reply(200, {"data": []})
+        if "text:1" in texts:
+            await asyncio.sleep(0.05)
+            return reply(500)
+        await asyncio.sleep(1.5)
+        return Reply(200, {}, vectors(texts).body, 1.5)
+
+    began: list[float] = []
+
+    async def run() -> list[Settled]:
+        began.append(loop_time())
+        return await collected(engine_over(Service(answer), prompts(12), rows_a_request=4, retries=6))
+
+    for seed in range(10):
+        random.seed(seed)
+        began.clear()
+        settled, _ = run_virtual(run())
+        assert {row.row for row in settled if isinstance(row.result, RowError)} == {1}

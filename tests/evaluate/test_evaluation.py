@@ -449,6 +449,9 @@ def test_gates(tmp_path: Path, source: Path, rule: str, code: int) -> None:
     [
         ((), UsageError),
         (("--label", "absent"), InputError),
+        (("--label", "label", "--by", ""), InputError),
+        (("--label", "label", "--cluster", ""), InputError),
+        (("--label", "label", "--encoding", "n\udcff"), UsageError),
         (("--label", "Label"), InputError),
         (("--label", "label", "--require", "good"), UsageError),
         (("--label", "label", "--require", "bleu>=1"), UsageError),
@@ -1199,7 +1202,7 @@ def test_labels_in_a_file_of_another_encoding(tmp_path: Path) -> None:
     lines = ["Nr|stance", *(f"r{n}|{name}" for n, name in enumerate(names))]
     gold.write_bytes("\r\n".join(lines).encode("cp1252"))
     words = (out, "--labels", gold, "--on", "Nr", "--label", "stance", "-o", tmp_path / "e")
-    with pytest.raises(InputError, match="encoding windows-1252"):
+    with pytest.raises(InputError, match='encoding="windows-1252"'):
         run(*words)
     done = run(*words, "--encoding", "windows-1252", "--delimiter", "|")
     assert "accuracy              1.0000" in done.stdout

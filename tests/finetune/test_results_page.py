@@ -11,7 +11,7 @@ from batchscore.finetune.state import FileRecord, JobRecord, TrainingState
 from batchscore.finetune.training.results import epoch_ends, losses_at_end, proposal, table_of
 from batchscore.finetune.training.results_page import TrainingResults, page
 from batchscore.provider.job_object import JobCheckpoint
-from browser import CHROMIUM, look_at
+from browser import CHROMIUM, WELL, look_at
 
 HOSTILE = "</script><script>alert(1)</script>"
 SUMMARY = {"parts": {"train": {"tokens": {"median": 190, "p95": 400, "longest": 900}}}}
@@ -112,4 +112,4 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     for seen in look_at(place, [(1200, "light"), (1200, "dark"), (390, "light")]):
         assert not seen.complaints
         assert [url for url in seen.requests if not url.startswith(("file:", "data:"))] == []
-        assert seen.look == {"wide": 0, "blank": [], "outside": [], "charts": 4}
+        assert seen.look == {**WELL, "charts": 4}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from command import Command
 
-from browser import CHROMIUM, look_at
+from browser import CHROMIUM, WELL, look_at
 
 if TYPE_CHECKING:
     from conftest import Files
@@ -45,4 +45,4 @@ def test_the_page_in_a_browser(page: Path) -> None:
     for seen in look_at(page, [(1200, "light"), (1200, "dark"), (390, "light")]):
         assert not seen.complaints
         assert [url for url in seen.requests if not url.startswith(("file:", "data:"))] == []
-        assert seen.look == {"wide": 0, "blank": [], "outside": [], "charts": 2}
+        assert seen.look == {**WELL, "charts": 2}

@@ -93,6 +93,16 @@ CASES = {
     "whole numbers beyond 64 bits, dates and NaN in settings": "settings/test_types.py::test_the_message_names_setting_value_and_type",
     "settings that are nested too deeply": "settings/test_types.py::test_what_is_nested_too_deeply_is_refused_at_each_door",
     "cells without a name": "api/test_score_rows.py::test_cells_without_a_name_are_not_columns",
+    "the 99th percentile is hidden behind the 95th": "report/test_page.py::test_the_slowest_hundredth_is_drawn_above_an_equal_percentile_and_in_the_figures",
+    "counts with fractions": "report/test_page.py::test_counts_have_whole_ticks",
+    "0 of 0": "report/test_page.py::test_nothing_is_a_part_of_nothing",
+    "tables cut at 1280 pixels, captions at 390": "cli/test_cli_report.py::test_a_page_in_a_browser",
+    "Python errors hold values in the words of the command line": "api/test_public_score_files.py::test_a_hint_is_an_argument_that_can_be_copied",
+    "a path of a command that is no file": "settings/test_read_file.py::test_a_pipe_a_device_and_a_loop_are_named",
+    "a path of files for Azure ML that is no file": "azureml/test_check.py::test_nothing_to_check_is_an_error",
+    "settings that are not UTF-8": "settings/test_types.py::test_the_message_names_setting_value_and_type",
+    "an encoding is said of files that are ASCII": "plan/test_survey.py::test_no_encoding_is_said_of_a_file_that_any_encoding_reads_the_same",
+    "a row of csv that is not UTF-8 has no line": "read/test_open.py::test_a_row_in_another_encoding_has_its_line",
     "a column whose name is nearly right": "prompts/test_prompt.py::test_a_missing_column_is_named_with_similar_ones_first",
 }
 

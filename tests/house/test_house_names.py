@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import batchscore
-from batchscore.errors import setting_name
+from batchscore.errors import name_settings, setting_name
+from batchscore.settings.declare import as_flag
 
 #: The supported names of `batchscore`.
 PUBLIC = [
@@ -65,3 +66,23 @@ def test_errors_show_setting_names_and_no_marks() -> None:
     assert str(error) == "max_spend needs price_in."
     assert repr(error) == "UsageError('max_spend needs price_in.')"
     assert "\x02" in error.text, "another message can still mark the names"
+
+
+def test_each_door_writes_a_setting_with_its_value_as_its_users_do() -> None:
+    said = {
+        ("quote", "none"): ("--quote none", 'quote="none"', "BATCHSCORE_QUOTE=none"),
+        ("quote", '"'): ("--quote '\"'", 'quote="\\""', "BATCHSCORE_QUOTE='\"'"),
+        ("keep", "*"): ("--keep '*'", 'keep="*"', "BATCHSCORE_KEEP='*'"),
+        ("overwrite", True): ("--overwrite", "overwrite=True", "BATCHSCORE_OVERWRITE=true"),
+        ("batch_rounds", 0): ("--batch-rounds 0", "batch_rounds=0", "BATCHSCORE_BATCH_ROUNDS=0"),
+        ("column", "é"): ("--column 'é'", 'column="é"', "BATCHSCORE_COLUMN='é'"),
+    }
+    for (name, value), (flag, python, variable) in said.items():
+        text = setting_name(name, value)
+        assert name_settings(text, as_flag) == flag
+        assert name_settings(text) == python
+        assert name_settings(text, lambda name: f"BATCHSCORE_{name.upper()}") == variable
+        assert eval(f"dict({python})") == {name: value}
+    for name, flag in {"param": "--param 'a=\"b\"'", "query": "--query a=b"}.items():
+        assert name_settings(setting_name(name, {"a": "b"}), as_flag) == flag
+        assert name_settings(setting_name(name, {"a": "b"})) == f"{name}={{'a': 'b'}}"

@@ -6,6 +6,7 @@ import ast
 import re
 from collections import defaultdict
 from dataclasses import fields
+from itertools import pairwise
 
 from batchscore.settings.fields import Settings
 from source_trees import nodes_of, trees
@@ -126,9 +127,23 @@ def test_messages_name_settings_that_exist() -> None:
     for module, tree in trees().items():
         for node in nodes_of(tree, ast.Call):
             if getattr(node.func, "id", "") == "setting_name":
-                (name,) = node.args
+                name, *_ = node.args
                 if isinstance(name, ast.Constant):
                     assert name.value in known, f"{module}: {name.value} is not a setting"
+
+
+def test_a_value_is_within_the_mark_of_its_setting() -> None:
+    """So that Python shows `quote="none"`, and a terminal `--quote none`."""
+    values = {each.name: {*(each.metadata["choices"] or ("none",))} for each in fields(Settings)}
+    found = []
+    for module, tree in trees().items():
+        for node in nodes_of(tree, ast.JoinedStr):
+            for mark, after in pairwise(map(ast.unparse, node.values)):
+                name = re.search(r"setting_name\('(\w+)'\)", mark)
+                word = re.match(r"' (\w+)", after)
+                if name and word and word[1] in values.get(name[1], ()):
+                    found.append(f"{module}:{node.lineno} {name[1]} {word[1]}")
+    assert not found
 
 
 def test_one_function_writes_a_count_with_its_noun() -> None:

@@ -430,7 +430,7 @@ def test_variables_of_other_runs_do_not_matter(
 def test_the_batch_api_is_refused_for_frames(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCHSCORE_VIA", "batch")
     save_model("m", task="embeddings", model=deployment.name)
-    with pytest.raises(UsageError, match="via batch is for files"):
+    with pytest.raises(UsageError, match='via="batch" is for files'):
         loaded("m").predict(pd.DataFrame({"text": ["one"]}))
 
 

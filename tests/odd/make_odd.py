@@ -251,6 +251,38 @@ for suffix, data in {
 }.items():
     odd(f"unnamed-encoding.{suffix}", data, [], problem="line 3 is not UTF-8")
 odd("orcid-latin-1.csv", b"ORCID,text\n0000-1,caf\xe9\n", [], problem="line 2 is not UTF-8")
+odd(
+    "letters-in-ascii.csv",
+    "id,text\n1,今日\n".encode("iso2022_jp"),
+    [],
+    problem="line 2 is not UTF-8: its letters",
+)
+odd(
+    "korean-in-ascii.csv",
+    "id,text\n1,안녕\n".encode("iso2022_kr"),
+    [],
+    problem="line 2 is not UTF-8: its letters",
+)
+odd(
+    "named-letters-in-ascii.csv",
+    "id,text\n1,今日\n".encode("iso2022_jp"),
+    ["id", "text"],
+    two(("1", "今日")),
+    options={"encoding": "iso2022_jp"},
+    notes=["encoding iso2022_jp"],
+)
+odd(
+    "colours-of-a-terminal.csv",
+    b"id,text\n1,\x1b[31mred\x1b[0m $5\n",
+    ["id", "text"],
+    two(("1", "\x1b[31mred\x1b[0m $5")),
+)
+odd(
+    "characters-in-halves.jsonl",
+    b'{"text":"a"}\n{"text":"\xed\xa0\xbd\xed\xb8\x80"}\n',
+    [],
+    problem="line 2 is not UTF-8: it has characters in halves",
+)
 odd("parquet-in-truth.csv", parquet(TABLE), [], problem="a Parquet file: give it the suffix .parquet")
 odd("gzip-in-truth.csv", gzip.compress(b"id,text\n1,a\n", mtime=0), [], problem="add .gz to its name")
 odd("zstd-in-truth.csv", zstd(b"id,text\n1,a\n"), [], problem="add .zst to its name")

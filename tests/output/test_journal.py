@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, OutputError
+from batchscore.output.cost import Cost
 from batchscore.output.journal import DIGEST_BYTES, MAX_OPEN, JournalEntry, Journals
 from batchscore.output.journal_place import abandoned_folders, claim_folder
-from batchscore.output.manifest import Cost
 from batchscore.output.manifest_check import MOST
 from batchscore.output.parts import OBJECT_FACTOR, ROW_BYTES, memory_of
 from batchscore.rows import RowError, Score, Settled

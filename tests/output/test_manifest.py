@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from batchscore.output.manifest import (
     manifest_from_json,
     manifest_paths,
     read_manifest,
+    read_manifests,
     write_manifest,
 )
 from batchscore.output.manifest_check import (
@@ -28,9 +30,9 @@ from batchscore.output.manifest_check import (
     _NEWER_IN_PARTS,
     _PART,
     any_odd,
-    is_usual_manifest,
-    is_usual_part,
+    are_manifests,
     odd_field,
+    refuse_odd,
 )
 from batchscore.output.missing import RecordedFiles, error_of_missing
 from batchscore.output.row_digests import DigestsByRow
@@ -253,21 +255,56 @@ def test_every_field_of_a_file_is_checked_before_it_is_used() -> None:
     assert odd_field(written | {"simulated": "yes"}, _FIELDS, _NEWER)
 
 
-@pytest.mark.parametrize("value", [True, None, -1, 2**53 + 1, 1.0, "1", {}, {"name": 1}, [0]], ids=repr)
-@pytest.mark.parametrize("name", PART)
-def test_a_part_that_looks_usual_is_one(name: str, value: object) -> None:
-    assert is_usual_part(PART)
-    for part in (PART | {name: value}, {key: PART[key] for key in PART if key != name}, PART | {"new": 1}):
-        assert not is_usual_part(part) or not odd_field(part, _PART, _NEWER_IN_PARTS)
+ODD_VALUES = [True, None, -1, 2**53 + 1, 1.0, "1", {}, {"name": 1}, {"format": "csv"}, [0]]
 
 
-@pytest.mark.parametrize("value", [True, None, -1, 2**53 + 1, 1.0, "1", {}, {"format": "csv"}, [0]], ids=repr)
-@pytest.mark.parametrize("name", sorted({*_FIELDS, *_NEWER}))
-def test_a_manifest_that_looks_usual_is_one(name: str, value: object) -> None:
+@pytest.mark.parametrize("value", ODD_VALUES, ids=repr)
+@pytest.mark.parametrize(
+    "name", [*sorted({*_FIELDS, *_NEWER}), *[f"parts.{name}" for name in PART], "parts.new"]
+)
+def test_manifests_that_are_checked_together_are_as_each_is_alone(name: str, value: object) -> None:
     written = orjson.loads(replace(MANIFEST, simulated=True, place="east").to_json())
-    assert is_usual_manifest(written)
-    for fields in (written | {name: value}, {key: written[key] for key in written if key != name}):
-        assert not is_usual_manifest(fields) or not odd_field(fields, _FIELDS, _NEWER)
+    others = {f"{stem_of(file)}.json": written | {"file": file} for file in ("b.csv", "c.csv")}
+    of_part, key = name.startswith("parts."), name.removeprefix("parts.")
+    for is_removed in (False, True):
+        one = (PART if of_part else written) | {key: value}
+        if is_removed:
+            del one[key]
+        fields = written | {"parts": [one]} if of_part else one
+        odd = bool(odd_field(fields, _FIELDS, _NEWER) or odd_field(one, _PART, _NEWER_IN_PARTS) * of_part)
+        odd = odd or (key, is_removed) == ("new", False) or fields["task"] != "chat"
+        odd = odd or fields["file"] != "a.csv"
+        assert are_manifests({"a-5e56e378.json": fields} | others, "chat") is not odd
+        with pytest.raises(ValueError, match=r"\w") if odd else nullcontext():
+            refuse_odd(fields, "a-5e56e378.json", "chat")
+
+
+def test_many_manifests_are_read_as_each_is_alone(tmp_path: Path) -> None:
+    """Also those that somebody has edited: their settings are those that stand in them."""
+    layout = Layout(tmp_path, "chat", ".jsonl")
+    for number in range(300):
+        file = f"{number}.csv"
+        name = layout.part_name(file, 0)
+        part = replace(COMMIT, scores=PartFile(name, 9, "x"), error_records=PartFile(name, 7, "y"))
+        write_manifest(layout.manifest(file), replace(MANIFEST, file=file, parts={0: part}))
+    edited = {
+        1: (b'"rows_per_part": 9', b'"rows_per_part": 8'),
+        2: (b'\n  "fingerprint"', b'"other": {\n  "fingerprint": 1},\n  "fingerprint"'),
+        3: (b',\n  "parts"', b'  ,   "parts"'),
+        4: (b"\n", b""),
+        5: (b'"problem": ""', b'"problem": "\\"fingerprint\\": {"'),
+    }
+    for number, (old, new) in edited.items():
+        path = layout.manifest(f"{number}.csv")
+        assert isinstance(path, Path)
+        text = path.read_bytes()
+        assert old in text
+        path.write_bytes(text.replace(old, new))
+    found = read_manifests(layout)
+    assert [each.file for each in found] == [read_manifest(path).file for path in manifest_paths(layout)]
+    assert found == [read_manifest(path) for path in manifest_paths(layout)]
+    shared = [each.fingerprint for each in found if each.file != "1.csv"]
+    assert len(set(map(id, shared))) == 1
 
 
 @pytest.mark.parametrize("value", [True, None, -1, 2**53 + 1, 1.0, "1", {}, {"name": 1}, [0], ""], ids=repr)

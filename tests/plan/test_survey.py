@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from openpyxl import Workbook
 
 from batchscore.errors import InputError, UsageError, name_settings
 from batchscore.output.spec import Output
@@ -233,12 +235,30 @@ def test_the_columns_that_are_sent_are_said_and_why() -> None:
     assert surveyed({"a.txt": "hi\n"}).said == []
 
 
-def test_no_encoding_is_said_of_an_empty_file() -> None:
+def test_a_column_that_a_workbooks_first_sheet_lacks_may_be_in_another() -> None:
+    book = Workbook()
+    sheets = (book.worksheets[0], book.create_sheet("Tickets"))
+    for sheet, name in zip(sheets, ("day", "text"), strict=True):
+        sheet.append([name])
+        sheet.append(["one"])
+    book.save("a.xlsx")
+    settings = Settings(task="chat", model="m", output="out", column="text")
+    with pytest.raises(InputError, match="sheet 'Sheet', the first one: sheet names another"):
+        survey(["a.xlsx"], settings, output=None)
+    assert not survey(["a.xlsx"], replace(settings, sheet="Tickets"), output=None).problems
+
+
+def test_no_encoding_is_said_of_a_file_that_any_encoding_reads_the_same() -> None:
     files = {"a.csv": "text\none\n", "empty.csv": ""}
-    assert surveyed(files, column="text", encoding="windows-1252").said[0] == (
-        "a.csv",
-        "encoding windows-1252",
+    assert surveyed(files, column="text", encoding="windows-1252").said[0][1] == "column 'text'"
+    Path("in").mkdir()
+    Path("in/western.csv").write_bytes("text\n\xe9t\xe9\n".encode("windows-1252"))
+    found = survey(
+        ["in", *files],
+        Settings(task="chat", model="m", output="out", column="text", encoding="windows-1252"),
+        output=None,
     )
+    assert found.said[0] == ("in/western.csv", "encoding windows-1252")
 
 
 def test_a_first_line_that_may_be_a_row_is_not_taken_for_the_header() -> None:
@@ -416,7 +436,7 @@ def test_the_format_of_standard_input_is_said_also_of_bare_texts() -> None:
     ],
 )
 def test_bare_texts_of_standard_input_are_no_column_that_a_setting_names(named: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"it has no header with \w+\. .* stdin_format txt"):
+    with pytest.raises(InputError, match=r'it has no header with \w+\. .* stdin_format="txt"'):
         piped("stdin.txt", "one\ntwo\n", **named)
 
 

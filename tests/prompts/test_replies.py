@@ -302,6 +302,18 @@ def test_a_reply_whose_vectors_are_views_says_what_it_says_as_json(
     assert found[0] == found[1]
 
 
+def test_vectors_of_any_length_and_distance_are_found_in_a_body_that_is_not_copied() -> None:
+    sizes = ((2**15, 0), (3, 99), (9, 200_000), (3, 0), (2**14, 9))
+    items = [
+        {"between": "x" * distance, **item(index, coded(*range(length)))}
+        for index, (length, distance) in enumerate(sizes)
+    ]
+    body = json.dumps({"data": items}).encode()
+    found = load_reply(memoryview(body))["data"]
+    assert [bytes(each["embedding"]).decode() for each in found] == [each["embedding"] for each in items]
+    assert all(isinstance(each["embedding"], memoryview) and each["embedding"].obj is body for each in found)
+
+
 @given(FLOATS, st.data())
 def test_base64_is_decoded_as_the_standard_says_or_refused(number: float, source: st.DataObject) -> None:
     text = coded(number, number)

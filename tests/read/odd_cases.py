@@ -65,6 +65,13 @@ CASES: dict[str, tuple[str, ...]] = {
     "34 another encoding": (
         *("orcid-latin-1.csv", "named-encoding.csv", "utf-16.csv", "utf-16-big.csv", "utf-32.csv"),
         *(f"unnamed-encoding.{suffix}" for suffix in ("csv", "tsv", "json", "jsonl", "txt")),
+        *(
+            "letters-in-ascii.csv",
+            "korean-in-ascii.csv",
+            "named-letters-in-ascii.csv",
+            "colours-of-a-terminal.csv",
+        ),
+        "characters-in-halves.jsonl",
         f"{SURVEY}test_a_file_in_another_encoding_is_a_finding_before_anything_is_sent",
     ),
     "40 objects without an array": (

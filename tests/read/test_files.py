@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ def tree(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("text\n")
     return root
+
+
+def test_a_path_is_made_for_a_file_that_needs_one(tree: Path) -> None:
+    """For thousands of files that takes longer than to read them."""
+    files = find_files([str(tree)]).files
+    assert not any("path" in vars(file) for file in files)
+    assert [file.local for file in files] == [str(tree / file.name) for file in files]
+    for file in files:
+        assert file == replace(file)
+        assert file.path == tree / file.name
+        with pytest.raises(AttributeError):
+            _ = file.other
 
 
 def names(*inputs: object, output: Path | None = None) -> list[str]:

@@ -171,6 +171,12 @@ def test_the_error_of_a_ragged_record_has_both_counts(tmp_path: Path) -> None:
     ]
 
 
+def test_a_row_in_another_encoding_has_its_line(tmp_path: Path) -> None:
+    table = b'id,text\n1,"a\nb"\n\n2,\xff\n3,c\n'
+    (message,) = outcome(written(tmp_path, "a.csv", table), encoding="utf-8").messages
+    assert message.startswith("The row cannot be read (line 5): it holds bytes that are not UTF-8")
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_the_error_of_a_line_of_json_has_its_line(tmp_path: Path, end: str) -> None:
     """Blank lines are no rows, several objects on a line are several, and lines may be in several blocks."""

@@ -118,6 +118,7 @@ def test_a_file_without_scores_is_fixed_and_scored_by_the_same_command(
 def test_files_in_another_encoding_are_read_by_the_command_that_names_it() -> None:
     western, japanese = not_utf8_text("café".encode("cp1252")), not_utf8_text("今日は".encode("shift_jis"))
     assert encodings_in([western, f"b.csv: {western}"]) == {"windows-1252"}
+    assert encodings_in([not_utf8_text("今日は".encode("iso2022_jp"))]) == {"iso2022_jp"}
     assert encodings_in([western, "its header is damaged"]) == encodings_in([]) == set()
     state = RunState("chat", "out", ["batchscore", "score", "in", "-o", "out"], unreadable=[False], ok=1)
     step = next_step(state, encodings_in([western]))

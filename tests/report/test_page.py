@@ -20,7 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ExitCode, visible
-from batchscore.report.page import answers, tables, vectors
+from batchscore.report.page import answers, charts, tables, vectors
 from batchscore.report.page.answers import answer_of, answer_stats, enum_counts, histogram
 from batchscore.report.page.frame import source
 from batchscore.report.page.markup import NOTHING, data, html
@@ -355,6 +355,39 @@ def test_a_deployment_that_answered_nothing_is_not_up() -> None:
     assert state_text({"state": "up", "requests": 3, "failed_requests": 2}) == "up"
     assert state_text({"state": "up", "requests": 0}) == "up"
     assert state_text({"state": "down", "last_failure": "timeout", "requests": 1}) == "down timeout"
+
+
+def test_the_slowest_hundredth_is_drawn_above_an_equal_percentile_and_in_the_figures() -> None:
+    axis = time_axis([run()])
+    assert axis is not None
+    chart = charts.latency(axis)
+    assert chart is not None
+    _, p95, p99 = chart.spec["series"]
+    assert p99["data"] == p95["data"], "so that one could hide the other"
+    assert (p99["label"], p99["dotted"], p99["order"]) == ("p99", True, -1)
+    assert re.search(r"median; p95 \d+ ms, p99 \d+ ms", str(figures(TaskData("chat", [run()], []), axis)))
+
+
+def test_counts_have_whole_ticks() -> None:
+    shown = json.loads(next(each for each in plain_page().scripts if each.startswith("[{")))
+    axes = [each[side] for each in shown for side in ("y", "y2") if isinstance(each.get(side), dict)]
+    counted = [
+        axis for axis in axes if axis.get("unit") not in {"per minute", "seconds", "% of the time", None}
+    ]
+    assert "in flight" in {axis["unit"] for axis in counted}
+    assert all(axis.get("whole") for axis in counted)
+
+
+def test_nothing_is_a_part_of_nothing() -> None:
+    """No `0 of 0`, whatever has not begun."""
+    started = run(settings={"task": "chat", "schema": "{}"}, this_run={}, timeline=course("d", 0))
+    for files in (
+        [],
+        [FileAccount("a.csv", "not_started", 0, 0, 0, 0)],
+        [FileAccount("a.csv", "complete", 0, 0, 0, 0)],
+    ):
+        text = parsed(PageData("out", 0.0, [TaskData("chat", [started], files)], ())).text
+        assert not re.search(r"\bof 0\b|\b0 / 0\b", text)
 
 
 def test_limits_add_up_over_machines_and_not_over_processes_of_one() -> None:

@@ -16,7 +16,7 @@ from batchscore.cli.json_events import JsonEvents
 from batchscore.report.advice import without_flag
 from batchscore.report.page.make import read_runs
 from batchscore.report.page.model import StoredPart
-from batchscore.report.page.runs import run_from
+from batchscore.report.page.runs import LISTS_OF_FILES, RecordedRun, run_from, without_files
 from batchscore.report.page.sample import SMALL_BYTES, records_of
 from batchscore.report.resume import words_of
 from batchscore.report.timeline import Timeline
@@ -85,3 +85,18 @@ def test_a_command_is_shown_without_secrets() -> None:
 @given(st.dictionaries(st.sampled_from(["n", "stop", "tokens"]), st.integers() | st.text(max_size=3)))
 def test_parameters_without_secrets_are_unchanged(params: dict[str, Any]) -> None:
     assert without_secrets({"a": [params]}) == {"a": [params]}
+
+
+@pytest.mark.parametrize("files", [0, 1, 3])
+@pytest.mark.parametrize("indent", [2, None])
+def test_a_record_without_its_files_says_the_same_of_its_run(files: int, indent: int | None) -> None:
+    lists = {name: [{"file": "a\n  ]", "parts": []}] * files for name in LISTS_OF_FILES}
+    record = {"started": "2026-01-01T00:00:00+00:00", "settings": {"task": "chat", "keep": ["x"]}, **lists}
+    data = json.dumps(record | {"exit_code": 0, "read_as": [{"files": "a"}]}, indent=indent).encode()
+    whole, brief = run_from("a", data), run_from("a", without_files(data))
+    assert isinstance(whole, RecordedRun)
+    assert isinstance(brief, RecordedRun)
+    if indent == 2:
+        assert not any(brief.record[name] for name in LISTS_OF_FILES)
+    no_files = dict.fromkeys(LISTS_OF_FILES, None)
+    assert {**whole.record, **no_files} == {**brief.record, **no_files}

@@ -10,8 +10,8 @@ import pytest
 
 import batchscore
 from batchscore.settings.arguments import FileSettings, RowSettings, StoredSettings
+from batchscore.settings.checks import PATHS
 from batchscore.settings.fields import Settings
-from batchscore.settings.sources import PATHS
 
 #: Settings with a parameter of their own.
 EXPLICIT = {"task", "model", "output"}

@@ -1,4 +1,4 @@
-"""Files of ours are created though other processes remove their empty folder."""
+"""Files of ours are created though others remove their empty folder, and a loop of links is a path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from batchscore.stores.links import create_within
+from batchscore.errors import OutputError
+from batchscore.mlflow_model.folder import replace_folder
+from batchscore.stores.links import create_within, real_path, through_link
 
 
 def test_a_folder_that_is_removed_before_its_first_file_is_made_again(tmp_path: Path) -> None:
@@ -42,3 +44,13 @@ def test_a_file_in_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
     for folder in (tmp_path / "journals", tmp_path / "journals" / "one"):
         with pytest.raises((FileExistsError, NotADirectoryError)):
             create_within(folder, lambda: None)
+
+
+def test_a_loop_of_links_is_a_path_and_no_error(tmp_path: Path) -> None:
+    """`Path.resolve` raises `RuntimeError` for one."""
+    loop = tmp_path / "loop.jsonl"
+    loop.symlink_to(loop.name)
+    assert through_link(loop) == loop
+    assert real_path(loop / "a.csv") == loop / "a.csv"
+    with pytest.raises(OutputError, match="cannot be written"), replace_folder(loop, overwrite=True):
+        pass

@@ -116,7 +116,7 @@ def refuse_batches(given: Mapping[str, Any]) -> None:
     variable = os.environ.get("BATCHSCORE_VIA", "").strip()
     if "batch" in {given.get("via"), variable}:
         raise UsageError(
-            f"{setting_name('via')} batch is for files, not for rows in memory: batches take up to a day, "
+            f"{setting_name('via', 'batch')} is for files, not for rows in memory: batches take up to a day, "
             "and only an output on disk holds what is known of them. Write the rows to a file and call "
             "score_files, or leave it out to score them live, at the full price."
         )

@@ -133,7 +133,7 @@ def refuse_batches(environ: Mapping[str, str], in_file: Mapping[str, Any]) -> No
     """Raise `UsageError` if the rows of mini-batches should go through the Batch API."""
     if (environ.get("BATCHSCORE_VIA", "").strip() or in_file.get("via")) == "batch":
         raise UsageError(
-            f"{setting_name('via')} batch is not for mini-batches: a node would wait for hours, and each "
+            f"{setting_name('via', 'batch')} is not for mini-batches: a node would wait for hours, and each "
             "file would be a batch of its own. Start deployment/batch-api.yml on a schedule instead "
             "(docs/how-to/azure-ml.md), or leave it out to score live."
         )

@@ -383,7 +383,7 @@ class BatchEngine:
         if self.not_sent:
             rows = count_text(self.not_sent, "row")
             texts.append(
-                f"{setting_name('batch_rounds')} 0 sends nothing, which leaves {rows} without a result. To "
+                f"{setting_name('batch_rounds', 0)} sends nothing, which leaves {rows} without a result. To "
                 "send them, run the same command without it."
             )
         if texts:

@@ -67,7 +67,7 @@ def check_batch(settings: BatchSettings, endpoints: Sequence[Endpoint]) -> Trait
     """Return what the service takes; raises `SettingsError` before anything is sent."""
     if len(endpoints) != 1:
         raise SettingsError(
-            f"{setting_name('via')} batch has one deployment, and [[deployments]] names {len(endpoints)}. "
+            f"{setting_name('via', 'batch')} has one deployment, and [[deployments]] names {len(endpoints)}. "
             "Name one; a batch has a quota of its own, far above that of live requests."
         )
     traits, task = traits_of(endpoints[0].target), settings.task
@@ -241,8 +241,8 @@ async def require_batches(plane: ControlPlane, traits: Traits) -> None:
         raise ServiceRefused(f"{failure}: check the key or the sign-in, and the endpoint.") from None
     if not offered:
         raise SettingsError(
-            f"The Batch API of {traits.name} does not list its batches, so {setting_name('via')} batch could "
-            "not tell whether rows were paid for. Leave it out to score live."
+            f"The Batch API of {traits.name} does not list its batches, so {setting_name('via', 'batch')} "
+            "could not tell whether rows were paid for. Leave it out to score live."
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from batchscore.cli.options import OneValueEach
+from batchscore.cli.options import OneValueEach, local_path
 from batchscore.cli.say import say, say_json
 from batchscore.errors import ExitCode, count_text
 
@@ -26,7 +26,7 @@ Exit codes: 0 no errors; 1 errors, one per line; 2 usage error.
 
 
 @click.command(help=CHECK_HELP, short_help="Check files for Azure ML, offline.", cls=OneValueEach)
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=local_path)
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output at the end.")
 def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Run `batchscore check`."""

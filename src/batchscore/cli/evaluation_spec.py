@@ -31,7 +31,7 @@ from batchscore.settings.declare import EVALUATE_TABLE
 from batchscore.settings.fields import Settings
 from batchscore.settings.trust import ADDRESS
 from batchscore.stores import storage
-from batchscore.stores.address import Place, place_of
+from batchscore.stores.address import Place, path_text, place_of
 
 #: The options that name the scores of other vectors.
 _SECOND = ("pair", "train", "documents")
@@ -40,8 +40,8 @@ _SECOND = ("pair", "train", "documents")
 def names_of(scores: Sequence[str], given: str | None) -> list[str]:
     """Return the names of the models; raises `UsageError`."""
     if given is None:
-        return list(scores)
-    names = [name.strip() for name in given.split(",")]
+        return [path_text(name) for name in scores]
+    names = [path_text(name.strip()) for name in given.split(",")]
     if len(names) != len(scores) or not all(names):
         raise UsageError(f"--names has {len(names)} names for {len(scores)} SCORES. Give one name for each.")
     return names
@@ -88,9 +88,8 @@ def spec_of(
 
 def _labels(chosen: Mapping[str, Any]) -> tuple[list[str], LabelSource]:
     """Return the labels that rows may have, and where the labels of rows are."""
-    others = tuple(
-        dict.fromkeys(name for name in (*chosen["show"], *chosen["by"], chosen["cluster"]) if name)
-    )
+    groups = (*chosen["show"], *chosen["by"], chosen["cluster"])
+    others = tuple(dict.fromkeys(name for name in groups if name is not None))
     said = {name: chosen[name] for name in OF_FILES if chosen[name] is not None}
     options = read_options(Settings(task="chat", model="any", output="any", **said))
     if chosen["qrels"] is not None:

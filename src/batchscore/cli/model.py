@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from batchscore.cli.options import GroupedHelp, options_of
+from batchscore.cli.options import GroupedHelp, local_path, options_of
 from batchscore.cli.say import say
 from batchscore.mlflow_model.folder import ANSWERS, STORED
 from batchscore.settings.checks import ANSWER_PARAMS
@@ -42,7 +42,7 @@ def model() -> None:
 
 
 @model.command(help=SAVE_HELP, short_help="Write an MLflow model into a folder.", cls=GroupedHelp)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=local_path)
 @options_of({"task", "model", "param", "dimensions", "max_tokens", *ANSWER_PARAMS, *STORED})
 @click.option(
     "--on-error",

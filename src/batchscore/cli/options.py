@@ -11,10 +11,12 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from functools import reduce
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from batchscore.errors import SettingsError
 from batchscore.settings.declare import (
     CONFIG_FILE,
     CONFIG_VARIABLE,
@@ -27,6 +29,7 @@ from batchscore.settings.fields import Settings
 from batchscore.settings.near_names import KEY_NAMES, REQUEST_PARAMETERS, near_name
 from batchscore.settings.secrets import mask_text, shown_words
 from batchscore.simulator import SimulatorSettings
+from batchscore.stores.address import StoredPath, place_of
 from batchscore.task import TASKS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,6 +45,13 @@ class _Number(click.types.FloatParamType):
     """A number, as `_Whole`."""
 
     name = "number"
+
+
+def local_path(value: str) -> Path:
+    """Return a path on this machine, as the type of an argument; raises `SettingsError`."""
+    if isinstance(place_of(value), StoredPath):
+        raise SettingsError(f"{value} is in a store. Name a path on this machine.")
+    return Path(os.path.expanduser(value))  # noqa: PTH111 - as `place_of`
 
 
 #: The types of values in click; all others are text.

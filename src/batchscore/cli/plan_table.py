@@ -42,9 +42,9 @@ MOST_PACE = 11
 REMARKS = {
     "row_too_large": f"oversized: {{}} above {setting_name('max_row_bytes')} (raise it, or split the row).",
     "input_too_long": "oversized: {} longer than the model's context (shorten, or "
-    f"{setting_name('on_long_input')} truncate).",
+    f"{setting_name('on_long_input', 'truncate')}).",
     "above_quota": f"oversized: {{}} above a minute of {setting_name('tpm')} (raise it, or shorten the row).",
-    "truncated": f"{{}} too long: they would be truncated ({setting_name('on_long_input')} truncate).",
+    "truncated": f"{{}} too long: they would be truncated ({setting_name('on_long_input', 'truncate')}).",
     "with_images": "{} with images, whose tokens are estimated by the published rules of tiles and patches.",
     "with_pictures": "{} with images, audio or files, whose tokens are not counted.",
 }
@@ -94,7 +94,7 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     if found.known:
         failed = min(plan.scored.failed, found.known)
         ends = (
-            f"; {failed:,} of them failed ({setting_name('retry_errors')} sends these again)"
+            f"; {failed:,} of them failed ({setting_name('retry_errors', True)} sends these again)"
             if failed
             else ""
         )

@@ -208,7 +208,7 @@ def changes(run: RunResult) -> list[str]:
     if found.dropped:
         lines.append(f"  input file deleted, scores removed: {some(found.dropped)}")
     if found.vanished:
-        prune = f"use {setting_name('prune')} to remove"
+        prune = f"use {setting_name('prune', True)} to remove"
         lines.append(f"  input file deleted, scores kept ({prune}): {some(found.vanished)}")
     return lines
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from batchscore.errors import SettingsError, setting_name
 from batchscore.settings.checks import HEADER_NAME, OWN_HEADERS, REFERENCE
+from batchscore.settings.read_file import read_file
 
 #: The headers in which services and their SDKs expect the key.
 KEY_HEADERS = ("api-key", "authorization")
@@ -92,8 +93,7 @@ class ClientCertificate:
         """Let a connection show the certificate; raises `SettingsError` if its files cannot be used."""
         for name in dict.fromkeys((self.file, self.key_file)):
             try:
-                with open(name, "rb") as file:  # noqa: PTH123 - the name as the user gave it
-                    content = file.read()
+                content = read_file(name)
             except OSError as error:
                 raise SettingsError(f"{name} cannot be read: {error.strerror}.") from None
         # The last one holds the key.

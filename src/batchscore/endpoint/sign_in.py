@@ -187,6 +187,6 @@ def _no_key(url: EndpointUrl, values: Values, *, azure: bool, openai: bool) -> s
     ways += ["AZURE_OPENAI_API_KEY"] if azure else []
     ways += ["OPENAI_API_KEY"] if openai else []
     message = f"No key is set for {url.host}. Put it into the variable {' or '.join(ways)}"
-    message += "." if openai else f", or use Entra ID ({setting_name('auth')} entra)."
+    message += "." if openai else f", or use Entra ID ({setting_name('auth', 'entra')})."
     unused = unused_keys_text(withheld_keys(values, url), url.host)
     return f"{message} {unused}".rstrip()

@@ -162,8 +162,8 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
     text, source = endpoint_text(values)
     if text is None:
         raise SettingsError(
-            f"{no_endpoint()} To rehearse without a service, score with {setting_name('simulate')}, or start "
-            "`batchscore simulate`."
+            f"{no_endpoint()} To rehearse without a service, score with {setting_name('simulate', True)}, or "
+            "start `batchscore simulate`."
         )
     split = _split_url(text, source)
     host = (split.hostname or "").lower()
@@ -288,7 +288,7 @@ def _version_of(split: SplitResult, source: str) -> str | None:
     if query or split.fragment:
         raise SettingsError(
             f"{source} has more after its path than ?api-version=…; remove it. A key goes into "
-            f"BATCHSCORE_API_KEY, another query parameter into {setting_name('query')} NAME=VALUE."
+            f"BATCHSCORE_API_KEY, another query parameter into {setting_name('query', {'NAME': 'VALUE'})}."
         )
     return version
 

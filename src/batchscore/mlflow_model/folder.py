@@ -5,6 +5,7 @@ Credentials and the client settings of other writers are not stored.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -64,7 +65,7 @@ def replace_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
 
     Raises `OutputError` if `folder` is not empty, unless it is a model and `overwrite` is set.
     """
-    target = folder.resolve()
+    target = Path(os.path.realpath(folder))  # `resolve` raises for a loop of links
     try:
         refuse_other_files(folder, overwrite=overwrite)
         with tempfile.TemporaryDirectory(prefix="batchscore-model-") as new:
@@ -90,7 +91,7 @@ def refuse_other_files(folder: Path, *, overwrite: bool) -> None:
         return
     names = sorted(file.name for file in folder.iterdir())
     if names and (not overwrite or MLMODEL not in names):
-        replace = setting_name("overwrite")
+        replace = setting_name("overwrite", True)
         raise OutputError(f"{folder} is not empty. Name another folder, or replace a model with {replace}.")
     others = ", ".join([name for name in names if name not in MODEL_FILES][:5])
     if others:

@@ -33,7 +33,7 @@ from batchscore.stores import half_written, storage
 from batchscore.stores.address import Place
 from batchscore.stores.storage import list_files, visible_names
 
-OVERWRITE = f"discard the old scores with {setting_name('overwrite')}"
+OVERWRITE = f"discard the old scores with {setting_name('overwrite', True)}"
 
 
 def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
@@ -109,7 +109,7 @@ def images_text(spec: OutputSpec) -> str:
 
 def advice_on_change(spec: OutputSpec, file: str) -> str:
     """Return what the user can do if an input file has changed since it was scored."""
-    layout, incremental = spec.layout, setting_name("incremental")
+    layout, incremental = spec.layout, setting_name("incremental", True)
     if spec.printed:
         return f"Give {setting_name('output')} the name of a file, or {OVERWRITE}."
     if not spec.shared and spec.limited:
@@ -138,7 +138,7 @@ def refuse_foreign_file(spec: OutputSpec, file: Place) -> None:
         raise OutputError(
             f"{file} exists already, and no run with this {setting_name('output')} wrote it. Give "
             f"{setting_name('output')} another name, move the file, or replace it with "
-            f"{setting_name('overwrite')}."
+            f"{setting_name('overwrite', True)}."
         )
     refuse_edited(spec.layout.root, file)
     for layout in layouts_of_other_tasks(spec):

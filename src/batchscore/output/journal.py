@@ -31,7 +31,7 @@ import numpy as np
 import orjson
 import xxhash
 
-from batchscore.output.manifest import Cost
+from batchscore.output.cost import Cost
 from batchscore.output.manifest_check import is_count
 from batchscore.output.records.json_value import json_bytes
 from batchscore.output.records.jsonl import row_to_json, settled_from_json

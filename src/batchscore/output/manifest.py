@@ -7,75 +7,57 @@ is plain JSON, written atomically. It holds no cell of the input.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from batchscore.errors import OutputError, name_settings, note_name, setting_name
+from batchscore.output.cost import Cost, share
 from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import Layout, copy_of, verify_command
-from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse_odd
+from batchscore.output.manifest_check import (
+    COSTS,
+    MOST,
+    VERSION,
+    are_manifests,
+    contradictions,
+    refuse_odd,
+)
 from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.links import read_own
 
-VERSION = 1
+#: Manifests that are read and checked together.
+_AT_ONCE = 256
+
+#: Where a manifest holds the settings of its run.
+_FINGERPRINT, _AFTER_FINGERPRINT = b'\n  "fingerprint": ', b',\n  "parts": '
 
 #: `reported` as earlier manifests have it.
 _REPORTED: Mapping[Any, str] = {True: "yes", False: "no", None: "off"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class PartFile:
-    """One published file: its name in its folder, bytes and digest."""
+    """One published file: its name in its folder, bytes and digest. Nobody changes one."""
 
     name: str
     bytes: int
     digest: str
 
 
-@dataclass(slots=True)
-class Cost:
-    """`attempts` are requests sent, `billed` the tokens that the service reported for them.
-
-    `kept` of these are the tokens of answers that became records.
-    """
-
-    attempts: int = 0
-    billed: int = 0
-    kept: int = 0
-
-    def add(self, other: Cost) -> None:
-        """Add another cost to this one."""
-        self.attempts += other.attempts
-        self.billed += other.billed
-        self.kept += other.kept
-        if self.billed > MOST:
-            # A service may report any number of tokens, but what is written must be a number to every reader.
-            self.billed, self.kept = MOST, min(self.kept, MOST)
-
-    def take(self) -> Cost:
-        """Return the present cost and set this one to zero."""
-        cost = Cost(self.attempts, self.billed, self.kept)
-        self.attempts = self.billed = self.kept = 0
-        return cost
-
-
-def share(total: int, rows: int, of: int) -> int:
-    """Return the share of `rows` among `of` rows, rounded down."""
-    return total * rows // of if of else 0
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Commit:
     """The commit record of one part: rows `[part x rows_per_part, ...)`, as far as they were read.
+
+    Nobody changes one: it is not frozen since that takes four times as long to make.
 
     `rows` is the number of rows read, `ok` and `errors` are settled ones; `transient` errors are worth a
     retry, `empty` ones are rows without a text. `whole`: the input was read to the part's end. `inputs` is a
@@ -114,8 +96,12 @@ class Commit:
         return settled and not self.retried(retry_errors=retry_errors)
 
 
+#: The fields of a part in their order, and the values of those that earlier versions lack.
+_FIELDS_OF = itemgetter(*[each.name for each in fields(Commit)])
+_DEFAULTS = {each.name: each.default for each in fields(Commit) if each.default is not MISSING}
 _TOTALS = ("rows", "ok", "errors", "empty", *COSTS)
-_TOTALS_OF = attrgetter(*_TOTALS)
+_TOTALS_OF, _COUNTS_OF = attrgetter(*_TOTALS), attrgetter("rows", "ok", "errors")
+_NONE = Commit(0, 0, 0, 0, 0, whole=False, inputs="")
 
 
 @dataclass(slots=True)
@@ -185,10 +171,19 @@ class Manifest:
 
     def totals(self) -> dict[str, Any]:
         """Return the fields of `FileTotals`."""
-        columns = zip(*map(_TOTALS_OF, self.parts.values()), strict=True)
-        counts = [sum(column) for column in columns] or [0] * len(_TOTALS)
         totals = {"file": self.file, "state": self.state, "problem": self.problem}
-        return totals | dict(zip(_TOTALS, counts, strict=True))
+        return totals | dict(zip(_TOTALS, self._sums(_TOTALS_OF), strict=True))
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Rows read, rows with a score and rows with an error record."""
+        rows, ok, errors = self._sums(_COUNTS_OF)
+        return rows, ok, errors
+
+    def _sums(self, figures: Callable[[Commit], tuple[int, ...]]) -> tuple[int, ...]:
+        """Return the sums of these figures of all parts; most of thousands of files have one part."""
+        found = [figures(commit) for commit in self.parts.values()] or [figures(_NONE)]
+        return found[0] if len(found) == 1 else tuple(map(sum, zip(*found, strict=True)))
 
     @property
     def is_read(self) -> bool:
@@ -199,8 +194,12 @@ class Manifest:
 
     def final_rows(self, *, retry_errors: bool) -> int:
         """Return the number of rows whose record is final, so that no run scores them again."""
-        retried = sum(commit.retried(retry_errors=retry_errors) for commit in self.parts.values())
-        return self.ok + self.errors - retried
+        return sum(
+            [
+                commit.ok + commit.errors - commit.retried(retry_errors=retry_errors)
+                for commit in self.parts.values()
+            ]
+        )
 
     def is_done(self, *, retry_errors: bool) -> bool:
         """Whether the same run would have nothing to score in this file."""
@@ -238,12 +237,6 @@ class Manifest:
 def part_files_of(layout: Layout, commit: Commit) -> tuple[tuple[Place, PartFile | None], ...]:
     """Return the two folders of a part's files, each with the file that the commit record names there."""
     return (layout.scores, commit.scores), (layout.errors, commit.error_records)
-
-
-def named_files(layout: Layout, manifest: Manifest) -> set[Place]:
-    """Return the files of all parts that a manifest names."""
-    pairs = [pair for commit in manifest.parts.values() for pair in part_files_of(layout, commit)]
-    return {folder / part.name for folder, part in pairs if part is not None}
 
 
 def manifest_names(layout: Layout) -> list[str]:
@@ -296,11 +289,7 @@ def read_manifest(path: Place, *, restore: bool = False) -> Manifest:
 
 def _fitting_manifest(place: Place, path: Place) -> Manifest:
     """Return the manifest of `path` that is stored at `place`; raises like `read_fields`."""
-    return _manifest_of(read_fields(place, path))
-
-
-def _manifest_of(fields: dict[str, Any]) -> Manifest:
-    """Return the manifest with these fields, whose types are right; raises `ValueError` if two contradict."""
+    fields = read_fields(place, path)
     for contradiction in contradictions(fields):
         raise ValueError(contradiction)
     return manifest_from_json(fields)
@@ -308,24 +297,36 @@ def _manifest_of(fields: dict[str, Any]) -> Manifest:
 
 def read_manifests(layout: Layout, *, restore: bool = False) -> list[Manifest]:
     """Return all manifests of a task; raises like `read_manifest`."""
-    return [
-        _sound_manifest(layout, name) or read_manifest(layout.manifests / name, restore=restore)
-        for name in manifest_names(layout)
-    ]
+    names, sound = manifest_names(layout), dict[str, Manifest]()
+    for start in range(0, len(names), _AT_ONCE) if isinstance(layout.root, Path) else ():
+        sound |= _sound_manifests(layout, names[start : start + _AT_ONCE])
+    return [sound.get(name) or read_manifest(layout.manifests / name, restore=restore) for name in names]
 
 
-def _sound_manifest(layout: Layout, name: str) -> Manifest | None:
-    """Return a manifest on disk with nothing wrong; of any other one, `read_manifest` says what it is.
+def _sound_manifests(layout: Layout, names: Iterable[str]) -> dict[str, Manifest]:
+    """Return the manifests on disk with nothing wrong; of any other one, `read_manifest` says what it is.
 
-    Of thousands of files a `Path` for each takes longer than to read it.
+    Of thousands of files a `Path` for each takes longer than to read it, as do the same settings in each.
     """
-    if not isinstance(layout.root, Path):
-        return None
-    try:
-        text = read_own(f"{layout.manifests}/{name}")
-        return _manifest_of(fields_of(text, layout.manifests, name, layout.task))
-    except (OSError, ValueError, OutputError):
-        return None
+    folder, found = str(layout.manifests), dict[str, Any]()
+    settings, known = b"", None
+    for name in names:
+        try:
+            text = read_own(f"{folder}/{name}")
+            place = text.find(settings) if settings else -1
+            if place >= 0:
+                text = text[:place] + _FINGERPRINT + b"null" + text[place + len(settings) :]
+            found[name] = fields = orjson.loads(text)
+            if place >= 0 and fields["fingerprint"] is None:
+                fields["fingerprint"] = known
+            elif place < 0 <= (start := text.find(_FINGERPRINT)) < (end := text.find(_AFTER_FINGERPRINT)):
+                settings = text[start:end]
+                known = orjson.loads(settings.removeprefix(_FINGERPRINT))
+        except (OSError, ValueError, KeyError, TypeError):
+            found.pop(name, None)
+    if not are_manifests(found, layout.task):
+        found = {name: each for name, each in found.items() if are_manifests({name: each}, layout.task)}
+    return {name: manifest_from_json(each) for name, each in found.items() if not any(contradictions(each))}
 
 
 def readable_manifests(layout: Layout) -> Iterator[Manifest]:
@@ -347,24 +348,16 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise ValueError("it is missing") from None
-    return fields_of(text, place, path.name, path.parent.name)
-
-
-def fields_of(text: bytes, place: Place, name: str, task: str) -> dict[str, Any]:
-    """Return the fields of the manifest of that `name` and `task` that is stored at `place`.
-
-    Raises `ValueError` if it is not a manifest, `OutputError` if it is of another version.
-    """
     fields = orjson.loads(text)
     version = fields.get("version") if isinstance(fields, dict) else None
     if type(version) is int and version != VERSION:
         raise OutputError(
             f"{place} was written by another version of batchscore. Use that version, another folder, or "
-            f"{setting_name('overwrite')}."
+            f"{setting_name('overwrite', True)}."
         )
     if type(version) is not int:
         raise ValueError("version is not a whole number")
-    refuse_odd(fields, name, task)
+    refuse_odd(fields, path.name, path.parent.name)
     return dict(fields)
 
 
@@ -374,15 +367,18 @@ def _shown(fingerprint: bytes) -> dict[str, Any]:
     return shown_fingerprint(orjson.loads(fingerprint))
 
 
+def _file_of(fields: Mapping[str, Any] | None) -> PartFile | None:
+    return None if fields is None else PartFile(fields["name"], fields["bytes"], fields["digest"])
+
+
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
     """Return a manifest from its JSON, whose types are right."""
     commits = []
-    for part in map(dict[str, Any], fields["parts"]):
-        for name in ("scores", "error_records"):
-            part[name] = None if part[name] is None else PartFile(**part[name])
-        for name in COSTS:
-            part[name] = min(part.get(name, 0), MOST)
-        commits.append(Commit(**part))
+    for part in fields["parts"]:
+        *counts, attempts, billed, kept, scores, errors, row_digests = _FIELDS_OF(_DEFAULTS | part)
+        costs = min(attempts, MOST), min(billed, MOST), min(kept, MOST)
+        values: list[Any] = [*counts, *costs, _file_of(scores), _file_of(errors), row_digests]
+        commits.append(Commit(*values))
     reported = fields.get("reported", "no")
     return Manifest(
         file=fields["file"],

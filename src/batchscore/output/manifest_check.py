@@ -7,15 +7,16 @@ edited a manifest, so nothing of one is used before. It reads no file and knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
-import orjson
-
 from batchscore.output.layout import stem_of
 from batchscore.task import TASKS
+
+#: The version of manifests that runs write.
+VERSION = 1
 
 #: The states that a manifest may be in.
 STATES = ("complete", "partial", "unreadable")
@@ -79,6 +80,7 @@ def is_list_of_objects(value: Any) -> bool:
 
 
 _NAMES_OF_FILE = {"name", "bytes", "digest"}
+_NUMBERS = {is_count, is_cost}
 _COSTS: dict[str, Fits] = dict.fromkeys(COSTS, is_cost)
 _TOTALS: dict[str, Fits] = dict.fromkeys(("rows", "ok", "errors", "not_reached"), is_count) | _COSTS
 
@@ -98,6 +100,7 @@ _NEWER: dict[str, Fits] = _TOTALS | {
     "place": is_text,
     "simulated": lambda value: isinstance(value, bool),
 }
+_OF_THIS_VERSION = _FIELDS | {"version": lambda value: type(value) is int and value == VERSION}
 _PART: dict[str, Fits] = dict.fromkeys(("part", "rows", "ok", "errors", "transient"), is_count) | {
     "whole": lambda value: isinstance(value, bool),
     "inputs": is_text,
@@ -106,11 +109,6 @@ _PART: dict[str, Fits] = dict.fromkeys(("part", "rows", "ok", "errors", "transie
 }
 _NEWER_IN_PARTS: dict[str, Fits] = _COSTS | {"empty": is_count, "row_digests": is_text}
 _NAMES_IN_PARTS = frozenset((*_PART, *_NEWER_IN_PARTS))
-_TOTALS_OF_MANIFEST = itemgetter(*_TOTALS)
-_TEXTS_OF_MANIFEST = itemgetter("file", "task", "state", "problem", "input")
-_OTHERS_OF_MANIFEST = itemgetter("dimensions", "reported", "simulated", "fingerprint", "parts")
-_COUNTS_OF_PART = itemgetter("part", "rows", "ok", "errors", "transient", "empty", *COSTS)
-_OTHERS_OF_PART = itemgetter("whole", "inputs", "row_digests", "scores", "error_records")
 
 
 def odd_field(fields: Mapping[str, Any], needed: Mapping[str, Fits], newer: Mapping[str, Fits] = {}) -> str:
@@ -131,47 +129,18 @@ def any_odd(
 ) -> bool:
     """Whether `odd_field` finds something in one of many objects; by columns, which takes less time."""
     for name, fits in (*needed.items(), *newer.items()):
-        values = tuple([each[name] for each in entries if name in each])
-        if name in needed and len(values) < len(entries):
-            return True
-        usual = are_counts(values) if fits is is_count else set(map(type, values)) == {str}
-        if values and not ((usual and fits in {is_count, is_text}) or all(map(fits, values))):
+        try:
+            values = tuple(map(itemgetter(name), entries))
+        except KeyError:
+            if name in needed:
+                return True
+            values = tuple([each[name] for each in entries if name in each])
+        if (fits is is_text and set(map(type, values)) == {str}) or (fits in _NUMBERS and are_counts(values)):
+            continue
+        # Thousands share what is one object, such as the settings of a run.
+        if not all(map(fits, dict(zip(map(id, values), values, strict=True)).values())):
             return True
     return False
-
-
-@lru_cache(maxsize=4)
-def _is_fingerprint(text: bytes) -> bool:
-    """Whether this JSON can be the settings of a run, which thousands of manifests share."""
-    return is_fingerprint(orjson.loads(text))
-
-
-def is_usual_manifest(fields: Mapping[str, Any]) -> bool:
-    """Whether a manifest has the fields that most have with usual values: found in a third of the time.
-
-    Of any other one, `odd_field` says whether it is a manifest.
-    """
-    try:
-        texts, totals = _TEXTS_OF_MANIFEST(fields), _TOTALS_OF_MANIFEST(fields)
-        dimensions, reported, simulated, fingerprint, parts = _OTHERS_OF_MANIFEST(fields)
-        settings = orjson.dumps(fingerprint)
-    except (KeyError, TypeError):  # it is nested too deeply
-        return False
-    file, task, state, *_ = texts
-    return (
-        set(map(type, texts)) == {str}
-        and file != ""
-        and task in TASKS
-        and state in STATES
-        and are_counts(totals)
-        and (dimensions is None or (is_count(dimensions) and dimensions > 0))
-        and type(reported) is str
-        and reported in REPORTED
-        and type(simulated) is bool
-        and is_text(fields.get("place", ""))
-        and is_list_of_objects(parts)
-        and _is_fingerprint(settings)
-    )
 
 
 def are_counts(values: tuple[Any, ...]) -> bool:
@@ -179,30 +148,33 @@ def are_counts(values: tuple[Any, ...]) -> bool:
     return set(map(type, values)) == {int} and min(values) >= 0 and max(values) <= MOST
 
 
-def is_usual_part(part: Mapping[str, Any]) -> bool:
-    """Whether a part has all fields of this version with usual values: found in a third of the time.
+def are_manifests(found: Mapping[str, Any], task: str) -> bool:
+    """Whether nothing is odd in any of these manifests of a `task`, by their names.
 
-    Of any other one, `odd_field` says whether it is a part.
+    Thousands are checked together in a third of the time. If something is odd, `refuse_odd` says what.
     """
-    if part.keys() != _NAMES_IN_PARTS:
+    entries = list(found.values())
+    if not is_list_of_objects(entries) or any_odd(entries, _OF_THIS_VERSION, _NEWER):
         return False
-    whole, inputs, row_digests, scores, errors = _OTHERS_OF_PART(part)
-    return (
-        are_counts(_COUNTS_OF_PART(part))
-        and type(whole) is bool
-        and type(inputs) is type(row_digests) is str
-        and is_file(scores)
-        and is_file(errors)
-    )
+    parts = list(chain.from_iterable([each["parts"] for each in entries]))
+    if any_odd(parts, _PART, _NEWER_IN_PARTS) or not _NAMES_IN_PARTS.issuperset(chain.from_iterable(parts)):
+        return False
+    last = max([part["part"] for part in parts], default=0)
+    if last * max([each["fingerprint"]["rows_per_part"] for each in entries], default=0) > MOST:
+        return False
+    return {each["task"] for each in entries} <= {task} and list(found) == [
+        f"{stem_of(each['file'])}.json" for each in entries
+    ]
 
 
 def refuse_odd(fields: Mapping[str, Any], name: str, task: str) -> None:
     """Raise `ValueError` if this cannot be the manifest of that `name`, in the folder of that `task`."""
-    odd = "" if is_usual_manifest(fields) else odd_field(fields, _FIELDS, _NEWER)
+    if are_manifests({name: fields}, task):
+        return
+    odd = odd_field(fields, _FIELDS, _NEWER)
     for at, part in enumerate(() if odd else fields["parts"]):
-        if not is_usual_part(part):
-            unknown = [f"{name[:40]!r} is unknown" for name in sorted(part.keys() - _NAMES_IN_PARTS)]
-            odd = odd_field(part, _PART, _NEWER_IN_PARTS) or "".join(unknown[:1])
+        unknown = [f"{name[:40]!r} is unknown" for name in sorted(part.keys() - _NAMES_IN_PARTS)]
+        odd = odd_field(part, _PART, _NEWER_IN_PARTS) or "".join(unknown[:1])
         if not odd and part["part"] * fields["fingerprint"]["rows_per_part"] > MOST:
             odd = "part has a wrong value"
         if odd:

@@ -56,7 +56,7 @@ from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.half_written import sweep_abandoned
-from batchscore.stores.links import through_link
+from batchscore.stores.links import real_path, through_link
 from batchscore.stores.sink import Sink
 from batchscore.stores.storage import list_files
 
@@ -196,7 +196,8 @@ def _refuse_target(folder: Place, manifests: Sequence[Manifest], file: Place, *,
         return
     if not overwrite:
         raise OutputError(
-            f"{file} exists already. Choose another name, or replace it with {setting_name('overwrite')}."
+            f"{file} exists already. Choose another name, or replace it with "
+            f"{setting_name('overwrite', True)}."
         )
     if storage.is_folder(file) or (isinstance(file, Path) and not file.is_file()):
         raise OutputError(f"{file} is not a file. Choose another name.")
@@ -210,7 +211,7 @@ def _is_within(file: Place, folder: Place) -> bool:
     """Whether a file would be below a folder, on this machine or in one store."""
     if isinstance(file, StoredPath) or isinstance(folder, StoredPath):
         return f"{file}/".startswith(f"{folder}/")
-    return file.resolve().is_relative_to(folder.resolve())
+    return real_path(file).is_relative_to(real_path(folder))
 
 
 def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimensions: int | None) -> None:

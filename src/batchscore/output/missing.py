@@ -64,7 +64,7 @@ NOT_READ = "not read completely"
 STARTED = "started, but not complete"
 GONE = (
     "and the last run did not find it: restore the file, or remove its records with "
-    f"{setting_name('incremental')} {setting_name('prune')}"
+    f"{setting_name('incremental', True)} and {setting_name('prune', True)}"
 )
 NOT_ALL_SHARES = f"the shares of some workers are missing ({setting_name('part_of')})"
 REPLACING = Incomplete("a killed run was replacing its scores")

@@ -17,7 +17,7 @@ from batchscore.output.layout import MARKER
 from batchscore.stores import storage
 from batchscore.stores.address import Place, command_word, shell_command
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.links import through_link
+from batchscore.stores.links import real_path, through_link
 from batchscore.stores.sink import Sink
 
 
@@ -53,7 +53,7 @@ def _is_own(folder: Place, file: Place) -> bool:
     """Whether this is the one file of the output in a folder, however it is named."""
     own = one_file_of(folder)
     if isinstance(own, Path) and isinstance(file, Path):
-        return own.name == file.name and own.parent.resolve() == file.parent.resolve()
+        return own.name == file.name and real_path(own.parent) == real_path(file.parent)
     return own == file
 
 
@@ -85,6 +85,6 @@ def refuse_edited(folder: Place, file: Place) -> None:
     merge = shell_command(["batchscore", "merge", command_word(file), command_word(other)])
     raise OutputError(
         f"{file} {what}, so it is not replaced. Rename, move or delete it, and run the same command again: "
-        f"no row is sent twice. {setting_name('overwrite')} replaces it, and sends all rows again. To write "
-        f"the scores to another file, run: {merge}"
+        f"no row is sent twice. {setting_name('overwrite', True)} replaces it, and sends all rows again. To "
+        f"write the scores to another file, run: {merge}"
     )

@@ -16,9 +16,10 @@ import numpy as np
 import xxhash
 
 from batchscore.errors import HAS_CHANGED, TRANSIENT, ErrorCode, InputChanged, count_text
+from batchscore.output.cost import Cost, share
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
-from batchscore.output.manifest import Commit, Cost, share
+from batchscore.output.manifest import Commit
 from batchscore.output.records.json_value import json_bytes
 from batchscore.output.row_digests import DigestsByRow
 from batchscore.output.share import ShareOfFile

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -28,7 +27,7 @@ from batchscore.output.manifest_check import (
 from batchscore.settings.declare import mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place, is_uri
-from batchscore.stores.links import NO_FILE
+from batchscore.stores.links import NO_FILE, real_path
 from batchscore.stores.storage import visible_names
 from batchscore.task import TASKS
 
@@ -70,7 +69,7 @@ def checksum(*texts: str) -> str:
 
 def checksum_of_inputs(inputs: Iterable[str]) -> str:
     """Return a checksum of INPUTs, by which runs over the same ones are known."""
-    return checksum(*sorted({each if is_uri(each) else str(Path(each).resolve()) for each in inputs}))
+    return checksum(*sorted({each if is_uri(each) else str(real_path(each)) for each in inputs}))
 
 
 class RecordedCounts(NamedTuple):
@@ -101,12 +100,12 @@ class RecordedCounts(NamedTuple):
 
     def contradiction(self, manifest: Manifest) -> str | None:
         """Return how a complete manifest contradicts these counts; `None` if it does not."""
-        found = (manifest.rows, manifest.ok, manifest.errors)
+        found = manifest.counts
         fixed = self.is_exact
         # A later run may have scored rows that failed, but none reads fewer rows of a complete file.
         if (
-            manifest.rows != self.rows
-            or (not self.shared and manifest.ok < self.ok)
+            found[0] != self.rows
+            or (not self.shared and found[1] < self.ok)
             or (fixed and found != (self.rows, self.ok, self.errors))
         ):
             return (
@@ -165,8 +164,7 @@ class RunRecord:
 
 def counts_in(manifest: Manifest) -> RecordedCounts:
     """Return the counts that a manifest states."""
-    counts = manifest.rows, manifest.ok, manifest.errors
-    return RecordedCounts(manifest.file, *counts, manifest.input, manifest.records_digest)
+    return RecordedCounts(manifest.file, *manifest.counts, manifest.input, manifest.records_digest)
 
 
 def run_records(folder: Place) -> Iterator[tuple[str, RunRecord | None]]:

@@ -26,12 +26,13 @@ from batchscore.output.conflicts import (
     refuse_other_settings,
     sweep,
 )
+from batchscore.output.cost import Cost, share
 from batchscore.output.input_digest import without_images
 from batchscore.output.journal_place import open_shared_journals
 from batchscore.output.layout import copy_of, journal_name, stem_of
 from batchscore.output.ledger import README_TEXT, Ledger
 from batchscore.output.locks.system import SYSTEM, in_turn
-from batchscore.output.manifest import Commit, Cost, Manifest, read_manifest, share
+from batchscore.output.manifest import Commit, Manifest, read_manifest
 from batchscore.output.part_files import EncodedPart, intact
 from batchscore.output.parts import FileInParts, Part
 from batchscore.output.row_digests import damage_of_digests, read_digests
@@ -165,7 +166,7 @@ class SharedLedger(Ledger):
                 known = None if manifest is None else manifest.parts.get(part.number)
                 own = dict(part.prompt_digests)
                 part.prompt_digests.update(self.prompt_digests_of(part.file, known) | own)
-        return self.encode_part(part)
+        return Ledger.encode(self, part)
 
     def prompt_digests_of(self, file: str, commit: Commit | None) -> dict[int, bytes]:
         """Return the digests of the prompts of a published part by row; none if their file is of another."""
@@ -201,7 +202,7 @@ class SharedLedger(Ledger):
                 wider, part.read, part.fully_read = theirs, theirs.rows, theirs.whole
             encoded = self.encode(part)
         self.own[part.file].add(part.number)
-        self.publish_part(encoded)
+        Ledger.publish(self, encoded)
         if wider is not None:
             mine.parts[part.number] = replace(mine.parts[part.number], inputs=wider.inputs)
 
@@ -308,7 +309,7 @@ class SharedLedger(Ledger):
         if part.settled:
             part.cost = widest.cost_of(widest.ok)
             self.own[file].add(number)
-            self.publish_part(self.encode(part))
+            Ledger.publish(self, self.encode(part))
             mine.parts[number] = replace(mine.parts[number], inputs=widest.inputs)
         elif give_up:
             lost = replace(widest, ok=0, errors=0, transient=0, empty=0, tokens_kept=0)

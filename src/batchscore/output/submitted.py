@@ -351,10 +351,10 @@ def refuse_submitted(layout: Layout, *, overwrite: bool, by_batch: bool) -> None
     )
     if overwrite:
         raise SettingsError(
-            f"{what}, so {setting_name('overwrite')} would lose what they cost. Run the same command without "
-            f"it until the batches have ended, or score to a new output. {commands}"
+            f"{what}, so {setting_name('overwrite', True)} would lose what they cost. Run the same command "
+            f"without it until the batches have ended, or score to a new output. {commands}"
         )
     raise SettingsError(
-        f"{what}, and would be paid for again. Run the same command with {setting_name('via')} batch until "
-        f"the batches have ended. {commands}"
+        f"{what}, and would be paid for again. Run the same command with {setting_name('via', 'batch')} "
+        f"until the batches have ended. {commands}"
     )

@@ -21,7 +21,7 @@ from batchscore.output.locks.lock import hold_lock, refuse_locked
 from batchscore.output.manifest import (
     Manifest,
     manifest_paths,
-    named_files,
+    part_files_of,
     read_manifest,
     readable_manifests,
 )
@@ -270,7 +270,8 @@ def _add_unfinished(path: Place, result: Verification, incomplete: dict[str, Inc
 def files_of(layout: Layout, manifest: Manifest) -> set[Place]:
     """Return the files of all parts that a manifest names, and those of their rows' digests."""
     digests = {layout.digests(manifest.file, number) for number in manifest.parts}
-    return named_files(layout, manifest) | digests
+    pairs = [pair for commit in manifest.parts.values() for pair in part_files_of(layout, commit)]
+    return {folder / part.name for folder, part in pairs if part is not None} | digests
 
 
 def _check_records(recorded: RecordedFiles, result: Verification) -> None:

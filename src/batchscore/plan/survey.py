@@ -86,7 +86,7 @@ class Survey:
     @cached_property
     def places(self) -> dict[str, str]:
         """The paths of the files that can be scored, by their names in records, in input order."""
-        return {ready.file.name: str(ready.file.path) for ready in self.ready}
+        return {ready.file.name: ready.file.local or str(ready.file.path) for ready in self.ready}
 
     @property
     def of_several_files(self) -> bool:
@@ -160,10 +160,13 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             with open_rows(file, options) as table:
                 notes = (standard_input_note(file, settings, table), *table.notes) if piped else table.notes
                 sort = sort_of(table, spec)
-                builder = builders.get(sort) or builder_for(table, spec, reserved, read_file=read_file)
+                known = builders.get(sort)
+                builder = known or builder_for(table, spec, reserved, read_file=read_file)
+                ready.append(ReadyFile(file.but(again=table.again), builder, notes))
+                if known is not None:  # nothing of a table of this sort is new
+                    continue
                 if sort is not None:
                     builders[sort] = builder
-                ready.append(ReadyFile(file.but(again=table.again), builder, notes))
                 columns.update(dict.fromkeys(table.columns))
                 unsure.update(table.hidden)
                 columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
@@ -211,7 +214,7 @@ def standard_input_note(file: InputFile, settings: Settings, table: Table) -> st
     if named and table.headerless and how == "txt":
         raise InputError(
             f"it has no header with {shorten_names(named)}. If each line is a text to send, give "
-            f"{setting_name('stdin_format')} txt."
+            f"{setting_name('stdin_format', 'txt')}."
         )
     return f"format {how}, by its content ({setting_name('stdin_format')} names another)"
 
@@ -276,7 +279,7 @@ def schema_for(
         keep = columns_to_keep(settings, columns, ready)
         refuse_collisions(columns, settings)
     elif "*" in settings.keep:
-        raise UsageError(f"{setting_name('keep')} '*' keeps every column; name no others with it.")
+        raise UsageError(f"{setting_name('keep', '*')} keeps every column; name no others with it.")
     else:
         refuse_collisions(settings.keep, settings)
     schema = RecordSchema(
@@ -321,7 +324,7 @@ def columns_to_keep(
     if clashing:
         hint = f" for the column {settings.id!r} ({setting_name('id')})" if clashing == ["id"] else ""
         raise UsageError(
-            f"{setting_name('keep')} '*' would keep the column {clashing[0]!r}, a name that records use "
+            f"{setting_name('keep', '*')} would keep the column {clashing[0]!r}, a name that records use "
             f"themselves{hint}. Name the columns to keep instead."
         )
     if settings.format == "jsonl" and not settings.output.lower().endswith((".parquet", ".arrow")):
@@ -329,7 +332,7 @@ def columns_to_keep(
     loose = next((each.file.name for each in ready if not FORMATS[each.file.suffix].same_columns), None)
     if loose is not None:
         raise UsageError(
-            f"{setting_name('keep')} '*' cannot go into Parquet or Arrow, because the rows of {loose} may "
+            f"{setting_name('keep', '*')} cannot go into Parquet or Arrow, because the rows of {loose} may "
             "differ in their columns. Name the columns to keep."
         )
     return tuple(name for name in columns if name.lower() not in taken)

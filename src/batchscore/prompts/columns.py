@@ -140,8 +140,10 @@ def _no_column(table: Table, name: str, setting: str) -> InputError:
     nearest = [*near, *(own for own in table.columns if own not in near)]
     meant = f" Is it {near[0]!r}?" if near else ""
     doubt = f" {table.doubt}." if table.doubt else ""
+    read = next((note for note in table.notes if note.startswith("sheet ")), "")
+    sheet = f" It is read from {read}: {setting_name('sheet')} names another." if read else ""
     return InputError(
-        f"no column {name!r} ({setting_name(setting)}); {_columns_text(table, nearest)}.{meant}{doubt}"
+        f"no column {name!r} ({setting_name(setting)}); {_columns_text(table, nearest)}.{meant}{doubt}{sheet}"
     )
 
 
@@ -271,7 +273,7 @@ def _columns_text(table: Table, names: Sequence[str]) -> str:
     """Return which columns a file has; how many, if their names may be the cells of a row."""
     if table.hidden:
         # The doubt says what to do, too.
-        choose = f": give a name as in that line, or {setting_name('no_header')} if it is a row"
+        choose = f": give a name as in that line, or {setting_name('no_header', True)} if it is a row"
         names_of = f"its first line names {count_text(len(names), 'column')}"
         sure = [name for name in names if name not in table.hidden]
         if sure:

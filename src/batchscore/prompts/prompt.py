@@ -309,8 +309,8 @@ def choose(table: Table, spec: PromptSpec, sample: Sequence[Mapping[str, Any]]) 
             named = [named_row(values, {path: path}).get(path) for values in sample]
             if not all(map(is_blank, named)):
                 raise InputError(
-                    f"its batch requests have {spec.task.system_key}. Give {setting_name('system')} "
-                    f"'{{{path}}}' to send them."
+                    f"its batch requests have {spec.task.system_key}. Give "
+                    f"{setting_name('system', f'{{{path}}}')} to send them."
                 )
         if choice is None and spec.image and not table.text_columns:
             if spec.system is None:
@@ -350,7 +350,7 @@ def is_ready(table: Table, spec: PromptSpec, column: str | None, sample: Sequenc
     if spec.drop_last_assistant is None and any(ends_with_answer(cell, spec.task) for cell in cells):
         raise InputError(
             f"conversations in its column {column!r} end with the assistant's message. Give "
-            f"{setting_name('drop_last_assistant')} to leave it out, or set that to false in a "
+            f"{setting_name('drop_last_assistant', True)} to leave it out, or set that to false in a "
             "settings file or a variable to send it along."
         )
     return True

@@ -128,13 +128,13 @@ class ReplyReader:
             asked = self.answers_per_row * self.answer_bytes
         return min(SMALLEST_BOUND_BYTES + asked, LARGEST_BOUND_BYTES)
 
-    def read(self, body: bytes, rows: int, sent: bytes = b"") -> ReplyScores:
+    def read(self, body: bytes | memoryview, rows: int, sent: bytes = b"") -> ReplyScores:
         """Return `rows` results of a reply to `sent`, in the order of the prompts; raises `InvalidReply`."""
         try:
             as_views = self.task.answer == "vector" and not self.with_raw
             reply = load_reply(body) if as_views else load_json(body)
         except ValueError:
-            raise not_json(body) from None
+            raise not_json(bytes(body[:1000])) from None
         return self.read_object(reply, rows, sent)
 
     def read_object(self, reply: Any, rows: int, sent: bytes) -> ReplyScores:
@@ -187,8 +187,8 @@ class ReplyReader:
         embeddings = [item.get("embedding", ()) for item in in_input_order(data)]
         if self.dimensions is None and have_eight_bytes(embeddings):
             raise InvalidReply(
-                f"its numbers have eight bytes instead of four; {setting_name('param')} "
-                """encoding_format='"float"' requests them as text"""
+                "its numbers have eight bytes instead of four; "
+                f"{setting_name('param', {'encoding_format': 'float'})} requests them as text"
             )
         vectors = decode_vectors(embeddings, self.dimensions)
         length: int = next(vector.size for vector in vectors if not isinstance(vector, InvalidReply))
@@ -356,14 +356,14 @@ def objects_below(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def not_json(body: bytes) -> InvalidReply:
-    """Return what came instead of JSON, in our words."""
-    start = body[:1000].decode("utf-8", "replace").lstrip("\ufeff \t\r\n").lower()
+    """Return what came instead of JSON, of which this is the beginning, in our words."""
+    start = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n").lower()
     what, hint = "not JSON", ""
     if not start:
         what = "empty"
     elif start.startswith(("data:", "event:", "id:", "retry:", ":")):
         what = "an event stream, not JSON"
-        hint = f"; if the service streams by default, set {setting_name('param')} stream=false"
+        hint = f"; if the service streams by default, set {setting_name('param', {'stream': False})}"
     elif start.startswith("<"):
         what = f"{'an HTML page' if 'html' in start else 'XML'}, not JSON"
         hint = "; check the endpoint's address"

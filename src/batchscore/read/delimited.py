@@ -87,7 +87,7 @@ def _header(
     The file is not opened again if its `content` is known.
     """
     if (
-        dialect == plain_dialect(dialect.own)
+        dialect is plain_dialect(dialect.own)
         and content
         and len(content) <= limit
         and (plain := plain_header(content, dialect.own))
@@ -146,7 +146,7 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                         if number < 0:
                             done, number = line, _after_header(cells, lines, places)
                             continue
-                        checked = _checked(file, number, cells, lines, limit)
+                        checked = _checked(file, number, cells, lines, limit, _line(before, done))
                         if isinstance(checked, UnreadableRow):
                             yield checked
                             number, done = number + 1, line
@@ -197,7 +197,7 @@ def _line(before: int | None, done: int) -> int | None:
 
 
 def _checked(
-    file: InputFile, number: int, cells: list[str], lines: _Lines, limit: int
+    file: InputFile, number: int, cells: list[str], lines: _Lines, limit: int, line: int | None
 ) -> list[str] | UnreadableRow:
     """Return the cells of a record that must be checked, or its error."""
     oversized = lines.watched_size() > limit
@@ -206,14 +206,14 @@ def _checked(
         return too_large_row(file.name, number, limit)
     if lines.escaped:
         if _ESCAPED.search("".join(cells)):
-            return not_utf8_row(file.name, number, file.encoding)
+            return not_utf8_row(file.name, number, file.encoding, line)
         cells = [cell.replace(ZERO, "\0") for cell in cells]
     return [lines.dialect.restore(cell) for cell in cells] if lines.dialect.is_prepared else cells
 
 
 _AFTER_QUOTE = (
     "text follows a closing quote. If quotes within texts are escaped, name how with "
-    f"{setting_name('escape')}, and if quotes enclose no cells, give {setting_name('quote')} none"
+    f"{setting_name('escape')}, and if quotes enclose no cells, give {setting_name('quote', 'none')}"
 )
 
 

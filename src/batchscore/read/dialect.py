@@ -322,7 +322,7 @@ def _refuse_preamble(name: str, readings: Iterable[_Reading]) -> None:
 
 SPANS_ROWS = (
     "a quote spans lines that look like rows of their own: if quotes are part of the texts, give "
-    f"{setting_name('quote')} none; if they enclose cells, give {setting_name('quote')} '\"'"
+    f"{setting_name('quote', 'none')}; if they enclose cells, give " + setting_name("quote", '"')
 )
 
 

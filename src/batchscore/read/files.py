@@ -204,7 +204,7 @@ class _Search:
             yield from self._named(source, self._walk)
         else:
             found = self._glob(source.base, self._tree.real(source.base), source.parts)
-            yield from sorted(found, key=lambda file: os.fsencode(str(file.path)))
+            yield from sorted(found, key=lambda file: os.fsencode(file.local or str(file.path)))
 
     def _named(
         self, source: _Source, search: Callable[[str, str], Iterator[InputFile]]
@@ -228,14 +228,9 @@ class _Search:
                 self._skip(path, error.strerror or "cannot be read", lost=True)
                 return
             self.seen_files.add(real)
-            yield InputFile(
-                self._tree.place(path),
-                self._name(path),
-                *kind,
-                size,
-                partitions=foreign.partitions_of(path, self._prefix),
-                root=self._root,
-            )
+            partitions = foreign.partitions_of(path, self._prefix)
+            place = path if isinstance(self._tree, LocalTree) else self._tree.place(path)
+            yield InputFile.found(place, self._name(path), kind, size, partitions, self._root)
 
     def _walk(self, path: str, real: str) -> Iterator[InputFile]:
         """Yield all files below a folder; nothing if a link leads to it a second time."""
@@ -350,7 +345,7 @@ class _Search:
         elif not folder and not entry.is_file():
             reason = "a link to a file that does not exist" if broken else "not a regular file"
         elif link and (folder or suffix_of(entry.path) is not None) and not self._may_follow(real):
-            reason = f"a link out of the input; {setting_name('follow_links')} follows it"
+            reason = f"a link out of the input; {setting_name('follow_links', True)} follows it"
         if reason is not None:
             _, suffix = os.path.splitext(entry.name)
             # What a broken link led to may have been a folder of data.

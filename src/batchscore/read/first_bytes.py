@@ -105,6 +105,12 @@ _JSON = re.compile(r'\s*(?P<array>\[\s*)?\{\s*"(?:[^"\\]|\\.)*"\s*:')
 #: Lines of a file that begins as a page, which may be cells.
 _PAGE_LINES = 100
 
+#: Characters of six bytes in place of four.
+_HALVES = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
+
+#: What precedes letters in the encodings of ISO 2022, whose bytes are those of ASCII.
+SHIFT_TO_LETTERS = b"\x1b$"
+
 #: Characters that binary data has and texts in no encoding of single bytes have.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
@@ -204,19 +210,33 @@ def is_cut_utf8(sample: bytes, *, whole: bool = False) -> bool:
 
 def not_utf8_text(head: bytes) -> str:
     """Return what is said of a text that is not UTF-8, with an encoding that it may have as an example."""
+    start = head.find(SHIFT_TO_LETTERS)
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        line = head.count(b"\n", 0, error.start) + 1
-    option, others = setting_name("encoding"), "(files that are UTF-8 are still read as such)"
+        start = error.start
+    line = head.count(b"\n", 0, start) + 1
+    likely, utf8 = (setting_name("encoding", each) for each in (likely_encoding(head), "utf-8"))
+    if head.isascii():
+        return (
+            f"line {line} is not UTF-8: its letters are in ASCII, as in mail from Japan. Name the file's "
+            f"encoding, for example {likely}, or convert it. {utf8} reads it as it is"
+        )
+    if _HALVES.search(head) and is_cut_utf8(_HALVES.sub(b"", head)):
+        return (
+            f"line {line} is not UTF-8: it has characters in halves (CESU-8, as some databases export it). "
+            f"Convert the file to UTF-8. {utf8} reads the other lines"
+        )
     return (
-        f"line {line} is not UTF-8: name the file's encoding, for example {option} {likely_encoding(head)} "
-        f"{others}, or convert it. If only some lines are damaged, {option} utf-8 reads the others"
+        f"line {line} is not UTF-8: name the file's encoding, for example {likely} (files that are UTF-8 are "
+        f"still read as such), or convert it. If only some lines are damaged, {utf8} reads the others"
     )
 
 
 def likely_encoding(head: bytes) -> str:
     """Return an encoding that these bytes may be in; in Western texts most letters are ASCII."""
+    if SHIFT_TO_LETTERS in head:
+        return "iso2022_kr" if SHIFT_TO_LETTERS + b")C" in head else "iso2022_jp"
     if not _NOT_WINDOWS.isdisjoint(head):
         return "shift_jis"
     words = _WORDS.findall(head)

@@ -48,7 +48,7 @@ def header_doubt(columns: tuple[str, ...]) -> str:
     if padded or text or any(_is_cell(name) for name in names):
         return (
             f"Its first line looks like a row, not like a header: if it is a row, give "
-            f"{setting_name('no_header')}, and the columns are {', '.join(unnamed(min(len(names), 3)))}"
+            f"{setting_name('no_header', True)}, and the columns are {', '.join(unnamed(min(len(names), 3)))}"
             f"{'…' if len(names) > 3 else ''}; if the header comes later, give {setting_name('skip_lines')} "
             "and the number of lines before it"
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from batchscore.rows import Table
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.links import require_file_mode
 from batchscore.stores.storage import open_raw
 
@@ -52,7 +52,8 @@ class InputFile:
     encoding, `None` if unknown as yet. `partitions` are the columns that its folders (`lang=en`) give,
     with their text. `root` is the folder of its INPUT, which the files that its rows name may not leave.
     `content` are the bytes as stored, if they are kept: then nobody reads the file again, as long as it is
-    the `version` that was read. `again` opens its table without another look at its beginning.
+    the `version` that was read. `again` opens its table without another look at its beginning. `local` is
+    the path as text if it is on this machine.
     """
 
     path: Place
@@ -66,6 +67,43 @@ class InputFile:
     content: bytes | None = field(default=None, repr=False, compare=False)
     version: tuple[int, ...] = field(default=(), repr=False, compare=False)
     again: Callable[[], Table] | None = field(default=None, repr=False, compare=False)
+    local: str = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def found(
+        cls,
+        path: str | StoredPath,
+        name: str,
+        kind: tuple[str, str | None],
+        size: int,
+        partitions: tuple[tuple[str, str | None], ...],
+        root: Place,
+    ) -> InputFile:
+        """Return a file that a search has found, in a third of the time; a `str` is on this machine."""
+        file = object.__new__(cls)
+        place = {"local": path} if isinstance(path, str) else {"local": "", "path": path}
+        suffix, compression = kind
+        file.__dict__.update(
+            place,
+            name=name,
+            suffix=suffix,
+            compression=compression,
+            size=size,
+            partitions=partitions,
+            root=root,
+        )
+        return file
+
+    def __post_init__(self) -> None:
+        """Keep a path on this machine as text."""
+        self.__dict__["local"] = str(self.path) if isinstance(self.path, Path) else ""
+
+    def __getattr__(self, name: str) -> Any:
+        """Make the path of a file that was found: to make thousands takes longer than to read the files."""
+        if name != "path":
+            raise AttributeError(name)
+        path = self.__dict__["path"] = Path(self.local)
+        return path
 
     def open(self) -> io.RawIOBase | BinaryIO:
         """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""
@@ -76,13 +114,13 @@ class InputFile:
 
         To open and read thousands of small files for each look takes longer than the look.
         """
-        if self.size > min(most, MOST_KEPT) or not isinstance(self.path, Path):
+        if self.size > min(most, MOST_KEPT) or not self.local:
             return self
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | _FLAGS)
+            descriptor = os.open(self.local, os.O_RDONLY | _FLAGS)
             try:
                 found = os.fstat(descriptor)
-                require_file_mode(self.path, found.st_mode)
+                require_file_mode(self.local, found.st_mode)
                 content = os.read(descriptor, self.size + 1)
                 after = os.fstat(descriptor)
             finally:
@@ -96,10 +134,10 @@ class InputFile:
 
     def as_it_is(self) -> InputFile:
         """Return the file without the content of another version."""
-        if self.content is None or not isinstance(self.path, Path):
+        if self.content is None:  # only what is on this machine is kept
             return self
         try:
-            if _version(os.stat(self.path)) == self.version:
+            if _version(os.stat(self.local)) == self.version:
                 return self
         except OSError:  # who reads the file says why
             pass
@@ -112,7 +150,7 @@ class InputFile:
     def but(self, **changes: Any) -> InputFile:
         """Return it with these fields changed, as `replace` does, which takes ten times as long."""
         other = object.__new__(InputFile)
-        other.__dict__.update(self.__dict__, **changes)
+        object.__setattr__(other, "__dict__", self.__dict__ | changes)
         return other
 
 

@@ -48,7 +48,7 @@ def unclosed_quote(file: str, number: int) -> UnreadableFile:
         file,
         f"a quote opened in row {number} is never closed, so the rows after it cannot be read: "
         "close it, or double it if it belongs to the text; "
-        f"if no cell is quoted, give {setting_name('quote')} none",
+        f"if no cell is quoted, give {setting_name('quote', 'none')}",
     )
 
 

@@ -188,7 +188,7 @@ def _wrapped(value: dict[str, Any]) -> Records:
         paths = ", ".join(path[:80] for path, _ in (tables or filled)[:5])
         raise AmbiguousObjectError(
             f"it is one object with lists of records: name the list with {setting_name('records')} ({paths}) "
-            f"or give {setting_name('records')} . if the object itself is the row"
+            f"or give {setting_name('records', '.')} if the object itself is the row"
         )
     return Records([value])
 

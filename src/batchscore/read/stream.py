@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from batchscore.errors import UnreadableFile
 from batchscore.read.first_bytes import (
     FIRST_OF_LETTER,
+    SHIFT_TO_LETTERS,
     UTF_16_TEXT,
     is_cut_utf8,
     is_surely_binary,
@@ -358,12 +359,15 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     else:
         with raw_blocks(file) as blocks:
             head, whole = beginning(blocks, BLOCK)
-    if not named and head.isascii() and b"\0" not in head:  # as of most files
+    is_plain = SHIFT_TO_LETTERS not in head or not head.isascii()
+    if not named and is_plain and head.isascii() and b"\0" not in head:  # as of most files
         return file.but(encoding=UTF_8)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     is_utf8 = is_cut_utf8(head, whole=whole)
     if named and not mark and is_surely_binary(head):
         return file  # reading it says what it is
+    if named and whole and head.isascii() and head.decode(named, "replace") == head.decode():
+        return file  # both read the same
     if named:
         letters = sum(byte >= FIRST_OF_LETTER for byte in head) if is_utf8 else 0
         # Letters of single bytes do not happen to be UTF-8; of two bytes, one in five does.
@@ -372,7 +376,7 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     is_other = looks_like(head) not in {None, UTF_16_TEXT} or (file.suffix != ".txt" and page_in(head))
     if not mark and not is_utf8 and is_other:
         return file  # reading it says what it is
-    found = mark or _wide(head[:4096]) or (UTF_8 if is_utf8 else None)
+    found = mark or _wide(head[:4096]) or (UTF_8 if is_utf8 and is_plain else None)
     if found is None:
         raise UnreadableFile(file.name, not_utf8_text(head))
     return file.but(encoding=found)

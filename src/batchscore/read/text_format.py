@@ -119,7 +119,8 @@ def _table_suffix(file: InputFile, lines: list[str], named: Collection[str], opt
         return suffix
     if len(table.columns) < 2:
         if not named and table.columns and look_like_names(table.columns) and len(table.columns[0]) > 2:
-            choice = f"if it is, give {setting_name('stdin_format')} csv, and if it is a text, txt"
+            csv, txt = (setting_name("stdin_format", each) for each in ("csv", "txt"))
+            choice = f"if it is, give {csv}, and if it is a text, {txt}"
             raise UnreadableFile(file.name, f"its first line may be the header of a column: {choice}")
         return suffix if _are_alike(lines[1:]) else ".txt"
     return suffix if good * 2 > rows or look_like_names(table.columns) else ".txt"

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from batchscore.errors import ErrorCode, name_settings, setting_name
+from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import HIDDEN
 from batchscore.stores.address import command_word, shell_command
 
 #: The encoding that the message about a file gives as an example.
-_ENCODING = re.compile(r"is not UTF-8: .* for example \S+ (\S+) ")
+_ENCODING = re.compile(r"is not UTF-8: .* for example \S*encoding[ =]\"?([^\"\s]+)")
 
 RETRY = "run the same command again to retry"
 
@@ -32,13 +33,13 @@ ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.INVALID_MESSAGES: ("fix the messages column of these rows", ""),
     ErrorCode.UNREADABLE_IMAGE: ("fix the images that these rows name", ""),
     ErrorCode.INPUT_TOO_LONG: (
-        f"shorten the text, or {setting_name('on_long_input')} truncate",
+        f"shorten the text, or {setting_name('on_long_input', 'truncate')}",
         "Truncated rows need a new output folder.",
     ),
     ErrorCode.CONTENT_FILTER: ("reword the text: the service refuses it", "A retry gives the same result."),
     ErrorCode.INVALID_REQUEST: (
         "see the status and code in the error record",
-        f"After a fix, retry these rows with {setting_name('retry_errors')}.",
+        f"After a fix, retry these rows with {setting_name('retry_errors', True)}.",
     ),
     ErrorCode.OVER_QUOTA: (
         f"shorten the row, or raise {setting_name('tpm')}",
@@ -51,7 +52,7 @@ ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.INVALID_RESPONSE: (RETRY, ""),
     ErrorCode.INVALID_ANSWER: (
         "see the rule in the error record",
-        f"A higher {setting_name('max_tokens')} or {setting_name('schema_feedback')} may help.",
+        f"A higher {setting_name('max_tokens')} or {setting_name('schema_feedback', True)} may help.",
     ),
 }
 
@@ -161,7 +162,7 @@ def next_step(state: RunState, encodings: Collection[str] = ()) -> NextStep:
 
 def encodings_in(problems: Iterable[str]) -> set[str]:
     """Return the encodings that problems with files give as examples; none if one is another problem."""
-    found = [_ENCODING.search(each) for each in problems]
+    found = [_ENCODING.search(name_settings(each)) for each in problems]
     return {each[1] if each else "" for each in found} if all(found) else set()
 
 
@@ -240,11 +241,11 @@ def goes_on(words: Sequence[str], reason: str, *, stopped: bool) -> list[str]:
 
     `reason` says why the run ended. Unless that is why it `stopped`, 0 rounds still fetch what is submitted.
     """
-    text = name_settings(reason).lower()
+    text = name_settings(reason, as_flag).lower()
     if re.search(r"\bdeadline (?:\d{4}-|.*would end like this again)", text):
         words = without_flag(words, "--deadline")
     sends_nothing = value_of(words, "--batch-rounds") == "0" and "--finish-live" not in words
-    if sends_nothing and ("batch_rounds 0 " in text or not stopped):
+    if sends_nothing and (re.search(r"\bbatch[-_]rounds 0 ", text) or not stopped):
         words = without_flag(words, "--batch-rounds")
     return [*words]
 

@@ -64,7 +64,7 @@ class Requester(Generic[T]):
 
     deployments: DeploymentPool
     timeouts: Timeouts
-    read: Callable[[bytes, int, bytes], T]
+    read: Callable[[bytes | memoryview, int, bytes], T]
     tokens: Callable[[T], tuple[int, int]]
     most_bytes: Callable[[int], int]
     probe_body: Callable[[Deployment], bytes]
@@ -74,7 +74,7 @@ class Requester(Generic[T]):
     billed: Callable[[bytes, int, bytes], tuple[int, int]] = lambda *_: (0, 0)
     note_service: Callable[[bool], None] = lambda _: None
     simulated: bool | None = None
-    probing: dict[Deployment, asyncio.Task[Outcome]] = field(default_factory=dict)
+    probing: dict[Deployment, tuple[float, asyncio.Task[Outcome]]] = field(default_factory=dict)
     closed: bool = False
 
     async def send(self, request: Request, deployment: Deployment, ticket: Ticket) -> Result[T]:
@@ -104,7 +104,7 @@ class Requester(Generic[T]):
                 return await self.judge_refusal(request, deployment, ticket, reply, outcome)
         answers, invalid = None, None
         try:
-            answers = self.read(reply.body, rows, body)
+            answers = self.read(reply.received, rows, body)
         except InvalidReply as reason:
             if reason.code is not ErrorCode.INVALID_ANSWER:
                 return await self.judge_unusable(request, deployment, ticket, reply, reason)
@@ -234,7 +234,8 @@ class Requester(Generic[T]):
         if budget.limited_for_rows:
             answered = True
         elif before is not None and not answered and not deployment.in_flight:
-            answered = (await self.probe(deployment)).action is Action.KEEP  # nobody else can show it
+            # Nobody else can show it.
+            answered = (await self.probe(deployment, before)).action is Action.KEEP
             budget.limited_for_rows = answered and request.rows > 1
         budget.limited_alone = budget.limited_alone + 1 if answered else 0
         if answered:
@@ -265,7 +266,7 @@ class Requester(Generic[T]):
         never_answered = deployment.health.last_success is None
         if self.closed or self.stop.is_set() or (never_answered and outcome.status in NEVER_ABOUT_ONE):
             return outcome
-        probe = await self.probe(deployment)
+        probe = await self.probe(deployment, budget.refused_at)
         if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
             return replace(probe if outcome.of_rows else outcome, words=probe.words)
         if probe.action is Action.KEEP:
@@ -292,7 +293,7 @@ class Requester(Generic[T]):
             await asyncio.sleep(wait)
             self.deployments.raise_fatal()
             answered = deployment.health.answered_one_sent_since(budget.refused_at)
-            if answered or (await self.probe(deployment)).action is Action.KEEP:
+            if answered or (await self.probe(deployment, budget.refused_at)).action is Action.KEEP:
                 budget.note_failure(started, 0.0, ErrorCode.SERVER_ERROR)
                 return Result(refused_by_chance(refused.outcome))
         return refused
@@ -319,16 +320,22 @@ class Requester(Generic[T]):
         self.deployments.stop(deployment, reason)
         return Result(outcome)
 
-    async def probe(self, deployment: Deployment) -> Outcome:
+    async def probe(self, deployment: Deployment, since: float | None = None) -> Outcome:
         """Send a word of our own to a deployment, and judge the reply; most refusals count as responses.
 
-        Calls during a probe share its outcome.
+        Calls during a probe share its outcome, but an answer only if it was sent `since` a moment, or now: an
+        earlier one shows nothing about the time after it.
         """
-        under_way = self.probing.get(deployment)
-        if under_way is None:
-            under_way = self.probing[deployment] = asyncio.create_task(self.send_probe(deployment))
-            under_way.add_done_callback(lambda _: self.probing.pop(deployment, None))
-        return await asyncio.shield(under_way)
+        since = self.clock.monotonic() if since is None else since
+        while True:
+            if deployment not in self.probing:
+                task = asyncio.create_task(self.send_probe(deployment))
+                task.add_done_callback(lambda _: self.probing.pop(deployment, None))
+                self.probing[deployment] = self.clock.monotonic(), task
+            sent_at, task = self.probing[deployment]
+            outcome = await asyncio.shield(task)
+            if sent_at >= since or outcome.action is Action.RETRY:
+                return outcome
 
     async def send_probe(self, deployment: Deployment) -> Outcome:
         """Send one probe."""
@@ -373,7 +380,7 @@ class Requester(Generic[T]):
     async def close(self) -> None:
         """Cancel the probes in flight; from now on a cancelled task really ends."""
         self.closed = True
-        probes = list(self.probing.values())
+        probes = [task for _, task in self.probing.values()]
         for task in probes:
             task.cancel()
         await asyncio.gather(*probes, return_exceptions=True)

@@ -49,7 +49,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._received = received
         self._error_seconds = error_seconds
-        self._waiter: asyncio.Future[bytes] | None = None
+        self._waiter: asyncio.Future[bytes | memoryview] | None = None
         self._reading: BodyReader | None = None
         self._rest: memoryview | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -59,7 +59,7 @@ class Connection(asyncio.BufferedProtocol):
         self._turn: asyncio.Task[None] | None = None
         self._poll: select.poll | None = None
 
-    def exchange(self, head: bytes, body: bytes, reading: BodyReader) -> Awaitable[bytes]:
+    def exchange(self, head: bytes, body: bytes, reading: BodyReader) -> Awaitable[bytes | memoryview]:
         """Send a request; to await is to wait for the body of its reply as it was sent.
 
         Raises `ConnectionClosed`, `BrokenReply` or `UnusableBody`. The caller calls `release` in any case.
@@ -168,14 +168,16 @@ class Connection(asyncio.BufferedProtocol):
 
     # How a reply is read.
 
-    def _expect_reply(self, reading: BodyReader | None) -> asyncio.Future[bytes]:
+    def _expect_reply(self, reading: BodyReader | None) -> asyncio.Future[bytes | memoryview]:
         self.parser.begin()
         if self.closed:
             raise ConnectionClosed(self._error, in_body=False)
         self._reading, self._waiter = reading, self._loop.create_future()
         return self._waiter
 
-    async def _send_pieces(self, head: bytes, body: memoryview, waiter: asyncio.Future[bytes]) -> bytes:
+    async def _send_pieces(
+        self, head: bytes, body: memoryview, waiter: asyncio.Future[bytes | memoryview]
+    ) -> bytes | memoryview:
         self._unsent = True
         self.transport.write(head)
         for start in range(0, len(body), PIECE_BYTES):

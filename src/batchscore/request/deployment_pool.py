@@ -19,7 +19,8 @@ from batchscore.errors import (
     ServiceRefused,
     duration_text,
 )
-from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, Health, State
+from batchscore.request.deployment import Deployment
+from batchscore.request.health import FIRST_PROBE_SECONDS, Health, State
 from batchscore.request.outcome_rules import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.timeouts import Clock

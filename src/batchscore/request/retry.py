@@ -13,6 +13,7 @@ import asyncio
 import random
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Generic, TypeVar
 
 import tenacity
@@ -59,10 +60,8 @@ MOST_RESTING = 256
 FAILURES_OF_MANY = 2
 MOST_ROWS_SENT_TWICE = 256
 
-#: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
-#: The rows of a small one are sent alone.
-FEWEST_FOR_QUARTERS = 15
-MOST_ROWS_SENT_ALONE = 5
+#: A failed request of so few rows is divided into single rows.
+MOST_ROWS_SENT_ALONE = 4
 
 #: A row may time out this often: the timeouts double.
 MOST_TIMEOUTS = 4
@@ -175,7 +174,7 @@ class AttemptLoop(Generic[T]):
         answered = health.answered_since if budget.is_limited else health.answered_one_sent_since
         if since is not None and answered(since):
             return True
-        return (await self.requester.probe(deployment)).action is not Action.RETRY
+        return (await self.requester.probe(deployment, since)).action is not Action.RETRY
 
     def may_be_of_one_outage(self, request: Request, result: Result[T]) -> bool:
         """Whether all failures of a row may be those of one outage.
@@ -185,7 +184,7 @@ class AttemptLoop(Generic[T]):
         """
         budget, code = request.budget, result.outcome.code
         others = {ErrorCode.INVALID_ANSWER, ErrorCode.RATE_LIMITED, ErrorCode.TIMEOUT}
-        return request.rows == 1 and not (code in others or budget.same_again or budget.failed_by_itself)
+        return request.rows == 1 and not (code in others or budget.failed_by_itself)
 
     async def send_anywhere(self, request: Request) -> tuple[Deployment, Result[T]]:
         """Send a request to the deployment that first has room."""
@@ -213,8 +212,7 @@ class AttemptLoop(Generic[T]):
 
     async def let_pass_if_few(self, request: Request, deployment: Deployment, result: Result[T]) -> None:
         """Wait before the rows of a failed request are sent alone, so that this is not necessary later."""
-        limited = result.outcome.code is ErrorCode.RATE_LIMITED
-        if not 1 < request.rows <= MOST_ROWS_SENT_ALONE or limited:
+        if request.rows > MOST_ROWS_SENT_ALONE or result.outcome.code is ErrorCode.RATE_LIMITED:
             return
         if await self.let_pass(request, deployment, result):
             # Meanwhile another worker has taken its place.
@@ -288,7 +286,8 @@ class AttemptLoop(Generic[T]):
             if last[1].outcome.code is ErrorCode.INVALID_ANSWER:
                 return 0.0  # the service is well
             if last[1].outcome.code is not ErrorCode.RATE_LIMITED:
-                return BACKOFF(state)
+                # After a pause for all, others are sent before it.
+                return BACKOFF(state) + min(member.paused_seconds for member in self.deployments.members)
             # A 429 pauses the whole deployment, and admission waits for the end of the pause; if it did not,
             # this request alone waits. After the first 429, others are sent before it.
             if not last[0].available:
@@ -361,9 +360,7 @@ class AttemptLoop(Generic[T]):
 
     def rows_of_part(self, rows: int) -> int:
         """Return the rows of each part of a failed request: the usual number, if it held more."""
-        if rows > self.usual_rows:
-            return self.usual_rows
-        return 1 if rows <= MOST_ROWS_SENT_ALONE else -(-rows // (4 if rows >= FEWEST_FOR_QUARTERS else 2))
+        return self.usual_rows if rows > self.usual_rows else division(rows)[1]
 
     def may_be_too_large(self, request: Request, result: Result[T]) -> bool:
         """Whether fewer rows may succeed if the service answers others: a size, or one row, makes it fail.
@@ -378,6 +375,13 @@ class AttemptLoop(Generic[T]):
         budget = request.budget
         once = budget.parted or request.rows > min(self.usual_rows, MOST_ROWS_SENT_TWICE)
         return budget.alike >= (1 if once else FAILURES_OF_MANY)
+
+
+@cache
+def division(rows: int) -> tuple[int, int]:
+    """Return how many requests find one bad row at most, and the rows of each part for that."""
+    sizes = [(parts, -(-rows // parts)) for parts in (2, 3, 4) if parts <= rows]
+    return min([(parts + division(size)[0], size) for parts, size in sizes], default=(0, 1))
 
 
 def usual_seconds(retries: int) -> float:

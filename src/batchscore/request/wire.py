@@ -143,7 +143,7 @@ class Wire:
             status, headers = connection.parser.status, connection.parser.headers
             encoding = headers.raw(b"content-encoding")
             if is_packed(content, encoding):
-                unpacking = reading.decompress(content, (encoding or b"").decode("latin-1"))
+                unpacking = reading.decompress(bytes(content), (encoding or b"").decode("latin-1"))
                 content = await (unpacking if 200 <= status < 300 else ended(unpacking, self.error_seconds))
             if len(content) > COUNTED_FROM_BYTES:
                 reading.check_values(content)

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from batchscore.engine import end_task
 from batchscore.plan.already_scored import AlreadyScored
@@ -23,8 +22,9 @@ from batchscore.rows import Expected, Listen, Notice
 from batchscore.settings.fields import Settings
 from batchscore.stores.address import Place
 
-#: Inputs up to this size are looked at before the run starts.
+#: Inputs up to this size, in this number of files, are looked at before the run starts.
 SMALL_BYTES = 256 * 2**10
+FEW_FILES = 100
 
 #: A run shorter than this needs no forecast; the look would take a tenth of its time.
 LOOK_AFTER_SECONDS = 2.0
@@ -47,7 +47,11 @@ async def announce_expected(settings: Settings, survey: Survey, listen: Listen) 
     measurement = Measurement(settings, survey, scored, FOR_A_RUN, clock=time.thread_time)
     files = [ready.file for ready in survey.ready]
     # A store takes its time, however little is read.
-    small = sum(map(bytes_to_read, files)) <= SMALL_BYTES and all(isinstance(one.path, Path) for one in files)
+    small = (
+        len(files) <= FEW_FILES
+        and sum(map(bytes_to_read, files)) <= SMALL_BYTES
+        and all(one.local for one in files)
+    )
 
     async def look() -> None:
         await asyncio.sleep(0 if small else LOOK_AFTER_SECONDS)

@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from batchscore.engine.valve import Valve
@@ -110,7 +109,7 @@ class PromptSource:
             self.digests[name] = run_in_thread(
                 None, digest_input, ready.file, ready.builder, options, self.is_stopping
             )
-        elif ready.file.size > SMALL_BYTES or not isinstance(ready.file.path, Path):
+        elif ready.file.size > SMALL_BYTES or not ready.file.local:
             self.digests[name] = run_in_thread(None, digest_of_file, ready.file)
         else:
             self.digests[name] = done = asyncio.get_running_loop().create_future()

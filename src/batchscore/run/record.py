@@ -317,7 +317,9 @@ PACKAGES = ("httptools", "numpy", "orjson", "pyarrow", "uvloop")
 
 def versions() -> dict[str, str]:
     """Return the versions of batchscore, Python, the system and the loaded packages that matter."""
-    found = {"batchscore": VERSION, "python": platform.python_version(), "platform": platform.platform()}
+    # `platform.platform` starts a process, and searches Python's program for the version of the C library.
+    system = f"{platform.system()}-{platform.release()}-{platform.machine()}"
+    found = {"batchscore": VERSION, "python": platform.python_version(), "platform": system}
     for name in PACKAGES:
         # One that is not loaded did nothing in this run.
         package = getattr(sys.modules.get(name), "__version__", None)

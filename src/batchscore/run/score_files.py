@@ -146,7 +146,7 @@ def prepare(
         raise UsageError(
             f"{setting_name('part_of')} needs an output on a disk with file locks, and this is in a store. "
             "Score into a folder and copy that, or give each worker its own files, with "
-            f"{setting_name('shared_output')}."
+            f"{setting_name('shared_output', True)}."
         )
     output = output_of(cut(OutputSettings, settings))
     surveyed = survey(inputs, settings, output=output.named)

@@ -160,7 +160,7 @@ class StopConditions:
         rows = f"{count_text(self.failed, 'row')} of this run {'has' if self.failed == 1 else 'have'}"
         return TooManyErrors(
             f"{rows} failed, and {setting_name('max_errors')} is {most:,}. The error records say why; "
-            f"{setting_name('retry_errors')} scores these rows again."
+            f"{setting_name('retry_errors', True)} scores these rows again."
         )
 
     def nothing_matches(self) -> TooManyErrors | None:

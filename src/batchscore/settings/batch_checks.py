@@ -22,14 +22,14 @@ def check_batch(chosen: Settings) -> None:
     """Raise `UsageError` if settings of batches and of live requests are mixed."""
     if chosen.via != "batch":
         for field in ONLY_IN_BATCHES:
-            refuse(getattr(chosen, field), f"{{{field}}} is for batches; give it with {{via}} batch.")
+            refuse(getattr(chosen, field), f"{{{field}}} is for batches; give it with {{via=batch}}.")
         return
-    message = "{via} batch does not take {part_of}: one process is enough for all batches. Omit one of them."
+    message = "{via=batch} does not take {part_of}: one process is enough for all batches. Omit one of them."
     refuse(chosen.part_of, message)
     for field in NOT_IN_BATCHES:
-        refuse(getattr(chosen, field), f"{{via}} batch does not take {{{field}}} yet; omit one of them.")
+        refuse(getattr(chosen, field), f"{{via=batch}} does not take {{{field}}} yet; omit one of them.")
     truncates = chosen.on_long_input == "truncate"
-    refuse(truncates, "{via} batch does not take {on_long_input} truncate yet; omit one of them.")
+    refuse(truncates, "{via=batch} does not take {on_long_input=truncate} yet; omit one of them.")
     message = (
         "The simulator of {simulate} ends with the run, and its batches with it, so {no_wait} would never "
         "fetch results. Leave {no_wait} out, or start `batchscore simulate` in another terminal and set "
@@ -38,7 +38,7 @@ def check_batch(chosen: Settings) -> None:
     refuse(chosen.simulate and chosen.no_wait, message)
     retries_nothing = chosen.retry_errors and chosen.batch_rounds == 0 and not chosen.finish_live
     message = (
-        "{batch_rounds} 0 sends nothing, so {retry_errors} would only remove the error records. To send "
+        "{batch_rounds=0} sends nothing, so {retry_errors} would only remove the error records. To send "
         "these rows again, leave {batch_rounds} out; to only fetch results, leave {retry_errors} out."
     )
     refuse(retries_nothing, message)

@@ -56,8 +56,11 @@ OWN_HEADERS = frozenset(
     {"host", "connection", "content-length", "content-type", "transfer-encoding", "accept-encoding", "expect"}
 )
 
-#: Texts that go into requests or records, which are UTF-8; paths may hold any bytes.
-TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
+#: Settings that name a file or folder, which Python may give as an object. A path may hold any bytes; other
+#: texts go into requests, records or messages, which are UTF-8, and so do messages.
+PATHS = frozenset(
+    {"output", "scratch_dir", "base_dir", "messages", "prices", "schema", "client_cert", "client_key_file"}
+)
 
 #: JSON holds larger numbers, but few of its readers do.
 MOST_INT = 2**63
@@ -169,13 +172,13 @@ def check(declared: Field[Any], value: Any) -> None:
     if facts["highest"] is not None:
         refuse(value > facts["highest"], "{name} is {value}; it must be at most {highest:g}.", **values)
     refuse(kind == "text" and not value.strip(" \n"), "{name} is empty.", name=name)
+    if kind in {"text", "many"} and declared.name not in PATHS - {"messages"}:
+        lone = any("\ud800" <= letter <= "\udfff" for letter in "".join(value))
+        refuse(lone, "{name} is not UTF-8; check the encoding of your terminal.", name=name)
 
 
 def check_together(chosen: Settings) -> None:
     """Raise `UsageError` if settings contradict each other, or no request could hold them."""
-    for field in TEXTS_TO_ENCODE:
-        lone = any("\ud800" <= letter <= "\udfff" for letter in str(getattr(chosen, field) or ""))
-        refuse(lone, f"{{{field}}} is not UTF-8; check the encoding of your terminal.")
     check_prompt(chosen)
     check_reading(chosen)
     check_output(chosen)
@@ -266,7 +269,7 @@ def check_reading(chosen: Settings) -> None:
     try:
         is_text = codecs.lookup(chosen.encoding if chosen.encoding != "auto" else "utf-8").name
         "".encode(is_text)
-    except LookupError:
+    except (LookupError, ValueError):
         message = "{encoding} is {value}; it must be an encoding that Python knows, such as windows-1252."
         refuse(True, message, value=repr(chosen.encoding))
     delimiter = DELIMITERS.get(chosen.delimiter, chosen.delimiter)
@@ -287,7 +290,7 @@ def check_reading(chosen: Settings) -> None:
 def check_output(chosen: Settings) -> None:
     """Raise `UsageError` if the settings of the output contradict each other."""
     many = TASKS[chosen.task].packs_many and chosen.batch_size > 1
-    message = "{usage} and {raw} describe one reply, which holds many rows; set {batch_size} to 1 (slower)."
+    message = "{usage} and {raw} describe one reply, which holds many rows; set {batch_size=1} (slower)."
     refuse(many and (chosen.usage or chosen.raw), message)
     shared = "{part_of}" if chosen.part_of else "{shared_output}"
     message = f"{shared} and {{incremental}}: only a single run can find out what has changed; omit one."

@@ -17,6 +17,7 @@ from typing import Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.declare import CONFIG_FILE, CONFIG_VARIABLE
+from batchscore.settings.read_file import read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def read_toml(file: Path, named: str, *, beside_script: bool = False) -> dict[st
 def read_bytes(file: Path, named: str, *, beside_script: bool) -> bytes:
     """Return a file's bytes; raises `SettingsError`, which calls the file `named`."""
     try:
-        return file.read_bytes()
+        return read_file(file)
     except FileNotFoundError:
         where = " beside the scoring script" if beside_script else ""
         raise SettingsError(f"{named}: there is no such file{where}.") from None

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
 
 from batchscore.errors import UsageError, setting_name
+from batchscore.settings.read_file import read_file
 
 #: Keywords whose value is one schema, a list of schemas, or a mapping of names to schemas.
 ONE = (
@@ -71,7 +71,7 @@ def schema_document(given: Any) -> Any:
     is_json = given.lstrip().startswith("{")
     where = setting_name("schema") if is_json else f"{setting_name('schema')} {given}"
     try:
-        text = given.encode() if is_json else Path(given).read_bytes().removeprefix(b"\xef\xbb\xbf")
+        text = given.encode() if is_json else read_file(given).removeprefix(b"\xef\xbb\xbf")
         document = orjson.loads(text)
     except OSError as error:
         raise UsageError(f"{where} cannot be read: {error.strerror}.") from None

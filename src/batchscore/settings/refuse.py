@@ -8,7 +8,10 @@ from batchscore.errors import UsageError, setting_name
 
 
 def refuse(wrong: Any, message: str, **values: Any) -> None:
-    """Raise `UsageError` if something is wrong; in the message, `{name}` is a value or a setting's name."""
+    """Raise `UsageError` if something is wrong; in the message, `{name}` is a value or a setting's name.
+
+    `{name=value}` is a setting with the value that the user should give it: a text, a number or true.
+    """
     if wrong:
         raise UsageError(message.format_map(_Names(values)))
 
@@ -17,4 +20,5 @@ class _Names(dict[str, Any]):
     """The values of a message; any other name is that of a setting, marked for the doors."""
 
     def __missing__(self, name: str) -> str:
-        return setting_name(name)
+        named, _, value = name.partition("=")
+        return setting_name(named, int(value) if value.isdigit() else value == "true" or value or None)

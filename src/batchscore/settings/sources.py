@@ -10,11 +10,18 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, fields
-from pathlib import Path
 from typing import Any
 
 from batchscore.errors import UsageError, setting_name
-from batchscore.settings.checks import KEY_VARIABLE, PAIRS, TYPES, check_type, name_text, named_variables
+from batchscore.settings.checks import (
+    KEY_VARIABLE,
+    PAIRS,
+    PATHS,
+    TYPES,
+    check_type,
+    name_text,
+    named_variables,
+)
 from batchscore.settings.config_file import EMPTY_FILE, ConfigFile
 from batchscore.settings.declare import (
     CONFIG_FILE,
@@ -29,6 +36,7 @@ from batchscore.settings.fields import Settings
 from batchscore.settings.json_schema import schema_document
 from batchscore.settings.near_names import near_name
 from batchscore.settings.part_of import AUTO, part_of_launcher
+from batchscore.settings.read_file import read_file
 from batchscore.settings.secrets import HIDDEN, mask_text, shown_parameter
 
 #: How people write true and false in variables.
@@ -36,11 +44,6 @@ TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "
 
 #: Kinds whose empty values count as not given.
 COLLECTIONS = frozenset({"many", "params", "pairs", "tables", "file_or_table"})
-
-#: Settings that name a file or folder, which Python may give as an object.
-PATHS = frozenset(
-    {"output", "scratch_dir", "base_dir", "messages", "prices", "schema", "client_cert", "client_key_file"}
-)
 
 
 def gather(
@@ -252,7 +255,7 @@ PAIR_EXAMPLES = {
 def read_text(name: str, where: str) -> str:
     """Return the text of a file that a setting names; raises `UsageError`."""
     try:
-        return Path(os.path.expanduser(name)).read_text("utf-8-sig")  # noqa: PTH111
+        return read_file(name).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{where} cannot be read: {reason}.") from None

@@ -77,9 +77,14 @@ def refuse_link(path: str | Path) -> None:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
+def real_path(path: str | Path) -> Path:
+    """Return the absolute path behind all links; a loop of links stays, where `resolve` raises an error."""
+    return Path(os.path.realpath(path))
+
+
 def through_link(path: Place) -> Place:
     """Return what a path that the user named points to if it is a link: that is read or written."""
-    return path.resolve() if isinstance(path, Path) and path.is_symlink() else path
+    return real_path(path) if isinstance(path, Path) and path.is_symlink() else path
 
 
 #: The errors of opening something else than a file: a folder, a pipe or a device, a link.

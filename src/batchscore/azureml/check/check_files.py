@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,12 +147,18 @@ def check_files(named: Sequence[Path]) -> Checked:
 
 def _paths(named: Sequence[Path]) -> Iterator[Path]:
     for path in named:
-        if path.is_file():
-            yield path
-        elif path.is_dir():
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            raise InputError(f"{path}: there is no such file or folder.") from None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        if stat.S_ISDIR(mode):
             yield from sorted(file for file in path.rglob("*.y*ml") if file.suffix in (".yml", ".yaml"))
+        elif stat.S_ISREG(mode):
+            yield path
         else:
-            raise InputError(f"{path}: there is no such file or folder.")
+            raise InputError(f"{path} is neither a file nor a folder.")
 
 
 def own_findings(documents: Sequence[Document]) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from batchscore.report.words import money_text, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import shell_command
+from batchscore.stores.links import real_path
 
 #: The days before a retirement in which the list says how many are left.
 SOON_DAYS = 90
@@ -119,7 +120,7 @@ def commands_of(
     """Return the commands that use a model."""
     checkpoint = "" if ready.model == ready.state.job.model else ready.model
     use = Use(ready.model, base, ready.deployment, endpoint, checkpoint)
-    return handover(folder, summary, use, new_folder(f"{Path(folder).resolve().name}-model"))
+    return handover(folder, summary, use, new_folder(f"{real_path(folder).name}-model"))
 
 
 def new_folder(name: str) -> str:

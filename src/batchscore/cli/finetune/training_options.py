@@ -36,6 +36,7 @@ from batchscore.finetune.training.readiness import ServiceFacts, service_facts
 from batchscore.finetune.training.steps import parameters_of, request_of
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.deadline import duration_of
+from batchscore.settings.read_file import read_file
 from batchscore.settings.secrets import shown_words
 from batchscore.settings.service_flags import OF_SERVICE
 from batchscore.stores.address import place_of, shell_command
@@ -149,7 +150,7 @@ def training_type_of(text: str | None, dialect: TrainingDialect) -> str | None:
 def grader_of(path: str) -> Any:
     """Return the grader in a JSON file; raises `UsageError`."""
     try:
-        found = orjson.loads(Path(path).read_bytes())
+        found = orjson.loads(read_file(path))
     except OSError as error:
         raise UsageError(f"--grader {path}: {error.strerror}.") from None
     except ValueError:

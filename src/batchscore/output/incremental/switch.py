@@ -45,7 +45,7 @@ SWITCH, REPORT, DROP = "switch", "report", "drop"
 #: What is lost with the list of replaced files.
 UNKNOWN_REPLACED = (
     "is damaged, so the files that an overwriting run has not replaced yet are not known; score again "
-    f"with {setting_name('overwrite')}"
+    f"with {setting_name('overwrite', True)}"
 )
 
 #: A run whose name would not sort after the last one's gets the last name and a number of this many digits.

@@ -146,7 +146,7 @@ def try_turn(path: Path, descriptor: int, locking: Locking) -> bool:
     raise OutputError(
         f"{path.parent} is on a file system without locks, and {setting_name('part_of')} needs them. Score "
         "into a folder on another disk, or give each worker its own files, with "
-        f"{setting_name('shared_output')}."
+        f"{setting_name('shared_output', True)}."
     )
 
 

@@ -27,6 +27,7 @@ _CHUNK_BYTES = 1 << 20
 _LONG_LINE = 8192
 #: What an answer that matches a JSON Schema may be, besides a text or null.
 _VALUES = (dict, list, int, float)
+_FLOAT32 = np.dtype(np.float32)
 _LINE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 # Among all finite float32 values (all were tested) only this one and its negative have a shortest text that
@@ -165,14 +166,13 @@ class _VectorEncoder:
     def encode(self, value: Any, row: Settled, dimensions: int | None) -> Vector | orjson.Fragment:
         """Return a vector in a form for orjson; raises `BrokenInvariant` if a record cannot hold it."""
         vector = _check_shape(value, row, dimensions)
-        if vector.flags.c_contiguous and self._needs_no_check(vector.base):
+        block = vector.base
+        if vector.flags.c_contiguous and (id(block) in self._checked or self._needs_no_check(block)):
             return vector
         vector = check_vector(value, row, dimensions)
         return _safe_text(vector) if _has_unsafe(vector) else vector
 
     def _needs_no_check(self, block: Any) -> bool:
-        if id(block) in self._checked:
-            return True
         if not isinstance(block, np.ndarray) or block.dtype != np.float32:
             return False
         if not _is_finite(block) or _has_unsafe(block):
@@ -182,7 +182,7 @@ class _VectorEncoder:
 
 
 def _check_shape(value: Any, row: Settled, dimensions: int | None) -> Vector:
-    if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim != 1:
+    if not isinstance(value, np.ndarray) or value.dtype != _FLOAT32 or value.ndim != 1:
         raise BrokenInvariant(f"{_of(row)}: the embedding is not a (d,) float32 array; please report this")
     if dimensions is not None and len(value) != dimensions:
         raise BrokenInvariant(
@@ -220,7 +220,7 @@ def _has_unsafe(vector: Vector) -> bool:
 
 
 def _head_fields(row: Settled, schema: RecordSchema) -> dict[str, Any]:
-    record: dict[str, Any] = dict(zip(schema.row_fields, schema.row_values(row), strict=True))
+    record: dict[str, Any] = {name: getattr(row, name) for name in schema.row_fields}
     if schema.keep != ():
         record |= schema.kept(unpacked(row.kept))
     return record

@@ -6,16 +6,14 @@ each turn a `RecordSchema` into their own terms.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from batchscore.errors import InputError, UsageError, setting_name
 from batchscore.output.layout import verify_command
-from batchscore.rows import Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.objects import open_parquet_part
@@ -43,8 +41,8 @@ class RecordSchema:
     the record's own (JSON Lines only). `many`: several answers per row, so the answer and its finish_reason
     are lists. `answer` is the JSON Schema that answers match, if they have one: then they are values, not
     texts. `dimensions` is the length of every vector, if known. `is_vector`: the answer is a vector and
-    has no finish_reason. `row_fields` are the names of `ROW_FIELDS` in these records; `row_values` takes
-    their values from a row. These three are used for every row, so they are fields.
+    has no finish_reason. `row_fields` are the names of `ROW_FIELDS` in these records. These two are used
+    for every row, so they are fields.
     """
 
     task: str
@@ -58,13 +56,11 @@ class RecordSchema:
     dimensions: int | None = None
     is_vector: bool = field(init=False, repr=False, compare=False)
     row_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    row_values: Callable[[Settled], tuple[Any, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_vector", TASKS[self.task].answer == "vector")
         names = tuple(name for name in ROW_FIELDS if name != "id" or self.with_id)
         object.__setattr__(self, "row_fields", names)
-        object.__setattr__(self, "row_values", attrgetter(*names))
         keep = self.keep or ()
         for position, name in enumerate(keep):
             if name in self.own_names:

@@ -69,7 +69,7 @@ class WrittenTable:
         if self.guarded:
             said.append(
                 f"written with an apostrophe in {count_text(self.guarded, 'cell')}, so that no spreadsheet "
-                f"runs them as formulas ({setting_name('allow_formulas')} leaves it out)"
+                f"runs them as formulas ({setting_name('allow_formulas', True)} leaves it out)"
             )
         return ", ".join(said)
 

@@ -159,7 +159,7 @@ def in_flight(axis: TimeAxis) -> Chart | None:
         f"{mean:,.1f} on average, at most {values.max():,.0f}. Requests waited for quota {waited} of the run."
     )
     shown = [series("in flight", values, "c7", type="line", fill=True)]
-    y = {"title": "requests in flight", "unit": "in flight"}
+    y = {"title": "requests in flight", "unit": "in flight", "whole": True}
     return over_axis(axis, "Requests in flight", says, shown, y)
 
 

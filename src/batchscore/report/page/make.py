@@ -33,7 +33,7 @@ from batchscore.output.missing import (
 from batchscore.output.submitted import Chunks, chunk_folder, submitted_text, unconfirmed_text, waiting_chunks
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
-from batchscore.report.page.runs import RecordedRun, items, number, run_from
+from batchscore.report.page.runs import LISTS_OF_FILES, RecordedRun, items, number, run_from, without_files
 from batchscore.report.page.sample import (
     THOROUGHLY,
     Effort,
@@ -161,7 +161,8 @@ def gather_task(
         answers = answers_of_sample(sample, task, schema)
     # For a file whose manifest was left out, the run's record has the same facts.
     unknown = max(unread - len(more), 0)
-    problems += damaged_parts(folder, files, until)
+    sound = {each.file for each in known if each.task == task}
+    problems += damaged_parts(folder, [each for each in files if each.file not in sound], until)
     submitted = unconfirmed = ""
     try:
         chunks, unconfirmed = waiting_chunks(layout), unconfirmed_text(Chunks(chunk_folder(layout)))
@@ -219,13 +220,13 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
     read = 0
     # Thousands of runs may each name thousands of files; `files_of_last_run` needs the latest only.
     through: set[str] = set()
-    without_files: dict[str, object] = {name: [] for name in ("files", "earlier", "complete_files")}
-    for place, found in each_of(places, read_run, until):
+    no_files: dict[str, object] = {name: [] for name in LISTS_OF_FILES}
+    for place, found in each_of(places, partial(read_run, through=through), until):
         read += 1
         problem = found
         if isinstance(found, RecordedRun):
             seen, problem = found.task in through, found.problem
-            runs.append(replace(found, record={**found.record, **without_files}) if seen else found)
+            runs.append(replace(found, record={**found.record, **no_files}) if seen else found)
             if not found.shared:
                 through.add(found.task)
         problems += [f"runs/{place.name} {problem}."] if problem else []
@@ -234,13 +235,15 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
     return sorted(runs, key=lambda run: (run.started, run.name)), problems
 
 
-def read_run(place: Place) -> RecordedRun | str:
-    """Return a run, or why its record cannot be used."""
+def read_run(place: Place, through: Collection[str]) -> RecordedRun | str:
+    """Return a run, or why its record cannot be used; without its files if its task is `through`."""
     size = storage.size_of(place)
     if size is not None and size > MOST_RECORD_BYTES:
         return f"is too large to be read here ({size / 2**20:,.0f} MiB)"
     try:
-        return run_from(place.name, storage.whole(place))
+        data = storage.whole(place)
+        run = run_from(place.name, without_files(data)) if through else None
+        return run if isinstance(run, RecordedRun) and run.task in through else run_from(place.name, data)
     except BatchscoreError as error:
         return f"cannot be read: {error}"
 
@@ -290,23 +293,18 @@ def count_errors(folder: Place, manifests: Iterable[Manifest]) -> dict[str, int]
 
 def account_of(manifest: Manifest) -> FileAccount:
     """Return what a page shows of a manifest."""
-    commits = [manifest.parts[number] for number in sorted(manifest.parts)]
-    scores = [(commit.scores, commit.ok) for commit in commits]
-    errors = [(commit.error_records, commit.errors) for commit in commits]
-    return FileAccount(
-        **manifest.totals(),
-        scores=stored_parts(manifest.task, scores),
-        error_parts=stored_parts(f"errors/{manifest.task}", errors),
-    )
+    scores, errors = list[StoredPart](), list[StoredPart]()
+    for _, commit in sorted(manifest.parts.items()):
+        if commit.scores is not None and commit.ok:
+            scores.append(stored_part(manifest.task, commit.scores, commit.ok))
+        if commit.error_records is not None and commit.errors:
+            errors.append(stored_part(f"errors/{manifest.task}", commit.error_records, commit.errors))
+    return FileAccount(**manifest.totals(), scores=tuple(scores), error_parts=tuple(errors))
 
 
-def stored_parts(folder: str, found: Sequence[tuple[PartFile | None, int]]) -> tuple[StoredPart, ...]:
-    """Return the parts that exist; a manifest may come from anywhere, so no name leads to another folder."""
-    return tuple(
-        StoredPart(f"{folder}/{file.name.rpartition('/')[2]}", file.bytes, rows)
-        for file, rows in found
-        if file is not None and rows
-    )
+def stored_part(folder: str, file: PartFile, rows: int) -> StoredPart:
+    """Return a part as a page names it; a manifest may come from anywhere, so no name leads elsewhere."""
+    return StoredPart(f"{folder}/{file.name.rpartition('/')[2]}", file.bytes, rows)
 
 
 def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list[FileAccount]:

@@ -11,7 +11,7 @@ from batchscore.report.page.vectors import VectorMap
 from batchscore.rows import FileTotals
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredPart:
     """One file of records: its name within the output, its bytes and rows."""
 
@@ -20,7 +20,7 @@ class StoredPart:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileAccount(FileTotals):
     """The results of one input file, with its parts."""
 

@@ -146,6 +146,8 @@ def invalid_answers(task: TaskData) -> tuple[int, str]:
     invalid = task.failures.by_code.get(ErrorCode.INVALID_ANSWER.value, 0)
     about = "" if task.failures.read == task.failures.total else "At least "
     whole = invalid + total_of(task).ok
+    if not whole:
+        return 0, "no answers yet"
     return invalid, f"{about}{invalid:,} ({percent_text(invalid, whole, decimals=1)}) of {whole:,} answers"
 
 

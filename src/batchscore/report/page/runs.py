@@ -32,6 +32,10 @@ SHORTEST_BIN = 0.001
 LIMITS = ("rpm", "tpm")
 
 
+#: The lists of a run's record that name each file.
+LISTS_OF_FILES = ("files", "earlier", "complete_files")
+
+
 @dataclass(frozen=True, slots=True)
 class RunTimeline:
     """A run's timeline; it starts `after` seconds after the run, and has `bins` of `width` seconds.
@@ -99,6 +103,17 @@ class RecordedRun:
         factor = self.settings.get("batch_price_factor") if self.settings.get("via") == "batch" else 1.0
         factor = factor if is_number(factor) else 1.0
         return run_cost(self.task, (price_in, price_out), tokens, full_price, factor)
+
+
+def without_files(data: bytes) -> bytes:
+    """Return the record of a run, as a run writes it, without its lists of files: they are most of it."""
+    for name in LISTS_OF_FILES:
+        head = f'\n  "{name}": ['.encode()
+        start = data.find(head + b"\n")
+        end = data.find(b"\n  ]", start)
+        if -1 < start < end:
+            data = data[: start + len(head)] + data[end:]
+    return data
 
 
 def run_from(name: str, data: bytes) -> RecordedRun | str:

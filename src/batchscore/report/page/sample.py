@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import nsmallest
 from io import BytesIO
 from itertools import accumulate, chain, islice, zip_longest
 from math import inf
@@ -85,9 +86,11 @@ def parts_to_read(files: Sequence[FileAccount], effort: Effort) -> list[tuple[St
 
     If some parts have few rows, more are read of the others.
     """
+    with_scores = (each for each in files if each.scores)
     having = [
         sorted(each.scores, key=lambda part: hash_order(part.name))
-        for each in sorted(files, key=lambda each: hash_order(each.file))
+        # Each has its turn before one has a second: of thousands of files no further ones are reached.
+        for each in nsmallest(effort.parts, with_scores, key=lambda each: hash_order(each.file))
     ]
     turns = chain.from_iterable(zip_longest(*having))
     parts = list(islice((part for part in turns if part is not None), effort.parts))

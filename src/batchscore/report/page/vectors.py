@@ -128,8 +128,8 @@ def near_pairs(unit: Floats, rows: Sequence[Origin]) -> tuple[int, int, list[Pai
 def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     """Return the scores `(n, 2)` of the first two principal components, and the share of variance of each.
 
-    It iterates a small random subspace with a fixed seed: a full decomposition of 3,072 dimensions would take
-    ten seconds.
+    It iterates a small subspace, always from the same one: a full decomposition of 3,072 dimensions would
+    take ten seconds.
     """
     if len(vectors) < 2:
         return np.zeros((len(vectors), 2), np.float32), (0.0, 0.0)
@@ -140,7 +140,8 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     if total < 1e-9 * len(vectors):
         return np.zeros((len(vectors), 2), np.float32), (0.0, 0.0)
     width = min(10, *centred.shape)
-    basis = np.random.default_rng(0).standard_normal((centred.shape[1], width)).astype(np.float32)
+    # These spread as well as random numbers, and `numpy.random` takes as long to load as the rest of this.
+    basis = np.sin(np.arange(1.0, centred.shape[1] * width + 1) ** 2).reshape(-1, width).astype(np.float32)
     for _ in range(_ROUNDS):
         basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
     left, sizes, _ = np.linalg.svd((centred @ basis).astype(np.float64), full_matrices=False)
