@@ -23,11 +23,7 @@ TEXT_COLUMN = "text"
 
 def replace_surrogates(text: str) -> str:
     """Return the text with U+FFFD for each lone surrogate, which UTF-8 cannot encode; pairs are joined."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def load_json(body: bytes | memoryview) -> Any:

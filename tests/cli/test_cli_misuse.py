@@ -6,7 +6,9 @@ import json
 import os
 import re
 import resource
+import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -362,3 +364,37 @@ def test_a_part_that_could_not_be_written_is_scored_again(
     run = batchscore(*command)
     assert run.exit_code == 0, run
     assert len(whole("out", "embeddings")[0]) == 40
+
+
+#: Runs a command for each line of standard input, in one process.
+EACH = """
+import sys
+from batchscore.cli.main import main
+for line in sys.stdin.read().splitlines():
+    sys.argv[1:] = line.split()
+    try:
+        main()
+    except SystemExit as end:
+        print("exit", end.code, file=sys.stderr, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may do everything")
+def test_a_folder_without_permission_is_named_by_each_command(files: Files) -> None:
+    files.texts("a.csv", ["one"])
+    Path("closed").mkdir(mode=0)
+    # The owner without the privilege of root to open what is closed.
+    may_not = [] if os.geteuid() else ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    score = "score a.csv --simulate --task chat -m m --column text -o"
+    commands = (
+        *("verify closed", "report closed", "merge closed x.jsonl", "evaluate closed --label text"),
+        *(f"{score} closed{below}" for below in ("", "/out", "/out.jsonl", "/out.csv")),
+    )
+    command = [*may_not, sys.executable, "-c", EACH]
+    lines = "\n".join(commands)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Requests go to ")]
+    assert said[1::2] == ["exit 1"] * len(commands), done.stderr
+    for line in said[::2]:
+        assert re.match(r"batchscore: cannot .*closed.*ermission", line), done.stderr

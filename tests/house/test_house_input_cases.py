@@ -100,6 +100,8 @@ CASES = {
     "Python errors hold values in the words of the command line": "api/test_public_score_files.py::test_a_hint_is_an_argument_that_can_be_copied",
     "a path of a command that is no file": "settings/test_read_file.py::test_a_pipe_a_device_and_a_loop_are_named",
     "a path of files for Azure ML that is no file": "azureml/test_check.py::test_nothing_to_check_is_an_error",
+    "a loop of links": "stores/test_links.py::test_a_loop_of_links_is_a_path_and_no_error",
+    "a folder without permission": "cli/test_cli_misuse.py::test_a_folder_without_permission_is_named_by_each_command",
     "settings that are not UTF-8": "settings/test_types.py::test_the_message_names_setting_value_and_type",
     "an encoding is said of files that are ASCII": "plan/test_survey.py::test_no_encoding_is_said_of_a_file_that_any_encoding_reads_the_same",
     "a row of csv that is not UTF-8 has no line": "read/test_open.py::test_a_row_in_another_encoding_has_its_line",

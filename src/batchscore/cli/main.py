@@ -6,6 +6,7 @@ Each of our errors ends as one message with its exit code, never as a traceback.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from batchscore.cli.say import drop_rest, say_json, worded
 from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings, visible_message
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import mask_text, shown_words
+from batchscore.stores.address import path_text
 
 
 class Commands(click.Group):
@@ -90,6 +92,13 @@ def main() -> NoReturn:
     except BrokenPipeError:
         drop_rest(sys.stdout.fileno())  # its reader has gone away
         sys.exit(int(ExitCode.DONE))
+    except OSError as error:
+        if not isinstance(error.filename, (str, bytes)):
+            raise
+        # A path that cannot be used in a way that no command foresees.
+        reason = f"cannot use {path_text(os.fsdecode(error.filename))}: {error.strerror}"
+        click.echo(f"batchscore: {mask_text(worded(reason))}", err=True)
+        fail(ExitCode.ACTION_NEEDED, reason)
     sys.exit(int(ExitCode.DONE))
 
 

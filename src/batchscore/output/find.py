@@ -72,7 +72,8 @@ def _own_parent(named: Place) -> Place:
 
 
 def _only_output_below(named: Place) -> Place:
-    folders = [named / name for name in storage.names(named)]
+    with explain_errors(named, "list"):
+        folders = [named / name for name in storage.names(named)]
     below = [path for path in folders if storage.is_folder(path) and tasks_in(path)]
     if len(below) > 1:
         raise InputError(

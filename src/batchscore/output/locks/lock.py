@@ -203,7 +203,7 @@ def hold_lock(
     holder is succeeded.
     """
     path = folder / f"{name}.lock"
-    created = [each for each in (folder, folder.parent) if not each.exists()]
+    created = [each for each in (folder, folder.parent) if not os.path.exists(each)]  # noqa: PTH110 - it raises nothing
     try:
         has_locks, ahead_seconds = probe_locks(folder, locking)
         attempt = LockAttempt(path, what, this_process(command), notice, locking, ahead_seconds)
