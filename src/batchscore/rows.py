@@ -92,7 +92,6 @@ class Table:
     `columns` are the names in file order (of a JSON file: those of its first rows; empty if there are no
     rows); `text_columns` are those that hold text. `headerless`: rows are plain texts under `TEXT_COLUMN`.
     Iterating `rows` raises `UnreadableFile` if the file is truncated; rows before that are valid.
-
     `notes` say how the file is read if that is not plain. `varies`: rows may have more columns than
     `columns`. `repeated` are names that several columns of the file have. `doubt` says why the first line may
     not be the header, and what to do. `hidden` names may be cells of a row, so no message quotes them.
@@ -233,10 +232,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class RowsSettled:
-    """Event: rows have their results. `errors` counts them by code, `finish_reasons` by reason.
-
-    `without_text` counts the answers of `ok` rows that have no text.
-    """
+    """Event: rows have results. `errors` and `finish_reasons` count them, `without_text` empty answers."""
 
     ok: int
     errors: Mapping[ErrorCode, int] = field(default_factory=dict)

@@ -94,6 +94,8 @@ FAILURES: dict[str, Callable[[], Reply]] = {
     "odd json": lambda: refusal(400, "json_validate_failed"),
     "503 with a wait": lambda: reply(503, {}, retry_after="1"),
     "no reply": lambda: reply(504, {}),
+    "key": lambda: refusal(401, "401"),
+    "key, with another status": lambda: reply(400, {"error": {"message": "API key not valid."}}),
 }
 
 
@@ -137,6 +139,59 @@ def test_one_bad_row_costs_20_requests_at_any_place_of_a_request_of_any_size(
             usual = -(-rows // most) + (concurrency == 1)
             assert cost_of(service)[0] <= (20 if usual <= 2 else usual + 18), (size, bad)
             assert service.most_in_flight <= concurrency + 1, "a test request may be one more"
+
+
+@mostly_slow("rows, size", [*product([1, 3, 40, 300], [1, 4, 256])], [(3, 1)])
+@mostly_slow("concurrency", [1, 4], [4])
+def test_a_row_that_is_never_answered_ends_after_a_bounded_time(
+    rows: int, size: int, concurrency: int
+) -> None:
+    for bad in {0, rows // 2, rows - 1}:
+
+        async def answer(texts: list[str], number: int, bad: int = bad) -> Reply:
+            del number
+            await asyncio.sleep(1e6 if f"text:{bad}" in texts else 1.0)
+            return timed(vectors(texts), 1.0)
+
+        service = Service(answer)
+        made = partial(
+            engine_over, service, prompts(rows), rows_a_request=size, retries=6, concurrency=concurrency
+        )
+        settled, error, seconds = scored(made)
+        assert error is None
+        assert len(settled) == rows
+        assert {row: error.code for row, error in errors_of(settled).items()} == {bad: ErrorCode.TIMEOUT}
+        assert seconds < (25 if rows <= 3 else 45) * 60
+        assert cost_of(service)[0] <= -(-rows // size) + 18
+
+
+@mostly_slow("takes", [50, 100, 200, 300], [100, 300])
+@mostly_slow("rows_a_request", [1, 8], [1])
+@mostly_slow("concurrency", [1, 4], [4])
+def test_rows_whose_answers_take_minutes_are_answered(
+    takes: int, rows_a_request: int, concurrency: int
+) -> None:
+    """Test requests are answered within a second."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        seconds = 1.0 if texts == ["ping:0"] else takes * (1 + number % 7 / 20)
+        await asyncio.sleep(seconds)
+        return timed(vectors(texts), seconds)
+
+    service = Service(answer)
+    made = partial(
+        engine_over,
+        service,
+        prompts(12),
+        rows_a_request=rows_a_request,
+        retries=6,
+        concurrency=concurrency,
+        max_outage=1800,
+    )
+    settled, error, _ = scored(made)
+    assert error is None
+    assert len(settled) == 12
+    assert not errors_of(settled)
 
 
 @mostly_slow(

@@ -117,6 +117,20 @@ def test_an_address_that_was_never_reached_fails_early() -> None:
     assert started[1] - started[0] < 60
 
 
+@pytest.mark.parametrize("code", [ErrorCode.CONNECTION_ERROR, ErrorCode.INVALID_RESPONSE])
+def test_a_service_that_never_speaks_http_is_no_outage_if_it_also_times_out(code: ErrorCode) -> None:
+    async def answer(texts: list[str], number: int) -> Reply:
+        if number >= 4:
+            await asyncio.sleep(1e6)
+        raise NoReply(code, "the reply is not HTTP", needs_action=True)
+
+    async def main() -> None:
+        await collected(engine_over(Service(answer), prompts(10), max_outage=1800))
+
+    with pytest.raises(ServiceRefused, match="not HTTP"):
+        run_virtual(main())
+
+
 @pytest.mark.parametrize("position", [0, 50, 99])
 def test_a_row_that_always_fails_costs_only_itself_wherever_it_is(position: int) -> None:
     async def answer(texts: list[str], number: int) -> Reply:
@@ -354,7 +368,8 @@ OUTAGES: dict[str, Callable[[], Reply]] = {
 
 def errors_after(kind: str, sample: random.Random) -> set[int]:
     """The rows that get an error because of one outage of some length, in some run."""
-    seconds = sample.choice([0.3, 1, 5, 20, 60, 120])
+    hangs = kind == "timeouts"
+    seconds = sample.choice([20, 60, 120, 200, 300, 600] if hangs else [0.3, 1, 5, 20, 60, 120])
     rows, retries = sample.choice([1, 1, 4, 64]), sample.choice([0, 1, 3, 6])
     total = sample.choice([3, 12, 100, 300])
     bad = sample.choice([None, total - 1]) if total > rows else None  # something was answered before
@@ -364,7 +379,7 @@ def errors_after(kind: str, sample: random.Random) -> set[int]:
     async def answer(texts: list[str], number: int) -> Reply:
         now = loop_time() - began[0]
         if begin <= now < begin + seconds:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(1e6 if hangs else 0.05)
             return OUTAGES[kind]()
         taken = takes * (1 + number % 7 / 10)
         await asyncio.sleep(taken)
@@ -389,8 +404,8 @@ def errors_after(kind: str, sample: random.Random) -> set[int]:
     return {row.row for row in settled if isinstance(row.result, RowError)} - {bad}
 
 
-@pytest.mark.parametrize("kind", OUTAGES)
-@mostly_slow("seeds", [range(10, 20), range(20, 150)], [range(10, 20)])
+@pytest.mark.parametrize("kind", ["timeouts", *OUTAGES])
+@mostly_slow("seeds", [range(10, 20), range(20, 80)], [range(10, 20)])
 def test_an_outage_of_any_kind_and_length_is_no_rows_error(kind: str, seeds: range) -> None:
     for seed in seeds:
         random.seed(seed)

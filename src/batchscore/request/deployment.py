@@ -127,9 +127,10 @@ class Deployment:
         """The most tokens that one request may hold: a minute's quota, or what was answered already."""
         return max(self.limits.most_tokens, self.largest_answered)
 
-    def explain(self, reason: str) -> str:
-        """Return a message about this deployment with its address."""
-        return f"{reason} Requests go to {self.address}.".lstrip() if self.address else reason
+    def explain(self, reason: str, status: int | None = None) -> str:
+        """Return a message about this deployment with its address, and with keys that it was not given."""
+        address = f"Requests go to {self.address}." if self.address else ""
+        return f"{reason} {address} {self.unused_keys if status in {401, 403} else ''}".strip()
 
     async def wait_until_up(self) -> bool:
         """Wait until it is up and not paused; return False if it is stopped for the rest of this run."""

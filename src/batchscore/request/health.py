@@ -52,6 +52,7 @@ class Health:
     sent_at: float = float("-inf")
     usable: bool = False
     failing_since: float | None = None
+    lasting_since: float | None = None
     failures: int = 0
     reached: bool = False
     last_outcome: Outcome | None = None
@@ -78,10 +79,13 @@ class Health:
     def note_failure(self, outcome: Outcome, now: float, most_outage_seconds: float) -> bool:
         """Note that the service failed a request; return whether the deployment is down from now on."""
         self.failures += 1
-        self.last_outcome = outcome
+        unproven = self.is_unproven and self.last_outcome is not None and self.last_outcome.needs_action
+        if not (unproven and outcome.code is ErrorCode.TIMEOUT):  # a timeout makes no service of what is none
+            self.last_outcome = outcome
         self.reached = self.reached or outcome.status is not None
         if self.failing_since is None:
-            self.failing_since = now
+            self.failing_since, self.lasting_since = now, None
+        self.lasting_since = (self.lasting_since or now) if outcome.lasting else None
         enough = FAILURES_BEFORE_ANY_ANSWER if self.last_success is None else FAILURES_OF_AN_OUTAGE
         if self.probe_answered:
             enough = FAILURES_AFTER_A_PROBE

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 import tenacity
 
-from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, duration_text
+from batchscore.errors import ErrorCode, ServiceRefused, duration_text
 from batchscore.request.attempt import Requester
 from batchscore.request.deployment import NOTICE_FROM_SECONDS, Deployment
 from batchscore.request.deployment_pool import DeploymentPool
@@ -97,16 +97,15 @@ class AttemptLoop(Generic[T]):
             action = result.outcome.action
             if action is Action.RENEW_TOKEN and deployment not in renewed:
                 renewed.add(deployment)
-                if await self.renew_token(deployment):
+                if await self.requester.renew_token(deployment):
                     deployment, result = await self.send_anywhere(request)
                 continue
             if action is Action.RENEW_TOKEN:
-                result = await self.requester.confirm_refusal(request, deployment, result)
+                result = Result(await self.requester.judge_stop(request, deployment, result.outcome))
                 action = result.outcome.action
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
-                hint = deployment.unused_keys if result.outcome.status in {401, 403} else ""
-                text = f"{deployment.explain(result.outcome.reason)} {hint}".rstrip()
+                text = deployment.explain(result.outcome.reason, result.outcome.status)
                 refused = ServiceRefused(text, service_reply=result.outcome.words)
                 self.deployments.stop(deployment, refused)
                 deployment, result = await self.send_anywhere(request)
@@ -120,7 +119,8 @@ class AttemptLoop(Generic[T]):
             if may_retry and not self.may_be_too_large(request, result):
                 deployment, result = await self.retry(request, deployment, result)
                 continue
-            if result.outcome.by_chance or await self.answers_other_rows(request, result, deployment):
+            is_well = result.outcome.code is ErrorCode.INVALID_ANSWER
+            if is_well or await self.answers_other_rows(request, result, deployment):
                 if request.rows == 1 and await self.let_pass(request, deployment, result):
                     deployment, result = await self.send_in_slot(request)
                     continue
@@ -135,14 +135,6 @@ class AttemptLoop(Generic[T]):
             request.budget.reset()
             deployment, result = await self.send_anywhere(request)
         return result
-
-    async def renew_token(self, deployment: Deployment) -> bool:
-        """Return whether there is a different token to try; stop a deployment whose sign-in fails."""
-        try:
-            return await deployment.renew_token()
-        except BatchscoreError as reason:
-            self.deployments.stop(deployment, reason)
-            return False
 
     def final(self, request: Request, deployment: Deployment, result: Result[T]) -> Result[T]:
         """Return the result of a request that has had its attempts, though others are answered."""
@@ -176,15 +168,23 @@ class AttemptLoop(Generic[T]):
             return True
         return (await self.requester.probe(deployment, since)).action is not Action.RETRY
 
+    async def probe_before_last(self, budget: RetryBudget, deployment: Deployment) -> None:
+        """Ask whether others are answered if one more timeout of a row is its last: another takes minutes."""
+        since, after = budget.failing_since or 0.0, replace(budget)
+        after.note_failure(self.requester.clock.monotonic(), budget.request_seconds, ErrorCode.TIMEOUT)
+        known = budget.others_answered or deployment.health.answered_one_sent_since(since)
+        if not known and self.is_used_up(after):
+            probe = await self.requester.probe(deployment, since)
+            budget.others_answered = probe.action is Action.KEEP
+
     def may_be_of_one_outage(self, request: Request, result: Result[T]) -> bool:
         """Whether all failures of a row may be those of one outage.
 
         They are not if another request, sent after one of them, was answered before the last attempt.
-        Rate limits and timeouts of one row take minutes, so that most outages are over by then.
+        Rate limits of one row take minutes, so that most outages are over by then.
         """
-        budget, code = request.budget, result.outcome.code
-        others = {ErrorCode.INVALID_ANSWER, ErrorCode.RATE_LIMITED, ErrorCode.TIMEOUT}
-        return request.rows == 1 and not (code in others or budget.failed_by_itself)
+        never = {ErrorCode.INVALID_ANSWER, ErrorCode.RATE_LIMITED}
+        return request.rows == 1 and result.outcome.code not in never and not request.budget.failed_by_itself
 
     async def send_anywhere(self, request: Request) -> tuple[Deployment, Result[T]]:
         """Send a request to the deployment that first has room."""
@@ -227,9 +227,8 @@ class AttemptLoop(Generic[T]):
         left = self.passed_at(budget, result.outcome) - self.requester.clock.monotonic()
         budget.begin_long_wait(max(0, self.most_alone(budget) - MOST_LIMITED_AGAIN))
         deployment.health.end_failures()  # nothing may be sent meanwhile, and that is no outage
-        left = min(left, PASSING_SECONDS) * random.uniform(1.0, 1.05)  # noqa: S311
-        if budget.is_limited:
-            left = max(left, budget.asked_wait)
+        asked = budget.asked_wait if budget.is_limited else 0.0
+        left = max(min(left, PASSING_SECONDS) * random.uniform(1.0, 1.05), asked)  # noqa: S311
         announce_rest(deployment, result.outcome, left)
         await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
         return True
@@ -273,7 +272,10 @@ class AttemptLoop(Generic[T]):
             if unjudged:
                 last = unjudged.pop()
             elif not self.may_be_too_large(request, last[1]) and not self.should_halve(request, *last):
-                limited = last[1].outcome.code is ErrorCode.RATE_LIMITED
+                code = last[1].outcome.code
+                limited = code is ErrorCode.RATE_LIMITED
+                if code is ErrorCode.TIMEOUT and request.rows == 1:
+                    await self.probe_before_last(request.budget, last[0])
                 last = await (self.send_in_slot if limited else self.send_anywhere)(request)
             return last
 
@@ -288,8 +290,7 @@ class AttemptLoop(Generic[T]):
             if last[1].outcome.code is not ErrorCode.RATE_LIMITED:
                 # After a pause for all, others are sent before it.
                 return BACKOFF(state) + min(member.paused_seconds for member in self.deployments.members)
-            # A 429 pauses the whole deployment, and admission waits for the end of the pause; if it did not,
-            # this request alone waits. After the first 429, others are sent before it.
+            # Admission waits for the end of a 429's pause; if there is none, only this request waits.
             if not last[0].available:
                 return last[0].paused_seconds + FIRST_WAIT_SECONDS if lets_others_pass() else 0.0
             return max(last[0].own_wait(request.budget.rate_limits), request.budget.asked_wait)
