@@ -87,6 +87,22 @@ class Ledger(ABC):
     def start(self, file: str, digest: str) -> FileInParts | None:
         """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
 
+    @abstractmethod
+    def encode(self, part: Part) -> EncodedPart | None:
+        """Return the content of a part's files; `None` if the part is empty."""
+
+    @abstractmethod
+    def publish(self, encoded: EncodedPart | None) -> None:
+        """Write a part's files, then its commit record into the manifest."""
+
+    @abstractmethod
+    def write_manifest(self, file: str) -> None:
+        """Write a file's manifest."""
+
+    @abstractmethod
+    def finish(self, file: str) -> None:
+        """Write a file's last manifest."""
+
     def needs_digest(self, file: str) -> bool:
         """Whether `start` needs an input's digest: if it was scored completely, or may have changed.
 
@@ -239,7 +255,7 @@ class Ledger(ABC):
 
         return take_over
 
-    def encode(self, part: Part) -> EncodedPart | None:
+    def encode_part(self, part: Part) -> EncodedPart | None:
         """Return the content of a part's files, with what only its journal holds; `None` if it is empty."""
         if part.spilled:
             part.recall(self.journals.replay(journal_name(part.file, part.number)))
@@ -261,11 +277,8 @@ class Ledger(ABC):
         manifest.dimensions = encoded.dimensions or manifest.dimensions
         manifest.parts[part.number] = self.parts.write(encoded)
 
-    def publish(self, encoded: EncodedPart | None) -> None:
-        """Write a part's files, then its commit record into the manifest.
-
-        The manifest is not written if that was done a moment ago, or is done at once.
-        """
+    def publish_part(self, encoded: EncodedPart | None) -> None:
+        """Commit a part, and write the manifest unless that was done a moment ago, or is done at once."""
         if encoded is None:
             return
         part = encoded.part
@@ -276,14 +289,6 @@ class Ledger(ABC):
         pause = max(MANIFEST_SECONDS, MANIFEST_SECONDS_PER_PART * len(self.manifests[part.file].parts))
         if not ends and time.monotonic() - self.saved_at.get(part.file, 0.0) >= pause:
             self.write_manifest(part.file)
-
-    def write_manifest(self, file: str) -> None:
-        """Write a file's manifest, and remove the journals of the parts that it names."""
-        self.save_manifest(file)
-
-    def finish(self, file: str) -> None:
-        """Write a file's last manifest."""
-        self.write_manifest(file)
 
     def save_manifest(self, file: str, *, keep_journals: bool = False) -> None:
         """Write a file's manifest; remove the journals of the parts that it names, unless `keep_journals`."""
@@ -346,3 +351,19 @@ class SingleLedger(Ledger):
     def start(self, file: str, digest: str) -> FileInParts | None:
         """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
         return self.begin_file(file, digest, self.parts.are_there, self.settle_from(self.parts.load))
+
+    def encode(self, part: Part) -> EncodedPart | None:
+        """Return the content of a part's files; `None` if the part is empty."""
+        return self.encode_part(part)
+
+    def publish(self, encoded: EncodedPart | None) -> None:
+        """Write a part's files, then its commit record into the manifest."""
+        self.publish_part(encoded)
+
+    def write_manifest(self, file: str) -> None:
+        """Write a file's manifest, and remove the journals of the parts that it names."""
+        self.save_manifest(file)
+
+    def finish(self, file: str) -> None:
+        """Write a file's last manifest."""
+        self.write_manifest(file)

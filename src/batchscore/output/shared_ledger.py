@@ -166,7 +166,7 @@ class SharedLedger(Ledger):
                 known = None if manifest is None else manifest.parts.get(part.number)
                 own = dict(part.prompt_digests)
                 part.prompt_digests.update(self.prompt_digests_of(part.file, known) | own)
-        return Ledger.encode(self, part)
+        return self.encode_part(part)
 
     def prompt_digests_of(self, file: str, commit: Commit | None) -> dict[int, bytes]:
         """Return the digests of the prompts of a published part by row; none if their file is of another."""
@@ -202,7 +202,7 @@ class SharedLedger(Ledger):
                 wider, part.read, part.fully_read = theirs, theirs.rows, theirs.whole
             encoded = self.encode(part)
         self.own[part.file].add(part.number)
-        Ledger.publish(self, encoded)
+        self.publish_part(encoded)
         if wider is not None:
             mine.parts[part.number] = replace(mine.parts[part.number], inputs=wider.inputs)
 
@@ -309,7 +309,7 @@ class SharedLedger(Ledger):
         if part.settled:
             part.cost = widest.cost_of(widest.ok)
             self.own[file].add(number)
-            Ledger.publish(self, self.encode(part))
+            self.publish_part(self.encode(part))
             mine.parts[number] = replace(mine.parts[number], inputs=widest.inputs)
         elif give_up:
             lost = replace(widest, ok=0, errors=0, transient=0, empty=0, tokens_kept=0)

@@ -233,7 +233,15 @@ class NextLedger(Ledger):
                 if row in part.spilled and row not in part.settled:
                     part.settled[row] = settled
             part.spilled -= part.settled.keys()
-        return Ledger.encode(self, part)
+        return self.encode_part(part)
+
+    def publish(self, encoded: EncodedPart | None) -> None:
+        """Write a part's files, then its commit record into the manifest."""
+        self.publish_part(encoded)
+
+    def write_manifest(self, file: str) -> None:
+        """Write a file's manifest, and remove the journals of the parts that it names."""
+        self.save_manifest(file)
 
     def finish(self, file: str) -> None:
         """Write the manifest of a version, and put a complete one in place.
