@@ -299,9 +299,10 @@ def interval_of_sums(
     if count < 2:
         return None
     method = "bootstrap" if clusters is None else "cluster_bootstrap"
-    is_few = count <= FEW or (scale is None and len(rows) <= MOST_UNITS)
-    is_few, ratios = is_few or (isinstance(scale, Scale) and scale.towards_zero > 1), None
-    if is_few and studentized and isinstance(scale, Scale):
+    # Leaving out each of many rows tells more than percentiles if a few of them are far off.
+    is_few = count <= FEW or isinstance(scale, Scale) or (scale is None and len(rows) <= MOST_UNITS)
+    ratios = None
+    if count <= FEW and studentized and isinstance(scale, Scale):
         resampled, ratios = _studentized(units, figure, scale.to, sampling)
     else:
         resampled = np.concatenate([figure(sums) for sums in resampled_sums(units, sampling)])
