@@ -12,6 +12,8 @@ from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
+import orjson
+
 from batchscore.output.layout import stem_of
 from batchscore.task import TASKS
 
@@ -61,6 +63,10 @@ def is_fingerprint(value: Any) -> bool:
     if not isinstance(hidden, dict) or not all(map(is_text, hidden.values())):
         return False
     names = isinstance(keep, list) and all(map(is_text, keep)) and isinstance(value.get("params", {}), dict)
+    try:
+        orjson.dumps(value)
+    except TypeError:  # it is nested more deeply than can be written
+        return False
     return value.get("format") in FORMATS and is_count(size) and bool(size) and names
 
 
