@@ -207,6 +207,21 @@ def test_damaged_digests_are_noticed(tmp_path: Path, hidden: object) -> None:
         read_manifest(path)
 
 
+@pytest.mark.parametrize("depth", [300, 1100])
+def test_settings_that_are_nested_too_deeply_are_damage(tmp_path: Path, depth: int) -> None:
+    """They can be read, but not be written again."""
+    layout = Layout(tmp_path, "chat", ".jsonl")
+    path = layout.manifest("a.csv")
+    assert isinstance(path, Path)
+    write_manifest(path, replace(MANIFEST, fingerprint=MANIFEST.fingerprint | {"params": {"deep": 0}}))
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b'"deep": 0', b'"deep": ' + b"[" * depth + b"]" * depth))
+    assert path.read_bytes() != text
+    for read in (lambda: read_manifest(path), lambda: read_manifests(layout)):
+        with pytest.raises(OutputError, match="is not a manifest that batchscore can read"):
+            read()
+
+
 def test_a_fingerprint_of_a_version_that_hid_fewer_parameters_is_the_same(tmp_path: Path) -> None:
     """An output of an earlier version can be resumed."""
     search = {"type": "connection_string", "connection_string": "Endpoint=x;AccountKey=HUSH;"}
