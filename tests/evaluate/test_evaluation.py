@@ -21,8 +21,10 @@ from batchscore.errors import (
     SettingsError,
     UsageError,
 )
+from batchscore.evaluate.labels import answer_of
 from batchscore.evaluate.qrels import read_qrels
 from batchscore.evaluate.scored import open_scores
+from batchscore.evaluate.tasks import guess_task
 from batchscore.rows import Score
 from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
 
@@ -1234,11 +1236,11 @@ def test_an_output_that_is_not_complete_is_named_with_the_next_step(tmp_path: Pa
         (("--require", "accuracy>=0.5"), "text-classification", ""),
         (("--metric", "cohen_kappa"), "text-classification", ""),
         (("--labels", "a,b,c"), "text-classification", ""),
-        (("--pattern", "a|b"), "text-classification", ""),
         (("--as", "Question_Answering"), "question-answering", ""),
         (("--as", "QA"), "question-answering", ""),
         (("--metric", "bleu"), "", "If these are classes, add --as text-classification."),
         (("--as", "qa", "--pattern", "a"), "", "--pattern has no effect on question-answering"),
+        (("--pattern", "a|b"), "", "--pattern has no effect on question-answering"),
         (("--as", "regression", "--labels", "1,2"), "", "--labels has no effect on regression"),
         (("--labels", "gold.csv"), "", "gold.csv does not exist."),
         (("--map", "nothing.json"), "", "nothing.json does not exist."),
@@ -1269,6 +1271,23 @@ def test_answers_with_fields_are_not_compared_unseen(tmp_path: Path) -> None:
     assert "Name the field that is the answer with --field. Their fields are: city." in model["notices"][0]
     (model,) = measured(tmp_path / "e", *asked, "--field", "city")["models"]
     assert (model["notices"], model["metrics"]["exact_match"]["value"]) == ([], 0.5)
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        '{"text": ["a"], "answer_start": [1]}, {"text": ["b"], "answer_start": [2]}',
+        "{answer_start",
+        "{'text': array(['a'], dtype=object), 'answer_start': array([1])}",
+    ],
+)
+def test_labels_that_only_look_like_those_of_squad_stay_texts(gold: str) -> None:
+    assert answer_of(gold) == gold
+
+
+def test_brackets_around_a_word_are_no_list() -> None:
+    task, unsure = guess_task(["[POS]", "[NEG]", "[POS]", "[NEG]"])
+    assert (task.name, unsure) == ("text-classification", "")
 
 
 def test_right_answers_as_squad_has_them(tmp_path: Path) -> None:

@@ -272,6 +272,19 @@ odd(
     notes=["encoding iso2022_jp"],
 )
 odd(
+    "encoding-that-takes-no-damage.csv",
+    b"id,text\n1,tea\n",
+    ["id", "text"],
+    two(("1", "tea")),
+    options={"encoding": "idna"},
+)
+odd(
+    "escape-before-a-price.csv",
+    b"id,text\n1,\x1b$ 5\n",
+    ["id", "text"],
+    two(("1", "\x1b$ 5")),
+)
+odd(
     "colours-of-a-terminal.csv",
     b"id,text\n1,\x1b[31mred\x1b[0m $5\n",
     ["id", "text"],

@@ -229,7 +229,8 @@ def answer_of(value: Any) -> Any:
     Of answers with their places in a context, as SQuAD has them, only the texts.
     """
     if isinstance(value, str) and value.lstrip()[:1] == "{" and "answer_start" in value:
-        (value,) = as_list(f"[{value}]") or [value]
+        found = as_list(f"[{value}]")
+        value = found[0] if len(found) == 1 and isinstance(found[0], dict) else value
     if isinstance(value, dict) and value.keys() == {"text", "answer_start"}:
         return value["text"]
     last = value[-1] if isinstance(value, list) and value else None

@@ -23,7 +23,7 @@ from batchscore.evaluate.labels import JoinCounts, LabelSource, label_order
 from batchscore.evaluate.metrics.classification import FIGURES
 from batchscore.evaluate.outcomes import vector_outcome
 from batchscore.evaluate.scored import ScoredOutput
-from batchscore.evaluate.tasks import EVALUATION_TASKS, SECOND, EvaluationTask, guess_task
+from batchscore.evaluate.tasks import EVALUATION_TASKS, SECOND, EvaluationTask, guess_task, lists_in
 from batchscore.evaluate.vector_judges import Documents, PairedRows, Second, TrainingRows
 
 #: How many labels are read to guess the task.
@@ -68,7 +68,7 @@ class EvaluationSpec:
     def asks_for_classes(self, task: EvaluationTask) -> bool:
         """Whether what the user gives is for classes, and not for a task that was guessed."""
         of_classes = any(name in FIGURES and name not in task.shown for name in self.figures)
-        return of_classes or any(self.options_for_others(task))
+        return of_classes or bool(self.labels.names or self.labels.spellings)
 
     def options_for_others(self, task: EvaluationTask) -> Iterator[str]:
         """Yield the options that are given, and have no effect on a task."""
@@ -89,8 +89,9 @@ def reading_of(outputs: Outputs, spec: EvaluationSpec) -> Reading:
     if task is None and spec.option:
         task = EVALUATION_TASKS[_GUESSED[spec.option]]
     elif task is None:
-        task, unsure = guess_task(_some_golds(outputs[0][1], spec.source))
-        if spec.asks_for_classes(task):
+        golds = _some_golds(outputs[0][1], spec.source)
+        task, unsure = guess_task(golds)
+        if spec.asks_for_classes(task) and not lists_in(golds):
             task, unsure = EVALUATION_TASKS["text-classification"], ""
     labels = spec.labels
     _refuse_other_options(task, spec)
@@ -205,9 +206,9 @@ def _refuse_other_answers(outputs: Outputs, spec: EvaluationSpec) -> None:
 def _refuse_other_options(task: EvaluationTask, spec: EvaluationSpec) -> None:
     """Raise `UsageError` if an option would have no effect."""
     for option in spec.options_for_others(task):
+        other = ", or name the task that it is for with --as, such as text-classification"
         raise UsageError(
-            f"{option} has no effect on {task.name}. Leave it out, or name the task that it is for with "
-            "--as, such as text-classification."
+            f"{option} has no effect on {task.name}. Leave it out{'' if task.kind in SECOND else other}."
         )
 
 

@@ -140,9 +140,14 @@ def task_named(name: str) -> EvaluationTask:
     return found
 
 
+def lists_in(golds: Sequence[Any]) -> list[list[Any]]:
+    """Return the labels that hold several values."""
+    return [found for gold in golds if (found := as_list(gold)) != [gold]]
+
+
 def guess_task(golds: Sequence[Any]) -> tuple[EvaluationTask, str]:
     """Return the task that labels are most likely for, and what to say if they may be for another one."""
-    lists = [as_list(gold) for gold in golds if isinstance(gold, list) or str(gold).lstrip()[:1] == "["]
+    lists = lists_in(golds)
     # A single right answer may stand without a list.
     if lists and 2 * len(lists) >= len(golds):
         items = [item for each in lists for item in each]

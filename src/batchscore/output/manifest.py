@@ -313,11 +313,11 @@ def _sound_manifests(layout: Layout, names: Iterable[str]) -> dict[str, Manifest
     for name in names:
         try:
             text = read_own(f"{folder}/{name}")
-            place = text.find(settings) if settings else -1
+            place = text.find(settings) if settings and text.count(b'"fingerprint"') == 1 else -1
             if place >= 0:
                 text = text[:place] + _FINGERPRINT + b"null" + text[place + len(settings) :]
             found[name] = fields = orjson.loads(text)
-            if place >= 0 and fields["fingerprint"] is None:
+            if place >= 0:
                 fields["fingerprint"] = known
             elif place < 0 <= (start := text.find(_FINGERPRINT)) < (end := text.find(_AFTER_FINGERPRINT)):
                 settings = text[start:end]

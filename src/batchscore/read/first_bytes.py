@@ -109,7 +109,7 @@ _PAGE_LINES = 100
 _HALVES = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
 
 #: What precedes letters in the encodings of ISO 2022, whose bytes are those of ASCII.
-SHIFT_TO_LETTERS = b"\x1b$"
+_SHIFT_TO_LETTERS = re.compile(rb"\x1b\$(?:[@AB]|[()*+][@-Z])")
 
 #: Characters that binary data has and texts in no encoding of single bytes have.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
@@ -208,9 +208,15 @@ def is_cut_utf8(sample: bytes, *, whole: bool = False) -> bool:
     return True
 
 
+def has_letters_in_ascii(head: bytes) -> bool:
+    """Whether a text is in an encoding of ISO 2022."""
+    return head.isascii() and _SHIFT_TO_LETTERS.search(head) is not None
+
+
 def not_utf8_text(head: bytes) -> str:
     """Return what is said of a text that is not UTF-8, with an encoding that it may have as an example."""
-    start = head.find(SHIFT_TO_LETTERS)
+    shift = _SHIFT_TO_LETTERS.search(head)
+    start = -1 if shift is None else shift.start()
     try:
         head.decode()
     except UnicodeDecodeError as error:
@@ -219,8 +225,8 @@ def not_utf8_text(head: bytes) -> str:
     likely, utf8 = (setting_name("encoding", each) for each in (likely_encoding(head), "utf-8"))
     if head.isascii():
         return (
-            f"line {line} is not UTF-8: its letters are in ASCII, as in mail from Japan. Name the file's "
-            f"encoding, for example {likely}, or convert it. {utf8} reads it as it is"
+            f"line {line} is not UTF-8: its letters are in ASCII (ISO 2022, as in mail from Japan or "
+            f"Korea). Name the file's encoding, for example {likely}, or convert it. {utf8} reads it as it is"
         )
     if _HALVES.search(head) and is_cut_utf8(_HALVES.sub(b"", head)):
         return (
@@ -235,8 +241,8 @@ def not_utf8_text(head: bytes) -> str:
 
 def likely_encoding(head: bytes) -> str:
     """Return an encoding that these bytes may be in; in Western texts most letters are ASCII."""
-    if SHIFT_TO_LETTERS in head:
-        return "iso2022_kr" if SHIFT_TO_LETTERS + b")C" in head else "iso2022_jp"
+    if shift := _SHIFT_TO_LETTERS.search(head):
+        return "iso2022_kr" if shift.group().endswith(b")C") else "iso2022_jp"
     if not _NOT_WINDOWS.isdisjoint(head):
         return "shift_jis"
     words = _WORDS.findall(head)

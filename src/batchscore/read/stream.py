@@ -13,7 +13,7 @@ import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial
 from io import RawIOBase
@@ -22,8 +22,8 @@ from typing import Any, BinaryIO
 from batchscore.errors import UnreadableFile
 from batchscore.read.first_bytes import (
     FIRST_OF_LETTER,
-    SHIFT_TO_LETTERS,
     UTF_16_TEXT,
+    has_letters_in_ascii,
     is_cut_utf8,
     is_surely_binary,
     looks_like,
@@ -359,15 +359,17 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     else:
         with raw_blocks(file) as blocks:
             head, whole = beginning(blocks, BLOCK)
-    is_plain = SHIFT_TO_LETTERS not in head or not head.isascii()
+    is_plain = not has_letters_in_ascii(head)
     if not named and is_plain and head.isascii() and b"\0" not in head:  # as of most files
         return file.but(encoding=UTF_8)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     is_utf8 = is_cut_utf8(head, whole=whole)
     if named and not mark and is_surely_binary(head):
         return file  # reading it says what it is
-    if named and whole and head.isascii() and head.decode(named, "replace") == head.decode():
-        return file  # both read the same
+    if named and whole and head.isascii():
+        with suppress(UnicodeError):  # some take no damaged text
+            if head.decode(named) == head.decode():
+                return file  # both read the same
     if named:
         letters = sum(byte >= FIRST_OF_LETTER for byte in head) if is_utf8 else 0
         # Letters of single bytes do not happen to be UTF-8; of two bytes, one in five does.
