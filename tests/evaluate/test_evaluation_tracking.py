@@ -51,6 +51,8 @@ def test_a_comparison_is_a_run_with_one_below_it_for_each_model(
     files = {"eval_results_table.json", "confusion_matrix.json", "per_class_metrics.csv"}
     assert small.files == files
     assert large.files == {*files, "compare/run1.json"}
+    for run in (parent, small, large):
+        assert "batchscore.evaluation.good_enough" not in run.tags, "nothing was required"
     for run in (small, large):
         assert len(run.metrics) <= 30
         assert all(re.fullmatch(r"[\w./ -]+", name) for name in run.metrics)
@@ -84,6 +86,46 @@ def test_one_model_is_logged_in_the_active_run(
     assert run.status == "RUNNING"
     assert run.tags["batchscore.evaluation.good_enough"] == "false"
     assert {"evaluation.html", "metrics.json", "confusion_matrix.json"} < run.files
+
+
+def test_each_model_has_its_own_verdict_and_all_figures_that_were_asked_for(
+    command_line: Cli, server: TrackingServer, outputs: list[Path]
+) -> None:
+    metrics = ("cohen_kappa", "recall_score_macro", "precision_score_macro")
+    asked = [word for name in metrics for word in ("--metric", name)]
+    words = ("--label", "label", "--names", "small,large", "--track", "--require", "f1_score_micro>=0.9")
+    done = command_line("evaluate", *outputs, *words, *asked, env=server.environ)
+    assert done.exit_code == 6
+    runs = [*server.runs.values()]
+    assert [run.tags["batchscore.evaluation.good_enough"] for run in runs] == ["false", "false", "true"]
+    for run in runs[1:]:
+        assert {*metrics, "f1_score_micro", "f1_score_micro_ci_low", "accuracy"} <= run.metrics.keys()
+
+
+def test_figures_of_answered_rows_alone_have_their_own_names(
+    command_line: Cli, server: TrackingServer, outputs: list[Path]
+) -> None:
+    words = ("--label", "label", "--track", "--unanswered", "exclude")
+    assert command_line("evaluate", outputs[0], *words, env=server.environ).exit_code == 0
+    (run,) = server.runs.values()
+    assert "accuracy_of_answered_ci_low" in run.metrics
+    assert "accuracy" not in run.metrics
+
+
+@pytest.mark.parametrize("by", ["variable", "file", "flag"])
+def test_tracking_can_be_switched_off_in_an_active_run(
+    by: str, command_line: Cli, server: TrackingServer, outputs: list[Path], tmp_path: Path
+) -> None:
+    server.begin("job")
+    env = {
+        **server.environ,
+        "MLFLOW_RUN_ID": "job",
+        **({"BATCHSCORE_TRACK": "false"} if by == "variable" else {}),
+    }
+    (tmp_path / "b.toml").write_text("track = false\n" if by == "file" else "", "utf-8")
+    words = ("--label", "label", "--config", tmp_path / "b.toml", *(["--no-track"] if by == "flag" else []))
+    assert command_line("evaluate", outputs[1], *words, env=env).exit_code == 0
+    assert not server.runs["job"].metrics
 
 
 def test_a_store_of_mlflow_gives_it_back(command_line: Cli, tmp_path: Path, outputs: list[Path]) -> None:

@@ -131,7 +131,8 @@ def use_table(ctx: click.Context, option: click.Parameter, named: str | None) ->
 @click.option(
     "--track/--no-track",
     default=None,
-    help="Log the evaluation to MLflow. Default: only if a run of MLflow is active.",
+    help="Log the evaluation to MLflow. Default: the setting track; without it, "
+    "only if a run of MLflow is active.",
 )
 @click.option("--base-dir", metavar="FOLDER", help="Where the inputs are now. Default: where they were.")
 @click.option(

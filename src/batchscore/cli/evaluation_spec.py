@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -27,8 +28,9 @@ from batchscore.evaluate.statistics.intervals import Sampling
 from batchscore.evaluate.tasks import task_named
 from batchscore.plan.survey import read_options
 from batchscore.settings.config_file import config_file
-from batchscore.settings.declare import EVALUATE_TABLE
+from batchscore.settings.declare import EVALUATE_TABLE, variable_of
 from batchscore.settings.fields import Settings
+from batchscore.settings.sources import parse
 from batchscore.settings.trust import ADDRESS
 from batchscore.stores import storage
 from batchscore.stores.address import Place, path_text, place_of
@@ -153,7 +155,7 @@ def _baseline(scores: Sequence[str], names: Sequence[str], given: str | None) ->
 
 
 def use_config(ctx: click.Context, _: click.Parameter, named: str | None) -> None:
-    """Take the table [evaluate] of the settings file as defaults of the options.
+    """Take the table [evaluate] of the settings file as defaults of the options, and the setting `track`.
 
     Raises `UsageError` for a key that is no option, and `SettingsError` for an address in a file that nobody
     named.
@@ -185,4 +187,9 @@ def use_config(ctx: click.Context, _: click.Parameter, named: str | None) -> Non
         if file.is_implicit and any(map(ADDRESS.search, texts)):
             raise SettingsError(f"{where}: {key} names another host. {how_to_name(file)}")
         defaults[option.name] = texts if option.multiple else ",".join(texts)
+    track = next(declared for declared in fields(Settings) if declared.name == "track")
+    if text := os.environ.get(variable_of(track), "").strip():
+        defaults["track"] = parse(track, text, variable_of(track))
+    elif "track" in file.settings:
+        defaults["track"] = parse(track, file.settings["track"], f"track in {file.name}")
     ctx.default_map = defaults

@@ -74,8 +74,8 @@ def _triples(named: str, options: ReadOptions) -> Iterator[_Triple]:
             )
             if query is None or document is None:
                 raise InputError(
-                    f"{named} has the columns {', '.join(table.columns)}. Name them query-id, corpus-id and "
-                    "score, or write lines of TREC: query, 0, document, relevance."
+                    f"{named} has the columns {', '.join(table.columns) or '(none)'}. Name them query-id, "
+                    "corpus-id and score, or write lines of TREC: query, 0, document, relevance."
                 )
             for row in table.rows:
                 values = row.values if isinstance(row, Row) else {}

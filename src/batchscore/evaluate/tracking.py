@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict
 from functools import partial
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
+from batchscore.evaluate.gates import Gate
 from batchscore.evaluate.statistics.compare import Comparison
 from batchscore.evaluate.write import METRICS, PAGE, ROWS
 from batchscore.report.tracking.child import ENVIRONMENT, error_text, is_local
@@ -29,8 +30,8 @@ from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.objects import open_parquet_part
 
-#: How many metrics of a model are logged with their intervals, and how many rows.
-MOST_METRICS, MOST_ROWS = 5, 1000
+#: How many metrics of a model are logged, how many of them with their intervals, and how many rows.
+MOST_METRICS, MOST_INTERVALS, MOST_ROWS = 20, 5, 1000
 
 #: The files of an evaluation that are logged as they are.
 FILES = (PAGE, METRICS)
@@ -40,11 +41,15 @@ TABLE = "eval_results_table.json"
 COLUMNS = ("file", "row", "id", "label", "answer", "outcome", "found_by")
 
 
-def metrics_of(model: ModelResult) -> dict[str, float]:
-    """Return the keys and values of one model."""
+def metrics_of(model: ModelResult, asked: Collection[str] = ()) -> dict[str, float]:
+    """Return the keys and values of one model; the metrics that the user has `asked` for are first."""
     found: dict[str, float | None] = {"coverage": model.coverage, "example_count": float(len(model.rows))}
-    for name, figure in [*model.figures.items()][:MOST_METRICS]:
-        found |= {name: figure.value, f"{name}_ci_low": figure.low, f"{name}_ci_high": figure.high}
+    ordered = sorted(model.figures.items(), key=lambda item: item[0] not in asked)
+    for place, (name, figure) in enumerate(ordered[:MOST_METRICS]):
+        key = f"{name}_of_answered" if figure.unanswered == "excluded" else name
+        found[key] = figure.value
+        if place < MOST_INTERVALS:
+            found |= {f"{key}_ci_low": figure.low, f"{key}_ci_high": figure.high}
         if figure.unanswered == "withheld":
             found[f"{name}_of_answered"] = figure.of_answered
     cost = model.cost
@@ -133,6 +138,8 @@ def _log(client: Any, evaluation: Evaluation, folder: Place, parent: Any, made: 
         client.log_artifact(parent.info.run_id, str(path))
     baseline = ""
     several = len(evaluation.models) > 1
+    if several:
+        client.log_batch(parent.info.run_id, tags=_tags(_verdict(evaluation.gates)))
     order = [evaluation.baseline, *(n for n in range(len(evaluation.models)) if n != evaluation.baseline)]
     for number in order:
         model, run = evaluation.models[number], parent
@@ -150,7 +157,7 @@ def _log(client: Any, evaluation: Evaluation, folder: Place, parent: Any, made: 
 
 def _log_model(client: Any, evaluation: Evaluation, number: int, run: str, baseline: str) -> None:
     model = evaluation.models[number]
-    values = metrics_of(model)
+    values = metrics_of(model, evaluation.reading.metrics)
     compared = model.comparisons.get(evaluation.main)
     if compared is not None:
         values |= comparison_of(evaluation.main, compared, baseline)
@@ -160,19 +167,28 @@ def _log_model(client: Any, evaluation: Evaluation, number: int, run: str, basel
         "batchscore.evaluation.digest": model.output.digest,
         "batchscore.evaluation.model": model.output.model,
         "batchscore.evaluation.label": evaluation.label,
-        "batchscore.evaluation.good_enough": str(evaluation.is_good_enough).lower(),
+        **_verdict([gate for gate in evaluation.gates if gate.model == model.name]),
         "batchscore.simulated": str(model.output.simulated).lower(),
         # So that MLflow shows the table of rows, and compares those of several runs.
         "mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}]),
     }
-    from mlflow.entities import Metric, RunTag  # noqa: PLC0415 - it takes a second
+    from mlflow.entities import Metric  # noqa: PLC0415 - it takes a second
 
     now = int(time.time() * 1000)
-    client.log_batch(
-        run,
-        metrics=[Metric(name, value, now, 0) for name, value in values.items()],
-        tags=[RunTag(name, text_of(text, LONGEST_TAG)) for name, text in tags.items()],
-    )
+    metrics = [Metric(name, value, now, 0) for name, value in values.items()]
+    client.log_batch(run, metrics=metrics, tags=_tags(tags))
+
+
+def _tags(tags: Mapping[str, str]) -> list[Any]:
+    from mlflow.entities import RunTag  # noqa: PLC0415 - it takes a second
+
+    return [RunTag(name, text_of(text, LONGEST_TAG)) for name, text in tags.items()]
+
+
+def _verdict(gates: Sequence[Gate]) -> dict[str, str]:
+    """Return the tag that says whether requirements are met, if there are any."""
+    met = str(all(gate.met for gate in gates)).lower()
+    return {"batchscore.evaluation.good_enough": met} if gates else {}
 
 
 def _files(evaluation: Evaluation, number: int, folder: Place, made: Path, baseline: str) -> Iterator[Path]:
