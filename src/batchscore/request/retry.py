@@ -132,6 +132,7 @@ class AttemptLoop(Generic[T]):
                 return self.final(request, deployment, result)
             # The service answers nothing, so this is not the row's fault: it keeps its retries.
             self.deployments.mark_down(deployment)
+            deployment.health.excuses = True
             request.budget.reset()
             deployment, result = await self.send_anywhere(request)
         return result
