@@ -122,8 +122,9 @@ class DeploymentPool:
         """Whether the run can continue without this deployment."""
         return any(member.health.state is State.UP for member in self.members if member is not deployment)
 
-    def mark_down(self, deployment: Deployment) -> None:
+    def mark_down(self, deployment: Deployment, *, excuses: bool = False) -> None:
         """Stop sending requests to a deployment, and probe it until it answers."""
+        deployment.health.excuses |= excuses
         if deployment.health.state is not State.UP:
             return
         deployment.set_state(State.DOWN)

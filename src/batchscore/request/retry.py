@@ -106,8 +106,7 @@ class AttemptLoop(Generic[T]):
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
                 text = deployment.explain(result.outcome.reason, result.outcome.status)
-                refused = ServiceRefused(text, service_reply=result.outcome.words)
-                self.deployments.stop(deployment, refused)
+                self.deployments.stop(deployment, ServiceRefused(text, service_reply=result.outcome.words))
                 deployment, result = await self.send_anywhere(request)
                 continue
             if action is not Action.RETRY and (request.rows > 1 or not result.outcome.by_chance):
@@ -131,8 +130,7 @@ class AttemptLoop(Generic[T]):
                     continue
                 return self.final(request, deployment, result)
             # The service answers nothing, so this is not the row's fault: it keeps its retries.
-            self.deployments.mark_down(deployment)
-            deployment.health.excuses = True
+            self.deployments.mark_down(deployment, excuses=True)
             request.budget.reset()
             deployment, result = await self.send_anywhere(request)
         return result
@@ -189,11 +187,13 @@ class AttemptLoop(Generic[T]):
 
     async def send_anywhere(self, request: Request) -> tuple[Deployment, Result[T]]:
         """Send a request to the deployment that first has room."""
+        if len(self.deployments.members) == 1:  # while it waited, another worker may have taken its place
+            return await self.send_in_slot(request)
         deployment, ticket = await self.deployments.admit(request.tokens)
         return deployment, await self.requester.send(request, deployment, ticket)
 
     async def send_in_slot(self, request: Request) -> tuple[Deployment, Result[T]]:
-        """Send a request that was refused with 429 when fewer are in flight than were then."""
+        """Send a request when fewer are in flight than the service takes at a time."""
         deployment = await self.deployments.choose(request.tokens)
         async with deployment.slots:
             await deployment.wait_for_slot()
