@@ -323,9 +323,9 @@ class AttemptLoop(Generic[T]):
         """Whether a request has had its attempts."""
         # A part of a divided request fails twice after the time of its retries, and not several times: the
         # failures before may have been those of another row.
-        is_part = budget.parted > 0 and budget.alike > 1 and not budget.is_limited
-        since = budget.first_failed if is_part else None
-        late = since is not None and budget.failed_at - since >= usual_seconds(budget.retries)
+        divisions = 1 if budget.refused_at is None else CERTAIN_DIVISIONS  # refusals may be random
+        is_part = budget.parted >= divisions and budget.alike > 1 and not budget.is_limited
+        late = is_part and budget.failed_at - (budget.first_failed or 0.0) >= usual_seconds(budget.retries)
         return (
             budget.failures > budget.retries
             or late
