@@ -779,6 +779,58 @@ def test_keys_that_are_refused_at_random_are_no_rows_error(kind: str, rows_a_req
         assert not errors_of(settled), seed
 
 
+@mostly_slow("rows_a_request", [1, 4, 8], [4])
+def test_a_row_of_a_small_request_has_all_of_its_retries_if_its_credentials_are_refused(
+    rows_a_request: int,
+) -> None:
+    """They may be refused at random: of 30 % a row gets four one after the other now and then."""
+    refused = 0
+
+    def behave(texts: list[str], _: float) -> Reply | None:
+        nonlocal refused
+        if "text:50" not in texts or refused == 5:
+            return None
+        refused += 1
+        return MOMENTS["401"]
+
+    async def run() -> list[Settled]:
+        return await collected(
+            engine_over(Timed(behave).service, prompts(100), rows_a_request=rows_a_request, retries=6)
+        )
+
+    settled, _ = run_virtual(run())
+    assert len(settled) == 100
+    assert not errors_of(settled)
+
+
+@mostly_slow("concurrency", [1, 4], [4])
+@mostly_slow("kind", MOMENTS, ["404"])
+def test_rows_that_wait_and_their_retries_do_not_exceed_the_concurrency(kind: str, concurrency: int) -> None:
+    timed = Timed(lambda texts, now: MOMENTS[kind] if now > 3 and texts != ["ping:0"] else None, takes=1.0)
+    sent = most = 0
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        nonlocal sent, most
+        is_row = texts != ["ping:0"]
+        sent += is_row
+        most = max(most, sent)
+        try:
+            return await timed.answer(texts, number)
+        finally:
+            sent -= is_row
+
+    async def run() -> list[Settled]:
+        service = Service(answer)
+        return await collected(
+            engine_over(service, prompts(120), rows_a_request=1, concurrency=concurrency, retries=6)
+        )
+
+    settled, _ = run_virtual(run())
+    assert len(settled) == 120
+    assert errors_of(settled)
+    assert most == concurrency
+
+
 @mostly_slow("kind", MOMENTS, ["401", "404"])
 @mostly_slow(
     "others, most",

@@ -438,3 +438,78 @@ def test_a_test_request_that_was_sent_before_a_row_failed_does_not_show_that_oth
         began.clear()
         settled, _ = run_virtual(run())
         assert {row.row for row in settled if isinstance(row.result, RowError)} == {1}
+
+
+REFUSED = {
+    "401": refusal(401, "401"),
+    "403": reply(403, "blocked"),
+    "503": reply(503, {}),
+    "429": reply(429, {}),
+    "form": reply(200, {"data": []}),
+}
+
+
+def only_every_second_probe_is_answered(kind: str, probes: str, since: float, until: float) -> Timed:
+    """From one second until another, all requests fail, and test requests fail and are answered in turn."""
+    asked = 0
+
+    def behave(texts: list[str], now: float) -> Reply | None:
+        nonlocal asked
+        if not since <= now < until:
+            return None
+        if texts != ["ping:0"]:
+            return REFUSED[kind]
+        asked += 1
+        return REFUSED[probes] if asked % 2 else None
+
+    return Timed(behave)
+
+
+@mostly_slow(
+    "kind, probes",
+    [*product(["401", "403", "503", "form"], ["503", "429", "form"])],
+    [("401", "503"), ("503", "429")],
+)
+@mostly_slow("begin", [0.0, 0.15], [0.15])
+@mostly_slow("rows, total, concurrency", [(1, 1, 1), (16, 60, 1), (1, 60, 32)], [(16, 60, 1)])
+def test_test_requests_that_are_answered_now_and_then_do_not_keep_a_run_from_its_end(
+    kind: str, probes: str, begin: float, rows: int, total: int, concurrency: int
+) -> None:
+    """The run ends, or its rows get errors: an answered test request may show that they are the cause."""
+    timed = only_every_second_probe_is_answered(kind, probes, begin, float("inf"))
+    settled: list[Settled] = []
+
+    async def main() -> str:
+        engine = engine_over(
+            timed.service,
+            prompts(total),
+            rows_a_request=rows,
+            retries=6,
+            max_outage=600,
+            concurrency=concurrency,
+        )
+        try:
+            async for batch in engine.settled():
+                settled.extend(batch)
+        except Outage as error:
+            return str(error)
+        return ""
+
+    error, seconds = run_virtual(main())
+    assert "has not" in error or len(settled) == total
+    assert seconds < 2000
+
+
+@mostly_slow("kind", ["401", "403", "503", "form"], ["403"])
+def test_an_outage_in_which_test_requests_are_answered_now_and_then_is_waited_for(kind: str) -> None:
+    timed = only_every_second_probe_is_answered(kind, "503", 0.15, 300.0)
+
+    async def main() -> list[Settled]:
+        engine = engine_over(
+            timed.service, prompts(60), rows_a_request=16, concurrency=1, retries=6, max_outage=600
+        )
+        return await collected(engine)
+
+    settled, seconds = run_virtual(main())
+    good(settled, 60)
+    assert seconds > 300

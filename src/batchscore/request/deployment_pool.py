@@ -122,8 +122,9 @@ class DeploymentPool:
         """Whether the run can continue without this deployment."""
         return any(member.health.state is State.UP for member in self.members if member is not deployment)
 
-    def mark_down(self, deployment: Deployment) -> None:
+    def mark_down(self, deployment: Deployment, *, excuses: bool = False) -> None:
         """Stop sending requests to a deployment, and probe it until it answers."""
+        deployment.health.excuses |= excuses
         if deployment.health.state is not State.UP:
             return
         deployment.set_state(State.DOWN)
@@ -163,7 +164,11 @@ class DeploymentPool:
                 if announced:
                     text = f"{deployment.name} responds again after {duration_text(now - since)}."
                     self.notice(Notice(text))
-                health.end_failures()
+                health.end_outage(now)
+                if self.is_never_answered(deployment, now):
+                    self.judge_outage(now)
+                    if health.state is not State.DOWN:
+                        return
                 deployment.paused_until = min(deployment.paused_until, now)
                 deployment.quota.schedule.pause(now, now)
                 deployment.set_state(State.UP)
@@ -197,17 +202,28 @@ class DeploymentPool:
         """Whether a deployment has been down for too long, or has refused all requests for too long."""
         health = deployment.health
         since = health.failing_since or now
-        return health.state is State.DOWN and (
-            now - (health.lasting_since or since) >= self.longest_outage(deployment)
-            or now - since >= self.most_outage_seconds
+        return self.is_never_answered(deployment, now) or (
+            health.state is State.DOWN
+            and (
+                now - (health.lasting_since or since) >= self.longest_outage(deployment)
+                or now - since >= self.most_outage_seconds
+            )
         )
+
+    def is_never_answered(self, deployment: Deployment, now: float) -> bool:
+        """Whether a deployment has answered nothing but probes for too long, with outages between."""
+        longest = max(self.most_outage_seconds, NEVER_REACHED_SECONDS)
+        return deployment.health.unanswered_seconds(now) >= longest
 
     def judge_outage(self, now: float) -> None:
         """End the run if every remaining deployment has been down for too long."""
         remaining = [member for member in self.members if member.health.state is not State.STOPPED]
         if not all(self.is_too_long(member, now) for member in remaining):
             return
-        since = min(member.health.failing_since or now for member in remaining)
+        seconds = max(
+            max(now - (member.health.failing_since or now), member.health.unanswered_seconds(now))
+            for member in remaining
+        )
         permanent = all(needs_action(member.health) for member in remaining)
         last = {member: member.health.last_outcome for member in remaining}
         has_reason = any(outcome.lasting for outcome in last.values() if outcome is not None)
@@ -226,7 +242,9 @@ class DeploymentPool:
             why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
         whats = {complaint(outcome)[1] for outcome in last.values()}
         what = whats.pop() if len(whats) == 1 else "responded"
-        text = f"{who} {what} for {duration_text(now - since)}. {why}"
+        if any(self.is_never_answered(member, now) for member in remaining):
+            what = "answered a request, only test requests now and then,"
+        text = f"{who} {what} for {duration_text(seconds)}. {why}"
         self.end_run((ServiceRefused if permanent else Outage)(text, service_reply=reply))
 
     async def close(self) -> None:

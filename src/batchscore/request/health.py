@@ -20,6 +20,9 @@ FAILURES_BEFORE_ANY_ANSWER = 3
 #: If a probe was answered and requests fail, these rows may be the cause: they use up their retries.
 FAILURES_AFTER_A_PROBE = 64
 
+#: After this many outages that only a probe ended, answered probes do not end the time without answers.
+OUTAGES_WITHOUT_AN_ANSWER = 3
+
 #: Seconds before the first probe, doubling until a request is answered.
 FIRST_PROBE_SECONDS = 0.5
 
@@ -44,7 +47,9 @@ class Health:
     """The state of one deployment, and the replies that led to it. Times are the monotonic clock's.
 
     A failure is one row's bad luck while other rows are answered, and an outage if none is. `sent_at` is when
-    the latest of the answered requests was sent. `usable`: a probe was answered as it should be.
+    the latest of the answered requests was sent. `usable`: a probe was answered as it should be. `outages`
+    counts those that began since `unanswered_since` and ended with a probe, though no request was answered;
+    `excuses`: the failures of a request were forgotten because of the present one.
     """
 
     state: State = State.UP
@@ -59,6 +64,9 @@ class Health:
     probe_wait: float = FIRST_PROBE_SECONDS
     probe_at: float = 0.0
     probe_answered: bool = False
+    outages: int = 0
+    unanswered_since: float = float("-inf")
+    excuses: bool = False
 
     def note_success(self, now: float, seconds: float) -> None:
         """Note that a request was answered after this many seconds."""
@@ -93,6 +101,20 @@ class Health:
             return False
         limited = outcome.code is ErrorCode.RATE_LIMITED
         return not limited or now - self.failing_since > min(LIMITED_SECONDS, most_outage_seconds)
+
+    def end_outage(self, now: float) -> None:
+        """Note that a probe was answered, which shows nothing about the requests."""
+        if self.excuses:
+            if not self.outages or self.answered_since(self.unanswered_since):
+                self.outages, self.unanswered_since = 0, self.failing_since or now
+            self.outages += 1
+        self.excuses = False
+        self.end_failures()
+
+    def unanswered_seconds(self, now: float) -> float:
+        """Return for how long only probes are answered; 0 if outages do not follow one another."""
+        again = self.outages >= OUTAGES_WITHOUT_AN_ANSWER and not self.answered_since(self.unanswered_since)
+        return now - self.unanswered_since if again else 0.0
 
     @property
     def is_unproven(self) -> bool:

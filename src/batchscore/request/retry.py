@@ -106,8 +106,7 @@ class AttemptLoop(Generic[T]):
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
                 text = deployment.explain(result.outcome.reason, result.outcome.status)
-                refused = ServiceRefused(text, service_reply=result.outcome.words)
-                self.deployments.stop(deployment, refused)
+                self.deployments.stop(deployment, ServiceRefused(text, service_reply=result.outcome.words))
                 deployment, result = await self.send_anywhere(request)
                 continue
             if action is not Action.RETRY and (request.rows > 1 or not result.outcome.by_chance):
@@ -131,7 +130,7 @@ class AttemptLoop(Generic[T]):
                     continue
                 return self.final(request, deployment, result)
             # The service answers nothing, so this is not the row's fault: it keeps its retries.
-            self.deployments.mark_down(deployment)
+            self.deployments.mark_down(deployment, excuses=True)
             request.budget.reset()
             deployment, result = await self.send_anywhere(request)
         return result
@@ -188,11 +187,13 @@ class AttemptLoop(Generic[T]):
 
     async def send_anywhere(self, request: Request) -> tuple[Deployment, Result[T]]:
         """Send a request to the deployment that first has room."""
+        if len(self.deployments.members) == 1:  # while it waited, another worker may have taken its place
+            return await self.send_in_slot(request)
         deployment, ticket = await self.deployments.admit(request.tokens)
         return deployment, await self.requester.send(request, deployment, ticket)
 
     async def send_in_slot(self, request: Request) -> tuple[Deployment, Result[T]]:
-        """Send a request that was refused with 429 when fewer are in flight than were then."""
+        """Send a request when fewer are in flight than the service takes at a time."""
         deployment = await self.deployments.choose(request.tokens)
         async with deployment.slots:
             await deployment.wait_for_slot()
@@ -322,9 +323,9 @@ class AttemptLoop(Generic[T]):
         """Whether a request has had its attempts."""
         # A part of a divided request fails twice after the time of its retries, and not several times: the
         # failures before may have been those of another row.
-        is_part = budget.parted > 0 and budget.alike > 1 and not budget.is_limited
-        since = budget.first_failed if is_part else None
-        late = since is not None and budget.failed_at - since >= usual_seconds(budget.retries)
+        divisions = 1 if budget.refused_at is None else CERTAIN_DIVISIONS  # refusals may be random
+        is_part = budget.parted >= divisions and budget.alike > 1 and not budget.is_limited
+        late = is_part and budget.failed_at - (budget.first_failed or 0.0) >= usual_seconds(budget.retries)
         return (
             budget.failures > budget.retries
             or late
