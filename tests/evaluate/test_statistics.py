@@ -770,3 +770,14 @@ def test_holm() -> None:
 )
 def test_what_a_set_can_show(rows: int, share: float, difference: float) -> None:
     assert detectable_difference(rows, share) == pytest.approx(difference, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["pearson_correlation", "r2_score"])
+def test_intervals_of_numbers_are_as_narrow_as_many_rows_allow(name: str) -> None:
+    """Also if rows are resampled in groups."""
+    labels, noise = np.random.default_rng(0).normal(size=(2, 100_000))
+    pairs = np.stack([labels, 0.8 * labels + 0.6 * noise], axis=1)
+    few, many = (interval_of_numbers(name, rows, Sampling()) for rows in (pairs[:10_000], pairs))
+    assert few is not None
+    assert many is not None
+    assert 0.2 < (many.high - many.low) / (few.high - few.low) < 0.45

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from batchscore.errors import name_settings
 from batchscore.read.first_bytes import not_utf8_text
 from batchscore.report.advice import RunState, encodings_in, goes_on, next_step
+from batchscore.settings.declare import as_flag, mark_flags
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,8 @@ def test_files_in_another_encoding_are_read_by_the_command_that_names_it() -> No
     western, japanese = not_utf8_text("café".encode("cp1252")), not_utf8_text("今日は".encode("shift_jis"))
     assert encodings_in([western, f"b.csv: {western}"]) == {"windows-1252"}
     assert encodings_in([not_utf8_text("今日は".encode("iso2022_jp"))]) == {"iso2022_jp"}
+    in_words = mark_flags(name_settings(not_utf8_text("今日は".encode("iso2022_jp")), as_flag))
+    assert encodings_in([in_words]) == {"iso2022_jp"}, "as a record of the problem holds it"
     assert encodings_in([western, "its header is damaged"]) == encodings_in([]) == set()
     state = RunState("chat", "out", ["batchscore", "score", "in", "-o", "out"], unreadable=[False], ok=1)
     step = next_step(state, encodings_in([western]))

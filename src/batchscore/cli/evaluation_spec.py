@@ -30,10 +30,11 @@ from batchscore.plan.survey import read_options
 from batchscore.settings.config_file import config_file
 from batchscore.settings.declare import EVALUATE_TABLE, variable_of
 from batchscore.settings.fields import Settings
+from batchscore.settings.read_file import read_file
 from batchscore.settings.sources import parse
 from batchscore.settings.trust import ADDRESS
 from batchscore.stores import storage
-from batchscore.stores.address import Place, path_text, place_of
+from batchscore.stores.address import Place, StoredPath, path_text, place_of
 
 #: The options that name the scores of other vectors.
 _SECOND = ("pair", "train", "documents")
@@ -127,10 +128,13 @@ def _files_and_names(given: Sequence[str], on: str | None) -> tuple[list[str], l
 def _spellings(named: str | None) -> dict[str, str]:
     if named is None:
         return {}
-    if not storage.exists(place_of(named)):
-        raise InputError(f"{named} does not exist.")
+    place = place_of(named)
     try:
-        found = orjson.loads(storage.whole(place_of(named)))
+        found = orjson.loads(storage.whole(place) if isinstance(place, StoredPath) else read_file(named))
+    except FileNotFoundError:
+        raise InputError(f"{named} does not exist.") from None
+    except OSError as error:
+        raise InputError(f"--map {named}: {error.strerror}.") from None
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):

@@ -125,7 +125,7 @@ def attributes_of(declared: Field[Any], *, needed: bool) -> dict[str, Any]:
 
 
 #: What the name of a value says of a path, which may hold any bytes; all other values are UTF-8.
-PATH_WORDS = ("FILE", "FOLDER", "OUT", "PATH")
+PATH_WORDS = ("FILE", "FOLDER", "OUT", "PATH", "INPUT", "DIR")
 
 #: The number of characters of a value that a message shows.
 MOST_SHOWN = 60

@@ -208,6 +208,14 @@ def is_cut_utf8(sample: bytes, *, whole: bool = False) -> bool:
     return True
 
 
+def is_the_same_in(encoding: str, head: bytes) -> bool:
+    """Whether an encoding reads these bytes as ASCII does."""
+    try:
+        return head.isascii() and head.decode(encoding) == head.decode()
+    except UnicodeError:
+        return False
+
+
 def has_letters_in_ascii(head: bytes) -> bool:
     """Whether a text is in an encoding of ISO 2022."""
     return head.isascii() and _SHIFT_TO_LETTERS.search(head) is not None

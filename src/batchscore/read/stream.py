@@ -13,7 +13,7 @@ import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from io import RawIOBase
@@ -26,6 +26,7 @@ from batchscore.read.first_bytes import (
     has_letters_in_ascii,
     is_cut_utf8,
     is_surely_binary,
+    is_the_same_in,
     looks_like,
     no_text_in,
     not_utf8_text,
@@ -364,12 +365,8 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
         return file.but(encoding=UTF_8)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     is_utf8 = is_cut_utf8(head, whole=whole)
-    if named and not mark and is_surely_binary(head):
-        return file  # reading it says what it is
-    if named and whole and head.isascii():
-        with suppress(UnicodeError):  # some take no damaged text
-            if head.decode(named) == head.decode():
-                return file  # both read the same
+    if named and ((not mark and is_surely_binary(head)) or (whole and is_the_same_in(named, head))):
+        return file  # reading it says what it is, or reads the same
     if named:
         letters = sum(byte >= FIRST_OF_LETTER for byte in head) if is_utf8 else 0
         # Letters of single bytes do not happen to be UTF-8; of two bytes, one in five does.

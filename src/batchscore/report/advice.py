@@ -17,7 +17,7 @@ from batchscore.settings.secrets import HIDDEN
 from batchscore.stores.address import command_word, shell_command
 
 #: The encoding that the message about a file gives as an example.
-_ENCODING = re.compile(r"is not UTF-8: .* for example \S*encoding[ =]\"?([^\"\s]+)")
+_ENCODING = re.compile(r"is not UTF-8: .* for example \S*encoding[ =]\"?([^\"\s,]+)")
 
 RETRY = "run the same command again to retry"
 

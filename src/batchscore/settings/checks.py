@@ -57,7 +57,7 @@ OWN_HEADERS = frozenset(
 )
 
 #: Settings that name a file or folder, which Python may give as an object. A path may hold any bytes; other
-#: texts go into requests, records or messages, which are UTF-8, and so do messages.
+#: texts go into requests or records, which are UTF-8. The setting `messages` may be such a text itself.
 PATHS = frozenset(
     {"output", "scratch_dir", "base_dir", "messages", "prices", "schema", "client_cert", "client_key_file"}
 )

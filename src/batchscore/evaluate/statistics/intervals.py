@@ -5,8 +5,7 @@ it hold for few rows, too. The percentiles are further out, as Student's quantil
 American Statistician 69, "expanded percentiles"). An interval is no narrower than the standard error says
 that leaving out each row gives, on the scale of the figure. Errors, differences, and correlations of numbers
 that are mostly the same, have a bootstrap-t, which divides by the error of each resample. A correlation along
-a curve is nearly always too high in a sample, so its interval is long towards 0. If a few rows are
-all that differ, there is no interval: they say nothing about how large others may be.
+a curve is mostly too high in a sample, so its interval is long towards 0. If few rows differ, there is none.
 """
 
 from __future__ import annotations
@@ -230,15 +229,13 @@ def interval_of_units(
     if count < 2 or not np.isfinite([value, *without]).all():
         return None
     if isinstance(scale, Bounds):
-        low, high = _of_share(value, without, scale, sampling)
-        return Interval(low, high, method).around(found)
+        return Interval(*_of_share(value, without, scale, sampling), method).around(found)
     if found is None:
         return None
     if scale is None:
         other = bootstrap_t(count * value - (count - 1) * without, sampling, by_kurtosis=True)
         return other and found.around(other)
-    low, high = _on_scale(value, without, scale, sampling, ratios)
-    return Interval(low, high, method).around(found)
+    return Interval(*_on_scale(value, without, scale, sampling, ratios), method).around(found)
 
 
 def _of_share(value: float, without: Floats, scale: Bounds, sampling: Sampling) -> tuple[float, float]:
@@ -308,6 +305,10 @@ def interval_of_sums(
         resampled = np.concatenate([figure(sums) for sums in resampled_sums(units, sampling)])
     if not is_few:
         return percentiles(resampled, sampling, count, method)
+    if isinstance(scale, Scale) and clusters is None:
+        # A unit may be a group of rows, which varies less than a row does.
+        least, share = scale.least, min(1.0, MOST_UNITS / len(rows))
+        scale = replace(scale, least=lambda value: least(value) * share)
     value = float(figure(total[None])[0])
     return interval_of_units(value, resampled, figure(total - units), scale, sampling, method, ratios)
 
