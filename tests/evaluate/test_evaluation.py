@@ -1285,6 +1285,19 @@ def test_labels_that_only_look_like_those_of_squad_stay_texts(gold: str) -> None
     assert answer_of(gold) == gold
 
 
+def test_figures_that_are_not_defined_do_not_differ(tmp_path: Path) -> None:
+    """Labels that are all equal explain nothing, and no number says that."""
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": "5"}] * 4)
+    answers = {"s1": ["1", "2", "3", "4"], "s2": ["1", "2", "3", "9"]}
+    both = [write_scores(tmp_path / name, source, found, keep=["label"]) for name, found in answers.items()]
+    done = run(*both, "--label", "label", "--as", "regression", "-o", tmp_path / "e")
+    assert "r2_score" in done.stdout
+    assert "nan" not in done.stdout
+    found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"][1]["comparisons"]
+    assert found["r2_score"] is None
+    assert found["mean_absolute_error"]["difference"] == 0.75
+
+
 def test_brackets_around_a_word_are_no_list() -> None:
     task, unsure = guess_task(["[POS]", "[NEG]", "[POS]", "[NEG]"])
     assert (task.name, unsure) == ("text-classification", "")

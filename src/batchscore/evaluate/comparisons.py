@@ -43,12 +43,15 @@ USUAL_DISCORDANCE = 0.1
 def compare(
     name: str, model: ModelRows, baseline: ModelRows, reading: Reading, options: FigureOptions
 ) -> Comparison | None:
-    """Return how a model differs from the baseline on the same rows; `None` if that cannot be tested.
+    """Return how a model differs from the baseline on the same rows.
 
-    Rows that are not answered have the worst answer. If there is none, they are left out for both.
+    `None` if that cannot be tested, or if the figure of one is not defined. Rows that are not answered have
+    the worst answer. If there is none, they are left out for both.
     """
     found = _compare(name, model, baseline, reading, options)
-    return found and found.agreeing(options.sampling.confidence)
+    if found is None or not math.isfinite(found.difference):
+        return None
+    return found.agreeing(options.sampling.confidence)
 
 
 def _compare(
