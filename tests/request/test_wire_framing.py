@@ -267,6 +267,27 @@ def test_idle_connections_are_closed_after_a_while() -> None:
     asyncio.run(run())
 
 
+def test_a_cancellation_while_connecting_is_never_lost() -> None:
+    """Also at the moment at which the connection is made: else the end of a run would wait for a reply."""
+
+    async def run() -> None:
+        async with Server(sent(OK + LENGTH + b"\r\n{}")) as server:
+            new = partial(Connection, memoryview(bytearray(READ_BYTES)), 1.0)
+            connector = Connector(Address("127.0.0.1", server.port, secure=False), None, True, new)
+            for turns in [*range(24)] * 8:
+                connecting = asyncio.create_task(connector.connect())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if connecting.cancel():
+                    await asyncio.wait({connecting})
+                    assert connecting.cancelled(), turns
+                else:
+                    connecting.result().abort()
+            connector.close()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("proxy", ["http://proxy:port", "http://:3128", "https://"])
 def test_a_proxy_without_an_address_is_an_error_of_the_settings(
     proxy: str, monkeypatch: pytest.MonkeyPatch

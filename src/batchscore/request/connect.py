@@ -82,11 +82,18 @@ class Connector:
 
     async def connect(self) -> Connection:
         """Return a new connection; raises `NoConnection` or `ConnectTimeout`."""
-        addresses = await self.addresses()
+        connecting = asyncio.create_task(self.connect_to(await self.addresses()))
+        made = False
         try:
-            return await asyncio.wait_for(self.connect_to(addresses), CONNECT_SECONDS)
-        except asyncio.TimeoutError:
-            raise ConnectTimeout from None
+            # `wait_for` loses a cancellation at the moment of the connection, before Python 3.12.
+            made = bool((await asyncio.wait({connecting}, timeout=CONNECT_SECONDS))[0])
+        finally:
+            if not made:
+                connecting.cancel()
+                connecting.add_done_callback(abandon)
+        if not made:
+            raise ConnectTimeout
+        return connecting.result()
 
     def close(self) -> None:
         """Stop to look for addresses."""
@@ -183,6 +190,12 @@ class Connector:
         number = getattr(error, "errno", None) or 0
         why = os.strerror(number) if number > 0 else type(error).__name__
         return NoConnection(f"cannot connect to {shown} ({why})", needs_action=not direct)
+
+
+def abandon(connecting: asyncio.Task[Connection]) -> None:
+    """Close a connection that nobody waits for any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().abort()
 
 
 def tls_name(address: Address) -> str:
