@@ -24,7 +24,7 @@ FEWEST_FOR_HALVES = 16
 #: In a smaller reply, nothing is gained by views of its vectors.
 FEWEST_BYTES_FOR_VIEWS = 2**14
 
-#: The first text is sought in so many bytes, each other one in as many as the last one took and a few more.
+#: The first text is sought in a piece of this size, each later one in one as long as the last text and a bit.
 FIRST_BYTES, AROUND_TEXT_BYTES = 2**16, 2**6
 _MARK = b"\x7f"
 _NAME = b'"embedding"'
