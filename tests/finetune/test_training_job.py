@@ -567,7 +567,7 @@ def test_data_whose_model_was_deleted_a_day_ago_may_be_trained_though_its_file_i
 
     async def found() -> list[bool]:
         async with training_calls(place().target, {}, FAST) as plane:
-            (job,) = [each async for each in newest_jobs(plane, 0.0)]
+            (job,) = await newest_jobs(plane, 0.0)
             assert job.finished is not None
             soon, later = job.finished + 60, job.finished + NEW_SECONDS + 1
             seen = [await other_job(plane, other, later)]

@@ -51,8 +51,8 @@ async def look_at_job(plane: ControlPlane, job: str) -> JobState:
     return await plane.repeat("a look at a job", call)
 
 
-async def newest_jobs(plane: ControlPlane, since: float) -> AsyncIterator[JobState]:
-    """Give the jobs of a resource, none made before `since`. Raises `CallFailed`.
+async def newest_jobs(plane: ControlPlane, since: float) -> list[JobState]:
+    """Return the jobs of a resource, newest first, none made before `since`. Raises `CallFailed`.
 
     The list is not filtered by metadata: a service that does not keep them would give nothing.
     """
@@ -60,8 +60,7 @@ async def newest_jobs(plane: ControlPlane, since: float) -> AsyncIterator[JobSta
     async def page_of(headers: Mapping[str, str], after: Any) -> Any:
         return await plane.client.fine_tuning.jobs.list(limit=PAGE, after=after, extra_headers=headers)
 
-    async for each in newest_first(plane, "the list of jobs", page_of, job_state, since):
-        yield each
+    return [each async for each in newest_first(plane, "the list of jobs", page_of, job_state, since)]
 
 
 async def change_job(plane: ControlPlane, job: str, action: str) -> JobState:

@@ -148,20 +148,14 @@ def run_watch(
     place: TrainingPlace, listen: Callable[[JobLook], object], wait_seconds: float | None = None
 ) -> JobLook:
     """Report the job until it has ended, or for `wait_seconds`; return the last look."""
-
-    async def watching(plane: ControlPlane, state: TrainingState) -> JobLook:
-        return await watch(plane, place.folder, state, place.limits, listen, wait_seconds)
-
-    return _with_state(place, watching)
+    return _with_state(
+        place, lambda plane, state: watch(plane, place.folder, state, place.limits, listen, wait_seconds)
+    )
 
 
 def run_action(place: TrainingPlace, action: str) -> JobLook:
     """Pause, resume or cancel the job."""
-
-    async def acting(plane: ControlPlane, state: TrainingState) -> JobLook:
-        return await act(plane, place.folder, state, action)
-
-    return _with_state(place, acting)
+    return _with_state(place, lambda plane, state: act(plane, place.folder, state, action))
 
 
 def run_results(place: TrainingPlace) -> tuple[JobLook, TrainingResults | None]:

@@ -61,8 +61,7 @@ async def read(
         problems.append(f"{dialect.service} does not list the model {model} for this key.")
     waiting = 0
     try:
-        async for each in jobs.newest_jobs(plane, now - LONGEST_QUEUE):
-            waiting += not each.ended
+        waiting = sum(not each.ended for each in await jobs.newest_jobs(plane, now - LONGEST_QUEUE))
     except Refused as failure:
         if failure.status not in {401, 403, 404, 405}:
             raise
