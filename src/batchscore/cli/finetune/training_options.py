@@ -194,10 +194,7 @@ def wait_seconds(text: str | None) -> float | None:
     """Return the seconds of `--max-wait`; raises `UsageError`."""
     if text is None:
         return None
-    try:
-        found = duration_of(text.strip())
-    except OverflowError:
-        found = None
+    found = duration_of(text.strip())
     if found is None:
         raise UsageError(f"--max-wait {text!a} must be a duration such as 45s, 90m or 2h.")
     return found.total_seconds()

@@ -104,13 +104,6 @@ class Deployer:
             raise ServiceRefused(f"{problem} Nothing was made.")
         return Agreed(wanted) if self.agree(Offer(wanted, room, may, base)) else None
 
-    def next_step(self) -> DeployDecision:
-        """Return what to do next; raises `SettingsError` if nothing can be done."""
-        step = next_step(self.wanted, self.state.deployment, self.others, self.state.run, self.folder)
-        if step.step is DeployStep.REFUSE:
-            raise SettingsError(step.why)
-        return step
-
     async def run(self) -> DeployDecision | None:
         """Do all steps until a deployment has been made, and return the decision to use it.
 
@@ -123,7 +116,9 @@ class Deployer:
         agreed: Agreed | None = None
         looks = missing = removed = 0
         while True:
-            step = self.next_step()
+            step = next_step(self.wanted, self.state.deployment, self.others, self.state.run, self.folder)
+            if step.step is DeployStep.REFUSE:
+                raise SettingsError(step.why)
             found = step.deployed
             if step.step in {DeployStep.PROBE, DeployStep.REUSE} and found is not None:
                 if step.step is DeployStep.PROBE:
