@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.endpoint.target import resolve_target
-from batchscore.finetune.service.calls import CallLimits
+from batchscore.finetune.service.calls import CallLimits, TrainingPlace
 from batchscore.finetune.state import TrainingState
-from batchscore.finetune.training.commands import TrainingPlace, run_start
+from batchscore.finetune.training.commands import run_start
 from batchscore.provider.client import CallPace
 from batchscore.stores import storage
 from endpoint_settings import endpoint_settings

@@ -23,7 +23,7 @@ from command import Command, Ran
 
 from batchscore.cli.finetune.training_options import estimate_of
 from batchscore.errors import BatchscoreError, InputError, Outage, ServiceRefused, UsageError
-from batchscore.finetune.service.calls import CallLimits, host_of, import_url, training_calls
+from batchscore.finetune.service.calls import CallLimits, TrainingPlace, host_of, import_url
 from batchscore.finetune.service.dialects import dialect_of
 from batchscore.finetune.state import (
     STATE,
@@ -34,7 +34,7 @@ from batchscore.finetune.state import (
     hold_folder,
     read_state,
 )
-from batchscore.finetune.training.commands import TrainingPlace, run_action, run_start, run_status, run_watch
+from batchscore.finetune.training.commands import run_action, run_start, run_status, run_watch
 from batchscore.finetune.training.same_data import NEW_SECONDS, other_job
 from batchscore.finetune.training.steps import RUN_KEY
 from batchscore.provider.files import UploadedFile, wait_until_usable
@@ -566,7 +566,7 @@ def test_data_whose_model_was_deleted_a_day_ago_may_be_trained_though_its_file_i
     )
 
     async def found() -> list[bool]:
-        async with training_calls(place().target, {}, FAST) as plane:
+        async with place().calls() as plane:
             (job,) = await newest_jobs(plane, 0.0)
             assert job.finished is not None
             soon, later = job.finished + 60, job.finished + NEW_SECONDS + 1
@@ -1079,7 +1079,7 @@ def test_azure_waits_for_a_file_that_is_only_uploaded(
     uploaded = UploadedFile(file.file_id, file.name, file.bytes, "uploaded")
 
     async def waiting() -> str:
-        async with training_calls(here.target, here.environ, here.limits) as plane:
+        async with here.calls() as plane:
             return (await wait_until_usable(plane, uploaded, dialect_of(here.target).usable)).status
 
     assert asyncio.run(waiting()) == "processed"

@@ -142,7 +142,8 @@ def ready_text(
         lines.append(f"It costs {cost_text(kind_of(ready.sku), ready.capacity, hourly, base)}.")
         if ready.ends_at:
             left = duration_text(max(0.0, ready.ends_at - now))
-            lines.append(f"The service removes it at {moment(ready.ends_at)}, in {left}.")
+            at = time.strftime("%Y-%m-%d %H:%M", time.localtime(ready.ends_at))
+            lines.append(f"The service removes it at {at}, in {left}.")
     else:
         lines.append(f"{ready.note} That one answers; this folder did not make it, and clean leaves it.")
     lines += [
@@ -186,11 +187,6 @@ def ready_json(ready: Ready, hourly: float | None, commands: Handover) -> dict[s
         ),
         "commands": {**asdict(commands), "evaluate": list(commands.evaluate)},
     }
-
-
-def moment(seconds: float) -> str:
-    """Return a time in the zone of this machine."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def day(seconds: float | None) -> str:

@@ -139,12 +139,8 @@ def prepare(
         stratified,
         is_written,
         is_over_earlier,
-        tuple(tokens.round().astype(np.int64).tolist()) if len(tokens) < 100_000 else _sampled(tokens),
+        tuple(tokens[:: max(1, len(tokens) // 50_000)].round().astype(np.int64).tolist()),
     )
-
-
-def _sampled(tokens: npt.NDArray[np.float64]) -> tuple[int, ...]:
-    return tuple(tokens[:: len(tokens) // 50_000].round().astype(np.int64).tolist())
 
 
 def refuse_others(folder: Place) -> None:

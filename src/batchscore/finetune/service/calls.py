@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchscore.endpoint.gateway import filled
@@ -45,11 +46,18 @@ class CallLimits:
 USUAL = CallLimits()
 
 
-def training_calls(
-    target: Target, environ: Mapping[str, str], limits: CallLimits = USUAL
-) -> AbstractAsyncContextManager[ControlPlane]:
-    """Return the control plane of a service; a call that fails is the error that ends the command."""
-    return failing_as_error(open_control_plane(target, CHAT, environ, limits.pace))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPlace:
+    """A prepared folder and the service that trains on it."""
+
+    folder: Path
+    target: Target
+    environ: Mapping[str, str]
+    limits: CallLimits = USUAL
+
+    def calls(self) -> AbstractAsyncContextManager[ControlPlane]:
+        """Return the calls to the service; one that fails is the error that ends the command."""
+        return failing_as_error(open_control_plane(self.target, CHAT, self.environ, self.limits.pace))
 
 
 def host_of(target: Target) -> str:

@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batchscore.finetune.service.calls import PURPOSE, training_calls
+from batchscore.finetune.service.calls import PURPOSE, TrainingPlace
 from batchscore.finetune.service.dialects import TrainingDialect, dialect_of
-from batchscore.finetune.training.commands import TrainingPlace
 from batchscore.finetune.training.costs import KnownLimit
 from batchscore.provider import files, jobs, models
 from batchscore.provider.client import ControlPlane, NotThere, Refused
@@ -43,7 +42,7 @@ def service_facts(place: TrainingPlace, model: str, sizes: tuple[int, ...], now:
     dialect = dialect_of(place.target)
 
     async def reading() -> ServiceFacts:
-        async with training_calls(place.target, place.environ, place.limits) as plane:
+        async with place.calls() as plane:
             return await read(plane, dialect, model, sizes, now)
 
     return asyncio.run(reading())
