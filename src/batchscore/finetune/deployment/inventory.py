@@ -101,11 +101,9 @@ async def take_inventory(
     async def read(what: str, found: Awaitable[Sequence[T]]) -> Sequence[T]:
         try:
             return await found
-        except CallFailed as failure:
-            failures.append(failure)
+        except (CallFailed, ServiceRefused) as failure:
+            failures.extend([failure] if isinstance(failure, CallFailed) else [])
             notes.append(f"{what} could not be listed: {failure}")
-        except ServiceRefused as refusal:
-            notes.append(f"{what} could not be listed: {refusal}")
         return ()
 
     found_jobs = await read("jobs", jobs.newest_jobs(plane, 0.0))

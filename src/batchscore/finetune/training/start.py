@@ -273,7 +273,6 @@ class Starter:
         """Take the job that a copy of this folder has made of the same files; return whether there is one."""
         since = self.state.training.intent_at - CLOCK_SECONDS
         found = own_jobs(self.state, await jobs.newest_jobs(self.plane, since))
-
         found = [each for each in found if each.status not in {FAILED, CANCELLED}]
         if not found:
             return False
