@@ -37,7 +37,7 @@ SOON_DAYS = 90
 
 def offer_text(offer: Offer, hourly: float | None, command: Callable[..., str]) -> str:
     """Return what would be made and what it costs."""
-    wanted, left = offer.wanted, offer.room.left
+    wanted, left = offer.wanted, offer.left
     facts = [
         ("model", wanted.model),
         ("deployment", f"{wanted.name}: {wanted.kind.sku}, {wanted.kind.means}"),
@@ -198,7 +198,13 @@ def inventory_text(found: Inventory, service: str, prices: Any, now: float) -> s
     """Return tables of all that is there, and what it costs."""
     cells = [["KIND", "ID", "STATE", "ABOUT"]]
     cells += [
-        ["job", job.id, job.status, job_text(job.model, job.created, job.error_code)] for job in found.jobs
+        [
+            "job",
+            job.id,
+            job.status,
+            f"{job.model}, made {day(job.created)}" + (f", {job.error_code}" if job.error_code else ""),
+        ]
+        for job in found.jobs
     ]
     cells += [["model", each.id, "-", retirement_text(each, now)] for each in found.models]
     cells += [
@@ -211,11 +217,6 @@ def inventory_text(found: Inventory, service: str, prices: Any, now: float) -> s
     lines = [*aligned([[visible(cell) for cell in row] for row in cells]), ""] if len(cells) > 1 else []
     lines.append(left_text(found, service, prices))
     return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
-
-
-def job_text(model: str, created: float | None, error_code: str) -> str:
-    """Return a job's base model, its day, and why it failed."""
-    return f"{model}, made {day(created)}" + (f", {error_code}" if error_code else "")
 
 
 def retirement_text(model: HeldModel, now: float) -> str:

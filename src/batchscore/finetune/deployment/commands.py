@@ -20,6 +20,7 @@ from batchscore.finetune.deployment.decide import (
     checked_capacity,
     kind_of,
     name_for,
+    no_room,
 )
 from batchscore.finetune.deployment.inventory import Inventory, take_inventory
 from batchscore.finetune.deployment.make import (
@@ -114,10 +115,10 @@ async def prospect(
     wanted = WantedDeployment("-", base, kind, checked_capacity(kind, options.capacity))
     async with resource.calls("", environ) as manager:
         facts = await look_at_account(manager, account)
-        room = await read_room(manager, account, facts.location, wanted, base)
+        left = await read_room(manager, account, facts.location, wanted, base)
         may = await read_permission(manager, account)
-    problems = [*([may_not(WRITE)] if may is False else []), *filter(None, [room.problem(wanted)])]
-    return Prospect(wanted, facts.location, may, room.left, problems)
+    problems = [*([may_not(WRITE)] if may is False else []), *filter(None, [no_room(left, wanted)])]
+    return Prospect(wanted, facts.location, may, left, problems)
 
 
 @dataclass(frozen=True, slots=True)

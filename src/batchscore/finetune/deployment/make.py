@@ -18,11 +18,11 @@ from batchscore.finetune.deployment.decide import (
     OPENAI_FORMAT,
     DeployDecision,
     DeployStep,
-    Room,
     WantedDeployment,
     ends_at,
     kind_of,
     next_step,
+    no_room,
     room_for,
     versioned,
 )
@@ -48,13 +48,13 @@ _BUSY = frozenset({409, 429})
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What would be made, for the user to agree to, and the room for it.
+    """What would be made, for the user to agree to, and what is left for it, `None` if nobody says.
 
     `may` says whether this identity may make it, `None` if nobody says.
     """
 
     wanted: WantedDeployment
-    room: Room
+    left: int | None
     may: bool | None
     base: str
 
@@ -95,14 +95,14 @@ class Deployer:
         """
         base = self.state.job.base_model
         wanted = replace(self.wanted, format=await read_format(self.manager, self.account, self.state))
-        room = await read_room(self.manager, self.account, location, wanted, base)
+        left = await read_room(self.manager, self.account, location, wanted, base)
         may = await read_permission(self.manager, self.account)
         if may is False:
             raise ServiceRefused(f"{may_not(arm.WRITE)} Nothing was made.")
-        problem = room.problem(wanted)
+        problem = no_room(left, wanted)
         if problem:
             raise ServiceRefused(f"{problem} Nothing was made.")
-        return Agreed(wanted) if self.agree(Offer(wanted, room, may, base)) else None
+        return Agreed(wanted) if self.agree(Offer(wanted, left, may, base)) else None
 
     async def run(self) -> DeployDecision | None:
         """Do all steps until a deployment has been made, and return the decision to use it.
@@ -299,7 +299,7 @@ async def read_format(manager: ControlPlane, account: Account, state: TrainingSt
 
 async def read_room(
     manager: ControlPlane, account: Account, location: str, wanted: WantedDeployment, base: str
-) -> Room:
+) -> int | None:
     """Return how much can be deployed, as far as the service says."""
     capacities: Sequence[CapacityLeft] = ()
     usages: Sequence[CapacityLeft] = ()
