@@ -99,6 +99,12 @@ class Forked:
         self.wait(max(0.1, until - time.monotonic()))
         return texts[self.stdout], texts[self.stderr]
 
+    def end(self) -> int:
+        """Wait for its end, for ten minutes at most, and return its exit code."""
+        with self.stdout, self.stderr:
+            self.communicate(600)
+        return self.wait()
+
     def send_signal(self, number: int) -> None:
         """Send a signal, unless the command has ended."""
         if self.poll() is None:

@@ -27,12 +27,10 @@ from batchscore.finetune.service.calls import CallLimits, TrainingPlace, host_of
 from batchscore.finetune.service.dialects import dialect_of
 from batchscore.finetune.state import (
     STATE,
-    TrainingState,
     change_job,
     change_state,
     hold_data,
     hold_folder,
-    read_state,
 )
 from batchscore.finetune.training.commands import run_action, run_start, run_status, run_watch
 from batchscore.finetune.training.same_data import NEW_SECONDS, other_job
@@ -46,7 +44,7 @@ from conftest import Cli
 from openai_schemas import check_object
 from sampled import mostly_slow
 from simulated import Project
-from trainings import FAST, IMPATIENT, MODEL, SURFACES, place_of, started, write_prepared
+from trainings import FAST, IMPATIENT, MODEL, SURFACES, place_of, started, state_of, write_prepared
 
 
 @pytest.fixture
@@ -91,12 +89,6 @@ def place(project: Project, simulator: Running, folder: Path) -> Callable[..., T
 def paid_jobs(project: Project) -> list[int]:
     """Return how often each job was paid."""
     return list(project.meter()["created"]["jobs"].values())
-
-
-def state_of(folder: Path) -> TrainingState:
-    found = read_state(folder)
-    assert found is not None
-    return found
 
 
 @pytest.mark.parametrize(
