@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import openai
@@ -41,6 +40,7 @@ from batchscore.provider.models import delete_model
 from batchscore.report.words import money_text
 from batchscore.simulator import Running
 from conftest import Cli
+from http_served import running
 from openai_schemas import check_object
 from sampled import mostly_slow
 from simulated import Project
@@ -366,8 +366,8 @@ def test_a_file_is_fetched_from_a_url_that_is_not_kept(
 ) -> None:
     flags = use("azure-dated")
     project.set_tuning(running=None, mid_results=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=str(folder.resolve()))) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    served = partial(Served, directory=str(folder.resolve()))
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), served)) as server:
         url = f"http://127.0.0.1:{server.server_port}/train.jsonl?sig=secret"
         start = ["finetune", "start", "tuned", "-m", MODEL, *flags, "--yes"]
         ran = command(*start, "--training-url", url)
@@ -378,7 +378,6 @@ def test_a_file_is_fetched_from_a_url_that_is_not_kept(
         monkeypatch.setenv("TRAINING_URL", url)
         project.will("import_file", drop=True, happened=True)
         ran = command(*start, "--training-url", "${TRAINING_URL}")
-        server.shutdown()
     assert ran.exit_code == 0, ran.stderr
     assert "secret" not in (folder / STATE).read_text() + ran.stdout + ran.stderr
     assert project.books().calls["upload"] == 1, "only the validation file"
