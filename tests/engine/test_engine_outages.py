@@ -12,6 +12,7 @@ import pytest
 
 from batchscore.errors import ErrorCode, Outage, ServiceRefused
 from batchscore.request.deployment import Deployment
+from batchscore.request.outcome_rules import Outcome
 from batchscore.request.send import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
 from sampled import mostly_slow
@@ -513,3 +514,30 @@ def test_an_outage_in_which_test_requests_are_answered_now_and_then_is_waited_fo
     settled, seconds = run_virtual(main())
     good(settled, 60)
     assert seconds > 300
+
+
+def test_a_request_that_fails_at_the_moment_at_which_a_test_request_ends_sends_another_one() -> None:
+    """To await the one that has just ended does not yield: a loop over it would block the run for ever."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(0.1)
+        return vectors(texts)
+
+    async def main() -> list[list[str]]:
+        service = Service(answer)
+        requester = engine_over(service, prompts(1)).attempt_loop.requester
+        (deployment,) = requester.deployments.members
+        later: list[asyncio.Task[Outcome]] = []
+
+        def on_attempt(attempt: Attempt) -> None:
+            # Its first step is before the callbacks of the test request, which is about to end.
+            if not later:
+                later.append(asyncio.create_task(requester.probe(deployment, loop_time())))
+
+        requester.listen = on_attempt
+        await requester.probe(deployment)
+        await later[0]
+        return service.asked
+
+    assert run_virtual(main())[0] == [["ping:0"], ["ping:0"]]

@@ -320,9 +320,9 @@ class Requester(Generic[T]):
         """
         since = self.clock.monotonic() if since is None else since
         while True:
-            if deployment not in self.probing:
+            # One that has ended is never awaited again: that would not yield, and the loop would not end.
+            if deployment not in self.probing or self.probing[deployment][1].done():
                 task = asyncio.create_task(self.send_probe(deployment))
-                task.add_done_callback(lambda _: self.probing.pop(deployment, None))
                 self.probing[deployment] = self.clock.monotonic(), task
             sent_at, task = self.probing[deployment]
             outcome = await asyncio.shield(task)
