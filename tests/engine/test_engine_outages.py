@@ -541,3 +541,32 @@ def test_a_request_that_fails_at_the_moment_at_which_a_test_request_ends_sends_a
         return service.asked
 
     assert run_virtual(main())[0] == [["ping:0"], ["ping:0"]]
+
+
+def test_no_notice_names_the_end_of_a_wait_that_another_deployment_decides() -> None:
+    notices: list[str] = []
+    refusing = Timed(lambda _, now: refusal(401) if now > 8 else None, takes=1.0)
+    down = Timed(lambda _, now: reply(503) if 5 < now < 45 else None, takes=1.0)
+
+    async def main() -> list[Settled]:
+        members = [deployment_of(each.service, name=name) for each, name in ((refusing, "A"), (down, "B"))]
+        return await collected(engine_over(members, prompts(1000), max_outage=600, notices=notices))
+
+    settled, seconds = run_virtual(main())
+    good(settled, 1000)
+    assert seconds > 40
+    assert any(text.startswith("A refuses all requests") and "at most" not in text for text in notices), (
+        notices
+    )
+
+
+def test_a_service_that_begins_to_refuse_all_requests_does_not_respond_again() -> None:
+    notices: list[str] = []
+    timed = Timed(lambda _, now: reply(503) if now < 5 else refusal(401))
+
+    async def main() -> list[Settled]:
+        return await collected(engine_over(timed.service, prompts(300), max_outage=600, notices=notices))
+
+    with pytest.raises(ServiceRefused, match="refused the credentials"):
+        run_virtual(main())
+    assert not [text for text in notices if "responds again" in text]

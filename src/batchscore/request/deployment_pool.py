@@ -154,14 +154,14 @@ class DeploymentPool:
             wait = max(health.probe_wait, min(deployment.paused_until - now, LONGEST_PAUSED_PROBE_SECONDS))
             health.probe_at = now + wait
             await asyncio.sleep(wait)
-            answered = self.probe is None or (await self.probe(deployment)).action is not Action.RETRY
+            action = Action.KEEP if self.probe is None else (await self.probe(deployment)).action
             if health.state is not State.DOWN:
                 return
             longest = min(LONGEST_PROBE_SECONDS, self.longest_outage(deployment) / 4)
             health.probe_wait = min(health.probe_wait * 2, max(longest, FIRST_PROBE_SECONDS))
             now = self.clock.monotonic()
-            if answered:
-                if announced:
+            if action is not Action.RETRY:
+                if announced and action not in {Action.STOP, Action.RENEW_TOKEN}:
                     text = f"{deployment.name} responds again after {duration_text(now - since)}."
                     self.notice(Notice(text))
                 health.end_outage(now)
@@ -186,7 +186,9 @@ class DeploymentPool:
         """Send a notice of the beginning of an outage."""
         last = deployment.health.last_outcome
         reason = f" ({last.reason.partition('. ')[0].rstrip('.')})" if last is not None else ""
-        rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
+        rest = "The run waits for it."
+        if all(each is deployment or each.health.state is State.STOPPED for each in self.members):
+            rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
         if self.others_up(deployment):
             rest = "Other deployments do its work until it responds."
         text = deployment.explain(f"{deployment.name} {complaint(last)[0]}{reason}. {rest}")
