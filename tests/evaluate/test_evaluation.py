@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -770,12 +771,53 @@ def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -
     run(*words, "-o", tmp_path / "e", error=InputError)
 
 
-def test_a_relevance_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "qrels.jsonl",
+            '{"qid": "q1", "doc_id": "d1"}\n{"qid": "q1", "doc\n',
+            "qrels.jsonl, row 1 (the first",
+        ),
+        ("qrels.jsonl", '{"qid": "q1", "doc_id": "d1"}\n{"qid": "q1"}\n', "row 0): the document is missing."),
+        ("qrels.csv", "query,doc_id,score\nq1,d1,1\nq2,d2,0.5\n", "is not a whole number, such as 0 or 1."),
+        ("qrels.csv", "query,doc_id,score\n", "qrels.csv has no rows of relevances."),
+        ("qrels.csv", "", "qrels.csv is empty."),
+        (
+            "qrels.trec",
+            "q1 0 d1 1\n\nq2 0 d2\n",
+            "qrels.trec, line 3 has 3 fields. The lines of TREC have four,",
+        ),
+        ("qrels.trec", "q1 0 d1 1\nq2 0 d2 high\n", "qrels.trec, line 2: the relevance is not a whole"),
+    ],
+)
+def test_a_relevance_that_cannot_be_read_is_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
     """To leave it out would change the figures."""
-    qrels = tmp_path / "qrels.jsonl"
-    qrels.write_text('{"qid": "q1", "doc_id": "d1"}\n{"qid": "q1", "doc\n', "utf-8")
-    with pytest.raises(InputError, match="entry 2: a query, a document"):
-        read_qrels(str(qrels), "id")
+    (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(InputError) as caught:
+        read_qrels(str(tmp_path / name), "id")
+    assert words in str(caught.value)
+
+
+def test_relevances_of_trec_may_begin_with_a_mark(tmp_path: Path) -> None:
+    """Some editors write one before UTF-8; it is no part of the first query."""
+    (tmp_path / "qrels.trec").write_text("q1 0 d1 1\r\nq2 0 d2 1\r\n", "utf-8-sig", newline="")
+    assert read_qrels(str(tmp_path / "qrels.trec"), "id").by_id == {"q1": {"d1": 1}, "q2": {"d2": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,label\n", "has a header, but no rows of labels below it."),
+        ("", "is empty."),
+        ("id,label\n,pos\n", "no row has a value in the column 'id'."),
+    ],
+)
+def test_a_file_without_labels_says_what_it_has(tmp_path: Path, source: Path, text: str, words: str) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, id_column="id")
+    (tmp_path / "gold.csv").write_text(text, "utf-8")
+    words_given = (scores, "--labels", tmp_path / "gold.csv", "--on", "id", "-o", tmp_path / "e")
+    assert words in str(run(*words_given, error=InputError).exception)
 
 
 def test_the_nearest_rows_classify(tmp_path: Path) -> None:
@@ -991,16 +1033,17 @@ def test_an_error_of_answered_rows_alone_needs_all_answers(tmp_path: Path) -> No
         ("coverage>=baseline", 1, (), 6),
         pytest.param("accuracy>=0.8", 1, ("--unanswered", "exclude"), 6, marks=pytest.mark.slow),
         pytest.param("accuracy>=0.8", 0, ("--unanswered", "exclude"), 0, marks=pytest.mark.slow),
-        ("accuracy<=1", 1, (), 6),
-        pytest.param("accuracy<=1", 0, (), 0, marks=pytest.mark.slow),
+        ("accuracy<=0.99", 1, (), 6),
+        pytest.param("accuracy<=0.99", 0, (), 0, marks=pytest.mark.slow),
     ],
 )
 def test_no_failed_row_makes_a_requirement_met(
     tmp_path: Path, source: Path, rule: str, failed: int, more: Sequence[str], code: int
 ) -> None:
-    failing = [*[FAILED] * failed, *LABELS[failed:]]
+    answers = [*LABELS[:-1], "pos"]
+    failing = [*[FAILED] * failed, *answers[failed:]]
     one = write_scores(tmp_path / "one", source, failing, keep=["label"])
-    two = write_scores(tmp_path / "two", source, LABELS, keep=["label"])
+    two = write_scores(tmp_path / "two", source, answers, keep=["label"])
     done = run(one, two, "--label", "label", "--require", rule, *more, "-o", tmp_path / "e")
     assert done.exit_code == code, done.stdout
     assert ("NOT MET: coverage>=100%" in done.stdout) == (code == 6)
@@ -1134,10 +1177,10 @@ def test_requirements_of_percentages(tmp_path: Path, source: Path) -> None:
     scores = write_scores(tmp_path / "s", source, [*LABELS[:8], FAILED, FAILED], keep=["label"])
     words = (scores, "--label", "label", "--names", "mini", "-o", tmp_path / "e")
     done = run(*words, "--require", "accuracy>=75%", "--require", "accuracy<=0.99")
-    assert "met: accuracy>=75% (mini: 80.00%)" in done.stdout
-    assert "met: accuracy<=0.99 (mini: 0.8000)" in done.stdout
+    assert "met: accuracy>=75% (mini: 80.00% on 10 rows)" in done.stdout
+    assert "met: accuracy<=0.99 (mini: 0.8000 on 10 rows)" in done.stdout
     assert (
-        "NOT MET: coverage>=100% (mini: 80.00%); added, since failed rows could meet the others"
+        "NOT MET: coverage>=100% (mini: 80.00% on 10 rows); added, since failed rows could meet the others"
         in done.stdout
     )
     found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))
@@ -1337,12 +1380,45 @@ def test_a_label_that_no_row_has_is_said(tmp_path: Path) -> None:
     assert (macro["value"], macro["unanswered"]) == (0.75, "none")
 
 
-def test_figures_that_cannot_differ_have_no_interval(tmp_path: Path) -> None:
+def test_a_correlation_with_a_single_label_is_not_defined(tmp_path: Path) -> None:
+    """Also of two models, and a requirement on it is not met."""
     source = write_input(tmp_path / "in" / "a.csv", [{"label": "a"}] * 5)
-    scores = write_scores(tmp_path / "s", source, ["a", "a", "a", "a", "b"], keep=["label"])
-    (model,) = measured(tmp_path / "e", scores, "--label", "label")["models"]
-    correlation = model["metrics"]["matthews_correlation"]
-    assert (correlation["value"], correlation["low"], correlation["method"]) == (0, None, "")
+    one, two = (
+        write_scores(tmp_path / name, source, ["a", "a", "a", "a", last], keep=["label"])
+        for name, last in (("one", "b"), ("two", "a"))
+    )
+    words = (one, two, "--label", "label", "--require", "matthews_correlation>=-0.5", "-o", tmp_path / "e")
+    done = run(*words)
+    assert done.exit_code == 6
+    assert "NOT MET: matthews_correlation>=-0.5" in done.stdout
+    assert re.search(r"matthews_correlation  not defined", done.stdout)
+    for model in json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"]:
+        correlation = model["metrics"]["matthews_correlation"]
+        assert (correlation["value"], correlation["of_answered"], correlation["low"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "offered"),
+    [
+        (["low", "high"], (), False),
+        (["1", "2"], (), True),
+        (["low", "high"], ("--labels", "low,medium,high"), True),
+    ],
+)
+def test_only_labels_with_an_order_have_a_quadratic_kappa(
+    tmp_path: Path, labels: list[str], more: tuple[str, ...], *, offered: bool
+) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in labels * 2])
+    scores = write_scores(tmp_path / "s", source, labels * 2, keep=["label"])
+    words = (scores, "--label", "label", *more, "-o", tmp_path / "e", "--metric")
+    if offered:
+        assert run(*words, "quadratic_kappa").exit_code == 0
+        return
+    refused = run(*words, "quadratic_kappa", error=UsageError)
+    assert "Name all labels from the lowest to the highest, such as --labels low,medium,high" in str(
+        refused.exception
+    )
+    assert "quadratic_kappa" not in str(run(*words, "kappa", error=UsageError).exception)
 
 
 def test_figures_of_huge_numbers_can_be_read(tmp_path: Path) -> None:

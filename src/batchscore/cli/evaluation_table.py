@@ -8,7 +8,14 @@ from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page.make import detectable_text
-from batchscore.evaluate.page.parts import gate_text, interval_text, number_text, p_text, value_text
+from batchscore.evaluate.page.parts import (
+    gate_notes,
+    gate_text,
+    interval_text,
+    number_text,
+    p_text,
+    value_text,
+)
 from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
@@ -33,8 +40,8 @@ def evaluation_text(evaluation: Evaluation) -> str:
         lines += ["", detectable_text(evaluation)]
     for gate in evaluation.gates:
         shown = f"{gate.requirement} ({gate.model}: {gate_text(evaluation, gate)})"
-        added = f"; {gate.added}" if gate.added else ""
-        lines.append(f"{'met' if gate.met else 'NOT MET'}: {shown}{added}")
+        notes = f"; {notes}" if (notes := gate_notes(gate)) else ""
+        lines.append(f"{'met' if gate.met else 'NOT MET'}: {shown}{notes}")
     return "\n".join(lines)
 
 

@@ -254,10 +254,11 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     """
     by_id: dict[str, Any] = {}
     same: dict[str, str] = {}  # of labels that many rows have, one text is kept
-    duplicates, without_id, conflicts = 0, 0, dict[str, str]()
+    duplicates, without_id, conflicts, rows = 0, 0, dict[str, str](), 0
     for file, table in _tables(named, options or ReadOptions()):
         chosen = _label_column(table, named, on, column)
         for row in table.rows:
+            rows += 1
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
             if row_id is None or not isinstance(row, Row):
                 without_id += not (isinstance(row, Row) and is_missing(row.values.get(chosen)))
@@ -271,10 +272,17 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
             if isinstance(gold, str) and (gold in same or len(same) < _MOST_SHARED_LABELS):
                 gold = same.setdefault(gold, gold)
             by_id[row_id] = gold
+    if not rows:
+        raise InputError(f"{named} has a header, but no rows of labels below it.")
     if not by_id:
         raise InputError(f"{named}: no row has a value in the column {on!r}.")
     by_id.update(dict.fromkeys(conflicts))
     return LabelFile(named, on, by_id, duplicates, conflicts, without_id)
+
+
+def with_first_row(places: str) -> str:
+    """Return places in files, with the number of the first row if they are rows."""
+    return places + (" (the first row of a file is row 0)" if ", row " in places else "")
 
 
 def _tables(named: str, options: ReadOptions) -> Iterator[tuple[str, Table]]:
@@ -284,7 +292,9 @@ def _tables(named: str, options: ReadOptions) -> Iterator[tuple[str, Table]]:
 
 
 def _label_column(table: Table, named: str, on: str, column: str | None) -> str:
-    has = ", ".join(table.columns) or "none"
+    if not table.columns:
+        raise InputError(f"{named} is empty.")
+    has = ", ".join(table.columns)
     for name in (on, *([] if column is None else [column])):
         if name not in table.columns:
             raise InputError(f"{named} has no column {name!r}. Its columns are: {has}.")

@@ -15,7 +15,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
-from batchscore.evaluate.labels import LabelFile
+from batchscore.evaluate.labels import LabelFile, with_first_row
 from batchscore.evaluate.measure import ModelRows, similar_text
 from batchscore.evaluate.metrics.numbers import curve_of
 from batchscore.evaluate.statistics.compare import Comparison
@@ -66,8 +66,7 @@ def conflict_notices(file: LabelFile | None) -> Iterator[str]:
     if file is None or not file.conflicts:
         return
     places = "; ".join(islice(file.conflicts.values(), _MOST_ROWS))
-    places += "; …" if len(file.conflicts) > _MOST_ROWS else ""
-    places += " (the first row of a file is row 0)" if ", row " in places else ""
+    places = with_first_row(places + ("; …" if len(file.conflicts) > _MOST_ROWS else ""))
     yield (
         f"Labels of {count_text(len(file.conflicts), 'id')} differ, and count for no row. Another label than "
         f"before is in {places}."
@@ -134,7 +133,7 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "curve, or a few are far off. Pearson's correlation is then mostly too far from 0, and its "
             "interval is three times as long towards 0. Use Spearman's."
         )
-    if rows.output.limited:
+    if rows.output.is_cut:
         yield "Its run was limited to some rows, and the others are not counted."
     if rows.seen_field is not None and rows.seen_field.gives_nothing:
         yield rows.seen_field.problem

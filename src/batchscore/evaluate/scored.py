@@ -41,7 +41,7 @@ class ScoredOutput:
     """One output that is evaluated, as the user named it; `base_dir` is where the inputs are now.
 
     `limited` files are those of which the first rows were to be scored, so the others are not missing, and
-    `unread` is the number of these rows that no run has read.
+    `unread` is the number of these rows that no run has read. `is_cut`: these files have more rows.
     """
 
     named: str
@@ -49,6 +49,7 @@ class ScoredOutput:
     manifests: tuple[Manifest, ...]
     limited: frozenset[str]
     unread: int
+    is_cut: bool
     base_dir: Place | None = None
     sources: dict[str, TableSource] = field(default_factory=dict)
 
@@ -168,7 +169,11 @@ def open_scores(
     read = sum(each.rows for each in manifests if each.file in limits)
     unread = max(0, max(limits.values(), default=0) - read)
     fingerprint = manifests[0].fingerprint
-    for file in recorded.without_manifest({each.file for each in manifests}):
+    without = recorded.without_manifest({each.file for each in manifests})
+    is_cut = any(each.file in limits and each.state == "partial" for each in manifests) or any(
+        file in limits for file in without
+    )
+    for file in without:
         # The rows of files that a stopped run has not begun are not reached.
         if unread or file not in limits:
             manifests.append(Manifest(file, task, fingerprint))
@@ -180,7 +185,9 @@ def open_scores(
             each.file.split("/"),
         )
     )
-    return ScoredOutput(shown or str(named), layout, tuple(manifests), frozenset(limits), unread, base_dir)
+    return ScoredOutput(
+        shown or str(named), layout, tuple(manifests), frozenset(limits), unread, is_cut, base_dir
+    )
 
 
 def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow, *, of_ids: bool = False) -> None:

@@ -111,7 +111,7 @@ def findings(evaluation: Evaluation) -> Html:
     found = []
     for gate in evaluation.gates:
         words = concat([f"{gate.requirement}: ", name(gate.model), f": {parts.gate_text(evaluation, gate)}"])
-        words = concat([words, f" ({gate.added})."]) if gate.added else words
+        words = concat([words, f" ({notes})."]) if (notes := parts.gate_notes(gate)) else words
         found.append(("fine" if gate.met else "bad", words))
     found += [("look", element("span", text)) for text in evaluation.notices]
     for model in evaluation.models:
