@@ -98,6 +98,40 @@ def test_rows_that_were_never_scored_count(tmp_path: Path, source: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("given", "left", "gone"),
+    [
+        (None, ["a.csv", "b.csv"], []),
+        (None, ["a.csv"], ["b.csv"]),
+        (None, [], []),  # all were moved
+        ("in", ["a.csv"], ["b.csv"]),  # as in a pipeline, where the folder is another one in each job
+        ("in", [], ["a.csv", "b.csv"]),
+    ],
+)
+def test_files_that_are_gone_from_the_inputs_are_named(
+    tmp_path: Path, source: Path, given: str | None, left: list[str], gone: list[str]
+) -> None:
+    """Their records count, as the labels that they hold do."""
+    write_input(source.parent / "b.csv", ROWS)
+    for name in ("a.csv", "b.csv"):
+        scores = write_scores(tmp_path / "s", source.parent / name, LABELS, keep=["label"])
+    files = [{"file": name, "state": "not_started"} for name in ("a.csv", "b.csv")]
+    base = str(source.parent) if given is None else "/mnt/of_an_earlier_job"
+    record = {"settings": {"task": "chat"}, "files": files, "exit_code": None, "base": f"{base}/"}
+    (scores / "runs").mkdir()
+    (scores / "runs" / "1.json").write_text(json.dumps(record))
+    for name in {"a.csv", "b.csv"} - {*left}:
+        (source.parent / name).unlink()
+    more = [] if given is None else ["--base-dir", source.parent]
+    (model,) = measured(tmp_path / "e", scores, "--label", "label", *more)["models"]
+    assert (model["join"]["labelled"], model["join"]["removed_files"]) == (20, gone)
+    said = [
+        text for text in model["notices"] if "gone from the inputs, whose rows count all the same" in text
+    ]
+    assert len(said) == bool(gone)
+    assert all(f": {', '.join(gone)}. To remove their records" in text for text in said)
+
+
+@pytest.mark.parametrize(
     ("limit", "outcomes"),
     [
         (None, {"answered": 4, "not_reached": 7}),

@@ -47,6 +47,7 @@ class JoinCounts:
     `rows_learned_from` have a vector that is also in the scores of `--train`. ROUGE finds nothing in
     `labels_without_tokens`. Answers with `tags_of_other_length` have more or fewer tags than their label.
     `unmatched_ids` are of a row and of a label that fit no other, two that nearly fit if there are some.
+    `removed_files` are not among the inputs any more.
     """
 
     rows: int = 0
@@ -64,6 +65,7 @@ class JoinCounts:
     tags_of_other_length: int = 0
     labels_without_tokens: int = 0
     unmatched_ids: tuple[str, ...] = ()
+    removed_files: tuple[str, ...] = ()
 
     @property
     def without_vector(self) -> int:

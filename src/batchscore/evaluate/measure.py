@@ -126,7 +126,7 @@ def measure(
 
     Raises `InputError` if no row has a label, or if a label cannot be used.
     """
-    counts, judge = JoinCounts(), judge_of(reading)
+    counts, judge = JoinCounts(removed_files=output.removed_files()), judge_of(reading)
     if isinstance(reading.second, Documents):
         counts.documents, counts.documents_without_vector = len(reading.second.ids), reading.second.absent
     if isinstance(reading.second, TrainingRows):

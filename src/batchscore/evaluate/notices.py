@@ -133,6 +133,13 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "curve, or a few are far off. Pearson's correlation is then mostly too far from 0, and its "
             "interval is three times as long towards 0. Use Spearman's."
         )
+    if counts.removed_files:
+        files = ", ".join(counts.removed_files[:_MOST_NAMED])
+        files += ", …" if len(counts.removed_files) > _MOST_NAMED else ""
+        yield (
+            f"{count_text(len(counts.removed_files), 'file')} gone from the inputs, whose rows count all the "
+            f"same: {files}. To remove their records, run the score command with --incremental and --prune."
+        )
     if rows.output.is_cut:
         yield "Its run was limited to some rows, and the others are not counted."
     if rows.seen_field is not None and rows.seen_field.gives_nothing:
