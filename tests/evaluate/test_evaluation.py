@@ -88,6 +88,21 @@ def test_labels_come_from_three_places(tmp_path: Path, source: Path, way: str) -
     assert model["join"]["labelled"] == 10
 
 
+def test_an_error_names_the_earlier_evaluation_that_stays(tmp_path: Path, source: Path) -> None:
+    """Who reads the files after it must know that they are not of this command."""
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    words = (scores, "-o", tmp_path / "e", "--label")
+    said = run(*words, "other", error=InputError).exception
+    assert isinstance(said, BatchscoreError)
+    assert "earlier evaluation" not in said.text
+    assert run(*words, "label").exit_code == 0
+    before = (tmp_path / "e" / "metrics.json").read_bytes()
+    said = run(*words, "other", error=InputError).exception
+    assert isinstance(said, BatchscoreError)
+    assert said.text.endswith(f". The files in {tmp_path / 'e'} are of an earlier evaluation.")
+    assert (tmp_path / "e" / "metrics.json").read_bytes() == before
+
+
 def test_rows_that_were_never_scored_count(tmp_path: Path, source: Path) -> None:
     """They are read from the input again, even if the records hold the labels."""
     answers = [*ANSWERS[:4], *([...] * 6)]
