@@ -203,9 +203,12 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "documents_missing": 0,
         "training_without_vector": 0,
         "rows_learned_from": 0,
+        "labels_not_learned": 0,
+        "labels_like_nan": 0,
         "tags_of_other_length": 0,
         "labels_without_tokens": 0,
         "unmatched_ids": [],
+        "removed_files": [],
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
@@ -349,8 +352,37 @@ def test_what_is_no_label_is_said(tmp_path: Path) -> None:
     other = write_scores(tmp_path / "t", source, ["b"] * 8, keep=["label"])
     shown = run(scores, other, "--label", "label", "--cluster", "label", "--base-dir", source.parent,
                 "-o", tmp_path / "e", "--resamples", "20").stdout  # fmt: skip
-    assert "'NaN' counts as a label like any other." in shown
+    assert (
+        shown.count("2 rows with a label such as NaN or null, which counts as a label like any other.") == 2
+    )
     assert "Not compared with the baseline, since no test fits these rows: f1_score_macro" in shown
+
+
+@pytest.mark.parametrize(("task", "number"), [("question-answering", 2), ("text-generation", 2), ("ner", 0)])
+def test_texts_in_place_of_a_missing_answer_are_said(tmp_path: Path, task: str, number: int) -> None:
+    """They count as an answer that no model gives."""
+    golds = ['["O"]', "[]", '["O"]'] if task == "ner" else ["a cat", "NaN", "NULL"]
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in golds])
+    scores = write_scores(tmp_path / "s", source, golds, keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label", "--as", task)["models"]
+    assert model["join"]["labels_like_nan"] == number
+    assert any("with a label such as NaN or null" in each for each in model["notices"]) == bool(number)
+
+
+@pytest.mark.parametrize("task", ["knn", "embedding-classification"])
+def test_labels_that_nothing_was_learned_of_are_said(tmp_path: Path, task: str) -> None:
+    rng = np.random.default_rng(1)
+    train = [{"label": each} for each in ["a", "b"] * 8]
+    test = [{"label": each} for each in ("a", "b", "c", "c")]
+    learned = write_vectors(tmp_path / "train", train, [*rng.random((16, 4), np.float32)], keep=["label"])
+    scores = write_vectors(tmp_path / "test", test, [*rng.random((4, 4), np.float32)], keep=["label"])
+    words = (scores, "--train", learned, "--label", "label", "--as", task)
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert model["join"]["labels_not_learned"] == 2
+    assert (
+        "2 rows with a label that no row of --train has, so no answer to them can be right."
+        in model["notices"]
+    )
 
 
 def test_a_query_may_not_find_itself(tmp_path: Path) -> None:

@@ -37,7 +37,6 @@ from batchscore.evaluate.notices import (
     conflict_notices,
     empty_notices,
     label_notices,
-    missing_notices,
     model_notices,
     withheld_notices,
 )
@@ -195,7 +194,6 @@ def evaluate(
             *([reading.unsure] if reading.unsure else []),
             *label_notices(reading.labels),
             *conflict_notices(spec.source.file),
-            *missing_notices(reading.labels),
             *empty_notices(reading.labels, models[0].confusion),
             *comparison_notices([each.comparisons for each in models], spec.options.sampling.confidence),
             *withheld_notices([each.figures for each in models]),

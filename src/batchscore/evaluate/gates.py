@@ -100,9 +100,8 @@ def requirement_of(text: str) -> Requirement:
     of_baseline, percent = bound["number"] is None, bound["percent"]
     number = float((bound["number"] or bound["offset"] or "0").replace(" ", ""))
     if percent and _range_of(name)[1] != 1:
-        raise UsageError(
-            f"{text!r}: {name} is no share of 1. Write a number, such as '{name}{sign}{number:g}'."
-        )
+        share = f" or, for a share, 'rows_with_label{sign}{number:g}%'" if name == "rows" else ""
+        raise UsageError(f"{text!r}: {name} is no share of 1. Write '{name}{sign}{number:g}'{share}.")
     number /= 100 if percent else 1
     if name == "rows" and not of_baseline and number % 1:
         raise UsageError(f"{text!r}: rows is a number of rows. Write a whole number, such as 'rows>=500'.")

@@ -37,6 +37,11 @@ _MOST_TEXTS = 5000
 _SHOWN_CHARACTERS = 200
 
 
+#: What programs write in place of a value, and texts that are too long for it.
+_LIKE_NAN = frozenset({"nan", "n/a", "#n/a", "<na>", "null", "nat"})
+_LONGEST_LIKE_NAN = 8
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluatedRow:
     """A row as it is written: its label, answer, outcome, and scores by metric."""
@@ -142,6 +147,7 @@ def measure(
         if seen is not None:
             seen.look(row.scored.settled)
         outcome, gold, scores = judge.add(row)
+        counts.labels_like_nan += len(gold) < _LONGEST_LIKE_NAN and gold.strip().lower() in _LIKE_NAN
         keys.extend((row.key, key_of(gold)))
         outcomes.append(_OUTCOME_PLACES[outcome.name])
         hows.append(_HOW_PLACES[outcome.how])
@@ -167,7 +173,7 @@ def measure(
     if isinstance(judge, RankingJudge):
         counts.documents_missing = len(judge.absent)
     if isinstance(judge, ClassJudge):
-        counts.rows_learned_from = judge.repeated
+        counts.rows_learned_from, counts.labels_not_learned = judge.repeated, judge.not_learned
     for place, each in enumerate(waiting):
         if late is not None and each.outcome.is_answered:
             answer, scores = late.answer(place)

@@ -30,9 +30,6 @@ _MOST_ROWS = 3
 #: Numbers are far apart if a twentieth of the rows has more than this share of their variance.
 _MOST_OF_FEW = 0.6
 
-#: What programs write in place of a value.
-_NO_VALUES = frozenset({"nan", "n/a", "#n/a", "<na>", "null", "nat"})
-
 
 def label_notices(labels: Labels) -> Iterator[str]:
     """Yield what was decided about labels with several spellings."""
@@ -73,16 +70,6 @@ def conflict_notices(file: LabelFile | None) -> Iterator[str]:
     )
 
 
-def missing_notices(labels: Labels) -> Iterator[str]:
-    """Yield labels that were meant to be none."""
-    found = [name for name in labels.names if name.strip().lower() in _NO_VALUES]
-    if found:
-        yield (
-            f"{', '.join(map(repr, found))} {'count' if len(found) > 1 else 'counts'} as a label like any "
-            "other. Leave the cell empty if a row has no label."
-        )
-
-
 def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
     """Yield what is odd about the rows of a model; `labels` are those that they may have."""
     counts = rows.counts
@@ -104,6 +91,16 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             f"and {count_text(counts.unmatched_labels, 'label')} found no row: the figures are of "
             f"{counts.labelled:,} alone. {similar_text(counts)}"
         ).rstrip()
+    if counts.labels_like_nan:
+        yield (
+            f"{count_text(counts.labels_like_nan, 'row')} with a label such as NaN or null, which counts as "
+            "a label like any other. Leave the cell empty if a row has no label."
+        )
+    if counts.labels_not_learned:
+        yield (
+            f"{count_text(counts.labels_not_learned, 'row')} with a label that no row of --train has, so no "
+            "answer to them can be right."
+        )
     if counts.rows_learned_from:
         yield (
             f"{count_text(counts.rows_learned_from, 'row')} with the same vector as a row of --train, most "
