@@ -138,7 +138,7 @@ def test_files_that_are_gone_from_the_inputs_are_named(
         (source.parent / name).unlink()
     more = [] if given is None else ["--base-dir", source.parent]
     (model,) = measured(tmp_path / "e", scores, "--label", "label", *more)["models"]
-    assert (model["join"]["labelled"], model["join"]["removed_files"]) == (20, gone)
+    assert model["join"]["labelled"] == 20
     said = [
         text for text in model["notices"] if "gone from the inputs, whose rows count all the same" in text
     ]
@@ -199,16 +199,13 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "conflicting_labels": 1,
         "unmatched_labels": 2,
         "documents": 0,
-        "documents_without_vector": 0,
         "documents_missing": 0,
-        "training_without_vector": 0,
+        "others_without_vector": 0,
         "rows_learned_from": 0,
-        "labels_not_learned": 0,
         "labels_like_nan": 0,
         "tags_of_other_length": 0,
         "labels_without_tokens": 0,
         "unmatched_ids": [],
-        "removed_files": [],
         "not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
@@ -377,12 +374,8 @@ def test_labels_that_nothing_was_learned_of_are_said(tmp_path: Path, task: str) 
     learned = write_vectors(tmp_path / "train", train, [*rng.random((16, 4), np.float32)], keep=["label"])
     scores = write_vectors(tmp_path / "test", test, [*rng.random((4, 4), np.float32)], keep=["label"])
     words = (scores, "--train", learned, "--label", "label", "--as", task)
-    (model,) = measured(tmp_path / "e", *words)["models"]
-    assert model["join"]["labels_not_learned"] == 2
-    assert (
-        "2 rows with a label that no row of --train has, so no answer to them can be right."
-        in model["notices"]
-    )
+    said = "No row of --train has the label 'c': no row with such a label can be right."
+    assert said in measured(tmp_path / "e", *words)["notices"]
 
 
 def test_a_query_may_not_find_itself(tmp_path: Path) -> None:
@@ -818,7 +811,7 @@ def test_documents_are_ranked_for_queries_as_trec_eval_does(tmp_path: Path) -> N
     assert two["comparisons"]["ndcg_at_10"]["losses"] == 1
     lacking = write_vectors(tmp_path / "f", [*ids, {"docno": "lost"}], [*vectors, FAILED], id_column="docno")
     (model,) = measured(tmp_path / "e", queries, "--documents", lacking, "--qrels", qrels)["models"]
-    assert (model["join"]["documents"], model["join"]["documents_without_vector"]) == (len(scores), 1)
+    assert (model["join"]["documents"], model["join"]["others_without_vector"]) == (len(scores), 1)
     of_all = one["metrics"]["ndcg_at_10"]
     assert model["metrics"]["ndcg_at_10"]["unanswered"] == "withheld"  # it may have hidden a relevant one
     assert model["metrics"]["ndcg_at_10"]["value"] is None
@@ -1042,8 +1035,8 @@ def test_labels_that_rouge_cannot_read_are_reported(tmp_path: Path) -> None:
     source = write_input(tmp_path / "a.csv", [{"label": "東京 です"}, {"label": "Tokyo"}])
     scores = write_scores(tmp_path / "s", source, ["東京 です", "Tokyo"], keep=["label"])
     words = (scores, "--label", "label", "--as", "text-generation", "-o", tmp_path / "e")
-    assert "labels in which ROUGE finds nothing, such as those in other scripts: 1" in run(*words).stdout
-    assert "ROUGE finds nothing in 1 label." in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+    assert "ROUGE finds nothing in 1 label, as in those in other scripts." in run(*words).stdout
+    assert "ROUGE finds nothing in 1 label, as" in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
 
 
 def test_the_number_of_an_answer(tmp_path: Path) -> None:

@@ -112,8 +112,6 @@ def _join_lines(model: ModelResult) -> list[str]:
         "rows with an id that an earlier row has": counts.duplicate_rows,
         "labels without a row": counts.unmatched_labels,
         "labels with an id that an earlier label has": counts.duplicate_labels,
-        "documents without a vector, which cannot be found": counts.documents_without_vector,
-        "labels in which ROUGE finds nothing, such as those in other scripts": counts.labels_without_tokens,
         "labelled rows that other outputs have not, left out": model.only_here,
     }
     shown = [f"{name}: {count:,}" for name, count in found.items() if count]

@@ -38,6 +38,7 @@ from batchscore.evaluate.notices import (
     empty_notices,
     label_notices,
     model_notices,
+    unlearned_notices,
     withheld_notices,
 )
 from batchscore.evaluate.outcomes import OUTCOMES
@@ -45,6 +46,7 @@ from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.spec import EvaluationSpec, reading_of, with_second
 from batchscore.evaluate.statistics.compare import Comparison, with_holm
 from batchscore.evaluate.tasks import EvaluationTask
+from batchscore.evaluate.vector_judges import TrainingRows
 
 #: How many texts without a label are reported.
 _MOST_TEXTS = 20
@@ -163,9 +165,10 @@ def evaluate(
             "that of the baseline, too: batchscore evaluate BASELINE SCORES …"
         )
     reading = reading_of(outputs, spec)
-    measured = []
+    measured, learned = [], list[Sequence[int]]()
     for place, (name, output) in enumerate(outputs):
         own = with_second(reading, spec, place)
+        learned += [own.second.labels.tolist()] if isinstance(own.second, TrainingRows) else []
         measured.append(measure(name, output, spec.source, own, partial(write, name)))
     refuse_field(measured)
     names = tuple(dict.fromkeys((*reading.task.shown, *spec.figures)))
@@ -195,6 +198,7 @@ def evaluate(
             *label_notices(reading.labels),
             *conflict_notices(spec.source.file),
             *empty_notices(reading.labels, models[0].confusion),
+            *unlearned_notices(reading.labels, learned),
             *comparison_notices([each.comparisons for each in models], spec.options.sampling.confidence),
             *withheld_notices([each.figures for each in models]),
         ),

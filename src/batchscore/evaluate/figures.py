@@ -142,7 +142,7 @@ def _unanswered(name: str, rows: ModelRows, reading: Reading, options: FigureOpt
     whole = bool(rows.answered.all())
     if options.exclude:
         return "none" if whole else "excluded"
-    if rows.counts.without_vector or not has_worst(name, rows, reading):
+    if rows.counts.others_without_vector or not has_worst(name, rows, reading):
         return "withheld"
     return "none" if whole else "worst"
 

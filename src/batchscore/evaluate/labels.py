@@ -42,14 +42,12 @@ class JoinCounts:
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
     Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row, or no id, or cannot be
-    read. `documents` are those that can be ranked, besides those without a vector; of the relevant ones
-    `documents_missing` are none of them. `training_without_vector` rows could not be learned from, and
-    `rows_learned_from` have a vector that is also in the scores of `--train`, `labels_not_learned` a label
-    that none of these has. `labels_like_nan` are what programs write in place of a value. ROUGE finds
-    nothing in `labels_without_tokens`. Answers with `tags_of_other_length` have more or fewer tags than their
-    label.
-    `unmatched_ids` are of a row and of a label that fit no other, two that nearly fit if there are some.
-    `removed_files` are not among the inputs any more.
+    read. `documents` are those that can be ranked; of the relevant ones `documents_missing` are none of them.
+    `others_without_vector` are documents, or rows to learn from; `rows_learned_from` have a vector that is
+    also in the scores of `--train`. Answers with `tags_of_other_length` have more or fewer tags than their
+    label. ROUGE finds nothing in `labels_without_tokens`; `labels_like_nan` are what programs write in place
+    of a value. `unmatched_ids` are of a row and of a label that fit no other, two that nearly fit if there
+    are some.
     """
 
     rows: int = 0
@@ -60,21 +58,13 @@ class JoinCounts:
     conflicting_labels: int = 0
     unmatched_labels: int = 0
     documents: int = 0
-    documents_without_vector: int = 0
     documents_missing: int = 0
-    training_without_vector: int = 0
+    others_without_vector: int = 0
     rows_learned_from: int = 0
-    labels_not_learned: int = 0
     labels_like_nan: int = 0
     tags_of_other_length: int = 0
     labels_without_tokens: int = 0
     unmatched_ids: tuple[str, ...] = ()
-    removed_files: tuple[str, ...] = ()
-
-    @property
-    def without_vector(self) -> int:
-        """How many of the documents, or of the rows that were learned from, have no vector."""
-        return self.documents_without_vector + self.training_without_vector
 
     @property
     def rows_with_label(self) -> float:

@@ -131,11 +131,11 @@ def measure(
 
     Raises `InputError` if no row has a label, or if a label cannot be used.
     """
-    counts, judge = JoinCounts(removed_files=output.removed_files()), judge_of(reading)
+    counts, judge = JoinCounts(), judge_of(reading)
     if isinstance(reading.second, Documents):
-        counts.documents, counts.documents_without_vector = len(reading.second.ids), reading.second.absent
+        counts.documents, counts.others_without_vector = len(reading.second.ids), reading.second.absent
     if isinstance(reading.second, TrainingRows):
-        counts.training_without_vector = reading.second.absent
+        counts.others_without_vector = reading.second.absent
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
     seen = SeenField(reading.field or "") if reading.field or reading.task.has_texts else None
     keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0
@@ -173,7 +173,7 @@ def measure(
     if isinstance(judge, RankingJudge):
         counts.documents_missing = len(judge.absent)
     if isinstance(judge, ClassJudge):
-        counts.rows_learned_from, counts.labels_not_learned = judge.repeated, judge.not_learned
+        counts.rows_learned_from = judge.repeated
     for place, each in enumerate(waiting):
         if late is not None and each.outcome.is_answered:
             answer, scores = late.answer(place)

@@ -20,6 +20,7 @@ from batchscore.evaluate.measure import ModelRows, similar_text
 from batchscore.evaluate.metrics.numbers import curve_of
 from batchscore.evaluate.statistics.compare import Comparison
 from batchscore.evaluate.statistics.intervals import Floats
+from batchscore.settings.declare import as_flag
 
 #: How many labels with several spellings are named.
 _MOST_NAMED = 5
@@ -70,6 +71,17 @@ def conflict_notices(file: LabelFile | None) -> Iterator[str]:
     )
 
 
+def unlearned_notices(labels: Labels, learned: Sequence[Sequence[int]]) -> Iterator[str]:
+    """Yield labels that no row has of those that a model learned from; `learned` are the places of these."""
+    found = dict.fromkeys(
+        labels.names[place] for each in learned for place in sorted({*range(len(labels.names))} - {*each})
+    )
+    if found:
+        more = f", and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
+        named = ", ".join(map(repr, [*found][:_MOST_NAMED]))
+        yield f"No row of --train has the label {named}{more}: no row with such a label can be right."
+
+
 def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
     """Yield what is odd about the rows of a model; `labels` are those that they may have."""
     counts = rows.counts
@@ -96,11 +108,6 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             f"{count_text(counts.labels_like_nan, 'row')} with a label such as NaN or null, which counts as "
             "a label like any other. Leave the cell empty if a row has no label."
         )
-    if counts.labels_not_learned:
-        yield (
-            f"{count_text(counts.labels_not_learned, 'row')} with a label that no row of --train has, so no "
-            "answer to them can be right."
-        )
     if counts.rows_learned_from:
         yield (
             f"{count_text(counts.rows_learned_from, 'row')} with the same vector as a row of --train, most "
@@ -111,8 +118,15 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             f"{count_text(counts.tags_of_other_length, 'answer')} with more or fewer tags than the label "
             "fit no words, and count as no_label_found."
         )
-    if counts.training_without_vector:
-        yield f"{count_text(counts.training_without_vector, 'row')} of --train without a vector."
+    if counts.others_without_vector and counts.documents:
+        yield f"{count_text(counts.others_without_vector, 'document')} without a vector, so never found."
+    elif counts.others_without_vector:
+        yield f"{count_text(counts.others_without_vector, 'row')} of --train without a vector."
+    if counts.labels_without_tokens:
+        yield (
+            f"ROUGE finds nothing in {count_text(counts.labels_without_tokens, 'label')}, as in those in "
+            "other scripts."
+        )
     if counts.documents_missing:
         yield (
             f"{count_text(counts.documents_missing, 'relevant document')} cannot be found: not among the "
@@ -130,12 +144,12 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "curve, or a few are far off. Pearson's correlation is then mostly too far from 0, and its "
             "interval is three times as long towards 0. Use Spearman's."
         )
-    if counts.removed_files:
-        files = ", ".join(counts.removed_files[:_MOST_NAMED])
-        files += ", …" if len(counts.removed_files) > _MOST_NAMED else ""
+    if removed := rows.output.removed_files():
+        files = ", ".join(removed[:_MOST_NAMED]) + (", …" if len(removed) > _MOST_NAMED else "")
         yield (
-            f"{count_text(len(counts.removed_files), 'file')} gone from the inputs, whose rows count all the "
-            f"same: {files}. To remove their records, run the score command with --incremental and --prune."
+            f"{count_text(len(removed), 'file')} gone from the inputs, whose rows count all the same: "
+            f"{files}. To remove their records, run the score command with "
+            f"{as_flag('incremental')} and {as_flag('prune')}."
         )
     if rows.output.is_cut:
         yield "Its run was limited to some rows, and the others are not counted."

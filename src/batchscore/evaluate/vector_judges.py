@@ -152,17 +152,13 @@ class LateJudge(ABC):
 
 
 class ClassJudge(LateJudge):
-    """Rows with a vector and one label of several.
-
-    `repeated` rows have a vector that is one of `training`, `not_learned` a label that none of these has.
-    """
+    """Rows with a vector and one label of several; `repeated` have a vector that is one of `training`."""
 
     def __init__(self, labels: Labels, training: TrainingRows | None) -> None:
         super().__init__(None if training is None else training.vectors.shape[1])
         self.labels, self.names = labels, labels.names
         self.learned = frozenset[int]() if training is None else training.keys
         self.seen = frozenset[int]() if training is None else training.seen
-        self.taught = range(len(labels.names)) if training is None else frozenset(training.labels.tolist())
         self.places = {name: place for place, name in enumerate(labels.names)}
         self.golds = array("q")
 
@@ -181,11 +177,6 @@ class ClassJudge(LateJudge):
     def repeated(self) -> int:
         """How many rows have a vector that was learned from."""
         return sum(each is not None and number_of_vector(each) in self.seen for each in self.vectors)
-
-    @property
-    def not_learned(self) -> int:
-        """How many rows have a label that no row has which was learned from."""
-        return sum(each not in self.taught for each in self.golds)
 
     @property
     def wanted(self) -> npt.NDArray[np.intp]:
