@@ -378,6 +378,17 @@ def test_labels_that_nothing_was_learned_of_are_said(tmp_path: Path, task: str) 
     assert said in measured(tmp_path / "e", *words)["notices"]
 
 
+@pytest.mark.parametrize(("labels", "task"), [(["pos", "neg"], "classification"), (["1", "2"], "regression")])
+def test_a_pattern_that_finds_nothing_is_said(tmp_path: Path, labels: list[str], task: str) -> None:
+    """The column of the labels is not what is wrong."""
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in labels])
+    scores = write_scores(tmp_path / "s", source, labels, keep=["label"])
+    words = (scores, "--label", "label", "--as", task, "--pattern", "x(y)")
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    said = "--pattern finds no answer in any text. Compare it with the most frequent texts."
+    assert model["notices"] == [said]
+
+
 def test_a_query_may_not_find_itself(tmp_path: Path) -> None:
     """As for duplicates of questions: each is a query and a document."""
     rows = [{"id": name} for name in ("q1", "q2", "q3")]

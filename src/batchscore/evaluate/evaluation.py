@@ -335,7 +335,7 @@ def _result(
         {} if baseline is None else {name: compare(name, rows, baseline, reading, options) for name in names},
         cost_of(rows.output, len(rows) - outcomes["not_reached"], right_rows(rows, reading)),
         confusion_of(rows, reading) if reading.task.has_classes else None,
-        notices=(*model_notices(rows, reading.labels),),
+        notices=(*model_notices(rows, reading),),
     )
 
 

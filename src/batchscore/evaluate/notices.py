@@ -15,6 +15,7 @@ from batchscore.errors import count_text
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
+from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import LabelFile, with_first_row
 from batchscore.evaluate.measure import ModelRows, similar_text
 from batchscore.evaluate.metrics.numbers import curve_of
@@ -82,11 +83,13 @@ def unlearned_notices(labels: Labels, learned: Sequence[Sequence[int]]) -> Itera
         yield f"No row of --train has the label {named}{more}: no row with such a label can be right."
 
 
-def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
-    """Yield what is odd about the rows of a model; `labels` are those that they may have."""
-    counts = rows.counts
+def model_notices(rows: ModelRows, reading: Reading) -> Iterator[str]:
+    """Yield what is odd about the rows of a model, whose answers were read in this way."""
+    counts, labels = rows.counts, reading.labels
     if not rows.answered.any():
-        if rows.texts and labels.names:
+        if rows.texts and reading.pattern is not None:
+            yield "--pattern finds no answer in any text. Compare it with the most frequent texts."
+        elif rows.texts and labels.names:
             named = ", ".join(map(repr, labels.names[:_MOST_NAMED]))
             more = ", …" if len(labels.names) > _MOST_NAMED else ""
             yield (
