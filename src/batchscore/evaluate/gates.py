@@ -16,7 +16,7 @@ from batchscore.evaluate.tasks import ERRORS
 
 _AMOUNT = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _REQUIREMENT = re.compile(
-    r"\s*(?P<name>[A-Za-z_][\w@.]*)?\s*(?P<sign>[<>=!≤≥]*)\s*(?P<bound>.*?)\s*", re.DOTALL
+    r"\s*(?P<name>[A-Za-z_][\w@.-]*)?\s*(?P<sign>[<>=!≤≥]*)\s*(?P<bound>.*?)\s*", re.DOTALL
 )
 _BOUND = re.compile(rf"(?P<number>[-+]?{_AMOUNT})\s*(?P<percent>%)?|baseline\s*(?P<offset>[-+]\s*{_AMOUNT})?")
 
@@ -116,10 +116,8 @@ def _range_of(name: str) -> tuple[float, float]:
 
 def _problem(name: str, sign: str, bound: str) -> str:
     """Return what is wrong with a text that is no requirement, and one that works."""
-    example = (
-        f"{name or 'accuracy'}{_EXAMPLES.get(_range_of(name)[1], '>=0.9') if name not in ERRORS else '<=0.5'}"
-    )
-    works = f"Write for example --require '{example}', in quotes."
+    bounds = "<=0.5" if name in ERRORS else _EXAMPLES.get(_range_of(name)[1], ">=0.9")
+    works = f"Write for example --require '{name or 'accuracy'}{bounds}', in quotes."
     if not name:
         return f"it does not begin with the name of a metric. {works}"
     if not sign:
@@ -149,14 +147,13 @@ def _refuse_idle(requirement: Requirement) -> None:
     what = what if low > -math.inf else f"{name} is {high:g} or less"
     if sign == ">=" and bound == 0 and name in COUNTS and name != "rows":
         return
-    above, below = sign[0] == ">", "=" in sign
-    if (bound > high if above else bound < low) or (not below and bound == (high if above else low)):
-        percent = 1 < bound <= 100 and high == 1
-        hint = f" Is '{name}{sign}{bound:g}%' meant?" if percent else ""
+    best, worst = (high, low) if sign[0] == ">" else (low, high)
+    if not requirement.holds(best, bound):
+        hint = f" Is '{name}{sign}{bound:g}%' meant?" if 1 < bound <= 100 and high == 1 else ""
         raise UsageError(f"{requirement.text!r} can never be met: {what}.{hint}")
-    if (bound < low if above else bound > high) or (below and bound == (low if above else high)):
+    if requirement.holds(worst, bound):
         raise UsageError(
-            f"{requirement.text!r} is always met: {what}. Leave it out, or write another number."
+            f"{requirement.text!r} is always met: {what}. Write another number, or leave it out."
         )
 
 
