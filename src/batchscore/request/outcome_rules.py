@@ -171,6 +171,9 @@ RULES = (
     Rule(CONTENT_STATUSES, always, Action.SPLIT, ErrorCode.INVALID_REQUEST, _INVALID),
     Rule({500}, lambda refusal: refusal.has_code(*PARAMETER_CODES), Action.SPLIT,
          ErrorCode.INVALID_REQUEST, _INVALID),
+    Rule({304}, always, Action.STOP, ErrorCode.INVALID_REQUEST,
+         "what answers is a cache that has no answer ({}), not a model. Check the address; if the address is "
+         "right, let the cache or proxy pass POST requests on."),
     Rule(range(400), always, Action.STOP, ErrorCode.INVALID_REQUEST,
          "the endpoint redirects requests ({}). Check its address: redirects are not followed."),
     Rule({401}, always, Action.RENEW_TOKEN, ErrorCode.INVALID_REQUEST, _CREDENTIALS),
@@ -311,7 +314,7 @@ def cause_of(outcome: Outcome) -> str:
     if outcome.action is Action.RENEW_TOKEN or (outcome.action is Action.STOP and outcome.status == 403):
         return "access_denied"
     if outcome.action is Action.STOP and outcome.status is not None and outcome.status < 400:
-        return "redirected"
+        return "invalid_request" if outcome.status == 304 else "redirected"
     if outcome.action is Action.STOP and outcome.status in {404, 405, 410, 501}:
         return "not_found"
     return outcome.code.value
