@@ -289,7 +289,7 @@ def test_a_frame_without_rows_comes_back_with_its_columns(deployment: Deployment
 
 def test_an_error_that_ends_the_work_hands_over_what_was_paid_for(deployment: Deployment) -> None:
     deployment.will(times=2)
-    deployment.will(status=401, times=None)
+    deployment.will(status=402, times=None)
     frame = pd.DataFrame({"text": [f"row {number}" for number in range(5)]})
     with pytest.raises(BatchscoreError) as error:
         score(frame, deployment, max_concurrency=1)

@@ -89,9 +89,9 @@ def test_carried_over_scores_are_next_to_those_of_a_stopped_night(
     begun = [(f"b{number}", f"begun {number}", "n") for number in range(5)]
     write_inputs(Path("in"), {"a.csv": old})
     assert output.run().exit_code == 0
-    # The key is refused from then on, also for the word that tests it.
-    deployment.will(status=401, latency=0.5, when_input_contains="begun 4", times=None)
-    deployment.will(status=401, when_input_contains="ping", times=None)
+    # No credit is left from then on, also for the word that tests it.
+    deployment.will(status=402, latency=0.5, when_input_contains="begun 4", times=None)
+    deployment.will(status=402, when_input_contains="ping", times=None)
     write_inputs(Path("in"), {"b.csv": begun})
     assert output.run().exit_code == 1
     deployment.reset()

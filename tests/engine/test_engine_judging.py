@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from math import inf
 
@@ -91,13 +92,23 @@ FAILURES: dict[str, Callable[[], Reply]] = {
     "invalid": lambda: refusal(400, "invalid_value"),
     "page": lambda: Reply(500, {}, b"<html>oops</html>", 0.1),
     "odd json": lambda: refusal(400, "json_validate_failed"),
+    "503 with a wait": lambda: reply(503, {}, retry_after="1"),
+    "no reply": lambda: reply(504, {}),
+    "key": lambda: refusal(401, "401"),
+    "key, with another status": lambda: reply(400, {"error": {"message": "API key not valid."}}),
 }
+
+
+def service_with_bad_row(kind: str, bad: int) -> Service:
+    """A service that fails all requests that hold one row."""
+    hangs = 1e6 if kind == "no reply" else 0.0
+    return service_of(lambda texts: FAILURES[kind]() if f"text:{bad}" in texts else None, refuses_after=hangs)
 
 
 @pytest.mark.parametrize("kind", FAILURES)
 @mostly_slow("bad, rows", [*product([0, 100, 150, 255, 299], [256, 300]), (244, 255)], [(100, 256), (0, 300)])
 def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, bad: int, rows: int) -> None:
-    service = service_of(lambda texts: FAILURES[kind]() if f"text:{bad}" in texts else None)
+    service = service_with_bad_row(kind, bad)
     settled, error, _ = scored(lambda: engine_over(service, prompts(300), rows_a_request=rows, retries=6))
     requests, inputs = cost_of(service)
     assert error is None
@@ -105,6 +116,82 @@ def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, 
     assert list(errors_of(settled)) == [bad]
     assert requests <= 20
     assert inputs <= 900
+
+
+@pytest.mark.parametrize("kind", sorted(FAILURES.keys() - {"408", "424", "502", "504", "524"}))
+@mostly_slow("total, concurrency", [(0, 4), (300, 1)], [])
+def test_one_bad_row_costs_20_requests_at_any_place_of_a_request_of_any_size(
+    kind: str, total: int, concurrency: int
+) -> None:
+    """With 0 the request holds the whole input. Of smaller requests, only the further ones are counted."""
+    for size in (2, 5, 25, 100, 163, 244, 256, *(() if total else (290, 299, 300))):
+        rows, most = total or size, min(size, 256)
+        for bad in {0, rows // 2, most - 1, size * 37 % rows}:
+            service = service_with_bad_row(kind, bad)
+            made = partial(
+                engine_over, service, prompts(rows), rows_a_request=most, retries=6, concurrency=concurrency
+            )
+            settled, error, _ = scored(made)
+            assert error is None
+            assert len(settled) == rows
+            assert list(errors_of(settled)) == [bad]
+            # Only a test request shows that others are answered if one is sent after the other.
+            usual = -(-rows // most) + (concurrency == 1)
+            assert cost_of(service)[0] <= (20 if usual <= 2 else usual + 18), (size, bad)
+            assert service.most_in_flight <= concurrency + 1, "a test request may be one more"
+
+
+@mostly_slow("rows, size", [*product([1, 3, 40, 300], [1, 4, 256])], [(3, 1)])
+@mostly_slow("concurrency", [1, 4], [4])
+def test_a_row_that_is_never_answered_ends_after_a_bounded_time(
+    rows: int, size: int, concurrency: int
+) -> None:
+    for bad in {0, rows // 2, rows - 1}:
+
+        async def answer(texts: list[str], number: int, bad: int = bad) -> Reply:
+            del number
+            await asyncio.sleep(1e6 if f"text:{bad}" in texts else 1.0)
+            return timed(vectors(texts), 1.0)
+
+        service = Service(answer)
+        made = partial(
+            engine_over, service, prompts(rows), rows_a_request=size, retries=6, concurrency=concurrency
+        )
+        settled, error, seconds = scored(made)
+        assert error is None
+        assert len(settled) == rows
+        assert {row: error.code for row, error in errors_of(settled).items()} == {bad: ErrorCode.TIMEOUT}
+        assert seconds < (25 if rows <= 3 else 45) * 60
+        assert cost_of(service)[0] <= -(-rows // size) + 18
+
+
+@mostly_slow("takes", [50, 100, 200, 300], [100, 300])
+@mostly_slow("rows_a_request", [1, 8], [1])
+@mostly_slow("concurrency", [1, 4], [4])
+def test_rows_whose_answers_take_minutes_are_answered(
+    takes: int, rows_a_request: int, concurrency: int
+) -> None:
+    """Test requests are answered within a second."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        seconds = 1.0 if texts == ["ping:0"] else takes * (1 + number % 7 / 20)
+        await asyncio.sleep(seconds)
+        return timed(vectors(texts), seconds)
+
+    service = Service(answer)
+    made = partial(
+        engine_over,
+        service,
+        prompts(12),
+        rows_a_request=rows_a_request,
+        retries=6,
+        concurrency=concurrency,
+        max_outage=1800,
+    )
+    settled, error, _ = scored(made)
+    assert error is None
+    assert len(settled) == 12
+    assert not errors_of(settled)
 
 
 @mostly_slow(

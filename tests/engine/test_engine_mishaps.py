@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle, product
 from typing import Any
 
 import orjson
@@ -13,7 +15,8 @@ import pytest
 from batchscore.engine.engine import Engine
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, ServiceRefused
 from batchscore.prompts.duplicates import MOST_WAITING
-from batchscore.request.deployment import Deployment, State
+from batchscore.request.deployment import Deployment
+from batchscore.request.health import State
 from batchscore.request.send import NoReply
 from batchscore.rows import Prompt, Reply, RowError, Settled
 from sampled import mostly_slow
@@ -257,7 +260,8 @@ def rows_answered_wrongly(form: Callable[[dict[str, Any]], Any], bad: str) -> Ca
         lambda item: item.pop("embedding"),
     ],
 )
-def test_one_row_whose_vector_is_never_usable_costs_three_requests(form: Any) -> None:
+def test_one_row_whose_vector_is_never_usable_costs_four_requests(form: Any) -> None:
+    """The last one is after a test request: no other row shows that the service answers."""
     service = Service(rows_answered_wrongly(form, "text:177"))
 
     async def run() -> list[Settled]:
@@ -268,9 +272,9 @@ def test_one_row_whose_vector_is_never_usable_costs_three_requests(form: Any) ->
     (failed,) = [row for row in settled if not has_its_own_vector(row)]
     assert failed.row == 177
     assert isinstance(failed.result, RowError)
-    assert (failed.result.code, failed.result.attempts) == (ErrorCode.INVALID_RESPONSE, 3)
-    assert len(service.asked) <= 6
-    assert sum(map(len, service.asked)) <= 303
+    assert (failed.result.code, failed.result.attempts) == (ErrorCode.INVALID_RESPONSE, 4)
+    assert len(service.asked) <= 7
+    assert sum(map(len, service.asked)) <= 304
 
 
 @pytest.mark.parametrize(
@@ -645,18 +649,300 @@ def test_a_row_whose_credentials_alone_are_refused_is_asked_again_by_later_runs(
     assert len(settled) == 300
 
 
-def test_a_key_that_is_revoked_ends_the_run_soon() -> None:
-    timed = from_second(1.0, refusal(401, "401"))
+MOMENTS: dict[str, Reply] = {
+    "401": refusal(401, "401"),
+    "403": Reply(403, {}, b"<html>blocked</html>", 0.1),
+    "404": refusal(404, "DeploymentNotFound"),
+    "key": reply(400, {"error": {"message": "API key not valid. Please pass a valid API key."}}),
+}
+
+
+@pytest.mark.parametrize("kind", MOMENTS)
+@mostly_slow("rows_a_request, concurrency", [*product([1, 8], [1, 64])], [(1, 64)])
+@mostly_slow("retries", [0, 6], [6])
+def test_a_key_that_is_revoked_ends_the_run_in_half_a_minute(
+    kind: str, rows_a_request: int, concurrency: int, retries: int
+) -> None:
+    timed = from_second(1.0, MOMENTS[kind])
 
     async def run() -> tuple[list[Settled], BatchscoreError | None]:
-        return await settled_before_failure(engine_over(timed.service, prompts(100_000), concurrency=64))
+        return await settled_before_failure(
+            engine_over(
+                timed.service,
+                prompts(100_000),
+                rows_a_request=rows_a_request,
+                concurrency=concurrency,
+                retries=retries,
+                max_outage=1800,
+            )
+        )
 
     (settled, error), seconds = run_virtual(run())
     assert isinstance(error, ServiceRefused)
     assert settled
     assert not errors_of(settled)
-    assert seconds < 4
-    assert timed.asked_at[-1] < 4
+    assert str(error).startswith("the service has not accepted a request for 2")
+    assert f"({'400' if kind == 'key' else kind}" in str(error)
+    assert seconds < 30
+    assert len([at for at in timed.asked_at if at > 2]) <= 10, "test requests only"
+
+
+@pytest.mark.parametrize("kind", MOMENTS)
+@mostly_slow(
+    "rows_a_request, concurrency, seconds",
+    [*product([1, 8], [1, 4, 64], [0.5, 3, 8, 20])],
+    [(1, 4, 3), (8, 1, 20)],
+)
+def test_a_moment_in_which_everything_is_refused_is_waited_for(
+    kind: str, rows_a_request: int, concurrency: int, seconds: float
+) -> None:
+    timed = Timed(lambda _, now: MOMENTS[kind] if 1 <= now < 1 + seconds else None)
+    rows = 500 + 40 * rows_a_request * concurrency
+    notices: list[str] = []
+
+    async def run() -> list[Settled]:
+        return await collected(
+            engine_over(
+                timed.service,
+                prompts(rows),
+                rows_a_request=rows_a_request,
+                concurrency=concurrency,
+                retries=0,
+                notices=notices,
+            )
+        )
+
+    settled, _ = run_virtual(run())
+    assert len(settled) == rows
+    assert not errors_of(settled)
+    if seconds > 2:
+        assert "refuses all requests" in notices[0]
+        assert "at most 20 s" in notices[0]
+        assert "responds again" in notices[1]
+
+
+@mostly_slow("kind", MOMENTS, ["401", "403"])
+@mostly_slow("seeds", [range(2), range(2, 16)], [range(2)])
+def test_a_moment_in_which_many_requests_are_refused_is_no_rows_error(kind: str, seeds: range) -> None:
+    """Some of several servers behind one address start again or change their keys."""
+    for seed in seeds:
+        random.seed(seed)
+        sample = random.Random(seed)
+        share, seconds = sample.choice([0.1, 0.25, 0.5, 0.8, 0.95]), sample.choice([1, 5, 19])
+        rows_a_request, concurrency = sample.choice([1, 1, 8, 64]), sample.choice([1, 4, 16])
+        begin = sample.uniform(0.5, 3)
+
+        def behave(_: list[str], now: float, values: Any = (begin, seconds, share, sample)) -> Reply | None:
+            begin, seconds, share, sample = values
+            return MOMENTS[kind] if begin <= now < begin + seconds and sample.random() < share else None
+
+        rows = 300 + 20 * rows_a_request * concurrency
+
+        async def run(
+            behave: Any = behave, rows: int = rows, values: Any = (rows_a_request, concurrency)
+        ) -> list[Settled]:
+            service = Timed(behave).service
+            engine = engine_over(
+                service,
+                prompts(rows),
+                rows_a_request=values[0],
+                concurrency=values[1],
+                retries=6,
+                max_outage=1800,
+            )
+            return await collected(engine)
+
+        settled, _ = run_virtual(run())
+        assert len(settled) == rows, seed
+        assert not errors_of(settled), seed
+
+
+@mostly_slow("kind", ["401", "key"], ["401"])
+@mostly_slow("rows_a_request", [1, 8, 64], [8])
+def test_keys_that_are_refused_at_random_are_no_rows_error(kind: str, rows_a_request: int) -> None:
+    """One of several servers behind one address may have another key, for the whole run."""
+    for seed in range(3):
+        random.seed(seed)
+        sample = random.Random(seed)
+        timed = Timed(
+            lambda _, now, sample=sample: MOMENTS[kind] if now > 1 and sample.random() < 0.2 else None  # type: ignore[misc]
+        )
+
+        async def run(service: Service = timed.service) -> list[Settled]:
+            engine = engine_over(
+                service, prompts(300), rows_a_request=rows_a_request, retries=6, max_outage=1800
+            )
+            return await collected(engine)
+
+        settled, _ = run_virtual(run())
+        assert len(settled) == 300
+        assert not errors_of(settled), seed
+
+
+@mostly_slow("rows_a_request", [1, 4, 8], [4])
+def test_a_row_of_a_small_request_has_all_of_its_retries_if_its_credentials_are_refused(
+    rows_a_request: int,
+) -> None:
+    """They may be refused at random: of 30 % a row gets four one after the other now and then."""
+    refused = 0
+
+    def behave(texts: list[str], _: float) -> Reply | None:
+        nonlocal refused
+        if "text:50" not in texts or refused == 5:
+            return None
+        refused += 1
+        return MOMENTS["401"]
+
+    async def run() -> list[Settled]:
+        return await collected(
+            engine_over(Timed(behave).service, prompts(100), rows_a_request=rows_a_request, retries=6)
+        )
+
+    settled, _ = run_virtual(run())
+    assert len(settled) == 100
+    assert not errors_of(settled)
+
+
+@mostly_slow("concurrency", [1, 4], [4])
+@mostly_slow("kind", MOMENTS, ["404"])
+def test_rows_that_wait_and_their_retries_do_not_exceed_the_concurrency(kind: str, concurrency: int) -> None:
+    timed = Timed(lambda texts, now: MOMENTS[kind] if now > 3 and texts != ["ping:0"] else None, takes=1.0)
+    sent = most = 0
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        nonlocal sent, most
+        is_row = texts != ["ping:0"]
+        sent += is_row
+        most = max(most, sent)
+        try:
+            return await timed.answer(texts, number)
+        finally:
+            sent -= is_row
+
+    async def run() -> list[Settled]:
+        service = Service(answer)
+        return await collected(
+            engine_over(service, prompts(120), rows_a_request=1, concurrency=concurrency, retries=6)
+        )
+
+    settled, _ = run_virtual(run())
+    assert len(settled) == 120
+    assert errors_of(settled)
+    assert most == concurrency
+
+
+@mostly_slow("kind", MOMENTS, ["401", "404"])
+@mostly_slow(
+    "others, most",
+    [*product(["503", "form", "reset", "503 503", "random"], [60.0, 600.0])],
+    [("503", 60.0), ("random", 600.0)],
+)
+def test_refusals_of_everything_that_alternate_with_other_failures_end_the_run(
+    kind: str, others: str, most: float
+) -> None:
+    failures = {"503": reply(503), "form": reply(200, {"data": []}), "reset": None}
+    names = ["503", "reset"] if others == "random" else others.split()
+    # A lost connection is a failure without a reply.
+    kinds: list[Reply | None] = [MOMENTS[kind], *(failures[name] for name in names)]
+    sample, in_turn = random.Random(1), cycle(kinds)
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        await asyncio.sleep(0.1)
+        if number < 20:
+            return vectors(texts)
+        failure = sample.choice(kinds) if others == "random" else next(in_turn)
+        if failure is None:
+            raise NoReply(ErrorCode.CONNECTION_ERROR, "reset")
+        return failure
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        return await settled_before_failure(
+            engine_over(Service(answer), prompts(1000), rows_a_request=4, retries=6, max_outage=most)
+        )
+
+    (settled, error), seconds = run_virtual(run())
+    assert isinstance(error, (Outage, ServiceRefused))
+    assert settled
+    assert not errors_of(settled)
+    assert seconds < most + 45
+
+
+@mostly_slow("kind", MOMENTS, ["401"])
+def test_a_deployment_that_refuses_everything_is_not_asked_for_ever_while_others_answer(kind: str) -> None:
+    refusing = Timed(lambda _, now: MOMENTS[kind] if now >= 2 else None, takes=1.0)
+    answering = Timed(lambda *_: None, takes=1.0)
+    notices: list[str] = []
+
+    async def run() -> list[Settled]:
+        members = [
+            deployment_of(each.service, name=name)
+            for each, name in ((refusing, "first"), (answering, "second"))
+        ]
+        return await collected(engine_over(members, prompts(5000), notices=notices))
+
+    settled, seconds = run_virtual(run())
+    assert len(settled) == 5000
+    assert not errors_of(settled)
+    assert seconds > 120
+    assert len([at for at in refusing.asked_at if at > 4]) <= 10, "test requests for 20 seconds"
+    assert "Other deployments do its work" in notices[0]
+    assert notices[1].startswith("first is no longer used: ")
+    assert len(notices) == 2
+
+
+@mostly_slow("kind", MOMENTS, ["401"])
+def test_the_last_of_two_deployments_that_refuse_everything_ends_the_run(kind: str) -> None:
+    services = [
+        Timed(lambda _, now, at=at: MOMENTS[kind] if now >= at else None, takes=1.0)  # type: ignore[misc]
+        for at in (2.0, 60.0)
+    ]
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        members = [deployment_of(each.service, name=f"{number}") for number, each in enumerate(services)]
+        return await settled_before_failure(engine_over(members, prompts(100_000), max_outage=1800))
+
+    (settled, error), seconds = run_virtual(run())
+    assert isinstance(error, ServiceRefused)
+    assert settled
+    assert not errors_of(settled)
+    assert seconds < 90
+
+
+def test_a_token_that_is_revoked_during_an_outage_is_renewed_after_it() -> None:
+    """Only test requests are sent then, so one of them is the first to be refused."""
+    used = "old"
+
+    def behave(_: list[str], now: float) -> Reply | None:
+        if 1 <= now < 30:
+            return reply(503)
+        return MOMENTS["401"] if now >= 30 and used == "old" else None
+
+    async def renew() -> bool:
+        nonlocal used
+        used = "new"
+        return True
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(Timed(behave).service, prompts(2000), renew_token=renew))
+
+    settled, _ = run_virtual(run())
+    assert len(settled) == 2000
+    assert not errors_of(settled)
+
+
+@pytest.mark.parametrize("kind", MOMENTS)
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_what_is_refused_before_any_answer_costs_two_requests(kind: str, concurrency: int) -> None:
+    timed = Timed(lambda *_: MOMENTS[kind])
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        return await settled_before_failure(engine_over(timed.service, prompts(500), concurrency=concurrency))
+
+    (settled, error), seconds = run_virtual(run())
+    assert isinstance(error, ServiceRefused)
+    assert settled == []
+    assert len(timed.asked_at) == 2
+    assert seconds < 2
 
 
 @mostly_slow("begin", [0.0, 5.0], [5.0])

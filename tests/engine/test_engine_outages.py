@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
@@ -11,6 +12,7 @@ import pytest
 
 from batchscore.errors import ErrorCode, Outage, ServiceRefused
 from batchscore.request.deployment import Deployment
+from batchscore.request.outcome_rules import Outcome
 from batchscore.request.send import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
 from sampled import mostly_slow
@@ -114,6 +116,20 @@ def test_an_address_that_was_never_reached_fails_early() -> None:
     with pytest.raises(Outage, match="nothing listens"):
         run_virtual(timed())
     assert started[1] - started[0] < 60
+
+
+@pytest.mark.parametrize("code", [ErrorCode.CONNECTION_ERROR, ErrorCode.INVALID_RESPONSE])
+def test_a_service_that_never_speaks_http_is_no_outage_if_it_also_times_out(code: ErrorCode) -> None:
+    async def answer(texts: list[str], number: int) -> Reply:
+        if number >= 4:
+            await asyncio.sleep(1e6)
+        raise NoReply(code, "the reply is not HTTP", needs_action=True)
+
+    async def main() -> None:
+        await collected(engine_over(Service(answer), prompts(10), max_outage=1800))
+
+    with pytest.raises(ServiceRefused, match="not HTTP"):
+        run_virtual(main())
 
 
 @pytest.mark.parametrize("position", [0, 50, 99])
@@ -235,7 +251,7 @@ def test_a_hung_request_is_retried_and_blocks_no_other() -> None:
     assert 15 < seconds < 35
     (late,) = [attempt for attempt in attempts if attempt.cause == "timeout"]
     assert late.rows == 8
-    assert [attempt.rows for attempt in attempts if attempt.rows not in {8, 0}] == [4, 4], "it was halved"
+    assert [attempt.rows for attempt in attempts if attempt.rows not in {8, 0}] == [2] * 4, "it was divided"
 
 
 def test_requests_to_a_slow_model_are_not_repeated() -> None:
@@ -336,3 +352,221 @@ def test_failures_of_one_outage_are_no_rows_error(rows: int, retries: int, times
 
     settled, _ = run_virtual(run())
     assert {row.row for row in settled if isinstance(row.result, RowError)} == {5}
+
+
+def lost() -> Reply:
+    raise NoReply(ErrorCode.CONNECTION_ERROR, "reset")
+
+
+OUTAGES: dict[str, Callable[[], Reply]] = {
+    "503": lambda: reply(503),
+    "429": lambda: reply(429),
+    "429 with a wait": lambda: reply(429, {}, retry_after="1"),
+    "reset": lost,
+    "wrong form": lambda: reply(200, {"data": []}),
+}
+
+
+def errors_after(kind: str, sample: random.Random) -> set[int]:
+    """The rows that get an error because of one outage of some length, in some run."""
+    hangs = kind == "timeouts"
+    seconds = sample.choice([20, 60, 120, 200, 300, 600] if hangs else [0.3, 1, 5, 20, 60, 120])
+    rows, retries = sample.choice([1, 1, 4, 64]), sample.choice([0, 1, 3, 6])
+    total = sample.choice([3, 12, 100, 300])
+    bad = sample.choice([None, total - 1]) if total > rows else None  # something was answered before
+    takes = sample.choice([0.1, 1.0, 5.0])
+    begin = takes * (2.5 + total / rows / 4 * sample.random())
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        now = loop_time() - began[0]
+        if begin <= now < begin + seconds:
+            await asyncio.sleep(1e6 if hangs else 0.05)
+            return OUTAGES[kind]()
+        taken = takes * (1 + number % 7 / 10)
+        await asyncio.sleep(taken)
+        return reply(500) if f"text:{bad}" in texts else Reply(200, {}, vectors(texts).body, taken)
+
+    began: list[float] = []
+
+    async def run() -> list[Settled]:
+        began.append(loop_time())
+        engine = engine_over(
+            Service(answer),
+            prompts(total),
+            rows_a_request=rows,
+            retries=retries,
+            concurrency=sample.choice([1, 1, 2, 4, 16]),
+            max_outage=1800,
+        )
+        return await collected(engine)
+
+    settled, _ = run_virtual(run())
+    assert len(settled) == total
+    return {row.row for row in settled if isinstance(row.result, RowError)} - {bad}
+
+
+@pytest.mark.parametrize("kind", ["timeouts", *OUTAGES])
+@mostly_slow("seeds", [range(10, 20), range(20, 80)], [range(10, 20)])
+def test_an_outage_of_any_kind_and_length_is_no_rows_error(kind: str, seeds: range) -> None:
+    for seed in seeds:
+        random.seed(seed)
+        assert errors_after(kind, random.Random(seed)) == set(), seed
+
+
+def test_a_test_request_that_was_sent_before_a_row_failed_does_not_show_that_others_are_answered() -> None:
+    """A slow one is under way when the outage begins."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        now = loop_time() - began[0]
+        if 1.1 <= now < 26:
+            await asyncio.sleep(0.05)
+            return reply(200, {"data": []})
+        if "text:1" in texts:
+            await asyncio.sleep(0.05)
+            return reply(500)
+        await asyncio.sleep(1.5)
+        return Reply(200, {}, vectors(texts).body, 1.5)
+
+    began: list[float] = []
+
+    async def run() -> list[Settled]:
+        began.append(loop_time())
+        return await collected(engine_over(Service(answer), prompts(12), rows_a_request=4, retries=6))
+
+    for seed in range(10):
+        random.seed(seed)
+        began.clear()
+        settled, _ = run_virtual(run())
+        assert {row.row for row in settled if isinstance(row.result, RowError)} == {1}
+
+
+REFUSED = {
+    "401": refusal(401, "401"),
+    "403": reply(403, "blocked"),
+    "503": reply(503, {}),
+    "429": reply(429, {}),
+    "form": reply(200, {"data": []}),
+}
+
+
+def only_every_second_probe_is_answered(kind: str, probes: str, since: float, until: float) -> Timed:
+    """From one second until another, all requests fail, and test requests fail and are answered in turn."""
+    asked = 0
+
+    def behave(texts: list[str], now: float) -> Reply | None:
+        nonlocal asked
+        if not since <= now < until:
+            return None
+        if texts != ["ping:0"]:
+            return REFUSED[kind]
+        asked += 1
+        return REFUSED[probes] if asked % 2 else None
+
+    return Timed(behave)
+
+
+@mostly_slow(
+    "kind, probes",
+    [*product(["401", "403", "503", "form"], ["503", "429", "form"])],
+    [("401", "503"), ("503", "429")],
+)
+@mostly_slow("begin", [0.0, 0.15], [0.15])
+@mostly_slow("rows, total, concurrency", [(1, 1, 1), (16, 60, 1), (1, 60, 32)], [(16, 60, 1)])
+def test_test_requests_that_are_answered_now_and_then_do_not_keep_a_run_from_its_end(
+    kind: str, probes: str, begin: float, rows: int, total: int, concurrency: int
+) -> None:
+    """The run ends, or its rows get errors: an answered test request may show that they are the cause."""
+    timed = only_every_second_probe_is_answered(kind, probes, begin, float("inf"))
+    settled: list[Settled] = []
+
+    async def main() -> str:
+        engine = engine_over(
+            timed.service,
+            prompts(total),
+            rows_a_request=rows,
+            retries=6,
+            max_outage=600,
+            concurrency=concurrency,
+        )
+        try:
+            async for batch in engine.settled():
+                settled.extend(batch)
+        except Outage as error:
+            return str(error)
+        return ""
+
+    error, seconds = run_virtual(main())
+    assert "has not" in error or len(settled) == total
+    assert seconds < 2000
+
+
+@mostly_slow("kind", ["401", "403", "503", "form"], ["403"])
+def test_an_outage_in_which_test_requests_are_answered_now_and_then_is_waited_for(kind: str) -> None:
+    timed = only_every_second_probe_is_answered(kind, "503", 0.15, 300.0)
+
+    async def main() -> list[Settled]:
+        engine = engine_over(
+            timed.service, prompts(60), rows_a_request=16, concurrency=1, retries=6, max_outage=600
+        )
+        return await collected(engine)
+
+    settled, seconds = run_virtual(main())
+    good(settled, 60)
+    assert seconds > 300
+
+
+def test_a_request_that_fails_at_the_moment_at_which_a_test_request_ends_sends_another_one() -> None:
+    """To await the one that has just ended does not yield: a loop over it would block the run for ever."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(0.1)
+        return vectors(texts)
+
+    async def main() -> list[list[str]]:
+        service = Service(answer)
+        requester = engine_over(service, prompts(1)).attempt_loop.requester
+        (deployment,) = requester.deployments.members
+        later: list[asyncio.Task[Outcome]] = []
+
+        def on_attempt(attempt: Attempt) -> None:
+            # Its first step is before the callbacks of the test request, which is about to end.
+            if not later:
+                later.append(asyncio.create_task(requester.probe(deployment, loop_time())))
+
+        requester.listen = on_attempt
+        await requester.probe(deployment)
+        await later[0]
+        return service.asked
+
+    assert run_virtual(main())[0] == [["ping:0"], ["ping:0"]]
+
+
+def test_no_notice_names_the_end_of_a_wait_that_another_deployment_decides() -> None:
+    notices: list[str] = []
+    refusing = Timed(lambda _, now: refusal(401) if now > 8 else None, takes=1.0)
+    down = Timed(lambda _, now: reply(503) if 5 < now < 45 else None, takes=1.0)
+
+    async def main() -> list[Settled]:
+        members = [deployment_of(each.service, name=name) for each, name in ((refusing, "A"), (down, "B"))]
+        return await collected(engine_over(members, prompts(1000), max_outage=600, notices=notices))
+
+    settled, seconds = run_virtual(main())
+    good(settled, 1000)
+    assert seconds > 40
+    assert any(text.startswith("A refuses all requests") and "at most" not in text for text in notices), (
+        notices
+    )
+
+
+def test_a_service_that_begins_to_refuse_all_requests_does_not_respond_again() -> None:
+    notices: list[str] = []
+    timed = Timed(lambda _, now: reply(503) if now < 5 else refusal(401))
+
+    async def main() -> list[Settled]:
+        return await collected(engine_over(timed.service, prompts(300), max_outage=600, notices=notices))
+
+    with pytest.raises(ServiceRefused, match="refused the credentials"):
+        run_virtual(main())
+    assert not [text for text in notices if "responds again" in text]

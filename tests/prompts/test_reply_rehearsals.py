@@ -52,7 +52,7 @@ CASES = {
     ),
     "one row whose vector is null, NaN or of another length": (
         "prompts/test_replies.py::test_an_invalid_vector_costs_no_other_row",
-        "engine/test_engine_mishaps.py::test_one_row_whose_vector_is_never_usable_costs_three_requests",
+        "engine/test_engine_mishaps.py::test_one_row_whose_vector_is_never_usable_costs_four_requests",
     ),
     "nested vectors, or one for each token": ("prompts/test_replies.py::test_nested_vectors_are_called_so",),
     "dimensions ignored, or of another precision": (

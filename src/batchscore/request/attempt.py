@@ -27,12 +27,11 @@ from batchscore.request.outcome_rules import (
     lost_outcome,
     over_limit,
     refused_alone,
-    refused_by_chance,
+    refused_for_now,
     unusable_outcome,
 )
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.rate_headers import wait_seconds
-from batchscore.request.refusal import CONTENT_STATUSES
 from batchscore.request.request import Request, Result
 from batchscore.request.send import NoReply
 from batchscore.request.service_words import probe_words
@@ -43,8 +42,8 @@ T = TypeVar("T")
 
 #: A longer wait is not a pause: the quota is used up, or the request can never fit (86,400 is seen for both).
 LONGEST_PAUSE_SECONDS = 600.0
-#: Seconds before each further probe that must confirm a refusal of credentials, which may be at random.
-CONFIRM_AFTER_SECONDS = (0.5, 1.0)
+#: To send a larger request again after a refusal of its credentials alone would cost too much.
+MOST_ROWS_REFUSED_TWICE = 128
 #: The header of the simulator's replies.
 SIMULATED = "x-simulator"
 #: Roughly the cost of a word; a probe is charged like any request.
@@ -74,7 +73,7 @@ class Requester(Generic[T]):
     billed: Callable[[bytes, int, bytes], tuple[int, int]] = lambda *_: (0, 0)
     note_service: Callable[[bool], None] = lambda _: None
     simulated: bool | None = None
-    probing: dict[Deployment, asyncio.Task[Outcome]] = field(default_factory=dict)
+    probing: dict[Deployment, tuple[float, asyncio.Task[Outcome]]] = field(default_factory=dict)
     closed: bool = False
 
     async def send(self, request: Request, deployment: Deployment, ticket: Ticket) -> Result[T]:
@@ -181,8 +180,8 @@ class Requester(Generic[T]):
     ) -> Result[T]:
         """Judge a reply without answers."""
         self.report(request, deployment, reply, cause_of(outcome))
-        of_all = outcome.action is Action.RENEW_TOKEN and outcome.status in CONTENT_STATUSES
-        if of_all or outcome.action is Action.STOP:
+        again = outcome.action is Action.RENEW_TOKEN and request.budget.refused_at is not None
+        if again or outcome.action is Action.STOP:
             return Result(await self.judge_stop(request, deployment, outcome))
         if outcome.of_rows is not None:
             if confirmed := await self.confirmed(request, deployment, outcome):
@@ -234,7 +233,8 @@ class Requester(Generic[T]):
         if budget.limited_for_rows:
             answered = True
         elif before is not None and not answered and not deployment.in_flight:
-            answered = (await self.probe(deployment)).action is Action.KEEP  # nobody else can show it
+            # Nobody else can show it.
+            answered = (await self.probe(deployment, before)).action is Action.KEEP
             budget.limited_for_rows = answered and request.rows > 1
         budget.limited_alone = budget.limited_alone + 1 if answered else 0
         if answered:
@@ -244,8 +244,12 @@ class Requester(Generic[T]):
             deployment.note_rate_limit(ticket, seconds, longest)
 
     async def judge_stop(self, request: Request, deployment: Deployment, outcome: Outcome) -> Outcome:
-        """Return what a refusal of every request means; if others are answered, it is sent once more."""
-        first = request.budget.refused_at is None and request.rows == 1
+        """Return what a refusal of every request means; if others are answered, it is sent once more.
+
+        Keys may be refused at random, so that is a failure like any, and only a large request is divided.
+        """
+        at_random = outcome.action is Action.RENEW_TOKEN and request.rows <= MOST_ROWS_REFUSED_TWICE
+        first = at_random or (request.budget.refused_at is None and request.rows == 1)
         if confirmed := await self.confirmed(request, deployment, outcome):
             return confirmed
         request.budget.note_failure(self.clock.monotonic(), 0.0, ErrorCode.SERVER_ERROR)
@@ -265,7 +269,7 @@ class Requester(Generic[T]):
         never_answered = deployment.health.last_success is None
         if self.closed or self.stop.is_set() or (never_answered and outcome.status in NEVER_ABOUT_ONE):
             return outcome
-        probe = await self.probe(deployment)
+        probe = await self.probe(deployment, budget.refused_at)
         if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
             return replace(probe if outcome.of_rows else outcome, words=probe.words)
         if probe.action is Action.KEEP:
@@ -273,29 +277,18 @@ class Requester(Generic[T]):
             return None
         if probe.action is not Action.ADAPT:
             budget.note_failure(now, 0.0, probe.code)
+        if probe.lasting:
+            budget.refused_at = None
+            self.deployments.mark_down(deployment)
         return replace(probe, words="")
 
-    async def confirm_refusal(
-        self, request: Request, deployment: Deployment, refused: Result[T]
-    ) -> Result[T]:
-        """Return what a refusal of the credentials means: a failure like any if others are answered.
-
-        `refused` itself is returned if they are refused again and again, or a probe before any answer.
-        """
-        started, budget = self.clock.monotonic(), request.budget
-        never_answered = deployment.health.last_success is None
-        if budget.refused_at is None:
-            budget.refused_at = started
-        for wait in (0.0,) if never_answered else (0.0, *CONFIRM_AFTER_SECONDS):
-            if self.closed or self.stop.is_set():
-                break
-            await asyncio.sleep(wait)
-            self.deployments.raise_fatal()
-            answered = deployment.health.answered_one_sent_since(budget.refused_at)
-            if answered or (await self.probe(deployment)).action is Action.KEEP:
-                budget.note_failure(started, 0.0, ErrorCode.SERVER_ERROR)
-                return Result(refused_by_chance(refused.outcome))
-        return refused
+    async def renew_token(self, deployment: Deployment) -> bool:
+        """Return whether there is a different token to try; stop a deployment whose sign-in fails."""
+        try:
+            return await deployment.renew_token()
+        except BatchscoreError as reason:
+            self.deployments.stop(deployment, reason)
+            return False
 
     async def judge_wait(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T] | None:
         """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too.
@@ -319,19 +312,25 @@ class Requester(Generic[T]):
         self.deployments.stop(deployment, reason)
         return Result(outcome)
 
-    async def probe(self, deployment: Deployment) -> Outcome:
+    async def probe(self, deployment: Deployment, since: float | None = None) -> Outcome:
         """Send a word of our own to a deployment, and judge the reply; most refusals count as responses.
 
-        Calls during a probe share its outcome.
+        Calls during a probe share its outcome, but an answer only if it was sent `since` a moment, or now: an
+        earlier one shows nothing about the time after it.
         """
-        under_way = self.probing.get(deployment)
-        if under_way is None:
-            under_way = self.probing[deployment] = asyncio.create_task(self.send_probe(deployment))
-            under_way.add_done_callback(lambda _: self.probing.pop(deployment, None))
-        return await asyncio.shield(under_way)
+        since = self.clock.monotonic() if since is None else since
+        while True:
+            # One that has ended is never awaited again: that would not yield, and the loop would not end.
+            if deployment not in self.probing or self.probing[deployment][1].done():
+                task = asyncio.create_task(self.send_probe(deployment))
+                self.probing[deployment] = self.clock.monotonic(), task
+            sent_at, task = self.probing[deployment]
+            outcome = await asyncio.shield(task)
+            if sent_at >= since or outcome.action is Action.RETRY:
+                return outcome
 
-    async def send_probe(self, deployment: Deployment) -> Outcome:
-        """Send one probe."""
+    async def send_probe(self, deployment: Deployment, *, renewed: bool = False) -> Outcome:
+        """Send one probe, and another one with a new token if the first one's is refused."""
         deployment.reserve(PROBE_TOKENS)
         flight, body = self.timeouts.start(1, 0), self.probe_body(deployment)
         reply: Reply | Outcome
@@ -358,6 +357,10 @@ class Requester(Generic[T]):
         # Counted like any request: it may be billed.
         cause = "probe" if outcome.action is Action.KEEP else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))
+        if not deployment.health.is_unproven:
+            if outcome.action is Action.RENEW_TOKEN and not renewed and await self.renew_token(deployment):
+                return await self.send_probe(deployment, renewed=True)
+            outcome = refused_for_now(outcome)
         deployment.health.probe_answered = outcome.action is not Action.RETRY
         deployment.health.usable = deployment.health.usable or outcome.action is Action.KEEP
         if outcome.action is Action.RETRY:
@@ -373,7 +376,7 @@ class Requester(Generic[T]):
     async def close(self) -> None:
         """Cancel the probes in flight; from now on a cancelled task really ends."""
         self.closed = True
-        probes = list(self.probing.values())
+        probes = [task for _, task in self.probing.values()]
         for task in probes:
             task.cancel()
         await asyncio.gather(*probes, return_exceptions=True)

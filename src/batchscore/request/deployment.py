@@ -12,111 +12,17 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 from math import inf
 
-from batchscore.errors import ErrorCode, duration_text
+from batchscore.errors import duration_text
 from batchscore.request.concurrency import Concurrency
-from batchscore.request.outcome_rules import Outcome
+from batchscore.request.health import STOPPED, UP, Health, State
 from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.windows import FIRST_TOKENS, SMOOTHING_SECONDS, Quota, Ticket
 from batchscore.request.rate_headers import RequestWindow, limit_headers
 from batchscore.request.send import Send
 from batchscore.request.timeouts import Clock
 from batchscore.rows import DeploymentState, Reply
-
-#: After this many failures in a row, the deployment gets probes instead of requests.
-FAILURES_OF_AN_OUTAGE = 8
-
-#: If nothing was ever answered, the user should know soon.
-FAILURES_BEFORE_ANY_ANSWER = 3
-
-#: If a probe was answered and requests fail, these rows may be the cause: they use up their retries.
-FAILURES_AFTER_A_PROBE = 64
-
-#: Seconds before the first probe, doubling until a request is answered.
-FIRST_PROBE_SECONDS = 0.5
-
-#: 429s are ordinary; they are an outage only after this many seconds without any success.
-LIMITED_SECONDS = 60.0
-
-
-class State(Enum):
-    """What may be sent to a deployment."""
-
-    UP = "up"
-    DOWN = "down"  # only a probe now and then
-    STOPPED = "stopped"  # nothing more in this run
-
-
-#: To read a member of an enum takes as long as a call.
-UP, STOPPED = State.UP, State.STOPPED
-
-
-@dataclass(slots=True)
-class Health:
-    """The state of one deployment, and the replies that led to it. Times are the monotonic clock's.
-
-    A failure is one row's bad luck while other rows are answered, and an outage if none is. `sent_at` is when
-    the latest of the answered requests was sent. `usable`: a probe was answered as it should be.
-    """
-
-    state: State = State.UP
-    last_success: float | None = None
-    sent_at: float = float("-inf")
-    usable: bool = False
-    failing_since: float | None = None
-    failures: int = 0
-    reached: bool = False
-    last_outcome: Outcome | None = None
-    probe_wait: float = FIRST_PROBE_SECONDS
-    probe_at: float = 0.0
-    probe_answered: bool = False
-
-    def note_success(self, now: float, seconds: float) -> None:
-        """Note that a request was answered after this many seconds."""
-        self.last_success = now
-        if now - seconds > self.sent_at:
-            self.sent_at = now - seconds
-        self.reached = True
-        if self.failing_since is not None:
-            self.end_failures()
-            self.probe_answered = False
-            self.probe_wait = FIRST_PROBE_SECONDS
-
-    def end_failures(self) -> None:
-        """End a series of failures."""
-        self.failures = 0
-        self.failing_since = None
-
-    def note_failure(self, outcome: Outcome, now: float, most_outage_seconds: float) -> bool:
-        """Note that the service failed a request; return whether the deployment is down from now on."""
-        self.failures += 1
-        self.last_outcome = outcome
-        self.reached = self.reached or outcome.status is not None
-        if self.failing_since is None:
-            self.failing_since = now
-        enough = FAILURES_BEFORE_ANY_ANSWER if self.last_success is None else FAILURES_OF_AN_OUTAGE
-        if self.probe_answered:
-            enough = FAILURES_AFTER_A_PROBE
-        if self.state is not State.UP or self.failures < enough:
-            return False
-        limited = outcome.code is ErrorCode.RATE_LIMITED
-        return not limited or now - self.failing_since > min(LIMITED_SECONDS, most_outage_seconds)
-
-    @property
-    def is_unproven(self) -> bool:
-        """Whether it has never sent a usable reply."""
-        return self.last_success is None and not self.usable
-
-    def answered_since(self, moment: float) -> bool:
-        """Whether any request was answered after a moment."""
-        return self.last_success is not None and self.last_success >= moment
-
-    def answered_one_sent_since(self, moment: float) -> bool:
-        """Whether a request that was sent after a moment was answered."""
-        return self.sent_at >= moment
-
 
 #: Reading the limits from every reply would cost too much.
 HEADERS_EVERY_SECONDS = 0.1
@@ -221,9 +127,10 @@ class Deployment:
         """The most tokens that one request may hold: a minute's quota, or what was answered already."""
         return max(self.limits.most_tokens, self.largest_answered)
 
-    def explain(self, reason: str) -> str:
-        """Return a message about this deployment with its address."""
-        return f"{reason} Requests go to {self.address}.".lstrip() if self.address else reason
+    def explain(self, reason: str, status: int | None = None) -> str:
+        """Return a message about this deployment with its address, and with keys that it was not given."""
+        address = f"Requests go to {self.address}." if self.address else ""
+        return f"{reason} {address} {self.unused_keys if status in {401, 403} else ''}".strip()
 
     async def wait_until_up(self) -> bool:
         """Wait until it is up and not paused; return False if it is stopped for the rest of this run."""

@@ -19,7 +19,8 @@ from batchscore.errors import (
     ServiceRefused,
     duration_text,
 )
-from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, Health, State
+from batchscore.request.deployment import Deployment
+from batchscore.request.health import FIRST_PROBE_SECONDS, Health, State
 from batchscore.request.outcome_rules import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.timeouts import Clock
@@ -121,8 +122,9 @@ class DeploymentPool:
         """Whether the run can continue without this deployment."""
         return any(member.health.state is State.UP for member in self.members if member is not deployment)
 
-    def mark_down(self, deployment: Deployment) -> None:
+    def mark_down(self, deployment: Deployment, *, excuses: bool = False) -> None:
         """Stop sending requests to a deployment, and probe it until it answers."""
+        deployment.health.excuses |= excuses
         if deployment.health.state is not State.UP:
             return
         deployment.set_state(State.DOWN)
@@ -152,17 +154,21 @@ class DeploymentPool:
             wait = max(health.probe_wait, min(deployment.paused_until - now, LONGEST_PAUSED_PROBE_SECONDS))
             health.probe_at = now + wait
             await asyncio.sleep(wait)
-            answered = self.probe is None or (await self.probe(deployment)).action is not Action.RETRY
+            action = Action.KEEP if self.probe is None else (await self.probe(deployment)).action
             if health.state is not State.DOWN:
                 return
             longest = min(LONGEST_PROBE_SECONDS, self.longest_outage(deployment) / 4)
             health.probe_wait = min(health.probe_wait * 2, max(longest, FIRST_PROBE_SECONDS))
             now = self.clock.monotonic()
-            if answered:
-                if announced:
+            if action is not Action.RETRY:
+                if announced and action not in {Action.STOP, Action.RENEW_TOKEN}:
                     text = f"{deployment.name} responds again after {duration_text(now - since)}."
                     self.notice(Notice(text))
-                health.end_failures()
+                health.end_outage(now)
+                if self.is_never_answered(deployment, now):
+                    self.judge_outage(now)
+                    if health.state is not State.DOWN:
+                        return
                 deployment.paused_until = min(deployment.paused_until, now)
                 deployment.quota.schedule.pause(now, now)
                 deployment.set_state(State.UP)
@@ -170,6 +176,8 @@ class DeploymentPool:
             if not announced and now - down_at > 2 * FIRST_PROBE_SECONDS:
                 announced = True
                 self.announce_outage(deployment)
+            if health.lasting_since and self.others_up(deployment) and self.is_too_long(deployment, now):
+                self.stop(deployment, refused(deployment))
             self.judge_outage(now)
             if health.state is not State.DOWN:
                 return
@@ -177,12 +185,13 @@ class DeploymentPool:
     def announce_outage(self, deployment: Deployment) -> None:
         """Send a notice of the beginning of an outage."""
         last = deployment.health.last_outcome
-        reason = f" ({last.reason.rstrip('.')})" if last is not None else ""
-        rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
+        reason = f" ({last.reason.partition('. ')[0].rstrip('.')})" if last is not None else ""
+        rest = "The run waits for it."
+        if all(each is deployment or each.health.state is State.STOPPED for each in self.members):
+            rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
         if self.others_up(deployment):
             rest = "Other deployments do its work until it responds."
-        what = "sends no usable reply" if is_unusable(last) else "does not respond"
-        text = deployment.explain(f"{deployment.name} {what}{reason}. {rest}")
+        text = deployment.explain(f"{deployment.name} {complaint(last)[0]}{reason}. {rest}")
         self.notice(Notice(text))
 
     def longest_outage(self, deployment: Deployment) -> float:
@@ -191,21 +200,40 @@ class DeploymentPool:
             return self.most_outage_seconds
         return min(self.most_outage_seconds, NEVER_REACHED_SECONDS)
 
+    def is_too_long(self, deployment: Deployment, now: float) -> bool:
+        """Whether a deployment has been down for too long, or has refused all requests for too long."""
+        health = deployment.health
+        since = health.failing_since or now
+        return self.is_never_answered(deployment, now) or (
+            health.state is State.DOWN
+            and (
+                now - (health.lasting_since or since) >= self.longest_outage(deployment)
+                or now - since >= self.most_outage_seconds
+            )
+        )
+
+    def is_never_answered(self, deployment: Deployment, now: float) -> bool:
+        """Whether a deployment has answered nothing but probes for too long, with outages between."""
+        longest = max(self.most_outage_seconds, NEVER_REACHED_SECONDS)
+        return deployment.health.unanswered_seconds(now) >= longest
+
     def judge_outage(self, now: float) -> None:
         """End the run if every remaining deployment has been down for too long."""
         remaining = [member for member in self.members if member.health.state is not State.STOPPED]
-        since = [member.health.failing_since or now for member in remaining]
-        if not all(
-            member.health.state is State.DOWN and now - began >= self.longest_outage(member)
-            for member, began in zip(remaining, since, strict=True)
-        ):
+        if not all(self.is_too_long(member, now) for member in remaining):
             return
+        seconds = max(
+            max(now - (member.health.failing_since or now), member.health.unanswered_seconds(now))
+            for member in remaining
+        )
         permanent = all(needs_action(member.health) for member in remaining)
         last = {member: member.health.last_outcome for member in remaining}
         has_reason = any(outcome.lasting for outcome in last.values() if outcome is not None)
         more = f" {NEVER_USABLE}" if permanent and not has_reason else ""
         reasons = {
-            member.name: member.explain(outcome.reason + more)
+            member.name: member.explain(
+                f"{outcome.reason[:1].upper()}{outcome.reason[1:]}{more}", outcome.status
+            )
             for member, outcome in last.items()
             if outcome is not None
         }
@@ -214,8 +242,11 @@ class DeploymentPool:
         if len(remaining) > 1:
             who = "no deployment has"
             why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        what = "sent a usable reply" if all(map(is_unusable, last.values())) else "responded"
-        text = f"{who} {what} for {duration_text(now - min(since))}. {why}"
+        whats = {complaint(outcome)[1] for outcome in last.values()}
+        what = whats.pop() if len(whats) == 1 else "responded"
+        if any(self.is_never_answered(member, now) for member in remaining):
+            what = "answered a request, only test requests now and then,"
+        text = f"{who} {what} for {duration_text(seconds)}. {why}"
         self.end_run((ServiceRefused if permanent else Outage)(text, service_reply=reply))
 
     async def close(self) -> None:
@@ -226,9 +257,19 @@ class DeploymentPool:
         await asyncio.gather(*probes, return_exceptions=True)
 
 
-def is_unusable(outcome: Outcome | None) -> bool:
-    """Whether the service replied, and not as a service of this kind does."""
-    return outcome is not None and outcome.code is ErrorCode.INVALID_RESPONSE
+def complaint(outcome: Outcome | None) -> tuple[str, str]:
+    """Return what a service does whose latest failure this is, and what it has not done."""
+    if outcome is not None and outcome.code is ErrorCode.INVALID_RESPONSE:
+        return "sends no usable reply", "sent a usable reply"
+    if outcome is not None and outcome.lasting:
+        return "refuses all requests", "accepted a request"
+    return "does not respond", "responded"
+
+
+def refused(deployment: Deployment) -> ServiceRefused:
+    """Return what to say of a deployment that refuses all requests."""
+    last = deployment.health.last_outcome
+    return ServiceRefused("" if last is None else deployment.explain(last.reason, last.status))
 
 
 def needs_action(health: Health) -> bool:

@@ -293,12 +293,17 @@ def refused_alone(outcome: Outcome, *, first: bool) -> Outcome:
     return Outcome(action, code, text, outcome.status, f"{outcome.status} alone", by_chance=True)
 
 
-def refused_by_chance(outcome: Outcome) -> Outcome:
-    """Return what a refusal of the credentials means if the service accepts them for other requests."""
-    text = (
-        f"The service refused the credentials of this request ({outcome.status}), and accepts them in others."
+def refused_for_now(outcome: Outcome) -> Outcome:
+    """Return what the reply to our own probe means if the service has answered before.
+
+    A gateway that starts again or changes its keys refuses everything for seconds, so the run waits for it.
+    """
+    passes = outcome.action is Action.RENEW_TOKEN or (
+        outcome.action is Action.STOP and outcome.status in {403, 404}
     )
-    return Outcome(Action.RETRY, ErrorCode.SERVER_ERROR, text, outcome.status, by_chance=True)
+    if not passes or outcome.code is not ErrorCode.INVALID_REQUEST:
+        return outcome
+    return replace(outcome, action=Action.RETRY, code=ErrorCode.SERVER_ERROR, needs_action=True, lasting=True)
 
 
 def cause_of(outcome: Outcome) -> str:

@@ -13,11 +13,12 @@ import asyncio
 import random
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Generic, TypeVar
 
 import tenacity
 
-from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, duration_text
+from batchscore.errors import ErrorCode, ServiceRefused, duration_text
 from batchscore.request.attempt import Requester
 from batchscore.request.deployment import NOTICE_FROM_SECONDS, Deployment
 from batchscore.request.deployment_pool import DeploymentPool
@@ -59,10 +60,8 @@ MOST_RESTING = 256
 FAILURES_OF_MANY = 2
 MOST_ROWS_SENT_TWICE = 256
 
-#: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
-#: The rows of a small one are sent alone.
-FEWEST_FOR_QUARTERS = 15
-MOST_ROWS_SENT_ALONE = 5
+#: A failed request of so few rows is divided into single rows.
+MOST_ROWS_SENT_ALONE = 4
 
 #: A row may time out this often: the timeouts double.
 MOST_TIMEOUTS = 4
@@ -98,18 +97,16 @@ class AttemptLoop(Generic[T]):
             action = result.outcome.action
             if action is Action.RENEW_TOKEN and deployment not in renewed:
                 renewed.add(deployment)
-                if await self.renew_token(deployment):
+                if await self.requester.renew_token(deployment):
                     deployment, result = await self.send_anywhere(request)
                 continue
             if action is Action.RENEW_TOKEN:
-                result = await self.requester.confirm_refusal(request, deployment, result)
+                result = Result(await self.requester.judge_stop(request, deployment, result.outcome))
                 action = result.outcome.action
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
-                hint = deployment.unused_keys if result.outcome.status in {401, 403} else ""
-                text = f"{deployment.explain(result.outcome.reason)} {hint}".rstrip()
-                refused = ServiceRefused(text, service_reply=result.outcome.words)
-                self.deployments.stop(deployment, refused)
+                text = deployment.explain(result.outcome.reason, result.outcome.status)
+                self.deployments.stop(deployment, ServiceRefused(text, service_reply=result.outcome.words))
                 deployment, result = await self.send_anywhere(request)
                 continue
             if action is not Action.RETRY and (request.rows > 1 or not result.outcome.by_chance):
@@ -121,7 +118,8 @@ class AttemptLoop(Generic[T]):
             if may_retry and not self.may_be_too_large(request, result):
                 deployment, result = await self.retry(request, deployment, result)
                 continue
-            if result.outcome.by_chance or await self.answers_other_rows(request, result, deployment):
+            is_well = result.outcome.code is ErrorCode.INVALID_ANSWER
+            if is_well or await self.answers_other_rows(request, result, deployment):
                 if request.rows == 1 and await self.let_pass(request, deployment, result):
                     deployment, result = await self.send_in_slot(request)
                     continue
@@ -132,18 +130,10 @@ class AttemptLoop(Generic[T]):
                     continue
                 return self.final(request, deployment, result)
             # The service answers nothing, so this is not the row's fault: it keeps its retries.
-            self.deployments.mark_down(deployment)
+            self.deployments.mark_down(deployment, excuses=True)
             request.budget.reset()
             deployment, result = await self.send_anywhere(request)
         return result
-
-    async def renew_token(self, deployment: Deployment) -> bool:
-        """Return whether there is a different token to try; stop a deployment whose sign-in fails."""
-        try:
-            return await deployment.renew_token()
-        except BatchscoreError as reason:
-            self.deployments.stop(deployment, reason)
-            return False
 
     def final(self, request: Request, deployment: Deployment, result: Result[T]) -> Result[T]:
         """Return the result of a request that has had its attempts, though others are answered."""
@@ -175,25 +165,35 @@ class AttemptLoop(Generic[T]):
         answered = health.answered_since if budget.is_limited else health.answered_one_sent_since
         if since is not None and answered(since):
             return True
-        return (await self.requester.probe(deployment)).action is not Action.RETRY
+        return (await self.requester.probe(deployment, since)).action is not Action.RETRY
+
+    async def probe_before_last(self, budget: RetryBudget, deployment: Deployment) -> None:
+        """Ask whether others are answered if one more timeout of a row is its last: another takes minutes."""
+        since, after = budget.failing_since or 0.0, replace(budget)
+        after.note_failure(self.requester.clock.monotonic(), budget.request_seconds, ErrorCode.TIMEOUT)
+        known = budget.others_answered or deployment.health.answered_one_sent_since(since)
+        if not known and self.is_used_up(after):
+            probe = await self.requester.probe(deployment, since)
+            budget.others_answered = probe.action is Action.KEEP
 
     def may_be_of_one_outage(self, request: Request, result: Result[T]) -> bool:
         """Whether all failures of a row may be those of one outage.
 
         They are not if another request, sent after one of them, was answered before the last attempt.
-        Rate limits and timeouts of one row take minutes, so that most outages are over by then.
+        Rate limits of one row take minutes, so that most outages are over by then.
         """
-        budget, code = request.budget, result.outcome.code
-        others = {ErrorCode.INVALID_ANSWER, ErrorCode.RATE_LIMITED, ErrorCode.TIMEOUT}
-        return request.rows == 1 and not (code in others or budget.same_again or budget.failed_by_itself)
+        never = {ErrorCode.INVALID_ANSWER, ErrorCode.RATE_LIMITED}
+        return request.rows == 1 and result.outcome.code not in never and not request.budget.failed_by_itself
 
     async def send_anywhere(self, request: Request) -> tuple[Deployment, Result[T]]:
         """Send a request to the deployment that first has room."""
+        if len(self.deployments.members) == 1:  # while it waited, another worker may have taken its place
+            return await self.send_in_slot(request)
         deployment, ticket = await self.deployments.admit(request.tokens)
         return deployment, await self.requester.send(request, deployment, ticket)
 
     async def send_in_slot(self, request: Request) -> tuple[Deployment, Result[T]]:
-        """Send a request that was refused with 429 when fewer are in flight than were then."""
+        """Send a request when fewer are in flight than the service takes at a time."""
         deployment = await self.deployments.choose(request.tokens)
         async with deployment.slots:
             await deployment.wait_for_slot()
@@ -213,8 +213,7 @@ class AttemptLoop(Generic[T]):
 
     async def let_pass_if_few(self, request: Request, deployment: Deployment, result: Result[T]) -> None:
         """Wait before the rows of a failed request are sent alone, so that this is not necessary later."""
-        limited = result.outcome.code is ErrorCode.RATE_LIMITED
-        if not 1 < request.rows <= MOST_ROWS_SENT_ALONE or limited:
+        if request.rows > MOST_ROWS_SENT_ALONE or result.outcome.code is ErrorCode.RATE_LIMITED:
             return
         if await self.let_pass(request, deployment, result):
             # Meanwhile another worker has taken its place.
@@ -229,9 +228,8 @@ class AttemptLoop(Generic[T]):
         left = self.passed_at(budget, result.outcome) - self.requester.clock.monotonic()
         budget.begin_long_wait(max(0, self.most_alone(budget) - MOST_LIMITED_AGAIN))
         deployment.health.end_failures()  # nothing may be sent meanwhile, and that is no outage
-        left = min(left, PASSING_SECONDS) * random.uniform(1.0, 1.05)  # noqa: S311
-        if budget.is_limited:
-            left = max(left, budget.asked_wait)
+        asked = budget.asked_wait if budget.is_limited else 0.0
+        left = max(min(left, PASSING_SECONDS) * random.uniform(1.0, 1.05), asked)  # noqa: S311
         announce_rest(deployment, result.outcome, left)
         await self.back_off(deployment, left, rests=deployment.resting < MOST_RESTING)
         return True
@@ -275,7 +273,10 @@ class AttemptLoop(Generic[T]):
             if unjudged:
                 last = unjudged.pop()
             elif not self.may_be_too_large(request, last[1]) and not self.should_halve(request, *last):
-                limited = last[1].outcome.code is ErrorCode.RATE_LIMITED
+                code = last[1].outcome.code
+                limited = code is ErrorCode.RATE_LIMITED
+                if code is ErrorCode.TIMEOUT and request.rows == 1:
+                    await self.probe_before_last(request.budget, last[0])
                 last = await (self.send_in_slot if limited else self.send_anywhere)(request)
             return last
 
@@ -288,9 +289,9 @@ class AttemptLoop(Generic[T]):
             if last[1].outcome.code is ErrorCode.INVALID_ANSWER:
                 return 0.0  # the service is well
             if last[1].outcome.code is not ErrorCode.RATE_LIMITED:
-                return BACKOFF(state)
-            # A 429 pauses the whole deployment, and admission waits for the end of the pause; if it did not,
-            # this request alone waits. After the first 429, others are sent before it.
+                # After a pause for all, others are sent before it.
+                return BACKOFF(state) + min(member.paused_seconds for member in self.deployments.members)
+            # Admission waits for the end of a 429's pause; if there is none, only this request waits.
             if not last[0].available:
                 return last[0].paused_seconds + FIRST_WAIT_SECONDS if lets_others_pass() else 0.0
             return max(last[0].own_wait(request.budget.rate_limits), request.budget.asked_wait)
@@ -322,9 +323,9 @@ class AttemptLoop(Generic[T]):
         """Whether a request has had its attempts."""
         # A part of a divided request fails twice after the time of its retries, and not several times: the
         # failures before may have been those of another row.
-        is_part = budget.parted > 0 and budget.alike > 1 and not budget.is_limited
-        since = budget.first_failed if is_part else None
-        late = since is not None and budget.failed_at - since >= usual_seconds(budget.retries)
+        divisions = 1 if budget.refused_at is None else CERTAIN_DIVISIONS  # refusals may be random
+        is_part = budget.parted >= divisions and budget.alike > 1 and not budget.is_limited
+        late = is_part and budget.failed_at - (budget.first_failed or 0.0) >= usual_seconds(budget.retries)
         return (
             budget.failures > budget.retries
             or late
@@ -361,9 +362,7 @@ class AttemptLoop(Generic[T]):
 
     def rows_of_part(self, rows: int) -> int:
         """Return the rows of each part of a failed request: the usual number, if it held more."""
-        if rows > self.usual_rows:
-            return self.usual_rows
-        return 1 if rows <= MOST_ROWS_SENT_ALONE else -(-rows // (4 if rows >= FEWEST_FOR_QUARTERS else 2))
+        return self.usual_rows if rows > self.usual_rows else division(rows)[1]
 
     def may_be_too_large(self, request: Request, result: Result[T]) -> bool:
         """Whether fewer rows may succeed if the service answers others: a size, or one row, makes it fail.
@@ -378,6 +377,13 @@ class AttemptLoop(Generic[T]):
         budget = request.budget
         once = budget.parted or request.rows > min(self.usual_rows, MOST_ROWS_SENT_TWICE)
         return budget.alike >= (1 if once else FAILURES_OF_MANY)
+
+
+@cache
+def division(rows: int) -> tuple[int, int]:
+    """Return how many requests find one bad row at most, and the rows of each part for that."""
+    sizes = [(parts, -(-rows // parts)) for parts in (2, 3, 4) if parts <= rows]
+    return min([(parts + division(size)[0], size) for parts, size in sizes], default=(0, 1))
 
 
 def usual_seconds(retries: int) -> float:

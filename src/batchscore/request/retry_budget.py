@@ -104,7 +104,7 @@ class RetryBudget:
         self.causes = None, None
         self.failures = self.rate_limits = self.timeouts = self.limited_alone = 0
         self.request_seconds = 0.0
-        self.failing_since = self.first_failed = None
+        self.failing_since = self.first_failed = self.refused_at = None
         self.others_answered = False
 
     def begin_long_wait(self, limited_alone: int) -> None:
