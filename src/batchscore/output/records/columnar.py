@@ -258,25 +258,17 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     return pa.FixedSizeListArray.from_arrays(float_array(block.reshape(-1)), type=kind)
 
 
-class _Pieces:
-    """A file in memory that gives away what was written, without a copy; Arrow only asks where it is."""
+class _Pieces(list[bytes]):
+    """A file that is the list of what was written, without a copy; Arrow only asks where it is."""
 
-    closed = False
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.pieces: list[bytes] = []
+    closed, size = False, 0
 
     def write(self, piece: bytes) -> None:
         self.size += len(piece)
-        self.pieces.append(piece)
+        self.append(piece)
 
     def tell(self) -> int:
         return self.size
-
-    def take(self) -> list[bytes]:
-        pieces, self.pieces = self.pieces, []
-        return pieces
 
 
 def _parquet_file(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> Iterator[bytes]:
@@ -289,10 +281,11 @@ def _parquet_file(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> 
         size += memory_of(row)
         if end - start == most or size >= _GROUP_BYTES or end == len(rows):
             writer.write_table(_table(rows[start:end], columns, schema))
-            yield from sink.take()
+            yield from sink
+            sink.clear()
             start, size = end, 0
     writer.close()
-    yield from sink.take()
+    yield from sink
 
 
 def _group_rows(arrow: pa.Schema) -> int:
