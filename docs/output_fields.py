@@ -173,8 +173,9 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "skipped": "Skipped files, each with `name` and `reason`.",
             "links_followed": "Links in the input that were followed, each with `name` and `target`.",
             "read_as": "How files were read, and which columns were sent: `files` and `how`.",
-            "repeated_ids": "Rows with a duplicate id that this run read; the first row of an id is none.",
-            "first_repeated_ids": "The first of them that this run read, each with `file` and `row`.",
+            "repeated_ids": "Rows with a duplicate id that this run read; the first row of an id is none. If "
+            "it read no row, those of the run before.",
+            "first_repeated_ids": "The first of them, each with `file` and `row`.",
             "versions": "Versions of batchscore, Python, the system and the main packages, by name.",
             "timeline": "The figures of the run over time, for the [report](../how-to/report.md).",
             "changes": "With `--incremental`: the number of `new`, `changed`, `moved` and `deleted` records, "

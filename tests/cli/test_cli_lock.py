@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_records import whole
 
+from batchscore.api.read_scores import read_scores
+from batchscore.errors import OutputIncomplete
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.locks.lock import Lock
 from batchscore.output.locks.system import SYSTEM
@@ -42,6 +44,8 @@ def test_a_second_run_is_refused_until_the_first_is_gone(
             what = output if output == "out.jsonl" else "out (chat)"
             assert line.startswith(f"batchscore: {what} is held by `batchscore score --task chat`")
             assert f"process {first.popen.pid}" in line
+        with pytest.raises(OutputIncomplete, match=r" is held by `.+\. Wait for it to end, or stop it\.$"):
+            read_scores(output, "chat", strict=True)
         assert deployment.statistics().count == 6
         assert "S3CRET" not in second.said
         (lock,) = Path().rglob("chat.lock")

@@ -158,6 +158,7 @@ def test_one_file_is_not_replaced_by_less_or_by_another_task(
     another = batchscore("score", "in", *shared, "--task", "embeddings")
     assert (fewer.exit_code, another.exit_code) == (1, 1)
     assert "out.jsonl also holds the scores of a.csv, which are not among the inputs" in fewer.said
+    assert "remove their scores with --incremental and --prune, choose another file name" in fewer.said
     assert "out.jsonl is for the chat scores of another run, and one file holds one task" in another.said
     assert Path("out.jsonl").read_bytes() == before
     assert deployment.statistics().count == 3

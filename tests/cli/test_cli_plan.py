@@ -218,6 +218,7 @@ def test_a_plan_shows_the_batches_and_their_price(command_line: Cli, files: File
     assert (live["batches"], plan["batches"], plan["batch_price_factor"]) == (None, 2, 0.5)
     bare = command_line(*flags, "--via", "batch", "--no-canary", "--json").report
     assert bare["cost"] == pytest.approx(live["cost"] / 2)
+    assert [each["requests"] for each in (live, plan, bare)] == [60, 61, 60], "as many as the run sends"
     line = (plan["cost"] - bare["cost"]) * 2 * 1000
     assert 10 < line < 30, "the first batch has a line of our own: a word, and an answer of 10 tokens"
     limited = ("--via", "batch", "--batch-tokens", "400", "--no-canary")
@@ -229,7 +230,7 @@ def test_a_plan_shows_the_batches_and_their_price(command_line: Cli, files: File
     assert "common limits" not in said
     vectors = ("plan", "a.csv", "--task", "embeddings", "-m", "any", "--column", "text", "--via", "batch")
     said = " ".join(command_line(*vectors).stdout.split())
-    assert "requests 60 batches about 2, the first one small" in said
+    assert "requests 61; one is a test of ours, and in the cost batches about 2, the first one small" in said
     assert "(Azure OpenAI takes no embeddings in batches)" in said
 
 

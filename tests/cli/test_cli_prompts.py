@@ -138,6 +138,9 @@ def test_ids_and_kept_columns_are_in_scores_and_errors(
         "  1 row has the id of an earlier row: a.csv, row 1 (the first row of a file is row 0)"
         in named.stdout
     )
+    for later in ([*command, "in", "-o", "named", "--keep", "lang", "--keep", "n"], ["verify", "named"]):
+        run = batchscore(*later)
+        assert "1 row has the id of an earlier row: a.csv, row 1 (the first row of a file" in run.stdout
     scores, errors = whole("named", "chat")
     record = scores["a.csv", 0]
     assert list(record) == ["file", "row", "id", "lang", "n", "chat", "finish_reason"]

@@ -263,6 +263,25 @@ odd(
     [],
     problem="line 2 is not UTF-8: its letters",
 )
+for encoding, letters in {"hz": "今日", "utf-7": "今日は世界", "utf-7-western": "café déjà"}.items():
+    odd(
+        f"letters-in-{encoding}.csv",
+        f"id,text\n1,tea\n2,{letters}\n".encode(encoding.removesuffix("-western")),
+        [],
+        problem="line 3 is not UTF-8: its letters",
+    )
+odd(
+    "plus-signs-and-tildes.csv",
+    b"id,text\n1,1+1 REST+API Python+API was+API C++ +49 170 (format nil ~{~a~} x) ~{ab~}\n",
+    ["id", "text"],
+    two(("1", "1+1 REST+API Python+API was+API C++ +49 170 (format nil ~{~a~} x) ~{ab~}")),
+)
+odd(
+    "words-joined-by-plus-signs.csv",
+    b"id,text\n1,who+was+API+API put+see+are+who\n",
+    ["id", "text"],
+    two(("1", "who+was+API+API put+see+are+who")),
+)
 odd(
     "named-letters-in-ascii.csv",
     "id,text\n1,今日\n".encode("iso2022_jp"),

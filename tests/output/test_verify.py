@@ -314,6 +314,8 @@ def test_the_output_of_a_run_is_correct_and_complete(out: Path) -> None:
     result = verdict_of(out)
     assert (result.exit_code, result.problems, result.missing) == (ExitCode.DONE, [], [])
     assert result.to_text() == (
+        "14 rows have the id of an earlier row: f03.csv, row 0; f03.csv, row 1; f03.csv, row 2, … "
+        "(the first row of a file is row 0)\n"
         "embeddings: 21 rows of 3 files = 18 scored + 0 failed + 3 empty + 0 not reached. "
         "Correct and complete."
     )

@@ -68,6 +68,8 @@ CASES: dict[str, tuple[str, ...]] = {
         *(
             "letters-in-ascii.csv",
             "korean-in-ascii.csv",
+            *("letters-in-hz.csv", "letters-in-utf-7.csv", "letters-in-utf-7-western.csv"),
+            *("plus-signs-and-tildes.csv", "words-joined-by-plus-signs.csv"),
             "named-letters-in-ascii.csv",
             "colours-of-a-terminal.csv",
         ),

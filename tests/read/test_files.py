@@ -279,7 +279,7 @@ def test_a_missing_input_is_reported_with_similar_names(tree: Path) -> None:
         find_files([str(tree / "broken.csv")])
 
 
-@pytest.mark.parametrize("text", ["", "a\0b"])
+@pytest.mark.parametrize("text", ["", "a\0b", "\ud800"])
 def test_an_input_that_is_not_a_path_is_an_error(text: str) -> None:
     with pytest.raises(InputError):
         find_files([text])

@@ -244,10 +244,17 @@ def test_a_record_with_any_odd_value_still_gives_a_page(key: str, value: Any) ->
 
 
 def test_of_a_file_that_is_not_read_completely_the_remaining_rows_are_unknown() -> None:
-    task = TaskData("embeddings", [run()], [FileAccount("a.csv", "partial", 1, 1, 0, 0)])
+    files = [FileAccount("a.csv", "partial", 1, 1, 0, 0), FileAccount("b.csv", "not_started", 0, 0, 0, 0)]
+    task = TaskData("embeddings", [run()], files)
     shown = page(PageData("out", 0.0, [task], ())).decode()
-    assert "of 1 read so far in 1 file" in shown
-    assert "1 file not read completely" in shown
+    assert "of 1 read so far in 2 files" in shown
+    assert "1 file not read completely, 1 file not started" in shown
+    rows = [
+        [re.sub("<[^>]*>", "", each) for each in row.split("</td>")]
+        for row in shown.split("<tr>")
+        if ".csv<" in row
+    ]
+    assert [row[2:7] for row in rows] == [["1", "1", "0", "0", NOTHING], [NOTHING, "0", "0", "0", NOTHING]]
     assert "set --price-in and --price-out" in shown
 
 
@@ -376,6 +383,17 @@ def test_counts_have_whole_ticks() -> None:
     ]
     assert "in flight" in {axis["unit"] for axis in counted}
     assert all(axis.get("whole") for axis in counted)
+
+
+def test_rows_that_several_runs_have_tried_are_counted_as_such() -> None:
+    """With `--retry-errors`, more rows got a record than there are."""
+    axis = time_axis([run(), run(started="2026-11-21T10:00:00+00:00")])
+    assert axis is not None
+    chart = charts.rows(axis)
+    assert chart is not None
+    assert chart.says == "Rows that got a record, a retried row each time: 80 scored."
+    task = TaskData("embeddings", [run()], [FileAccount("a.csv", "complete", 40, 40, 0, 0)])
+    assert "scored rows per minute" in str(figures(task, axis))
 
 
 def test_nothing_is_a_part_of_nothing() -> None:

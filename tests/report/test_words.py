@@ -17,7 +17,7 @@ from batchscore.report.progress.eta import Eta
 from batchscore.report.progress.line import eta_text, status_line, waiting_for
 from batchscore.report.progress.view import Totals, View
 from batchscore.report.tally import Tally
-from batchscore.report.words import percent_text, rough_duration_text, short_name
+from batchscore.report.words import counts_text, percent_text, rough_duration_text, short_name
 from batchscore.rows import Attempt, BatchesState, DeploymentState, Heartbeat, RowsSettled
 
 EAST = DeploymentState("east", "up", 8, 3, 0, 600.0, 60_000.0, 0.0, for_quota=True)
@@ -263,3 +263,4 @@ def test_a_finish_reason_that_may_be_a_word_of_the_prompt_is_not_shown() -> None
     tally = Tally()
     tally.add(RowsSettled(ok=4, errors={}, finish_reasons={"stop": 1, "MARKROW0": 1, "my secret": 2}))
     assert tally.statistics().finish_reasons == {"stop": 1, "other": 3}
+    assert counts_text({"None": 2, "tool_calls": 1}) == "2 none given, 1 tool calls", "no word of Python"

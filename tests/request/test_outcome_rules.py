@@ -176,7 +176,8 @@ CASES: dict[str, tuple[int, Any, Action, ErrorCode]] = {
     "empty: 406": (406, b"", STOP, INVALID),
     "empty: 407": (407, b"", STOP, ErrorCode.CONNECTION_ERROR),
     "empty: 415": (415, b"", STOP, INVALID),
-    "empty: 418": (418, b"", RETRY, SERVER),
+    **{f"empty: {status}": (status, b"", STOP, INVALID) for status in (411, 412, 417, 418, 426, 428)},
+    **{f"empty: {status}": (status, b"", STOP, INVALID) for status in (505, 511, 600, 999)},
     "empty: 424": (424, b"", RETRY, SERVER),
     "empty: 451": (451, b"", SPLIT, INVALID),
     "empty: 499": (499, b"", RETRY, SERVER),
@@ -475,6 +476,13 @@ def test_a_redirect_says_to_which_host(location: str, words: str) -> None:
     assert f"redirects requests {words}. Check its address" in outcome.reason
 
 
+def test_a_cache_that_says_that_nothing_has_changed_is_no_redirect() -> None:
+    reason = classify(Reply(304, {"etag": "x"}, b"", 0.0)).reason
+    assert reason.startswith(
+        "what answers is a cache that has no answer (304), not a model. Check the address"
+    )
+
+
 # --- too long, in the words of each service
 
 
@@ -727,7 +735,13 @@ def test_the_part_that_fits_is_read_only_where_it_is_sure(message: str, fitting:
 @pytest.mark.parametrize(
     ("status", "cause"),
     [
-        *((302, "redirected"), (308, "redirected"), (401, "access_denied"), (403, "access_denied")),
+        *(
+            (302, "redirected"),
+            (304, "invalid_request"),
+            (308, "redirected"),
+            (401, "access_denied"),
+            (403, "access_denied"),
+        ),
         *((404, "not_found"), (405, "not_found"), (501, "not_found"), (415, "invalid_request")),
         *((402, "rate_limited"), (407, "connection_error"), (500, "server_error"), (429, "rate_limited")),
     ],

@@ -17,7 +17,7 @@ from batchscore.request.connection import PIECE_BYTES, READ_BYTES, Connection
 from batchscore.request.head_bytes import Address
 from batchscore.request.reply_body import BodyReader, ReplyMemory
 from batchscore.request.send import NoReply
-from batchscore.request.wire import Pool, open_wire
+from batchscore.request.wire import Pool, ended, open_wire
 from batchscore.rows import Reply
 
 LARGE = b"x" * (3 * READ_BYTES + 1)
@@ -284,6 +284,26 @@ def test_a_cancellation_while_connecting_is_never_lost() -> None:
                 else:
                     connecting.result().abort()
             connector.close()
+
+    asyncio.run(run())
+
+
+def test_a_cancellation_while_an_error_is_unpacked_is_never_lost() -> None:
+    async def unpack() -> bytes:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return b"{}"
+
+    async def run() -> None:
+        for turns in range(1, 12):
+            unpacking = asyncio.create_task(ended(unpack(), 5.0))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if unpacking.cancel():
+                await asyncio.wait({unpacking})
+                assert unpacking.cancelled(), turns
+            else:
+                assert unpacking.result() == b"{}"
 
     asyncio.run(run())
 

@@ -15,6 +15,7 @@ from batchscore.errors import SettingsError, UsageError
 from batchscore.prompts.prompt import parse_messages
 from batchscore.settings.config_file import read_toml
 from batchscore.settings.json_schema import schema_document
+from batchscore.settings.prices import read_prices
 from batchscore.settings.read_file import read_file
 from batchscore.settings.sources import parse_param_flags
 from batchscore.task import CHAT
@@ -23,6 +24,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "messages": partial(parse_messages, task=CHAT),
     "schema": schema_document,
     "config": lambda name: read_toml(Path(name), name),
+    "prices": read_prices,
     "param": lambda name: parse_param_flags([f"a=@{name}"]),
     "client_cert": lambda name: ClientCertificate(name, name).load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
 }
@@ -38,6 +40,8 @@ def test_a_pipe_a_device_and_a_loop_are_named(reader: Callable[[str], object], t
         str(tmp_path / "loop"): "Too many levels of symbolic links",
         str(tmp_path): "Is a directory",
         str(tmp_path / ("n" * 300)): "File name too long",
+        "a\0b": "no file can have this name",
+        "\ud800": "no file can have this name",
     }.items():
         with pytest.raises((SettingsError, UsageError), match=reason):
             reader(path)

@@ -158,6 +158,8 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
         ({"stop": ["n\udcff"]}, "stop is not UTF-8; check the encoding of your terminal."),
         ({"reasoning_effort": "\udcff"}, "reasoning_effort is not UTF-8; check"),
         ({"sheet": "\udcff"}, "sheet is not UTF-8; check"),
+        ({"scratch_dir": "a\0b"}, "scratch_dir holds a NUL character, which no path has."),
+        ({"base_dir": "\ud800"}, "base_dir is not UTF-8; check the encoding of your terminal."),
         ({"param": {"n": -1}}, "param n is -1; it must be a whole number of at least 1."),
         ({"param": {"n": "2"}}, "param n is '2'; it must be a whole number of at least 1."),
         ({"param": {"n": True}}, "param n is True; it must be a whole number of at least 1."),

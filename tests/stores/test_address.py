@@ -47,7 +47,7 @@ def test_a_path_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert place_of("~/b") == tmp_path / "b"
     assert place_of("~no such user/b") == Path("~no such user/b")
     assert place_of("/") == Path("/")
-    for text in ("", "a\0b"):
+    for text in ("", "a\0b", "\ud800"):
         with pytest.raises(SettingsError):
             place_of(text)
 

@@ -17,9 +17,10 @@ import orjson
 from batchscore.api.column_types import PANDAS_TYPES, pandas_type, typed
 from batchscore.errors import InputError, OutputError, OutputIncomplete, UsageError, message_of
 from batchscore.output.answer_columns import STATUS, answer_columns, columns_seen, free_names
-from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
+from batchscore.output.find import folder_of_locks, output_folder, score_parts, task_of, tasks_in
 from batchscore.output.fingerprint import recorded_schema
 from batchscore.output.layout import MARKER, Layout
+from batchscore.output.locks.lock import held_by
 from batchscore.output.manifest import read_manifests
 from batchscore.output.missing import error_of_missing, missing_files, recorded_files
 from batchscore.output.part_files import (
@@ -174,7 +175,8 @@ def _refuse_incomplete(path: Place, task: str | None) -> None:
         # A killed run had complete parts; the file is that of an earlier run.
         missing.append(f"{path.name}: not written from the parts yet")
     if missing:
-        raise error_of_missing(str(path), missing, recorded_files(folder, task).stopped)
+        held = held_by(folder_of_locks(folder), task, what=f"{path} ({task})")
+        raise error_of_missing(str(path), missing, recorded_files(folder, task).stopped, held)
 
 
 def _read(path: Place, task: str | None) -> tuple[str | None, _Columns, Mapping[str, Any] | None]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from batchscore.cli.say import limited_lists, worded
 from batchscore.errors import count_text, duration_text, name_settings, setting_name, visible
-from batchscore.plan.batches import ON_AZURE, tokens_at_once
+from batchscore.plan.batches import ON_AZURE, own_lines, tokens_at_once
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
 from batchscore.report.words import money_text, short_name, size_text
@@ -106,7 +106,8 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "answer tokens", answer_tokens_text(plan)
     if plan.survey.answers is not None:
         yield "answer schema", plan.survey.answers.summary
-    yield "requests", f"{plan.requests:,}"
+    test = "; one is a test of ours, and in the cost" if own_lines(settings, found) else ""
+    yield "requests", f"{plan.requests:,}{test}"
     if plan.batches is not None:
         yield "batches", batches_text(plan)
         yield "duration", "within 24 hours of each batch; Azure OpenAI may take longer"

@@ -162,9 +162,11 @@ def refuse_to_lose(manifests: Mapping[str, Manifest], file: Place, inputs: Itera
     lost = sorted(name for name, manifest in manifests.items() if manifest.ok and name not in present)
     if lost:
         others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        prune = f"{setting_name('incremental', True)} and {setting_name('prune', True)}"
+        remove = f"remove their scores with {prune}, " if isinstance(file, Path) else ""
         raise OutputError(
             f"{file} also holds the scores of {lost[0]}{others}, which are not among the inputs, so they "
-            f"would be lost. Name all inputs again, choose another file name, or {OVERWRITE}."
+            f"would be lost. Name all inputs again, {remove}choose another file name, or {OVERWRITE}."
         )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from batchscore.errors import InputError, OutputError, setting_name
 from batchscore.output.incremental.switch import unfinished_stems
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
+from batchscore.output.locks.lock import held_by
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.missing import AGAIN, error_of_missing, recorded_files
 from batchscore.output.part_files import StatedScores, intact, stated_in
@@ -178,7 +179,8 @@ def _refuse_torn(layout: Layout, manifests: Iterable[Manifest]) -> None:
         and not all(intact(layout, commit) for commit in manifest.parts.values())
     ]
     if torn:
-        raise error_of_missing(str(layout.root), torn)
+        held = held_by(folder_of_locks(layout.root), layout.task, what=f"{layout.root} ({layout.task})")
+        raise error_of_missing(str(layout.root), torn, held=held)
 
 
 def _refuse_lost_manifests(layout: Layout, manifests: Iterable[Manifest], stems: set[str]) -> None:

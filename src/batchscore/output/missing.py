@@ -233,14 +233,17 @@ def started_stems(layout: Layout) -> set[str]:
     return stems
 
 
-def error_of_missing(output: str, missing: Sequence[str], stopped: str = "") -> OutputIncomplete:
+def error_of_missing(
+    output: str, missing: Sequence[str], stopped: str = "", held: str = ""
+) -> OutputIncomplete:
     """Return the error for an output that is needed whole and is not complete.
 
-    `stopped` says why the last run stopped, if the same command would stop again.
+    `stopped` says why the last run stopped, if the same command would stop again. `held` names a run that is
+    working on the output, so that nothing is to be resumed.
     """
     listed = [each.removesuffix(".") for each in missing[:_MOST_NAMED]]
     listed += [f"and {len(missing) - _MOST_NAMED:,} more"] if len(missing) > _MOST_NAMED else []
-    then = f"{stopped_text(stopped)}{AGAIN}" if HAS_CHANGED not in stopped else stopped_text(stopped)
+    then = held or f"{stopped_text(stopped)}{'' if HAS_CHANGED in stopped else AGAIN}"
     return OutputIncomplete(f"{output} is not complete: {'; '.join(listed)}. {then.rstrip()}")
 
 

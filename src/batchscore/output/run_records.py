@@ -36,7 +36,7 @@ COUNTS = ("rows", "ok", "errors")
 _COUNT_FIELDS = ("file", *COUNTS, "input", "records_digest")
 
 #: The fields of a run's record that say how it was called, and how it ended.
-CALLED = ("command", "inputs", "settings", "exit_code", "reason")
+CALLED = ("command", "inputs", "settings", "exit_code", "reason", "repeated_ids", "first_repeated_ids")
 
 #: The fields of a run's record that are used here, and those that it may lack; the same of each file.
 _FIELDS: dict[str, Fits] = {

@@ -9,6 +9,7 @@ from typing import Any
 from batchscore.errors import HAS_CHANGED, ExitCode, count_text, name_settings
 from batchscore.output.checkpoints import waiting_text
 from batchscore.output.missing import AGAIN, NOT_READ, stopped_text
+from batchscore.output.repeated_ids import RepeatedIds
 from batchscore.output.verify_parts import OutputProblem
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -25,8 +26,9 @@ class LastRun:
     """How the last run was `called`, if the same command reads all that is missing, and why it `stopped`.
 
     `stopped` is empty unless the user must act first. `waiting` rows are in checkpoint files, and
-    `unconfirmed` says which batches may be at a service. It did not find `gone` files. A door that knows the
-    commands offers `next_step` to complete the output, and `again` after damage was removed.
+    `unconfirmed` says which batches may be at a service. It did not find `gone` files. `repeated` rows have
+    the id of an earlier one. A door that knows the commands offers `next_step` to complete the output, and
+    `again` after damage was removed.
     """
 
     called: Mapping[str, Any] = field(default_factory=dict)
@@ -34,6 +36,7 @@ class LastRun:
     waiting: int = 0
     unconfirmed: str = ""
     gone: int = 0
+    repeated: RepeatedIds = field(default_factory=RepeatedIds)
     next_step: str = ""
     again: str = "Then run the same score command again."
 
@@ -85,6 +88,7 @@ class Verification:
         lines = _first_lines([f"{each.place}: {each.what}" for each in self.problems])
         lines += _first_lines([f"incomplete: {what}" for what in self.missing])
         lines += [self.last.unconfirmed] if self.last.unconfirmed else []
+        lines += [str(self.last.repeated)] if self.last.repeated.count else []
         rows, ok, errors, empty, not_reached = map(self.total, _TOTALS)
         files = count_text(len(self.files), "file")
         more = f"; {count_text(self.unread, 'file')} {NOT_READ}" if self.unread else ""
@@ -147,6 +151,7 @@ class Verification:
             "unreadable": self.unreadable,
             "unread": self.unread,
             "removed": self.removed,
+            **self.last.repeated.to_json(),
             "files": [
                 {name: getattr(totals, name) for name in ("file", "state", *_TOTALS)} for totals in self.files
             ],

@@ -123,7 +123,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         stem = path.name.removesuffix(".json")
         if stem in unfinished.replaced and _add_unfinished(path, result, incomplete):
             continue
-        found = unfinished.without_parts(check_manifest(path, folder, task))
+        found = unfinished.without_parts(check_manifest(path, folder, task, result.last.repeated))
         checked = _compare_counts(path, found, recorded)
         if checked.stated is not None and checked.stated.state == "partial":
             partial.add(stem)

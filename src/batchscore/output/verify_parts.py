@@ -18,6 +18,7 @@ from batchscore.output.manifest import Commit, Manifest, manifest_from_json, par
 from batchscore.output.manifest_check import contradictions, numbers_every_row
 from batchscore.output.part_files import damage_of, read_part
 from batchscore.output.records.schema import DAMAGED, schema_of
+from batchscore.output.repeated_ids import RepeatedIds
 from batchscore.output.row_digests import damage_of_digests
 from batchscore.rows import RowError
 from batchscore.stores.address import Place
@@ -45,8 +46,11 @@ class CheckedManifest:
     problems: list[OutputProblem]
 
 
-def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
-    """Compare a manifest with its records; raises `OutputError` if anything cannot be read for now."""
+def check_manifest(path: Place, root: Place, task: str, repeated: RepeatedIds) -> CheckedManifest:
+    """Compare a manifest with its records, and note their ids.
+
+    Raises `OutputError` if anything cannot be read for now.
+    """
     problems: list[OutputProblem] = []
     try:
         fields = read_fields(path, path)
@@ -68,7 +72,7 @@ def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
     right = replace(stated, dimensions=length or stated.dimensions)
     parts: dict[int, Commit] = {}
     for number in sorted(stated.parts):
-        found, commit = _check_commit(layout, right, stated.parts[number])
+        found, commit = _check_commit(layout, right, stated.parts[number], repeated)
         problems += found
         if commit is not None:
             parts[number] = commit
@@ -104,7 +108,7 @@ def _length_of_vectors(layout: Layout, stated: Manifest) -> int | None:
 
 
 def _check_commit(
-    layout: Layout, stated: Manifest, commit: Commit
+    layout: Layout, stated: Manifest, commit: Commit, repeated: RepeatedIds
 ) -> tuple[list[OutputProblem], Commit | None]:
     """Compare one part with its commit record; return problems, and the record of its sound files, if any.
 
@@ -123,7 +127,7 @@ def _check_commit(
         else:
             sound = replace(sound, error_records=None, errors=0, transient=0, empty=0)
     try:
-        what = _compare_records(layout, stated, sound)
+        what = _compare_records(layout, stated, sound, repeated)
     except BatchscoreError as error:
         what = message_of(error).partition(f"; {DAMAGED}")[0]
     except Exception as error:
@@ -140,7 +144,7 @@ def _check_commit(
     return [*problems, OutputProblem(str(folder / name), what, stated.file)], None
 
 
-def _compare_records(layout: Layout, stated: Manifest, commit: Commit) -> str | None:
+def _compare_records(layout: Layout, stated: Manifest, commit: Commit, repeated: RepeatedIds) -> str | None:
     """Return how the records differ from the commit record."""
     most = stated.fingerprint["rows_per_part"]
     first = commit.part * most
@@ -157,6 +161,8 @@ def _compare_records(layout: Layout, stated: Manifest, commit: Commit) -> str | 
         if gapless and settled.row != last + 1:
             return f"has no record of row {last + 1}"
         last = settled.row
+        if settled.id is not None:
+            repeated.note(settled.file, settled.row, settled.id)
         if isinstance(settled.result, RowError):
             errors += 1
             transient += settled.result.code in TRANSIENT

@@ -25,3 +25,8 @@ def batches_of(settings: Settings, totals: PlanTotals) -> int:
 def tokens_at_once(settings: Settings, totals: PlanTotals) -> int:
     """Return the most prompt tokens in batches that have not ended."""
     return min(totals.tokens, settings.batch_tokens or totals.tokens)
+
+
+def own_lines(settings: Settings, totals: PlanTotals) -> int:
+    """Return how many lines of our own the first batch has, which are answered like rows."""
+    return int(settings.via == "batch" and totals.sent > 0 and not settings.no_canary)

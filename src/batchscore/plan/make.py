@@ -15,7 +15,7 @@ from functools import partial
 from batchscore.errors import ExitCode
 from batchscore.output.spec import output_of, part_format
 from batchscore.plan.already_scored import AlreadyScored, find_already_scored
-from batchscore.plan.batches import batches_of
+from batchscore.plan.batches import batches_of, own_lines
 from batchscore.plan.estimates import (
     COMMON_LIMITS,
     TOKEN_BYTES,
@@ -70,8 +70,10 @@ class Plan:
 
     @property
     def requests(self) -> int:
-        """The requests of live rows, or the lines of batches: each has one row."""
-        return self.totals.all_requests if self.batches is None else round(self.totals.prompts)
+        """The requests of live rows, or the lines of batches: each has one row, or is our own."""
+        if self.batches is None:
+            return self.totals.all_requests
+        return round(self.totals.prompts) + own_lines(self.settings, self.totals)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -110,8 +112,7 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
         each_answer = USUAL_ANSWER_TOKENS if default is None else default
     each_answer *= settings.answers_per_row
     answers = round(each_answer * totals.sent)
-    # The first batch has a line of our own, which is answered like a row.
-    lines = 1 if totals.sent and settings.via == "batch" and not settings.no_canary else 0
+    lines = own_lines(settings, totals)
     of_lines = lines * measurement.tokens(Prompt("", 0, TASKS[settings.task].probe))
     limits = rate_limits_of(settings)
     pace_at = partial(pace, totals.all_requests, totals.tokens + answers)

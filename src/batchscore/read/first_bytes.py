@@ -108,8 +108,18 @@ _PAGE_LINES = 100
 #: Characters of six bytes in place of four.
 _HALVES = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
 
-#: What precedes letters in the encodings of ISO 2022, whose bytes are those of ASCII.
+#: What precedes letters in the encodings of ISO 2022, whose bytes are those of ASCII; all letters of HZ.
 _SHIFT_TO_LETTERS = re.compile(rb"\x1b\$(?:[@AB]|[()*+][@-Z])")
+_LETTERS_OF_HZ = re.compile(rb"~\{(?:[!-w][!-~])+~\}")
+
+#: A letter of UTF-7 at its shortest, a word of them, and a plus sign that begins none: "a+b", "C++".
+_LETTER_OF_UTF_7 = re.compile(rb"\+[A-Za-z0-9/]{3}")
+_WORD_OF_UTF_7 = re.compile(rb"(?<![A-Za-z0-9/])\+[A-Za-z0-9/]{8}")
+_PLUS = re.compile(rb"\+(?![A-Za-z0-9/]{3}|-)")
+
+#: The letters that words as "+API" may be in UTF-7 by chance, and base64, are of many scripts.
+_ALPHABETS = re.compile("[\u00a0-\u06ff\u2010-\u20bf]{3,}")
+_EAST_ASIAN = ("gb2312", "big5", "shift_jis", "euc_kr")
 
 #: Characters that binary data has and texts in no encoding of single bytes have.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
@@ -216,15 +226,44 @@ def is_the_same_in(encoding: str, head: bytes) -> bool:
         return False
 
 
-def has_letters_in_ascii(head: bytes) -> bool:
-    """Whether a text is in an encoding of ISO 2022."""
-    return head.isascii() and _SHIFT_TO_LETTERS.search(head) is not None
+def encoding_in_ascii(head: bytes) -> str | None:
+    """Return the encoding of a text whose letters are in ASCII, `None` if ASCII is what it is."""
+    if not head.isascii():
+        return None
+    if shift := _SHIFT_TO_LETTERS.search(head):
+        return "iso2022_kr" if shift.group().endswith(b")C") else "iso2022_jp"
+    lines = head[: head.rfind(b"\n") + 1] or head  # the last one may be cut
+    if _LETTERS_OF_HZ.search(lines) and _decoded(lines, "hz"):
+        return "hz"
+    if _LETTER_OF_UTF_7.search(lines) and not _PLUS.search(lines):
+        letters = "".join([each for each in _decoded(lines, "utf-7") if not each.isascii()])
+        if _ALPHABETS.fullmatch(letters) and len(set(letters)) > 1:
+            return "utf-7"
+        if len(letters) > 3 and _WORD_OF_UTF_7.search(lines):
+            return "utf-7" if any(_encoded(letters, each) for each in _EAST_ASIAN) else None
+    return None
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    """Return a text in an encoding, empty if that lacks a letter."""
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        return b""
+
+
+def _decoded(text: bytes, encoding: str) -> str:
+    """Return a text in an encoding, empty if it is in another one."""
+    try:
+        return text.decode(encoding)
+    except UnicodeDecodeError:
+        return ""
 
 
 def not_utf8_text(head: bytes) -> str:
     """Return what is said of a text that is not UTF-8, with an encoding that it may have as an example."""
-    shift = _SHIFT_TO_LETTERS.search(head)
-    start = -1 if shift is None else shift.start()
+    shifts = (_SHIFT_TO_LETTERS, _LETTERS_OF_HZ, _LETTER_OF_UTF_7)
+    start = next((found.start() for shift in shifts if (found := shift.search(head))), -1)
     try:
         head.decode()
     except UnicodeDecodeError as error:
@@ -233,8 +272,8 @@ def not_utf8_text(head: bytes) -> str:
     likely, utf8 = (setting_name("encoding", each) for each in (likely_encoding(head), "utf-8"))
     if head.isascii():
         return (
-            f"line {line} is not UTF-8: its letters are in ASCII (ISO 2022, as in mail from Japan or "
-            f"Korea). Name the file's encoding, for example {likely}, or convert it. {utf8} reads it as it is"
+            f"line {line} is not UTF-8: its letters are in ASCII (ISO 2022, HZ or UTF-7, as in old mail). "
+            f"Name the file's encoding, for example {likely}, or convert it. {utf8} reads it as it is"
         )
     if _HALVES.search(head) and is_cut_utf8(_HALVES.sub(b"", head)):
         return (
@@ -249,8 +288,8 @@ def not_utf8_text(head: bytes) -> str:
 
 def likely_encoding(head: bytes) -> str:
     """Return an encoding that these bytes may be in; in Western texts most letters are ASCII."""
-    if shift := _SHIFT_TO_LETTERS.search(head):
-        return "iso2022_kr" if shift.group().endswith(b")C") else "iso2022_jp"
+    if found := encoding_in_ascii(head):
+        return found
     if not _NOT_WINDOWS.isdisjoint(head):
         return "shift_jis"
     words = _WORDS.findall(head)

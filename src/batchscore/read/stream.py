@@ -23,7 +23,7 @@ from batchscore.errors import UnreadableFile
 from batchscore.read.first_bytes import (
     FIRST_OF_LETTER,
     UTF_16_TEXT,
-    has_letters_in_ascii,
+    encoding_in_ascii,
     is_cut_utf8,
     is_surely_binary,
     is_the_same_in,
@@ -360,7 +360,7 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     else:
         with raw_blocks(file) as blocks:
             head, whole = beginning(blocks, BLOCK)
-    is_plain = not has_letters_in_ascii(head)
+    is_plain = encoding_in_ascii(head) is None
     if not named and is_plain and head.isascii() and b"\0" not in head:  # as of most files
         return file.but(encoding=UTF_8)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)

@@ -6,30 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batchscore.errors import BatchscoreError, ExitCode, TooManyErrors, setting_name
+from batchscore.output.repeated_ids import RepeatedIds
 from batchscore.rows import FileFinished
-
-#: How many rows with a duplicate id are named.
-_MOST_NAMED = 3
-
-
-@dataclass(slots=True)
-class RepeatedIds:
-    """The rows of a run whose id an earlier row has: their `count`, and where the `first` ones are."""
-
-    count: int = 0
-    first: list[tuple[str, int]] = field(default_factory=list)
-
-    def add(self, file: str, row: int) -> None:
-        """Count a row."""
-        self.count += 1
-        if len(self.first) < _MOST_NAMED:
-            self.first.append((file, row))
-
-    def __str__(self) -> str:
-        have = "1 row has" if self.count == 1 else f"{self.count:,} rows have"
-        places = "; ".join(f"{file}, row {row:,}" for file, row in self.first)
-        more = ", …" if self.count > len(self.first) else ""
-        return f"{have} the id of an earlier row: {places}{more} (the first row of a file is row 0)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def large_count_text(count: float) -> str:
 
 def code_text(code: str) -> str:
     """Return a code or the name of a setting as words."""
-    return code.replace("_", " ")
+    return "none given" if code == "None" else code.replace("_", " ")
 
 
 def rough_duration_text(seconds: float) -> str:

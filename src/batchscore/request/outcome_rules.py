@@ -171,6 +171,9 @@ RULES = (
     Rule(CONTENT_STATUSES, always, Action.SPLIT, ErrorCode.INVALID_REQUEST, _INVALID),
     Rule({500}, lambda refusal: refusal.has_code(*PARAMETER_CODES), Action.SPLIT,
          ErrorCode.INVALID_REQUEST, _INVALID),
+    Rule({304}, always, Action.STOP, ErrorCode.INVALID_REQUEST,
+         "what answers is a cache that has no answer ({}), not a model. Check the address; if the address is "
+         "right, let the cache or proxy pass POST requests on."),
     Rule(range(400), always, Action.STOP, ErrorCode.INVALID_REQUEST,
          "the endpoint redirects requests ({}). Check its address: redirects are not followed."),
     Rule({401}, always, Action.RENEW_TOKEN, ErrorCode.INVALID_REQUEST, _CREDENTIALS),
@@ -181,7 +184,10 @@ RULES = (
          "it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a suspended "
          "resource gives the same reply."),
     Rule({404, 405, 410, 501}, always, Action.STOP, ErrorCode.INVALID_REQUEST, _NOT_FOUND),
-    Rule({406, 415, 426}, always, Action.STOP, ErrorCode.INVALID_REQUEST, _NOT_ACCEPTED),
+    # 411 to 428 and 505 are about the form of requests, 511 is a network that wants a person to sign in, and
+    # above 599 no status is defined (RFC 9110, RFC 6585).
+    Rule({406, 411, 412, 415, 417, 418, 426, 428, 505, 511, *range(600, 1000)}, always, Action.STOP,
+         ErrorCode.INVALID_REQUEST, _NOT_ACCEPTED),
     Rule({407}, always, Action.STOP, ErrorCode.CONNECTION_ERROR,
          "the proxy requires authentication (407). Put its user and password into HTTPS_PROXY."),
     Rule({429}, always, Action.RETRY, ErrorCode.RATE_LIMITED, ERROR_TEXTS[ErrorCode.RATE_LIMITED] + " ({})."),
@@ -311,7 +317,7 @@ def cause_of(outcome: Outcome) -> str:
     if outcome.action is Action.RENEW_TOKEN or (outcome.action is Action.STOP and outcome.status == 403):
         return "access_denied"
     if outcome.action is Action.STOP and outcome.status is not None and outcome.status < 400:
-        return "redirected"
+        return "invalid_request" if outcome.status == 304 else "redirected"
     if outcome.action is Action.STOP and outcome.status in {404, 405, 410, 501}:
         return "not_found"
     return outcome.code.value

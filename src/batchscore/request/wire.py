@@ -169,10 +169,16 @@ class Wire:
 
 async def ended(unpacking: Coroutine[Any, Any, bytes], seconds: float) -> bytes:
     """Return the body of an error; raises `UnusableBody` if unpacking it does not end in time."""
+    task = asyncio.ensure_future(unpacking)
     try:
-        return await asyncio.wait_for(unpacking, seconds)
-    except asyncio.TimeoutError:
-        raise UnusableBody(f"it does not end within {seconds:g} s") from None
+        # Before Python 3.12, `wait_for` loses a cancellation at the moment at which the task ends.
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.add_done_callback(lambda over: over.cancelled() or over.exception())
+        in_time = not task.cancel()
+    if not in_time:
+        raise UnusableBody(f"it does not end within {seconds:g} s")
+    return task.result()
 
 
 def no_reply(

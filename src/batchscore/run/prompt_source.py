@@ -19,10 +19,11 @@ from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.input_digest import ImagesDigest, digest_input, digest_of_file, images_digest
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
+from batchscore.output.missing import RecordedFiles
 from batchscore.output.parts import FileInParts, damage_text
+from batchscore.output.repeated_ids import RepeatedIds, recorded_ids
 from batchscore.plan.survey import ReadyFile, Survey
 from batchscore.read.formats import open_rows
-from batchscore.report.run_end import RepeatedIds
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 from batchscore.run.built_ahead import Built, built_ahead
 from batchscore.settings.fields import Settings
@@ -32,9 +33,6 @@ DIGESTS_AT_ONCE = 32
 
 #: A file of at most this size is digested in less time than a thread needs to take it.
 SMALL_BYTES = 256 * 2**10
-
-#: Ids of at most this many rows are compared, so that memory stays bounded.
-MOST_IDS = 200_000
 
 
 def announce_lost(ledger: Ledger, survey: Survey, settings: Settings, listen: Listen) -> None:
@@ -96,7 +94,6 @@ class PromptSource:
     known: dict[str, int] = field(default_factory=dict)
     files_opened: int = 0
     limited: bool = False
-    ids: set[int] = field(default_factory=set)
     repeated: RepeatedIds = field(default_factory=RepeatedIds)
     is_stopping: Callable[[], bool] = lambda: False
     ready: Valve = field(default_factory=lambda: Valve(is_open=True))
@@ -205,7 +202,7 @@ class PromptSource:
 
     def prompts_of(self, ready: ReadyFile, progress: FileInParts) -> Iterator[Prompt | Settled]:
         """Give the prompt of each row of one file, up to the limit."""
-        ids = self.ids
+        repeated = self.repeated
         build: Callable[[Any], Prompt | Settled] = ready.builder.build
         number: Callable[[Any], int] = attrgetter("number")
         share = self.ledger.spec.share
@@ -227,12 +224,7 @@ class PromptSource:
                     continue
                 item = build(row)
                 if item.id is not None:
-                    # Repeated ids are counted as far as memory allows.
-                    key = hash(item.id)
-                    if key in ids:
-                        self.repeated.add(ready.file.name, item.row)
-                    elif len(ids) < MOST_IDS:
-                        ids.add(key)
+                    repeated.note(ready.file.name, item.row, item.id)
                 yield item
 
     def note_images(self, ready: ReadyFile) -> Callable[[Built], Prompt | Settled]:
@@ -249,6 +241,16 @@ class PromptSource:
             return item
 
         return taken
+
+    def repeated_ids(self) -> RepeatedIds:
+        """Return the rows with a repeated id; if no row was read, those that the last run has recorded."""
+        ledger, recorded = self.ledger, self.ledger.recorded
+        if isinstance(ledger, NextLedger):
+            is_new = not ledger.unchanged.issuperset(self.survey.places)
+            recorded = RecordedFiles() if is_new else ledger.visible.recorded
+        found = recorded_ids(recorded.called)
+        is_of_these = all(file in self.survey.places for file, _ in found.first)
+        return found if is_of_these and not self.repeated.ids else self.repeated
 
     def settled_rows(self, manifest: Manifest) -> int:
         """Return how many rows of a file need no request in this run."""

@@ -223,8 +223,7 @@ def write_record(
             for file in outcome.files
         ],
         **result.survey.remarks(),
-        "repeated_ids": outcome.repeated.count,
-        "first_repeated_ids": [{"file": file, "row": row} for file, row in outcome.repeated.first],
+        **outcome.repeated.to_json(),
         "versions": versions(),
         # Hundreds of figures on one line.
         "timeline": orjson.Fragment(

@@ -304,7 +304,7 @@ class Run:
                     await batches.remove_published(self.hear, names, stopped=stop.requested or source.limited)
         answered = (ledger.simulated, *(each.simulated for each in ledger.manifests.values()))
         simulated = settings.simulate or any(answered)
-        end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated, simulated)
+        end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids(), simulated)
         # A condition that was met by the very last rows has stopped nothing.
         return end if stop.failed or end.unfinished else replace(end, stopped_by=None)
 

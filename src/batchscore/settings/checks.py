@@ -172,8 +172,12 @@ def check(declared: Field[Any], value: Any) -> None:
     if facts["highest"] is not None:
         refuse(value > facts["highest"], "{name} is {value}; it must be at most {highest:g}.", **values)
     refuse(kind == "text" and not value.strip(" \n"), "{name} is empty.", name=name)
-    if kind in {"text", "many"} and declared.name not in PATHS - {"messages"}:
-        lone = any("\ud800" <= letter <= "\udfff" for letter in "".join(value))
+    if kind in {"text", "many"}:
+        is_path, text = declared.name in PATHS - {"messages"}, "".join(value)
+        refuse(is_path and "\0" in text, "{name} holds a NUL character, which no path has.", name=name)
+        # A path may hold bytes that are not UTF-8, which Python shows as the last ones of these halves.
+        halves = [letter for letter in text if "\ud800" <= letter <= "\udfff"]
+        lone = any(not (is_path and "\udc80" <= letter <= "\udcff") for letter in halves)
         refuse(lone, "{name} is not UTF-8; check the encoding of your terminal.", name=name)
 
 

@@ -18,7 +18,10 @@ def read_file(name: str | os.PathLike[str]) -> bytes:
     (`/dev/null`) are read.
     """
     path = os.path.expanduser(os.fspath(name))  # noqa: PTH111 - that of pathlib raises for an unknown user
-    mode = os.stat(path).st_mode  # noqa: PTH116
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except ValueError:
+        raise OSError(errno.EINVAL, "no file can have this name") from None
     is_file = stat.S_ISREG(mode) or stat.S_ISDIR(mode)  # a folder has its own error
     if not is_file and path != os.devnull and not path.startswith(_OF_A_SHELL):
         raise OSError(errno.EINVAL, "it is not a regular file; write its data to a file first")

@@ -104,6 +104,8 @@ def place_of(text: str) -> Place:
     path = Path(os.path.expanduser(text))  # noqa: PTH111 - that of pathlib raises for an unknown user
     try:
         path.lstat()
+    except UnicodeEncodeError:
+        raise SettingsError(f"{path_text(text)}: no path can hold these characters") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise SettingsError(f"{path_text(text)}: the name is too long") from None
@@ -166,5 +168,8 @@ def path_text(path: str) -> str:
     The two characters that mark a setting's name in a message are written `\x02` and `\x03`, too.
     """
     note_name(path)
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # Python holds halves of characters that no path has
+        text = path.encode("utf-8", "backslashreplace").decode()
     return text.replace("\x02", r"\x02").replace("\x03", r"\x03")

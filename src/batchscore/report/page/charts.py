@@ -97,7 +97,9 @@ def rows(axis: TimeAxis) -> Chart | None:
     shown = [series(label, axis.per_minute(name), colour) for name, label, colour in found]
     counts = ", ".join(f"{axis.total(name):,.0f} {label}" for name, label, _ in found)
     y = {"title": "rows per minute", "unit": "per minute", "stacked": True}
-    return over_axis(axis, "Rows per minute", f"Rows that got a record: {counts}.", shown, y)
+    return over_axis(
+        axis, "Rows per minute", f"Rows that got a record, a retried row each time: {counts}.", shown, y
+    )
 
 
 def latency(axis: TimeAxis) -> Chart | None:

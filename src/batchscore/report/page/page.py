@@ -183,7 +183,7 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
 
     spans = merge_spans([(run.started, run.started + run.seconds) for run in runs], gap=0.0)
     busy, billed = sum(end - start for start, end in spans), sum(tokens)
-    speed = f"{large_count_text(ok / busy * 60)} rows per minute" if busy else ""
+    speed = f"{large_count_text(ok / busy * 60)} scored rows per minute" if busy else ""
     shown.append(("Duration", at_least(busy, duration_text(busy)), speed))
     share = f"{percent_text(kept, billed, decimals=1)} kept in records" if billed else ""
     notes = "; ".join(filter(None, (share, unended))) or "the service reported none"

@@ -97,7 +97,8 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
         (
             name(each.file),
             state_of(each),
-            *(each.rows, each.ok, each.failed, each.empty, each.not_reached, each.tokens_billed),
+            None if each.state == "not_started" else each.rows,
+            *(each.ok, each.failed, each.empty, remaining(each), each.tokens_billed),
             percent_text(each.tokens_kept, each.tokens_billed, decimals=1) if each.tokens_billed else None,
         )
         for each in ordered[:MOST_FILES]
@@ -108,6 +109,11 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     caption += f"; {left_out:,} more files are in manifest/" if left_out > 0 else ""
     caption += f"; {count_text(unread, 'file')} left out for lack of time" if unread else ""
     return table(caption, f"file, state, {counted}", rows)
+
+
+def remaining(file: FileAccount) -> int | None:
+    """Return how many rows of a file have no record; `None` if it has more rows than were read."""
+    return file.not_reached or (None if file.state in {"partial", "not_started"} else 0)
 
 
 def state_of(file: FileAccount) -> Html:
