@@ -226,8 +226,7 @@ def _open(file: InputFile, options: ReadOptions) -> Iterator[_Sheet]:
     with _workbook(file) as (parts, book):
         path, name, count = _chosen(file, options, book)
         sheet = book[name]
-        sheet.reset_dimensions()  # some programs state a wrong size
-        opened = _Sheet(name, path, _quietly(parts.within_bounds(sheet.iter_rows())), count)
+        opened = _Sheet(name, path, _quietly(parts.rows(sheet)), count)
         _look_through(parts, opened)
         yield opened
 
