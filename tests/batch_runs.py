@@ -17,6 +17,7 @@ from batchscore.rows import Event, Heartbeat, Notice
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import prepare
 from batchscore.settings.slices import OutputSettings, cut
+from simulated import Project
 
 FAST = Waits(
     first_look=0.01,
@@ -30,6 +31,11 @@ FAST = Waits(
     calls_per_second=1000.0,
     retry=0.02,
 )
+
+
+def executed(project: Project) -> Counter[int]:
+    """Return how many ids were executed how often, without our probes."""
+    return Counter(count for name, count in project.executions().items() if not name.endswith("-probe"))
 
 
 @dataclass

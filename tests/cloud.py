@@ -5,17 +5,19 @@ It is a real server. azure-identity calls it as on Azure ML, on App Service and 
 
 from __future__ import annotations
 
-import http.server
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
 from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from http_served import Handler, running
 
 MODEL = "https://cognitiveservices.azure.com"
 VAULT = "https://vault.azure.net"
@@ -87,20 +89,13 @@ def serving() -> Iterator[Cloud]:
     """Serve while the block runs."""
     cloud = Cloud()
 
-    class Handler(_Handler):
+    class OfThisCloud(_Handler):
         pass
 
-    Handler.cloud = cloud
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    OfThisCloud.cloud = cloud
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), OfThisCloud)) as server:
         cloud.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield cloud
-        finally:
-            server.shutdown()
-            thread.join()
+        yield cloud
 
 
 @pytest.fixture
@@ -109,7 +104,7 @@ def cloud() -> Iterator[Cloud]:
         yield running
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(Handler):
     protocol_version = "HTTP/1.1"
     cloud: Cloud
 
@@ -126,13 +121,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif split.path == "/metadata/identity/oauth2/token":
             right, protocol, client_id = self.headers["Metadata"] == "true", "imds", query.get("client_id")
         else:
-            return self.reply(404, {"error": "not_found"})
+            return self.reply_json(404, {"error": "not_found"})
         if not right or "resource" not in query:
-            return self.reply(400, {"error": "invalid_request", "error_description": "HUSH"})
+            return self.reply_json(400, {"error": "invalid_request", "error_description": "HUSH"})
         if self.cloud.refuse_tokens is not None:
-            return self.reply(self.cloud.refuse_tokens, {"error": "refused", "error_description": "HUSH"})
+            return self.reply_json(
+                self.cloud.refuse_tokens, {"error": "refused", "error_description": "HUSH"}
+            )
         issued = self.cloud.issue(protocol, query["resource"].rstrip("/"), client_id)
-        return self.reply(
+        return self.reply_json(
             200,
             {
                 "access_token": issued.text,
@@ -144,7 +141,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.body())
         cloud = self.cloud
         given = self.headers["api-key"]
         with cloud.lock:
@@ -154,29 +151,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             cloud.answered += taken
             cloud.rejected += not taken
         if not taken:
-            return self.reply(401, {"error": {"code": "401", "message": "Access denied"}})
+            return self.reply_json(401, {"error": {"code": "401", "message": "Access denied"}})
         texts = body["input"]
         data = [{"index": index, "embedding": [float(len(text)), 1.0]} for index, text in enumerate(texts)]
-        return self.reply(200, {"data": data, "usage": {"prompt_tokens": len(texts)}})
+        return self.reply_json(200, {"data": data, "usage": {"prompt_tokens": len(texts)}})
 
     def secret(self) -> None:
         cloud = self.cloud
         cloud.secrets_read += 1
         if cloud.vault_status != 200:
-            return self.reply(cloud.vault_status, cloud.vault_body)
+            return self.reply_json(cloud.vault_status, cloud.vault_body)
         if not cloud.takes(self.headers["Authorization"], VAULT):
-            return self.reply(401, {"error": {"code": "Unauthorized"}})
-        return self.reply(200, {"value": cloud.key, "id": "x"})
+            return self.reply_json(401, {"error": {"code": "Unauthorized"}})
+        return self.reply_json(200, {"value": cloud.key, "id": "x"})
 
-    def reply(self, status: int, body: object) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        if 300 <= status < 400:
-            self.send_header("Location", f"http://localhost:{self.cloud.port}{self.path}")
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+    def reply_json(self, status: int, answer: object, headers: Mapping[str, str] | None = None) -> None:
+        moved = {"Location": f"http://localhost:{self.cloud.port}{self.path}"}
+        super().reply_json(status, answer, moved if 300 <= status < 400 else headers)

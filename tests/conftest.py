@@ -255,6 +255,13 @@ def simulator() -> Iterator[Running]:
 
 
 @pytest.fixture
+def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment in which this process finds the simulator."""
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
+
+
+@pytest.fixture
 def deployment(simulator: Running, request: pytest.FixtureRequest) -> Deployment:
     """One name per test, so that scripts and counts don't collide."""
     digest = hashlib.blake2b(request.node.nodeid.encode(), digest_size=4).hexdigest()

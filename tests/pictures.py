@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 _JPEG = """
 /9j/4AAQSkZJRgABAQAAAQABAAD/wgARCAAEAAYDASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAAAAH/xAAVAQEBAAAAAAAA
@@ -40,3 +40,8 @@ def png(width: int = 6, height: int = 4, *, more: int = 0) -> bytes:
     text = chunk(b"tEXt", b"x\0" + b"x" * more) if more else b""
     parts = (chunk(b"IHDR", header), text, chunk(b"IDAT", pixels), chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def as_url(data: bytes, kind: str = "png") -> str:
+    """Return an image as an address that holds it."""
+    return f"data:image/{kind};base64,{b64encode(data).decode()}"

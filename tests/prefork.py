@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 #: The maximum size of a request. It is one message with all variables.
 MOST_BYTES = 1 << 17
@@ -98,6 +98,12 @@ class Forked:
                 raise subprocess.TimeoutExpired("batchscore", timeout)
         self.wait(max(0.1, until - time.monotonic()))
         return texts[self.stdout], texts[self.stderr]
+
+    def end(self) -> int:
+        """Wait for its end, for ten minutes at most, and return its exit code."""
+        with self.stdout, self.stderr:
+            self.communicate(600)
+        return self.wait()
 
     def send_signal(self, number: int) -> None:
         """Send a signal, unless the command has ended."""
@@ -226,6 +232,21 @@ def rehearse() -> None:
         ):
             command_line.main(REHEARSED.split(), "batchscore", standalone_mode=False)
         os.chdir("/")
+
+
+def kill_at(moment: int, is_change: Callable[[str, tuple[Any, ...]], bool]) -> None:
+    """Kill this process just before the change of this number, counted from 1; 0: never."""
+    changes = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal changes
+        if is_change(event, arguments):
+            changes += 1
+            if changes == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if moment:
+        sys.addaudithook(hook)
 
 
 def run_to_its_end(code: Callable[[], object]) -> NoReturn:

@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from http_served import Handler
 
 #: Variables that make MLflow use only this server.
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ASYNC_LOGGING": "false"}
@@ -102,10 +104,7 @@ class TrackingServer:
 def tracking_server(folder: Path) -> Iterator[TrackingServer]:
     """Serve on a free port until the block ends."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base's name
-            pass
-
+    class _Handler(Handler):
         def do_POST(self) -> None:
             server.asked += 1
             if server.fault == "hang":
@@ -117,24 +116,19 @@ def tracking_server(folder: Path) -> Iterator[TrackingServer]:
                 server.held.set()
                 while server.held.is_set():
                     time.sleep(0.01)
-            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+            body = json.loads(self.body() or b"{}")
             fails = server.fault and server.faulty in self.path
             status, answer = (int(server.fault), {}) if fails else server.answer(self.path, body)
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.reply_json(status, answer)
 
         def do_PUT(self) -> None:
             """Refuse a file that is sent as to a web server."""
             server.asked += 1
             self.send_error(403)
 
-        do_GET = do_POST  # noqa: N815 - the name that the base looks for
+        do_GET = do_POST
 
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server = TrackingServer(f"http://user:pass-that-shows-nowhere@127.0.0.1:{listening.server_port}", folder)
     thread = threading.Thread(target=listening.serve_forever, args=(0.05,), daemon=True)
     thread.start()

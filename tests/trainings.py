@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.endpoint.target import resolve_target
-from batchscore.finetune.service.calls import CallLimits
-from batchscore.finetune.state import TrainingState
-from batchscore.finetune.training.commands import TrainingPlace, run_start
+from batchscore.finetune.service.calls import CallLimits, TrainingPlace
+from batchscore.finetune.state import TrainingState, read_state
+from batchscore.finetune.training.commands import run_start
 from batchscore.provider.client import CallPace
 from batchscore.stores import storage
 from endpoint_settings import endpoint_settings
@@ -33,6 +33,13 @@ FAST = CallLimits(
 )
 
 IMPATIENT = replace(FAST, pace=replace(FAST.pace, patience_seconds=0.2))
+
+
+def state_of(folder: Path) -> TrainingState:
+    """Return the record of a folder, which has one."""
+    found = read_state(folder)
+    assert found is not None
+    return found
 
 
 def write_prepared(folder: Path, examples: int = 40) -> None:

@@ -8,15 +8,8 @@ from typing import Any
 import pytest
 
 from batchscore import InputError, read_changes, read_errors, score_files
-from batchscore.simulator import Running
 
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(autouse=True)
-def endpoint(simulator: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("tmp_path", "endpoint")]
 
 
 ROWS = ["1,Tides,The tide turns.", "2,None,", "3,Refused,simulate-content-filter"]

@@ -21,12 +21,11 @@ import pytest
 from batchscore import BatchscoreError, InputError, UsageError, read_scores, score_files, score_frame
 from batchscore.api import progress_text
 from batchscore.output.merge import merge_output
-from batchscore.simulator import Running
 from pictures import KINDS
 from simulated import Deployment
 from tickets import SCHEMA, closed
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("endpoint")]
 
 TEXT = {"type": "string"}
 SMALL = closed(
@@ -34,12 +33,6 @@ SMALL = closed(
     replies={"type": ["integer", "null"]},
     tags={"type": "array", "items": TEXT},
 )
-
-
-@pytest.fixture(autouse=True)
-def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
 
 
 def score(frame: Any, deployment: Deployment, **settings: Any) -> Any:

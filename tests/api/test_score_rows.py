@@ -17,17 +17,10 @@ import pytest
 
 from batchscore import ErrorCode, InputError, Scored, SettingsError, UsageError, score_rows, stream_rows
 from batchscore.api.score_rows import received
-from batchscore.simulator import Running
 from pictures import KINDS
 from simulated import Deployment
 
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(autouse=True)
-def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("endpoint")]
 
 
 def test_a_plain_call_gives_a_result_for_each_row(deployment: Deployment) -> None:

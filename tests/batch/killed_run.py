@@ -6,31 +6,21 @@ The moment is the number of a change in the output folder: a file is renamed, re
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 from typing import Any
 
 from batch_runs import BatchRun
+from prefork import kill_at
 
 OF_OUTPUT = {"os.rename": 1, "os.remove": 0, "open": 0}
 
 
-def kill_at(moment: int) -> None:
-    """Kill this process just before the change of this number."""
-    changes = 0
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal changes
-        if event not in OF_OUTPUT or (event == "open" and "journal" not in str(arguments[0])):
-            return
-        if ".batchscore" in (place := str(arguments[OF_OUTPUT[event]])) or "out/" in place:
-            changes += 1
-            if changes == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    if moment:
-        sys.addaudithook(hook)
+def is_change(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether an event is a change of the output."""
+    if event not in OF_OUTPUT or (event == "open" and "journal" not in str(arguments[0])):
+        return False
+    place = str(arguments[OF_OUTPUT[event]])
+    return ".batchscore" in place or "out/" in place
 
 
 if __name__ == "__main__":
@@ -43,7 +33,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--incremental", action="store_true")
     given = parser.parse_args()
-    kill_at(given.moment)
+    kill_at(given.moment, is_change)
     # A row has about 37 tokens with what is sent around it; a chunk has a quarter of the budget.
     tokens = given.rows * 37 * 4 // 6 or 2400
     # At once: what a killed run has said counts.

@@ -6,14 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import prefork
-from batch_runs import records, write_rows
+from batch_runs import executed, records, write_rows
 from batchscore.errors import ExitCode
 from batchscore.output.layout import Layout
 from batchscore.output.submitted import Chunks, Step, chunk_folder
@@ -27,9 +26,6 @@ ROWS = 45
 #: Each test kills at every Nth change, so that several can share the work.
 EVERY = 6
 SCRIPT = Path(__file__).parent / "killed_run.py"
-
-#: Seconds that no run takes.
-LONGEST = 600.0
 
 
 class Runs:
@@ -45,24 +41,12 @@ class Runs:
 
     def __call__(self, moment: int = 0, *more: str) -> int:
         """Run to the end, or to a change of the output, and return the exit code."""
-        return end(self.start(moment, *more))
-
-
-def end(run: prefork.Forked) -> int:
-    """Wait for the end of a run."""
-    with run.stdout, run.stderr:
-        run.communicate(LONGEST)
-    return run.wait()
+        return self.start(moment, *more).end()
 
 
 @pytest.fixture
 def runs(imported: prefork.Server, simulator: Running, project: Project) -> Runs:
     return Runs(imported, simulator, project)
-
-
-def executions(project: Project) -> Counter[int]:
-    """Return how many rows were executed how often."""
-    return Counter(count for name, count in project.executions().items() if not name.endswith("-probe"))
 
 
 def check_whole(project: Project, moment: object) -> None:
@@ -93,7 +77,7 @@ def test_a_kill_at_any_change_of_the_output_costs_nothing(
             runs(0, more)
         assert runs(0, *always) == 0, moment
         check_whole(project, moment)
-        assert executions(project) == {1: ROWS}, moment
+        assert executed(project) == {1: ROWS}, moment
         project.reset()
         shutil.rmtree("out")
     assert moment > 20
@@ -118,7 +102,7 @@ def test_a_kill_at_any_change_of_the_output_leaves_failed_rows_to_the_next_run(
             code = runs(0, "--rounds=1")
         assert code == 0, moment
         check_whole(project, moment)
-        counts = executions(project)
+        counts = executed(project)
         assert [*counts] == [1], moment
         assert counts[1] <= ROWS + 3, moment
         project.reset()
@@ -141,11 +125,11 @@ def test_a_kill_during_any_call_costs_nothing(
     run = runs.start()
     project.wait_for(kind, skip + 1, happened=bool(fault.get("happened")), timeout_s=60)
     run.kill()
-    end(run)
+    run.end()
     project.drop_faults()
     assert runs() == 0
     check_whole(project, kind)
-    assert executions(project) == {1: ROWS}, kind
+    assert executed(project) == {1: ROWS}, kind
 
 
 @pytest.mark.parametrize("seconds", [0.05 + 0.05 * number for number in range(12)])
@@ -159,7 +143,7 @@ def test_a_kill_at_some_moment_costs_nothing(runs: Runs, project: Project, secon
             run.wait(seconds)
         except subprocess.TimeoutExpired:
             run.kill()
-        end(run)
+        run.end()
     assert runs() == 0
     check_whole(project, seconds)
-    assert executions(project) == {1: ROWS}, seconds
+    assert executed(project) == {1: ROWS}, seconds

@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from batch_files import PlainClient, as_file, chat_line
-from batch_runs import FAST, BatchRun, records, write_rows
+from batch_runs import FAST, BatchRun, executed, records, write_rows
 from batchscore import read_scores
 from batchscore.errors import BatchscoreError, ExitCode, SettingsError, UsageError
 from batchscore.output.layout import Layout
@@ -45,11 +45,6 @@ QUICK_FAULTS = {"missing", "cut_off", "different_duplicate"}
 @pytest.fixture
 def score(simulator: Running, project: Project) -> BatchRun:
     return BatchRun(simulator.endpoint, project.key)
-
-
-def executed(project: Project) -> Counter[int]:
-    """Return how many ids were executed how often, without our probes."""
-    return Counter(count for name, count in project.executions().items() if not name.endswith("-probe"))
 
 
 def open_chunks() -> list[Chunk]:

@@ -8,14 +8,14 @@ import shlex
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from certificates import write_certificate
+from http_served import Handler, running
 
 if TYPE_CHECKING:
     from conftest import Cli, Files
@@ -36,7 +36,7 @@ class Gateway(ThreadingHTTPServer):
             self.context.load_cert_chain(*certificate, password=SECRET)
             self.context.verify_mode = ssl.CERT_REQUIRED
             self.context.load_verify_locations(certificate[0])
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         if self.context is None:
@@ -46,26 +46,20 @@ class Gateway(ThreadingHTTPServer):
             super().finish_request(secured, client_address)
 
 
-class Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     server: Gateway
 
     def do_POST(self) -> None:
         given = {name.lower(): value for name, value in self.headers.items()}
         self.server.seen.append((self.path, given))
-        rows = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
+        rows = json.loads(self.body())["input"]
         rows = [rows] if isinstance(rows, str) else rows
         is_right = self.server.wanted.items() <= given.items() and self.path.startswith("/embeddings")
         data = [{"index": number, "embedding": [0.5, 1.0]} for number in range(len(rows))]
         content = json.dumps(
             {"data": data, "usage": {"prompt_tokens": len(rows)}} if is_right else {}
         ).encode()
-        self.send_response(200 if is_right else self.server.refusal)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.reply(200 if is_right else self.server.refusal, content)
 
 
 @contextmanager
@@ -73,10 +67,8 @@ def gateway(
     wanted: dict[str, str] | None = None, refusal: int = 401, certificate: tuple[Path, Path] | None = None
 ) -> Iterator[tuple[Gateway, str]]:
     """Run a gateway; yield it and the address of its requests."""
-    with Gateway(wanted or {}, refusal, certificate) as server:
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    with running(Gateway(wanted or {}, refusal, certificate)) as server:
         yield server, f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}/embeddings"
-        server.shutdown()
 
 
 def written() -> str:

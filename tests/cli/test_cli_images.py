@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -16,7 +15,7 @@ import pytest
 from cli_records import codes, whole
 
 from measured import MEASURE
-from pictures import KINDS, png
+from pictures import KINDS, as_url, png
 from simulated import Deployment
 
 if TYPE_CHECKING:
@@ -51,10 +50,6 @@ def sent(deployment: Deployment) -> list[str]:
             found.append(url if isinstance(url, str) else url["url"])
     deployment.reset()
     return sorted(found)
-
-
-def as_url(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def everything(folder: str) -> bytes:

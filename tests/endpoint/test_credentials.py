@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -31,12 +30,13 @@ from batchscore.endpoint.credentials import (
 from batchscore.endpoint.target import resolve_target
 from batchscore.errors import ServiceRefused, SettingsError
 from endpoint_settings import endpoint_settings
+from http_served import Handler, running
 
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 AZ = "https://res.openai.azure.com"
 
 
-class TokenService(http.server.ThreadingHTTPServer):
+class TokenService(ThreadingHTTPServer):
     """Speaks Azure ML's managed identity protocol: one GET, a new token for each."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class TokenService(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(Handler):
     server: TokenService
 
     def do_GET(self) -> None:
@@ -69,15 +69,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "resource": query.get("resource", ""),
         }
         time.sleep(service.delay_seconds)
-        content = (service.body if service.body is not None else json.dumps(answer)).encode()
-        self.send_response(service.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        content = service.body if service.body is not None else json.dumps(answer)
+        self.reply(service.status, content.encode(), {"Content-Type": "application/json"})
 
 
 @pytest.fixture
@@ -88,14 +81,10 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TokenSe
     # Hides az, azd, pwsh and the developer's own login.
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with TokenService() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with running(TokenService()) as server:
         monkeypatch.setenv("MSI_ENDPOINT", f"http://127.0.0.1:{server.server_port}/msi/token")
         monkeypatch.setenv("MSI_SECRET", "s3")
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def entra(environ: Mapping[str, str] | None = None) -> FixedCredentials | TokenCredentials:

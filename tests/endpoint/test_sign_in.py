@@ -87,10 +87,14 @@ def test_a_laptop_signs_in_by_az_login(batchscore: Cli, files: Files, cloud: Clo
     assert cloud.answered == 1
 
 
-def expiring(
-    batchscore: Cli, files: Files, cloud: Cloud, environ: Mapping[str, str | None], seconds: int
+@pytest.mark.slow
+@pytest.mark.parametrize(("life", "seconds"), [(4, 6), (5, 90)], ids=["4 seconds", "5 seconds, many lives"])
+def test_tokens_of_seconds_are_renewed_under_load(
+    life: int, seconds: int, batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
 ) -> None:
     """Run at 50 requests per second; no request is refused, and no token is fetched too early."""
+    cloud.life_seconds = life
+    environ = {**alone(tmp_path), **ways_in(cloud)["azureml"]}
     rows = 50 * seconds * 4
     files.texts("in/a.csv", [f"text {number}" for number in range(rows)])
     pace = ["--auth", "entra", "--rpm", "3000", "--batch-size", "4"]
@@ -101,22 +105,6 @@ def expiring(
     assert cloud.rejected == 0
     assert cloud.each_token_served_its_life("azureml")
     assert len(cloud.tokens) > seconds // cloud.life_seconds
-
-
-@pytest.mark.slow
-def test_tokens_of_seconds_are_renewed_under_load(
-    batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
-) -> None:
-    cloud.life_seconds = 4
-    expiring(batchscore, files, cloud, {**alone(tmp_path), **ways_in(cloud)["azureml"]}, seconds=6)
-
-
-@pytest.mark.slow
-def test_tokens_of_five_seconds_over_many_lives(
-    batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
-) -> None:
-    cloud.life_seconds = 5
-    expiring(batchscore, files, cloud, {**alone(tmp_path), **ways_in(cloud)["azureml"]}, seconds=90)
 
 
 def test_a_key_comes_from_the_vault_and_is_never_shown(

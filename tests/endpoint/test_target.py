@@ -6,9 +6,8 @@ import asyncio
 import json
 import os
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.settings.declare import as_flag
 from batchscore.task import RESPONSES
 from endpoint_settings import endpoint_settings
+from http_served import Handler, running
 
 AZ = "https://res.openai.azure.com"
 DATED = "2024-10-21"
@@ -650,11 +650,11 @@ class Recorder(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     server: Recorder
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.body())
         self.server.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         answer = {
@@ -671,25 +671,13 @@ class _Handler(BaseHTTPRequestHandler):
             answer |= {"status": "completed", "output": [{"type": "message", "content": [part]}]}
         if self.path.partition("?")[0].endswith("embeddings"):
             answer["data"] = [{"object": "embedding", "index": 0, "embedding": [0.5]}]
-        content = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.reply_json(200, answer)
 
 
 @pytest.fixture(scope="module")
 def recorder() -> Iterator[Recorder]:
-    with Recorder() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with running(Recorder()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 SCHEMA = {

@@ -7,20 +7,13 @@ from typing import Any
 import pytest
 
 from batchscore import ErrorCode, Scored, UsageError, score_rows
-from batchscore.simulator import Running
 from simulated import Deployment
 from tickets import SCHEMA, closed
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("endpoint")]
 
 ROW = "My invoice is wrong: a billing problem."
 WORDS = closed(category=SCHEMA["properties"]["category"], summary={"type": "string"})
-
-
-@pytest.fixture(autouse=True)
-def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
 
 
 def score(deployment: Deployment, rows: list[Any] | None = None, **settings: Any) -> list[Scored]:

@@ -6,29 +6,18 @@ as a whole.
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from prefork import kill_at
 from trainings import FAST, place_of, started
 
 
-def kill_at(moment: int) -> None:
-    """Kill this process just before the change of this number."""
-    changes = 0
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal changes
-        if event == "os.rename" and str(arguments[1]).endswith("finetune.json"):
-            changes += 1
-            if changes == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    if moment:
-        sys.addaudithook(hook)
+def is_change(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether an event is a change of the folder's record."""
+    return event == "os.rename" and str(arguments[1]).endswith("finetune.json")
 
 
 if __name__ == "__main__":
@@ -38,5 +27,5 @@ if __name__ == "__main__":
     if parts != "1":
         size = (folder / "validation.jsonl").stat().st_size
         limits = replace(FAST, parts_from=size - 1, part_bytes=-(-size // int(parts)))
-    kill_at(int(moment))
+    kill_at(int(moment), is_change)
     print(started(place_of(folder, endpoint, key, surface, limits), surface).job.id)

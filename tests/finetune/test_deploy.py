@@ -16,10 +16,10 @@ import pytest
 from command import Command, Ran
 from trained import SYSTEM, client_of, forget_results, train, variables
 
-from batchscore.finetune.state import TrainingState, UploadRecord, read_state, write_state
+from batchscore.finetune.state import UploadRecord, write_state
 from batchscore.simulator import Running
 from simulated import ACCOUNT_ID, Project
-from trainings import place_of, started, write_prepared
+from trainings import place_of, started, state_of, write_prepared
 from tuning_jobs import MODEL, Management
 
 if TYPE_CHECKING:
@@ -65,12 +65,6 @@ def run(
 def folder(simulator: Running, project: Project, tmp_path: Path) -> Path:
     train(simulator, project, tmp_path / "tuned")
     return tmp_path / "tuned"
-
-
-def state_of(folder: Path) -> TrainingState:
-    found = read_state(folder)
-    assert found is not None
-    return found
 
 
 def made(project: Project) -> tuple[dict[str, int], dict[str, int]]:

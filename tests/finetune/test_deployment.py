@@ -26,6 +26,7 @@ from batchscore.finetune.deployment.decide import (
     kind_of,
     name_for,
     next_step,
+    no_room,
     room_for,
     versioned,
 )
@@ -170,9 +171,9 @@ def test_the_version_of_a_base_model(base: str, expected: tuple[str, str]) -> No
 )
 def test_how_much_can_be_deployed(capacities: Any, usages: Any, left: int | None) -> None:
     quotas = [[CapacityLeft(*each) for each in given] for given in (capacities, usages)]
-    room = room_for(WANTED, "gpt-4.1-mini-2025-04-14", *quotas)
-    assert room.left == left
-    problem = room.problem(WANTED)
+    found = room_for(WANTED, "gpt-4.1-mini-2025-04-14", *quotas)
+    assert found == left
+    problem = no_room(found, WANTED)
     assert bool(problem) is (left is not None and left < 50)
     if left:
         assert not problem or f"--capacity {left}" in problem

@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import openai
@@ -23,18 +22,16 @@ from command import Command, Ran
 
 from batchscore.cli.finetune.training_options import estimate_of
 from batchscore.errors import BatchscoreError, InputError, Outage, ServiceRefused, UsageError
-from batchscore.finetune.service.calls import CallLimits, host_of, import_url, training_calls
+from batchscore.finetune.service.calls import CallLimits, TrainingPlace, host_of, import_url
 from batchscore.finetune.service.dialects import dialect_of
 from batchscore.finetune.state import (
     STATE,
-    TrainingState,
     change_job,
     change_state,
     hold_data,
     hold_folder,
-    read_state,
 )
-from batchscore.finetune.training.commands import TrainingPlace, run_action, run_start, run_status, run_watch
+from batchscore.finetune.training.commands import run_action, run_start, run_status, run_watch
 from batchscore.finetune.training.same_data import NEW_SECONDS, other_job
 from batchscore.finetune.training.steps import RUN_KEY
 from batchscore.provider.files import UploadedFile, wait_until_usable
@@ -43,10 +40,11 @@ from batchscore.provider.models import delete_model
 from batchscore.report.words import money_text
 from batchscore.simulator import Running
 from conftest import Cli
+from http_served import running
 from openai_schemas import check_object
 from sampled import mostly_slow
 from simulated import Project
-from trainings import FAST, IMPATIENT, MODEL, SURFACES, place_of, started, write_prepared
+from trainings import FAST, IMPATIENT, MODEL, SURFACES, place_of, started, state_of, write_prepared
 
 
 @pytest.fixture
@@ -91,12 +89,6 @@ def place(project: Project, simulator: Running, folder: Path) -> Callable[..., T
 def paid_jobs(project: Project) -> list[int]:
     """Return how often each job was paid."""
     return list(project.meter()["created"]["jobs"].values())
-
-
-def state_of(folder: Path) -> TrainingState:
-    found = read_state(folder)
-    assert found is not None
-    return found
 
 
 @pytest.mark.parametrize(
@@ -374,8 +366,8 @@ def test_a_file_is_fetched_from_a_url_that_is_not_kept(
 ) -> None:
     flags = use("azure-dated")
     project.set_tuning(running=None, mid_results=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=str(folder.resolve()))) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    served = partial(Served, directory=str(folder.resolve()))
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), served)) as server:
         url = f"http://127.0.0.1:{server.server_port}/train.jsonl?sig=secret"
         start = ["finetune", "start", "tuned", "-m", MODEL, *flags, "--yes"]
         ran = command(*start, "--training-url", url)
@@ -386,7 +378,6 @@ def test_a_file_is_fetched_from_a_url_that_is_not_kept(
         monkeypatch.setenv("TRAINING_URL", url)
         project.will("import_file", drop=True, happened=True)
         ran = command(*start, "--training-url", "${TRAINING_URL}")
-        server.shutdown()
     assert ran.exit_code == 0, ran.stderr
     assert "secret" not in (folder / STATE).read_text() + ran.stdout + ran.stderr
     assert project.books().calls["upload"] == 1, "only the validation file"
@@ -566,8 +557,8 @@ def test_data_whose_model_was_deleted_a_day_ago_may_be_trained_though_its_file_i
     )
 
     async def found() -> list[bool]:
-        async with training_calls(place().target, {}, FAST) as plane:
-            (job,) = [each async for each in newest_jobs(plane, 0.0)]
+        async with place().calls() as plane:
+            (job,) = await newest_jobs(plane, 0.0)
             assert job.finished is not None
             soon, later = job.finished + 60, job.finished + NEW_SECONDS + 1
             seen = [await other_job(plane, other, later)]
@@ -1079,7 +1070,7 @@ def test_azure_waits_for_a_file_that_is_only_uploaded(
     uploaded = UploadedFile(file.file_id, file.name, file.bytes, "uploaded")
 
     async def waiting() -> str:
-        async with training_calls(here.target, here.environ, here.limits) as plane:
+        async with here.calls() as plane:
             return (await wait_until_usable(plane, uploaded, dialect_of(here.target).usable)).status
 
     assert asyncio.run(waiting()) == "processed"

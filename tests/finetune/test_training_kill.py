@@ -24,9 +24,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.crash, pytest.m
 SCRIPT = Path(__file__).parent / "killed_start.py"
 FOLDER = Path("tuned")
 
-#: Seconds that no start takes.
-LONGEST = 600.0
-
 #: How the files are sent on each surface: as a whole, or in parts.
 WAYS = [("openai", 1), ("openai", 3), ("azure-v1", 1), ("azure-dated", 1), ("azure-dated", 3)]
 
@@ -45,14 +42,7 @@ class Starts:
 
     def __call__(self, moment: int = 0) -> int:
         """Start, and return the exit code."""
-        return end(self.start(moment))
-
-
-def end(run: prefork.Forked) -> int:
-    """Wait for the end of a process."""
-    with run.stdout, run.stderr:
-        run.communicate(LONGEST)
-    return run.wait()
+        return self.start(moment).end()
 
 
 def check_one_job(project: Project, about: object) -> None:
@@ -135,7 +125,7 @@ def test_a_kill_during_any_call(
     run = starts.start()
     project.wait_for(call, skip + 1, happened=happened, timeout_s=60)
     run.kill()
-    end(run)
+    run.end()
     project.drop_faults()
     assert starts() == 0
     check_one_job(project, (way, call, skip))

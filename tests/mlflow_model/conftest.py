@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from batchscore.simulator import Running
-
 
 @pytest.fixture(autouse=True)
 def quiet_mlflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -16,10 +14,3 @@ def quiet_mlflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("DO_NOT_TRACK", "true")
-
-
-@pytest.fixture
-def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment in which this process finds the simulator."""
-    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)

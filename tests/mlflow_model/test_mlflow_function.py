@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import warnings
-from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ from batchscore import (
 from batchscore.errors import OutputError, RowFailed
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.version import VERSION
-from pictures import KINDS
+from pictures import KINDS, as_url
 from simulated import Deployment
 from tickets import SCHEMA
 
@@ -255,10 +254,6 @@ def test_a_model_keeps_its_images_and_reads_no_file_of_its_host(deployment: Depl
     save_model("n", **chosen, system="Describe the picture.")
     (described,) = loaded("n").predict(frame[["photo"]].iloc[:1])["error"]
     assert described == ""
-
-
-def as_url(picture: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(picture).decode()}"
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,11 @@ from batchscore.prompts.truncate import truncate
 from batchscore.rows import Prompt, Row, RowError, Settled, Table
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut
-from pictures import ANIMATED, KINDS, png
+from pictures import ANIMATED, KINDS, as_url, png
 
 PNG = KINDS["png"]
 GIF = b"GIF89a\1\0\1\0\0\0\0," + bytes(9) + b"\2"
 URL = "https://a.blob.core.windows.net/c/a.png?sig=SECRET"
-
-
-def as_url(data: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 @pytest.mark.parametrize("kind", KINDS)

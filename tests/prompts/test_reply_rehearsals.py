@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -20,6 +19,7 @@ import pytest
 from batchscore import ErrorCode, Scored, ServiceRefused, score_files, score_rows
 from batchscore.simulator import Running
 from batchscore.simulator.too_long import WORDINGS
+from http_served import Handler, running
 from simulated import Deployment
 
 pytestmark = pytest.mark.process
@@ -319,32 +319,24 @@ def test_a_long_row_is_truncated_whatever_the_service_says(deployment: Deploymen
 # --- the simulator and others
 
 
-class Relay(BaseHTTPRequestHandler):
+class Relay(Handler):
     """A service that is not the simulator: it lacks its header."""
 
     simulator = ""
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.body()
         headers = {"Authorization": self.headers["Authorization"] or "", "Content-Type": "application/json"}
         with urlopen(Request(self.simulator + self.path, body, headers)) as reply:
             answer = reply.read()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that it overrides
-        pass
+        self.reply(200, answer)
 
 
 @pytest.fixture
 def another_service(simulator: Running) -> Iterator[str]:
     handler = type("OfThisTest", (Relay,), {"simulator": simulator.endpoint})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-        server.shutdown()
 
 
 @pytest.mark.parametrize("is_first", [True, False])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import http.server
 import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, TypeVar
 
 import pytest
@@ -38,6 +37,7 @@ from batchscore.simulator.batch.rules import BATCH_FORMS
 from batchscore.task import CHAT, EMBEDDINGS, RESPONSES
 from certificates import write_certificate
 from endpoint_settings import endpoint_settings
+from http_served import Handler, running
 from simulated import Project
 
 T = TypeVar("T")
@@ -182,19 +182,11 @@ def test_a_hundred_batches_are_looked_at_with_few_calls(
     assert calls["get_batch"] <= 9 + count, "a few before there were many, and each one's end"
 
 
-class ListServer(http.server.BaseHTTPRequestHandler):
+class ListServer(Handler):
     """Answers everything with an empty list."""
 
     def do_GET(self) -> None:
-        body = b'{"object": "list", "data": [], "has_more": false}'
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
+        self.reply_json(200, {"object": "list", "data": [], "has_more": False})
 
 
 def test_batches_trust_the_certificates_that_live_requests_trust(
@@ -205,9 +197,8 @@ def test_batches_trust_the_certificates_that_live_requests_trust(
         monkeypatch.delenv(name, raising=False)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ListServer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ListServer)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     async def offers(port: int) -> bool:
         chosen = endpoint_settings(task="chat", model="m", endpoint=f"https://127.0.0.1:{port}/v1")
@@ -216,12 +207,11 @@ def test_batches_trust_the_certificates_that_live_requests_trust(
         async with open_control_plane(where, CHAT, {}, pace) as plane:
             return await batches.offers_batches(plane)
 
-    with pytest.raises(Refused, match="certificate is not accepted"):
-        asyncio.run(offers(server.server_port))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    assert asyncio.run(offers(server.server_port))
-    server.shutdown()
-    server.server_close()
+    with running(server):
+        with pytest.raises(Refused, match="certificate is not accepted"):
+            asyncio.run(offers(server.server_port))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert asyncio.run(offers(server.server_port))
     with pytest.raises(Unknown, match="nothing listens there") as failed:
         asyncio.run(offers(server.server_port))
     assert not failed.value.arrived, "so a creation was surely not made"

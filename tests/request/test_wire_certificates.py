@@ -6,9 +6,8 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from batchscore.request.send import NoReply
 from batchscore.request.wire import open_wire
 from batchscore.rows import Reply
 from certificates import write_certificate
+from http_served import Handler, running
 
 
 @pytest.fixture(autouse=True)
@@ -134,23 +134,17 @@ class DemandingServer(ThreadingHTTPServer):
         self.context.minimum_version = self.context.maximum_version = version
         self.context.verify_mode = ssl.CERT_REQUIRED
         self.context.load_verify_locations(certificate)
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), Demanding)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         with suppress(OSError), self.context.wrap_socket(request, server_side=True) as secured:
             super().finish_request(secured, client_address)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Demanding(Handler):
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"OK")
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.body()
+        self.reply(200, b"OK")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
@@ -162,8 +156,7 @@ def test_a_server_that_demands_a_client_certificate_gets_it(
     (tmp_path / "other").mkdir()
     own = ClientCertificate(str(certificate), str(key))
     wrong = ClientCertificate(*map(str, write_certificate(tmp_path / "other")))
-    with DemandingServer(certificate, key, version) as server:
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    with running(DemandingServer(certificate, key, version)) as server:
 
         def post(shown: ClientCertificate | None) -> Reply:
             return asyncio.run(post_over_tls(certificate, key, port=server.server_port, shown=shown))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import openai
@@ -17,6 +16,7 @@ from batchscore.simulator import Running
 from batchscore.simulator.batch.faults import TUNING_CALLS, CallFault
 from batchscore.simulator.finetune import routes
 from batchscore.simulator.finetune.arm_routes import ARM_CALLS
+from http_served import Handler, running
 from openai_schemas import check_object
 from simulated import Project
 from tuning_jobs import AZURE, MODEL, create, end, example, is_azure, training_file, upload
@@ -116,22 +116,12 @@ def test_the_objects_of_uploads_match_the_public_description(simulator: Running,
 def served(content: bytes) -> Iterator[str]:
     """Serve a file on this machine while the block runs; give its URL."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class FileHandler(Handler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/train.jsonl" else 404)
-            self.end_headers()
-            self.wfile.write(content if self.path == "/train.jsonl" else b"")
+            self.reply(*(200, content) if self.path == "/train.jsonl" else (404, b""))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), FileHandler)) as server:
         yield f"http://127.0.0.1:{server.server_port}/train.jsonl"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_azure_imports_a_file(simulator: Running, project: Project) -> None:

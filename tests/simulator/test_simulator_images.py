@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from typing import Any
 
 import openai
 import pytest
 
-from pictures import KINDS, png
+from pictures import KINDS, as_url, png
 
 pytestmark = pytest.mark.process
 
@@ -22,10 +21,6 @@ UNSUPPORTED = (
     "You uploaded an unsupported image. Please make sure your image has of one the following formats: "
     "['png', 'jpeg', 'gif', 'webp']."
 )
-
-
-def as_url(data: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def chat(url: Any, **more: Any) -> list[Any]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from batchscore.provider.client import (
     ControlPlane,
     NotThere,
     Refused,
-    error_of_call,
+    failing_as_error,
     open_control_plane,
 )
 from batchscore.task import Task
@@ -68,18 +68,12 @@ class Found:
         return f"{what} ({count_text(chunk.rows, 'row')})"
 
 
-@asynccontextmanager
-async def calls_to(endpoint: Endpoint, task: Task, environ: Mapping[str, str]) -> AsyncIterator[ControlPlane]:
-    """Give the control plane of a service for a few calls, while the block runs.
-
-    A call that fails in the block is raised as the error that ends the command.
-    """
+def calls_to(
+    endpoint: Endpoint, task: Task, environ: Mapping[str, str]
+) -> AbstractAsyncContextManager[ControlPlane]:
+    """Return the control plane of a service for a few calls; one that fails is the error of the command."""
     pace = CallPace(patience_seconds=PATIENCE_SECONDS)
-    try:
-        async with open_control_plane(endpoint.target, task, environ, pace) as opened:
-            yield opened
-    except CallFailed as failure:
-        raise error_of_call(failure) from None
+    return failing_as_error(open_control_plane(endpoint.target, task, environ, pace))
 
 
 def select(found: Sequence[Found], words: Collection[str]) -> list[Found]:

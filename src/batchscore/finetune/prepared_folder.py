@@ -31,7 +31,7 @@ def read_summary(folder: Place) -> dict[str, Any]:
     place = folder / SUMMARY
     again = "Run `batchscore finetune prepare` again."
     try:
-        found = orjson.loads(b"".join(storage.chunks(place))) if storage.exists(place) else None
+        found = orjson.loads(storage.whole(place)) if storage.exists(place) else None
     except ValueError:
         raise InputError(f"{place} is damaged. {again}") from None
     if not isinstance(found, dict):

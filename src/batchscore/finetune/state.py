@@ -23,7 +23,6 @@ from batchscore.provider.job_object import ENDED, JobState
 from batchscore.settings.prices import PRICED_TOKENS
 from batchscore.stores import storage
 from batchscore.stores.address import Place, shell_command
-from batchscore.stores.errors import explain_errors
 
 STATE = "finetune.json"
 #: The version of the file's form.
@@ -186,7 +185,7 @@ class TrainingState:
     @property
     def doubles(self) -> Sequence[str]:
         """The jobs that go on besides the folder's own."""
-        return [each.id for each in self.earlier_jobs if each.status not in ENDED]
+        return [each.id for each in self.earlier_jobs if not each.ended]
 
     @property
     def is_removed(self) -> bool:
@@ -202,10 +201,9 @@ class TrainingState:
 def read_state(folder: Place) -> TrainingState | None:
     """Return the state of a folder, `None` if it has none; raises `OutputError` if it cannot be read."""
     place = folder / STATE
-    with explain_errors(place, "read"):
-        if not storage.exists(place):
-            return None
-        data = b"".join(storage.chunks(place))
+    if not storage.exists(place):
+        return None
+    data = storage.whole(place)
     try:
         return state_of(orjson.loads(data), place)
     except (ValueError, TypeError, KeyError, AttributeError):

@@ -9,7 +9,7 @@ import openai
 
 from batchscore.provider.batch_object import BatchState, batch_state
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Unknown
-from batchscore.provider.lists import PAGE, newest_first
+from batchscore.provider.lists import newest_first
 
 
 async def create(
@@ -63,22 +63,18 @@ async def newest(plane: ControlPlane, since: float) -> AsyncIterator[BatchState]
 
     A list that is newest first, as that of OpenAI and Azure, is not read beyond them.
     """
-
-    async def page_of(headers: Mapping[str, str], after: Any) -> Any:
-        return await plane.client.batches.list(limit=PAGE, after=after, extra_headers=headers)
-
-    async for each in newest_first(plane, "the list of batches", page_of, batch_state, since):
+    listed = newest_first(plane, "the list of batches", plane.client.batches.list, batch_state, since)
+    async for each in listed:
         yield each
 
 
 async def offers_batches(plane: ControlPlane) -> bool:
     """Whether the service has a Batch API: it lists its batches. Raises `CallFailed`."""
-
-    async def call(headers: Mapping[str, str]) -> Any:
-        return await plane.client.batches.list(limit=1, extra_headers=headers)
-
+    batches = plane.client.batches
     try:
-        await plane.repeat("the list of batches", call)
+        await plane.repeat(
+            "the list of batches", lambda headers: batches.list(limit=1, extra_headers=headers)
+        )
     except CallFailed as failure:
         if failure.status in {404, 405, 501}:
             return False

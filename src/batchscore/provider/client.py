@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -259,6 +259,21 @@ async def open_control_plane(
     service = CalledService(address, query, headers, signed, target.certificate)
     async with open_service(service, pace) as plane:
         yield plane
+
+
+@asynccontextmanager
+async def failing_as_error(
+    opened: AbstractAsyncContextManager[ControlPlane], hint: str = ""
+) -> AsyncIterator[ControlPlane]:
+    """Open a control plane while the block runs; a call that fails there is the error that ends the command.
+
+    `hint` says what else may help then.
+    """
+    try:
+        async with opened as plane:
+            yield plane
+    except CallFailed as failure:
+        raise error_of_call(failure, hint) from None
 
 
 @dataclass(frozen=True, slots=True)

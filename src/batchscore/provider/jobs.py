@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 from batchscore.provider.client import CallFailed, ControlPlane, NotThere, Unknown
@@ -19,7 +20,7 @@ from batchscore.provider.job_object import (
     job_state,
     training_event,
 )
-from batchscore.provider.lists import PAGE, newest_first
+from batchscore.provider.lists import newest_first
 
 #: States that show that an action has happened, or is not needed, whatever became of its reply.
 SHOWS = {"cancel": ENDED | {"cancelling"}, "pause": {PAUSED, PAUSING}, "resume": frozenset[str]()}
@@ -51,17 +52,14 @@ async def look_at_job(plane: ControlPlane, job: str) -> JobState:
     return await plane.repeat("a look at a job", call)
 
 
-async def newest_jobs(plane: ControlPlane, since: float) -> AsyncIterator[JobState]:
-    """Give the jobs of a resource, none made before `since`. Raises `CallFailed`.
+async def newest_jobs(plane: ControlPlane, since: float) -> list[JobState]:
+    """Return the jobs of a resource, newest first, none made before `since`. Raises `CallFailed`.
 
     The list is not filtered by metadata: a service that does not keep them would give nothing.
     """
-
-    async def page_of(headers: Mapping[str, str], after: Any) -> Any:
-        return await plane.client.fine_tuning.jobs.list(limit=PAGE, after=after, extra_headers=headers)
-
-    async for each in newest_first(plane, "the list of jobs", page_of, job_state, since):
-        yield each
+    jobs = plane.client.fine_tuning.jobs
+    listed = newest_first(plane, "the list of jobs", jobs.list, job_state, since)
+    return [each async for each in listed]
 
 
 async def change_job(plane: ControlPlane, job: str, action: str) -> JobState:
@@ -102,11 +100,7 @@ async def newest_events(plane: ControlPlane, job: str) -> AsyncIterator[Training
     New ones may arrive while pages are read, so that an event is on two of them.
     """
     seen: set[str] = set()
-
-    async def page_of(headers: Mapping[str, str], after: Any) -> Any:
-        jobs = plane.client.fine_tuning.jobs
-        return await jobs.list_events(job, limit=PAGE, after=after, extra_headers=headers)
-
+    page_of = partial(plane.client.fine_tuning.jobs.list_events, job)
     async for each in newest_first(plane, "the events of the job", page_of, training_event, 0.0):
         if each.id not in seen:
             seen.add(each.id)
@@ -115,11 +109,7 @@ async def newest_events(plane: ControlPlane, job: str) -> AsyncIterator[Training
 
 async def checkpoints_of(plane: ControlPlane, job: str) -> list[JobCheckpoint]:
     """Return the checkpoints that the service has kept, by their step. Raises `CallFailed`."""
-
-    async def page_of(headers: Mapping[str, str], after: Any) -> Any:
-        kept = plane.client.fine_tuning.jobs.checkpoints
-        return await kept.list(job, limit=PAGE, after=after, extra_headers=headers)
-
+    page_of = partial(plane.client.fine_tuning.jobs.checkpoints.list, job)
     listed = newest_first(plane, "the checkpoints of the job", page_of, job_checkpoint, 0.0)
     found = {each.id: each async for each in listed}
     return sorted(found.values(), key=lambda each: each.step)

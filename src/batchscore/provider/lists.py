@@ -21,20 +21,20 @@ T = TypeVar("T", BatchState, JobState, TrainingEvent, JobCheckpoint)
 async def newest_first(
     plane: ControlPlane,
     what: str,
-    page_of: Callable[[Mapping[str, str], Any], Awaitable[Any]],
+    page_of: Callable[..., Awaitable[Any]],
     read: Callable[[Any], T],
     since: float,
 ) -> AsyncIterator[T]:
     """Give what a service lists, but nothing made before `since`. Raises `CallFailed`.
 
-    `page_of` calls for the page after an id, with the headers that sign it. A list that is newest first, as
+    `page_of` is a method of the SDK that gives a page of the list. A list that is newest first, as
     those of OpenAI and Azure, is not read beyond what is new enough.
     """
     after: str = ""
     while True:
 
         async def call(headers: Mapping[str, str], after: str = after) -> tuple[list[T], bool]:
-            page = await page_of(headers, after or openai.omit)
+            page = await page_of(limit=PAGE, after=after or openai.omit, extra_headers=headers)
             if not isinstance(getattr(page, "data", None), list):
                 raise Unknown(what, why="the reply is not a list")
             return [read(each) for each in page.data], bool(getattr(page, "has_more", False))

@@ -8,6 +8,7 @@ an offset the time is local.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime, time, timedelta
 
 from batchscore.errors import UsageError, setting_name
@@ -24,19 +25,18 @@ DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{3}(\d{3})?)?)?(
 
 
 def duration_of(word: str) -> timedelta | None:
-    """Return a duration; `None` if it is none, or 0. Raises `OverflowError`."""
+    """Return a duration; `None` if it is none, 0 or longer than the calendar."""
     match = DURATION.fullmatch(word)
     parts = {} if match is None else match.groupdict()
-    duration = timedelta(**{name: float(number) for name, number in parts.items() if number})
-    return duration if duration > timedelta(0) else None
+    with suppress(OverflowError):
+        duration = timedelta(**{name: float(number) for name, number in parts.items() if number})
+        return duration if duration > timedelta(0) else None
+    return None
 
 
 def seconds_of(setting: str, text: str) -> float:
     """Return the seconds of a setting that is a duration; raises `UsageError` if it cannot be read."""
-    try:
-        duration = duration_of(text.strip())
-    except OverflowError:
-        duration = None
+    duration = duration_of(text.strip())
     if duration is None:
         raise UsageError(
             f"{setting_name(setting)} cannot be read; give a duration such as 24h, 90m, 45s or 1h30m."
@@ -47,21 +47,18 @@ def seconds_of(setting: str, text: str) -> float:
 def parse_deadline(text: str) -> timedelta | time | datetime:
     """Return the meaning of a deadline; raises `UsageError` if the text cannot be read."""
     word = text.strip()
-    try:
+    with suppress(ValueError):  # such as 25:00 or February 30th
         if CLOCK.fullmatch(word):
             return time.fromisoformat(word.zfill(5 if word.count(":") == 1 else 8))
         if DATE_TIME.fullmatch(word):
             return datetime.fromisoformat(word.replace("Z", "+00:00"))
-        duration = duration_of(word)
-        if duration is not None:
-            return duration
-    except (ValueError, OverflowError):
-        # Such as 25:00, February 30th, or a million years.
-        pass
-    raise UsageError(
-        f"{setting_name('deadline')} cannot be read; give a duration such as 2h, 90m, 45s or 1h30m, a time "
-        "such as 6:30, or a date with a time such as 2026-11-22T06:30."
-    )
+    duration = duration_of(word)
+    if duration is None:
+        raise UsageError(
+            f"{setting_name('deadline')} cannot be read; give a duration such as 2h, 90m, 45s or 1h30m, a "
+            "time such as 6:30, or a date with a time such as 2026-11-22T06:30."
+        )
+    return duration
 
 
 def moment_of(text: str, now: datetime) -> datetime:

@@ -23,13 +23,12 @@ from aiohttp import web
 
 from batchscore.simulator import error_replies
 from batchscore.simulator.batch.calls import call_routes, model_doors, project_name
-from batchscore.simulator.batch.control import batch_control_routes
+from batchscore.simulator.batch.control import project_control_routes
 from batchscore.simulator.batch.projects import Projects, split_key
 from batchscore.simulator.batch.routes import BATCH_CALLS
 from batchscore.simulator.control import control_routes
 from batchscore.simulator.error_replies import Rejection, ServiceReply, Surface
 from batchscore.simulator.finetune.arm_routes import ARM_CALLS, arm_door
-from batchscore.simulator.finetune.control import tuning_control_routes
 from batchscore.simulator.finetune.models import BASE_MODELS
 from batchscore.simulator.finetune.routes import TUNING_CALLS, model_calls
 from batchscore.simulator.script import Behaviour, RandomFaults
@@ -78,9 +77,8 @@ class Simulator:
             router.add_routes(call_routes(self.projects, self.states, door, calls))
         management = arm_door(partial(self._authenticate, manages=True))
         router.add_routes(call_routes(self.projects, self.states, management, ARM_CALLS))
-        router.add_routes(tuning_control_routes(self.projects, self.settings.key))
         router.add_routes(control_routes(self.states))
-        router.add_routes(batch_control_routes(self.projects))
+        router.add_routes(project_control_routes(self.projects, self.settings.key))
         router.add_route("*", "/{anything:.*}", self._unknown)
         application.cleanup_ctx.append(self._run_batches)
         return application

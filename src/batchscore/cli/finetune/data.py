@@ -222,6 +222,7 @@ def prepare(
     from batchscore.finetune.prepared_folder import write_summary  # noqa: PLC0415
     from batchscore.finetune.state import hold_folder  # noqa: PLC0415
     from batchscore.plan.survey import read_options  # noqa: PLC0415
+    from batchscore.stores import storage  # noqa: PLC0415
 
     if chosen["bom"] and chosen["service"] == "openai":
         raise UsageError("OpenAI refuses files with a byte order mark: leave out --bom.")
@@ -255,7 +256,7 @@ def prepare(
             )
         content = summary.to_json(found, how, options, counter)
         write_parts.write_problems(folder, found.read.problems)
-        write_parts.write_page(folder, page.PAGE, page.page(found, content, output))
+        storage.write_whole(folder / page.PAGE, page.page(found, content, output))
         if found.is_written:
             write_summary(folder, content)
     following = next_command(output)("plan", *model_flags("max_example_tokens"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from batchscore.finetune.examples.facts import token_facts
 from batchscore.finetune.examples.rules import BrokenRule
 from batchscore.finetune.offered import how_to
 from batchscore.finetune.prepare.page import PAGE
-from batchscore.finetune.prepare.write_parts import PROBLEMS, Prepared, rule_counts
+from batchscore.finetune.prepare.write_parts import PROBLEMS, Prepared
 from batchscore.finetune.training.costs import KnownLimit, TrainingCost
 from batchscore.plan.vocabulary import TokenCounter
 from batchscore.report.words import money_text, short_name, size_text
@@ -30,7 +31,10 @@ def prepared_text(found: Prepared, content: dict[str, Any], output: str, plan: s
     files, examples = count_text(len(read.files), "file"), count_text(len(read.sizes), "example")
     lines = [f"{content['format']}: {count_text(content['rows'], 'row')} in {files}, {examples}"]
     lines += [f"  {file.name}: {', '.join(file.notes)}" for file in read.files[:MOST_ROWS] if file.notes]
-    columns = ", ".join(f"{name}: {one_line(text)}" for name, text in content["fields"].items())
+    shown = {
+        name: short_name(visible(" ".join(text.split())), 40) for name, text in content["fields"].items()
+    }
+    columns = ", ".join(f"{name}: {text}" for name, text in shown.items())
     if columns:
         lines.append(f"  {columns}")
     lines += aligned(part_cells(found), numbers=True)
@@ -40,11 +44,6 @@ def prepared_text(found: Prepared, content: dict[str, Any], output: str, plan: s
     if content["azureml"]:
         lines.append("Azure ML: " + ", ".join(f"{key}={value}" for key, value in content["azureml"].items()))
     return "\n".join([*lines, *problem_lines(found), "", *next_steps(found, content, output, plan)])
-
-
-def one_line(template: str) -> str:
-    """Return a template so that it fits into a line, and no terminal obeys it."""
-    return short_name(visible(" ".join(template.split())), 40)
 
 
 def part_cells(found: Prepared) -> list[list[str]]:
@@ -67,7 +66,7 @@ def problem_lines(found: Prepared) -> Iterator[str]:
         return
     yield f"{count_text(read.invalid - len(read.problems) + len(rows), 'row')} gave no example:"
     shown = 0
-    for rule, count in rule_counts(rows).items():
+    for rule, count in Counter(each.rule for each in rows).most_common():
         first = [each for each in rows if each.rule == rule][:MOST_ROWS]
         if shown + len(first) > MOST_SHOWN:
             break

@@ -301,7 +301,7 @@ def caller_of(folder: str | None, chosen: dict[str, Any]) -> tuple[Caller, Any]:
 
     place, prices = training_place(folder, chosen, chosen["config"])
     resource = ResourceOptions(chosen["resource"], chosen["arm_endpoint"])
-    return Caller(place.target, place.environ, resource, lambda text: say(text, err=True)), prices
+    return Caller(place, resource, lambda text: say(text, err=True)), prices
 
 
 def say_result(found: Any, text: str, *, as_json: bool) -> None:

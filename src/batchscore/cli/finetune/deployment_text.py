@@ -37,7 +37,7 @@ SOON_DAYS = 90
 
 def offer_text(offer: Offer, hourly: float | None, command: Callable[..., str]) -> str:
     """Return what would be made and what it costs."""
-    wanted, left = offer.wanted, offer.room.left
+    wanted, left = offer.wanted, offer.left
     facts = [
         ("model", wanted.model),
         ("deployment", f"{wanted.name}: {wanted.kind.sku}, {wanted.kind.means}"),
@@ -142,7 +142,8 @@ def ready_text(
         lines.append(f"It costs {cost_text(kind_of(ready.sku), ready.capacity, hourly, base)}.")
         if ready.ends_at:
             left = duration_text(max(0.0, ready.ends_at - now))
-            lines.append(f"The service removes it at {moment(ready.ends_at)}, in {left}.")
+            at = time.strftime("%Y-%m-%d %H:%M", time.localtime(ready.ends_at))
+            lines.append(f"The service removes it at {at}, in {left}.")
     else:
         lines.append(f"{ready.note} That one answers; this folder did not make it, and clean leaves it.")
     lines += [
@@ -188,11 +189,6 @@ def ready_json(ready: Ready, hourly: float | None, commands: Handover) -> dict[s
     }
 
 
-def moment(seconds: float) -> str:
-    """Return a time in the zone of this machine."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
 def day(seconds: float | None) -> str:
     """Return a day in UTC, "-" if there is none."""
     return "-" if not seconds else time.strftime("%Y-%m-%d", time.gmtime(seconds))
@@ -202,7 +198,13 @@ def inventory_text(found: Inventory, service: str, prices: Any, now: float) -> s
     """Return tables of all that is there, and what it costs."""
     cells = [["KIND", "ID", "STATE", "ABOUT"]]
     cells += [
-        ["job", job.id, job.status, job_text(job.model, job.created, job.error_code)] for job in found.jobs
+        [
+            "job",
+            job.id,
+            job.status,
+            f"{job.model}, made {day(job.created)}" + (f", {job.error_code}" if job.error_code else ""),
+        ]
+        for job in found.jobs
     ]
     cells += [["model", each.id, "-", retirement_text(each, now)] for each in found.models]
     cells += [
@@ -215,11 +217,6 @@ def inventory_text(found: Inventory, service: str, prices: Any, now: float) -> s
     lines = [*aligned([[visible(cell) for cell in row] for row in cells]), ""] if len(cells) > 1 else []
     lines.append(left_text(found, service, prices))
     return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
-
-
-def job_text(model: str, created: float | None, error_code: str) -> str:
-    """Return a job's base model, its day, and why it failed."""
-    return f"{model}, made {day(created)}" + (f", {error_code}" if error_code else "")
 
 
 def retirement_text(model: HeldModel, now: float) -> str:

@@ -19,7 +19,7 @@ from batchscore.cli.settings_file import settings_file
 from batchscore.errors import UsageError
 from batchscore.finetune.examples.check_file import CheckedFile
 from batchscore.finetune.prepared_folder import read_summary
-from batchscore.finetune.service.calls import USUAL, CallLimits, address_of, import_url
+from batchscore.finetune.service.calls import USUAL, CallLimits, TrainingPlace, address_of, import_url
 from batchscore.finetune.service.dialects import TrainingDialect, dialect_of
 from batchscore.finetune.state import (
     STATE,
@@ -31,7 +31,7 @@ from batchscore.finetune.state import (
     require_state,
 )
 from batchscore.finetune.training.begin import METHODS, digests_of, prepared_of
-from batchscore.finetune.training.commands import TrainingPlace, target_of
+from batchscore.finetune.training.commands import target_of
 from batchscore.finetune.training.readiness import ServiceFacts, service_facts
 from batchscore.finetune.training.steps import parameters_of, request_of
 from batchscore.mlflow_model.resolve import resolve_settings
@@ -194,10 +194,7 @@ def wait_seconds(text: str | None) -> float | None:
     """Return the seconds of `--max-wait`; raises `UsageError`."""
     if text is None:
         return None
-    try:
-        found = duration_of(text.strip())
-    except OverflowError:
-        found = None
+    found = duration_of(text.strip())
     if found is None:
         raise UsageError(f"--max-wait {text!a} must be a duration such as 45s, 90m or 2h.")
     return found.total_seconds()

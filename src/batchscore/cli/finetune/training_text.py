@@ -57,16 +57,16 @@ def exit_code_of(found: JobLook) -> ExitCode:
 def started_text(state: TrainingState, command: Callable[..., str]) -> str:
     """Return what was started, and how to follow it."""
     job = state.job
-    lines = [f"Job {job.id} of {job.base_model}: {job.status}."]
+    following = f"To follow it, run: {command('watch')}"
     if job.status == "failed":
-        return "\n".join([*lines, f"To see why, run: {command('status')}"])
-    if job.status == "cancelled":
-        return "\n".join([*lines, f"To train again, run: {command('start', '--again')}"])
-    if state.is_removed:
-        return "\n".join([*lines, REMOVED])
-    action = "results" if job.status == "succeeded" else "watch"
-    what = "To draw its results" if job.status == "succeeded" else "To follow it"
-    return "\n".join([*lines, f"{what}, run: {command(action)}"])
+        following = f"To see why, run: {command('status')}"
+    elif job.status == "cancelled":
+        following = f"To train again, run: {command('start', '--again')}"
+    elif state.is_removed:
+        following = REMOVED
+    elif job.status == "succeeded":
+        following = f"To draw its results, run: {command('results')}"
+    return f"Job {job.id} of {job.base_model}: {job.status}.\n{following}"
 
 
 def look_text(

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from batchscore.endpoint.target import Target
 from batchscore.errors import InputError, ServiceRefused
 from batchscore.finetune.deployment.clean import Cleaner, Deletion
 from batchscore.finetune.deployment.decide import (
@@ -21,6 +20,7 @@ from batchscore.finetune.deployment.decide import (
     checked_capacity,
     kind_of,
     name_for,
+    no_room,
 )
 from batchscore.finetune.deployment.inventory import Inventory, take_inventory
 from batchscore.finetune.deployment.make import (
@@ -34,7 +34,7 @@ from batchscore.finetune.deployment.make import (
 )
 from batchscore.finetune.deployment.removals import Named, Removal, Thing, blocked_by, removals_of
 from batchscore.finetune.offered import finetune_command
-from batchscore.finetune.service.calls import USUAL, CallLimits, host_of, require_endpoint, training_calls
+from batchscore.finetune.service.calls import TrainingPlace, host_of, require_endpoint
 from batchscore.finetune.service.dialects import DIALECTS, TrainingDialect, dialect_of
 from batchscore.finetune.service.resource import ResourceOptions
 from batchscore.finetune.state import TrainingState, hold_folder, require_state
@@ -56,17 +56,14 @@ MODEL_SECONDS = 900.0
 class Caller:
     """How a command reaches its service, and how it speaks to the user."""
 
-    target: Target
-    environ: Mapping[str, str]
+    place: TrainingPlace
     resource: ResourceOptions = field(default_factory=ResourceOptions)
     listen: Callable[[str], object] = str
-    limits: CallLimits = USUAL
     clock: Callable[[], float] = time.time
 
-    @property
-    def host(self) -> str:
-        """The host of the service."""
-        return host_of(self.target)
+    def manager(self) -> AbstractAsyncContextManager[ControlPlane]:
+        """Return the calls to Resource Manager."""
+        return self.resource.calls(host_of(self.place.target), self.place.environ, self.place.limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +107,18 @@ class Prospect:
 
 
 async def prospect(
-    resource: ResourceOptions,
-    environ: Mapping[str, str],
-    base: str,
-    options: DeployOptions,
-    limits: CallLimits = USUAL,
+    resource: ResourceOptions, environ: Mapping[str, str], base: str, options: DeployOptions
 ) -> Prospect:
     """Return whether a model with this base could be deployed, by reading. Raises a `BatchscoreError`."""
     account = resource.required(None, environ)
     kind = options.kind or kind_of("developer")
     wanted = WantedDeployment("-", base, kind, checked_capacity(kind, options.capacity))
-    async with resource.calls("", environ, limits) as manager:
+    async with resource.calls("", environ) as manager:
         facts = await look_at_account(manager, account)
-        room = await read_room(manager, account, facts.location, wanted, base)
+        left = await read_room(manager, account, facts.location, wanted, base)
         may = await read_permission(manager, account)
-    problems = [*([may_not(WRITE)] if may is False else []), *filter(None, [room.problem(wanted)])]
-    return Prospect(wanted, facts.location, may, room.left, problems)
+    problems = [*([may_not(WRITE)] if may is False else []), *filter(None, [no_room(left, wanted)])]
+    return Prospect(wanted, facts.location, may, left, problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +145,10 @@ async def deploy(
     """Deploy the model of a folder and wait until it answers; `None` if the user does not agree."""
     with hold_folder(folder, "batchscore finetune deploy", caller.listen):
         state = require_state(folder)
-        require_endpoint(state, caller.target, folder)
+        require_endpoint(state, caller.place.target, folder)
         require_own(state, folder)
         if options.model is None and not state.job.ended:
-            async with training_calls(caller.target, caller.environ, caller.limits) as plane:
+            async with caller.place.calls() as plane:
                 state = await renewed(plane, folder, state)
         model = options.model or trained_model(state, folder)
         if options.model is None and state.results is None:
@@ -168,10 +161,10 @@ async def deploy(
                 if getattr(options, name) is not None:
                     caller.listen(f"{as_flag(name)} has no effect: at this service no deployment is needed")
             return await wait_for_model(state, model, folder, caller)
-        account = caller.resource.required(state, caller.environ)
+        account = caller.resource.required(state, caller.place.environ)
         async with (
-            training_calls(caller.target, caller.environ, caller.limits) as plane,
-            caller.resource.calls(caller.host, caller.environ, caller.limits) as manager,
+            caller.place.calls() as plane,
+            caller.manager() as manager,
         ):
             wanted = options.wanted(state, model, await deployable(plane, state, model))
             deployer = Deployer(
@@ -195,7 +188,7 @@ async def deploy(
                 await deployer.wait(looks, what, stays)
 
             try:
-                await wait_for_answer(plane, caller.target, made.name, wait)
+                await wait_for_answer(plane, caller.place.target, made.name, wait)
             except CallFailed as failure:
                 raise error_of_call(failure, stays) from None
     record = deployer.state.deployment
@@ -237,7 +230,7 @@ async def deployable(plane: ControlPlane, state: TrainingState, model: str) -> s
 async def wait_for_model(state: TrainingState, model: str, folder: Path, caller: Caller) -> Ready:
     """Wait until a model that needs no deployment answers; raises `ServiceRefused` if none will."""
     begun = caller.clock()
-    async with training_calls(caller.target, caller.environ, caller.limits) as plane:
+    async with caller.place.calls() as plane:
 
         async def wait(looks: int, what: str) -> None:
             if caller.clock() - begun > MODEL_SECONDS:
@@ -250,7 +243,7 @@ async def wait_for_model(state: TrainingState, model: str, folder: Path, caller:
                 caller.listen(f"waiting for {what}: a new model may be unknown for some minutes")
             await plane.sleep(look_seconds(looks))
 
-        await wait_for_answer(plane, caller.target, model, wait)
+        await wait_for_answer(plane, caller.place.target, model, wait)
     return Ready(state, model)
 
 
@@ -272,15 +265,14 @@ async def inventory(folder: Path | None, caller: Caller) -> tuple[Inventory, Tra
     """Return what is at a service; of a folder only what it names. `notes` say what is not known."""
     state = None if folder is None else require_state(folder)
     if state is not None:
-        require_endpoint(state, caller.target, folder)
-    dialect = dialect_of(caller.target)
-    account = caller.resource.account(state, caller.environ) if dialect.needs_deployment else None
+        require_endpoint(state, caller.place.target, folder)
+    dialect = dialect_of(caller.place.target)
+    account = caller.resource.account(state, caller.place.environ) if dialect.needs_deployment else None
     async with AsyncExitStack() as stack:
-        plane = await stack.enter_async_context(training_calls(caller.target, caller.environ, caller.limits))
+        plane = await stack.enter_async_context(caller.place.calls())
         manager: ControlPlane | None = None
         if account is not None:
-            calls = caller.resource.calls(caller.host, caller.environ, caller.limits)
-            manager = await stack.enter_async_context(calls)
+            manager = await stack.enter_async_context(caller.manager())
         found = await take_inventory(
             plane, manager, account, caller.clock(), on_azure=dialect.needs_deployment
         )
@@ -332,10 +324,9 @@ async def clean(
     with hold:
         state = None if folder is None else require_state(folder)
         if state is not None:
-            require_endpoint(state, caller.target, folder)
+            require_endpoint(state, caller.place.target, folder)
         async with AsyncExitStack() as stack:
-            calls = training_calls(caller.target, caller.environ, caller.limits)
-            plane = await stack.enter_async_context(calls)
+            plane = await stack.enter_async_context(caller.place.calls())
             if named or state is None or folder is None:
                 removals = named.removals()
             else:
@@ -347,12 +338,11 @@ async def clean(
                 removals.sort(key=lambda each: each.thing)
             if not removals or not agree(removals):
                 return removals, ()
-            account = caller.resource.account(state, caller.environ)
+            account = caller.resource.account(state, caller.place.environ)
             if any(each.thing is Thing.DEPLOYMENT for each in removals):
-                account = caller.resource.required(state, caller.environ)
+                account = caller.resource.required(state, caller.place.environ)
             manager: ControlPlane | None = None
-            if account is not None and dialect_of(caller.target).needs_deployment:
-                managed = caller.resource.calls(caller.host, caller.environ, caller.limits)
-                manager = await stack.enter_async_context(managed)
+            if account is not None and dialect_of(caller.place.target).needs_deployment:
+                manager = await stack.enter_async_context(caller.manager())
             cleaner = Cleaner(plane, manager, account, folder, state, caller.listen, caller.clock)
             return removals, await cleaner.run(removals)

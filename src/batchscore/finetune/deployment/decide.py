@@ -202,6 +202,11 @@ def is_ours(found: Deployed, record: DeploymentRecord | None, run: str) -> bool:
     return found.name.lower() == record.name.lower() and found.model == record.model
 
 
+def reused(other: Deployed) -> DeployDecision:
+    """Return the decision to use a deployment of the model that this folder did not make."""
+    return DeployDecision(DeployStep.REUSE, other, f"{other.model} is deployed already, as {other.name}.")
+
+
 def next_step(
     wanted: WantedDeployment,
     record: DeploymentRecord | None,
@@ -224,19 +229,12 @@ def next_step(
         )
     mine = next((each for each in deployments if each.name.lower() == name), None)
     if mine is None:
-        other = next(
-            (each for each in deployments if each.model == wanted.model and each.state != DELETING), None
-        )
-        if other is None:
-            return DeployDecision(DeployStep.CREATE)
-        return DeployDecision(
-            DeployStep.REUSE, other, f"{wanted.model} is deployed already, as {other.name}."
-        )
+        serving = (each for each in deployments if each.model == wanted.model and each.state != DELETING)
+        other = next(serving, None)
+        return DeployDecision(DeployStep.CREATE) if other is None else reused(other)
     if not is_ours(mine, record, run):
         if mine.model == wanted.model and mine.state == SUCCEEDED:
-            return DeployDecision(
-                DeployStep.REUSE, mine, f"{wanted.model} is deployed already, as {mine.name}."
-            )
+            return reused(mine)
         return DeployDecision(
             DeployStep.REFUSE,
             mine,
@@ -274,33 +272,26 @@ def differences(wanted: WantedDeployment, mine: Deployed) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How much can be deployed: `left` is `None` if nobody says."""
-
-    left: int | None
-
-    def problem(self, wanted: WantedDeployment) -> str:
-        """Return why there is no room, "" if there is or it is not known."""
-        if self.left is None or self.left >= wanted.capacity:
-            return ""
-        what = f"{wanted.kind.sku} deployments of this model"
-        if self.left < 1:
-            return (
-                f"The quota for {what} is used up in this region: free some, or ask for more in the portal."
-            )
-        return (
-            f"The quota for {what} has {self.left} left in this region, and {wanted.capacity} are "
-            f"wanted. Choose --capacity {self.left}, free some, or ask for more in the portal."
-        )
+def no_room(left: int | None, wanted: WantedDeployment) -> str:
+    """Return why what is left is not enough, "" if it is or it is not known."""
+    if left is None or left >= wanted.capacity:
+        return ""
+    what = f"{wanted.kind.sku} deployments of this model"
+    if left < 1:
+        return f"The quota for {what} is used up in this region: free some, or ask for more in the portal."
+    return (
+        f"The quota for {what} has {left} left in this region, and {wanted.capacity} are "
+        f"wanted. Choose --capacity {left}, free some, or ask for more in the portal."
+    )
 
 
 def room_for(
     wanted: WantedDeployment, base: str, capacities: Sequence[CapacityLeft], usages: Sequence[CapacityLeft]
-) -> Room:
+) -> int | None:
     """Return what is left for a deployment: by the model's capacity, and by the quotas that name it.
 
-    Quotas are named like OpenAI.Standard.gpt-4o-finetune; one of trained models counts before the base's.
+    Quotas are named like OpenAI.Standard.gpt-4o-finetune; one of trained models counts before the base's. It
+    is `None` if nobody says.
     """
     sku, model = wanted.kind.sku.lower(), versioned(base)[0].lower()
     lefts = [each.left for each in capacities if each.name.lower() == sku]
@@ -308,7 +299,7 @@ def room_for(
     tuned = [each for each in named if "finetune" in each.name.lower().replace("-", "")]
     if tuned or not lefts:
         lefts += [each.left for each in tuned or named]
-    return Room(max(0, min(lefts)) if lefts else None)
+    return max(0, min(lefts)) if lefts else None
 
 
 def quota_parts(name: str) -> tuple[str, str]:

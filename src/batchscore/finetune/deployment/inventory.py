@@ -101,14 +101,12 @@ async def take_inventory(
     async def read(what: str, found: Awaitable[Sequence[T]]) -> Sequence[T]:
         try:
             return await found
-        except CallFailed as failure:
-            failures.append(failure)
+        except (CallFailed, ServiceRefused) as failure:
+            failures.extend([failure] if isinstance(failure, CallFailed) else [])
             notes.append(f"{what} could not be listed: {failure}")
-        except ServiceRefused as refusal:
-            notes.append(f"{what} could not be listed: {refusal}")
         return ()
 
-    found_jobs = await read("jobs", all_jobs(plane))
+    found_jobs = await read("jobs", jobs.newest_jobs(plane, 0.0))
     found_models = await read("models", list_models(plane))
     found_files = await read("files", all_files(plane))
     if len(failures) == 3:
@@ -130,11 +128,6 @@ async def all_files(plane: ControlPlane) -> Sequence[UploadedFile]:
     """Return the files of training and of its results, newest first; raises `CallFailed`."""
     sent = await files.list_files(plane, purpose=PURPOSE)
     return [*sent, *await files.list_files(plane, purpose=RESULTS_PURPOSE)]
-
-
-async def all_jobs(plane: ControlPlane) -> Sequence[JobState]:
-    """Return all jobs, newest first; raises `CallFailed`."""
-    return [each async for each in jobs.newest_jobs(plane, 0.0)]
 
 
 def held_models(found: Sequence[ModelFacts], made: Iterable[str], *, on_azure: bool) -> Sequence[HeldModel]:

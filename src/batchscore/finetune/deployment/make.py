@@ -18,11 +18,11 @@ from batchscore.finetune.deployment.decide import (
     OPENAI_FORMAT,
     DeployDecision,
     DeployStep,
-    Room,
     WantedDeployment,
     ends_at,
     kind_of,
     next_step,
+    no_room,
     room_for,
     versioned,
 )
@@ -48,13 +48,13 @@ _BUSY = frozenset({409, 429})
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What would be made, for the user to agree to, and the room for it.
+    """What would be made, for the user to agree to, and what is left for it, `None` if nobody says.
 
     `may` says whether this identity may make it, `None` if nobody says.
     """
 
     wanted: WantedDeployment
-    room: Room
+    left: int | None
     may: bool | None
     base: str
 
@@ -95,21 +95,14 @@ class Deployer:
         """
         base = self.state.job.base_model
         wanted = replace(self.wanted, format=await read_format(self.manager, self.account, self.state))
-        room = await read_room(self.manager, self.account, location, wanted, base)
+        left = await read_room(self.manager, self.account, location, wanted, base)
         may = await read_permission(self.manager, self.account)
         if may is False:
             raise ServiceRefused(f"{may_not(arm.WRITE)} Nothing was made.")
-        problem = room.problem(wanted)
+        problem = no_room(left, wanted)
         if problem:
             raise ServiceRefused(f"{problem} Nothing was made.")
-        return Agreed(wanted) if self.agree(Offer(wanted, room, may, base)) else None
-
-    def next_step(self) -> DeployDecision:
-        """Return what to do next; raises `SettingsError` if nothing can be done."""
-        step = next_step(self.wanted, self.state.deployment, self.others, self.state.run, self.folder)
-        if step.step is DeployStep.REFUSE:
-            raise SettingsError(step.why)
-        return step
+        return Agreed(wanted) if self.agree(Offer(wanted, left, may, base)) else None
 
     async def run(self) -> DeployDecision | None:
         """Do all steps until a deployment has been made, and return the decision to use it.
@@ -123,7 +116,9 @@ class Deployer:
         agreed: Agreed | None = None
         looks = missing = removed = 0
         while True:
-            step = self.next_step()
+            step = next_step(self.wanted, self.state.deployment, self.others, self.state.run, self.folder)
+            if step.step is DeployStep.REFUSE:
+                raise SettingsError(step.why)
             found = step.deployed
             if step.step in {DeployStep.PROBE, DeployStep.REUSE} and found is not None:
                 if step.step is DeployStep.PROBE:
@@ -304,7 +299,7 @@ async def read_format(manager: ControlPlane, account: Account, state: TrainingSt
 
 async def read_room(
     manager: ControlPlane, account: Account, location: str, wanted: WantedDeployment, base: str
-) -> Room:
+) -> int | None:
     """Return how much can be deployed, as far as the service says."""
     capacities: Sequence[CapacityLeft] = ()
     usages: Sequence[CapacityLeft] = ()

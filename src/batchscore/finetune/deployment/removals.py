@@ -14,7 +14,6 @@ from enum import IntEnum
 from batchscore.finetune.offered import finetune_command
 from batchscore.finetune.service.dialects import TrainingDialect
 from batchscore.finetune.state import FileRecord, JobRecord, TrainingState
-from batchscore.provider.job_object import ENDED
 
 
 class Thing(IntEnum):
@@ -124,7 +123,7 @@ def deployment_of(state: TrainingState) -> Iterator[Removal]:
 
 def blocked_by(job: JobRecord, state: TrainingState, folder: object) -> str:
     """Return why what belongs to one job of a folder must stay, "" if it need not."""
-    if job is state.job or job.status in ENDED:
+    if job is state.job or job.ended:
         return blocked_by_job(job, folder)
     cancel = finetune_command("start", folder)
     return f"the job {job.id}, a double, is {job.status}: to cancel it, run {cancel}"

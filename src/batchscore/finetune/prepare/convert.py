@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, TypeAlias
 
 from batchscore.errors import InputError, setting_name
 from batchscore.finetune.examples.kinds import CHAT_FORMAT
 from batchscore.finetune.prepare.mapping import Mapped, Values, conversation_column, is_ready
-from batchscore.finetune.prepare.task_cells import answers_of, list_of
+from batchscore.finetune.prepare.task_cells import answers_of, list_of, whole_number
 from batchscore.prompts.cells import UnreadableCellError, all_plain, cell_text
 from batchscore.prompts.columns import named_row, resolve
 from batchscore.prompts.images import ImageColumns
@@ -62,7 +63,7 @@ def converter(found: Mapped, table: Table, images: ImageColumns | None, warnings
     elif found.kind.name == "question-answering":
         make = _question(fill, templates["context"], warnings)
     else:
-        make = _MAKERS.get(found.kind.name, _flat)(fill)
+        make = partial(_MAKERS.get(found.kind.name, _flat), fill)
 
     def convert(values: Values) -> dict[str, Any]:
         row = named_row(values, paths) if paths else values
@@ -99,7 +100,7 @@ def _filler(template: Template, found: Mapped, name: str) -> Callable[[Values], 
     if len(pieces) == 1 and isinstance(pieces[0], Column):
         column = pieces[0].name
         if name == "Label":
-            return lambda values: _label(all_plain(values[column]))
+            return lambda values: whole_number(all_plain(values[column]))
         if is_value:
             return lambda values: all_plain(values[column])
 
@@ -109,11 +110,6 @@ def _filler(template: Template, found: Mapped, name: str) -> Callable[[Values], 
 
         return fill_cell
     return lambda values: template.fill(values, cell_text)
-
-
-def _label(value: Any) -> Any:
-    """Return a label; libraries make floats of whole numbers beside a null."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Fill: TypeAlias = Mapping[str, Callable[[Values], Any]]
@@ -132,26 +128,20 @@ def _messages(fill: Fill, values: Values) -> list[dict[str, Any]]:
     return [{"role": "system", "content": system}, *messages] if system else messages
 
 
-def _chat(fill: Fill) -> Convert:
-    def make(values: Values) -> dict[str, Any]:
-        messages = [*_messages(fill, values), {"role": "assistant", "content": fill["answer"](values)}]
-        return {"messages": messages, **dict(_optional(fill, values, *CHAT_FORMAT.optional))}
-
-    return make
+def _chat(fill: Fill, values: Values) -> dict[str, Any]:
+    messages = [*_messages(fill, values), {"role": "assistant", "content": fill["answer"](values)}]
+    return {"messages": messages, **dict(_optional(fill, values, *CHAT_FORMAT.optional))}
 
 
-def _preference(fill: Fill) -> Convert:
-    def make(values: Values) -> dict[str, Any]:
-        return {
-            "input": {
-                "messages": _messages(fill, values),
-                **dict(_optional(fill, values, "tools", "parallel_tool_calls")),
-            },
-            "preferred_output": _output(fill["answer"](values)),
-            "non_preferred_output": _output(fill["rejected"](values)),
-        }
-
-    return make
+def _preference(fill: Fill, values: Values) -> dict[str, Any]:
+    return {
+        "input": {
+            "messages": _messages(fill, values),
+            **dict(_optional(fill, values, "tools", "parallel_tool_calls")),
+        },
+        "preferred_output": _output(fill["answer"](values)),
+        "non_preferred_output": _output(fill["rejected"](values)),
+    }
 
 
 def _output(text: str) -> list[Any]:
@@ -163,34 +153,22 @@ def _output(text: str) -> list[Any]:
     return [each for each in messages[last + 1 :] if each.get("role") not in {"system", "developer"}]
 
 
-def _reinforcement(fill: Fill) -> Convert:
-    def make(values: Values) -> dict[str, Any]:
-        # The grader may use any column.
-        rest = {name: all_plain(value) for name, value in values.items() if name not in {"messages", "tools"}}
-        return {"messages": _messages(fill, values), **dict(_optional(fill, values, "tools")), **rest}
-
-    return make
+def _reinforcement(fill: Fill, values: Values) -> dict[str, Any]:
+    # The grader may use any column.
+    rest = {name: all_plain(value) for name, value in values.items() if name not in {"messages", "tools"}}
+    return {"messages": _messages(fill, values), **dict(_optional(fill, values, "tools")), **rest}
 
 
-def _completion(fill: Fill) -> Convert:
-    def make(values: Values) -> dict[str, Any]:
-        return {"prompt": fill["prompt"](values), "completion": fill["completion"](values)}
-
-    return make
+def _completion(fill: Fill, values: Values) -> dict[str, Any]:
+    return {name: fill[name](values) for name in ("prompt", "completion")}
 
 
-def _flat(fill: Fill) -> Convert:
-    def make(values: Values) -> dict[str, Any]:
-        return {name: each(values) for name, each in fill.items()}
-
-    return make
+def _flat(fill: Fill, values: Values) -> dict[str, Any]:
+    return {name: each(values) for name, each in fill.items()}
 
 
-def _tokens(fill: Fill) -> Convert:
-    def make(values: Values) -> dict[str, Any]:
-        return {name: list_of(fill[name](values)) for name in ("tokens", "tags")}
-
-    return make
+def _tokens(fill: Fill, values: Values) -> dict[str, Any]:
+    return {name: list_of(fill[name](values)) for name in ("tokens", "tags")}
 
 
 def _question(fill: Fill, context: Template, warnings: Counter[str]) -> Convert:
@@ -212,7 +190,7 @@ def _question(fill: Fill, context: Template, warnings: Counter[str]) -> Convert:
     return make
 
 
-_MAKERS: Mapping[str, Callable[[Fill], Convert]] = {
+_MAKERS: Mapping[str, Callable[[Fill, Values], dict[str, Any]]] = {
     "chat": _chat,
     "preference": _preference,
     "reinforcement": _reinforcement,

@@ -6,13 +6,14 @@ but no other text of the input.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from batchscore.errors import name_settings
 from batchscore.finetune.examples.kinds import TRANSLATION
 from batchscore.finetune.prepare.mapping import Mapped
 from batchscore.finetune.prepare.read_examples import ReadExample
-from batchscore.finetune.prepare.write_parts import Prepared, PreparedPart, PrepareOptions, token_counts
+from batchscore.finetune.prepare.write_parts import Prepared, PreparedPart, PrepareOptions
 from batchscore.finetune.prepared_folder import SCHEMA_VERSION, file_of
 from batchscore.plan.vocabulary import TokenCounter
 from batchscore.prompts.template import Column, Template
@@ -68,7 +69,7 @@ def _part(part: PreparedPart) -> dict[str, Any]:
         "examples": part.examples,
         "bytes": None if written is None else written.bytes,
         "digest": None if written is None else written.digest,
-        "tokens": token_counts(part.tokens),
+        "tokens": asdict(part.tokens),
         "classes": dict(part.classes),
     }
 

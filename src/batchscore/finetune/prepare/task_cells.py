@@ -24,6 +24,11 @@ def list_of(cell: Any) -> Any:
     return value
 
 
+def whole_number(value: Any) -> Any:
+    """Return a value, of which libraries may have made a float, as the whole number that it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def answers_of(
     cell: Any, start: Any, context: str, columns: Sequence[tuple[int, str]]
 ) -> tuple[dict[str, Any], bool]:
@@ -56,8 +61,7 @@ def _places(text: Any, given: Any, context: str, columns: Sequence[tuple[int, st
         return []
     if isinstance(given, str) and re.fullmatch(r"\s*\d{1,18}\s*", given):
         given = int(given)
-    if isinstance(given, float) and given.is_integer():  # libraries make floats of whole numbers
-        given = int(given)
+    given = whole_number(given)
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
         meant = [at + given for at, column in columns if column.startswith(text, given)]
         return meant if len(meant) == 1 else []

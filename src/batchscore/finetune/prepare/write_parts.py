@@ -8,11 +8,9 @@ written but what is wrong.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -141,12 +139,8 @@ def prepare(
         stratified,
         is_written,
         is_over_earlier,
-        tuple(tokens.round().astype(np.int64).tolist()) if len(tokens) < 100_000 else _sampled(tokens),
+        tuple(tokens[:: max(1, len(tokens) // 50_000)].round().astype(np.int64).tolist()),
     )
-
-
-def _sampled(tokens: npt.NDArray[np.float64]) -> tuple[int, ...]:
-    return tuple(tokens[:: len(tokens) // 50_000].round().astype(np.int64).tolist())
 
 
 def refuse_others(folder: Place) -> None:
@@ -328,33 +322,9 @@ def write_problems(folder: Place, problems: Sequence[RowProblem]) -> None:
         storage.remove(folder / PROBLEMS)
         return
     lines = [
-        orjson.dumps(
-            json_safe(
-                {
-                    "file": each.file,
-                    "row": each.row,
-                    "sheet_row": each.sheet_row,
-                    "rule": each.rule,
-                    "message": name_settings(each.text),
-                }
-            )
-        )
-        + b"\n"
+        {"file": each.file, "row": each.row, "sheet_row": each.sheet_row}
+        | {"rule": each.rule, "message": name_settings(each.text)}
         for each in problems
     ]
-    storage.write_whole(folder / PROBLEMS, b"".join(lines))
-
-
-def write_page(folder: Place, name: str, page: bytes) -> None:
-    """Write the report page; raises `OutputError`."""
-    storage.write_whole(folder / name, page)
-
-
-def rule_counts(problems: Sequence[RowProblem]) -> Mapping[str, int]:
-    """Return how often each rule is broken."""
-    return dict(Counter(each.rule for each in problems).most_common())
-
-
-def token_counts(found: TokenFacts) -> dict[str, Any]:
-    """Return tokens as JSON."""
-    return {name: getattr(found, name) for name in ("total", "median", "p95", "longest", "billed")}
+    data = (orjson.dumps(json_safe(each), option=orjson.OPT_APPEND_NEWLINE) for each in lines)
+    storage.write_whole(folder / PROBLEMS, b"".join(data))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchscore.endpoint.gateway import filled
@@ -12,7 +13,7 @@ from batchscore.endpoint.target import Target
 from batchscore.endpoint.url import is_loopback
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.finetune.state import TrainingState
-from batchscore.provider.client import CallFailed, CallPace, ControlPlane, error_of_call, open_control_plane
+from batchscore.provider.client import CallPace, ControlPlane, failing_as_error, open_control_plane
 from batchscore.settings.checks import REFERENCE
 from batchscore.settings.declare import as_flag
 from batchscore.task import CHAT
@@ -45,19 +46,18 @@ class CallLimits:
 USUAL = CallLimits()
 
 
-@asynccontextmanager
-async def training_calls(
-    target: Target, environ: Mapping[str, str], limits: CallLimits = USUAL
-) -> AsyncIterator[ControlPlane]:
-    """Give the control plane of a service while the block runs.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPlace:
+    """A prepared folder and the service that trains on it."""
 
-    A call that fails in the block is raised as the error that ends the command.
-    """
-    try:
-        async with open_control_plane(target, CHAT, environ, limits.pace) as opened:
-            yield opened
-    except CallFailed as failure:
-        raise error_of_call(failure) from None
+    folder: Path
+    target: Target
+    environ: Mapping[str, str]
+    limits: CallLimits = USUAL
+
+    def calls(self) -> AbstractAsyncContextManager[ControlPlane]:
+        """Return the calls to the service; one that fails is the error that ends the command."""
+        return failing_as_error(open_control_plane(self.target, CHAT, self.environ, self.limits.pace))
 
 
 def host_of(target: Target) -> str:

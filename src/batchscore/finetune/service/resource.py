@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from batchscore.endpoint.resource_manager import resource_manager
@@ -11,7 +11,7 @@ from batchscore.errors import SettingsError
 from batchscore.finetune.service.calls import USUAL, CallLimits
 from batchscore.finetune.state import TrainingState
 from batchscore.provider.arm import Account, account_of, open_arm
-from batchscore.provider.client import CallFailed, ControlPlane, error_of_call
+from batchscore.provider.client import ControlPlane, failing_as_error
 
 #: The variables for `--resource` and `--arm-endpoint`.
 RESOURCE_VARIABLE = "BATCHSCORE_AZURE_RESOURCE"
@@ -51,21 +51,13 @@ class ResourceOptions:
             )
         return account
 
-    @asynccontextmanager
-    async def calls(
+    def calls(
         self, host: str, environ: Mapping[str, str], limits: CallLimits = USUAL
-    ) -> AsyncIterator[ControlPlane]:
-        """Give the calls to Resource Manager; `host` is that of the service, with its port.
-
-        A call that fails in the block is raised as the error that ends the command.
-        """
+    ) -> AbstractAsyncContextManager[ControlPlane]:
+        """Return the calls to Resource Manager; `host` is that of the service, with its port."""
         given = self.arm_endpoint or environ.get(ENDPOINT_VARIABLE)
         manager = resource_manager(given, host.partition(":")[0], environ)
-        try:
-            async with open_arm(manager, environ, limits.pace) as opened:
-                yield opened
-        except CallFailed as failure:
-            raise error_of_call(failure, HINT) from None
+        return failing_as_error(open_arm(manager, environ, limits.pace), HINT)
 
 
 #: What may help if Resource Manager refuses a call.

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from batchscore.endpoint.target import Target, endpoints_of
 from batchscore.endpoint.url import Values, endpoint_text, no_endpoint
 from batchscore.errors import InputError, OutputLocked, SettingsError, setting_name
 from batchscore.finetune.prepared_folder import read_summary
-from batchscore.finetune.service.calls import USUAL, CallLimits, host_of, require_endpoint, training_calls
+from batchscore.finetune.service.calls import TrainingPlace, host_of, require_endpoint
 from batchscore.finetune.service.dialects import dialect_of
 from batchscore.finetune.state import (
     JobRecord,
@@ -49,16 +49,6 @@ from batchscore.settings.slices import EndpointSettings, cut
 from batchscore.stores import storage
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingPlace:
-    """A prepared folder and the service that trains on it."""
-
-    folder: Path
-    target: Target
-    environ: Mapping[str, str]
-    limits: CallLimits = USUAL
 
 
 def target_of(
@@ -102,7 +92,7 @@ def run_start(
     folder, dialect = place.folder, dialect_of(place.target)
 
     async def starting(state: TrainingState) -> TrainingState:
-        async with training_calls(place.target, place.environ, place.limits) as plane:
+        async with place.calls() as plane:
             starter = Starter(plane, dialect, folder, state, place.limits, listen, urls)
             starter.is_continued = old is not None
             return await starter.run()
@@ -148,20 +138,14 @@ def run_watch(
     place: TrainingPlace, listen: Callable[[JobLook], object], wait_seconds: float | None = None
 ) -> JobLook:
     """Report the job until it has ended, or for `wait_seconds`; return the last look."""
-
-    async def watching(plane: ControlPlane, state: TrainingState) -> JobLook:
-        return await watch(plane, place.folder, state, place.limits, listen, wait_seconds)
-
-    return _with_state(place, watching)
+    return _with_state(
+        place, lambda plane, state: watch(plane, place.folder, state, place.limits, listen, wait_seconds)
+    )
 
 
 def run_action(place: TrainingPlace, action: str) -> JobLook:
     """Pause, resume or cancel the job."""
-
-    async def acting(plane: ControlPlane, state: TrainingState) -> JobLook:
-        return await act(plane, place.folder, state, action)
-
-    return _with_state(place, acting)
+    return _with_state(place, lambda plane, state: act(plane, place.folder, state, action))
 
 
 def run_results(place: TrainingPlace) -> tuple[JobLook, TrainingResults | None]:
@@ -209,7 +193,7 @@ async def _result_table(plane: ControlPlane, folder: Path, found: JobLook) -> Re
                 change_job(folder, found.job.id, partial(replace, results=record))
         return table
     if found.state.results is not None and storage.exists(saved):
-        return table_of(b"".join(storage.chunks(saved)))
+        return table_of(storage.whole(saved))
     return table_of_metrics([each.metrics async for each in jobs.newest_events(plane, found.job.id)][::-1])
 
 
@@ -221,7 +205,7 @@ def _with_state(
     require_endpoint(state, place.target, place.folder)
 
     async def calling() -> T:
-        async with training_calls(place.target, place.environ, place.limits) as plane:
+        async with place.calls() as plane:
             return await act_on(plane, state)
 
     return asyncio.run(calling())

@@ -39,6 +39,12 @@ NEEDS = {
 }
 
 
+async def recent_jobs(plane: ControlPlane, state: TrainingState) -> list[JobState]:
+    """Return the jobs of a service that may be of a folder, newest first."""
+    since = (state.job.intent_at or state.job.created_at) - CLOCK_SECONDS
+    return await jobs.newest_jobs(plane, since)
+
+
 @dataclass(frozen=True, slots=True)
 class JobLook:
     """A job as it is now, with what has happened since the last look, oldest first."""
@@ -71,12 +77,6 @@ async def renewed(plane: ControlPlane, folder: Path, state: TrainingState) -> Tr
     if own.doubtful or (own.intent_at and not own.id):
         state = with_listed(state, await recent_jobs(plane, state))
     return write_state(folder, state)
-
-
-async def recent_jobs(plane: ControlPlane, state: TrainingState) -> Sequence[JobState]:
-    """Return the jobs of a service that may be of a folder, newest first."""
-    since = (state.job.intent_at or state.job.created_at) - CLOCK_SECONDS
-    return [each async for each in jobs.newest_jobs(plane, since)]
 
 
 async def look_at(plane: ControlPlane, folder: Path, state: TrainingState) -> JobState:

@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batchscore.finetune.service.calls import PURPOSE, training_calls
+from batchscore.finetune.service.calls import PURPOSE, TrainingPlace
 from batchscore.finetune.service.dialects import TrainingDialect, dialect_of
-from batchscore.finetune.training.commands import TrainingPlace
 from batchscore.finetune.training.costs import KnownLimit
 from batchscore.provider import files, jobs, models
 from batchscore.provider.client import ControlPlane, NotThere, Refused
@@ -43,7 +42,7 @@ def service_facts(place: TrainingPlace, model: str, sizes: tuple[int, ...], now:
     dialect = dialect_of(place.target)
 
     async def reading() -> ServiceFacts:
-        async with training_calls(place.target, place.environ, place.limits) as plane:
+        async with place.calls() as plane:
             return await read(plane, dialect, model, sizes, now)
 
     return asyncio.run(reading())
@@ -61,8 +60,7 @@ async def read(
         problems.append(f"{dialect.service} does not list the model {model} for this key.")
     waiting = 0
     try:
-        async for each in jobs.newest_jobs(plane, now - LONGEST_QUEUE):
-            waiting += not each.ended
+        waiting = sum(not each.ended for each in await jobs.newest_jobs(plane, now - LONGEST_QUEUE))
     except Refused as failure:
         if failure.status not in {401, 403, 404, 405}:
             raise

@@ -58,7 +58,7 @@ async def other_job(
     try:
         alike = [
             each
-            async for each in jobs.newest_jobs(plane, 0.0)
+            for each in await jobs.newest_jobs(plane, 0.0)
             if may_be_same(state, each) and (each.created or 0.0) <= latest
         ]
         unsigned = any(DIGEST_KEY not in each.metadata for each in alike)

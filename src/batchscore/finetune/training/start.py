@@ -30,6 +30,7 @@ from batchscore.finetune.state import (
     with_own_job,
     write_state,
 )
+from batchscore.finetune.training.follow import recent_jobs
 from batchscore.finetune.training.same_data import other_job, same_data_error
 from batchscore.finetune.training.steps import (
     CLOCK_SECONDS,
@@ -270,7 +271,8 @@ class Starter:
 
     async def adopt_job_of_copy(self) -> bool:
         """Take the job that a copy of this folder has made of the same files; return whether there is one."""
-        found = own_jobs(self.state, await self.listed(self.state.training.intent_at))
+        since = self.state.training.intent_at - CLOCK_SECONDS
+        found = own_jobs(self.state, await jobs.newest_jobs(self.plane, since))
         found = [each for each in found if each.status not in {FAILED, CANCELLED}]
         if not found:
             return False
@@ -278,16 +280,12 @@ class Starter:
         await self.keep_first(found)
         return True
 
-    async def listed(self, since: float) -> list[JobState]:
-        """Return the jobs of the service, none made long before a time."""
-        return [each async for each in jobs.newest_jobs(self.plane, since - CLOCK_SECONDS)]
-
     async def find_job(self) -> None:
         """Look for a job that may have been made; if it is not there, one may be created."""
         waits = list(self.limits.look_again)
         self.listen("Looking in the service's list for the job, because its creation was not confirmed")
         while True:
-            ours = own_jobs(self.state, await self.listed(self.state.job.intent_at))
+            ours = own_jobs(self.state, await recent_jobs(self.plane, self.state))
             if ours:
                 await self.keep_first(ours)
                 return
@@ -305,7 +303,7 @@ class Starter:
         Times of jobs are whole seconds: after the pause, both copies see both jobs, or one is clearly older.
         """
         await self.plane.sleep(self.limits.settle)
-        found = await self.listed(self.state.job.intent_at or self.state.job.created_at)
+        found = await recent_jobs(self.plane, self.state)
         if all(each.id != self.state.job.id for each in found):
             # A list may lag behind: ours must be kept or cancelled, never forgotten.
             found.append(await jobs.look_at_job(self.plane, self.state.job.id))

@@ -15,7 +15,7 @@ from typing import Any
 from batchscore.finetune.service.dialects import TrainingDialect
 from batchscore.finetune.state import TRAINING, VALIDATION, TrainingState, with_job
 from batchscore.provider.client import CallFailed, NotThere, Unknown
-from batchscore.provider.job_object import CANCELLED, ENDED, FAILED, JobState
+from batchscore.provider.job_object import CANCELLED, FAILED, JobState
 
 #: The metadata by which a job is found again, and by which its training file is known.
 RUN_KEY, DIGEST_KEY = "batchscore_run", "digest"
@@ -94,7 +94,7 @@ def own_jobs(state: TrainingState, found: Iterable[JobState]) -> list[JobState]:
     metadata or a reply was lost, they are known by being what our request makes. The oldest comes first, so
     that all copies of a folder agree; those that make no model come last.
     """
-    ended = {each.id for each in state.earlier_jobs if each.status in ENDED}
+    ended = {each.id for each in state.earlier_jobs if each.ended}
     listed = [each for each in found if each.id]
     signed = [each for each in listed if each.metadata.get(RUN_KEY) == state.run]
     ours = [
@@ -138,7 +138,7 @@ def with_listed(state: TrainingState, found: Iterable[JobState]) -> TrainingStat
     for each in own_jobs(state, found):
         if each.id != state.job.id:
             state = with_job(state, each)
-    is_over = state.job.status in ENDED and not state.doubles
+    is_over = state.job.ended and not state.doubles
     return replace(state, job=replace(state.job, doubtful=not is_over))
 
 

@@ -1,4 +1,4 @@
-"""How does a test script the Batch API of a project, and read its books?
+"""How does a test script the Batch API and the fine-tuning of a project, and read its books?
 
 It must not know how a call is answered: it reads and writes only the project's state.
 
@@ -12,6 +12,9 @@ It must not know how a call is answered: it reads and writes only the project's 
                                                      batches have done what is due by then
     GET    /_simulator/projects/NAME/requests        the last calls; the body of an upload is its fields
     GET    /_simulator/projects/NAME/executions      how often each custom_id was executed; ?at_least=2
+    PATCH  /_simulator/projects/NAME/tuning          change some of `FineTuneRules`
+    GET    /_simulator/projects/NAME/meter           what training and deployments cost until now
+    GET    /_simulator/projects/NAME/token           a token as App Service's identity endpoint gives it
 """
 
 from __future__ import annotations
@@ -27,9 +30,15 @@ from batchscore.simulator.batch.projects import Project, Projects
 from batchscore.simulator.control import control_reply, guard
 
 _ONE = "/_simulator/projects/{project}"
+#: The names of audiences in tokens.
+_AUDIENCES = {
+    "https://management.azure.com": "management",
+    "https://cognitiveservices.azure.com": "cognitiveservices",
+    "https://ai.azure.com": "ai",
+}
 
 
-def batch_control_routes(projects: Projects) -> list[web.RouteDef]:
+def project_control_routes(projects: Projects, key: str) -> list[web.RouteDef]:
     """Return the routes of the control API."""
 
     def project_of(request: web.Request) -> Project:
@@ -79,6 +88,28 @@ def batch_control_routes(projects: Projects) -> list[web.RouteDef]:
         at_least = int(request.query.get("at_least", "1"))
         return control_reply(project_of(request).books.executions(at_least))
 
+    async def change_tuning(request: web.Request) -> web.StreamResponse:
+        project_of(request).tuning.change_rules(orjson.loads(await request.read()))
+        return control_reply({})
+
+    async def meter(request: web.Request) -> web.StreamResponse:
+        project = project_of(request)
+        return control_reply(project.tuning.meter(project.files.total()[0]))
+
+    async def token(request: web.Request) -> web.StreamResponse:
+        if "x-identity-header" not in request.headers:
+            return control_reply({"statusCode": 401, "message": "X-IDENTITY-HEADER is missing"}, 401)
+        resource = request.query.get("resource", "")
+        audience = _AUDIENCES.get(resource.removesuffix("/"), "other")
+        return control_reply(
+            {
+                "access_token": f"{key}~{audience}@{request.match_info['project']}",
+                "expires_on": str(int(time.time()) + 86_400),
+                "resource": resource,
+                "token_type": "Bearer",
+            }
+        )
+
     return [
         web.get(_ONE, guard(show)),
         web.delete(_ONE, guard(forget)),
@@ -88,4 +119,7 @@ def batch_control_routes(projects: Projects) -> list[web.RouteDef]:
         web.put(_ONE + "/clock", guard(set_clock)),
         web.get(_ONE + "/requests", guard(requests)),
         web.get(_ONE + "/executions", guard(executions)),
+        web.get(_ONE + "/token", guard(token)),
+        web.patch(_ONE + "/tuning", guard(change_tuning)),
+        web.get(_ONE + "/meter", guard(meter)),
     ]

@@ -6,7 +6,6 @@ Columns: the vintages that the services' guides and users' files show, seen 2026
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -134,8 +133,3 @@ def _values(curve: Curve, step: int) -> dict[str, float]:
         "completion_tokens_mean": 80 + step / 2,
         "mean_unresponsive_rewards": 0.0,
     }
-
-
-def as_base64(content: bytes) -> bytes:
-    """Return it as OpenAI sends result files: the text in base64."""
-    return base64.b64encode(content)

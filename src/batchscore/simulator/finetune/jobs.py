@@ -5,6 +5,7 @@ It must not know HTTP, nor what a job does in a state.
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 from collections import Counter
@@ -18,7 +19,7 @@ from batchscore.simulator.batch.errors import refused
 from batchscore.simulator.batch.files import DAY, FileStore, SimulatedFile, UploadForm
 from batchscore.simulator.error_replies import Surface
 from batchscore.simulator.finetune.create import NOT_TRAINABLE, parse_job
-from batchscore.simulator.finetune.curve import Curve, as_base64, result_csv
+from batchscore.simulator.finetune.curve import Curve, result_csv
 from batchscore.simulator.finetune.job import JobRequest, TrainingPlan, TuningJob, failure
 from batchscore.simulator.finetune.models import Models, TunedModel, base_model
 from batchscore.simulator.finetune.objects import job_object
@@ -271,7 +272,7 @@ class TuningJobs:
             job.plan.curve, job.steps, columns=columns, missing="-1" if columns == "azure" else ""
         )
         if (rules.encoding or ("plain" if job.is_azure else "base64")) == "base64":
-            content = as_base64(content)
+            content = base64.b64encode(content)
         job.result_file = job.result_file or f"file-{os.urandom(16).hex()}"
         path = self._tools.files.folder / f"results-{job.result_file}.csv"
         path.write_bytes(content)

@@ -79,10 +79,8 @@ class LearnedAnswers:
         return cut_answer(found, options)
 
 
-@lru_cache(maxsize=16)
-def learned_answers(path: Path) -> LearnedAnswers:
-    """Return what a model has learned from a file."""
-    return LearnedAnswers(path)
+#: What a model has learned from a file.
+learned_answers = lru_cache(maxsize=16)(LearnedAnswers)
 
 
 def _is_object(text: str) -> bool:
