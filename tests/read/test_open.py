@@ -171,6 +171,31 @@ def test_the_error_of_a_ragged_record_has_both_counts(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("lines", "lost"),
+    [
+        (["a,b", "1,a", "a,b", "--,--"], {1: (3, "repeats the header"), 2: (4, "is a line of dashes")}),
+        (["id|text", "--|----", "1|a", "--|--"], {0: (2, "is a line of dashes")}),
+        (["| id | text |", "|----|:---:|", "| 1 | a |"], {0: (2, "is a line of dashes")}),
+        (["| text |", "| :--- |", "| --- |"], {0: (2, "is a line of dashes")}),
+        (["id,text", "-,-", "id,Text", ",--"], {}),
+        (["a,text", ",--"], {}),
+        (["text,text", "text,a", "text,text"], {1: (3, "repeats the header")}),
+        (['"a""b",c', '"a""b",c', "1,2"], {0: (2, "repeats the header")}),
+        ([r'"a\"b",c', r'"a\"b",c', "1,2"], {0: (2, "repeats the header")}),
+    ],
+)  # fmt: skip
+def test_a_line_of_the_header_is_no_row(
+    tmp_path: Path, lines: list[str], lost: dict[int, tuple[int, str]]
+) -> None:
+    found = outcome(written(tmp_path, "a.csv", "\n".join(lines)))
+    assert [number for number, _ in found.unreadable] == [*lost]
+    for message, (line, what) in zip(found.messages, lost.values(), strict=True):
+        assert message.startswith(f"The row cannot be read (line {line}): it {what}")
+    assert len(found.rows) == len(lines) - 1 - len(lost)
+    assert outcome(tmp_path / "a.csv", no_header=True).unreadable == []
+
+
 def test_a_row_in_another_encoding_has_its_line(tmp_path: Path) -> None:
     table = b'id,text\n1,"a\nb"\n\n2,\xff\n3,c\n'
     (message,) = outcome(written(tmp_path, "a.csv", table), encoding="utf-8").messages

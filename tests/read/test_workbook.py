@@ -260,6 +260,15 @@ def test_lines_before_the_header_and_no_header(tmp_path: Path) -> None:
     assert table.columns == ("Sales of the week", "column_1")
 
 
+def test_a_header_that_is_repeated_is_no_row(tmp_path: Path) -> None:
+    rows = [["id", "text"], [1, "a"], ["id", "text"], ["id"], [None, "text"]]
+    found = outcome(workbook(tmp_path / "a.xlsx", rows))
+    assert [values["text"] for _, values in found.rows] == ["a", None, "text"]
+    assert found.messages == [
+        "The row cannot be read: it repeats the header, as in files that were put together: remove it."
+    ]
+
+
 def test_a_cell_beside_the_table_costs_its_row_only(tmp_path: Path) -> None:
     rows = [["text"], *([f"row {number}"] for number in range(120)), ["far", "note"], ["end"]]
     found = outcome(workbook(tmp_path / "a.xlsx", rows))
