@@ -522,6 +522,8 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
 for suffix in ("csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "csv.gz", "txt.zst"):
     odd(f"lfs-pointer.{suffix}", POINTER, [], problem="a Git LFS pointer: fetch the file with git lfs pull")
 
+odd("pointer-of-an-old-lfs.txt", POINTER.replace(b"git-lfs", b"hawser"), [], problem="a Git LFS pointer")
+odd("xet-pointer.txt", b"# xet version 0\nfilesize = 12\nhash = 'ab'\n", [], problem="a Git Xet pointer")
 for name, data in (
     ("link-target.csv", b"../../data/a.csv"),
     ("annex-link.csv", b"../.git/annex/objects/ab/cd/SHA256E-s12--0.csv/SHA256E-s12--0.csv"),
