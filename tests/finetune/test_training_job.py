@@ -119,6 +119,7 @@ def test_the_way_from_a_folder_to_a_model(
     more = command("finetune", "watch", "tuned", "--every", "0.1")
     assert "training loss" not in more.stdout, "it continues after the last event"
     endpoint = os.environ["BATCHSCORE_ENDPOINT"]
+    assert state_of(folder).address.startswith(endpoint)
     shown = command("finetune", "status", "tuned", "--endpoint", endpoint)
     assert f"run: batchscore finetune results tuned --endpoint {endpoint}" in shown.stdout
     status = command("finetune", "status", "tuned", "--json")

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from batchscore.endpoint.target import Target, resolve_target
 from batchscore.errors import InputError, OutputError, OutputLocked, SettingsError, UsageError
+from batchscore.finetune.service.calls import address_above, address_of
 from batchscore.finetune.service.dialects import (
     AZURE_DATED,
     AZURE_V1,
@@ -17,6 +19,7 @@ from batchscore.finetune.service.dialects import (
     OPENAI,
     TrainingDialect,
     advice_for,
+    dialect_of,
 )
 from batchscore.finetune.state import (
     STATE,
@@ -47,9 +50,11 @@ from batchscore.finetune.training.steps import (
     request_of,
     with_listed,
 )
-from batchscore.provider.client import NotThere, Refused, Unknown
+from batchscore.provider.client import NotThere, Refused, Unknown, control_address
 from batchscore.provider.job_object import JobState, job_state, training_event
 from batchscore.provider.models import model_facts
+from batchscore.task import CHAT
+from endpoint_settings import endpoint_settings
 from openai_schemas import check_object
 
 TRAIN = FileRecord(name="r-train.jsonl", digest="xxh3:1", bytes=3, examples=10)
@@ -407,3 +412,44 @@ def test_objects_of_both_dialects() -> None:
     facts = model_facts({"id": "m", "shutdown_date": "2027-01-14", "capabilities": {"fine_tune": False}})
     assert facts.used_until == 1799884800.0
     assert facts.trainable is False
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "version", "address"),
+    [
+        ("https://gw.example.com/team/v1", None, "https://gw.example.com/team/v1"),
+        ("http://gw.internal:8080/team", None, "http://gw.internal:8080/team"),
+        ("https://api.openai.com/", None, "https://api.openai.com/v1"),
+        ("https://gw.example.com/team/openai/v1/chat/completions", "v1", "https://gw.example.com/team/openai/v1"),
+        ("https://gw.example.com/team", "2024-10-21", "https://gw.example.com/team/openai"),
+        ("https://topics.openai.azure.com", None, "https://topics.openai.azure.com/openai/v1"),
+        ("https://topics.openai.azure.com", "2024-10-21", "https://topics.openai.azure.com/openai"),
+        ("https://gw.example.com/sk-aB3dE6gH9jK2mN5pQ8sT1vX4/v1", None, "https://gw.example.com/***/v1"),
+    ],
+)  # fmt: skip
+def test_the_address_that_a_folder_records_leads_to_the_same_calls(
+    endpoint: str, version: str | None, address: str
+) -> None:
+    def target(text: str) -> Target:
+        return resolve_target(
+            endpoint_settings(task="chat", model="any", endpoint=text, api_version=version),
+            {"BATCHSCORE_API_KEY": "k"},
+        )
+
+    assert address_above(target(endpoint)) == address
+    state = replace(NEW, address=address, dialect=dialect_of(target(endpoint)).name)
+    assert address_of(state, version) == ["--endpoint", address]
+    if "***" not in address:
+        assert control_address(target(address), CHAT)[0] == control_address(target(endpoint), CHAT)[0]
+
+
+def test_a_state_of_an_earlier_version_has_no_address(tmp_path: Path) -> None:
+    write_state(tmp_path, replace(NEW, address="https://gw.example.com/v1"))
+    content = json.loads((tmp_path / STATE).read_text())
+    del content["address"]
+    (tmp_path / STATE).write_text(json.dumps(content))
+    assert read_state(tmp_path) == NEW
+    assert address_of(replace(NEW, endpoint="api.openai.com"), None) == [
+        "--endpoint",
+        "https://api.openai.com",
+    ]

@@ -91,6 +91,21 @@ def odd(
 odd("empty.csv", b"", [])
 odd("blank-lines.csv", b"\n\r\n\ntext\n\n\none\n\ntwo\n\n\n", ["text"], texts("one", "two"))
 odd("blank-line-of-spaces.csv", b"id,text\n1,a\n   \n2,b\n", ID_TEXT, two(("1", "a"), ("2", "b")))
+odd(
+    "two-files-put-together.csv",
+    b"\xef\xbb\xbfid,text\n1,a\n\xef\xbb\xbfid,text\n2,b\n\nid,text\ntext,id\n",
+    ID_TEXT,
+    [[0, {"id": "1", "text": "a"}], [2, {"id": "2", "text": "b"}], [4, {"id": "text", "text": "id"}]],
+    [[1, BAD], [3, BAD]],
+)
+odd(
+    "dashes-below-the-header.csv",
+    b"id         ,text\n-----------,----\n1,a\n--,--\n",
+    ["id         ", "text"],
+    [[1, {"id         ": "1", "text": "a"}], [2, {"id         ": "--", "text": "--"}]],
+    [[0, BAD]],
+)
+odd("texts-like-their-column.csv", b"text\n----\ntext\n", ["text"], texts("----", "text"))
 odd("header-only.csv", b"id,text\n", ID_TEXT)
 odd("header-without-newline.csv", b"id,text", ID_TEXT)
 odd(
@@ -507,6 +522,8 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
 for suffix in ("csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "csv.gz", "txt.zst"):
     odd(f"lfs-pointer.{suffix}", POINTER, [], problem="a Git LFS pointer: fetch the file with git lfs pull")
 
+odd("pointer-of-an-old-lfs.txt", POINTER.replace(b"git-lfs", b"hawser"), [], problem="a Git LFS pointer")
+odd("xet-pointer.txt", b"# xet version 0\nfilesize = 12\nhash = 'ab'\n", [], problem="a Git Xet pointer")
 for name, data in (
     ("link-target.csv", b"../../data/a.csv"),
     ("annex-link.csv", b"../.git/annex/objects/ab/cd/SHA256E-s12--0.csv/SHA256E-s12--0.csv"),

@@ -34,6 +34,17 @@ def test_the_rests_of_a_failed_spark_job_are_not_read(tmp_path: Path) -> None:
     assert names(tmp_path / "*.csv") == ["_more.csv", "part-0.csv"]
 
 
+def test_what_a_failed_job_of_databricks_left_is_not_read(tmp_path: Path) -> None:
+    done, failed = "part-00000-tid-12-ab-3-c000.csv", "part-00000-tid-123-cd-4-c000.csv"
+    for name in (done, failed, "_started_12", "_committed_12", "_started_123", "a.csv"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["a.csv", done]
+    assert skipped(tmp_path)[failed] == "the job of Databricks that wrote it has not ended, or has failed"
+    assert names(tmp_path / failed) == [failed]
+    touch(tmp_path / "_committed_123")
+    assert names(tmp_path) == ["a.csv", done, failed]
+
+
 def cells_of(path: Path, *inputs: Path, columns: frozenset[str] | None = None) -> list[dict[str, Any]]:
     found = find_files([str(each) for each in inputs or [path]])
     rows = [row for file in found.files for row in open_table(file, ReadOptions(columns=columns)).rows]

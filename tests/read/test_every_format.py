@@ -33,7 +33,11 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
     names = draw(
         st.lists(st.text(min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=4, unique=True)
     )
-    return names, draw(st.lists(st.lists(CELLS, min_size=len(names), max_size=len(names)), max_size=8))
+    row = st.lists(CELLS, min_size=len(names), max_size=len(names))
+    # What repeats the header, or divides it from the rows, is no row.
+    return names, draw(
+        st.lists(row.filter(lambda cells: cells != names and "--" not in "".join(cells)), max_size=8)
+    )
 
 
 def as_csv(names: list[str], rows: list[list[str]], newline: str, delimiter: str, quoting: Any) -> str:

@@ -171,6 +171,31 @@ def test_the_error_of_a_ragged_record_has_both_counts(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("lines", "lost"),
+    [
+        (["a,b", "1,a", "a,b", "--,--"], {1: (3, "repeats the header"), 2: (4, "is a line of dashes")}),
+        (["id|text", "--|----", "1|a", "--|--"], {0: (2, "is a line of dashes")}),
+        (["| id | text |", "|----|:---:|", "| 1 | a |"], {0: (2, "is a line of dashes")}),
+        (["| text |", "| :--- |", "| --- |"], {0: (2, "is a line of dashes")}),
+        (["id,text", "-,-", "id,Text", ",--"], {}),
+        (["a,text", ",--"], {}),
+        (["text,text", "text,a", "text,text"], {1: (3, "repeats the header")}),
+        (['"a""b",c', '"a""b",c', "1,2"], {0: (2, "repeats the header")}),
+        ([r'"a\"b",c', r'"a\"b",c', "1,2"], {0: (2, "repeats the header")}),
+    ],
+)  # fmt: skip
+def test_a_line_of_the_header_is_no_row(
+    tmp_path: Path, lines: list[str], lost: dict[int, tuple[int, str]]
+) -> None:
+    found = outcome(written(tmp_path, "a.csv", "\n".join(lines)))
+    assert [number for number, _ in found.unreadable] == [*lost]
+    for message, (line, what) in zip(found.messages, lost.values(), strict=True):
+        assert message.startswith(f"The row cannot be read (line {line}): it {what}")
+    assert len(found.rows) == len(lines) - 1 - len(lost)
+    assert outcome(tmp_path / "a.csv", no_header=True).unreadable == []
+
+
 def test_a_row_in_another_encoding_has_its_line(tmp_path: Path) -> None:
     table = b'id,text\n1,"a\nb"\n\n2,\xff\n3,c\n'
     (message,) = outcome(written(tmp_path, "a.csv", table), encoding="utf-8").messages
@@ -492,6 +517,40 @@ def test_arrow_offsets_that_point_outside_cost_their_rows_not_the_process(tmp_pa
     found = outcome(tmp_path / "a.arrow")
     assert found.rows == [(0, {"text": "one"})]
     assert found.unreadable == [(1, "unreadable_row"), (2, "unreadable_row")]
+
+
+@pytest.mark.parametrize("size", [3, 2000])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_several_parquet_files_in_one_are_refused(tmp_path: Path, size: int, indexed: bool) -> None:  # noqa: FBT001
+    """The last footer would mean the pages of the first file, which has as many rows."""
+    for place, data in enumerate((["one"] * size, ["two"] * size, ["PAR1PAR1"] * size)):
+        pq.write_table(pa.table({"text": data}), tmp_path / f"{place}.parquet", write_page_index=indexed)
+    assert outcome(tmp_path / "2.parquet").problem is None
+    parts = [(tmp_path / f"{place}.parquet").read_bytes() for place in range(3)]
+    for together in ([0, 1], [1, 0, 2], [2, 2]):
+        found = outcome(written(tmp_path, "a.parquet", b"".join(parts[place] for place in together)))
+        assert found.rows == []
+        assert (found.problem or "").startswith("several Parquet files are in it. If files were put together")
+
+
+def test_several_arrow_files_or_streams_in_one_are_named(tmp_path: Path) -> None:
+    table = pa.table({"text": ["one", "ARROW1ARROW1"], "kind": pa.array(["x", "y"]).dictionary_encode()})
+    data = {}
+    for name, new in (("file", pa.ipc.new_file), ("stream", pa.ipc.new_stream)):
+        with new(str(tmp_path / "a.arrow"), table.schema) as writer:
+            writer.write_table(table, max_chunksize=1)
+        data[name] = (tmp_path / "a.arrow").read_bytes()
+        assert outcome(tmp_path / "a.arrow").problem is None
+    files = outcome(written(tmp_path, "b.arrow", data["file"] * 2))
+    assert files.rows == []
+    assert (files.problem or "").startswith("several Arrow files are in it. If files were put together")
+    for rest in (data["stream"], data["file"]):
+        streams = outcome(written(tmp_path, "b.arrow", data["stream"] + rest))
+        assert len(streams.rows) == 2
+        assert (streams.problem or "").startswith(
+            "something follows the end of its Arrow stream (row 1 was the"
+        )
+    assert outcome(written(tmp_path, "b.arrow", data["stream"] + bytes(100))).problem is None
 
 
 def test_row_numbers_continue_over_batches_and_row_groups(tmp_path: Path) -> None:

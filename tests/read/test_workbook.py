@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import re
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 import openpyxl
 import pytest
 import xlsxwriter
+from hypothesis import given
+from hypothesis import strategies as st
+from openpyxl.xml.constants import SHEET_MAIN_NS
 from read_samples import input_file, outcome, written
 
 from batchscore.output.tables.files import write_workbook
@@ -256,6 +260,15 @@ def test_lines_before_the_header_and_no_header(tmp_path: Path) -> None:
     assert table.columns == ("Sales of the week", "column_1")
 
 
+def test_a_header_that_is_repeated_is_no_row(tmp_path: Path) -> None:
+    rows = [["id", "text"], [1, "a"], ["id", "text"], ["id"], [None, "text"]]
+    found = outcome(workbook(tmp_path / "a.xlsx", rows))
+    assert [values["text"] for _, values in found.rows] == ["a", None, "text"]
+    assert found.messages == [
+        "The row cannot be read: it repeats the header, as in files that were put together: remove it."
+    ]
+
+
 def test_a_cell_beside_the_table_costs_its_row_only(tmp_path: Path) -> None:
     rows = [["text"], *([f"row {number}"] for number in range(120)), ["far", "note"], ["end"]]
     found = outcome(workbook(tmp_path / "a.xlsx", rows))
@@ -300,6 +313,80 @@ def broken(data: bytes, **files: bytes | None) -> bytes:
             if content is not None:
                 new.writestr(name, content)
     return out.getvalue()
+
+
+def row_xml(number: int, *places: str) -> str:
+    """Return a row with cells in this order; the text of each is its place."""
+    cells = "".join(f'<c r="{place}" t="inlineStr"><is><t>{place}</t></is></c>' for place in places)
+    return f'<row r="{number}">{cells}</row>'
+
+
+def sheet_of(path: Path, xml: str, *, namespace: str = SHEET_MAIN_NS) -> Path:
+    """Write a workbook whose sheet has this XML below sheetData."""
+    data = workbook(path, [["text"]]).read_bytes()
+    sheet = f'<worksheet xmlns="{namespace}"><sheetData>{xml}</sheetData></worksheet>'
+    path.write_bytes(broken(data, sheet1=sheet.encode()))
+    return path
+
+
+def test_cells_may_be_written_in_any_order(tmp_path: Path) -> None:
+    path = sheet_of(tmp_path / "a.xlsx", row_xml(1, "C1", "A1", "B1") + row_xml(3, "C3", "B3"))
+    assert outcome(path).cells == [{"A1": None, "B1": "B3", "C1": "C3"}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        (row_xml(3, "A3") + row_xml(2, "A2"), "row 2 after row 3"),
+        (row_xml(2, "A2") + row_xml(2, "B2"), "row 2 twice"),
+        (row_xml(2, "A2") + row_xml(0), "row 0 after row 2"),
+        (row_xml(2, "A2", "B2", "A2"), "two cells at one place of row 2"),
+    ],
+)
+def test_what_would_be_lost_is_refused(tmp_path: Path, rows: str, what: str) -> None:
+    problem = outcome(sheet_of(tmp_path / "a.xlsx", row_xml(1, "A1") + rows)).problem or ""
+    assert problem.startswith(f"its sheet has {what}: open it in a spreadsheet program")
+
+
+ROWS = st.tuples(st.integers(1, 5), st.lists(st.integers(0, 3), max_size=4))
+
+
+@given(st.lists(ROWS, max_size=5))
+def test_each_cell_is_read_at_its_place_or_the_sheet_is_refused(rows: list[tuple[int, list[int]]]) -> None:
+    filled = {number: [f"{'ABCD'[place]}{number}" for place in places] for number, places in rows}
+    xml = "".join(
+        row_xml(number, *(f"{'ABCD'[place]}{number}" for place in places)) for number, places in rows
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        found = outcome(sheet_of(Path(folder) / "a.xlsx", xml), no_header=True)
+    numbers = [number for number, _ in rows]
+    in_order = numbers == sorted({*numbers}) and all(len({*places}) == len(places) for _, places in rows)
+    assert (found.problem is None) == in_order
+    if in_order:
+        kept = [[text for text in row.values() if text] for row in found.cells]
+        assert kept == [sorted(places) for places in filled.values() if places]
+
+
+def test_a_workbook_in_strict_form_is_named(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "a.xlsx", [["text"], ["one"]])
+    data, strict = path.read_bytes(), b"http://purl.oclc.org/ooxml/"
+    parts = {
+        part: re.sub(
+            rb"http://schemas.openxmlformats.org/(\w+)/2006/",
+            rb"%s\1/" % strict,
+            zipfile.ZipFile(path).read(name),
+        )
+        for part, name in (("workbook", "xl/workbook.xml"), ("workbook.xml", "xl/_rels/workbook.xml.rels"))
+    }
+    path.write_bytes(broken(data, **parts))
+    assert (outcome(path).problem or "").startswith(
+        "it is saved as Strict Open XML, which cannot be read: open"
+    )
+
+
+def test_a_sheet_whose_rows_have_unknown_names_is_not_empty(tmp_path: Path) -> None:
+    path = sheet_of(tmp_path / "a.xlsx", row_xml(1, "A1"), namespace="urn:other")
+    assert "damaged" in (outcome(path).problem or "")
 
 
 @pytest.mark.parametrize(

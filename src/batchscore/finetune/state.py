@@ -33,6 +33,9 @@ LOCK = "finetune"
 #: The parts that are sent; the test part never is.
 TRAINING, VALIDATION = "training", "validation"
 
+#: Of a field that earlier versions have not written.
+LATER = {"later": True}
+
 T = TypeVar("T")
 
 
@@ -151,6 +154,8 @@ class DeploymentRecord:
 class TrainingState:
     """The content of finetune.json. `endpoint` is a host; `dialect` a name of `dialects.DIALECTS`.
 
+    `address` is what is above its files and jobs, without secrets; earlier versions have not recorded it.
+
     `run` is the metadata by which a job is found again. `earlier_jobs` are the others of this folder: those
     that have failed or were cancelled before a new one was made, and doubles. `leftovers` are files that no
     job needs: they could not be used, or the folder was prepared again. `checkpoint` is the model that
@@ -170,6 +175,12 @@ class TrainingState:
     checkpoint: str = ""
     deployment: DeploymentRecord | None = None
     deleted: tuple[str, ...] = ()
+    address: str = field(default="", metadata=LATER)
+
+    @property
+    def shown_endpoint(self) -> str:
+        """Where the files and jobs are, for people."""
+        return self.address or self.endpoint
 
     @property
     def files(self) -> dict[str, FileRecord]:
@@ -246,10 +257,11 @@ def state_of(given: Mapping[str, Any], place: Place) -> TrainingState:
 def record_of(kind: type[T], given: Mapping[str, Any]) -> T:
     """Return a record of JSON; raises an error unless it has all fields, and each is of its type.
 
-    Fields that are not known are ignored.
+    Fields that are not known are ignored, and those of `LATER` versions may be missing.
     """
     hints = get_type_hints(kind)
-    return kind(**{each.name: value_of(hints[each.name], given[each.name]) for each in fields(kind)})  # type: ignore[arg-type]
+    wanted = [each.name for each in fields(kind) if each.name in given or each.metadata != LATER]  # type: ignore[arg-type]
+    return kind(**{name: value_of(hints[name], given[name]) for name in wanted})
 
 
 def value_of(kind: Any, given: Any) -> Any:

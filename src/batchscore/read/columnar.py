@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
@@ -44,6 +44,10 @@ _COMPRESSED = (
     "it is compressed with {}, which this pyarrow cannot decompress: write it again with snappy or zstd"
 )
 
+#: Where one Parquet file ends and another one begins, and how far before the end of the last one's indexes.
+_SEAM, _MOST_INDEX = b"PAR1PAR1", 8 << 20
+_SEVERAL = "If files were put together, score them as they were, or write their rows into one file"
+
 Batches = Generator["pa.RecordBatch", None, None]
 
 
@@ -52,13 +56,16 @@ def parquet_table(file: InputFile, options: ReadOptions) -> Table:
     with _parquet(file) as parquet:
         schema = parquet.schema_arrow
         _refuse_unknown_codecs(file, parquet.metadata)
+        _refuse_several_files(file, parquet.metadata)
     return _table(file, schema, options, _parquet_batches)
 
 
 def arrow_table(file: InputFile, options: ReadOptions) -> Table:
     """Open an Arrow file or stream, which the first bytes distinguish, by its schema."""
-    with _arrow(file) as reader:
+    with _arrow(file) as (reader, stream):
         schema = reader.schema
+        if stream is None:
+            _refuse_several_arrow_files(file)
     return _table(file, schema, options, _arrow_batches)
 
 
@@ -70,7 +77,7 @@ def rows_in_footer(file: InputFile, _options: ReadOptions) -> int | None:
     if file.suffix == ".parquet":
         with _parquet(file) as parquet:
             return int(parquet.metadata.num_rows)
-    with _arrow(file) as reader:
+    with _arrow(file) as (reader, _):
         if not hasattr(reader, "num_record_batches"):
             return None
         return sum(int(reader.get_batch(place).num_rows) for place in range(reader.num_record_batches))
@@ -188,6 +195,59 @@ def _refuse_unknown_codecs(file: InputFile, metadata: pq.FileMetaData) -> None:
         raise UnreadableFile(file.name, _COMPRESSED.format(unknown[0]))
 
 
+def _refuse_several_files(file: InputFile, metadata: pq.FileMetaData) -> None:
+    """Raise `UnreadableFile` if other files are before the last one, whose footer would mean their pages.
+
+    Between the last page and the footer are indexes only. If a whole file is there, so is its seam.
+    """
+    columns: list[pq.ColumnChunkMetaData] = []
+    if metadata.num_row_groups:
+        group = metadata.row_group(metadata.num_row_groups - 1)
+        columns = [group.column(place) for place in range(group.num_columns)]
+    starts = (
+        min(filter(None, (one.dictionary_page_offset, one.data_page_offset)), default=0) for one in columns
+    )
+    end = max((at + one.total_compressed_size for at, one in zip(starts, columns, strict=True)), default=4)
+    between = file.size - 8 - metadata.serialized_size - end
+    if between < len(_SEAM):
+        return
+    begin = max(0, between - _MOST_INDEX)
+    with open_arrow_file(file.path) as source:
+        source.seek(begin)
+        window = source.read(between + 4 - begin)
+    if any(_has_footer(window, found.start()) for found in re.finditer(_SEAM, window)):
+        raise UnreadableFile(file.name, f"several Parquet files are in it. {_SEVERAL}")
+
+
+def _has_footer(data: bytes, end: int) -> bool:
+    """Whether a footer and its size are right before the mark at `end`; a cell may hold the mark."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    start = end - 4 - int.from_bytes(data[end - 4 : end], "little")
+    try:
+        return start >= 0 and bool(pq.read_metadata(pa.BufferReader(b"PAR1" + data[start : end + 4])))
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def _refuse_several_arrow_files(file: InputFile) -> None:
+    """Raise `UnreadableFile` if other files are before the last one of a local file, as above.
+
+    Only the headers of the first one's batches are read, up to its footer.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    if isinstance(file.path, StoredPath):
+        return
+    with suppress(pa.ArrowException, OSError), open_arrow_file(file.path, mapped=True) as source:
+        source.seek(8)
+        for _ in pa.ipc.MessageReader.open_stream(source):
+            pass
+        if b"ARROW1ARROW1" in source.read(_MOST_INDEX):
+            raise UnreadableFile(file.name, f"several Arrow files are in it. {_SEVERAL}")
+
+
 def _knows(pa: Any, codec: str) -> bool:
     try:
         return bool(pa.Codec.is_available(codec.lower()))
@@ -196,8 +256,11 @@ def _knows(pa: Any, codec: str) -> bool:
 
 
 @contextmanager
-def _arrow(file: InputFile, fields: Sequence[int] = ()) -> Iterator[Any]:
-    """Open an Arrow file or stream; its batches have these fields, without any all of them."""
+def _arrow(file: InputFile, fields: Sequence[int] = ()) -> Iterator[tuple[Any, Any]]:
+    """Open an Arrow file or stream, and give what reads it, and the stream if it is one.
+
+    Its batches have these fields, without any all of them.
+    """
     import pyarrow as pa  # noqa: PLC0415
 
     with _open_checked(file, "an Arrow file") as head, ExitStack() as stack:
@@ -207,29 +270,38 @@ def _arrow(file: InputFile, fields: Sequence[int] = ()) -> Iterator[Any]:
         if head.startswith(b"ARROW1"):
             # A file's buffers may be anywhere in it; mapped pages are not our memory.
             source = stack.enter_context(open_arrow_file(file.path, mapped=True))
-            yield stack.enter_context(pa.ipc.open_file(source, options=options))
+            yield stack.enter_context(pa.ipc.open_file(source, options=options)), None
             return
         what = looks_like(head) or page_in(head)
         if what is not None and not head.startswith(ARROW_STREAM):
             raise _wrong_format(file, what, "an Arrow file")
         stored = isinstance(file.path, StoredPath)
-        stream = pa.PythonFile(file.open(), "r") if stored else open_arrow_file(file.path)
-        yield stack.enter_context(pa.ipc.open_stream(stack.enter_context(stream), options=options))
+        stream = stack.enter_context(
+            pa.PythonFile(file.open(), "r") if stored else open_arrow_file(file.path)
+        )
+        yield stack.enter_context(pa.ipc.open_stream(stream, options=options)), stream
 
 
 def _arrow_batches(file: InputFile, names: list[str] | None) -> Batches:
     """Yield small slices of each record batch; the format needs a full batch in memory."""
     fields: list[int] = []
     if names is not None:
-        with _arrow(file) as reader:
+        with _arrow(file) as (reader, _):
             fields = [reader.schema.get_field_index(name) for name in names]
-    with _arrow(file, fields) as reader:
+    rows = 0
+    with _arrow(file, fields) as (reader, stream):
         count = getattr(reader, "num_record_batches", None)  # a stream has none
         for batch in reader if count is None else map(reader.get_batch, range(count)):
             step = _rows_at_once(batch.nbytes / (batch.num_rows or 1)) if _is_sound(batch) else 1
             for start in range(0, batch.num_rows, step):
                 yield batch.slice(start, step)
+            rows += batch.num_rows
             del batch  # before the next one is decompressed
+        if stream is not None and stream.read(_BATCH_BYTES).strip(b"\0"):
+            raise UnreadableFile(
+                file.name,
+                f"something follows the end of its Arrow stream (row {rows - 1} was the last). {_SEVERAL}",
+            )
 
 
 def _is_sound(batch: pa.RecordBatch) -> bool:

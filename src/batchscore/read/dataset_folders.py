@@ -165,9 +165,11 @@ def _has_deleted_rows(table: object) -> bool:
     return vectors is None or pa.table(vectors()).num_rows > 0
 
 
-def state_files(names: Collection[str], exists: Callable[[str], bool]) -> set[str]:
-    """Return the files with which Hugging Face's `datasets` describes the data in a folder.
+def not_data(names: Collection[str], exists: Callable[[str], bool]) -> dict[str, str]:
+    """Return the files in a folder that have the suffix of data and are none, and why.
 
+    Hugging Face's `datasets` describes its data there, and a failed job of Databricks leaves its files: it
+    begins with `_started_ID` and ends with `_committed_ID`, and each of its files has `-tid-ID-` in its name.
     `exists` says whether there is something at a path below the folder.
     """
     found: set[str] = set()
@@ -182,7 +184,13 @@ def state_files(names: Collection[str], exists: Callable[[str], bool]) -> set[st
         found.add("dataset_dict.json")
     if "dataset_infos.json" in names and "README.md" in names:
         found.add("dataset_infos.json")
-    return found
+    reasons = dict.fromkeys(found, "it describes the Hugging Face dataset in its folder")
+    for started in [name for name in names if name.startswith("_started_")]:
+        job = started.removeprefix("_started_")
+        if f"_committed_{job}" not in names:
+            left = [name for name in names if f"-tid-{job}-" in name]
+            reasons |= dict.fromkeys(left, "the job of Databricks that wrote it has not ended, or has failed")
+    return reasons
 
 
 def is_partition(name: str) -> bool:

@@ -27,7 +27,7 @@ from batchscore.read.dialect import (
     plain_dialect,
     spans_rows,
 )
-from batchscore.read.header import header_doubt, hidden_names, plain_header, unnamed
+from batchscore.read.header import HeaderLines, header_doubt, hidden_names, plain_header, unnamed
 from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
     Rows,
@@ -132,7 +132,7 @@ def _header(
 def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: int, places: SheetRows) -> Rows:
     name, width = file.name, len(columns)
     wider = width + dialect.trailing if dialect.trailing > 0 else -1
-    number = -1 if dialect.header else 0
+    number, header = -1 if dialect.header else 0, HeaderLines()
     # The lines before the reader's first; unknown behind a record that was too large to be read.
     before: int | None = dialect.skipped
     with text_blocks(file, size=limit) as blocks:
@@ -144,7 +144,7 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                     lines.done = line = reader.line_num
                     if lines.watch:
                         if number < 0:
-                            done, number = line, _after_header(cells, lines, places)
+                            done, (number, header) = line, _after_header(cells, lines, places)
                             continue
                         checked = _checked(file, number, cells, lines, limit, _line(before, done))
                         if isinstance(checked, UnreadableRow):
@@ -153,9 +153,9 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                             continue
                         cells = checked  # noqa: PLW2901
                     if line - done > 1 and spans_rows(dialect, cells, width):
-                        yield unreadable_row(name, number, SPANS_ROWS, _line(before, done))
+                        message = SPANS_ROWS
                     elif len(cells) == width or (len(cells) == wider and not any(cells[width:])):
-                        yield Row(name, number, dict(zip(columns, cells)))  # noqa: B905 - just compared
+                        message = header.problem(number, cells)
                     elif is_blank_line(cells):
                         done = line
                         places.note_blank(number)
@@ -163,7 +163,8 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                     else:
                         its, wanted = count_text(len(cells), "cell"), count_text(width, "cell")
                         message = f"it has {its}, the header has {wanted}"
-                        yield unreadable_row(name, number, message, _line(before, done))
+                    row = Row(name, number, dict(zip(columns, cells)))  # noqa: B905 - a wrong width has a message
+                    yield unreadable_row(name, number, message, _line(before, done)) if message else row
                     number, done = number + 1, line
             except csv.Error:
                 if lines.ended:
@@ -182,13 +183,13 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                 return
 
 
-def _after_header(cells: list[str], lines: _Lines, places: SheetRows) -> int:
-    """Return the number of the next record: 0 if these cells are the header, -1 if they are a blank line."""
+def _after_header(cells: list[str], lines: _Lines, places: SheetRows) -> tuple[int, HeaderLines]:
+    """Return the number of the next record and the header; -1 if these cells are a blank line before it."""
     if is_blank_line(cells):
         places.note_blank(-1)
-        return -1
+        return -1, HeaderLines()
     lines.end_watch()
-    return 0
+    return 0, HeaderLines([lines.dialect.restore(cell) for cell in cells], 0)
 
 
 def _line(before: int | None, done: int) -> int | None:

@@ -294,7 +294,7 @@ class _Search:
             return []
         tables = self._tables.items()
         current = next((paths for table, paths in tables if foreign.is_below(folder, table)), None)
-        states = foreign.state_files(
+        others = foreign.not_data(
             names, lambda below: self._tree.kind(os.path.join(folder, below)) is not None
         )
         entries = []
@@ -303,8 +303,8 @@ class _Search:
                 continue
             if current is not None and os.path.join(folder, entry.name) not in current:
                 continue
-            if entry.name in states:
-                self._skip(entry.path, "it describes the Hugging Face dataset in its folder")
+            if entry.name in others:
+                self._skip(entry.path, others[entry.name])
                 continue
             try:
                 shown = self._judge(entry, real, names)

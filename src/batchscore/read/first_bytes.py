@@ -30,9 +30,10 @@ _ZEROS = "binary data, or a file that was not completely written: copy or export
 #: Files that can be text and hold none to score: pointers to content that is elsewhere, and documents.
 _NO_TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (
-        re.compile(rb"version https://git-lfs\.github\.com/spec/"),
+        re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/"),
         "a Git LFS pointer: fetch the file with git lfs pull",
     ),
+    (re.compile(rb"# xet version \d+[\r\n]"), "a Git Xet pointer: fetch the file with git xet checkout"),
     (
         re.compile(rb"(?:(?:\.\./)*\.git)?/annex/objects/"),
         "a git-annex pointer: fetch the file with git annex get",
@@ -51,7 +52,7 @@ _NO_TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\{\\rtf1?\s*[\\{]"), "an RTF document: save it as plain text"),
 )
 
-_NO_TEXT_STARTS = frozenset((b"v", b".", b"/", b"%", b"{"))
+_NO_TEXT_STARTS = frozenset((b"v", b"#", b".", b"/", b"%", b"{"))
 
 #: A page of a sign-in, of a store that does not have the file, or of a proxy.
 _PAGE = re.compile(rb"<\?xml\s|(?P<html><!doctype\s+html\b|<html(?:\s[^>]*)?>\s*(?:<|\Z))", re.IGNORECASE)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from batchscore.errors import setting_name
 
@@ -31,6 +33,9 @@ _WORD = re.compile(
     re.IGNORECASE,
 )
 
+#: What divides a header from the rows, as sqlcmd and Markdown write it.
+_DASHES = re.compile(r"\s*:?-+:?\s*")
+
 #: So short cells say nothing.
 _SHORT = 2
 
@@ -53,6 +58,33 @@ def header_doubt(columns: tuple[str, ...]) -> str:
             "and the number of lines before it"
         )
     return ""
+
+
+@dataclass(slots=True)
+class HeaderLines:
+    """Finds lines among the rows that belong to a header; `below`: the number of a row directly below one.
+
+    A row of a single column is never one: a text may well be the column's name, or dashes.
+    """
+
+    cells: Sequence[Any] = ()
+    below: int = -1
+
+    def problem(self, number: int, cells: Sequence[Any]) -> str:
+        """Return why these cells are no row, as `unreadable_row` takes it; nothing for a row."""
+        head = self.cells
+        if len(head) < 2 or (cells[-1] != head[-1] and number != self.below):
+            return ""
+        first = cells[0].removeprefix("\ufeff") if isinstance(cells[0], str) else cells[0]
+        if [first, *cells[1:]] == head:
+            self.below = number + 1
+            return "it repeats the header, as in files that were put together: remove it"
+        # Markdown has delimiters at both ends.
+        inner = cells[1:-1] if head[0] == head[-1] == cells[0] == cells[-1] == "" else cells
+        dashes = number == self.below and all(_DASHES.fullmatch(str(cell)) for cell in inner)
+        if dashes and any("--" in str(cell) for cell in inner):
+            return "it is a line of dashes below the header: remove it"
+        return ""
 
 
 def look_like_names(columns: Iterable[str]) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.first_bytes import looks_like, page_in
-from batchscore.read.header import header_doubt, hidden_names, unnamed
+from batchscore.read.header import HeaderLines, header_doubt, hidden_names, unnamed
 from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
     Rows,
@@ -137,11 +137,12 @@ def _rows(
     left_out = sorted({*range(width)} - {*places})
     with _open(file, options) as sheet:
         rows = _filled_rows(sheet, options, found)
-        if not options.no_header:
-            next(rows, None)
+        header = HeaderLines([] if options.no_header else next(rows, []), 0)
         for number, cells in enumerate(rows):
             if len(cells) > width:
                 message = f"it has {len(cells)} cells, and the sheet has {width} columns"
+                yield unreadable_row(name, number, message)
+            elif message := header.problem(number, cells):
                 yield unreadable_row(name, number, message)
             elif left_out and any(cells[place] is not None for place in left_out if place < len(cells)):
                 yield unreadable_row(name, number, "it has a cell between the table and a stray one")
@@ -226,8 +227,7 @@ def _open(file: InputFile, options: ReadOptions) -> Iterator[_Sheet]:
     with _workbook(file) as (parts, book):
         path, name, count = _chosen(file, options, book)
         sheet = book[name]
-        sheet.reset_dimensions()  # some programs state a wrong size
-        opened = _Sheet(name, path, _quietly(parts.within_bounds(sheet.iter_rows())), count)
+        opened = _Sheet(name, path, _quietly(parts.rows(sheet)), count)
         _look_through(parts, opened)
         yield opened
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, RawIOBase
+from itertools import repeat
+from operator import itemgetter
 from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 from openpyxl.reader.excel import ExcelReader
+from openpyxl.worksheet._reader import WorkSheetParser
 from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
 from openpyxl.xml.functions import iterparse
 
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 
 DAMAGED = (
     "it is damaged or not complete as an Excel workbook: open it in a spreadsheet program and save it again"
+)
+_STRICT = (
+    "it is saved as Strict Open XML, which cannot be read: open it in a spreadsheet program and save it as "
+    "Excel workbook (.xlsx)"
 )
 _TOO_MUCH = (
     "its sheet has more rows, or more in one row, than a spreadsheet program can hold: open it in one and "
@@ -44,9 +51,18 @@ _BLOCK = 2**20
 
 _ROW = re.compile(rb"<(?:\w+:)?(?:row|sheetData)[\s/>]")
 _TEXT = re.compile(rb"<(?:\w+:)?(?:si|sst)[\s/>]")
+_STRICT_NAMES = b'="http://purl.oclc.org/ooxml/'
 _SECTIONS = ((b"<!--", b"-->"), (b"<![CDATA[", b"]]>"))
 
 _SI, _T, _R = (f"{{{SHEET_MAIN_NS}}}{name}" for name in ("si", "t", "r"))
+
+
+def _out_of_order(number: int, last: int) -> str:
+    what = f"row {number} after row {last}" if number < last else f"row {number} twice"
+    what = what if number <= last else f"two cells at one place of row {number}"
+    return (
+        f"its sheet has {what}: open it in a spreadsheet program, look for what is missing, and save it again"
+    )
 
 
 @dataclass(slots=True)
@@ -71,6 +87,8 @@ class _Held:
         units = sum(1 for _ in self.unit.finditer(block)) if self.unit else 0
         if not self.units and b"<!DOCTYPE" in (text.replace(b"\0", b"") if b"\0" in text else text):
             raise UnreadableFile(self.file, DAMAGED)
+        if self.unit is None and _STRICT_NAMES in text:
+            raise UnreadableFile(self.file, _STRICT)
         endless = bool(self.open_until) and self.open_until not in text
         self.open_until = next((end for start, end in _SECTIONS if text.rfind(start) > text.rfind(end)), b"")
         self.tail = block[-16:]
@@ -130,12 +148,31 @@ class Parts(ZipFile):
                 blocks.append(block)
         return b"".join(blocks)
 
-    def within_bounds(self, rows: Iterable[Any]) -> Iterator[Any]:
-        """Yield the rows, with those between that are missing; raises `UnreadableFile` for a far one."""
-        for number, row in enumerate(rows, 1):
-            if number > _MOST_ROWS:
-                raise UnreadableFile(self.file, _TOO_MUCH)
-            yield row
+    def rows(self, sheet: Any) -> Iterator[Sequence[Any]]:
+        """Yield the cells of each row of a sheet, also of those that are missing between two others.
+
+        openpyxl itself would leave out what comes late or twice. Raises `UnreadableFile` for it and for a
+        row that is too far.
+        """
+        last = 0
+        held = _Held(self.file, _ROW, _TOO_MUCH)
+        with self._stream(sheet._worksheet_path, held) as xml:  # noqa: SLF001 - it has no public name
+            epoch = sheet.parent.epoch
+            parser = WorkSheetParser(xml, sheet._shared_strings, data_only=True, epoch=epoch)  # noqa: SLF001
+            for number, cells in parser.parse():
+                columns = [cell["column"] for cell in cells]
+                placed = sorted({*columns})
+                if number <= last or len(placed) < len(columns):
+                    raise UnreadableFile(self.file, _out_of_order(number, last))
+                if number > _MOST_ROWS:
+                    raise UnreadableFile(self.file, _TOO_MUCH)
+                if placed != columns:
+                    cells.sort(key=itemgetter("column"))
+                yield from repeat((), number - last - 1)
+                yield sheet._get_row(cells)  # noqa: SLF001
+                last = number
+        if not last and held.units > 1:  # rows, but none by a name that openpyxl knows
+            raise UnreadableFile(self.file, DAMAGED)
 
     def _stream(self, name: str, held: _Held) -> Any:
         return BufferedReader(_Bounded(super().open(name), held), _BLOCK)

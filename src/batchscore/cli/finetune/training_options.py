@@ -37,7 +37,7 @@ from batchscore.finetune.training.steps import parameters_of, request_of
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.deadline import duration_of
 from batchscore.settings.read_file import read_file
-from batchscore.settings.secrets import shown_words
+from batchscore.settings.secrets import HIDDEN, shown_words
 from batchscore.settings.service_flags import OF_SERVICE
 from batchscore.stores.address import place_of, shell_command
 
@@ -83,9 +83,10 @@ def where_text(state: TrainingState, folder: Path, version: str | None) -> str:
     """Return which service a command without an endpoint means; nothing is sent to it."""
     words = sys.argv[1:]
     again = shell_command(shown_words(["batchscore", *words[:2], *address_of(state, version), *words[2:]]))
+    key = f"put the key of its address in place of {HIDDEN}, and " if HIDDEN in state.address else ""
     return (
-        f"No endpoint is set. {folder / STATE} says that its job is at {state.endpoint}. batchscore sends no "
-        f"key to a host that only this file names. If the host is right, run: {again}"
+        f"No endpoint is set. {folder / STATE} says that its job is at {state.shown_endpoint}. batchscore "
+        f"sends no key to a host that only this file names. If the host is right, {key}run: {again}"
     )
 
 

@@ -213,6 +213,7 @@ def state_json(state: TrainingState, folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "run": state.run,
         "endpoint": state.endpoint,
+        "address": state.address or None,
         "job": job.id,
         "status": job.status,
         "base_model": job.base_model,

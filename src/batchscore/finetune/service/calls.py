@@ -13,9 +13,16 @@ from batchscore.endpoint.target import Target
 from batchscore.endpoint.url import is_loopback
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.finetune.state import TrainingState
-from batchscore.provider.client import CallPace, ControlPlane, failing_as_error, open_control_plane
+from batchscore.provider.client import (
+    CallPace,
+    ControlPlane,
+    control_address,
+    failing_as_error,
+    open_control_plane,
+)
 from batchscore.settings.checks import REFERENCE
 from batchscore.settings.declare import as_flag
+from batchscore.settings.secrets import shown_address
 from batchscore.task import CHAT
 
 #: What files are uploaded for, and what their results are for.
@@ -65,23 +72,30 @@ def host_of(target: Target) -> str:
     return urlsplit(target.url).netloc.rpartition("@")[2]
 
 
+def address_above(target: Target) -> str:
+    """Return the address above the files and jobs of a service, as it is recorded."""
+    return shown_address(control_address(target, CHAT)[0])
+
+
 def address_of(state: TrainingState, version: str | None) -> list[str]:
     """Return flags for the service of a folder; `version` is the API version that is set.
 
-    Only the host and the dialect of the service are recorded.
+    Earlier versions have recorded only the host and the dialect of the service.
     """
     scheme = "http" if is_loopback(urlsplit(f"//{state.endpoint}").hostname or "") else "https"
     path = "/openai/v1" if state.dialect == "azure-v1" else ""
+    address = state.address or f"{scheme}://{state.endpoint}{path}"
     dated = [] if version or state.dialect != "azure-dated" else [as_flag("api_version"), "2024-10-21"]
-    return [as_flag("endpoint"), f"{scheme}://{state.endpoint}{path}", *dated]
+    return [as_flag("endpoint"), address, *dated]
 
 
 def require_endpoint(state: TrainingState, target: Target, folder: object) -> None:
     """Raise `SettingsError` if what was started from a folder is at another service."""
     if state.endpoint != host_of(target):
         raise SettingsError(
-            f"The files and the job of {folder} are at {state.endpoint}, and {setting_name('endpoint')} is "
-            f"{host_of(target)}. Name that service, or prepare a new folder for this one."
+            f"The files and the job of {folder} are at {state.shown_endpoint}, and "
+            f"{setting_name('endpoint')} is {address_above(target)}. Name that service, or prepare a new "
+            "folder for this one."
         )
 
 

@@ -15,7 +15,7 @@ from batchscore.endpoint.target import Target, endpoints_of
 from batchscore.endpoint.url import Values, endpoint_text, no_endpoint
 from batchscore.errors import InputError, OutputLocked, SettingsError, setting_name
 from batchscore.finetune.prepared_folder import read_summary
-from batchscore.finetune.service.calls import TrainingPlace, host_of, require_endpoint
+from batchscore.finetune.service.calls import TrainingPlace, address_above, host_of, require_endpoint
 from batchscore.finetune.service.dialects import dialect_of
 from batchscore.finetune.state import (
     JobRecord,
@@ -118,7 +118,7 @@ def run_start(
         if accepted is not None:
             cost = accepted[0]
             job = replace(job, expected_tokens=cost.trained_tokens, price=cost.price)
-        state = write_state(folder, replace(state, job=job))
+        state = write_state(folder, replace(state, job=job, address=address_above(place.target)))
         wait = nullcontext() if state.job.id else hold_data(state, folder, listen, place.limits.settle)
         with wait:
             return asyncio.run(starting(state))

@@ -16,6 +16,7 @@ from batchscore.provider import files, jobs, models
 from batchscore.provider.client import ControlPlane, NotThere, Refused
 from batchscore.provider.models import ModelFacts
 from batchscore.report.words import moment_text
+from batchscore.settings.secrets import shown_address
 
 DAY = 86400.0
 #: An end that is nearer is a warning.
@@ -70,7 +71,10 @@ async def read(
         listed = await files.list_files(plane, purpose=PURPOSE)
     except Refused as failure:
         problems.append(f"This identity cannot list files here ({failure.status}).")
-    facts = [("service", str(plane.client.base_url.host)), ("jobs that have not ended", f"{waiting:,}")]
+    facts = [
+        ("service", shown_address(str(plane.client.base_url).rstrip("/"))),
+        ("jobs that have not ended", f"{waiting:,}"),
+    ]
     if found is not None:
         facts += list(model_lines(found))
     return ServiceFacts(

@@ -340,7 +340,7 @@ def settings_table(found: TrainingResults) -> Html:
     lines: list[Sequence[Any]] = [
         ("base model", name(job.base_model)),
         ("job", name(job.id)),
-        ("service", name(state.endpoint)),
+        ("service", name(state.shown_endpoint)),
         *((code_text(key.removeprefix("n_")), name(str(value))) for key, value in found.settings.items()),
         ("training file", f"{count_text(state.training.examples, 'example')}, {state.training.digest}"),
     ]
