@@ -499,6 +499,40 @@ def test_rows_with_the_same_id_count_alone_and_compared(tmp_path: Path) -> None:
         assert (model["metrics"]["accuracy"]["value"], model["metrics"]["accuracy"]["rows"]) == (0.5, 20)
 
 
+def test_counts_are_of_the_measured_rows_alone(tmp_path: Path, source: Path) -> None:
+    """Of rows that other outputs have not nothing is counted; they stay in the table, marked as such."""
+    one = write_scores(
+        tmp_path / "one", source, ["x", "pos", Score("pos.", "length"), Score("neg.", "length"), *"xxyyyz"],
+        keep=["label"],
+    )  # fmt: skip
+    few = write_input(tmp_path / "few" / "a.csv", ROWS[:3])
+    two = write_scores(tmp_path / "two", few, ["pos", "neg", "y"], keep=["label"])
+    found = measured(tmp_path / "e", one, two, "--label", "label")
+    assert (found["rows"], found["models"][0]["join"]["not_in_other_outputs"]) == (3, 7)
+    assert found["models"][0]["answers_cut"] == 1
+    table = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
+    assert [row["measured"] for row in table] == [True] * 3 + [False] * 7 + [True] * 3
+    assert [row["outcome"] for row in table if row["measured"]].count("answered") == 4
+    said = run(one, two, "--label", "label", "-o", tmp_path / "e").output
+    assert '1 x "x"' in said
+    assert '"y"' in said
+    assert '"z"' not in said
+    page = (tmp_path / "e" / "evaluation.html").read_text()
+    assert page.count(">z<") == 0
+    (alone,) = measured(tmp_path / "e", one, "--label", "label")["models"]
+    assert alone["answers_cut"] == 2
+    assert all(pq.read_table(tmp_path / "e" / "rows.parquet")["measured"].to_pylist())
+
+
+def test_odd_labels_are_counted_in_the_measured_rows_alone(tmp_path: Path) -> None:
+    rows = [{"label": label} for label in ("a", "b", "NaN", "NaN")]
+    source, few = write_input(tmp_path / "in.csv", rows), write_input(tmp_path / "few" / "in.csv", rows[:3])
+    one = write_scores(tmp_path / "one", source, ["a", "b", "c", "d"], keep=["label"])
+    two = write_scores(tmp_path / "two", few, ["a", "b", "c"], keep=["label"])
+    for model in measured(tmp_path / "e", one, two, "--label", "label")["models"]:
+        assert model["join"]["labels_like_nan"] == 1
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
     scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label", "text"])
     names = ("metrics.json", "rows.parquet")

@@ -163,6 +163,7 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
         ]
         with write.rows_file(folder, spec.source.others) as write_row:
             result = evaluation.evaluate(outputs, spec, write_row)
+        write.mark_left_out(folder, result)
         made = write_page(folder, result)
         path = write.write_metrics(folder, result)
     target = find_target(os.environ, wanted=chosen["track"])

@@ -174,9 +174,10 @@ class ClassJudge(LateJudge):
         return text
 
     @property
-    def repeated(self) -> int:
-        """How many rows have a vector that was learned from."""
-        return sum(each is not None and number_of_vector(each) in self.seen for each in self.vectors)
+    def repeated(self) -> array[int]:
+        """Which rows have a vector that was learned from."""
+        seen = (each is not None and number_of_vector(each) in self.seen for each in self.vectors)
+        return array("b", seen)
 
     @property
     def wanted(self) -> npt.NDArray[np.intp]:
