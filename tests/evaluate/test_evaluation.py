@@ -499,6 +499,24 @@ def test_rows_with_the_same_id_count_alone_and_compared(tmp_path: Path) -> None:
         assert (model["metrics"]["accuracy"]["value"], model["metrics"]["accuracy"]["rows"]) == (0.5, 20)
 
 
+def test_a_comparison_says_on_which_rows_it_is(tmp_path: Path) -> None:
+    """Lists have no worst answer, so rows that one has not answered are left out of their micro F1."""
+    source = write_input(tmp_path / "in.csv", [{"label": "a,b"}] * 10)
+    one = write_scores(tmp_path / "one", source, ["a,b"] * 8 + ["a"] * 2, keep=["label"])
+    two = write_scores(tmp_path / "two", source, ["a"] * 7 + ["a,b", FAILED, FAILED], keep=["label"])
+    words = (one, two, "--label", "label", "--as", "multilabel", "-o", tmp_path / "e")
+    said = [line for line in run(*words).stdout.splitlines() if "against" in line]
+    assert [each.endswith("; on 8 of 10 rows") for each in said if "micro" in each] == [True]
+    (sampled,) = [each for each in said if "f1_score_samples" in each]
+    assert sampled.endswith("; 0 better, 9 worse")
+    found = json.loads((tmp_path / "e" / "metrics.json").read_bytes())["models"][1]["comparisons"]
+    counts = [
+        [found[name][each] for each in ("wins", "losses", "ties")] for name in ("f1_score_micro", "recall")
+    ]
+    assert counts == [[None] * 3] * 2
+    assert found["f1_score_samples"]["ties"] == 1
+
+
 def test_counts_are_of_the_measured_rows_alone(tmp_path: Path, source: Path) -> None:
     """Of rows that other outputs have not nothing is counted; they stay in the table, marked as such."""
     one = write_scores(

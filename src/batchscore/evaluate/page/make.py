@@ -208,7 +208,6 @@ def differences(evaluation: Evaluation) -> list[Html]:
                 continue
             p_value = found.p_value if found.p_holm is None else found.p_holm
             interval = found.interval_text
-            counts = (found.wins, found.losses, found.ties) if found.wins or found.losses else (None,) * 3
             lines.append(
                 (
                     name(model.name),
@@ -217,7 +216,9 @@ def differences(evaluation: Evaluation) -> list[Html]:
                     interval,
                     parts.p_text(p_value).removeprefix("= "),
                     found.rows,
-                    *counts,
+                    found.wins,
+                    found.losses,
+                    found.ties,
                 )
             )
     if not lines:
