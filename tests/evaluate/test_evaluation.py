@@ -741,9 +741,37 @@ def test_the_task_is_guessed_and_shown(tmp_path: Path, labels: Sequence[str], ta
         ("Paris", "Rome", "Oslo"): "text-classification",
         ("Paris", "Rome", "Oslo", "Bonn", "Rome"): "text-classification",
         ("a long text that nobody repeats", "another of as many words as that"): "text-classification",
+        ('["Rome", "Roma"]', "Oslo") * 4: "text-classification-multilabel",
     }.get(tuple(labels))
     assert ("Guessed from" in shown) == (other is not None)
-    assert other is None or f", add --as {other}." in shown
+    assert other is None or re.search(f", add --as {other}[.;]", shown)
+
+
+TOPICS = ["a", "b", "c"]
+LONG = [f"the {n} boats of the harbour wait for the tide" for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "others"),
+    [
+        ([TOPICS[: 1 + n % 3] for n in range(9)], "question-answering", ["text-classification-multilabel"]),
+        ([", ".join(TOPICS[n % 3 :]) for n in range(9)], "text-classification", []),
+        (["a", "a, b", "b;c", "c", "a|c", "a, b, c", "b"], "question-answering",
+         ["text-classification", "text-classification-multilabel"]),
+        (["York, NY", "Reno, NV"] * 9, "text-classification", []),
+        ([[text, f"{text} there"] for text in LONG], "question-answering",
+         ["text-generation", "text-translation"]),
+        ([["Paris", "paris, France"], ["Rome"]], "question-answering", []),
+        (LONG, "text-generation", ["text-classification", "text-translation"]),
+        ([f"{text} {text}" for text in LONG], "text-generation", ["text-translation"]),
+        (["x"], "text-classification", ["question-answering"]),
+        (["pos", "neg"] * 5, "text-classification", []),
+    ],
+)  # fmt: skip
+def test_labels_that_leave_the_task_open(labels: Sequence[Any], task: str, others: Sequence[str]) -> None:
+    found, words = guess_task(labels)
+    assert (found.name, re.findall(r"--as ([\w-]+)", words)) == (task, others)
+    assert "1 label (1" not in words
 
 
 @pytest.mark.parametrize("failed", [range(10), (0,), (3, 4, 5), (6, 7), (9, 2)])

@@ -29,7 +29,7 @@ from batchscore.evaluate.outcomes import (
     text_outcome,
 )
 from batchscore.evaluate.statistics.intervals import Floats
-from batchscore.evaluate.tasks import EvaluationTask
+from batchscore.evaluate.tasks import SEPARATOR, EvaluationTask
 from batchscore.evaluate.vector_judges import (
     ClusterJudge,
     Documents,
@@ -168,7 +168,7 @@ class EntityJudge:
         """Return the entities or labels of a value, as it was `given`; labels in a list may have commas."""
         if self.several_labels:
             is_text = isinstance(given, str) and value == [given]
-            parts = _SEPARATOR.split(given) if is_text else texts_of(as_list(value))
+            parts = SEPARATOR.split(given) if is_text else texts_of(as_list(value))
             return [fold(part) for part in parts if part.strip()]
         if tagged:
             return entities.spans_of(value, strict=False) if entities.are_tags(value) else None
@@ -192,10 +192,6 @@ class EntityJudge:
             "recall": np.stack([right, wanted], axis=1),
             "f1_score_samples": np.stack([of_row, ones], axis=1),
         }
-
-
-#: What is between the labels of a text that lists several.
-_SEPARATOR = re.compile(r"[,;|\n]")
 
 
 def _parsed(value: Any, *, words: bool) -> Any:
