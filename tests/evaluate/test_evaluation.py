@@ -100,6 +100,9 @@ def test_an_error_names_the_earlier_evaluation_that_stays(tmp_path: Path, source
     said = run(*words, "other", error=InputError).exception
     assert isinstance(said, BatchscoreError)
     assert said.text.endswith(f". The files in {tmp_path / 'e'} are of an earlier evaluation.")
+    said = run(*words, "label", "--require", "accuracy>=90", error=UsageError).exception
+    assert isinstance(said, BatchscoreError)
+    assert "meant? The files in" in said.text
     assert (tmp_path / "e" / "metrics.json").read_bytes() == before
 
 
@@ -472,8 +475,9 @@ def test_labels_of_a_list_may_have_commas(tmp_path: Path, answer: Any) -> None:
     source = write_input(tmp_path / "in.csv", [{"label": '["York, NY", "a"]'}, {"label": "7"}])
     scores = write_scores(tmp_path / "s", source, [answer, 7], keep=["label"])
     words = ("--label", "label", "--as", "text-classification-multilabel")
-    (model,) = measured(tmp_path / "e", scores, *words)["models"]
-    assert model["metrics"]["f1_score_micro"]["value"] == pytest.approx(2 / 3)
+    found = measured(tmp_path / "e", scores, *words)
+    assert found["definition"].startswith("micro averages over the labels of all rows")
+    assert found["models"][0]["metrics"]["f1_score_micro"]["value"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "c.csv"])
@@ -929,11 +933,24 @@ def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -
     (model,) = measured(tmp_path / "e", *words)["models"]
     assert model["metrics"]["mrr_at_10"]["value"] == 1
     assert (model["join"]["unmatched_labels"], model["join"]["rows_without_label"]) == (1, 1)
+    assert "relevances that are all 0" not in " ".join(model["notices"])
     run(queries, "--documents", documents, "-o", tmp_path / "e", error=UsageError)
     run(*words, "--metric", "ndcg_at_0", "-o", tmp_path / "e", error=UsageError)
     run(*words, "--as", "sts", "-o", tmp_path / "e", error=UsageError)
     qrels.write_text(text.replace("d2", ""), "utf-8")
     run(*words, "-o", tmp_path / "e", error=InputError)
+
+
+def test_queries_without_a_relevant_document_are_said(tmp_path: Path) -> None:
+    """As trec_eval does, they count as 0, whatever is found."""
+    pair: list[Any] = [*np.eye(2, dtype=np.float32)]
+    documents = write_vectors(tmp_path / "d", [{"id": "d1"}, {"id": "d2"}], pair, id_column="id")
+    queries = write_vectors(tmp_path / "q", [{"id": "q1"}, {"id": "q2"}], pair, id_column="id")
+    (tmp_path / "qrels.trec").write_text("q1 0 d1 1\nq2 0 d2 0\nq2 0 d1 0\n")
+    words = (queries, "--documents", documents, "--qrels", tmp_path / "qrels.trec")
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert {each["value"] for name, each in model["metrics"].items() if "precision" not in name} == {0.5}
+    assert "1 row with relevances that are all 0, and so with figures of 0." in model["notices"]
 
 
 @pytest.mark.parametrize(
@@ -952,6 +969,11 @@ def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -
             "qrels.trec",
             "q1 0 d1 1\n\nq2 0 d2\n",
             "qrels.trec, line 3 has 3 fields. The lines of TREC have four,",
+        ),
+        (
+            "qrels.trec",
+            "q1 0 d1\nq2 0 d2 1\n",
+            "qrels.trec, line 1 has 3 fields. The lines of TREC have four,",
         ),
         ("qrels.trec", "q1 0 d1 1\nq2 0 d2 high\n", "qrels.trec, line 2: the relevance is not a whole"),
     ],
@@ -976,12 +998,15 @@ def test_relevances_of_trec_may_begin_with_a_mark(tmp_path: Path) -> None:
         ("id,label\n", "has a header, but no rows of labels below it."),
         ("", "is empty."),
         ("id,label\n,pos\n", "no row has a value in the column 'id'."),
+        ("id,label,label\nr1,pos,neg\n", "has several columns 'label', so it is not clear which is meant."),
+        ("id,id,label\nr1,1,neg\n", "has several columns 'id', so it is not clear which is meant."),
     ],
 )
 def test_a_file_without_labels_says_what_it_has(tmp_path: Path, source: Path, text: str, words: str) -> None:
     scores = write_scores(tmp_path / "s", source, ANSWERS, id_column="id")
     (tmp_path / "gold.csv").write_text(text, "utf-8")
-    words_given = (scores, "--labels", tmp_path / "gold.csv", "--on", "id", "-o", tmp_path / "e")
+    words_given = (scores, "--labels", tmp_path / "gold.csv", "--on", "id", "--label", "label")
+    words_given = (*words_given, "-o", tmp_path / "e")
     assert words in str(run(*words_given, error=InputError).exception)
 
 

@@ -59,8 +59,8 @@ class ModelRows:
     `keys` are those of the rows, each with a digest of its label. `cells` are the places in the confusion
     matrix, of a task with labels. `tables` hold what other figures are sums of, `(n, s)`. `groups` are
     numbers of the values of slices and clusters, whose names are in `group_names`. `unread` are the
-    texts that gave no label, else `None`. `marks` say which rows are odd: `cut`, and some of the counts.
-    `seen_field` is that which the user named.
+    texts that gave no label, else `None`. `marks` say which rows are odd: `cut`, `hopeless`
+    queries, and some of the counts. `seen_field` is that which the user named.
     """
 
     name: str
@@ -186,6 +186,7 @@ def measure(
         odd["tags_of_other_length"] = judge.other_length
     if isinstance(judge, RankingJudge):
         counts.documents_missing = len(judge.absent)
+        odd["hopeless"] = judge.hopeless
     if isinstance(judge, ClassJudge):
         odd["rows_learned_from"] = judge.repeated
     marks = {name: np.frombuffer(each, np.bool_) for name, each in odd.items()}
@@ -215,7 +216,7 @@ def measure(
 
 def _counted(counts: JoinCounts, marks: Mapping[str, npt.NDArray[np.bool_]]) -> JoinCounts:
     """Return the counts with those of the marked rows."""
-    sums = {name: int(mark.sum()) for name, mark in marks.items() if name != "cut"}
+    sums = {name: int(mark.sum()) for name, mark in marks.items() if hasattr(counts, name)}
     return replace(counts, **sums)  # type: ignore[arg-type]
 
 

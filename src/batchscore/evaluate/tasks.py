@@ -61,12 +61,19 @@ class EvaluationTask:
         """Whether the whole text of an answer is compared."""
         return self.kind in {"answers", "overlap", "translation"}
 
+    @property
+    def definition(self) -> str | None:
+        """How its figures are made, where there are several ways."""
+        return _DEFINITIONS.get(self.name, _DEFINITIONS.get(self.kind))
 
-#: How figures are made, where there are several ways.
-DEFINITIONS: Mapping[str, str] = {
+
+#: How figures of a task, or of a kind of tasks, are made.
+_DEFINITIONS: Mapping[str, str] = {
     "answers": "SQuAD: in lower case, without punctuation and articles; the best of all right answers",
     "overlap": "rouge-score: tokens of a to z and 0 to 9 in lower case, no stemmer; mean of F by row",
     "entities": "micro averages over entities; a tag I may begin one, as in conlleval",
+    "text-classification-multilabel": "micro averages over the labels of all rows, in any order; case, "
+    "blanks and punctuation around a label do not count",
     "pairs": "cosine of both vectors; ties have mean ranks",
     "probe": "MTEB: logistic regression on eight rows of each label, mean of ten experiments",
     "neighbours": "cosine, the majority of the five nearest rows",

@@ -19,7 +19,6 @@ from batchscore.errors import BatchscoreError, OutputError
 from batchscore.evaluate.evaluation import Evaluation, ModelResult, Write
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.measure import EvaluatedRow
-from batchscore.evaluate.tasks import DEFINITIONS
 from batchscore.output.layout import MARKER
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
@@ -67,9 +66,8 @@ def earlier_named(folder: Place) -> Iterator[None]:
         yield
     except BatchscoreError as error:
         if storage.exists(folder / METRICS):
-            error.text = (
-                f"{error.text.removesuffix('.')}. The files in {folder} are of an earlier evaluation."
-            )
+            text = error.text if error.text.endswith(("?", ".")) else f"{error.text}."
+            error.text = f"{text} The files in {folder} are of an earlier evaluation."
         raise
 
 
@@ -103,7 +101,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "task_guessed": evaluation.guessed,
         "label": evaluation.label,
         "main_metric": evaluation.main,
-        "definition": DEFINITIONS.get(evaluation.task.kind),
+        "definition": evaluation.task.definition,
         "signatures": dict(evaluation.models[0].rows.signatures),
         "labels": list(evaluation.labels),
         "rows": evaluation.rows,
