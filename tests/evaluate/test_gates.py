@@ -214,6 +214,10 @@ def test_a_figure_without_some_vectors_of_others_meets_nothing(
         assert {*found["models"][1]["comparisons"].values()} == {None}
         assert not any("no test fits" in each for each in found["notices"])
         assert "  against " not in done.stdout
+        page = (out / "evaluation.html").read_text("utf-8")
+        assert " is better than " not in page
+        assert " is worse than " not in page
+        assert page.count('"type":"line"') <= 2  # the chart and the series of the other output
     done = run(whole, option, all_others, *words, "--require", f"{figure}>=0.001", "-o", out)
     assert done.exit_code == 0, done.stdout
 
