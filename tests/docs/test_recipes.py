@@ -69,8 +69,9 @@ def tickets_in_csv(folder: Path) -> None:
 
 
 def questions(folder: Path) -> None:
-    """Write questions with right answers, and what people say of some answers."""
+    """Write questions with right answers, one without an answer, and what people say of some answers."""
     asked = [(f"q{n}", f"What is {n} plus {n}?", f"It is {2 * n}.") for n in range(6)]
+    asked.append(("q6", "simulate-empty-reply", "Nobody answers."))
     write_table(folder / "questions.csv", ["id", "question", "reference"], asked)
     grades = [(f"q{n}", ("correct", "incorrect")[n % 2]) for n in range(4)]
     write_table(folder / "human.csv", ["id", "human"], grades)
@@ -97,7 +98,9 @@ SHOWS: Mapping[str, Sequence[str]] = {
     "judge": [
         r"4 labelled rows, 2 labels",
         r"cohen_kappa +",
-        r"small_wins │ large_wins │ flips │ not_judged │ pairs",
+        r"│ +6 │ +1 │ +0 │",
+        r"small_wins │ large_wins │ flips │ not_judged │ questions",
+        r"│ +1 │ +7 │$",
     ],
     "compare-prompts": [
         r"1 │ A question +│ billing +│ account",

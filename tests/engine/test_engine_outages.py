@@ -254,6 +254,25 @@ def test_a_hung_request_is_retried_and_blocks_no_other() -> None:
     assert [attempt.rows for attempt in attempts if attempt.rows not in {8, 0}] == [2] * 4, "it was divided"
 
 
+@pytest.mark.parametrize(("total", "rows", "minutes"), [(3, 3, 6), (3, 1, 6), (300, 256, 18)])
+def test_a_row_that_always_hangs_in_a_small_input_holds_it_for_minutes_only(
+    total: int, rows: int, minutes: int
+) -> None:
+    """Few others are answered, so their usual latency is not known. It was 24 and 44 minutes."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(1e6 if "text:1" in texts else 0.1)
+        return vectors(texts)
+
+    async def main() -> list[Settled]:
+        return await collected(engine_over(Service(answer), prompts(total), rows_a_request=rows, retries=6))
+
+    settled, seconds = run_virtual(main())
+    assert [row.row for row in settled if isinstance(row.result, RowError)] == [1]
+    assert seconds < minutes * 60
+
+
 def test_requests_to_a_slow_model_are_not_repeated() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         seconds = 40.0 + number % 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,21 @@ def test_labels_come_from_three_places(tmp_path: Path, source: Path, way: str) -
     assert model["join"]["labelled"] == 10
 
 
+def test_an_error_names_the_earlier_evaluation_that_stays(tmp_path: Path, source: Path) -> None:
+    """Who reads the files after it must know that they are not of this command."""
+    scores = write_scores(tmp_path / "s", source, ANSWERS, keep=["label"])
+    words = (scores, "-o", tmp_path / "e", "--label")
+    said = run(*words, "other", error=InputError).exception
+    assert isinstance(said, BatchscoreError)
+    assert "earlier evaluation" not in said.text
+    assert run(*words, "label").exit_code == 0
+    before = (tmp_path / "e" / "metrics.json").read_bytes()
+    said = run(*words, "other", error=InputError).exception
+    assert isinstance(said, BatchscoreError)
+    assert said.text.endswith(f". The files in {tmp_path / 'e'} are of an earlier evaluation.")
+    assert (tmp_path / "e" / "metrics.json").read_bytes() == before
+
+
 def test_rows_that_were_never_scored_count(tmp_path: Path, source: Path) -> None:
     """They are read from the input again, even if the records hold the labels."""
     answers = [*ANSWERS[:4], *([...] * 6)]
@@ -94,6 +110,40 @@ def test_rows_that_were_never_scored_count(tmp_path: Path, source: Path) -> None
     (model,) = measured(tmp_path / "e", scores, "--label", "label", "--base-dir", source.parent)["models"]
     assert model["outcomes"] == {"answered": 4, "not_reached": 6}
     assert model["metrics"]["accuracy"]["value"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("given", "left", "gone"),
+    [
+        (None, ["a.csv", "b.csv"], []),
+        (None, ["a.csv"], ["b.csv"]),
+        (None, [], []),  # all were moved
+        ("in", ["a.csv"], ["b.csv"]),  # as in a pipeline, where the folder is another one in each job
+        ("in", [], ["a.csv", "b.csv"]),
+    ],
+)
+def test_files_that_are_gone_from_the_inputs_are_named(
+    tmp_path: Path, source: Path, given: str | None, left: list[str], gone: list[str]
+) -> None:
+    """Their records count, as the labels that they hold do."""
+    write_input(source.parent / "b.csv", ROWS)
+    for name in ("a.csv", "b.csv"):
+        scores = write_scores(tmp_path / "s", source.parent / name, LABELS, keep=["label"])
+    files = [{"file": name, "state": "not_started"} for name in ("a.csv", "b.csv")]
+    base = str(source.parent) if given is None else "/mnt/of_an_earlier_job"
+    record = {"settings": {"task": "chat"}, "files": files, "exit_code": None, "base": f"{base}/"}
+    (scores / "runs").mkdir()
+    (scores / "runs" / "1.json").write_text(json.dumps(record))
+    for name in {"a.csv", "b.csv"} - {*left}:
+        (source.parent / name).unlink()
+    more = [] if given is None else ["--base-dir", source.parent]
+    (model,) = measured(tmp_path / "e", scores, "--label", "label", *more)["models"]
+    assert model["join"]["labelled"] == 20
+    said = [
+        text for text in model["notices"] if "gone from the inputs, whose rows count all the same" in text
+    ]
+    assert len(said) == bool(gone)
+    assert all(f": {', '.join(gone)}. To remove their records" in text for text in said)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +199,10 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "conflicting_labels": 1,
         "unmatched_labels": 2,
         "documents": 0,
-        "documents_without_vector": 0,
         "documents_missing": 0,
-        "training_without_vector": 0,
+        "others_without_vector": 0,
         "rows_learned_from": 0,
+        "labels_like_nan": 0,
         "tags_of_other_length": 0,
         "labels_without_tokens": 0,
         "unmatched_ids": [],
@@ -299,8 +349,44 @@ def test_what_is_no_label_is_said(tmp_path: Path) -> None:
     other = write_scores(tmp_path / "t", source, ["b"] * 8, keep=["label"])
     shown = run(scores, other, "--label", "label", "--cluster", "label", "--base-dir", source.parent,
                 "-o", tmp_path / "e", "--resamples", "20").stdout  # fmt: skip
-    assert "'NaN' counts as a label like any other." in shown
+    assert (
+        shown.count("2 rows with a label such as NaN or null, which counts as a label like any other.") == 2
+    )
     assert "Not compared with the baseline, since no test fits these rows: f1_score_macro" in shown
+
+
+@pytest.mark.parametrize(("task", "number"), [("question-answering", 2), ("text-generation", 2), ("ner", 0)])
+def test_texts_in_place_of_a_missing_answer_are_said(tmp_path: Path, task: str, number: int) -> None:
+    """They count as an answer that no model gives."""
+    golds = ['["O"]', "[]", '["O"]'] if task == "ner" else ["a cat", "NaN", "NULL"]
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in golds])
+    scores = write_scores(tmp_path / "s", source, golds, keep=["label"])
+    (model,) = measured(tmp_path / "e", scores, "--label", "label", "--as", task)["models"]
+    assert model["join"]["labels_like_nan"] == number
+    assert any("with a label such as NaN or null" in each for each in model["notices"]) == bool(number)
+
+
+@pytest.mark.parametrize("task", ["knn", "embedding-classification"])
+def test_labels_that_nothing_was_learned_of_are_said(tmp_path: Path, task: str) -> None:
+    rng = np.random.default_rng(1)
+    train = [{"label": each} for each in ["a", "b"] * 8]
+    test = [{"label": each} for each in ("a", "b", "c", "c")]
+    learned = write_vectors(tmp_path / "train", train, [*rng.random((16, 4), np.float32)], keep=["label"])
+    scores = write_vectors(tmp_path / "test", test, [*rng.random((4, 4), np.float32)], keep=["label"])
+    words = (scores, "--train", learned, "--label", "label", "--as", task)
+    said = "No row of --train has the label 'c': no row with such a label can be right."
+    assert said in measured(tmp_path / "e", *words)["notices"]
+
+
+@pytest.mark.parametrize(("labels", "task"), [(["pos", "neg"], "classification"), (["1", "2"], "regression")])
+def test_a_pattern_that_finds_nothing_is_said(tmp_path: Path, labels: list[str], task: str) -> None:
+    """The column of the labels is not what is wrong."""
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in labels])
+    scores = write_scores(tmp_path / "s", source, labels, keep=["label"])
+    words = (scores, "--label", "label", "--as", task, "--pattern", "x(y)")
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    said = "--pattern finds no answer in any text. Compare it with the most frequent texts."
+    assert model["notices"] == [said]
 
 
 def test_a_query_may_not_find_itself(tmp_path: Path) -> None:
@@ -736,7 +822,7 @@ def test_documents_are_ranked_for_queries_as_trec_eval_does(tmp_path: Path) -> N
     assert two["comparisons"]["ndcg_at_10"]["losses"] == 1
     lacking = write_vectors(tmp_path / "f", [*ids, {"docno": "lost"}], [*vectors, FAILED], id_column="docno")
     (model,) = measured(tmp_path / "e", queries, "--documents", lacking, "--qrels", qrels)["models"]
-    assert (model["join"]["documents"], model["join"]["documents_without_vector"]) == (len(scores), 1)
+    assert (model["join"]["documents"], model["join"]["others_without_vector"]) == (len(scores), 1)
     of_all = one["metrics"]["ndcg_at_10"]
     assert model["metrics"]["ndcg_at_10"]["unanswered"] == "withheld"  # it may have hidden a relevant one
     assert model["metrics"]["ndcg_at_10"]["value"] is None
@@ -770,12 +856,53 @@ def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -
     run(*words, "-o", tmp_path / "e", error=InputError)
 
 
-def test_a_relevance_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "qrels.jsonl",
+            '{"qid": "q1", "doc_id": "d1"}\n{"qid": "q1", "doc\n',
+            "qrels.jsonl, row 1 (the first",
+        ),
+        ("qrels.jsonl", '{"qid": "q1", "doc_id": "d1"}\n{"qid": "q1"}\n', "row 0): the document is missing."),
+        ("qrels.csv", "query,doc_id,score\nq1,d1,1\nq2,d2,0.5\n", "is not a whole number, such as 0 or 1."),
+        ("qrels.csv", "query,doc_id,score\n", "qrels.csv has no rows of relevances."),
+        ("qrels.csv", "", "qrels.csv is empty."),
+        (
+            "qrels.trec",
+            "q1 0 d1 1\n\nq2 0 d2\n",
+            "qrels.trec, line 3 has 3 fields. The lines of TREC have four,",
+        ),
+        ("qrels.trec", "q1 0 d1 1\nq2 0 d2 high\n", "qrels.trec, line 2: the relevance is not a whole"),
+    ],
+)
+def test_a_relevance_that_cannot_be_read_is_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
     """To leave it out would change the figures."""
-    qrels = tmp_path / "qrels.jsonl"
-    qrels.write_text('{"qid": "q1", "doc_id": "d1"}\n{"qid": "q1", "doc\n', "utf-8")
-    with pytest.raises(InputError, match="entry 2: a query, a document"):
-        read_qrels(str(qrels), "id")
+    (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(InputError) as caught:
+        read_qrels(str(tmp_path / name), "id")
+    assert words in str(caught.value)
+
+
+def test_relevances_of_trec_may_begin_with_a_mark(tmp_path: Path) -> None:
+    """Some editors write one before UTF-8; it is no part of the first query."""
+    (tmp_path / "qrels.trec").write_text("q1 0 d1 1\r\nq2 0 d2 1\r\n", "utf-8-sig", newline="")
+    assert read_qrels(str(tmp_path / "qrels.trec"), "id").by_id == {"q1": {"d1": 1}, "q2": {"d2": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,label\n", "has a header, but no rows of labels below it."),
+        ("", "is empty."),
+        ("id,label\n,pos\n", "no row has a value in the column 'id'."),
+    ],
+)
+def test_a_file_without_labels_says_what_it_has(tmp_path: Path, source: Path, text: str, words: str) -> None:
+    scores = write_scores(tmp_path / "s", source, ANSWERS, id_column="id")
+    (tmp_path / "gold.csv").write_text(text, "utf-8")
+    words_given = (scores, "--labels", tmp_path / "gold.csv", "--on", "id", "-o", tmp_path / "e")
+    assert words in str(run(*words_given, error=InputError).exception)
 
 
 def test_the_nearest_rows_classify(tmp_path: Path) -> None:
@@ -919,8 +1046,8 @@ def test_labels_that_rouge_cannot_read_are_reported(tmp_path: Path) -> None:
     source = write_input(tmp_path / "a.csv", [{"label": "東京 です"}, {"label": "Tokyo"}])
     scores = write_scores(tmp_path / "s", source, ["東京 です", "Tokyo"], keep=["label"])
     words = (scores, "--label", "label", "--as", "text-generation", "-o", tmp_path / "e")
-    assert "labels in which ROUGE finds nothing, such as those in other scripts: 1" in run(*words).stdout
-    assert "ROUGE finds nothing in 1 label." in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+    assert "ROUGE finds nothing in 1 label, as in those in other scripts." in run(*words).stdout
+    assert "ROUGE finds nothing in 1 label, as" in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
 
 
 def test_the_number_of_an_answer(tmp_path: Path) -> None:
@@ -991,16 +1118,17 @@ def test_an_error_of_answered_rows_alone_needs_all_answers(tmp_path: Path) -> No
         ("coverage>=baseline", 1, (), 6),
         pytest.param("accuracy>=0.8", 1, ("--unanswered", "exclude"), 6, marks=pytest.mark.slow),
         pytest.param("accuracy>=0.8", 0, ("--unanswered", "exclude"), 0, marks=pytest.mark.slow),
-        ("accuracy<=1", 1, (), 6),
-        pytest.param("accuracy<=1", 0, (), 0, marks=pytest.mark.slow),
+        ("accuracy<=0.99", 1, (), 6),
+        pytest.param("accuracy<=0.99", 0, (), 0, marks=pytest.mark.slow),
     ],
 )
 def test_no_failed_row_makes_a_requirement_met(
     tmp_path: Path, source: Path, rule: str, failed: int, more: Sequence[str], code: int
 ) -> None:
-    failing = [*[FAILED] * failed, *LABELS[failed:]]
+    answers = [*LABELS[:-1], "pos"]
+    failing = [*[FAILED] * failed, *answers[failed:]]
     one = write_scores(tmp_path / "one", source, failing, keep=["label"])
-    two = write_scores(tmp_path / "two", source, LABELS, keep=["label"])
+    two = write_scores(tmp_path / "two", source, answers, keep=["label"])
     done = run(one, two, "--label", "label", "--require", rule, *more, "-o", tmp_path / "e")
     assert done.exit_code == code, done.stdout
     assert ("NOT MET: coverage>=100%" in done.stdout) == (code == 6)
@@ -1134,10 +1262,10 @@ def test_requirements_of_percentages(tmp_path: Path, source: Path) -> None:
     scores = write_scores(tmp_path / "s", source, [*LABELS[:8], FAILED, FAILED], keep=["label"])
     words = (scores, "--label", "label", "--names", "mini", "-o", tmp_path / "e")
     done = run(*words, "--require", "accuracy>=75%", "--require", "accuracy<=0.99")
-    assert "met: accuracy>=75% (mini: 80.00%)" in done.stdout
-    assert "met: accuracy<=0.99 (mini: 0.8000)" in done.stdout
+    assert "met: accuracy>=75% (mini: 80.00% on 10 rows)" in done.stdout
+    assert "met: accuracy<=0.99 (mini: 0.8000 on 10 rows)" in done.stdout
     assert (
-        "NOT MET: coverage>=100% (mini: 80.00%); added, since failed rows could meet the others"
+        "NOT MET: coverage>=100% (mini: 80.00% on 10 rows); added, since failed rows could meet the others"
         in done.stdout
     )
     found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))
@@ -1337,12 +1465,45 @@ def test_a_label_that_no_row_has_is_said(tmp_path: Path) -> None:
     assert (macro["value"], macro["unanswered"]) == (0.75, "none")
 
 
-def test_figures_that_cannot_differ_have_no_interval(tmp_path: Path) -> None:
+def test_a_correlation_with_a_single_label_is_not_defined(tmp_path: Path) -> None:
+    """Also of two models, and a requirement on it is not met."""
     source = write_input(tmp_path / "in" / "a.csv", [{"label": "a"}] * 5)
-    scores = write_scores(tmp_path / "s", source, ["a", "a", "a", "a", "b"], keep=["label"])
-    (model,) = measured(tmp_path / "e", scores, "--label", "label")["models"]
-    correlation = model["metrics"]["matthews_correlation"]
-    assert (correlation["value"], correlation["low"], correlation["method"]) == (0, None, "")
+    one, two = (
+        write_scores(tmp_path / name, source, ["a", "a", "a", "a", last], keep=["label"])
+        for name, last in (("one", "b"), ("two", "a"))
+    )
+    words = (one, two, "--label", "label", "--require", "matthews_correlation>=-0.5", "-o", tmp_path / "e")
+    done = run(*words)
+    assert done.exit_code == 6
+    assert "NOT MET: matthews_correlation>=-0.5" in done.stdout
+    assert re.search(r"matthews_correlation  not defined", done.stdout)
+    for model in json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"]:
+        correlation = model["metrics"]["matthews_correlation"]
+        assert (correlation["value"], correlation["of_answered"], correlation["low"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "offered"),
+    [
+        (["low", "high"], (), False),
+        (["1", "2"], (), True),
+        (["low", "high"], ("--labels", "low,medium,high"), True),
+    ],
+)
+def test_only_labels_with_an_order_have_a_quadratic_kappa(
+    tmp_path: Path, labels: list[str], more: tuple[str, ...], *, offered: bool
+) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in labels * 2])
+    scores = write_scores(tmp_path / "s", source, labels * 2, keep=["label"])
+    words = (scores, "--label", "label", *more, "-o", tmp_path / "e", "--metric")
+    if offered:
+        assert run(*words, "quadratic_kappa").exit_code == 0
+        return
+    refused = run(*words, "quadratic_kappa", error=UsageError)
+    assert "Name all labels from the lowest to the highest, such as --labels low,medium,high" in str(
+        refused.exception
+    )
+    assert "quadratic_kappa" not in str(run(*words, "kappa", error=UsageError).exception)
 
 
 def test_figures_of_huge_numbers_can_be_read(tmp_path: Path) -> None:

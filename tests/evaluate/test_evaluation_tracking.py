@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchscore.evaluate import tracking
+from batchscore.evaluate.write import METRICS, PAGE
 from evaluated import FAILED, write_input, write_scores
 from tracking_server import QUIET, TrackingServer, tracking_server
 
 if TYPE_CHECKING:
     from conftest import Cli
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -112,6 +116,32 @@ def test_figures_of_answered_rows_alone_have_their_own_names(
     assert "accuracy" not in run.metrics
 
 
+def test_the_docs_name_all_that_is_logged(
+    command_line: Cli, server: TrackingServer, outputs: list[Path], tmp_path: Path
+) -> None:
+    """And nothing else: each name in the first column of the three tables is one of the module, too."""
+    words = ("--label", "label", "--names", "small,large", "--track", "--require", "accuracy>=0.9")
+    for more in ((), ("--unanswered", "exclude")):
+        command_line("evaluate", *outputs, *words, *more, "-o", tmp_path / "e", env=server.environ)
+    section = (ROOT / "docs" / "how-to" / "evaluate.md").read_text("utf-8").partition("\n## MLflow\n")[2]
+    cells = re.findall(r"^\| (`.*?) \|", section.partition("\n## ")[0], re.MULTILINE)
+    named = {name for cell in cells for name in re.findall("`(.*?)`", cell)} - {"accuracy"}
+    figures = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"][0]["metrics"]
+    any_figure = "|".join(sorted(figures, key=len, reverse=True))
+    logged = set[str]()
+    for run in server.runs.values():
+        logged |= {name for name in run.tags if name.startswith("batchscore.")}
+        logged |= {re.sub("^compare/.*", "compare/RUN.json", name) for name in run.files}
+        logged |= {
+            re.sub("^compare/.*/", "", re.sub(f"^({any_figure})", "NAME", name)) for name in run.metrics
+        }
+    logged = {re.sub("^NAME_of_answered_ci_", "NAME_ci_", name) for name in logged}
+    assert logged <= {re.sub("^compare/RUN/NAME/", "", name) for name in named}
+    source = Path(tracking.__file__).read_text("utf-8") + METRICS + PAGE
+    for name in named:
+        assert re.sub("^(NAME|compare/RUN)?(/NAME)?/?|[.]json$", "", name) in source, name
+
+
 @pytest.mark.parametrize("by", ["variable", "file", "flag"])
 def test_tracking_can_be_switched_off_in_an_active_run(
     by: str, command_line: Cli, server: TrackingServer, outputs: list[Path], tmp_path: Path
@@ -126,6 +156,18 @@ def test_tracking_can_be_switched_off_in_an_active_run(
     words = ("--label", "label", "--config", tmp_path / "b.toml", *(["--no-track"] if by == "flag" else []))
     assert command_line("evaluate", outputs[1], *words, env=env).exit_code == 0
     assert not server.runs["job"].metrics
+
+
+def test_a_folder_that_mlflow_refuses_says_what_to_do(
+    command_line: Cli, tmp_path: Path, outputs: list[Path]
+) -> None:
+    variables = pytest.importorskip("mlflow.environment_variables")
+    if not hasattr(variables, "MLFLOW_ALLOW_FILE_STORE"):
+        pytest.skip("this MLflow writes to folders")
+    env = {**QUIET, "MLFLOW_TRACKING_URI": str(tmp_path / "store")}
+    done = command_line("evaluate", outputs[0], "--label", "label", "--track", env=env)
+    assert done.exit_code == 0
+    assert "set MLFLOW_TRACKING_URI to a database, such as sqlite:///mlflow.db" in done.stderr
 
 
 def test_a_store_of_mlflow_gives_it_back(command_line: Cli, tmp_path: Path, outputs: list[Path]) -> None:

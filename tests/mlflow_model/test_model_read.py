@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from batchscore.errors import SettingsError, UsageError
 from batchscore.mlflow_model.read import folder_of, parameters, read_saved
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
+from batchscore.settings.config_file import ConfigFile
 from batchscore.task import CHAT
 
 #: Folders that `mlflow.openai.save_model` wrote, each named for the version; `sample` is the way of 2023.
@@ -150,6 +151,16 @@ def test_a_planted_folder_with_the_name_of_a_model_changes_nothing(name: str) ->
     assert resolve_settings({"output": "out"}, environ=by_variable).settings.param == {}
     for path in (f"./{name}", f"{name}/", str(Path(name).absolute())):
         assert chosen(path).settings.model == "other"
+
+
+def test_a_contradiction_names_where_each_setting_is() -> None:
+    """Nobody finds a flag that was not given."""
+    flags = {"model": "m", "output": "out", "task": "chat", "simulate": True}
+    with pytest.raises(UsageError, match="simulate and BATCHSCORE_ENDPOINT contradict each other"):
+        resolve_settings(flags, environ={"BATCHSCORE_ENDPOINT": "http://localhost:1/"})
+    file = ConfigFile("b.toml", {"max_spend": 1.0}, "digest")
+    with pytest.raises(UsageError, match=r"max_spend in b\.toml needs"):
+        resolve_settings(flags, environ={}, config=file)
 
 
 def test_a_path_without_a_model_is_a_name_only_beside_a_task() -> None:

@@ -361,7 +361,7 @@ def test_a_part_is_encoded_by_row_groups_and_never_whole() -> None:
     numbers = np.linspace(0, 1, 2048, dtype=np.float32)
     rows = [Settled("a", row, Score(numbers + row, None)) for row in range(600)]
     pieces = list(columnar.encode_scores(rows, schema))
-    assert len(pieces) == 6
+    assert len(pieces) >= 6
     assert max(map(len, pieces)) < 128 * 2048 * 5
     assert written(b"".join(pieces))["row"].to_pylist() == list(range(600))
 

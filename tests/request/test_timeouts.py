@@ -27,6 +27,18 @@ def test_the_timeout_fits_the_latency_of_similar_requests() -> None:
     assert Timeouts(LOOP_CLOCK, 3.0).timeout(1, 2) == 12
 
 
+def test_what_timed_out_waits_as_long_as_the_few_others_suggest() -> None:
+    timeouts = Timeouts(LOOP_CLOCK)
+    assert timeouts.timeout(1, 1) == 2 * UNKNOWN_SECONDS, "nothing was answered"
+    add(timeouts, 1, [0.5, 0.1])
+    assert timeouts.timeout(7, 0) == UNKNOWN_SECONDS, "the first attempt waits longer: it may be the slow one"
+    assert timeouts.timeout(7, 1) == 2 * SHORTEST_SECONDS
+    add(timeouts, 4, [5.0])
+    assert timeouts.timeout(7, 1) == pytest.approx(2 * 80, rel=0.25)
+    add(timeouts, 4, [60.0])
+    assert timeouts.timeout(7, 1) == 2 * UNKNOWN_SECONDS
+
+
 @pytest.mark.parametrize(("max_outage", "first"), [(0.0, 15.0), (15.0, 15.0), (60.0, 60.0), (1800.0, 120.0)])
 def test_the_first_timeout_is_no_longer_than_an_outage_may_be(max_outage: float, first: float) -> None:
     assert Timeouts(LOOP_CLOCK, None, max_outage).timeout(1, 0) == first

@@ -105,6 +105,7 @@ def test_a_judge_knows_the_better_answer_and_has_its_faults() -> None:
     assert verdict(longer, "text number 0", "red", "it is certainly green") == "B"
     noisy = AnswerKey(TEXTS, judge=JudgeFaults(noise=1.0))
     assert verdict(noisy, "text number 0", "red", "green") == "B"
+    assert verdict(noisy, "text number 0", "red", "red") == "tie", "turned around, it is the same"
     broken = AnswerKey(TEXTS, judge=JudgeFaults(malformed=1.0))
     with pytest.raises(ValueError, match="delimiter"):
         verdict(broken, "text number 0", "red", "green")

@@ -153,17 +153,18 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
 
     folder = place_of(chosen["output"])
     write.refuse_others(folder)
-    base_dir = None if chosen["base_dir"] is None else place_of(chosen["base_dir"])
-    names = names_of(scores, chosen["names"])
-    spec = spec_of(scores, names, base_dir, chosen)
-    outputs = [
-        (name, open_scores(place_of(named), chosen["task"], base_dir, named))
-        for name, named in zip(names, scores, strict=True)
-    ]
-    with write.rows_file(folder, spec.source.others) as write_row:
-        result = evaluation.evaluate(outputs, spec, write_row)
-    made = write_page(folder, result)
-    path = write.write_metrics(folder, result)
+    with write.earlier_named(folder):
+        base_dir = None if chosen["base_dir"] is None else place_of(chosen["base_dir"])
+        names = names_of(scores, chosen["names"])
+        spec = spec_of(scores, names, base_dir, chosen)
+        outputs = [
+            (name, open_scores(place_of(named), chosen["task"], base_dir, named))
+            for name, named in zip(names, scores, strict=True)
+        ]
+        with write.rows_file(folder, spec.source.others) as write_row:
+            result = evaluation.evaluate(outputs, spec, write_row)
+        made = write_page(folder, result)
+        path = write.write_metrics(folder, result)
     target = find_target(os.environ, wanted=chosen["track"])
     problem = None if target is None else log(result, folder, target)
     if problem is not None:

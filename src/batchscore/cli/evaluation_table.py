@@ -8,7 +8,14 @@ from batchscore.errors import count_text
 from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.page.make import detectable_text
-from batchscore.evaluate.page.parts import gate_text, interval_text, number_text, p_text, value_text
+from batchscore.evaluate.page.parts import (
+    gate_notes,
+    gate_text,
+    interval_text,
+    number_text,
+    p_text,
+    value_text,
+)
 from batchscore.report.words import json_safe, money_text
 
 #: How much of an answer without a label is shown, and how many of them.
@@ -33,8 +40,8 @@ def evaluation_text(evaluation: Evaluation) -> str:
         lines += ["", detectable_text(evaluation)]
     for gate in evaluation.gates:
         shown = f"{gate.requirement} ({gate.model}: {gate_text(evaluation, gate)})"
-        added = f"; {gate.added}" if gate.added else ""
-        lines.append(f"{'met' if gate.met else 'NOT MET'}: {shown}{added}")
+        notes = f"; {notes}" if (notes := gate_notes(gate)) else ""
+        lines.append(f"{'met' if gate.met else 'NOT MET'}: {shown}{notes}")
     return "\n".join(lines)
 
 
@@ -105,8 +112,6 @@ def _join_lines(model: ModelResult) -> list[str]:
         "rows with an id that an earlier row has": counts.duplicate_rows,
         "labels without a row": counts.unmatched_labels,
         "labels with an id that an earlier label has": counts.duplicate_labels,
-        "documents without a vector, which cannot be found": counts.documents_without_vector,
-        "labels in which ROUGE finds nothing, such as those in other scripts": counts.labels_without_tokens,
         "labelled rows that other outputs have not, left out": model.only_here,
     }
     shown = [f"{name}: {count:,}" for name, count in found.items() if count]

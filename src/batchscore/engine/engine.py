@@ -33,6 +33,8 @@ from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
 #: A request that failed, and is not settled.
 Failed = tuple[Request, Deployment, Ticket, Result[ReplyScores]]
+#: Workers that begin in one turn of the loop: the first of hundreds need not wait until all are connecting.
+HIRED_AT_ONCE = 32
 
 
 @dataclass(slots=True)
@@ -141,9 +143,8 @@ class Engine:
     async def drain(self) -> None:
         """Cancel the workers without a request in flight, and wait for the others."""
         flying = {flight.task for flight in self.attempt_loop.requester.timeouts.flights}
-        for worker in self.workers:
-            if worker not in flying:
-                worker.cancel()
+        for worker in self.workers - flying:
+            worker.cancel()
         await asyncio.wait(self.workers, timeout=self.drain_seconds)
 
     def hire(self, deployment: Deployment) -> None:
@@ -151,7 +152,9 @@ class Engine:
         if self.is_over():
             return
         missing = deployment.concurrency.limit + deployment.resting - self.working.get(deployment, 0)
-        for _ in range(missing):
+        if missing > HIRED_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self.hire, deployment)
+        for _ in range(min(missing, HIRED_AT_ONCE)):
             self.working[deployment] = self.working.get(deployment, 0) + 1
             worker = asyncio.create_task(self.work(deployment))
             self.workers.add(worker)
@@ -173,12 +176,9 @@ class Engine:
         """Send requests until the stream ends or the concurrency shrinks."""
         try:
             while not self.is_over() and deployment.wants_more_than(self.working[deployment] - 1):
-                if not self.results.emptied.is_open:
-                    await self.results.emptied.opened()
-                if not self.in_flight.room.is_open:
-                    await self.in_flight.room.opened()
-                if not self.ready.is_open:
-                    await self.ready.opened()
+                for valve in (self.results.emptied, self.in_flight.room, self.ready):
+                    if not valve.is_open:
+                        await valve.opened()
                 if deployment.is_free():
                     taken = self.take(deployment)
                     if taken is not None and taken[1].start > taken[1].admitted:

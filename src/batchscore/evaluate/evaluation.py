@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from batchscore.errors import InputError, UsageError
+from batchscore.errors import InputError, UsageError, count_text
 from batchscore.evaluate.comparisons import compare, detectable
 from batchscore.evaluate.costs import AnswerCost, cost_of
 from batchscore.evaluate.figures import (
@@ -27,7 +27,7 @@ from batchscore.evaluate.figures import (
     right_rows,
 )
 from batchscore.evaluate.find_label import HOWS
-from batchscore.evaluate.gates import COUNTS, Gate, check, check_answered, check_joined
+from batchscore.evaluate.gates import COUNTS, Gate, Requirement, check, check_answered, check_joined
 from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts
 from batchscore.evaluate.measure import EvaluatedRow, ModelRows, measure, refuse_field
@@ -37,8 +37,8 @@ from batchscore.evaluate.notices import (
     conflict_notices,
     empty_notices,
     label_notices,
-    missing_notices,
     model_notices,
+    unlearned_notices,
     withheld_notices,
 )
 from batchscore.evaluate.outcomes import OUTCOMES
@@ -46,6 +46,7 @@ from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.spec import EvaluationSpec, reading_of, with_second
 from batchscore.evaluate.statistics.compare import Comparison, with_holm
 from batchscore.evaluate.tasks import EvaluationTask
+from batchscore.evaluate.vector_judges import TrainingRows
 
 #: How many texts without a label are reported.
 _MOST_TEXTS = 20
@@ -164,9 +165,10 @@ def evaluate(
             "that of the baseline, too: batchscore evaluate BASELINE SCORES …"
         )
     reading = reading_of(outputs, spec)
-    measured = []
+    measured, learned = [], list[Sequence[int]]()
     for place, (name, output) in enumerate(outputs):
         own = with_second(reading, spec, place)
+        learned += [own.second.labels.tolist()] if isinstance(own.second, TrainingRows) else []
         measured.append(measure(name, output, spec.source, own, partial(write, name)))
     refuse_field(measured)
     names = tuple(dict.fromkeys((*reading.task.shown, *spec.figures)))
@@ -195,8 +197,8 @@ def evaluate(
             *([reading.unsure] if reading.unsure else []),
             *label_notices(reading.labels),
             *conflict_notices(spec.source.file),
-            *missing_notices(reading.labels),
             *empty_notices(reading.labels, models[0].confusion),
+            *unlearned_notices(reading.labels, learned),
             *comparison_notices([each.comparisons for each in models], spec.options.sampling.confidence),
             *withheld_notices([each.figures for each in models]),
         ),
@@ -219,10 +221,11 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
     covered = any(each.is_floor_of_coverage for each in spec.requirements)
     values = [each.values(of_answered=covered) for each in models]
     gates = [
-        check(each, model.name, values[place], values[spec.baseline])
+        replace(gate, caveat=_caveat(each, model)) if gate.met else gate
         for each in spec.requirements
         for place, model in enumerate(models)
         if not (each.of_baseline and place == spec.baseline)
+        for gate in [check(each, model.name, values[place], values[spec.baseline])]
     ]
     if not covered:
         gates += [
@@ -236,6 +239,22 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
         shares = ((each.name, each.counts.rows_with_label, each.counts.labels_with_row) for each in models)
         gates += [gate for each in shares if not (gate := check_joined(*each)).met]
     return tuple(gates)
+
+
+def _caveat(requirement: Requirement, model: ModelResult) -> str:
+    """Return why a requirement that is met may not be met by more rows; empty if nothing says so."""
+    measured = model.comparisons if requirement.of_baseline else model.figures
+    found, caveats = measured.get(requirement.name), []
+    if found is not None and found.low is not None and found.high is not None:
+        low, high = found.low, found.high
+        if not (requirement.holds(low, requirement.bound) and requirement.holds(high, requirement.bound)):
+            what = "interval of the difference" if requirement.of_baseline else "interval"
+            caveats.append(f"the {what}, {low:.4f} to {high:.4f}, holds figures that do not meet it")
+    if model.output.is_cut:
+        caveats.append("the run was limited to some rows")
+    if missing := model.outcomes.get("not_reached", 0):
+        caveats.append(f"{count_text(missing, 'labelled row')} not scored yet")
+    return "; ".join(caveats)
 
 
 def _needs_answers(model: ModelResult, spec: EvaluationSpec, *, is_baseline: bool) -> bool:
@@ -316,7 +335,7 @@ def _result(
         {} if baseline is None else {name: compare(name, rows, baseline, reading, options) for name in names},
         cost_of(rows.output, len(rows) - outcomes["not_reached"], right_rows(rows, reading)),
         confusion_of(rows, reading) if reading.task.has_classes else None,
-        notices=(*model_notices(rows, reading.labels),),
+        notices=(*model_notices(rows, reading),),
     )
 
 

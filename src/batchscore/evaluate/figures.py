@@ -47,6 +47,9 @@ MOST_RANKED = 20_000
 #: With more labels than this, resamples of their counts would take many minutes.
 MOST_RESAMPLED_LABELS = 500
 
+#: How many labels are named in an error.
+_MOST_NAMED = 5
+
 #: If a value occurs in this share of the rows, resamples of the others vary much.
 _MOSTLY_SAME = 0.4
 
@@ -86,6 +89,12 @@ def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, 
     known = names_of(reading, available)
     for name in names:
         if name not in known:
+            if name == "quadratic_kappa" and reading.task.has_classes:
+                raise UsageError(
+                    "quadratic_kappa is for labels that have an order, and these are no numbers: "
+                    f"{', '.join(reading.labels.names[:_MOST_NAMED])}. Name all labels from the lowest to "
+                    "the highest, such as --labels low,medium,high, or use cohen_kappa."
+                )
             raise UsageError(
                 f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}"
                 + (", and others at such depths." if reading.task.kind == "ranking" else ".")
@@ -96,7 +105,8 @@ def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, 
 def names_of(reading: Reading, tables: Mapping[str, object]) -> list[str]:
     """Return the names of all figures of a task."""
     if reading.task.has_classes:
-        return list(classification.FIGURES)
+        ordered = reading.labels.is_ordered
+        return [name for name in classification.FIGURES if ordered or name != "quadratic_kappa"]
     if reading.task.kind == "numbers":
         own = [name for name in numbers.FIGURES if not name.startswith("cosine")]
         return [*own, "spearman_correlation"]
@@ -132,7 +142,7 @@ def _unanswered(name: str, rows: ModelRows, reading: Reading, options: FigureOpt
     whole = bool(rows.answered.all())
     if options.exclude:
         return "none" if whole else "excluded"
-    if rows.counts.without_vector or not has_worst(name, rows, reading):
+    if rows.counts.others_without_vector or not has_worst(name, rows, reading):
         return "withheld"
     return "none" if whole else "worst"
 
@@ -159,7 +169,10 @@ def _value(name: str, rows: ModelRows, reading: Reading) -> float | None:
         return None
     with np.errstate(all="ignore"):
         if reading.task.has_classes:
-            found = float(classification.FIGURES[name](confusion_of(rows, reading)))
+            counts = confusion_of(rows, reading)
+            if name == "matthews_correlation" and np.count_nonzero(counts.sum(1)) < 2:
+                return None  # nothing correlates with a single label; scikit-learn gives 0
+            found = float(classification.FIGURES[name](counts))
         elif reading.task.kind == "probe" and name == "f1_score_macro":
             found = _mean_macro_f1(rows.tables[name], len(reading.labels.names))
         elif reading.task.kind == "clusters":

@@ -101,7 +101,8 @@ class Labels:
     """The labels that rows may have, in order, and the other spellings of each.
 
     If two labels differ only in what `fold` removes, spellings are compared exactly (but for the punctuation
-    around them). `merged` are spellings that occurred and count as one label, see `merged_names`.
+    around them). `merged` are spellings that occurred and count as one label, see `merged_names`; `None` if
+    somebody has named the labels.
     """
 
     def __init__(
@@ -112,6 +113,8 @@ class Labels:
     ) -> None:
         self.names = tuple(dict.fromkeys(names))
         self.merged = dict(merged or {})
+        #: The order of the names says something: somebody gave it, or they are numbers.
+        self.is_ordered = merged is None or all(number_of(name) is not None for name in self.names)
         by_fold = defaultdict(set)
         for name in self.names:
             by_fold[fold(name)].add(name)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from batchscore.errors import UsageError
 from batchscore.evaluate.tasks import ERRORS
 
+_AMOUNT = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _REQUIREMENT = re.compile(
-    r"\s*(?P<name>[A-Za-z_][\w@.]*)\s*(?P<sign>>=|<=|>|<)\s*"
-    r"(?:(?P<number>[-+]?\d+(?:\.\d+)?)(?P<percent>%)?|baseline\s*(?P<offset>[-+]\s*\d+(?:\.\d+)?)?)\s*"
+    r"\s*(?P<name>[A-Za-z_][\w@.-]*)?\s*(?P<sign>[<>=!≤≥]*)\s*(?P<bound>.*?)\s*", re.DOTALL
 )
+_BOUND = re.compile(rf"(?P<number>[-+]?{_AMOUNT})\s*(?P<percent>%)?|baseline\s*(?P<offset>[-+]\s*{_AMOUNT})?")
 
 #: What a requirement can name beside the metrics of a task.
 COUNTS = ("coverage", "rows", "rows_with_label", "labels_with_row")
@@ -25,8 +26,15 @@ COUNTS = ("coverage", "rows", "rows_with_label", "labels_with_row")
 #: If less than this share of the rows have a label, and of the labels a row, ids do not fit.
 FEW_JOINED = 0.5
 
-#: Figures that may be more than 1.
-_BEYOND_ONE = frozenset({"rows", "bleu", "chrf", "mean_absolute_error", "root_mean_squared_error"})
+#: The least and the most that figures can be, if that is not 0 and 1.
+_RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("rows", *ERRORS), (0.0, math.inf)),
+    **dict.fromkeys(("bleu", "chrf"), (0.0, 100.0)),
+    **dict.fromkeys(("matthews_correlation", "cohen_kappa", "quadratic_kappa"), (-1.0, 1.0)),
+    **dict.fromkeys(("pearson_correlation", "spearman_correlation"), (-1.0, 1.0)),
+    **dict.fromkeys(("cosine_pearson", "cosine_spearman", "adjusted_mutual_information"), (-1.0, 1.0)),
+    "r2_score": (-math.inf, 1.0),
+}
 
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": lambda value, bound: value >= bound - 1e-12,
@@ -46,6 +54,10 @@ class Requirement:
     bound: float
     of_baseline: bool
 
+    def holds(self, value: float, bound: float) -> bool:
+        """Whether a value keeps a bound."""
+        return _SIGNS[self.sign](value, bound)
+
     @property
     def is_ceiling(self) -> bool:
         """Whether worse figures meet it, as those of failed rows are."""
@@ -61,7 +73,8 @@ class Requirement:
 class Gate:
     """Whether a model meets a requirement on a metric: its value, the bound, `None` for what is not defined.
 
-    `added` says why there is a requirement that the user has not written.
+    `added` says why there is a requirement that the user has not written, `caveat` why one that is met may
+    not hold for other rows.
     """
 
     model: str
@@ -71,25 +84,77 @@ class Gate:
     bound: float | None
     met: bool
     added: str = ""
+    caveat: str = ""
 
 
 def requirement_of(text: str) -> Requirement:
-    """Return a requirement; raises `UsageError` if it is none."""
+    """Return a requirement; raises `UsageError` if it is none, or no figure could miss or meet it."""
     match = _REQUIREMENT.fullmatch(text)
-    if match is None:
-        raise UsageError(
-            f"{text!r} is no requirement. Write a metric, >= or <=, and a number or the baseline, such as "
-            "'accuracy>=0.9', 'coverage>=99%' or 'f1_score_macro>=baseline-0.01'."
-        )
-    if match["name"] == "coverage" and match["sign"][0] == "<":
+    assert match is not None
+    name, sign = match["name"] or "", match["sign"]
+    bound = _BOUND.fullmatch(match["bound"])
+    if not name or sign not in _SIGNS or bound is None:
+        raise UsageError(f"{text!r} is no requirement: {_problem(name, sign, match['bound'])}")
+    if name == "coverage" and sign[0] == "<":
         raise UsageError(f"{text!r}: rows that fail would meet it. Write coverage>=99%.")
-    if match["number"] is not None:
-        number = float(match["number"]) / (100 if match["percent"] else 1)
-        if number > 1 and match["sign"][0] == ">" and match["name"] not in _BEYOND_ONE:
-            raise UsageError(f"{text!r} can never be met: {match['name']} is 1 at most. Write 90% or 0.9.")
-        return Requirement(text, match["name"], match["sign"], number, of_baseline=False)
-    offset = float((match["offset"] or "0").replace(" ", ""))
-    return Requirement(text, match["name"], match["sign"], offset, of_baseline=True)
+    of_baseline, percent = bound["number"] is None, bound["percent"]
+    number = float((bound["number"] or bound["offset"] or "0").replace(" ", ""))
+    if percent and _range_of(name)[1] != 1:
+        share = f" or, for a share, 'rows_with_label{sign}{number:g}%'" if name == "rows" else ""
+        raise UsageError(f"{text!r}: {name} is no share of 1. Write '{name}{sign}{number:g}'{share}.")
+    number /= 100 if percent else 1
+    if name == "rows" and not of_baseline and number % 1:
+        raise UsageError(f"{text!r}: rows is a number of rows. Write a whole number, such as 'rows>=500'.")
+    requirement = Requirement(text, name, sign, number, of_baseline)
+    _refuse_idle(requirement)
+    return requirement
+
+
+def _range_of(name: str) -> tuple[float, float]:
+    return _RANGES.get(name, (0.0, 1.0))
+
+
+def _problem(name: str, sign: str, bound: str) -> str:
+    """Return what is wrong with a text that is no requirement, and one that works."""
+    bounds = "<=0.5" if name in ERRORS else _EXAMPLES.get(_range_of(name)[1], ">=0.9")
+    works = f"Write for example --require '{name or 'accuracy'}{bounds}', in quotes."
+    if not name:
+        return f"it does not begin with the name of a metric. {works}"
+    if not sign:
+        return f"no >= or <= follows {name}. {works} Without quotes a shell takes > and < for files."
+    if sign not in _SIGNS:
+        return f"{sign!r} is none of >=, >, <= and <. {works}"
+    if not bound:
+        return f"no number follows {sign}. {works}"
+    return f"{bound!r} is neither a number nor the baseline, such as 0.9, 90% or baseline-0.01. {works}"
+
+
+#: What a requirement may say of a figure that has no other most than this.
+_EXAMPLES: Mapping[float, str] = {100.0: ">=30", math.inf: ">=500"}
+
+
+def _refuse_idle(requirement: Requirement) -> None:
+    """Raise `UsageError` if every figure meets a requirement, or none can.
+
+    A floor of 0 for a share of rows is allowed: it takes the place of the requirement that is added.
+    """
+    name, sign, bound = requirement.name, requirement.sign, requirement.bound
+    low, high = _range_of(name)
+    what = f"{name} is "
+    if requirement.of_baseline:
+        low, high, what = low - high, high - low, f"the difference of two figures {name} is "
+    what += f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
+    what = what if low > -math.inf else f"{name} is {high:g} or less"
+    if sign == ">=" and bound == 0 and name in COUNTS and name != "rows":
+        return
+    best, worst = (high, low) if sign[0] == ">" else (low, high)
+    if not requirement.holds(best, bound):
+        hint = f" Is '{name}{sign}{bound:g}%' meant?" if 1 < bound <= 100 and high == 1 else ""
+        raise UsageError(f"{requirement.text!r} can never be met: {what}.{hint}")
+    if requirement.holds(worst, bound):
+        raise UsageError(
+            f"{requirement.text!r} is always met: {what}. Write another number, or leave it out."
+        )
 
 
 def check(
@@ -104,7 +169,7 @@ def check(
     if requirement.of_baseline:
         before = baseline.get(requirement.name)
         bound = None if before is None else before + requirement.bound
-    met = value is not None and bound is not None and _SIGNS[requirement.sign](value, bound)
+    met = value is not None and bound is not None and requirement.holds(value, bound)
     return Gate(model, requirement.text, requirement.name, value, bound, met)
 
 

@@ -42,11 +42,12 @@ class JoinCounts:
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
     Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row, or no id, or cannot be
-    read. `documents` are those that can be ranked, besides those without a vector; of the relevant ones
-    `documents_missing` are none of them. `training_without_vector` rows could not be learned from, and
-    `rows_learned_from` have a vector that is also in the scores of `--train`. ROUGE finds nothing in
-    `labels_without_tokens`. Answers with `tags_of_other_length` have more or fewer tags than their label.
-    `unmatched_ids` are of a row and of a label that fit no other, two that nearly fit if there are some.
+    read. `documents` are those that can be ranked; of the relevant ones `documents_missing` are none of them.
+    `others_without_vector` are documents, or rows to learn from; `rows_learned_from` have a vector that is
+    also in the scores of `--train`. Answers with `tags_of_other_length` have more or fewer tags than their
+    label. ROUGE finds nothing in `labels_without_tokens`; `labels_like_nan` are what programs write in place
+    of a value. `unmatched_ids` are of a row and of a label that fit no other, two that nearly fit if there
+    are some.
     """
 
     rows: int = 0
@@ -57,18 +58,13 @@ class JoinCounts:
     conflicting_labels: int = 0
     unmatched_labels: int = 0
     documents: int = 0
-    documents_without_vector: int = 0
     documents_missing: int = 0
-    training_without_vector: int = 0
+    others_without_vector: int = 0
     rows_learned_from: int = 0
+    labels_like_nan: int = 0
     tags_of_other_length: int = 0
     labels_without_tokens: int = 0
     unmatched_ids: tuple[str, ...] = ()
-
-    @property
-    def without_vector(self) -> int:
-        """How many of the documents, or of the rows that were learned from, have no vector."""
-        return self.documents_without_vector + self.training_without_vector
 
     @property
     def rows_with_label(self) -> float:
@@ -254,10 +250,11 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     """
     by_id: dict[str, Any] = {}
     same: dict[str, str] = {}  # of labels that many rows have, one text is kept
-    duplicates, without_id, conflicts = 0, 0, dict[str, str]()
+    duplicates, without_id, conflicts, rows = 0, 0, dict[str, str](), 0
     for file, table in _tables(named, options or ReadOptions()):
         chosen = _label_column(table, named, on, column)
         for row in table.rows:
+            rows += 1
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
             if row_id is None or not isinstance(row, Row):
                 without_id += not (isinstance(row, Row) and is_missing(row.values.get(chosen)))
@@ -271,10 +268,17 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
             if isinstance(gold, str) and (gold in same or len(same) < _MOST_SHARED_LABELS):
                 gold = same.setdefault(gold, gold)
             by_id[row_id] = gold
+    if not rows:
+        raise InputError(f"{named} has a header, but no rows of labels below it.")
     if not by_id:
         raise InputError(f"{named}: no row has a value in the column {on!r}.")
     by_id.update(dict.fromkeys(conflicts))
     return LabelFile(named, on, by_id, duplicates, conflicts, without_id)
+
+
+def with_first_row(places: str) -> str:
+    """Return places in files, with the number of the first row if they are rows."""
+    return places + (" (the first row of a file is row 0)" if ", row " in places else "")
 
 
 def _tables(named: str, options: ReadOptions) -> Iterator[tuple[str, Table]]:
@@ -284,7 +288,9 @@ def _tables(named: str, options: ReadOptions) -> Iterator[tuple[str, Table]]:
 
 
 def _label_column(table: Table, named: str, on: str, column: str | None) -> str:
-    has = ", ".join(table.columns) or "none"
+    if not table.columns:
+        raise InputError(f"{named} is empty.")
+    has = ", ".join(table.columns)
     for name in (on, *([] if column is None else [column])):
         if name not in table.columns:
             raise InputError(f"{named} has no column {name!r}. Its columns are: {has}.")

@@ -37,6 +37,11 @@ _MOST_TEXTS = 5000
 _SHOWN_CHARACTERS = 200
 
 
+#: What programs write in place of a value, and texts that are too long for it.
+_LIKE_NAN = frozenset({"nan", "n/a", "#n/a", "<na>", "null", "nat"})
+_LONGEST_LIKE_NAN = 8
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluatedRow:
     """A row as it is written: its label, answer, outcome, and scores by metric."""
@@ -128,9 +133,9 @@ def measure(
     """
     counts, judge = JoinCounts(), judge_of(reading)
     if isinstance(reading.second, Documents):
-        counts.documents, counts.documents_without_vector = len(reading.second.ids), reading.second.absent
+        counts.documents, counts.others_without_vector = len(reading.second.ids), reading.second.absent
     if isinstance(reading.second, TrainingRows):
-        counts.training_without_vector = reading.second.absent
+        counts.others_without_vector = reading.second.absent
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
     seen = SeenField(reading.field or "") if reading.field or reading.task.has_texts else None
     keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0
@@ -142,6 +147,7 @@ def measure(
         if seen is not None:
             seen.look(row.scored.settled)
         outcome, gold, scores = judge.add(row)
+        counts.labels_like_nan += len(gold) < _LONGEST_LIKE_NAN and gold.strip().lower() in _LIKE_NAN
         keys.extend((row.key, key_of(gold)))
         outcomes.append(_OUTCOME_PLACES[outcome.name])
         hows.append(_HOW_PLACES[outcome.how])

@@ -15,11 +15,13 @@ from batchscore.errors import count_text
 from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
-from batchscore.evaluate.labels import LabelFile
+from batchscore.evaluate.judges import Reading
+from batchscore.evaluate.labels import LabelFile, with_first_row
 from batchscore.evaluate.measure import ModelRows, similar_text
 from batchscore.evaluate.metrics.numbers import curve_of
 from batchscore.evaluate.statistics.compare import Comparison
 from batchscore.evaluate.statistics.intervals import Floats
+from batchscore.settings.declare import as_flag
 
 #: How many labels with several spellings are named.
 _MOST_NAMED = 5
@@ -29,9 +31,6 @@ _MOST_ROWS = 3
 
 #: Numbers are far apart if a twentieth of the rows has more than this share of their variance.
 _MOST_OF_FEW = 0.6
-
-#: What programs write in place of a value.
-_NO_VALUES = frozenset({"nan", "n/a", "#n/a", "<na>", "null", "nat"})
 
 
 def label_notices(labels: Labels) -> Iterator[str]:
@@ -66,29 +65,31 @@ def conflict_notices(file: LabelFile | None) -> Iterator[str]:
     if file is None or not file.conflicts:
         return
     places = "; ".join(islice(file.conflicts.values(), _MOST_ROWS))
-    places += "; …" if len(file.conflicts) > _MOST_ROWS else ""
-    places += " (the first row of a file is row 0)" if ", row " in places else ""
+    places = with_first_row(places + ("; …" if len(file.conflicts) > _MOST_ROWS else ""))
     yield (
         f"Labels of {count_text(len(file.conflicts), 'id')} differ, and count for no row. Another label than "
         f"before is in {places}."
     )
 
 
-def missing_notices(labels: Labels) -> Iterator[str]:
-    """Yield labels that were meant to be none."""
-    found = [name for name in labels.names if name.strip().lower() in _NO_VALUES]
+def unlearned_notices(labels: Labels, learned: Sequence[Sequence[int]]) -> Iterator[str]:
+    """Yield labels that no row has of those that a model learned from; `learned` are the places of these."""
+    found = dict.fromkeys(
+        labels.names[place] for each in learned for place in sorted({*range(len(labels.names))} - {*each})
+    )
     if found:
-        yield (
-            f"{', '.join(map(repr, found))} {'count' if len(found) > 1 else 'counts'} as a label like any "
-            "other. Leave the cell empty if a row has no label."
-        )
+        more = f", and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
+        named = ", ".join(map(repr, [*found][:_MOST_NAMED]))
+        yield f"No row of --train has the label {named}{more}: no row with such a label can be right."
 
 
-def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
-    """Yield what is odd about the rows of a model; `labels` are those that they may have."""
-    counts = rows.counts
+def model_notices(rows: ModelRows, reading: Reading) -> Iterator[str]:
+    """Yield what is odd about the rows of a model, whose answers were read in this way."""
+    counts, labels = rows.counts, reading.labels
     if not rows.answered.any():
-        if rows.texts and labels.names:
+        if rows.texts and reading.pattern is not None:
+            yield "--pattern finds no answer in any text. Compare it with the most frequent texts."
+        elif rows.texts and labels.names:
             named = ", ".join(map(repr, labels.names[:_MOST_NAMED]))
             more = ", …" if len(labels.names) > _MOST_NAMED else ""
             yield (
@@ -105,6 +106,11 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             f"and {count_text(counts.unmatched_labels, 'label')} found no row: the figures are of "
             f"{counts.labelled:,} alone. {similar_text(counts)}"
         ).rstrip()
+    if counts.labels_like_nan:
+        yield (
+            f"{count_text(counts.labels_like_nan, 'row')} with a label such as NaN or null, which counts as "
+            "a label like any other. Leave the cell empty if a row has no label."
+        )
     if counts.rows_learned_from:
         yield (
             f"{count_text(counts.rows_learned_from, 'row')} with the same vector as a row of --train, most "
@@ -115,8 +121,15 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             f"{count_text(counts.tags_of_other_length, 'answer')} with more or fewer tags than the label "
             "fit no words, and count as no_label_found."
         )
-    if counts.training_without_vector:
-        yield f"{count_text(counts.training_without_vector, 'row')} of --train without a vector."
+    if counts.others_without_vector and counts.documents:
+        yield f"{count_text(counts.others_without_vector, 'document')} without a vector, so never found."
+    elif counts.others_without_vector:
+        yield f"{count_text(counts.others_without_vector, 'row')} of --train without a vector."
+    if counts.labels_without_tokens:
+        yield (
+            f"ROUGE finds nothing in {count_text(counts.labels_without_tokens, 'label')}, as in those in "
+            "other scripts."
+        )
     if counts.documents_missing:
         yield (
             f"{count_text(counts.documents_missing, 'relevant document')} cannot be found: not among the "
@@ -134,7 +147,14 @@ def model_notices(rows: ModelRows, labels: Labels) -> Iterator[str]:
             "curve, or a few are far off. Pearson's correlation is then mostly too far from 0, and its "
             "interval is three times as long towards 0. Use Spearman's."
         )
-    if rows.output.limited:
+    if removed := rows.output.removed_files():
+        files = ", ".join(removed[:_MOST_NAMED]) + (", …" if len(removed) > _MOST_NAMED else "")
+        yield (
+            f"{count_text(len(removed), 'file')} gone from the inputs, whose rows count all the same: "
+            f"{files}. To remove their records, run the score command with "
+            f"{as_flag('incremental')} and {as_flag('prune')}."
+        )
+    if rows.output.is_cut:
         yield "Its run was limited to some rows, and the others are not counted."
     if rows.seen_field is not None and rows.seen_field.gives_nothing:
         yield rows.seen_field.problem

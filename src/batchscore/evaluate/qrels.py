@@ -7,11 +7,10 @@ It reads TREC's files (query, iteration, document, relevance, without a head), t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
 
-from batchscore.errors import InputError
+from batchscore.errors import InputError, count_text
 from batchscore.evaluate.fold import number_of, text_of
-from batchscore.evaluate.labels import LabelFile
+from batchscore.evaluate.labels import LabelFile, with_first_row
 from batchscore.read.files import find_files
 from batchscore.read.formats import open_rows
 from batchscore.read.input_file import ReadOptions
@@ -39,48 +38,59 @@ def read_qrels(named: str, on: str, options: ReadOptions | None = None) -> Label
     """
     by_query: dict[str, dict[str, int]] = {}
     duplicates, conflicts = 0, dict[str, str]()
-    for number, (query, document, relevance) in enumerate(_triples(named, options or ReadOptions()), 1):
+    for place, (query, document, relevance) in _triples(named, options or ReadOptions()):
         name, other, value = text_of(query), text_of(document), number_of(text_of(relevance))
-        if name is None or other is None or value is None or value != int(value):
-            raise InputError(
-                f"{named}, entry {number:,}: a query, a document and a whole number as relevance are needed."
-            )
+        if name is None or other is None:
+            what = "query" if name is None else "document"
+            raise InputError(f"{with_first_row(place)}: the {what} is missing.")
+        if value is None or value != int(value):
+            raise InputError(f"{with_first_row(place)}: the relevance is not a whole number, such as 0 or 1.")
         judged = by_query.setdefault(name, {})
         if other in judged:
             duplicates += 1
             if judged[other] != value:
-                conflicts.setdefault(name, f"{named}, entry {number:,}")
+                conflicts.setdefault(name, place)
             continue
         judged[other] = int(value)
     if not by_query:
-        raise InputError(f"{named} has no relevances.")
+        raise InputError(f"{named} has no rows of relevances.")
     labels: dict[str, object] = dict(by_query)
     labels.update(dict.fromkeys(conflicts))
     return LabelFile(named, on, labels, duplicates, conflicts)
 
 
-def _triples(named: str, options: ReadOptions) -> Iterator[_Triple]:
+def _triples(named: str, options: ReadOptions) -> Iterator[tuple[str, _Triple]]:
+    """Yield queries, documents and relevances, each with its place in words."""
     if _is_of_trec(named):
-        text = b"".join(storage.chunks(place_of(named))).decode("utf-8", "replace")
-        for line in text.splitlines():
-            fields = line.split()
-            if fields:
-                yield (fields[0], fields[2], fields[3]) if len(fields) == 4 else (None, None, None)
+        text = b"".join(storage.chunks(place_of(named))).decode("utf-8-sig", "replace")
+        for number, line in enumerate(text.split("\n"), 1):
+            fields, place = line.split(), f"{named}, line {number:,}"
+            if len(fields) == 4:
+                yield place, (fields[0], fields[2], fields[3])
+            elif fields:
+                raise InputError(
+                    f"{place} has {count_text(len(fields), 'field')}. The lines of TREC have four, separated "
+                    "by blanks: query, 0, document, relevance."
+                )
         return
     for file in find_files([named]).files:
         with open_rows(file, options) as table:
             query, document, relevance = (
                 _column(table.columns, names) for names in (_QUERY, _DOCUMENT, _RELEVANCE)
             )
+            if not table.columns:
+                raise InputError(f"{file.name} is empty.")
             if query is None or document is None:
                 raise InputError(
                     f"{named} has the columns {', '.join(table.columns) or '(none)'}. Name them query-id, "
                     "corpus-id and score, or write lines of TREC: query, 0, document, relevance."
                 )
             for row in table.rows:
-                values = row.values if isinstance(row, Row) else {}
-                judged = 1 if relevance is None else values.get(relevance)
-                yield values.get(query), values.get(document), judged
+                place = f"{file.name}, row {row.number:,}"
+                if not isinstance(row, Row):
+                    raise InputError(f"{with_first_row(place)} cannot be read: {row.error.message}")
+                judged = 1 if relevance is None else row.values.get(relevance)
+                yield place, (row.values.get(query), row.values.get(document), judged)
 
 
 def _column(columns: Iterable[str], names: Collection[str]) -> str | None:
@@ -88,7 +98,7 @@ def _column(columns: Iterable[str], names: Collection[str]) -> str | None:
 
 
 def _is_of_trec(named: str) -> bool:
-    """Whether the first lines have four fields without a head, the last of them a whole number."""
+    """Whether the first line has four fields without a head, the last of them a whole number."""
     place = place_of(named)
     if not storage.exists(place) or storage.is_folder(place):
         return False
@@ -97,7 +107,5 @@ def _is_of_trec(named: str) -> bool:
         head += chunk
         if len(head) >= _HEAD_BYTES:
             break
-    lines = [line.split() for line in head.splitlines() if line.strip()]
-    return bool(lines) and all(
-        len(fields) == 4 and fields[3].lstrip(b"-").isdigit() for fields in islice(lines, 5)
-    )
+    fields = next((found for line in head.splitlines() if (found := line.split())), [])
+    return len(fields) == 4 and fields[3].lstrip(b"-").isdigit()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -18,10 +19,17 @@ from batchscore.output.find import output_folder, score_parts, task_of
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.missing import recorded_files
-from batchscore.output.tables.sources import TableSource, joined_rows, results_of, sources_of
+from batchscore.output.tables.sources import (
+    TableSource,
+    joined_rows,
+    recorded_bases,
+    results_of,
+    sources_of,
+)
 from batchscore.report.resume import named_command
 from batchscore.rows import Row, Settled
-from batchscore.stores.address import Place, place_of
+from batchscore.stores import storage
+from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.task import TASKS, Task
 
 
@@ -41,7 +49,7 @@ class ScoredOutput:
     """One output that is evaluated, as the user named it; `base_dir` is where the inputs are now.
 
     `limited` files are those of which the first rows were to be scored, so the others are not missing, and
-    `unread` is the number of these rows that no run has read.
+    `unread` is the number of these rows that no run has read. `is_cut`: these files have more rows.
     """
 
     named: str
@@ -49,6 +57,7 @@ class ScoredOutput:
     manifests: tuple[Manifest, ...]
     limited: frozenset[str]
     unread: int
+    is_cut: bool
     base_dir: Place | None = None
     sources: dict[str, TableSource] = field(default_factory=dict)
 
@@ -142,6 +151,26 @@ class ScoredOutput:
                 id_ = found if settled is None else settled.id
                 yield ScoredRow(row.file, row.number, id_, values, settled)
 
+    def removed_files(self) -> tuple[str, ...]:
+        """Return the files whose rows count although they are gone from the folder of the inputs.
+
+        If nothing is left there, the inputs were most likely moved; unless the user has named the folder.
+        """
+        files = [each.file for each in self.manifests if each.rows]
+        bases = recorded_bases(self.layout, set(files)) if self.base_dir is None else {}
+        found, gone = dict[Place, Collection[str]](), list[str]()
+        for file in files:
+            base = self.base_dir or bases.get(file)
+            if base is None or (self.base_dir is None and isinstance(base, StoredPath)):
+                continue  # a store may ask for credentials that nothing else needs
+            place = base / file
+            if place.parent not in found:
+                with suppress(OSError):
+                    found[place.parent] = frozenset(storage.names(place.parent))
+            if place.name not in found.get(place.parent, (place.name,)):
+                gone.append(file)
+        return tuple(gone) if self.base_dir is not None or len(gone) < len(files) else ()
+
     def _sources(self) -> list[TableSource]:
         with_rows = [each for each in self.manifests if each.rows or each.state != "complete"]
         return sources_of(self.layout, with_rows, self.base_dir)
@@ -168,7 +197,11 @@ def open_scores(
     read = sum(each.rows for each in manifests if each.file in limits)
     unread = max(0, max(limits.values(), default=0) - read)
     fingerprint = manifests[0].fingerprint
-    for file in recorded.without_manifest({each.file for each in manifests}):
+    without = recorded.without_manifest({each.file for each in manifests})
+    is_cut = any(each.file in limits and each.state == "partial" for each in manifests) or any(
+        file in limits for file in without
+    )
+    for file in without:
         # The rows of files that a stopped run has not begun are not reached.
         if unread or file not in limits:
             manifests.append(Manifest(file, task, fingerprint))
@@ -180,7 +213,9 @@ def open_scores(
             each.file.split("/"),
         )
     )
-    return ScoredOutput(shown or str(named), layout, tuple(manifests), frozenset(limits), unread, base_dir)
+    return ScoredOutput(
+        shown or str(named), layout, tuple(manifests), frozenset(limits), unread, is_cut, base_dir
+    )
 
 
 def refuse_absent(column: str, output: ScoredOutput, row: ScoredRow, *, of_ids: bool = False) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from batchscore.errors import InputError, UsageError, setting_name
+from batchscore.errors import InputError, UsageError, count_text, setting_name
 from batchscore.evaluate.figures import FigureOptions
 from batchscore.evaluate.fold import Labels, merged_names, text_of
 from batchscore.evaluate.gates import COUNTS, Requirement
@@ -146,7 +146,10 @@ def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) ->
             if source.file is not None:  # else two inputs may have a file of one name
                 keys.add(row.key)
     if len(set(golds)) < 2:
-        raise InputError(f"{output.named}: labelled rows of two labels or more are needed to learn from.")
+        without = f" {count_text(absent, 'labelled row')} without a vector." if absent else ""
+        raise InputError(
+            f"{output.named}: rows of two labels or more, with vectors, are needed to learn from.{without}"
+        )
     return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp), frozenset(keys), absent)
 
 

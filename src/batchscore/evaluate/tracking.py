@@ -23,7 +23,7 @@ from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.gates import Gate
 from batchscore.evaluate.statistics.compare import Comparison
 from batchscore.evaluate.write import METRICS, PAGE, ROWS
-from batchscore.report.tracking.child import ENVIRONMENT, error_text, is_local
+from batchscore.report.tracking.child import ENVIRONMENT, is_local, problem_text, refuse_lacking
 from batchscore.report.tracking.client import TrackingTarget
 from batchscore.report.tracking.figures import LONGEST_TAG, fit_name, text_of
 from batchscore.stores import storage
@@ -89,12 +89,14 @@ def log(evaluation: Evaluation, folder: Place, target: TrackingTarget) -> str | 
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # At the end of a run MLflow prints its address, which may hold a password, also among our JSON.
-    silent = redirect_stdout(io.StringIO())
+    silent, uri = redirect_stdout(io.StringIO()), "-"
     try:
         import mlflow  # noqa: PLC0415 - it takes a second
 
         if target.uri is not None:
             mlflow.set_tracking_uri(target.uri)
+        uri = str(mlflow.get_tracking_uri())
+        refuse_lacking(uri)
         client, run_id, end = mlflow.MlflowClient(), target.run_id, _leave
         if run_id is None:
             tags = {"mlflow.source.name": "batchscore"}
@@ -110,7 +112,7 @@ def log(evaluation: Evaluation, folder: Place, target: TrackingTarget) -> str | 
                 )
             _log(client, evaluation, folder, parent, Path(made))
     except Exception as error:
-        return error_text(error)
+        return problem_text(error, uri)
     return None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from batchscore.errors import OutputError
+from batchscore.errors import BatchscoreError, OutputError
 from batchscore.evaluate.evaluation import Evaluation, ModelResult, Write
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.measure import EvaluatedRow
@@ -58,6 +58,19 @@ def refuse_others(folder: Place) -> None:
             raise OutputError(
                 f"{path} was not written by batchscore. Choose another folder for the evaluation."
             )
+
+
+@contextmanager
+def earlier_named(folder: Place) -> Iterator[None]:
+    """Let an error of the block say that a folder holds an earlier evaluation, which nobody may mistake."""
+    try:
+        yield
+    except BatchscoreError as error:
+        if storage.exists(folder / METRICS):
+            error.text = (
+                f"{error.text.removesuffix('.')}. The files in {folder} are of an earlier evaluation."
+            )
+        raise
 
 
 def _is_table(path: Place) -> bool:

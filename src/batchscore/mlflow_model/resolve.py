@@ -20,6 +20,7 @@ from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.arguments import FileSettings, check_names
 from batchscore.settings.checks import ANSWER_PARAMS, check_required
 from batchscore.settings.config_file import ConfigFile, config_file
+from batchscore.settings.declare import VARIABLE_PREFIX
 from batchscore.settings.fields import Settings
 from batchscore.settings.json_schema import schema_document
 from batchscore.settings.prices import add_prices
@@ -78,7 +79,19 @@ def resolve_settings(
         if is_saved_model(model):
             hint = f"{model} holds no MLflow model, so it is sent as the model's name."
     given["schema"] = schema_document(given.get("schema"))
-    return ResolvedSettings(Settings(**add_prices(given)), sources, (hint,) if hint else ())
+    try:
+        settings = Settings(**add_prices(given))
+    except UsageError as error:
+        raise UsageError(_with_sources(error.text, sources)) from None
+    return ResolvedSettings(settings, sources, (hint,) if hint else ())
+
+
+def _with_sources(text: str, sources: Mapping[str, str]) -> str:
+    """Return a message in which settings of a variable or a file are named as they are there."""
+    for name, source in sources.items():
+        named = source if source == f"{VARIABLE_PREFIX}{name.upper()}" else f"{name} in {source}"
+        text = text.replace(setting_name(name), named)
+    return text
 
 
 def folder_hint(model: str) -> str:

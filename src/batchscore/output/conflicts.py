@@ -201,19 +201,23 @@ def remove_uncommitted(layout: Layout, manifests: Sequence[Manifest]) -> None:
     A part without any manifest may be a user's copy, and stays. A store is left alone, since another machine
     may be writing there.
     """
-    stems = {stem_of(each.file) for each in manifests}
     parts = [(each.file, commit) for each in manifests for commit in each.parts.values()]
     named = (
         (layout.scores, {commit.scores.name for _, commit in parts if commit.scores}),
         (layout.errors, {commit.error_records.name for _, commit in parts if commit.error_records}),
         (layout.manifests, {f"part-{journal_name(file, commit.part)}{DIGESTS}" for file, commit in parts}),
     )
-    for folder, known in named if isinstance(layout.root, Path) else ():
-        for name in visible_names(folder):
-            stem = name.removeprefix("part-").rpartition("-")[0]
-            is_part = folder is not layout.manifests or name.endswith(DIGESTS)
-            if is_part and name not in known and stem in stems and not storage.is_folder(folder / name):
-                storage.remove(folder / name)
+    others = [
+        (folder, name)
+        for folder, known in (named if isinstance(layout.root, Path) else ())
+        for name in {*visible_names(folder)} - known
+        if folder is not layout.manifests or name.endswith(DIGESTS)
+    ]
+    stems = {stem_of(each.file) for each in manifests if others}
+    for folder, name in others:
+        stem = name.removeprefix("part-").rpartition("-")[0]
+        if stem in stems and not storage.is_folder(folder / name):
+            storage.remove(folder / name)
 
 
 def refuse_foreign_files(layout: Layout) -> None:

@@ -44,7 +44,7 @@ GRAIN = 16 * 2**10
 #: For a plan: half a minute on one core. For `--exact`. For a run, while it starts.
 FOR_A_PLAN = Budget(512 * 2**20, 128 * 2**20, 2**20)
 EVERYTHING = Budget(2**63, 0, 0, image_seconds=inf)
-FOR_A_RUN = Budget(4 * 2**20, 2 * 2**20, 64 * 2**10, seconds=0.2, counted_bytes=16 * 2**10, image_seconds=0.1)
+FOR_A_RUN = Budget(4 * 2**20, 2**20, 64 * 2**10, seconds=0.2, counted_bytes=16 * 2**10, image_seconds=0.1)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,10 @@ RULES = (
          "it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a suspended "
          "resource gives the same reply."),
     Rule({404, 405, 410, 501}, always, Action.STOP, ErrorCode.INVALID_REQUEST, _NOT_FOUND),
-    Rule({406, 415, 426}, always, Action.STOP, ErrorCode.INVALID_REQUEST, _NOT_ACCEPTED),
+    # 411 to 428 and 505 are about the form of requests, 511 is a network that wants a person to sign in, and
+    # above 599 no status is defined (RFC 9110, RFC 6585).
+    Rule({406, 411, 412, 415, 417, 418, 426, 428, 505, 511, *range(600, 1000)}, always, Action.STOP,
+         ErrorCode.INVALID_REQUEST, _NOT_ACCEPTED),
     Rule({407}, always, Action.STOP, ErrorCode.CONNECTION_ERROR,
          "the proxy requires authentication (407). Put its user and password into HTTPS_PROXY."),
     Rule({429}, always, Action.RETRY, ErrorCode.RATE_LIMITED, ERROR_TEXTS[ErrorCode.RATE_LIMITED] + " ({})."),

@@ -2,9 +2,10 @@
 
 Long enough not to send again what a healthy service is about to answer, short enough that a dead connection
 does not cost ten minutes: 15 s or four times the p99 of similar requests, two minutes while that is unknown,
-doubling with each timeout of the same rows. Requests are similar if they hold about as many rows. One watcher
-checks all requests in flight, since a timer for each costs more than sending it. Time in which this thread
-could not listen (a slow source of rows, a laptop asleep) is not counted.
+doubling with each timeout of the same rows. What timed out and is sent again while few others were answered
+waits for a multiple of the slowest of these. Requests are similar if they hold about as many rows. One
+watcher checks all requests in flight, since a timer for each costs more than sending it. Time in which this
+thread could not listen (a slow source of rows, a laptop asleep) is not counted.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ TIMES_P99 = 4.0
 #: Until this many similar requests were answered, their latency is unknown, and the timeout is long.
 ENOUGH_ANSWERS = 20
 UNKNOWN_SECONDS = 120.0
+TIMES_SLOWEST = 16.0
 LONGEST_SECONDS = 600.0
 
 #: Latencies are counted in steps of a quarter, and the counts are halved at times. Short answers must not
@@ -61,6 +63,10 @@ class RoundTrips:
         if self.total >= HALVED_AT:
             self.counts = Counter({step: count // 2 for step, count in self.counts.items() if count > 1})
             self.total = self.counts.total()
+
+    def slowest(self) -> float:
+        """Return the seconds of the slowest answer that is not forgotten, or 0."""
+        return math.exp(max(self.counts) * STEP) if self.counts else 0.0
 
     def p99(self) -> float | None:
         """Return the seconds within which 99 of 100 were answered; `None` if there are too few."""
@@ -126,7 +132,11 @@ class Timeouts:
         if first is None:
             p99 = self.typical_p99(size)
             unknown = min(UNKNOWN_SECONDS, max(SHORTEST_SECONDS, self.max_outage))
-            first = unknown if p99 is None else max(SHORTEST_SECONDS, TIMES_P99 * p99)
+            slowest = max((other.slowest() for other in self.by_size.values()), default=0.0)
+            if p99 is None and earlier_timeouts and slowest:
+                first = min(unknown, max(SHORTEST_SECONDS, TIMES_SLOWEST * slowest))
+            else:
+                first = unknown if p99 is None else max(SHORTEST_SECONDS, TIMES_P99 * p99)
         return min(first * 2.0**earlier_timeouts, max(LONGEST_SECONDS, first))
 
     def typical_p99(self, size: int) -> float | None:

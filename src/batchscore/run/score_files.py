@@ -90,7 +90,7 @@ from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.task import TASKS
 
 
-@rare_garbage_collection(400_000)  # what is known of ten thousand files stays, and is in no cycle
+@rare_garbage_collection(2_000_000)  # what is known of fifty thousand files stays, and is in no cycle
 def score_files(
     settings: Settings,
     inputs: Sequence[str],

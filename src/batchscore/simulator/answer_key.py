@@ -158,7 +158,7 @@ class AnswerKey:
             else:
                 verdict = "tie" if rights[0] == rights[1] else "A" if rights[0] else "B"
             if noisy:
-                verdict = {"A": "B", "B": "A"}.get(verdict, "A")
+                verdict = {"A": "B", "B": "A"}.get(verdict, verdict)
         words = f"Verdict: {verdict}"
         if options.as_json and options.schema is not None:
             words = write_json(verdict, options.schema, choice)

@@ -111,7 +111,7 @@ def findings(evaluation: Evaluation) -> Html:
     found = []
     for gate in evaluation.gates:
         words = concat([f"{gate.requirement}: ", name(gate.model), f": {parts.gate_text(evaluation, gate)}"])
-        words = concat([words, f" ({gate.added})."]) if gate.added else words
+        words = concat([words, f" ({notes})."]) if (notes := parts.gate_notes(gate)) else words
         found.append(("fine" if gate.met else "bad", words))
     found += [("look", element("span", text)) for text in evaluation.notices]
     for model in evaluation.models:
@@ -122,12 +122,6 @@ def findings(evaluation: Evaluation) -> Html:
         if missing:
             share = percent_text(missing, evaluation.rows, decimals=1)
             found.append(("look", concat([name(model.name), f": {share} of the rows have no answer."])))
-        if model.counts.documents_without_vector:
-            count = count_text(model.counts.documents_without_vector, "document")
-            found.append(("look", concat([name(model.name), f": {count} without a vector."])))
-        if model.counts.labels_without_tokens:
-            count = count_text(model.counts.labels_without_tokens, "label")
-            found.append(("look", concat([name(model.name), f": ROUGE finds nothing in {count}."])))
     if evaluation.rows < _FEW_ROWS:
         found.append(("look", Html(f"Only {count_text(evaluation.rows, 'row')}: intervals are wide.")))
     if evaluation.detectable is not None:

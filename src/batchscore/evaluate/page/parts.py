@@ -52,11 +52,21 @@ def interval_text(figure: Figure) -> str:
 
 
 def gate_text(evaluation: Evaluation, gate: Gate) -> str:
-    """Return the value that a requirement was compared with, as a percentage if it is one."""
-    if gate.value is None:
-        figures = next(model.figures for model in evaluation.models if model.name == gate.model)
-        return value_text(figures[gate.metric])
-    return f"{100 * gate.value:.2f}%" if "%" in gate.requirement else number_text(gate.value)
+    """Return the value that a requirement was compared with, as a percentage if it is one, and its rows."""
+    figures = next(model.figures for model in evaluation.models if model.name == gate.model)
+    figure = figures.get(gate.metric)
+    if gate.value is None and figure is not None:
+        return value_text(figure)
+    value = f"{100 * (gate.value or 0):.2f}%" if "%" in gate.requirement else number_text(gate.value)
+    if figure is not None:
+        rows = figure.answered if figure.unanswered == "withheld" else figure.rows
+        return f"{value} on {count_text(rows, 'row')}"
+    return f"{value} on {count_text(evaluation.rows, 'row')}" if gate.metric == "coverage" else value
+
+
+def gate_notes(gate: Gate) -> str:
+    """Return what to know of a requirement beside its value; empty if there is nothing."""
+    return "; ".join(filter(None, (gate.added, gate.caveat)))
 
 
 def p_text(value: float) -> str:

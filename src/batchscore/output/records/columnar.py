@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from io import BytesIO
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -250,7 +249,7 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     if not rows:
         return pa.chunked_array([], kind)
     try:
-        block = np.stack([score.value for _, score in rows])
+        block = np.array([score.value for _, score in rows])  # `stack` takes twice as long
     except ValueError:  # unequal lengths
         block = np.empty(0)
     # One check of the block costs half of one check per row; check rows only to name the bad one.
@@ -259,24 +258,21 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     return pa.FixedSizeListArray.from_arrays(float_array(block.reshape(-1)), type=kind)
 
 
-class _Pieces(BytesIO):
-    """A file in memory that gives away what was written; Arrow only asks where it is."""
+class _Pieces(list[bytes]):
+    """A file that is the list of what was written, without a copy; Arrow only asks where it is."""
 
-    taken = 0
+    closed, size = False, 0
+
+    def write(self, piece: bytes) -> None:
+        self.size += len(piece)
+        self.append(piece)
 
     def tell(self) -> int:
-        return self.taken + super().tell()
-
-    def take(self) -> bytes:
-        piece = self.getvalue()
-        self.taken += len(piece)
-        self.seek(0)
-        self.truncate()
-        return piece
+        return self.size
 
 
 def _parquet_file(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> Iterator[bytes]:
-    """Yield a Parquet file by row groups: only one of them is in memory."""
+    """Yield the pieces of a Parquet file: only one row group is in memory."""
     arrow = _arrow_schema(columns, schema)
     sink = _Pieces()
     writer = pq.ParquetWriter(sink, arrow, **_options(arrow))
@@ -285,10 +281,11 @@ def _parquet_file(rows: _Rows, columns: list[_Column], schema: RecordSchema) -> 
         size += memory_of(row)
         if end - start == most or size >= _GROUP_BYTES or end == len(rows):
             writer.write_table(_table(rows[start:end], columns, schema))
-            yield sink.take()
+            yield from sink
+            sink.clear()
             start, size = end, 0
     writer.close()
-    yield sink.take()
+    yield from sink
 
 
 def _group_rows(arrow: pa.Schema) -> int:

@@ -62,14 +62,14 @@ def sources_of(layout: Layout, manifests: Sequence[Manifest], base_dir: Place | 
     Raises `InputError` if one is not there.
     """
     names = {manifest.file for manifest in manifests}
-    bases = dict.fromkeys(names, base_dir) if base_dir is not None else _recorded_bases(layout, names)
+    bases = dict.fromkeys(names, base_dir) if base_dir is not None else recorded_bases(layout, names)
     return [
         TableSource(_input_file(each, options := read_options_of(each), bases.get(each.file)), options, each)
         for each in manifests
     ]
 
 
-def _recorded_bases(layout: Layout, names: Collection[str]) -> dict[str, Place]:
+def recorded_bases(layout: Layout, names: Collection[str]) -> dict[str, Place]:
     """Return where the latest run that was to read a file found the folder that its name is relative to."""
     bases: dict[str, Place] = {}
     for _, record in run_records(layout.root):
@@ -101,8 +101,9 @@ def _input_file(manifest: Manifest, options: ReadOptions, base: Place | None) ->
     size, kind = storage.size_of(place), suffix_of(name)
     if size is None or kind is None:
         raise InputError(
-            f"{place} is not there, and its columns are needed. If the input was moved, name "
-            f"the folder that {name} is below with {where}."
+            f"{place} is not there, and its columns are needed. If the input was moved, name the folder that "
+            f"{name} is below with {where}. If it was removed, remove its records, too: run the score "
+            f"command with {setting_name('incremental', True)} and {setting_name('prune', True)}."
         )
     partitions = partitions_of(str(place), str(place).removesuffix(name))
     file = InputFile(place, name, kind[0], kind[1], size, partitions=partitions)

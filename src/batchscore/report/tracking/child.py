@@ -40,6 +40,12 @@ NEEDED = {
     **dict.fromkeys(("sqlite", "postgresql", "mysql", "mssql"), ("sqlalchemy", _DATABASE)),
 }
 
+#: What is said of a store in a folder: MLflow 3.17 and later refuse it unless a variable allows it.
+NO_FOLDERS = (
+    "this release of MLflow does not write to a folder; set MLFLOW_TRACKING_URI to a database, such as "
+    "sqlite:///mlflow.db, or to a server (or set MLFLOW_ALLOW_FILE_STORE=true)"
+)
+
 #: Points stored while the server cannot be reached, and how many are sent per call (Azure ML's limit is 250).
 MOST_POINTS = 20_000
 POINTS_PER_CALL = 200
@@ -123,7 +129,7 @@ class MlflowRun:
             self.log_batches()
         except Exception as error:
             if not self.failing:
-                self.say(problem=error_text(error))
+                self.say(problem=problem_text(error, self.uri or ""))
             self.failing = True
             return
         if self.failing:
@@ -145,10 +151,7 @@ class MlflowRun:
             if self.uri is not None:
                 self.mlflow.set_tracking_uri(self.uri)
             self.uri = str(self.mlflow.get_tracking_uri())
-            scheme = re.split("[+:]", self.uri, maxsplit=1)[0]
-            package, text = NEEDED.get(scheme, ("", ""))
-            if package and not is_installed(package):
-                raise RuntimeError(text)
+            refuse_lacking(self.uri)
             self.client = self.call(self.mlflow.MlflowClient)
         if self.run_id is None:
             tags = {"mlflow.source.name": "batchscore"}
@@ -211,6 +214,23 @@ def is_local(uri: str) -> bool:
     split = urlsplit(uri)
     # A scheme of one letter is a drive of Windows.
     return len(split.scheme) < 2 or (split.scheme == "file" and split.netloc in {"", "localhost"})
+
+
+def refuse_lacking(uri: str) -> None:
+    """Raise `RuntimeError` if the store with this address needs a package that is not installed."""
+    package, text = NEEDED.get(re.split("[+:]", uri, maxsplit=1)[0], ("", ""))
+    if package and not is_installed(package):
+        raise RuntimeError(text)
+
+
+def problem_text(error: BaseException, uri: str) -> str:
+    """Return an error in one line; of a folder that this MLflow does not write to, what to do."""
+    with suppress(ImportError):
+        variables = importlib.import_module("mlflow.environment_variables")
+        allowed = getattr(variables, "MLFLOW_ALLOW_FILE_STORE", None)
+        if allowed is not None and not allowed.get() and is_local(uri):
+            return NO_FOLDERS
+    return error_text(error)
 
 
 def is_installed(module: str) -> bool:
