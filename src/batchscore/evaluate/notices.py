@@ -181,8 +181,8 @@ def missing_text(counts: JoinCounts) -> str:
     """Return which vectors are missing beside those of the rows, and what to do."""
     what, option = ("document", "--documents") if counts.documents else ("training row", "--train")
     return (
-        f"{count_text(counts.others_without_vector, what)} without a vector; to score them, run the score "
-        f"command of {option} again with {as_flag('retry_errors')}"
+        f"{count_text(counts.others_without_vector, what)} without a vector; run the score command of "
+        f"{option} again with {as_flag('retry_errors')}"
     )
 
 
