@@ -184,9 +184,9 @@ def test_settings_of_gateways_need_trust_and_are_refused_without_a_value(
         (*SCORE, "--config", "named.toml"),
     )
     assert "(header, query), and nobody named it" in implicit.said
-    assert "--header X-Own: its value is empty" in empty.said
+    assert "--header (X-Own): its value is empty" in empty.said
     assert "--header: write NAME=VALUE" in other.said
-    assert re.search(r"--header X-Own: .* BATCHSCORE_ and end in _KEY", named.said)
+    assert re.search(r"header in named.toml \(X-Own\): .* BATCHSCORE_ and end in _KEY", named.said)
     assert [run.exit_code for run in (implicit, empty, other, named)] == [1, 2, 2, 2]
     for run in (implicit, empty, other, named):
         assert SECRET not in run.said

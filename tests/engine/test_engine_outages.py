@@ -589,3 +589,58 @@ def test_a_service_that_begins_to_refuse_all_requests_does_not_respond_again() -
     with pytest.raises(ServiceRefused, match="refused the credentials"):
         run_virtual(main())
     assert not [text for text in notices if "responds again" in text]
+
+
+@mostly_slow("members", [2, 3], [2])
+@mostly_slow("kind, probes", [("503", "503"), ("503", "401"), ("form", "401")], [("503", "401")])
+@mostly_slow("total", [1, 2, 3, 20], [2])
+def test_several_deployments_that_answer_only_test_requests_now_and_then_end_a_run(
+    members: int, kind: str, probes: str, total: int
+) -> None:
+    settled: list[Settled] = []
+
+    async def main() -> str:
+        services = [
+            only_every_second_probe_is_answered(kind, probes, 0.0, float("inf")) for _ in range(members)
+        ]
+        deployments = [deployment_of(each.service, name=f"d{place}") for place, each in enumerate(services)]
+        engine = engine_over(deployments, prompts(total), rows_a_request=1, retries=6, max_outage=600)
+        try:
+            async for batch in engine.settled():
+                settled.extend(batch)
+        except (Outage, ServiceRefused) as error:
+            return str(error)
+        return ""
+
+    error, seconds = run_virtual(main())
+    assert error or len(settled) == total
+    assert seconds < 700 * members
+
+
+@mostly_slow("retries, status", [(1, 401), (1, 404), (2, 401), (2, 404)], [(1, 401)])
+def test_a_moment_of_refusals_is_not_the_last_failure_of_a_row(retries: int, status: int) -> None:
+    """It had failed by itself before, with all attempts but its last one."""
+    own: list[float] = []
+    moment: list[float] = []
+
+    def behave(texts: list[str], now: float) -> Reply | None:
+        if moment and moment[0] <= now < moment[0] + 8:
+            return refusal(status)
+        if "text:7" not in texts:
+            return None
+        own.append(now)
+        if len(own) <= retries:
+            return reply(500)
+        if not moment:
+            moment.append(now)
+            return refusal(status)
+        return None
+
+    timed = Timed(behave, takes=0.05)
+
+    async def main() -> list[Settled]:
+        engine = engine_over(timed.service, prompts(400), rows_a_request=1, retries=retries, max_outage=1800)
+        return await collected(engine)
+
+    good(run_virtual(main())[0], 400)
+    assert moment

@@ -115,7 +115,7 @@ def test_pages_in_a_browser(tmp_path: Path) -> None:
     two = write_vectors(tmp_path / "w", rows, [*eye[:3], *eye[1:6], FAILED], id_column="id", keep=["score"])
     (tmp_path / "qrels").write_text("d1 0 d2 1\nd2 0 d5 1\n", "utf-8")
     measured(tmp_path / "pairs", one, "--pair", two, "--label", "score")
-    measured(tmp_path / "ranks", one, "--documents", two, "--qrels", tmp_path / "qrels")
+    measured(tmp_path / "ranks", two, "--documents", one, "--qrels", tmp_path / "qrels")
     pages = [compared(tmp_path, [each.replace(",", ";") for each in HOSTILE])]
     pages += [tmp_path / name / "evaluation.html" for name in ("pairs", "ranks")]
     for page, charts in zip(pages, (0, 1, 1), strict=True):

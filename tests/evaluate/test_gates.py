@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from batchscore.errors import UsageError
 from batchscore.evaluate.gates import requirement_of
-from evaluated import run, write_input, write_scores
+from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,7 @@ from evaluated import run, write_input, write_scores
         ("accuracy>1", "can never be met"),
         ("accuracy>=90", "Is 'accuracy>=90%' meant?"),
         ("coverage>=-1", "is always met"),
+        ("coverage>=0%", "is always met: coverage is from 0 to 1. Write another number, or leave it out."),
         ("mean_absolute_error<0", "can never be met"),
         ("r2_score>1", "can never be met: r2_score is 1 or less."),
         ("bleu>=101", "can never be met: bleu is from 0 to 100."),
@@ -73,7 +77,7 @@ def test_a_text_that_is_no_requirement_says_why_and_what_works(text: str, words:
         ("accuracy >= 90 %", 0.9),
         ("mean_absolute_error<=1e3", 1000),
         ("matthews_correlation>=-0.5", -0.5),
-        ("coverage>=0%", 0),
+        ("coverage>=1%", 0.01),
         ("rows_with_label>=0", 0),
         ("rows>=500", 500),
         ("bleu>=30", 30),
@@ -128,3 +132,155 @@ def test_a_requirement_that_is_met_on_a_part_of_the_input_says_so(
     assert done.exit_code == 0
     assert ("; the run was limited to some rows" in done.stdout) == is_cut
     assert ("Its run was limited to some rows" in done.stdout) == is_cut
+
+
+#: What a task needs beside its rows, its main figure, and what its notice names.
+OTHERS = {
+    "--documents": ("ndcg_at_10", "document"),
+    "--train": ("f1_score_macro", "training row"),
+}
+
+
+def vectors_of(tmp_path: Path, name: str, option: str, failed: Sequence[int]) -> tuple[Path, Path]:
+    """Give the scores of eight rows and those of `option`, half of which mislead; some of these failed.
+
+    A document is relevant for the row of its number.
+    """
+    right = [*np.eye(8, 9, dtype=np.float32)]
+    wrong = [np.float32(1) * np.roll(each, 1) + each / 2 for each in right]
+    answers: list[Any] = [each / 2 + np.eye(1, 9, 8, dtype=np.float32)[0] / 2 for each in right] + wrong
+    for place in failed:
+        answers[place] = FAILED
+    ids = [{"id": f"{option[2]}{place}", "label": "ab"[place % 2]} for place in range(16)]
+    others = write_vectors(tmp_path / f"{name}-o", ids, answers, id_column="id", keep=["label"])
+    rows = write_vectors(
+        tmp_path / name,
+        [{"id": f"q{n}", "label": "ab"[n % 2]} for n in range(8)],
+        right,
+        id_column="id",
+        keep=["label"],
+    )
+    return rows, others
+
+
+def words_of(tmp_path: Path, option: str) -> Sequence[str | Path]:
+    if option == "--train":
+        return ("--as", "knn", "--label", "label")
+    qrels = tmp_path / "qrels.csv"
+    qrels.write_text("qid,doc_id\n" + "".join(f"q{place},d{place}\n" for place in range(8)), "utf-8")
+    return ("--qrels", qrels)
+
+
+@pytest.mark.parametrize("option", OTHERS)
+@pytest.mark.parametrize(
+    "failed",
+    [
+        range(8, 16),
+        pytest.param([9], marks=pytest.mark.slow),
+        pytest.param([0, 3, 12], marks=pytest.mark.slow),
+        pytest.param([1, 2], marks=pytest.mark.slow),
+    ],
+)
+def test_a_figure_without_some_vectors_of_others_meets_nothing(
+    tmp_path: Path, option: str, failed: Sequence[int]
+) -> None:
+    """Without them the rows may find the right ones more easily, and each row has an answer all the same."""
+    figure, what = OTHERS[option]
+    words = words_of(tmp_path, option)
+    whole, all_others = vectors_of(tmp_path, "whole", option, ())
+    rows, others = vectors_of(tmp_path, "lacking", option, failed)
+    out = tmp_path / "e"
+    for more in (("--require", "coverage>=99%"), ("--unanswered", "exclude"), ()):
+        done = run(rows, option, others, *words, "--require", f"{figure}>=0.001", *more, "-o", out)
+        assert done.exit_code == 6, done.stdout
+        reason = f"{len(failed)} {what}{'s'[: len(failed) - 1]}"
+        assert f"NOT MET: {figure}>=0.001 ({rows}: not known); {reason} without a vector; run " in done.stdout
+        found = json.loads((out / "metrics.json").read_text("utf-8"))
+        (model,) = found["models"]
+        assert {each["value"] for each in model["metrics"].values()} == {None}
+        assert model["cost"]["tokens_each_right"] is None
+        assert "no answer is the worst" not in done.stdout
+        assert any("without a vector" in each and "--retry-errors" in each for each in model["notices"])
+    for pair in ((whole, rows), (rows, whole)):
+        second = [all_others, others] if pair[0] == whole else [others, all_others]
+        both = (*pair, option, second[0], option, second[1], *words)
+        done = run(*both, "--require", f"{figure}>=baseline-0.9", "--require", "coverage>=99%", "-o", out)
+        assert done.exit_code == 6, done.stdout
+        assert reason in done.stdout.rpartition("NOT MET: ")[2]
+        found = json.loads((out / "metrics.json").read_text("utf-8"))
+        assert {*found["models"][1]["comparisons"].values()} == {None}
+        assert not any("no test fits" in each for each in found["notices"])
+        assert "  against " not in done.stdout
+        page = (out / "evaluation.html").read_text("utf-8")
+        assert " is better than " not in page
+        assert " is worse than " not in page
+        assert page.count('"type":"line"') <= 2  # the chart and the series of the other output
+    done = run(whole, option, all_others, *words, "--require", f"{figure}>=0.001", "-o", out)
+    assert done.exit_code == 0, done.stdout
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("failed", [(3,), pytest.param((0, 1), marks=pytest.mark.slow)])
+def test_a_pair_without_one_vector_has_no_answer(tmp_path: Path, side: int, failed: Sequence[int]) -> None:
+    """Whichever vector it is: the coverage counts pairs."""
+    angles = [0.1, 0.5, 1.0, 0.2, 1.4]
+    sides: list[list[Any]] = [
+        [np.array([1, 0], np.float32)] * 5,
+        [np.array([np.cos(each), np.sin(each)], np.float32) for each in angles],
+    ]
+    for place in failed:
+        sides[side][place] = FAILED
+    source = write_input(tmp_path / "a.csv", [{"score": each} for each in "54310"])
+    one, two = (
+        write_scores(tmp_path / str(place), source, each, keep=["score"], task="embeddings")
+        for place, each in enumerate(sides)
+    )
+    for more in ((), ("--require", "coverage>=99%"), ("--unanswered", "exclude")):
+        done = run(
+            one,
+            "--pair",
+            two,
+            "--label",
+            "score",
+            "--require",
+            "cosine_spearman>=0.1",
+            *more,
+            "-o",
+            tmp_path / "e",
+        )
+        assert done.exit_code == 6, done.stdout
+        assert f"{100 - 20 * len(failed):.2f}% on 5 rows" in done.stdout.rpartition("NOT MET: coverage>=")[2]
+    assert (
+        measured(tmp_path / "e", one, "--pair", two, "--label", "score")["models"][0]["metrics"][
+            "cosine_spearman"
+        ]["value"]
+        is None
+    )
+
+
+def test_the_coverage_that_is_offered_fits_all_outputs(tmp_path: Path) -> None:
+    """It is offered once, and works as it is."""
+    source = write_input(tmp_path / "in.csv", [{"label": str(place)} for place in range(20)])
+    answers = [str(place) for place in range(20)]
+    one, two = (
+        write_scores(tmp_path / name, source, [*[FAILED] * count, *answers[count:]], keep=["label"])
+        for name, count in (("one", 3), ("two", 6))
+    )
+    words = (one, two, "--label", "label", "--as", "regression", "--require", "mean_absolute_error<=1")
+    done = run(*words, "-o", tmp_path / "e")
+    assert done.exit_code == 6
+    assert done.stdout.count("NOT MET: coverage>=100%") == 2
+    (offer,) = (each.partition("'")[0] for each in done.stdout.split("--require '")[1:])
+    assert offer == "coverage>=70%"
+    done = run(*words, "--require", offer, "-o", tmp_path / "e")
+    assert done.exit_code == 0
+    assert "on 17 answered rows" in done.stdout
+
+
+def test_no_coverage_is_offered_if_no_row_has_an_answer(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in.csv", [{"label": str(place)} for place in range(3)])
+    scores = write_scores(tmp_path / "s", source, [FAILED] * 3, keep=["label"])
+    words = (scores, "--label", "label", "--as", "regression", "--require", "mean_absolute_error<=1")
+    done = run(*words, "-o", tmp_path / "e")
+    assert "NOT MET: coverage>=100%" in done.stdout
+    assert "--require '" not in done.stdout

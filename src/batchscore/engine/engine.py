@@ -114,7 +114,7 @@ class Engine:
             if self.workers:
                 await self.drain()
             if self.failure is None and not self.stop.is_set():
-                self.failure = await self.suspects.judge_last()
+                self.failure = await self.suspects.judge_last(stopped)
         finally:
             # From here on, the cancellation of a worker is not an error.
             self.ended = self.attempt_loop.requester.closed = True
@@ -125,7 +125,7 @@ class Engine:
             await self.attempt_loop.deployments.close()
             await self.attempt_loop.requester.close()
             if self.failure is None and self.attempt_loop.deployments.fatal is None:
-                self.suspects.settle()
+                self.suspects.settle_last(stopped=self.stop.is_set())
             self.results.close()
         if self.failure is not None:
             raise self.failure

@@ -6,6 +6,7 @@ refused in the same way.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -96,14 +97,34 @@ class Suspects:
         for each in held:
             await self.send_again(each.prompt)
 
-    async def judge_last(self) -> BatchscoreError | None:
-        """Judge at the end of a run in which no row was answered; return the error that ends it, if any."""
-        if self.held and self.held[-1].deployment.health.last_success is None:
-            try:
-                await self.judge()
-            except BatchscoreError as reason:
-                return reason
-        return None
+    @property
+    def are_unproven(self) -> bool:
+        """Whether no row was answered: the errors of these may be those of all rows."""
+        return bool(self.held) and self.held[-1].deployment.health.last_success is None
+
+    async def judge_last(self, stopped: asyncio.Task[bool]) -> BatchscoreError | None:
+        """Judge at the end of a run in which no row was answered; return the error that ends it, if any.
+
+        A run that is `stopped` does not wait for it.
+        """
+        if not self.are_unproven:
+            return None
+        judging = asyncio.create_task(self.judge())
+        try:
+            await asyncio.wait({judging, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            judging.cancel()
+        (failure,) = await asyncio.gather(judging, return_exceptions=True)
+        if failure is None or isinstance(failure, asyncio.CancelledError):
+            return None
+        if isinstance(failure, BatchscoreError):
+            return failure
+        raise failure
+
+    def settle_last(self, *, stopped: bool) -> None:
+        """Settle the rows whose errors are held back, unless the run was `stopped` before the judgement."""
+        if not (stopped and self.are_unproven):
+            self.settle()
 
     async def are_the_cause(self) -> bool:
         """Return whether the rows are the cause; if not, they can be sent again, since `adapt` helped."""

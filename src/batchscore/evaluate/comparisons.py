@@ -45,9 +45,12 @@ def compare(
 ) -> Comparison | None:
     """Return how a model differs from the baseline on the same rows.
 
-    `None` if that cannot be tested, or if the figure of one is not defined. Rows that are not answered have
-    the worst answer. If there is none, they are left out for both.
+    `None` if that cannot be tested, or if the figure of one is not defined, or not known since other vectors
+    are missing. Rows that are not answered have the worst answer. If there is none, they are left out for
+    both.
     """
+    if model.counts.others_without_vector or baseline.counts.others_without_vector:
+        return None
     found = _compare(name, model, baseline, reading, options)
     if found is None or not math.isfinite(found.difference):
         return None

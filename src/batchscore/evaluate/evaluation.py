@@ -37,6 +37,7 @@ from batchscore.evaluate.notices import (
     conflict_notices,
     empty_notices,
     label_notices,
+    missing_text,
     model_notices,
     unlearned_notices,
     withheld_notices,
@@ -103,8 +104,12 @@ class ModelResult:
         return None if self.confusion is None else per_class(self.confusion)
 
     def values(self, *, of_answered: bool) -> dict[str, float | None]:
-        """Return all figures that a requirement can name; `of_answered` those in place of withheld ones."""
+        """Return all figures that a requirement can name; `of_answered` those in place of withheld ones.
+
+        If other vectors are missing, those of the answered rows are not known either.
+        """
         counts = self.rows.counts
+        of_answered = of_answered and not counts.others_without_vector
         shares = (self.coverage, len(self.rows), counts.rows_with_label, counts.labels_with_row)
         return dict(zip(COUNTS, shares, strict=True)) | {
             name: each.of_answered if of_answered and each.unanswered == "withheld" else each.value
@@ -180,6 +185,11 @@ def evaluate(
         result = _result(rows, None if place == spec.baseline else baseline, names, reading, spec.options)
         results.append(replace(result, only_here=others_left_out))
     models = _corrected(results, names)
+    known = [
+        each
+        for each in models
+        if not (each.counts.others_without_vector or baseline.counts.others_without_vector)
+    ]
     main = names[0]
     others = [rows for place, rows in enumerate(common) if place != spec.baseline]
     return Evaluation(
@@ -199,8 +209,8 @@ def evaluate(
             *conflict_notices(spec.source.file),
             *empty_notices(reading.labels, models[0].confusion),
             *unlearned_notices(reading.labels, learned),
-            *comparison_notices([each.comparisons for each in models], spec.options.sampling.confidence),
-            *withheld_notices([each.figures for each in models]),
+            *comparison_notices([each.comparisons for each in known], spec.options.sampling.confidence),
+            *withheld_notices([each.figures for each in models if not each.counts.others_without_vector]),
         ),
     )
 
@@ -208,11 +218,13 @@ def evaluate(
 def _detectable(
     main: str, other: ModelRows | None, baseline: ModelRows, reading: Reading, options: FigureOptions
 ) -> float | None:
-    """Return the difference that the rows which count can show; `None` if none count."""
+    """Return the difference that the rows which count can show; `None` if that is not known."""
     model = baseline if other is None else other
     if options.exclude:
         counted = np.flatnonzero(baseline.answered & model.answered)
         baseline, model = baseline.choose(counted), model.choose(counted)
+    if model.counts.others_without_vector or baseline.counts.others_without_vector:
+        return None
     return detectable(main, model, None if other is None else baseline, reading) if len(model) else None
 
 
@@ -221,19 +233,19 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
     covered = any(each.is_floor_of_coverage for each in spec.requirements)
     values = [each.values(of_answered=covered) for each in models]
     gates = [
-        replace(gate, caveat=_caveat(each, model)) if gate.met else gate
+        replace(gate, caveat=(_caveat if gate.met else _why_unknown)(each, model, models[spec.baseline]))
         for each in spec.requirements
         for place, model in enumerate(models)
         if not (each.of_baseline and place == spec.baseline)
         for gate in [check(each, model.name, values[place], values[spec.baseline])]
     ]
     if not covered:
-        gates += [
-            gate
+        needed = {
+            each.name: each.coverage
             for place, each in enumerate(models)
             if _needs_answers(each, spec, is_baseline=place == spec.baseline)
-            and not (gate := check_answered(each.name, each.coverage)).met
-        ]
+        }
+        gates += check_answered(needed, min(each.coverage for each in models))
     named = {each.name for each in spec.requirements}
     if named and not {"rows_with_label", "labels_with_row"} & named:
         shares = ((each.name, each.counts.rows_with_label, each.counts.labels_with_row) for each in models)
@@ -241,7 +253,17 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
     return tuple(gates)
 
 
-def _caveat(requirement: Requirement, model: ModelResult) -> str:
+def _why_unknown(requirement: Requirement, model: ModelResult, baseline: ModelResult) -> str:
+    """Return which other vectors a figure, or that of the baseline, lacks; empty if none are missing."""
+    compared = (model, baseline) if requirement.of_baseline else (model,)
+    return "; ".join(
+        f"{each.name}: {missing_text(each.counts)}" if requirement.of_baseline else missing_text(each.counts)
+        for each in compared
+        if requirement.name in each.figures and each.counts.others_without_vector
+    )
+
+
+def _caveat(requirement: Requirement, model: ModelResult, _: ModelResult) -> str:
     """Return why a requirement that is met may not be met by more rows; empty if nothing says so."""
     measured = model.comparisons if requirement.of_baseline else model.figures
     found, caveats = measured.get(requirement.name), []
@@ -262,7 +284,10 @@ def _needs_answers(model: ModelResult, spec: EvaluationSpec, *, is_baseline: boo
     figures = [each for each in spec.requirements if each.name in model.figures]
     return (
         any(each.is_ceiling or spec.options.exclude for each in figures)
-        or any(model.figures[each.name].unanswered == "withheld" for each in figures)
+        or any(
+            model.figures[each.name].unanswered == "withheld" and not model.counts.others_without_vector
+            for each in figures
+        )
         or (is_baseline and any(each.of_baseline for each in spec.requirements))
     )
 
@@ -333,7 +358,11 @@ def _result(
         rows.cut,
         _slices(rows, names[0], reading, options),
         {} if baseline is None else {name: compare(name, rows, baseline, reading, options) for name in names},
-        cost_of(rows.output, len(rows) - outcomes["not_reached"], right_rows(rows, reading)),
+        cost_of(
+            rows.output,
+            len(rows) - outcomes["not_reached"],
+            None if rows.counts.others_without_vector else right_rows(rows, reading),
+        ),
         confusion_of(rows, reading) if reading.task.has_classes else None,
         notices=(*model_notices(rows, reading),),
     )

@@ -3,7 +3,8 @@
 It joins metrics and statistics. A figure is over all labelled rows; that of the answered rows, and how many
 these are, is always beside it. A row without an answer counts as the worst answer that it could have had, so
 a figure is never better because rows failed. Where there is no worst answer, as of an error that may be of
-any size, the figure over all rows is not known. It knows no files.
+any size, the figure over all rows is not known. Nor is any if documents, or rows to learn from, have no
+vector. It knows no files.
 """
 
 from __future__ import annotations
@@ -140,9 +141,11 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
 
 def _unanswered(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Unanswered:
     whole = bool(rows.answered.all())
+    if rows.counts.others_without_vector:
+        return "withheld"
     if options.exclude:
         return "none" if whole else "excluded"
-    if rows.counts.others_without_vector or not has_worst(name, rows, reading):
+    if not has_worst(name, rows, reading):
         return "withheld"
     return "none" if whole else "worst"
 

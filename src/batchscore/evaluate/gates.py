@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchscore.errors import UsageError
 from batchscore.evaluate.tasks import ERRORS
@@ -74,7 +74,7 @@ class Gate:
     """Whether a model meets a requirement on a metric: its value, the bound, `None` for what is not defined.
 
     `added` says why there is a requirement that the user has not written, `caveat` why one that is met may
-    not hold for other rows.
+    not hold for other rows, or why the figure of one that is not met is not known.
     """
 
     model: str
@@ -136,7 +136,8 @@ _EXAMPLES: Mapping[float, str] = {100.0: ">=30", math.inf: ">=500"}
 def _refuse_idle(requirement: Requirement) -> None:
     """Raise `UsageError` if every figure meets a requirement, or none can.
 
-    A floor of 0 for a share of rows is allowed: it takes the place of the requirement that is added.
+    A floor of 0 for a share of rows with a label, or of labels with a row, is allowed: it takes the place of
+    the requirement that is added.
     """
     name, sign, bound = requirement.name, requirement.sign, requirement.bound
     low, high = _range_of(name)
@@ -145,7 +146,7 @@ def _refuse_idle(requirement: Requirement) -> None:
         low, high, what = low - high, high - low, f"the difference of two figures {name} is "
     what += f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
     what = what if low > -math.inf else f"{name} is {high:g} or less"
-    if sign == ">=" and bound == 0 and name in COUNTS and name != "rows":
+    if sign == ">=" and bound == 0 and name in COUNTS[2:]:
         return
     best, worst = (high, low) if sign[0] == ">" else (low, high)
     if not requirement.holds(best, bound):
@@ -173,17 +174,22 @@ def check(
     return Gate(model, requirement.text, requirement.name, value, bound, met)
 
 
-def check_answered(model: str, coverage: float) -> Gate:
-    """Return the requirement that goes with those which failed rows could meet, if none is about coverage.
+def check_answered(coverages: Mapping[str, float], lowest: float) -> list[Gate]:
+    """Return the requirements that go with those which failed rows could meet, if none is about coverage.
 
     These are requirements on figures of answered rows alone, on a baseline whose rows fail, and that a figure
-    is no better than a bound.
+    is no better than a bound. The last says which coverage all models have, if any; `lowest` is that of one.
     """
-    enough = min(math.floor(coverage * 100), 99)
-    added = (
-        f"added, since failed rows could meet the others; to allow this, give --require 'coverage>={enough}%'"
-    )
-    return Gate(model, "coverage>=100%", "coverage", coverage, 1.0, coverage >= 1 - 1e-12, added)
+    added = "added, since failed rows could meet the others"
+    missed = [
+        Gate(model, "coverage>=100%", "coverage", coverage, 1.0, met=False, added=added)
+        for model, coverage in coverages.items()
+        if coverage < 1 - 1e-12
+    ]
+    if missed and (enough := min(math.floor(lowest * 100), 99)):
+        offer = f"{added}; to allow this, give --require 'coverage>={enough}%'"
+        missed[-1] = replace(missed[-1], added=offer)
+    return missed
 
 
 def check_joined(model: str, rows_with_label: float, labels_with_row: float) -> Gate:

@@ -16,7 +16,7 @@ from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import FEW_JOINED
 from batchscore.evaluate.judges import Reading
-from batchscore.evaluate.labels import LabelFile, with_first_row
+from batchscore.evaluate.labels import JoinCounts, LabelFile, with_first_row
 from batchscore.evaluate.measure import ModelRows, similar_text
 from batchscore.evaluate.metrics.numbers import curve_of
 from batchscore.evaluate.statistics.compare import Comparison
@@ -121,10 +121,11 @@ def model_notices(rows: ModelRows, reading: Reading) -> Iterator[str]:
             f"{count_text(counts.tags_of_other_length, 'answer')} with more or fewer tags than the label "
             "fit no words, and count as no_label_found."
         )
-    if counts.others_without_vector and counts.documents:
-        yield f"{count_text(counts.others_without_vector, 'document')} without a vector, so never found."
-    elif counts.others_without_vector:
-        yield f"{count_text(counts.others_without_vector, 'row')} of --train without a vector."
+    if counts.others_without_vector:
+        yield (
+            f"{missing_text(counts)}. Without these, figures may be too good: none is known or compared, and "
+            "no requirement on one is met. What cannot be scored must leave the input."
+        )
     if counts.labels_without_tokens:
         yield (
             f"ROUGE finds nothing in {count_text(counts.labels_without_tokens, 'label')}, as in those in "
@@ -176,6 +177,15 @@ def _numbers(rows: ModelRows) -> Floats:
     """Return the answers and labels that are numbers."""
     pairs = rows.tables.get("pairs", np.empty((0, 2)))
     return np.asarray(pairs[np.isfinite(pairs).all(axis=1)])
+
+
+def missing_text(counts: JoinCounts) -> str:
+    """Return which vectors are missing beside those of the rows, and what to do."""
+    what, option = ("document", "--documents") if counts.documents else ("training row", "--train")
+    return (
+        f"{count_text(counts.others_without_vector, what)} without a vector; run the score command of "
+        f"{option} again with {as_flag('retry_errors')}"
+    )
 
 
 def withheld_notices(measured: Sequence[Mapping[str, Figure]]) -> Iterator[str]:

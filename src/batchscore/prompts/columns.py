@@ -223,7 +223,7 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
             f"Choose one with {column}, or combine them with {prompt}.{doubt}"
         )
     if doubt:
-        raise InputError(f"{doubt.strip()} If it is the header, name the column with {column}.")
+        raise InputError(f"{doubt.strip()} Otherwise name the column with {column}.")
     only = table.text_columns[0]
     cells = [values.get(only) for values in sample]
     if len(table.columns) > 1:

@@ -27,7 +27,14 @@ from batchscore.read.dialect import (
     plain_dialect,
     spans_rows,
 )
-from batchscore.read.header import HeaderLines, header_doubt, hidden_names, plain_header, unnamed
+from batchscore.read.header import (
+    HeaderLines,
+    divider_doubt,
+    header_doubt,
+    hidden_names,
+    plain_header,
+    unnamed,
+)
 from batchscore.read.input_file import InputFile, ReadOptions
 from batchscore.read.problems import (
     Rows,
@@ -70,7 +77,7 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
             rows=_rows(file, columns, dialect, limit, places),
             notes=notes,
             repeated=repeated,
-            doubt=header_doubt(columns) if dialect.header else "",
+            doubt=header_doubt(columns) or divider_doubt(dialect.divider) if dialect.header else "",
             hidden=hidden,
             sheet_row=places,
             again=None if file.content is None else opened,

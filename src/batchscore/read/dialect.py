@@ -16,6 +16,7 @@ from typing import Any
 
 from batchscore.errors import UnreadableFile, count_text, setting_name
 from batchscore.read.first_bytes import other_than_cells, what_it_is
+from batchscore.read.header import divider_of
 from batchscore.read.input_file import AUTO, InputFile, ReadOptions
 from batchscore.read.stream import beginning, plain_text, text_blocks
 
@@ -47,6 +48,7 @@ class Dialect:
     `skipped` lines are before the header. `spaced`: blanks may be between a delimiter and a quote.
     `trailing`: the number of delimiters at the end of each record that the header lacks, or -1 if the header
     has one more. `sure`: the user named the quote. `preface`: the last skipped line names the delimiter.
+    `divider`: a sign that may divide the only column.
     """
 
     own: str
@@ -59,6 +61,7 @@ class Dialect:
     trailing: int = 0
     sure: bool = False
     preface: bool = False
+    divider: str = ""
 
     @property
     def csv_options(self) -> dict[str, Any]:
@@ -190,7 +193,9 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
     for number, cells in enumerate(best.records):
         if spans_rows(best.dialect, cells, best.width):
             raise UnreadableFile(name, f"in row {number - best.dialect.header} {SPANS_ROWS}")
-    return best.dialect
+    is_open = options.delimiter == options.quote == AUTO and not options.no_header
+    divider = divider_of(best.records) if is_open else ""
+    return replace(best.dialect, divider=divider) if divider else best.dialect
 
 
 def _is_plain(sample: str, options: ReadOptions, own: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ _WORD = re.compile(
 #: What divides a header from the rows, as sqlcmd and Markdown write it.
 _DASHES = re.compile(r"\s*:?-+:?\s*")
 
+#: Signs of names, which divide no cells, and those that programs put between cells.
+_OF_NAMES = frozenset(" _.-()[]{}'\"\\?!*$%@+\r\n\udc00")
+_OFTEN = frozenset(",;\t|")
+
 #: So short cells say nothing.
 _SHORT = 2
 
@@ -58,6 +63,46 @@ def header_doubt(columns: tuple[str, ...]) -> str:
             "and the number of lines before it"
         )
     return ""
+
+
+def divider_of(records: Sequence[Sequence[str]]) -> str:
+    """Return the sign that divides the only cell of each record into as many parts, empty if none does."""
+    if len(records) < 2 or any(len(cells) != 1 for cells in records):
+        return ""
+    head, *rows = [cells[0] for cells in records]
+    for sign in dict.fromkeys(head):
+        if sign.isalnum() or sign in _OF_NAMES:
+            continue
+        parts = _parts(head, sign)
+        if (
+            len(parts) > 1
+            and all(map(str.strip, parts))
+            and all(len(_parts(row, sign)) == len(parts) for row in rows)
+        ):
+            return sign
+    return ""
+
+
+def _parts(text: str, sign: str) -> list[str]:
+    try:
+        return next(csv.reader([text], delimiter=sign), [])
+    except (csv.Error, TypeError, ValueError):  # not every sign can be a delimiter
+        return []
+
+
+def divider_doubt(sign: str) -> str:
+    """Return why a column that this sign divides may be several, and what to do; empty without a sign."""
+    if not sign:
+        return ""
+    if sign in _OFTEN:
+        return (
+            "Each of its lines is one quoted cell that seems to hold several: divide them in a spreadsheet "
+            "program (text to columns), and save the file as csv again"
+        )
+    named = setting_name("delimiter", sign)
+    if not sign.isprintable():
+        named = f"{setting_name('delimiter')} $'\\x{ord(sign):02x}' in bash"
+    return f"Each of its lines has {sign!r}, which may divide cells: if it does, give {named}"
 
 
 @dataclass(slots=True)

@@ -275,11 +275,12 @@ class Requester(Generic[T]):
         if probe.action is Action.KEEP:
             budget.refused_at = -inf  # for its parts, too, no further probe is needed
             return None
-        if probe.action is not Action.ADAPT:
-            budget.note_failure(now, 0.0, probe.code)
         if probe.lasting:
-            budget.refused_at = None
-            self.deployments.mark_down(deployment)
+            # Everything is refused, so this is not the row's fault: it keeps its retries.
+            budget.reset()
+            self.deployments.mark_down(deployment, excuses=True)
+        elif probe.action is not Action.ADAPT:
+            budget.note_failure(now, 0.0, probe.code)
         return replace(probe, words="")
 
     async def renew_token(self, deployment: Deployment) -> bool:

@@ -250,7 +250,7 @@ class Deployment:
         self.pause_is_ours = seconds is None
         if seconds is None:
             longest = max(1.0, min(LONGEST_BLIND_PAUSE_SECONDS, most_outage_seconds / 4))
-            seconds = min(longest, 2.0**self.blind_pauses) * random.uniform(0.75, 1.25)  # noqa: S311
+            seconds = min(longest, 2.0 ** min(self.blind_pauses, 10)) * random.uniform(0.75, 1.25)  # noqa: S311
             self.blind_pauses += 1
         self.pause(seconds)
 

@@ -166,6 +166,8 @@ class DeploymentPool:
                     self.notice(Notice(text))
                 health.end_outage(now)
                 if self.is_never_answered(deployment, now):
+                    if self.others_up(deployment):
+                        self.stop(deployment, refused(deployment))
                     self.judge_outage(now)
                     if health.state is not State.DOWN:
                         return

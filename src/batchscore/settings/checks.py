@@ -337,7 +337,7 @@ def check_pairs(where: str, kind: str, pairs: Mapping[str, str]) -> None:
     """Raise `UsageError` if a header or query parameter cannot be sent; no value is quoted."""
     lower = [name.lower() for name in pairs] if kind == "header" else list(pairs)
     for name, text in pairs.items():
-        what = f"{where} {name_text(name)}"
+        what = f"{where} ({name_text(name)})"
         if kind == "header":
             refuse(not HEADER_NAME.fullmatch(name), "{where}: a name has no spaces or colons.", where=where)
             refuse(name.lower() in OWN_HEADERS, "{what}: batchscore sets this header.", what=what)

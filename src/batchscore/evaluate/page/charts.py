@@ -20,16 +20,19 @@ from batchscore.report.words import short_name
 def charts_of(evaluation: Evaluation, examples: Examples) -> list[Chart]:
     """Return the charts of an evaluation; none if its task has none."""
     if evaluation.task.kind == "ranking":
-        return [_found_by_depth(evaluation)]
+        chart = _found_by_depth(evaluation)
+        return [chart] if chart.spec["series"] else []
     if evaluation.task.kind in {"pairs", "numbers"} and examples.points:
         return [_scatter(evaluation, examples)]
     return []
 
 
 def _found_by_depth(evaluation: Evaluation) -> Chart:
-    """Return the share of relevant documents among the first ones."""
+    """Return the share of relevant documents among the first ones, if all documents have a vector."""
     shown = []
     for colour, model in zip(COLOURS, evaluation.models, strict=False):
+        if model.counts.others_without_vector:
+            continue
         means = [float(model.rows.tables[f"recall_at_{depth}"][:, 0].mean()) for depth in DEPTHS]
         shown.append(series(short_name(visible(model.name)), means, colour, type="line"))
     spec = {

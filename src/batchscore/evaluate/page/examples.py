@@ -92,7 +92,8 @@ def _lists(evaluation: Evaluation, values: Sequence[Floats]) -> list[tuple[str, 
     base = values[evaluation.baseline]
     found = []
     for place, (model, own) in enumerate(zip(models, values, strict=True)):
-        if place == evaluation.baseline:
+        compared = (model, models[evaluation.baseline])
+        if place == evaluation.baseline or any(each.counts.others_without_vector for each in compared):
             continue
         for sign, word in ((1, "better"), (-1, "worse")):
             gain = np.nan_to_num(sign * (own - base))

@@ -59,8 +59,9 @@ def gate_text(evaluation: Evaluation, gate: Gate) -> str:
         return value_text(figure)
     value = f"{100 * (gate.value or 0):.2f}%" if "%" in gate.requirement else number_text(gate.value)
     if figure is not None:
-        rows = figure.answered if figure.unanswered == "withheld" else figure.rows
-        return f"{value} on {count_text(rows, 'row')}"
+        if figure.unanswered in {"withheld", "excluded"}:
+            return f"{value} on {count_text(figure.answered, 'answered row')}"
+        return f"{value} on {count_text(figure.rows, 'row')}"
     return f"{value} on {count_text(evaluation.rows, 'row')}" if gate.metric == "coverage" else value
 
 
