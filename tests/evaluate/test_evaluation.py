@@ -100,6 +100,9 @@ def test_an_error_names_the_earlier_evaluation_that_stays(tmp_path: Path, source
     said = run(*words, "other", error=InputError).exception
     assert isinstance(said, BatchscoreError)
     assert said.text.endswith(f". The files in {tmp_path / 'e'} are of an earlier evaluation.")
+    said = run(*words, "label", "--require", "accuracy>=90", error=UsageError).exception
+    assert isinstance(said, BatchscoreError)
+    assert "meant? The files in" in said.text
     assert (tmp_path / "e" / "metrics.json").read_bytes() == before
 
 
@@ -472,8 +475,9 @@ def test_labels_of_a_list_may_have_commas(tmp_path: Path, answer: Any) -> None:
     source = write_input(tmp_path / "in.csv", [{"label": '["York, NY", "a"]'}, {"label": "7"}])
     scores = write_scores(tmp_path / "s", source, [answer, 7], keep=["label"])
     words = ("--label", "label", "--as", "text-classification-multilabel")
-    (model,) = measured(tmp_path / "e", scores, *words)["models"]
-    assert model["metrics"]["f1_score_micro"]["value"] == pytest.approx(2 / 3)
+    found = measured(tmp_path / "e", scores, *words)
+    assert found["definition"].startswith("micro averages over the labels of all rows")
+    assert found["models"][0]["metrics"]["f1_score_micro"]["value"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "c.csv"])
@@ -497,6 +501,58 @@ def test_rows_with_the_same_id_count_alone_and_compared(tmp_path: Path) -> None:
     for outputs in ((one,), (one, two)):
         model = measured(tmp_path / "e", *outputs, *words)["models"][0]
         assert (model["metrics"]["accuracy"]["value"], model["metrics"]["accuracy"]["rows"]) == (0.5, 20)
+
+
+def test_a_comparison_says_on_which_rows_it_is(tmp_path: Path) -> None:
+    """Lists have no worst answer, so rows that one has not answered are left out of their micro F1."""
+    source = write_input(tmp_path / "in.csv", [{"label": "a,b"}] * 10)
+    one = write_scores(tmp_path / "one", source, ["a,b"] * 8 + ["a"] * 2, keep=["label"])
+    two = write_scores(tmp_path / "two", source, ["a"] * 7 + ["a,b", FAILED, FAILED], keep=["label"])
+    words = (one, two, "--label", "label", "--as", "multilabel", "-o", tmp_path / "e")
+    said = [line for line in run(*words).stdout.splitlines() if "against" in line]
+    assert [each.endswith("; on 8 of 10 rows") for each in said if "micro" in each] == [True]
+    (sampled,) = [each for each in said if "f1_score_samples" in each]
+    assert sampled.endswith("; 0 better, 9 worse")
+    found = json.loads((tmp_path / "e" / "metrics.json").read_bytes())["models"][1]["comparisons"]
+    counts = [
+        [found[name][each] for each in ("wins", "losses", "ties")] for name in ("f1_score_micro", "recall")
+    ]
+    assert counts == [[None] * 3] * 2
+    assert found["f1_score_samples"]["ties"] == 1
+
+
+def test_counts_are_of_the_measured_rows_alone(tmp_path: Path, source: Path) -> None:
+    """Of rows that other outputs have not nothing is counted; they stay in the table, marked as such."""
+    one = write_scores(
+        tmp_path / "one", source, ["x", "pos", Score("pos.", "length"), Score("neg.", "length"), *"xxyyyz"],
+        keep=["label"],
+    )  # fmt: skip
+    few = write_input(tmp_path / "few" / "a.csv", ROWS[:3])
+    two = write_scores(tmp_path / "two", few, ["pos", "neg", "y"], keep=["label"])
+    found = measured(tmp_path / "e", one, two, "--label", "label")
+    assert (found["rows"], found["models"][0]["join"]["not_in_other_outputs"]) == (3, 7)
+    assert found["models"][0]["answers_cut"] == 1
+    table = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
+    assert [row["measured"] for row in table] == [True] * 3 + [False] * 7 + [True] * 3
+    assert [row["outcome"] for row in table if row["measured"]].count("answered") == 4
+    said = run(one, two, "--label", "label", "-o", tmp_path / "e").output
+    assert '1 x "x"' in said
+    assert '"y"' in said
+    assert '"z"' not in said
+    page = (tmp_path / "e" / "evaluation.html").read_text()
+    assert page.count(">z<") == 0
+    (alone,) = measured(tmp_path / "e", one, "--label", "label")["models"]
+    assert alone["answers_cut"] == 2
+    assert all(pq.read_table(tmp_path / "e" / "rows.parquet")["measured"].to_pylist())
+
+
+def test_odd_labels_are_counted_in_the_measured_rows_alone(tmp_path: Path) -> None:
+    rows = [{"label": label} for label in ("a", "b", "NaN", "NaN")]
+    source, few = write_input(tmp_path / "in.csv", rows), write_input(tmp_path / "few" / "in.csv", rows[:3])
+    one = write_scores(tmp_path / "one", source, ["a", "b", "c", "d"], keep=["label"])
+    two = write_scores(tmp_path / "two", few, ["a", "b", "c"], keep=["label"])
+    for model in measured(tmp_path / "e", one, two, "--label", "label")["models"]:
+        assert model["join"]["labels_like_nan"] == 1
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, source: Path) -> None:
@@ -689,9 +745,37 @@ def test_the_task_is_guessed_and_shown(tmp_path: Path, labels: Sequence[str], ta
         ("Paris", "Rome", "Oslo"): "text-classification",
         ("Paris", "Rome", "Oslo", "Bonn", "Rome"): "text-classification",
         ("a long text that nobody repeats", "another of as many words as that"): "text-classification",
+        ('["Rome", "Roma"]', "Oslo") * 4: "text-classification-multilabel",
     }.get(tuple(labels))
     assert ("Guessed from" in shown) == (other is not None)
-    assert other is None or f", add --as {other}." in shown
+    assert other is None or re.search(f", add --as {other}[.;]", shown)
+
+
+TOPICS = ["a", "b", "c"]
+LONG = [f"the {n} boats of the harbour wait for the tide" for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "others"),
+    [
+        ([TOPICS[: 1 + n % 3] for n in range(9)], "question-answering", ["text-classification-multilabel"]),
+        ([", ".join(TOPICS[n % 3 :]) for n in range(9)], "text-classification", []),
+        (["a", "a, b", "b;c", "c", "a|c", "a, b, c", "b"], "question-answering",
+         ["text-classification", "text-classification-multilabel"]),
+        (["York, NY", "Reno, NV"] * 9, "text-classification", []),
+        ([[text, f"{text} there"] for text in LONG], "question-answering",
+         ["text-generation", "text-translation"]),
+        ([["Paris", "paris, France"], ["Rome"]], "question-answering", []),
+        (LONG, "text-generation", ["text-classification", "text-translation"]),
+        ([f"{text} {text}" for text in LONG], "text-generation", ["text-translation"]),
+        (["x"], "text-classification", ["question-answering"]),
+        (["pos", "neg"] * 5, "text-classification", []),
+    ],
+)  # fmt: skip
+def test_labels_that_leave_the_task_open(labels: Sequence[Any], task: str, others: Sequence[str]) -> None:
+    found, words = guess_task(labels)
+    assert (found.name, re.findall(r"--as ([\w-]+)", words)) == (task, others)
+    assert "1 label (1" not in words
 
 
 @pytest.mark.parametrize("failed", [range(10), (0,), (3, 4, 5), (6, 7), (9, 2)])
@@ -849,11 +933,24 @@ def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -
     (model,) = measured(tmp_path / "e", *words)["models"]
     assert model["metrics"]["mrr_at_10"]["value"] == 1
     assert (model["join"]["unmatched_labels"], model["join"]["rows_without_label"]) == (1, 1)
+    assert "relevances that are all 0" not in " ".join(model["notices"])
     run(queries, "--documents", documents, "-o", tmp_path / "e", error=UsageError)
     run(*words, "--metric", "ndcg_at_0", "-o", tmp_path / "e", error=UsageError)
     run(*words, "--as", "sts", "-o", tmp_path / "e", error=UsageError)
     qrels.write_text(text.replace("d2", ""), "utf-8")
     run(*words, "-o", tmp_path / "e", error=InputError)
+
+
+def test_queries_without_a_relevant_document_are_said(tmp_path: Path) -> None:
+    """As trec_eval does, they count as 0, whatever is found."""
+    pair: list[Any] = [*np.eye(2, dtype=np.float32)]
+    documents = write_vectors(tmp_path / "d", [{"id": "d1"}, {"id": "d2"}], pair, id_column="id")
+    queries = write_vectors(tmp_path / "q", [{"id": "q1"}, {"id": "q2"}], pair, id_column="id")
+    (tmp_path / "qrels.trec").write_text("q1 0 d1 1\nq2 0 d2 0\nq2 0 d1 0\n")
+    words = (queries, "--documents", documents, "--qrels", tmp_path / "qrels.trec")
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert {each["value"] for name, each in model["metrics"].items() if "precision" not in name} == {0.5}
+    assert "1 row with relevances that are all 0, and so with figures of 0." in model["notices"]
 
 
 @pytest.mark.parametrize(
@@ -872,6 +969,11 @@ def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -
             "qrels.trec",
             "q1 0 d1 1\n\nq2 0 d2\n",
             "qrels.trec, line 3 has 3 fields. The lines of TREC have four,",
+        ),
+        (
+            "qrels.trec",
+            "q1 0 d1\nq2 0 d2 1\n",
+            "qrels.trec, line 1 has 3 fields. The lines of TREC have four,",
         ),
         ("qrels.trec", "q1 0 d1 1\nq2 0 d2 high\n", "qrels.trec, line 2: the relevance is not a whole"),
     ],
@@ -896,12 +998,15 @@ def test_relevances_of_trec_may_begin_with_a_mark(tmp_path: Path) -> None:
         ("id,label\n", "has a header, but no rows of labels below it."),
         ("", "is empty."),
         ("id,label\n,pos\n", "no row has a value in the column 'id'."),
+        ("id,label,label\nr1,pos,neg\n", "has several columns 'label', so it is not clear which is meant."),
+        ("id,id,label\nr1,1,neg\n", "has several columns 'id', so it is not clear which is meant."),
     ],
 )
 def test_a_file_without_labels_says_what_it_has(tmp_path: Path, source: Path, text: str, words: str) -> None:
     scores = write_scores(tmp_path / "s", source, ANSWERS, id_column="id")
     (tmp_path / "gold.csv").write_text(text, "utf-8")
-    words_given = (scores, "--labels", tmp_path / "gold.csv", "--on", "id", "-o", tmp_path / "e")
+    words_given = (scores, "--labels", tmp_path / "gold.csv", "--on", "id", "--label", "label")
+    words_given = (*words_given, "-o", tmp_path / "e")
     assert words in str(run(*words_given, error=InputError).exception)
 
 

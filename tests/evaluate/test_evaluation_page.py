@@ -69,6 +69,16 @@ def test_text_of_others_stays_text(tmp_path: Path) -> None:
         assert each.links <= each.ids
 
 
+def test_line_breaks_of_texts_are_blanks(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in.csv", [{"label": "a text\nof two lines"}] * 2)
+    scores = write_scores(tmp_path / "s", source, ["another\none"] * 2, keep=["label"])
+    measured(tmp_path / "e", scores, "--label", "label", "--as", "text-generation")
+    page = (tmp_path / "e" / "evaluation.html").read_text("utf-8").partition("<script")[0]
+    assert "a text of two lines" in page
+    assert "another one" in page
+    assert "u000a" not in page
+
+
 def test_the_page_says_what_was_measured(tmp_path: Path) -> None:
     page = compared(tmp_path, ["red", "blue"]).read_text("utf-8")
     words = re.sub(r"<[^>]+>|\s+", " ", page.partition("<body>")[2].partition("<script")[0])

@@ -32,7 +32,8 @@ texts = words.map(" ".join)
         ("", ["x"], 0, 0),
         ("", [""], 1, 1),
         ("x", [], 0, 0),
-        ("東京都", ["東京"], 0.8, 0),
+        ("東京都", ["東京"], 0, 0),
+        ("北京 indeed", ["北京"], 2 / 3, 0),
     ],
 )
 def test_short_answers(answer: str, golds: list[str], f1: float, exact: float) -> None:

@@ -97,8 +97,17 @@ def use_table(ctx: click.Context, option: click.Parameter, named: str | None) ->
     help="Do not rank the document that has the id of the query, as for duplicates of questions.",
 )
 @options_of(OF_FILES)
-@click.option("--field", metavar="NAME", help="Field of JSON answers that is the answer, as label or a.b.")
-@click.option("--pattern", metavar="REGEX", help="What the answer in a text is: group 1 of the last match.")
+@click.option(
+    "--field",
+    metavar="NAME",
+    help="Field of JSON answers that is the answer, as label or a.b. A label may still be in a text without "
+    "JSON.",
+)
+@click.option(
+    "--pattern",
+    metavar="REGEX",
+    help="What the answer in a text is: group 1 of the last match. No other way is tried.",
+)
 @click.option("map_file", "--map", metavar="FILE", help='JSON file of other spellings: {"good": "positive"}.')
 @click.option("--by", multiple=True, metavar="COLUMN", help="Show the main metric by value of this column.")
 @click.option("--show", multiple=True, metavar="COLUMN", help="Show this column of rows in the page.")
@@ -163,6 +172,7 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
         ]
         with write.rows_file(folder, spec.source.others) as write_row:
             result = evaluation.evaluate(outputs, spec, write_row)
+        write.mark_left_out(folder, result)
         made = write_page(folder, result)
         path = write.write_metrics(folder, result)
     target = find_target(os.environ, wanted=chosen["track"])

@@ -16,7 +16,7 @@ import orjson
 
 from batchscore.cli.evaluate import OF_FILES
 from batchscore.cli.settings_file import how_to_name
-from batchscore.errors import InputError, SettingsError, UsageError
+from batchscore.errors import InputError, SettingsError, UsageError, count_text
 from batchscore.evaluate.figures import FigureOptions
 from batchscore.evaluate.fold import Labels
 from batchscore.evaluate.gates import requirement_of
@@ -46,7 +46,9 @@ def names_of(scores: Sequence[str], given: str | None) -> list[str]:
         return [path_text(name) for name in scores]
     names = [path_text(name.strip()) for name in given.split(",")]
     if len(names) != len(scores) or not all(names):
-        raise UsageError(f"--names has {len(names)} names for {len(scores)} SCORES. Give one name for each.")
+        raise UsageError(
+            f"--names has {count_text(len(names), 'name')} for {len(scores)} SCORES. Give one name for each."
+        )
     return names
 
 

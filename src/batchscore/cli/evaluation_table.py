@@ -129,6 +129,7 @@ def _comparison_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
         lines.append(
             f"  against {evaluation.models[evaluation.baseline].name}: {name} {found.difference:+.4f} "
             f"({found.interval_text}), p {p_text(p_value)}{corrected}"
+            + ("" if found.rows == evaluation.rows else f"; on {found.rows:,} of {evaluation.rows:,} rows")
             + (f"; {found.wins:,} better, {found.losses:,} worse" if found.wins or found.losses else "")
         )
     return lines

@@ -29,7 +29,7 @@ from batchscore.evaluate.outcomes import (
     text_outcome,
 )
 from batchscore.evaluate.statistics.intervals import Floats
-from batchscore.evaluate.tasks import EvaluationTask
+from batchscore.evaluate.tasks import SEPARATOR, EvaluationTask
 from batchscore.evaluate.vector_judges import (
     ClusterJudge,
     Documents,
@@ -92,7 +92,7 @@ class _LabelJudge:
 class TextJudge:
     """Rows whose text is compared with one or several right texts, row by row.
 
-    `unreadable` counts the labels that ROUGE cannot read, whatever the answer is.
+    `unreadable` marks the labels that ROUGE cannot read, whatever the answer is.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class TextJudge:
     ) -> None:
         self.field, self.names, self.scores_of = reading.field, names, scores_of
         self.scores = array("d")
-        self.unreadable = 0
+        self.unreadable = array("b")
 
     def add(self, row: LabelledRow) -> Judged:
         """Count one row."""
         golds = texts_of(as_list(row.gold)) or [""]
-        self.unreadable += self.names == rouge.NAMES and not rouge.has_tokens(golds)
+        self.unreadable.append(self.names == rouge.NAMES and not rouge.has_tokens(golds))
         outcome = text_outcome(row.scored.settled, self.field)
         scores = (0.0,) * len(self.names)
         if outcome.is_answered:
@@ -128,14 +128,14 @@ class TextJudge:
 class EntityJudge:
     """Rows whose answer lists entities or labels, or gives a tag for each word.
 
-    `other_length` counts answers with more or fewer tags than their label has.
+    `other_length` marks answers with more or fewer tags than their label has.
     """
 
     def __init__(self, reading: Reading) -> None:
         self.field = reading.field
         self.several_labels = reading.task.name == "text-classification-multilabel"
         self.counts = array("d")
-        self.other_length = 0
+        self.other_length = array("b")
 
     def add(self, row: LabelledRow) -> Judged:
         """Count one row."""
@@ -150,15 +150,16 @@ class EntityJudge:
         outcome = text_outcome(row.scored.settled, self.field)
         # Tags are as many as words, and each may begin an entity. In a list there may be any number.
         counts: tuple[float, float, float] = (0, len(gold) if tagged else np.nan, len(wanted))
+        other_length = False
         if outcome.is_answered:
             parsed = _parsed(outcome.value, words=not self.several_labels)
             found = self._entities(parsed, outcome.value, tagged=tagged)
             other_length = found is not None and tagged and len(parsed) != len(gold)
-            self.other_length += other_length
             if found is None or other_length:
                 outcome = RowOutcome(NO_LABEL, text=outcome.text)
             else:
                 counts = entities.counts_of(found, wanted)
+        self.other_length.append(other_length)
         self.counts.extend(counts)
         right = float(outcome.is_answered and counts[0] == counts[1] == counts[2])
         return outcome, text_of(row.gold) or "[]", {"right": right}
@@ -167,7 +168,7 @@ class EntityJudge:
         """Return the entities or labels of a value, as it was `given`; labels in a list may have commas."""
         if self.several_labels:
             is_text = isinstance(given, str) and value == [given]
-            parts = _SEPARATOR.split(given) if is_text else texts_of(as_list(value))
+            parts = SEPARATOR.split(given) if is_text else texts_of(as_list(value))
             return [fold(part) for part in parts if part.strip()]
         if tagged:
             return entities.spans_of(value, strict=False) if entities.are_tags(value) else None
@@ -191,10 +192,6 @@ class EntityJudge:
             "recall": np.stack([right, wanted], axis=1),
             "f1_score_samples": np.stack([of_row, ones], axis=1),
         }
-
-
-#: What is between the labels of a text that lists several.
-_SEPARATOR = re.compile(r"[,;|\n]")
 
 
 def _parsed(value: Any, *, words: bool) -> Any:

@@ -294,6 +294,11 @@ def _label_column(table: Table, named: str, on: str, column: str | None) -> str:
     for name in (on, *([] if column is None else [column])):
         if name not in table.columns:
             raise InputError(f"{named} has no column {name!r}. Its columns are: {has}.")
+    if twice := [name for name in (on, column) if name in table.repeated]:
+        raise InputError(
+            f"{named} has several columns {twice[0]!r}, so it is not clear which is meant. Give each a "
+            "name of its own."
+        )
     others = [name for name in table.columns if name != on]
     if column is None and len(others) != 1:
         raise InputError(f"{named} has several columns: {has}. Name that of the labels with --label.")

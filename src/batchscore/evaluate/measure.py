@@ -58,8 +58,9 @@ class ModelRows:
 
     `keys` are those of the rows, each with a digest of its label. `cells` are the places in the confusion
     matrix, of a task with labels. `tables` hold what other figures are sums of, `(n, s)`. `groups` are
-    numbers of the values of slices and clusters, whose names are in `group_names`. `texts` counts answers
-    that gave no label. `seen_field` is that which the user named.
+    numbers of the values of slices and clusters, whose names are in `group_names`. `unread` are the
+    texts that gave no label, else `None`. `marks` say which rows are odd: `cut`, `hopeless`
+    queries, and some of the counts. `seen_field` is that which the user named.
     """
 
     name: str
@@ -73,8 +74,8 @@ class ModelRows:
     tables: dict[str, Floats] = field(default_factory=dict)
     groups: dict[str, npt.NDArray[np.intp]] = field(default_factory=dict)
     group_names: dict[str, list[str]] = field(default_factory=dict)
-    texts: Counter[str] = field(default_factory=Counter)
-    cut: int = 0
+    unread: npt.NDArray[np.object_] = field(default_factory=lambda: np.empty(0, object))
+    marks: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     signatures: Mapping[str, str] = field(default_factory=dict)
     seen_field: SeenField | None = None
 
@@ -86,12 +87,23 @@ class ModelRows:
         """Which rows have an answer."""
         return np.asarray(self.outcomes == 0)
 
+    @property
+    def texts(self) -> Counter[str]:
+        """How often each text occurs that gave no label."""
+        return Counter(each for each in self.unread if each is not None)
+
+    @property
+    def cut(self) -> int:
+        """How many answers were cut after their label."""
+        return int(self.marks["cut"].sum())
+
     def choose(self, places: npt.NDArray[np.intp]) -> ModelRows:
         """Return some of the rows."""
+        marks = {name: mark[places] for name, mark in self.marks.items()}
         return ModelRows(
             self.name,
             self.output,
-            self.counts,
+            _counted(self.counts, marks),
             self.keys[places],
             self.positions[places],
             self.outcomes[places],
@@ -100,8 +112,8 @@ class ModelRows:
             {name: table[places] for name, table in self.tables.items()},
             {name: codes[places] for name, codes in self.groups.items()},
             self.group_names,
-            self.texts,
-            self.cut,
+            self.unread[places],
+            marks,
             self.signatures,
             self.seen_field,
         )
@@ -138,8 +150,8 @@ def measure(
         counts.others_without_vector = reading.second.absent
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
     seen = SeenField(reading.field or "") if reading.field or reading.task.has_texts else None
-    keys, outcomes, hows, cut = array("Q"), array("b"), array("b"), 0
-    texts: Counter[str] = Counter()
+    keys, outcomes, hows, cut, like_nan = array("Q"), array("b"), array("b"), array("b"), array("b")
+    unread, texts = list[str | None](), dict[str, str]()
     late, waiting = judge if isinstance(judge, LateJudge) else None, list[EvaluatedRow]()
     for row in source.rows(output, counts):
         if row.gold is None:
@@ -147,15 +159,16 @@ def measure(
         if seen is not None:
             seen.look(row.scored.settled)
         outcome, gold, scores = judge.add(row)
-        counts.labels_like_nan += len(gold) < _LONGEST_LIKE_NAN and gold.strip().lower() in _LIKE_NAN
+        like_nan.append(len(gold) < _LONGEST_LIKE_NAN and gold.strip().lower() in _LIKE_NAN)
         keys.extend((row.key, key_of(gold)))
         outcomes.append(_OUTCOME_PLACES[outcome.name])
         hows.append(_HOW_PLACES[outcome.how])
-        cut += outcome.cut
-        if not outcome.is_answered and outcome.text is not None:
-            shown = outcome.text[:_SHOWN_CHARACTERS]
-            if shown in texts or len(texts) < _MOST_TEXTS:
-                texts[shown] += 1
+        cut.append(outcome.cut)
+        shown = None if outcome.is_answered or outcome.text is None else outcome.text[:_SHOWN_CHARACTERS]
+        if shown is not None and (shown in texts or len(texts) < _MOST_TEXTS):
+            unread.append(texts.setdefault(shown, shown))
+        else:
+            unread.append(None)
         for group in groups:
             group.add(row)
         evaluated = EvaluatedRow(row, gold, outcome, scores)
@@ -166,14 +179,17 @@ def measure(
     if not keys:
         raise InputError(_nothing_labelled(output, source, counts))
     cells, tables = judge.arrays()
+    odd = {"cut": cut, "labels_like_nan": like_nan}
     if isinstance(judge, TextJudge):
-        counts.labels_without_tokens = judge.unreadable
+        odd["labels_without_tokens"] = judge.unreadable
     if isinstance(judge, EntityJudge):
-        counts.tags_of_other_length = judge.other_length
+        odd["tags_of_other_length"] = judge.other_length
     if isinstance(judge, RankingJudge):
         counts.documents_missing = len(judge.absent)
+        odd["hopeless"] = judge.hopeless
     if isinstance(judge, ClassJudge):
-        counts.rows_learned_from = judge.repeated
+        odd["rows_learned_from"] = judge.repeated
+    marks = {name: np.frombuffer(each, np.bool_) for name, each in odd.items()}
     for place, each in enumerate(waiting):
         if late is not None and each.outcome.is_answered:
             answer, scores = late.answer(place)
@@ -182,7 +198,7 @@ def measure(
     return ModelRows(
         name,
         output,
-        counts,
+        _counted(counts, marks),
         np.frombuffer(keys, np.uint64).reshape(-1, 2),
         np.arange(len(keys) // 2),
         np.frombuffer(outcomes, np.int8).astype(np.intp),
@@ -191,11 +207,17 @@ def measure(
         tables,
         {group.column: np.frombuffer(group.codes, np.int64).astype(np.intp) for group in groups},
         {group.column: list(group.known) for group in groups},
-        texts,
-        cut,
+        np.array(unread, object),
+        marks,
         judge.signatures if isinstance(judge, TranslationJudge) else {},
         seen,
     )
+
+
+def _counted(counts: JoinCounts, marks: Mapping[str, npt.NDArray[np.bool_]]) -> JoinCounts:
+    """Return the counts with those of the marked rows."""
+    sums = {name: int(mark.sum()) for name, mark in marks.items() if hasattr(counts, name)}
+    return replace(counts, **sums)  # type: ignore[arg-type]
 
 
 def refuse_field(measured: Sequence[ModelRows]) -> None:

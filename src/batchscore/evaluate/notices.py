@@ -131,6 +131,8 @@ def model_notices(rows: ModelRows, reading: Reading) -> Iterator[str]:
             f"ROUGE finds nothing in {count_text(counts.labels_without_tokens, 'label')}, as in those in "
             "other scripts."
         )
+    if without := int(rows.marks["hopeless"].sum()) if "hopeless" in rows.marks else 0:
+        yield f"{count_text(without, 'row')} with relevances that are all 0, and so with figures of 0."
     if counts.documents_missing:
         yield (
             f"{count_text(counts.documents_missing, 'relevant document')} cannot be found: not among the "

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from batchscore.errors import InputError, count_text
 from batchscore.evaluate.fold import number_of, text_of
-from batchscore.evaluate.labels import LabelFile, with_first_row
+from batchscore.evaluate.labels import LabelFile, is_named_as_file, with_first_row
 from batchscore.read.files import find_files
 from batchscore.read.formats import open_rows
 from batchscore.read.input_file import ReadOptions
@@ -98,10 +98,12 @@ def _column(columns: Iterable[str], names: Collection[str]) -> str | None:
 
 
 def _is_of_trec(named: str) -> bool:
-    """Whether the first line has four fields without a head, the last of them a whole number."""
+    """Whether the first line has four fields, the last a whole number, or the suffix is of no table."""
     place = place_of(named)
     if not storage.exists(place) or storage.is_folder(place):
         return False
+    if not is_named_as_file(named):
+        return True
     head = b""
     for chunk in storage.chunks(place):
         head += chunk

@@ -5,6 +5,7 @@ The first figure is the main one. It knows no rows; `guess_task` takes some labe
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from batchscore.errors import UsageError, count_text
 from batchscore.evaluate.fold import fold, number_of, text_of
-from batchscore.evaluate.labels import as_list
+from batchscore.evaluate.labels import as_list, texts_of
 from batchscore.evaluate.metrics import retrieval
 from batchscore.evaluate.metrics.entities import are_tags
 
@@ -60,12 +61,19 @@ class EvaluationTask:
         """Whether the whole text of an answer is compared."""
         return self.kind in {"answers", "overlap", "translation"}
 
+    @property
+    def definition(self) -> str | None:
+        """How its figures are made, where there are several ways."""
+        return _DEFINITIONS.get(self.name, _DEFINITIONS.get(self.kind))
 
-#: How figures are made, where there are several ways.
-DEFINITIONS: Mapping[str, str] = {
+
+#: How figures of a task, or of a kind of tasks, are made.
+_DEFINITIONS: Mapping[str, str] = {
     "answers": "SQuAD: in lower case, without punctuation and articles; the best of all right answers",
     "overlap": "rouge-score: tokens of a to z and 0 to 9 in lower case, no stemmer; mean of F by row",
     "entities": "micro averages over entities; a tag I may begin one, as in conlleval",
+    "text-classification-multilabel": "micro averages over the labels of all rows, in any order; case, "
+    "blanks and punctuation around a label do not count",
     "pairs": "cosine of both vectors; ties have mean ranks",
     "probe": "MTEB: logistic regression on eight rows of each label, mean of ten experiments",
     "neighbours": "cosine, the majority of the five nearest rows",
@@ -128,6 +136,12 @@ _ALIASES = {
 #: Labels that are more, or longer, are texts and not classes.
 _MOST_CLASSES, _LONGEST_CLASS = 200, 60
 
+#: Answers to questions have this many words at most, other texts have more.
+_WORDS_OF_ANSWER = 5
+
+#: What is between the labels of a text that lists several.
+SEPARATOR = re.compile(r"[,;|\n]")
+
 
 def task_named(name: str) -> EvaluationTask:
     """Return a task by any of its names; raises `UsageError`."""
@@ -153,22 +167,54 @@ def guess_task(golds: Sequence[Any]) -> tuple[EvaluationTask, str]:
         items = [item for each in lists for item in each]
         if (items and are_tags(items)) or any(isinstance(item, (Mapping, list)) for item in items):
             return EVALUATION_TASKS["token-classification"], ""
-        return EVALUATION_TASKS["question-answering"], ""
+        return EVALUATION_TASKS["question-answering"], _unsure(golds, _of_lists(texts_of(items)))
     texts = [text_of(gold) or "" for gold in golds]
     counts = Counter(map(fold, texts))
     repeated = sum(count for count in counts.values() if count > 1)
     # Classes occur again, also if there are few rows of each; answers to different questions seldom do.
     are_classes = 2 * repeated >= len(texts) or len(texts) == 1
     could_be = len(counts) <= _MOST_CLASSES and max(map(len, counts), default=0) <= _LONGEST_CLASS
-    seen = f"Guessed from {count_text(len(texts), 'label')} ({len(counts)} different). If these are"
     are_numbers = bool(texts) and all(number_of(text) is not None for text in texts)
     if could_be and are_classes:
-        sure = 2 * len(counts) <= len(texts)
-        other = "amounts, add --as regression" if are_numbers else "free answers, add --as question-answering"
-        return EVALUATION_TASKS["text-classification"], "" if sure else f"{seen} {other}."
+        other = {} if 2 * len(counts) <= len(texts) else {"free answers": "question-answering"}
+        if are_numbers and other:
+            other = {"amounts": "regression"}
+        return EVALUATION_TASKS["text-classification"], _unsure(golds, {**other, **_of_cells(texts)})
     if are_numbers:
         return EVALUATION_TASKS["regression"], ""
-    words = sum(len(text.split()) for text in texts) / max(1, len(texts))
-    other = f"{seen} classes, add --as text-classification."
-    found = EVALUATION_TASKS["question-answering" if words <= 5 else "text-generation"]
-    return found, other if could_be and texts else ""
+    other = {"classes": "text-classification"} if could_be and texts else {}
+    if _words_in(texts) <= _WORDS_OF_ANSWER:
+        return EVALUATION_TASKS["question-answering"], _unsure(golds, {**other, **_of_cells(texts)})
+    return EVALUATION_TASKS["text-generation"], _unsure(golds, {**other, "translations": "text-translation"})
+
+
+def _unsure(golds: Sequence[Any], others: Mapping[str, str]) -> str:
+    """Return what to say if labels may be something else, for which there is another task."""
+    if not others:
+        return ""
+    different = len({fold(text_of(gold) or "") for gold in golds})
+    of = "" if len(golds) == 1 else f" ({different} different)"
+    ways = "; if they are ".join(f"{what}, add --as {task}" for what, task in others.items())
+    return f"Guessed from {count_text(len(golds), 'label')}{of}. If these are {ways}."
+
+
+def _of_lists(items: Sequence[str]) -> dict[str, str]:
+    """Return what lists of these texts may be, if not right answers to a question."""
+    if 2 * len(set(map(fold, items))) <= len(items) and max(map(len, items)) <= _LONGEST_CLASS:
+        return {"lists of classes": "text-classification-multilabel"}
+    if _words_in(items) > _WORDS_OF_ANSWER:
+        return {"long texts": "text-generation", "translations": "text-translation"}
+    return {}
+
+
+def _of_cells(texts: Sequence[str]) -> dict[str, str]:
+    """Return whether texts may hold several classes each, of which there are fewer than texts."""
+    parts = [part for text in texts for part in SEPARATOR.split(text) if part.strip()]
+    if 4 * len(parts) > 5 * len(texts) and len(set(map(fold, parts))) < len(set(map(fold, texts))):
+        return _of_lists(parts)
+    return {}
+
+
+def _words_in(texts: Sequence[str]) -> float:
+    """Return the mean number of words."""
+    return sum(len(text.split()) for text in texts) / max(1, len(texts))

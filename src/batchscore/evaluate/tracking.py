@@ -66,7 +66,8 @@ def comparison_of(metric: str, found: Comparison, baseline: str) -> dict[str, fl
         "p_value": found.p_value,
         "n_paired": found.rows,
     }
-    mean, square = (found.wins - found.losses) / found.rows, (found.wins + found.losses) / found.rows
+    wins, losses = found.wins or 0, found.losses or 0
+    mean, square = (wins - losses) / found.rows, (wins + losses) / found.rows
     if found.method == "mcnemar" and square > mean**2:
         values["effect_size"] = mean / (square - mean**2) ** 0.5
     return {

@@ -174,9 +174,10 @@ class ClassJudge(LateJudge):
         return text
 
     @property
-    def repeated(self) -> int:
-        """How many rows have a vector that was learned from."""
-        return sum(each is not None and number_of_vector(each) in self.seen for each in self.vectors)
+    def repeated(self) -> array[int]:
+        """Which rows have a vector that was learned from."""
+        seen = (each is not None and number_of_vector(each) in self.seen for each in self.vectors)
+        return array("b", seen)
 
     @property
     def wanted(self) -> npt.NDArray[np.intp]:
@@ -256,7 +257,8 @@ class RankingJudge(LateJudge):
     """Queries for which documents are ranked by the cosine of their vectors.
 
     `ignore_identical`: the document that has the id of the query is not ranked. `absent` are relevant
-    documents that cannot be found, since they are not there or have no vector.
+    documents that cannot be found, since they are not there or have no vector; `hopeless` marks queries
+    without a relevant one.
     """
 
     def __init__(self, documents: Documents, names: Sequence[str], *, ignore_identical: bool = False) -> None:
@@ -266,6 +268,7 @@ class RankingJudge(LateJudge):
         self.names = list(dict.fromkeys((*own, *(f"recall_at_{depth}" for depth in DEPTHS))))
         self.judged: list[Mapping[str, int]] = []
         self.absent: set[str] = set()
+        self.hopeless = array("b")
         self._known = frozenset(documents.ids)
         self._by_key = {key_of(name): name for name in documents.ids} if ignore_identical else {}
         self._own: list[str] = []
@@ -277,6 +280,7 @@ class RankingJudge(LateJudge):
         self.judged.append(row.gold)
         self._own.append(self._by_key.get(row.key, ""))
         relevant = [name for name, relevance in sorted(row.gold.items()) if relevance > 0]
+        self.hopeless.append(not relevant)
         self.absent.update(name for name in relevant if name not in self._known)
         return " ".join(relevant)
 

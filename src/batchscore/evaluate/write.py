@@ -19,12 +19,11 @@ from batchscore.errors import BatchscoreError, OutputError
 from batchscore.evaluate.evaluation import Evaluation, ModelResult, Write
 from batchscore.evaluate.fold import text_of
 from batchscore.evaluate.measure import EvaluatedRow
-from batchscore.evaluate.tasks import DEFINITIONS
 from batchscore.output.layout import MARKER
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.half_written import sweep_abandoned
-from batchscore.stores.objects import open_arrow_file
+from batchscore.stores.objects import open_arrow_file, open_parquet_part
 from batchscore.version import VERSION
 
 #: The schema of metrics.json.
@@ -37,7 +36,7 @@ METRICS, PAGE = "metrics.json", "evaluation.html"
 ROWS = "rows.parquet"
 COLUMNS = (
     *("model", "file", "row", "id", "label", "answer", "outcome", "found_by", "text"),
-    *("scores", "columns"),
+    *("scores", "columns", "measured"),
 )
 
 #: Rows of a group, all but the last.
@@ -67,9 +66,8 @@ def earlier_named(folder: Place) -> Iterator[None]:
         yield
     except BatchscoreError as error:
         if storage.exists(folder / METRICS):
-            error.text = (
-                f"{error.text.removesuffix('.')}. The files in {folder} are of an earlier evaluation."
-            )
+            text = error.text if error.text.endswith(("?", ".")) else f"{error.text}."
+            error.text = f"{text} The files in {folder} are of an earlier evaluation."
         raise
 
 
@@ -79,7 +77,7 @@ def _is_table(path: Place) -> bool:
 
     try:
         with pq.ParquetFile(open_arrow_file(path)) as file:
-            return tuple(file.schema_arrow.names) == COLUMNS
+            return tuple(file.schema_arrow.names) in {COLUMNS, COLUMNS[:-1]}  # once without `measured`
     except pa.ArrowInvalid:
         return False
 
@@ -103,7 +101,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "task_guessed": evaluation.guessed,
         "label": evaluation.label,
         "main_metric": evaluation.main,
-        "definition": DEFINITIONS.get(evaluation.task.kind),
+        "definition": evaluation.task.definition,
         "signatures": dict(evaluation.models[0].rows.signatures),
         "labels": list(evaluation.labels),
         "rows": evaluation.rows,
@@ -168,6 +166,7 @@ def rows_file(folder: Place, columns: Sequence[str] = ()) -> Iterator[Write]:
 
     text = pa.string()
     others = {"row": pa.int64(), "scores": pa.map_(text, pa.float64()), "columns": pa.map_(text, text)}
+    others["measured"] = pa.bool_()
     schema = pa.schema({name: others.get(name, text) for name in COLUMNS})
     waiting: list[Mapping[str, Any]] = []
 
@@ -189,6 +188,28 @@ def rows_file(folder: Place, columns: Sequence[str] = ()) -> Iterator[Write]:
         sink.close()
         for name in (METRICS, PAGE):
             storage.remove(folder / name)
+
+
+def mark_left_out(folder: Place, evaluation: Evaluation) -> None:
+    """Say in rows.parquet which rows do not count, since other models have not got them."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    if not any(each.only_here for each in evaluation.models):
+        return
+    counted, start = np.zeros(sum(each.counts.labelled for each in evaluation.models), np.bool_), 0
+    for each in evaluation.models:
+        counted[start + each.rows.positions] = True
+        start += each.counts.labelled
+    start = 0
+    with open_parquet_part(folder / ROWS) as file, storage.replace_file(folder / ROWS) as sink:
+        with pq.ParquetWriter(sink, file.schema_arrow) as writer:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, use_threads=False)
+                column = pa.array(counted[start : start + len(table)])
+                writer.write_table(table.set_column(len(COLUMNS) - 1, COLUMNS[-1], column))
+                start += len(table)
+        sink.close()
 
 
 @contextmanager
@@ -223,4 +244,5 @@ def _cells(row: EvaluatedRow, columns: Sequence[str]) -> dict[str, Any]:
         "text": None if outcome.text == answer else outcome.text,
         "scores": [*row.scores.items()],
         "columns": [(name, text_of(scored.values.get(name))) for name in columns],
+        "measured": True,  # until it is known which rows all models have
     }

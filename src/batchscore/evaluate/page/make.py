@@ -16,7 +16,7 @@ from batchscore.evaluate.figures import Figure
 from batchscore.evaluate.metrics import translation
 from batchscore.evaluate.page import charts, parts
 from batchscore.evaluate.page.examples import PER_CELL, PER_LIST, Examples, examples_of
-from batchscore.evaluate.tasks import DEFINITIONS, ERRORS
+from batchscore.evaluate.tasks import ERRORS
 from batchscore.evaluate.write import PAGE, ROWS
 from batchscore.report.page.frame import Frame, document, place_charts
 from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table
@@ -208,7 +208,6 @@ def differences(evaluation: Evaluation) -> list[Html]:
                 continue
             p_value = found.p_value if found.p_holm is None else found.p_holm
             interval = found.interval_text
-            counts = (found.wins, found.losses, found.ties) if found.wins or found.losses else (None,) * 3
             lines.append(
                 (
                     name(model.name),
@@ -217,7 +216,9 @@ def differences(evaluation: Evaluation) -> list[Html]:
                     interval,
                     parts.p_text(p_value).removeprefix("= "),
                     found.rows,
-                    *counts,
+                    found.wins,
+                    found.losses,
+                    found.ties,
                 )
             )
     if not lines:
@@ -362,7 +363,7 @@ def costs(evaluation: Evaluation) -> Html:
 def method(evaluation: Evaluation) -> Html:
     """Return the settings of the evaluation, and what was joined."""
     sampling = evaluation.options.sampling
-    definition = DEFINITIONS.get(evaluation.task.kind)
+    definition = evaluation.task.definition
     settings = [
         *([("definition", definition)] if definition else []),
         ("confidence", f"{sampling.confidence:g}"),

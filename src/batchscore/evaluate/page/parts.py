@@ -76,8 +76,8 @@ def p_text(value: float) -> str:
 
 
 def short(text: Any) -> Html:
-    """Return a text of others, cut if it is long."""
-    shown = "" if text is None else str(text)
+    """Return a text of others in one line, cut if it is long."""
+    shown = "" if text is None else " ".join(str(text).split())
     return name(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…") or Html("")
 
 

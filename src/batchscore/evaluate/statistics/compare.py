@@ -41,7 +41,7 @@ class Comparison:
 
     Without `low` and `high` the rows do not say between which values it lies.
     `p_value` is two-sided; `p_holm` the same, corrected for all models that are compared. `wins` are rows on
-    which the model is better, `losses` those on which the baseline is.
+    which the model is better, `losses` those on which the baseline is; `None` if rows have no figure.
     """
 
     difference: float
@@ -50,8 +50,8 @@ class Comparison:
     p_value: float
     method: str
     rows: int
-    wins: int = 0
-    losses: int = 0
+    wins: int | None = None
+    losses: int | None = None
     p_holm: float | None = None
 
     @property
@@ -68,9 +68,9 @@ class Comparison:
         return replace(self, low=min(self.low, 0.0), high=max(self.high, 0.0))
 
     @property
-    def ties(self) -> int:
+    def ties(self) -> int | None:
         """Rows on which both are the same."""
-        return self.rows - self.wins - self.losses
+        return None if self.wins is None or self.losses is None else self.rows - self.wins - self.losses
 
 
 def mcnemar(wins: int, losses: int) -> float:
@@ -146,7 +146,7 @@ class Resampled:
         )
         trials = self.swapped[np.isfinite(self.swapped)]
         further = int((np.abs(trials) >= abs(self.difference) - 1e-12).sum())
-        wins = losses = 0
+        wins = losses = None
         if by_row is not None:
             wins, losses = int((by_row > 0).sum()), int((by_row < 0).sum())
         p_value = (further + 1) / (len(trials) + 1)
