@@ -303,6 +303,10 @@ class Requester(Generic[T]):
         probe = await self.probe(deployment)
         if probe.action is not Action.RETRY:
             return Result(over_limit(outcome, wait)) if seconds > LONGEST_PAUSE_SECONDS else None
+        if probe.lasting:
+            # Everything is refused for now, for a reason of its own.
+            self.deployments.mark_down(deployment, excuses=True)
+            return Result(outcome)
         if seconds <= longest or self.deployments.others_up(deployment):
             deployment.pause(seconds)
             if seconds > longest:

@@ -265,7 +265,7 @@ class Deployment:
     async def wait_for_slot(self) -> None:
         """Wait until fewer requests are in flight than the service takes at a time."""
         while self.in_flight >= self.concurrency.limit and self.health.state is State.UP:  # noqa: ASYNC110
-            await asyncio.sleep(min(max(self.usual_seconds / 4, 0.002), 0.5))
+            await asyncio.sleep(min(max((self.usual_seconds or 0.2) / 4, 0.002), 0.5))
 
     def pause(self, seconds: float) -> None:
         """Send nothing for this long."""

@@ -151,14 +151,17 @@ class DeploymentPool:
         since = health.failing_since or down_at
         while True:
             now = self.clock.monotonic()
-            wait = max(health.probe_wait, min(deployment.paused_until - now, LONGEST_PAUSED_PROBE_SECONDS))
+            # A refusal of everything may last less long than what failed before it.
+            quarter = self.longest_outage(deployment) / 4
+            longest = max(min(LONGEST_PROBE_SECONDS, quarter), FIRST_PROBE_SECONDS)
+            own = min(health.probe_wait, longest)
+            wait = max(own, min(deployment.paused_until - now, LONGEST_PAUSED_PROBE_SECONDS))
             health.probe_at = now + wait
             await asyncio.sleep(wait)
             action = Action.KEEP if self.probe is None else (await self.probe(deployment)).action
             if health.state is not State.DOWN:
                 return
-            longest = min(LONGEST_PROBE_SECONDS, self.longest_outage(deployment) / 4)
-            health.probe_wait = min(health.probe_wait * 2, max(longest, FIRST_PROBE_SECONDS))
+            health.probe_wait = min(own * 2, longest)
             now = self.clock.monotonic()
             if action is not Action.RETRY:
                 if announced and action not in {Action.STOP, Action.RENEW_TOKEN}:
