@@ -82,6 +82,6 @@ def test_a_sign_that_may_divide_the_only_column(sample: str, sign: str) -> None:
     ],
 )
 def test_what_is_said_of_such_a_sign(sign: str, what: str) -> None:
-    told = name_settings(divider_doubt(sign), lambda name: f"--{name}")
-    assert told.removeprefix("Each of its lines ").startswith(what)
-    assert bool(told) == bool(sign)
+    doubt = name_settings(divider_doubt(sign), lambda name: f"--{name}")
+    assert doubt.removeprefix("Each of its lines ").startswith(what)
+    assert bool(doubt) == bool(sign)

@@ -110,7 +110,7 @@ def score(
 def choose_allocator(settings: Settings) -> None:
     """Let Arrow use the system's allocator if it writes the parts, before it is loaded; let that keep memory.
 
-    Arrow's own one keeps 15 MiB more. The system's would get the memory of each large reply anew.
+    Arrow's own one keeps 15 MiB more. The system's would return the memory of each large reply.
     """
     if settings.format == "parquet" or settings.output.lower().endswith((".parquet", ".arrow")):
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

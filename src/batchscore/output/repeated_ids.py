@@ -1,6 +1,6 @@
 """Which rows have the id of an earlier row?
 
-Ids may repeat: rows are told apart by file and number. It is said because an index by id would lose rows.
+Ids may repeat: file and number identify a row. A notice says so, since an index by id would lose rows.
 """
 
 from __future__ import annotations
