@@ -204,6 +204,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "documents": 0,
         "documents_missing": 0,
         "others_without_vector": 0,
+        "others_limited": False,
         "rows_learned_from": 0,
         "labels_like_nan": 0,
         "tags_of_other_length": 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,14 @@ def test_a_difference_from_the_baseline_that_may_be_chance_says_so(tmp_path: Pat
     assert "; the interval of the difference, -" in done.stdout
 
 
+def record_limit(scores: Path, file: str, limit: int) -> None:
+    """Write the record of a run that was to score the first rows of a file."""
+    settings = {"task": next((scores / "manifest").iterdir()).name, "limit": limit}
+    record = {"settings": settings, "files": [{"file": file, "state": "not_started"}], "exit_code": None}
+    (scores / "runs").mkdir()
+    (scores / "runs" / "1.json").write_text(json.dumps(record))
+
+
 @pytest.mark.parametrize(("limit", "is_cut"), [(100, False), (4, False), (3, True)])
 def test_a_requirement_that_is_met_on_a_part_of_the_input_says_so(
     tmp_path: Path, limit: int, *, is_cut: bool
@@ -124,10 +132,7 @@ def test_a_requirement_that_is_met_on_a_part_of_the_input_says_so(
     source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in "abab"])
     answers = [*"aba", *([...] if is_cut else ["b"])]
     scores = write_scores(tmp_path / "s", source, answers, keep=["label"], read=3 if is_cut else None)
-    files = [{"file": "a.csv", "state": "not_started"}]
-    record = {"settings": {"task": "chat", "limit": limit}, "files": files, "exit_code": None}
-    (scores / "runs").mkdir()
-    (scores / "runs" / "1.json").write_text(json.dumps(record))
+    record_limit(scores, "a.csv", limit)
     done = run(scores, "--label", "label", "--require", "accuracy>=0.9", "-o", tmp_path / "e")
     assert done.exit_code == 0
     assert ("; the run was limited to some rows" in done.stdout) == is_cut
@@ -141,7 +146,9 @@ OTHERS = {
 }
 
 
-def vectors_of(tmp_path: Path, name: str, option: str, failed: Sequence[int]) -> tuple[Path, Path]:
+def vectors_of(
+    tmp_path: Path, name: str, option: str, failed: Sequence[int], limit: int | None = None
+) -> tuple[Path, Path]:
     """Give the scores of eight rows and those of `option`, half of which mislead; some of these failed.
 
     A document is relevant for the row of its number.
@@ -151,8 +158,13 @@ def vectors_of(tmp_path: Path, name: str, option: str, failed: Sequence[int]) ->
     answers: list[Any] = [each / 2 + np.eye(1, 9, 8, dtype=np.float32)[0] / 2 for each in right] + wrong
     for place in failed:
         answers[place] = FAILED
+    if limit is not None:
+        answers[limit:] = [...] * (16 - limit)
     ids = [{"id": f"{option[2]}{place}", "label": "ab"[place % 2]} for place in range(16)]
-    others = write_vectors(tmp_path / f"{name}-o", ids, answers, id_column="id", keep=["label"])
+    more: Mapping[str, Any] = {"id_column": "id", "keep": ["label"], "read": None if limit == 16 else limit}
+    others = write_vectors(tmp_path / f"{name}-o", ids, answers, **more)
+    if limit is not None:
+        record_limit(others, "in.csv", limit)
     rows = write_vectors(
         tmp_path / name,
         [{"id": f"q{n}", "label": "ab"[n % 2]} for n in range(8)],
@@ -217,6 +229,25 @@ def test_a_figure_without_some_vectors_of_others_meets_nothing(
         assert page.count('"type":"line"') <= 2  # the chart and the series of the other output
     done = run(whole, option, all_others, *words, "--require", f"{figure}>=0.001", "-o", out)
     assert done.exit_code == 0, done.stdout
+
+
+@pytest.mark.parametrize("option", OTHERS)
+@pytest.mark.parametrize(("limit", "is_cut"), [(8, True), (16, False)])
+def test_a_figure_without_the_vectors_beyond_a_limit_meets_nothing(
+    tmp_path: Path, option: str, limit: int, *, is_cut: bool
+) -> None:
+    figure, what = OTHERS[option]
+    rows, others = vectors_of(tmp_path, "s", option, (), limit)
+    done = run(
+        *(rows, option, others, *words_of(tmp_path, option), "-o", tmp_path / "e"),
+        *("--require", f"{figure}>=0.001", "--require", "coverage>=99%"),
+    )
+    reason = f"he {what}s were scored with --limit; score all of them"
+    assert (done.exit_code, f"not known); t{reason}" in done.stdout) == ((6, True) if is_cut else (0, False))
+    (model,) = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"]
+    assert any(each.startswith(f"T{reason}. ") for each in model["notices"]) == is_cut
+    assert ({each["value"] for each in model["metrics"].values()} == {None}) == is_cut
+    assert model["join"]["others_limited"] == is_cut
 
 
 @pytest.mark.parametrize("side", [0, 1])

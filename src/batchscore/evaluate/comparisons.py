@@ -49,7 +49,7 @@ def compare(
     are missing. Rows that are not answered have the worst answer. If there is none, they are left out for
     both.
     """
-    if model.counts.others_without_vector or baseline.counts.others_without_vector:
+    if not (model.counts.others_known and baseline.counts.others_known):
         return None
     found = _compare(name, model, baseline, reading, options)
     if found is None or not math.isfinite(found.difference):

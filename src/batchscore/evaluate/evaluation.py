@@ -109,7 +109,7 @@ class ModelResult:
         If other vectors are missing, those of the answered rows are not known either.
         """
         counts = self.rows.counts
-        of_answered = of_answered and not counts.others_without_vector
+        of_answered = of_answered and counts.others_known
         shares = (self.coverage, len(self.rows), counts.rows_with_label, counts.labels_with_row)
         return dict(zip(COUNTS, shares, strict=True)) | {
             name: each.of_answered if of_answered and each.unanswered == "withheld" else each.value
@@ -185,11 +185,7 @@ def evaluate(
         result = _result(rows, None if place == spec.baseline else baseline, names, reading, spec.options)
         results.append(replace(result, only_here=others_left_out))
     models = _corrected(results, names)
-    known = [
-        each
-        for each in models
-        if not (each.counts.others_without_vector or baseline.counts.others_without_vector)
-    ]
+    known = [each for each in models if each.counts.others_known]
     main = names[0]
     others = [rows for place, rows in enumerate(common) if place != spec.baseline]
     return Evaluation(
@@ -209,8 +205,11 @@ def evaluate(
             *conflict_notices(spec.source.file),
             *empty_notices(reading.labels, models[0].confusion),
             *unlearned_notices(reading.labels, learned),
-            *comparison_notices([each.comparisons for each in known], spec.options.sampling.confidence),
-            *withheld_notices([each.figures for each in models if not each.counts.others_without_vector]),
+            *comparison_notices(
+                [each.comparisons for each in known if baseline.counts.others_known],
+                spec.options.sampling.confidence,
+            ),
+            *withheld_notices([each.figures for each in known]),
         ),
     )
 
@@ -223,7 +222,7 @@ def _detectable(
     if options.exclude:
         counted = np.flatnonzero(baseline.answered & model.answered)
         baseline, model = baseline.choose(counted), model.choose(counted)
-    if model.counts.others_without_vector or baseline.counts.others_without_vector:
+    if not (model.counts.others_known and baseline.counts.others_known):
         return None
     return detectable(main, model, None if other is None else baseline, reading) if len(model) else None
 
@@ -259,7 +258,7 @@ def _why_unknown(requirement: Requirement, model: ModelResult, baseline: ModelRe
     return "; ".join(
         f"{each.name}: {missing_text(each.counts)}" if requirement.of_baseline else missing_text(each.counts)
         for each in compared
-        if requirement.name in each.figures and each.counts.others_without_vector
+        if requirement.name in each.figures and not each.counts.others_known
     )
 
 
@@ -285,7 +284,7 @@ def _needs_answers(model: ModelResult, spec: EvaluationSpec, *, is_baseline: boo
     return (
         any(each.is_ceiling or spec.options.exclude for each in figures)
         or any(
-            model.figures[each.name].unanswered == "withheld" and not model.counts.others_without_vector
+            model.figures[each.name].unanswered == "withheld" and model.counts.others_known
             for each in figures
         )
         or (is_baseline and any(each.of_baseline for each in spec.requirements))
@@ -361,7 +360,7 @@ def _result(
         cost_of(
             rows.output,
             len(rows) - outcomes["not_reached"],
-            None if rows.counts.others_without_vector else right_rows(rows, reading),
+            right_rows(rows, reading) if rows.counts.others_known else None,
         ),
         confusion_of(rows, reading) if reading.task.has_classes else None,
         notices=(*model_notices(rows, reading),),

@@ -141,7 +141,7 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
 
 def _unanswered(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Unanswered:
     whole = bool(rows.answered.all())
-    if rows.counts.others_without_vector:
+    if not rows.counts.others_known:
         return "withheld"
     if options.exclude:
         return "none" if whole else "excluded"

@@ -43,11 +43,11 @@ class JoinCounts:
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
     Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row, or no id, or cannot be
     read. `documents` are those that can be ranked; of the relevant ones `documents_missing` are none of them.
-    `others_without_vector` are documents, or rows to learn from; `rows_learned_from` have a vector that is
-    also in the scores of `--train`. Answers with `tags_of_other_length` have more or fewer tags than their
-    label. ROUGE finds nothing in `labels_without_tokens`; `labels_like_nan` are what programs write in place
-    of a value. `unmatched_ids` are of a row and of a label that fit no other, two that nearly fit if there
-    are some.
+    `others_without_vector` are documents, or rows to learn from; `others_limited`: a run has scored only the
+    first of them. `rows_learned_from` have a vector that is also in the scores of `--train`. Answers with
+    `tags_of_other_length` have more or fewer tags than their label. ROUGE finds nothing in
+    `labels_without_tokens`; `labels_like_nan` are what programs write in place of a value. `unmatched_ids`
+    are of a row and of a label that fit no other, two that nearly fit if there are some.
     """
 
     rows: int = 0
@@ -60,11 +60,17 @@ class JoinCounts:
     documents: int = 0
     documents_missing: int = 0
     others_without_vector: int = 0
+    others_limited: bool = False
     rows_learned_from: int = 0
     labels_like_nan: int = 0
     tags_of_other_length: int = 0
     labels_without_tokens: int = 0
     unmatched_ids: tuple[str, ...] = ()
+
+    @property
+    def others_known(self) -> bool:
+        """Whether all documents, or rows to learn from, have a vector; figures are not known without."""
+        return not (self.others_without_vector or self.others_limited)
 
     @property
     def rows_with_label(self) -> float:

@@ -150,7 +150,9 @@ def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) ->
         raise InputError(
             f"{output.named}: rows of two labels or more, with vectors, are needed to learn from.{without}"
         )
-    return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp), frozenset(keys), absent)
+    return TrainingRows(
+        np.stack(vectors), np.array(golds, dtype=np.intp), frozenset(keys), absent, output.is_cut
+    )
 
 
 def _documents(output: ScoredOutput) -> Documents:
@@ -170,7 +172,7 @@ def _documents(output: ScoredOutput) -> Documents:
             absent += 1
     if not vectors:
         raise InputError(f"{output.named}: no document has a vector.")
-    return Documents(np.stack(vectors), list(ids), absent)
+    return Documents(np.stack(vectors), list(ids), absent, output.is_cut)
 
 
 def _refuse_other_answers(outputs: Outputs, spec: EvaluationSpec) -> None:
