@@ -203,13 +203,19 @@ def test_a_figure_without_some_vectors_of_others_meets_nothing(
     rows, others = vectors_of(tmp_path, "lacking", option, failed)
     out = tmp_path / "e"
     for more in (("--require", "coverage>=99%"), ("--unanswered", "exclude"), ()):
-        done = run(rows, option, others, *words, "--require", f"{figure}>=0.001", *more, "-o", out)
+        done = run(
+            rows, option, others, *words, "--require", f"{figure}>=0.001", *more, "--by", "id", "-o", out
+        )
         assert done.exit_code == 6, done.stdout
         reason = f"{len(failed)} {what}{'s'[: len(failed) - 1]}"
         assert f"NOT MET: {figure}>=0.001 ({rows}: not known); {reason} without a vector; run " in done.stdout
         found = json.loads((out / "metrics.json").read_text("utf-8"))
         (model,) = found["models"]
-        assert {each["value"] for each in model["metrics"].values()} == {None}
+        for each in (*model["metrics"].values(), *model["slices"]):
+            assert (each["value"], each["of_answered"]) == (None, None)
+        assert (model["per_class"], model["confusion_matrix"]) == (None, None)
+        assert "not known (8)" in done.stdout
+        assert "of the 8 answered" not in (out / "evaluation.html").read_text("utf-8")
         assert model["cost"]["tokens_each_right"] is None
         assert "no answer is the worst" not in done.stdout
         assert any("without a vector" in each and "--retry-errors" in each for each in model["notices"])

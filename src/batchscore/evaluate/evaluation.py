@@ -67,9 +67,10 @@ class SliceFigure:
 class ModelResult:
     """What was measured of one model, whose `rows` are those that all models have.
 
-    `confusion` and `classes` are of a task with labels. `outcomes` and `hows` count the rows. `texts` are the
-    most frequent ones that gave no label. `cut`: answered rows whose text was cut after the answer.
-    `only_here` counts rows that other models have not. `notices` are for the reader.
+    `confusion` and `classes` are of a task with labels, and not if other vectors are missing. `outcomes` and
+    `hows` count the rows. `texts` are the most frequent ones that gave no label. `cut`: answered rows whose
+    text was cut after the answer. `only_here` counts rows that other models have not. `notices` are for the
+    reader.
     """
 
     name: str
@@ -104,12 +105,8 @@ class ModelResult:
         return None if self.confusion is None else per_class(self.confusion)
 
     def values(self, *, of_answered: bool) -> dict[str, float | None]:
-        """Return all figures that a requirement can name; `of_answered` those in place of withheld ones.
-
-        If other vectors are missing, those of the answered rows are not known either.
-        """
-        counts = self.rows.counts
-        of_answered = of_answered and counts.others_known
+        """Return all figures that a requirement can name; `of_answered` those in place of withheld ones."""
+        counts = self.counts
         shares = (self.coverage, len(self.rows), counts.rows_with_label, counts.labels_with_row)
         return dict(zip(COUNTS, shares, strict=True)) | {
             name: each.of_answered if of_answered and each.unanswered == "withheld" else each.value
@@ -362,7 +359,7 @@ def _result(
             len(rows) - outcomes["not_reached"],
             right_rows(rows, reading) if rows.counts.others_known else None,
         ),
-        confusion_of(rows, reading) if reading.task.has_classes else None,
+        confusion_of(rows, reading) if reading.task.has_classes and rows.counts.others_known else None,
         notices=(*model_notices(rows, reading),),
     )
 

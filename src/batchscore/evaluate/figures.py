@@ -119,7 +119,7 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
     answered = rows.answered
     only = rows.choose(np.flatnonzero(answered))
     counted = only if options.exclude else rows
-    of_answered = _value(name, only, reading)
+    of_answered = _value(name, only, reading) if rows.counts.others_known else None
     unanswered = _unanswered(name, rows, reading, options)
     value = None
     if unanswered != "withheld":

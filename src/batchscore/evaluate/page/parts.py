@@ -113,7 +113,9 @@ def figure_cell(figure: Figure, low: float, high: float, mark: str) -> Html:
     """Return a figure with its interval and what it is of the answered rows; `mark`: better or worse."""
     value = element("span", value_text(figure), class_=mark) if mark else value_text(figure)
     note = f" {mark}" if mark else ""
-    of_answered = figure.answered and f"of the {figure.answered:,} answered {number_text(figure.of_answered)}"
+    of_answered = ""
+    if figure.of_answered is not None:
+        of_answered = f"of the {figure.answered:,} answered {number_text(figure.of_answered)}"
     lines = [concat([value, note])]
     lines += [element("div", each, class_="more") for each in (interval_text(figure), of_answered) if each]
     return concat([*lines, whisker(figure, low, high)])
