@@ -116,6 +116,67 @@ def test_a_difference_from_the_baseline_that_may_be_chance_says_so(tmp_path: Pat
     assert "; the interval of the difference, -" in done.stdout
 
 
+#: A figure that is not known over all rows, and one of the answered rows alone.
+OF_ANSWERED = {
+    "withheld": ("regression", "mean_absolute_error", "<=", ()),
+    "excluded": ("classification", "accuracy", ">=", ("--unanswered", "exclude")),
+}
+
+
+@pytest.mark.parametrize(("task", "figure", "sign", "words"), OF_ANSWERED.values(), ids=OF_ANSWERED)
+@pytest.mark.parametrize("baseline", [0, 1])
+def test_a_difference_from_the_baseline_is_of_the_rows_that_both_answered(
+    tmp_path: Path, task: str, figure: str, sign: str, words: Sequence[str], baseline: int
+) -> None:
+    """A model that failed on the hard rows, and is no better on any other, is not better."""
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": str(place)} for place in range(10)])
+    right = [str(place) for place in range(10)]
+    one, two = (
+        write_scores(tmp_path / name, source, answers, keep=["label"])
+        for name, answers in (("one", [*right[:7], *"000"]), ("two", ["1", *right[1:7], *[FAILED] * 3]))
+    )
+    asked = ("--label", "label", "--as", f"text-{task}" if task == "classification" else task, *words)
+    done = run(
+        *(one, two, *asked, "--baseline", str((one, two)[baseline]), "-o", tmp_path / "e"),
+        *("--require", f"{figure}{sign}baseline", "--require", "coverage>=70%"),
+    )
+    (gate,) = (
+        each
+        for each in json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["requirements"]
+        if each["metric"] == figure
+    )
+    values = {"mean_absolute_error": (0.0, 1 / 7), "accuracy": (1.0, 6 / 7)}[figure]
+    assert gate["both_answered"] == 7
+    assert [gate["bound"], gate["value"]] == pytest.approx(values if baseline == 0 else values[::-1])
+    assert (gate["met"], done.exit_code) == ((False, 6) if baseline == 0 else (True, 0))
+    assert " on 7 rows that both answered)" in done.stdout
+    assert ("3 rows without an answer left out" in gate["caveat"]) == gate["met"]
+    assert " on 7 rows that both answered" in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+
+
+def test_a_difference_on_no_row_meets_nothing(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": str(place)} for place in range(4)])
+    one, two = (
+        write_scores(tmp_path / name, source, answers, keep=["label"])
+        for name, answers in (("one", [FAILED, FAILED, "2", "3"]), ("two", ["0", "1", FAILED, FAILED]))
+    )
+    rule = "mean_absolute_error<=baseline"
+    words = ("--label", "label", "--as", "regression", "--require", rule, "--require", "coverage>=50%")
+    done = run(one, two, *words, "-o", tmp_path / "e")
+    assert done.exit_code == 6
+    assert f"NOT MET: {rule} ({two}: not defined on 0 rows that both answered)" in done.stdout
+
+
+def test_a_figure_that_leaves_out_rows_says_so(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": str(place)} for place in range(10)])
+    answers = [*[str(place) for place in range(6)], *[FAILED] * 4]
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    words = (scores, "--label", "label", "--as", "regression", "--require", "coverage>=50%")
+    done = run(*words, "--require", "mean_absolute_error<=0.2", "-o", tmp_path / "e")
+    assert done.exit_code == 0
+    assert "on 6 answered rows); 4 rows without an answer left out\n" in done.stdout
+
+
 def record_limit(scores: Path, file: str, limit: int) -> None:
     """Write the record of a run that was to score the first rows of a file."""
     settings = {"task": next((scores / "manifest").iterdir()).name, "limit": limit}

@@ -25,6 +25,7 @@ from batchscore.evaluate.figures import (
     confusion_of,
     figure_of,
     right_rows,
+    value_of,
 )
 from batchscore.evaluate.find_label import HOWS
 from batchscore.evaluate.gates import COUNTS, Gate, Requirement, check, check_answered, check_joined
@@ -193,8 +194,8 @@ def evaluate(
         tuple(models),
         spec.baseline,
         len(baseline),
-        _detectable(main, others[0] if others else None, baseline, reading, spec.options),
-        _gates(models, spec),
+        detectable(main, others[0] if others else None, baseline, reading, spec.options),
+        _gates(models, spec, reading),
         spec.options,
         (
             *([reading.unsure] if reading.unsure else []),
@@ -211,20 +212,7 @@ def evaluate(
     )
 
 
-def _detectable(
-    main: str, other: ModelRows | None, baseline: ModelRows, reading: Reading, options: FigureOptions
-) -> float | None:
-    """Return the difference that the rows which count can show; `None` if that is not known."""
-    model = baseline if other is None else other
-    if options.exclude:
-        counted = np.flatnonzero(baseline.answered & model.answered)
-        baseline, model = baseline.choose(counted), model.choose(counted)
-    if not (model.counts.others_known and baseline.counts.others_known):
-        return None
-    return detectable(main, model, None if other is None else baseline, reading) if len(model) else None
-
-
-def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, ...]:
+def _gates(models: Sequence[ModelResult], spec: EvaluationSpec, reading: Reading) -> tuple[Gate, ...]:
     """Return whether requirements are met; the baseline is not compared with itself."""
     covered = any(each.is_floor_of_coverage for each in spec.requirements)
     values = [each.values(of_answered=covered) for each in models]
@@ -233,7 +221,9 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
         for each in spec.requirements
         for place, model in enumerate(models)
         if not (each.of_baseline and place == spec.baseline)
-        for gate in [check(each, model.name, values[place], values[spec.baseline])]
+        for gate in [
+            _check(each, (model, models[spec.baseline]), (values[place], values[spec.baseline]), reading)
+        ]
     ]
     if not covered:
         needed = {
@@ -249,6 +239,32 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
     return tuple(gates)
 
 
+def _check(
+    requirement: Requirement,
+    compared: tuple[ModelResult, ModelResult],
+    values: tuple[Mapping[str, float | None], Mapping[str, float | None]],
+    reading: Reading,
+) -> Gate:
+    """Return whether a model meets a requirement, on the rows that count in its figure and the baseline's."""
+    name, model = requirement.name, compared[0].name
+    both = _counted(requirement, *compared) if requirement.of_baseline else None
+    if both is None or any(each[name] is None for each in values):
+        return check(requirement, model, *values)
+    own, before = ({name: value_of(name, each.rows.choose(both), reading)} for each in compared)
+    return replace(check(requirement, model, own, before), both_answered=len(both))
+
+
+def _counted(
+    requirement: Requirement, model: ModelResult, baseline: ModelResult
+) -> npt.NDArray[np.intp] | None:
+    """Return the rows that count for a requirement; `None` if rows without an answer count, too."""
+    compared = (model, baseline) if requirement.of_baseline else (model,)
+    figures = [each.figures[requirement.name] for each in compared if requirement.name in each.figures]
+    if not any(each.leaves_out for each in figures):
+        return None
+    return np.flatnonzero(np.all([each.rows.answered for each in compared], axis=0))
+
+
 def _why_unknown(requirement: Requirement, model: ModelResult, baseline: ModelResult) -> str:
     """Return which other vectors a figure, or that of the baseline, lacks; empty if none are missing."""
     compared = (model, baseline) if requirement.of_baseline else (model,)
@@ -259,7 +275,7 @@ def _why_unknown(requirement: Requirement, model: ModelResult, baseline: ModelRe
     )
 
 
-def _caveat(requirement: Requirement, model: ModelResult, _: ModelResult) -> str:
+def _caveat(requirement: Requirement, model: ModelResult, baseline: ModelResult) -> str:
     """Return why a requirement that is met may not be met by more rows; empty if nothing says so."""
     measured = model.comparisons if requirement.of_baseline else model.figures
     found, caveats = measured.get(requirement.name), []
@@ -268,6 +284,9 @@ def _caveat(requirement: Requirement, model: ModelResult, _: ModelResult) -> str
         if not (requirement.holds(low, requirement.bound) and requirement.holds(high, requirement.bound)):
             what = "interval of the difference" if requirement.of_baseline else "interval"
             caveats.append(f"the {what}, {low:.4f} to {high:.4f}, holds figures that do not meet it")
+    counted = _counted(requirement, model, baseline)
+    if counted is not None and (left_out := len(model.rows) - len(counted)):
+        caveats.append(f"{count_text(left_out, 'row')} without an answer left out")
     if model.output.is_cut:
         caveats.append("the run was limited to some rows")
     if missing := model.outcomes.get("not_reached", 0):

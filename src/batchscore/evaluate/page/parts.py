@@ -55,11 +55,15 @@ def gate_text(evaluation: Evaluation, gate: Gate) -> str:
     """Return the value that a requirement was compared with, as a percentage if it is one, and its rows."""
     figures = next(model.figures for model in evaluation.models if model.name == gate.model)
     figure = figures.get(gate.metric)
+    if gate.both_answered is not None and (gate.value is None or gate.bound is None):
+        return f"not defined on {count_text(gate.both_answered, 'row')} that both answered"
     if gate.value is None and figure is not None:
         return value_text(figure)
     value = f"{100 * (gate.value or 0):.2f}%" if "%" in gate.requirement else number_text(gate.value)
     if figure is not None:
-        if figure.unanswered in {"withheld", "excluded"}:
+        if gate.both_answered is not None:
+            return f"{value} on {count_text(gate.both_answered, 'row')} that both answered"
+        if figure.leaves_out:
             return f"{value} on {count_text(figure.answered, 'answered row')}"
         return f"{value} on {count_text(figure.rows, 'row')}"
     return f"{value} on {count_text(evaluation.rows, 'row')}" if gate.metric == "coverage" else value
