@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batchscore.errors import UsageError
+from batchscore.errors import ErrorCode, InputError, UsageError
 from batchscore.evaluate.gates import requirement_of
+from batchscore.rows import RowError
 from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
 
 
@@ -315,6 +316,50 @@ def test_a_figure_without_the_vectors_beyond_a_limit_meets_nothing(
     assert any(each.startswith(f"T{reason}. ") for each in model["notices"]) == is_cut
     assert ({each["value"] for each in model["metrics"].values()} == {None}) == is_cut
     assert model["join"]["others_limited"] == is_cut
+
+
+@pytest.mark.parametrize("option", OTHERS)
+@pytest.mark.parametrize("code", [ErrorCode.UNREADABLE_ROW, ErrorCode.ROW_TOO_LARGE])
+@pytest.mark.parametrize("id_column", ["id", None])
+def test_a_row_of_others_that_cannot_be_read_has_no_vector(
+    tmp_path: Path, option: str, code: ErrorCode, id_column: str | None
+) -> None:
+    """It may have been any document, or a row with a label."""
+    rows, _ = vectors_of(tmp_path, "s", option, ())
+    ids = [{"id": f"d{place}", "label": "ab"[place % 2]} for place in range(8)]
+    answers = [*np.eye(8, 9, dtype=np.float32), RowError(code, "no")]
+    lines = [*ids, {"id": "", "label": ""}]
+    others = write_vectors(tmp_path / "o", lines, answers, id_column=id_column, keep=["label"])
+    words = (rows, option, others, *words_of(tmp_path, option), "-o", tmp_path / "e")
+    if option == "--documents" and id_column is None:
+        assert "its rows have no ids. Score the documents with id." in str(
+            run(*words, error=InputError).exception
+        )
+        return
+    done = run(*words, "--require", f"{OTHERS[option][0]}>=0.001")
+    assert f"not known); 1 {OTHERS[option][1]} without a vector" in done.stdout
+
+
+def test_a_row_without_a_label_teaches_nothing_and_is_not_missing(tmp_path: Path) -> None:
+    rows, _ = vectors_of(tmp_path, "s", "--train", ())
+    lines = [{"id": f"t{place}", "label": label} for place, label in enumerate(("a", "b", ""))]
+    answers = [*np.eye(2, 9, dtype=np.float32), FAILED]
+    others = write_vectors(tmp_path / "o", lines, answers, id_column="id", keep=["label"])
+    words = (rows, "--train", others, *words_of(tmp_path, "--train"))
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert model["join"]["others_without_vector"] == 0
+
+
+def test_a_document_without_an_id_is_named(tmp_path: Path) -> None:
+    rows, _ = vectors_of(tmp_path, "s", "--documents", ())
+    others = write_vectors(
+        tmp_path / "o", [{"id": "d0"}, {"id": ""}], [*np.eye(2, 9, dtype=np.float32)], id_column="id"
+    )
+    words = (rows, "--documents", others, *words_of(tmp_path, "--documents"), "-o", tmp_path / "e")
+    found = str(run(*words, error=InputError).exception)
+    assert found.endswith(
+        "in.csv, row 1, has no id. Give each document one, and score the documents with id."
+    )
 
 
 @pytest.mark.parametrize("side", [0, 1])

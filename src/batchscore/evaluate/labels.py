@@ -51,7 +51,6 @@ class JoinCounts:
     """
 
     rows: int = 0
-    labelled: int = 0
     rows_without_label: int = 0
     duplicate_rows: int = 0
     duplicate_labels: int = 0
@@ -66,6 +65,11 @@ class JoinCounts:
     tags_of_other_length: int = 0
     labels_without_tokens: int = 0
     unmatched_ids: tuple[str, ...] = ()
+
+    @property
+    def labelled(self) -> int:
+        """The number of rows that have a label."""
+        return self.rows - self.rows_without_label
 
     @property
     def others_known(self) -> bool:
@@ -126,7 +130,7 @@ class LabelSource:
         Raises `InputError` if no row of a file has a column that is needed.
         """
         seen, unknown = array("Q"), list[str]()
-        counts.rows = counts.labelled = counts.rows_without_label = 0
+        counts.rows = counts.rows_without_label = 0
         is_id, own = self.column in output.id_names, self._own_columns(output)
         file, lacking = "", None
         for scored in self._rows(output):
@@ -152,8 +156,6 @@ class LabelSource:
             if is_missing(gold):
                 counts.rows_without_label += 1
                 gold = None
-            else:
-                counts.labelled += 1
             yield LabelledRow(scored, gold, key)
         if lacking is not None:
             self._check_columns(output, lacking)

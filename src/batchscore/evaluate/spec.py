@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from batchscore.errors import InputError, UsageError, count_text, setting_name
+from batchscore.errors import ErrorCode, InputError, UsageError, count_text, setting_name
 from batchscore.evaluate.figures import FigureOptions
 from batchscore.evaluate.fold import Labels, merged_names, text_of
 from batchscore.evaluate.gates import COUNTS, Requirement
 from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts, LabelSource, label_order
 from batchscore.evaluate.metrics.classification import FIGURES
-from batchscore.evaluate.outcomes import vector_outcome
-from batchscore.evaluate.scored import ScoredOutput
+from batchscore.evaluate.outcomes import RowOutcome, vector_outcome
+from batchscore.evaluate.scored import ScoredOutput, ScoredRow
 from batchscore.evaluate.tasks import EVALUATION_TASKS, SECOND, EvaluationTask, guess_task, lists_in
 from batchscore.evaluate.vector_judges import Documents, PairedRows, Second, TrainingRows
 
@@ -31,6 +31,9 @@ _GUESSED_FROM = 1000
 
 #: Labels of more classes than this are most likely texts, or ids.
 _MOST_CLASSES = 2000
+
+#: How rows end of which nothing could be read.
+_UNREAD = {f"error:{code.value}" for code in (ErrorCode.UNREADABLE_ROW, ErrorCode.ROW_TOO_LARGE)}
 
 #: The task if nobody named one, by the option that names other vectors.
 _GUESSED = {"pair": "sts", "train": "embedding-classification", "documents": "retrieval"}
@@ -139,7 +142,7 @@ def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) ->
     vectors, golds, keys, absent = [], [], set[int](), 0
     for row in source.rows(output, JoinCounts()):
         outcome = vector_outcome(row.scored.settled)
-        absent += row.gold is not None and not outcome.is_answered
+        absent += not outcome.is_answered and (row.gold is not None or _is_unread(row.scored, outcome))
         if row.gold is not None and outcome.is_answered:
             vectors.append(outcome.value)
             golds.append(places[labels.find(text_of(row.gold) or "") or ""])
@@ -155,17 +158,22 @@ def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) ->
     )
 
 
+def _is_unread(row: ScoredRow, outcome: RowOutcome) -> bool:
+    """Whether a row could not be read, so that it may have had an id or a label."""
+    return row.id is None and (not row.values or outcome.name in _UNREAD)
+
+
 def _documents(output: ScoredOutput) -> Documents:
     vectors, ids, absent = [], dict[str, None](), 0
     for row in output.rows(frozenset()):
-        if row.id is None:
-            raise InputError(
-                f"{output.named}: its rows have no ids. Score the documents with {setting_name('id')}."
-            )
+        outcome = vector_outcome(row.settled)
+        if row.id is None and not (output.id_names and _is_unread(row, outcome)):
+            where = f"{row.file}, row {row.row}, has no id. Give each document one, and score"
+            where = where if output.id_names else "its rows have no ids. Score"
+            raise InputError(f"{output.named}: {where} the documents with {setting_name('id')}.")
         if row.id in ids:
             raise InputError(f"{output.named}: two documents have the id {row.id!r}.")
-        outcome = vector_outcome(row.settled)
-        if outcome.is_answered:
+        if row.id is not None and outcome.is_answered:
             ids[row.id] = None
             vectors.append(outcome.value)
         else:
