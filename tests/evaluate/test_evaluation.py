@@ -200,6 +200,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "duplicate_rows": 1,
         "duplicate_labels": 2,
         "conflicting_labels": 1,
+        "failed_unlabelled": 0,
         "unmatched_labels": 2,
         "documents": 0,
         "documents_missing": 0,
@@ -210,6 +211,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "labels_without_tokens": 0,
         "unmatched_ids": [],
         "not_in_other_outputs": 0,
+        "failed_not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
     assert "labels without a row: 2" in shown

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batchscore.errors import UsageError
+from batchscore.errors import ErrorCode, UsageError
 from batchscore.evaluate.gates import requirement_of
+from batchscore.rows import RowError
 from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
 
 
@@ -284,3 +285,45 @@ def test_no_coverage_is_offered_if_no_row_has_an_answer(tmp_path: Path) -> None:
     done = run(*words, "-o", tmp_path / "e")
     assert "NOT MET: coverage>=100%" in done.stdout
     assert "--require '" not in done.stdout
+
+
+def test_failed_rows_that_other_outputs_have_not_count_in_the_coverage(tmp_path: Path) -> None:
+    """Left out with the other rows, they could make every requirement met."""
+    labels = [{"label": each} for each in "ab" * 5]
+    source = write_input(tmp_path / "one" / "a.csv", labels)
+    few = write_input(tmp_path / "few" / "a.csv", labels[:3])
+    one = write_scores(tmp_path / "o", source, [*"aba", *[FAILED] * 7], keep=["label"])
+    two = write_scores(tmp_path / "t", few, [*"aba"], keep=["label"])
+    words = ("--label", "label", "--names", "one,two", "-o", tmp_path / "e", "--require", "accuracy>=0.9")
+    for more, offer in ((("--require", "coverage>=99%"), ""), ((), "coverage>=30%")):
+        done = run(one, two, *words, *more)
+        assert done.exit_code == 6
+        (missed,) = (line for line in done.stdout.splitlines() if line.startswith("NOT MET: "))
+        assert "(one: 30.00% on 10 rows)" in missed
+        assert offer in missed
+        assert "one: coverage 30.0%\n" in done.stdout
+        found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"]
+        assert [each["coverage"] for each in found] == [0.3, 1]
+        assert [each["join"]["failed_not_in_other_outputs"] for each in found] == [7, 0]
+    done = run(one, two, *words, "--require", "coverage>=30%")
+    assert done.exit_code == 0
+    assert done.stdout.count("; 7 rows without an answer left out, since other outputs") == 2
+
+
+def test_a_failed_row_that_has_no_label_to_use_is_named(tmp_path: Path) -> None:
+    """Its labels differ, or it cannot be read: no figure and no coverage counts it."""
+    rows = [{"id": str(place), "label": "ab"[place % 2]} for place in range(6)]
+    source = write_input(tmp_path / "a.csv", rows)
+    gold = write_input(tmp_path / "gold.csv", [*rows, {"id": "5", "label": "a"}])
+    words = ("-o", tmp_path / "e", "--require", "accuracy>=0.4", "--require", "coverage>=99%")
+    for last, times in ((FAILED, 2), ("b", 0)):
+        scores = write_scores(tmp_path / f"s{times}", source, [*"ababa", last], id_column="id")
+        done = run(scores, "--labels", gold, "--on", "id", "--label", "label", *words)
+        assert done.exit_code == 0
+        assert done.stdout.count("; 1 failed row left out, since labels differ") == times
+    lacking = write_input(tmp_path / "b.csv", [{"label": each} for each in ["a", "b", "a", "", ""]])
+    broken = RowError(ErrorCode.UNREADABLE_ROW, "too many cells")
+    scores = write_scores(tmp_path / "s", lacking, [*"aba", broken, FAILED], keep=["label"])
+    done = run(scores, "--label", "label", *words)
+    assert done.exit_code == 0
+    assert done.stdout.count("; 1 failed row left out, since labels differ") == 2

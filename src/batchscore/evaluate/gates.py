@@ -177,8 +177,9 @@ def check(
 def check_answered(coverages: Mapping[str, float], lowest: float) -> list[Gate]:
     """Return the requirements that go with those which failed rows could meet, if none is about coverage.
 
-    These are requirements on figures of answered rows alone, on a baseline whose rows fail, and that a figure
-    is no better than a bound. The last says which coverage all models have, if any; `lowest` is that of one.
+    These are requirements on figures of answered rows alone, of a model whose failed rows other outputs have
+    not, on a baseline whose rows fail, and that a figure is no better than a bound. The last says which
+    coverage all models have, if any; `lowest` is that of one.
     """
     added = "added, since failed rows could meet the others"
     missed = [

@@ -72,6 +72,16 @@ def conflict_notices(file: LabelFile | None) -> Iterator[str]:
     )
 
 
+def failed_texts(failed_here: int, counts: JoinCounts) -> Iterator[str]:
+    """Yield which rows without an answer no figure counts."""
+    if failed_here:
+        rows = count_text(failed_here, "row")
+        yield f"{rows} without an answer left out, since other outputs lack them; the coverage counts them"
+    if counts.failed_unlabelled:
+        rows = count_text(counts.failed_unlabelled, "failed row")
+        yield f"{rows} left out, since labels differ or rows cannot be read"
+
+
 def unlearned_notices(labels: Labels, learned: Sequence[Sequence[int]]) -> Iterator[str]:
     """Yield labels that no row has of those that a model learned from; `learned` are the places of these."""
     found = dict.fromkeys(
