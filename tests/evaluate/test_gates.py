@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from batchscore.errors import ErrorCode, UsageError
@@ -327,3 +328,23 @@ def test_a_failed_row_that_has_no_label_to_use_is_named(tmp_path: Path) -> None:
     done = run(scores, "--label", "label", *words)
     assert done.exit_code == 0
     assert done.stdout.count("; 1 failed row left out, since labels differ") == 2
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_each_of_two_rows_with_one_id_has_its_own_partner(tmp_path: Path, failed: int) -> None:
+    """The first with the first, so the vector of another row never takes the place of a failed one."""
+    ids = [{"id": each} for each in "aabc"]
+    vectors: list[Any] = [*np.eye(4, dtype=np.float32)]
+    gold = write_input(tmp_path / "gold.csv", [{"id": each, "score": n} for n, each in enumerate("abc")])
+    one = write_vectors(tmp_path / "one", ids, vectors, id_column="id")
+    words = ("--labels", gold, "--on", "id", "--label", "score")
+    vectors[failed] = FAILED
+    two = write_vectors(tmp_path / "two", ids, vectors, id_column="id")
+    (model,) = measured(tmp_path / "e", one, "--pair", two, *words)["models"]
+    assert model["outcomes"] == {"answered": 3, "error:timeout": 1}
+    rows = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
+    assert [row["outcome"] == "answered" for row in rows] == [place != failed for place in range(4)]
+    assert [float(row["answer"]) for row in rows if row["answer"]] == [1, 1, 1]
+    single = write_vectors(tmp_path / "three", ids[1:], [*np.eye(4, dtype=np.float32)][1:], id_column="id")
+    (model,) = measured(tmp_path / "e", one, "--pair", single, *words)["models"]
+    assert model["outcomes"] == {"answered": 4}
