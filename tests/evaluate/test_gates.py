@@ -29,6 +29,7 @@ from evaluated import FAILED, measured, run, write_input, write_scores, write_ve
         ("f1_score_macro>=baseline-1", "the difference of two figures f1_score_macro is from -1 to 1"),
         ("accuracy>=1.5", "can never be met: accuracy is from 0 to 1. Is 'accuracy>=1.5%' meant?"),
         ("accuracy>1", "can never be met"),
+        ("accuracy>=baseline+2", "the difference of two figures accuracy is from -1 to 1."),
         ("accuracy>=90", "Is 'accuracy>=90%' meant?"),
         ("coverage>=-1", "is always met"),
         ("coverage>=0%", "is always met: coverage is from 0 to 1. Write another number, or leave it out."),
@@ -45,6 +46,7 @@ def test_what_every_figure_or_none_meets_is_refused(text: str, words: str) -> No
     with pytest.raises(UsageError) as caught:
         requirement_of(text)
     assert words in str(caught.value)
+    assert "baseline" not in text or "meant" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,10 @@ def test_a_figure_without_some_vectors_of_others_meets_nothing(
         assert model["cost"]["tokens_each_right"] is None
         assert "no answer is the worst" not in done.stdout
         assert any("without a vector" in each and "--retry-errors" in each for each in model["notices"])
+        assert any(
+            "must leave the input, and that command then needs --incremental" in each
+            for each in model["notices"]
+        )
     for pair in ((whole, rows), (rows, whole)):
         second = [all_others, others] if pair[0] == whole else [others, all_others]
         both = (*pair, option, second[0], option, second[1], *words)

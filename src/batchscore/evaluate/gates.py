@@ -150,7 +150,8 @@ def _refuse_idle(requirement: Requirement) -> None:
         return
     best, worst = (high, low) if sign[0] == ">" else (low, high)
     if not requirement.holds(best, bound):
-        hint = f" Is '{name}{sign}{bound:g}%' meant?" if 1 < bound <= 100 and high == 1 else ""
+        is_share = 1 < bound <= 100 and high == 1 and not requirement.of_baseline
+        hint = f" Is '{name}{sign}{bound:g}%' meant?" if is_share else ""
         raise UsageError(f"{requirement.text!r} can never be met: {what}.{hint}")
     if requirement.holds(worst, bound):
         raise UsageError(

@@ -267,7 +267,8 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     same: dict[str, str] = {}  # of labels that many rows have, one text is kept
     duplicates, without_id, conflicts, rows = 0, 0, dict[str, str](), 0
     for file, table in _tables(named, options or ReadOptions()):
-        chosen = _label_column(table, named, on, column)
+        where = named if named.endswith(file) else f"{file} in {named}"
+        chosen = _label_column(table, where, on, column)
         for row in table.rows:
             rows += 1
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None
