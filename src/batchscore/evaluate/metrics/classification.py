@@ -97,7 +97,7 @@ def accuracy(counts: Counts) -> Figures:
 
 def is_defined(name: str, counts: Counts) -> bool:
     """Whether a figure is defined: nothing correlates with a single label, for which scikit-learn gives 0."""
-    return name != "matthews_correlation" or np.count_nonzero(counts.sum(-1)) > 1
+    return name != "matthews_correlation" or bool(np.count_nonzero(counts.sum(-1)) > 1)
 
 
 def matthews_correlation(counts: Counts) -> Figures:
