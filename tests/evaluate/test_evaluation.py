@@ -25,7 +25,7 @@ from batchscore.errors import (
 from batchscore.evaluate.labels import answer_of, read_labels
 from batchscore.evaluate.qrels import read_qrels
 from batchscore.evaluate.scored import open_scores
-from batchscore.evaluate.tasks import guess_task
+from batchscore.evaluate.tasks import EVALUATION_TASKS, guess_task
 from batchscore.rows import Score
 from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
 
@@ -1623,6 +1623,11 @@ def test_a_correlation_with_a_single_label_is_not_defined(tmp_path: Path) -> Non
     for model in json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"]:
         correlation = model["metrics"]["matthews_correlation"]
         assert (correlation["value"], correlation["of_answered"], correlation["low"]) == (None, None, None)
+        assert model["comparisons"].get("matthews_correlation") is None
+
+
+def test_labels_that_are_all_empty_lists_have_no_other_task() -> None:
+    assert guess_task([[], []]) == (EVALUATION_TASKS["question-answering"], "")
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ def test_a_text_that_is_no_requirement_says_why_and_what_works(text: str, words:
         ("rows>=500", 500),
         ("bleu>=30", 30),
         ("f1_score_macro>=baseline - 0.01", -0.01),
+        ("f1_score_macro>=baseline -\u00a00.01", -0.01),
+        ("f1_score_macro>=baseline\t-\t0.01", -0.01),
         ("accuracy>baseline", 0),
         ("f1-score>=0.5", 0.5),  # a metric that no task has is refused with the names of those that it has
     ],

@@ -178,8 +178,8 @@ def _value(name: str, rows: ModelRows, reading: Reading) -> float | None:
     with np.errstate(all="ignore"):
         if reading.task.has_classes:
             counts = confusion_of(rows, reading)
-            if name == "matthews_correlation" and np.count_nonzero(counts.sum(1)) < 2:
-                return None  # nothing correlates with a single label; scikit-learn gives 0
+            if not classification.is_defined(name, counts):
+                return None
             found = float(classification.FIGURES[name](counts))
         elif reading.task.kind == "probe" and name == "f1_score_macro":
             found = _mean_macro_f1(rows.tables[name], len(reading.labels.names))

@@ -98,7 +98,7 @@ def requirement_of(text: str) -> Requirement:
     if name == "coverage" and sign[0] == "<":
         raise UsageError(f"{text!r}: rows that fail would meet it. Write coverage>=99%.")
     of_baseline, percent = bound["number"] is None, bound["percent"]
-    number = float((bound["number"] or bound["offset"] or "0").replace(" ", ""))
+    number = float("".join((bound["number"] or bound["offset"] or "0").split()))
     if percent and _range_of(name)[1] != 1:
         share = f" or, for a share, 'rows_with_label{sign}{number:g}%'" if name == "rows" else ""
         raise UsageError(f"{text!r}: {name} is no share of 1. Write '{name}{sign}{number:g}'{share}.")
