@@ -91,10 +91,15 @@ def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, 
     for name in names:
         if name not in known:
             if name == "quadratic_kappa" and reading.task.has_classes:
+                advice = "Use cohen_kappa."
+                if reading.task.kind == "labels":
+                    advice = (
+                        "Name all labels from the lowest to the highest, such as --labels low,medium,high, "
+                        "or use cohen_kappa."
+                    )
                 raise UsageError(
                     "quadratic_kappa is for labels that have an order, and these are no numbers: "
-                    f"{', '.join(reading.labels.names[:_MOST_NAMED])}. Name all labels from the lowest to "
-                    "the highest, such as --labels low,medium,high, or use cohen_kappa."
+                    f"{', '.join(reading.labels.names[:_MOST_NAMED])}. {advice}"
                 )
             raise UsageError(
                 f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}"

@@ -7,7 +7,7 @@ are read. It computes nothing.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,7 @@ from batchscore.evaluate.gates import COUNTS, Requirement
 from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts, LabelSource, label_order
 from batchscore.evaluate.metrics.classification import FIGURES
-from batchscore.evaluate.outcomes import vector_outcome
+from batchscore.evaluate.outcomes import RowOutcome, vector_outcome
 from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.tasks import EVALUATION_TASKS, SECOND, EvaluationTask, guess_task, lists_in
 from batchscore.evaluate.vector_judges import Documents, PairedRows, Second, TrainingRows
@@ -126,7 +126,10 @@ def with_second(reading: Reading, spec: EvaluationSpec, place: int) -> Reading:
     output = spec.second[place if len(spec.second) > 1 else 0]
     found: Second
     if spec.option == "pair":
-        found = PairedRows({key: vector_outcome(settled) for key, settled in spec.source.keyed(output)})
+        by_key = defaultdict[int, list[RowOutcome]](list)
+        for key, settled in spec.source.keyed(output):
+            by_key[key].append(vector_outcome(settled))
+        found = PairedRows(by_key)
     elif spec.option == "train":
         found = _training_rows(output, spec.source, reading.labels)
     else:

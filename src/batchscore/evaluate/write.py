@@ -134,7 +134,8 @@ def _model(result: ModelResult) -> dict[str, Any]:
         "notices": list(result.notices),
         "answers_cut": result.cut,
         "labels_found_by": dict(result.hows),
-        "join": asdict(result.counts) | {"not_in_other_outputs": result.only_here},
+        "join": asdict(result.counts)
+        | {"not_in_other_outputs": result.only_here, "failed_not_in_other_outputs": result.failed_here},
         "cost": asdict(result.cost),
         "comparisons": {
             name: None if each is None else asdict(each) | {"ties": each.ties}
