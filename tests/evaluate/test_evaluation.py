@@ -22,10 +22,10 @@ from batchscore.errors import (
     SettingsError,
     UsageError,
 )
-from batchscore.evaluate.labels import answer_of
+from batchscore.evaluate.labels import answer_of, read_labels
 from batchscore.evaluate.qrels import read_qrels
 from batchscore.evaluate.scored import open_scores
-from batchscore.evaluate.tasks import guess_task
+from batchscore.evaluate.tasks import EVALUATION_TASKS, guess_task
 from batchscore.rows import Score
 from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
 
@@ -200,6 +200,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "duplicate_rows": 1,
         "duplicate_labels": 2,
         "conflicting_labels": 1,
+        "failed_unlabelled": 0,
         "unmatched_labels": 2,
         "documents": 0,
         "documents_missing": 0,
@@ -211,6 +212,7 @@ def test_what_does_not_fit_is_counted_on_both_sides(tmp_path: Path) -> None:
         "labels_without_tokens": 0,
         "unmatched_ids": [],
         "not_in_other_outputs": 0,
+        "failed_not_in_other_outputs": 0,
     }
     shown = run(scores, "--labels", gold, "--on", "id", "-o", tmp_path / "e").stdout
     assert "labels without a row: 2" in shown
@@ -378,8 +380,11 @@ def test_labels_that_nothing_was_learned_of_are_said(tmp_path: Path, task: str) 
     learned = write_vectors(tmp_path / "train", train, [*rng.random((16, 4), np.float32)], keep=["label"])
     scores = write_vectors(tmp_path / "test", test, [*rng.random((4, 4), np.float32)], keep=["label"])
     words = (scores, "--train", learned, "--label", "label", "--as", task)
-    said = "No row of --train has the label 'c': no row with such a label can be right."
+    said = "No row of --train with a vector has the label 'c': no row with such a label can be right."
     assert said in measured(tmp_path / "e", *words)["notices"]
+    kappa = run(*words, "--metric", "quadratic_kappa", "-o", tmp_path / "e", error=UsageError)
+    assert ("Use cohen_kappa." if task == "knn" else "has no metric") in str(kappa.exception)
+    assert "--labels" not in str(kappa.exception)
 
 
 @pytest.mark.parametrize(("labels", "task"), [(["pos", "neg"], "classification"), (["1", "2"], "regression")])
@@ -389,8 +394,11 @@ def test_a_pattern_that_finds_nothing_is_said(tmp_path: Path, labels: list[str],
     scores = write_scores(tmp_path / "s", source, labels, keep=["label"])
     words = (scores, "--label", "label", "--as", task, "--pattern", "x(y)")
     (model,) = measured(tmp_path / "e", *words)["models"]
-    said = "--pattern finds no answer in any text. Compare it with the most frequent texts."
-    assert model["notices"] == [said]
+    what = "a number" if task == "regression" else "one of the labels"
+    said = f"--pattern gives {what} in no text. Compare it with the most frequent texts."
+    (notice,) = model["notices"]
+    assert notice.startswith(said)
+    assert ("name these with --map" in notice) == (task != "regression")
 
 
 def test_a_query_may_not_find_itself(tmp_path: Path) -> None:
@@ -933,7 +941,7 @@ def test_relevances_as_files_hold_them(tmp_path: Path, text: str, suffix: str) -
     (model,) = measured(tmp_path / "e", *words)["models"]
     assert model["metrics"]["mrr_at_10"]["value"] == 1
     assert (model["join"]["unmatched_labels"], model["join"]["rows_without_label"]) == (1, 1)
-    assert "relevances that are all 0" not in " ".join(model["notices"])
+    assert "without a relevance above 0" not in " ".join(model["notices"])
     run(queries, "--documents", documents, "-o", tmp_path / "e", error=UsageError)
     run(*words, "--metric", "ndcg_at_0", "-o", tmp_path / "e", error=UsageError)
     run(*words, "--as", "sts", "-o", tmp_path / "e", error=UsageError)
@@ -946,11 +954,11 @@ def test_queries_without_a_relevant_document_are_said(tmp_path: Path) -> None:
     pair: list[Any] = [*np.eye(2, dtype=np.float32)]
     documents = write_vectors(tmp_path / "d", [{"id": "d1"}, {"id": "d2"}], pair, id_column="id")
     queries = write_vectors(tmp_path / "q", [{"id": "q1"}, {"id": "q2"}], pair, id_column="id")
-    (tmp_path / "qrels.trec").write_text("q1 0 d1 1\nq2 0 d2 0\nq2 0 d1 0\n")
+    (tmp_path / "qrels.trec").write_text("q1 0 d1 1\nq2 0 d2 0\nq2 0 d1 -1\n")
     words = (queries, "--documents", documents, "--qrels", tmp_path / "qrels.trec")
     (model,) = measured(tmp_path / "e", *words)["models"]
     assert {each["value"] for name, each in model["metrics"].items() if "precision" not in name} == {0.5}
-    assert "1 row with relevances that are all 0, and so with figures of 0." in model["notices"]
+    assert "1 row without a relevance above 0, and so with figures of 0." in model["notices"]
 
 
 @pytest.mark.parametrize(
@@ -984,6 +992,36 @@ def test_a_relevance_that_cannot_be_read_is_refused(tmp_path: Path, name: str, t
     with pytest.raises(InputError) as caught:
         read_qrels(str(tmp_path / name), "id")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["qrels.trec.gz", "qrels.gz", "qrels.tsv.gz"])
+def test_relevances_of_trec_may_be_compressed(tmp_path: Path, name: str) -> None:
+    text = gzip.compress(b"q1 0 d1 1\n") + gzip.compress(b"q2 0 d2 1\n")
+    (tmp_path / name).write_bytes(text)
+    assert read_qrels(str(tmp_path / name), "id").by_id == {"q1": {"d1": 1}, "q2": {"d2": 1}}
+    for damaged in (text[:-9], text[:30] + b"?" + text[31:], text[:-30] + b"????" + text[-26:]):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(InputError, match="gzip"):
+            read_qrels(str(tmp_path / name), "id")
+
+
+def test_the_id_of_a_document_is_no_missing_label(tmp_path: Path) -> None:
+    pair: list[Any] = [*np.eye(2, dtype=np.float32)]
+    documents = write_vectors(tmp_path / "d", [{"id": "null"}, {"id": "d2"}], pair, id_column="id")
+    queries = write_vectors(tmp_path / "q", [{"id": "q1"}], pair[:1], id_column="id")
+    (tmp_path / "qrels.trec").write_text("q1 0 null 1\n")
+    words = (queries, "--documents", documents, "--qrels", tmp_path / "qrels.trec")
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert model["notices"] == []
+
+
+def test_an_empty_file_in_a_folder_of_labels_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gold").mkdir()
+    (tmp_path / "gold" / "a.csv").write_text("id,label\nr1,pos\n")
+    (tmp_path / "gold" / "b.csv").write_text("")
+    with pytest.raises(InputError) as caught:
+        read_labels(str(tmp_path / "gold"), "id", "label")
+    assert str(caught.value) == f"b.csv in {tmp_path / 'gold'} is empty."
 
 
 def test_relevances_of_trec_may_begin_with_a_mark(tmp_path: Path) -> None:
@@ -1585,6 +1623,11 @@ def test_a_correlation_with_a_single_label_is_not_defined(tmp_path: Path) -> Non
     for model in json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"]:
         correlation = model["metrics"]["matthews_correlation"]
         assert (correlation["value"], correlation["of_answered"], correlation["low"]) == (None, None, None)
+        assert model["comparisons"].get("matthews_correlation") is None
+
+
+def test_labels_that_are_all_empty_lists_have_no_other_task() -> None:
+    assert guess_task([[], []]) == (EVALUATION_TASKS["question-answering"], "")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ relevances = st.dictionaries(st.sampled_from(("d0", "d1", "d2")), st.integers(0,
 def _second(kind: str) -> Second | None:
     three = np.eye(3, dtype=np.float32)
     if kind == "pairs":
-        return PairedRows({place: RowOutcome(ANSWERED, three[place % 3]) for place in range(20)})
+        return PairedRows({place: [RowOutcome(ANSWERED, three[place % 3])] for place in range(20)})
     if kind in {"probe", "neighbours"}:
         return TrainingRows(np.concatenate([three] * 3), np.arange(9) % 3)
     return Documents(three, ["d0", "d1", "d2"], 0) if kind == "ranking" else None

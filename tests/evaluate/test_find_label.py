@@ -204,7 +204,18 @@ def test_labels_that_differ_in_case_only_are_compared_exactly() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.0, "1"), (1.5, "1.5"), (True, "true"), (float("nan"), None), (" ", None), ("a ", "a "), (None, None)],
+    [
+        *(
+            (1.0, "1"),
+            (1.5, "1.5"),
+            (True, "true"),
+            (float("nan"), None),
+            (" ", None),
+            ("a ", "a "),
+            (None, None),
+        ),
+        *((1e30, str(int(1e30))), ({"d": 10**30}, f'{{"d":{10**30}}}')),
+    ],
 )
 def test_cells_as_labels(value: Any, text: str | None) -> None:
     assert text_of(value) == text

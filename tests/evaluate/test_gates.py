@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from batchscore.errors import ErrorCode, InputError, UsageError
@@ -28,6 +29,7 @@ from evaluated import FAILED, measured, run, write_input, write_scores, write_ve
         ("f1_score_macro>=baseline-1", "the difference of two figures f1_score_macro is from -1 to 1"),
         ("accuracy>=1.5", "can never be met: accuracy is from 0 to 1. Is 'accuracy>=1.5%' meant?"),
         ("accuracy>1", "can never be met"),
+        ("accuracy>=baseline+2", "the difference of two figures accuracy is from -1 to 1."),
         ("accuracy>=90", "Is 'accuracy>=90%' meant?"),
         ("coverage>=-1", "is always met"),
         ("coverage>=0%", "is always met: coverage is from 0 to 1. Write another number, or leave it out."),
@@ -44,6 +46,7 @@ def test_what_every_figure_or_none_meets_is_refused(text: str, words: str) -> No
     with pytest.raises(UsageError) as caught:
         requirement_of(text)
     assert words in str(caught.value)
+    assert "baseline" not in text or "meant" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,8 @@ def test_a_text_that_is_no_requirement_says_why_and_what_works(text: str, words:
         ("rows>=500", 500),
         ("bleu>=30", 30),
         ("f1_score_macro>=baseline - 0.01", -0.01),
+        ("f1_score_macro>=baseline -\u00a00.01", -0.01),
+        ("f1_score_macro>=baseline\t-\t0.01", -0.01),
         ("accuracy>baseline", 0),
         ("f1-score>=0.5", 0.5),  # a metric that no task has is refused with the names of those that it has
     ],
@@ -281,6 +286,10 @@ def test_a_figure_without_some_vectors_of_others_meets_nothing(
         assert model["cost"]["tokens_each_right"] is None
         assert "no answer is the worst" not in done.stdout
         assert any("without a vector" in each and "--retry-errors" in each for each in model["notices"])
+        assert any(
+            "must leave the input, and that command then needs --incremental" in each
+            for each in model["notices"]
+        )
     for pair in ((whole, rows), (rows, whole)):
         second = [all_others, others] if pair[0] == whole else [others, all_others]
         both = (*pair, option, second[0], option, second[1], *words)
@@ -427,3 +436,65 @@ def test_no_coverage_is_offered_if_no_row_has_an_answer(tmp_path: Path) -> None:
     done = run(*words, "-o", tmp_path / "e")
     assert "NOT MET: coverage>=100%" in done.stdout
     assert "--require '" not in done.stdout
+
+
+def test_failed_rows_that_other_outputs_have_not_count_in_the_coverage(tmp_path: Path) -> None:
+    """Left out with the other rows, they could make every requirement met."""
+    labels = [{"label": each} for each in "ab" * 5]
+    source = write_input(tmp_path / "one" / "a.csv", labels)
+    few = write_input(tmp_path / "few" / "a.csv", labels[:3])
+    one = write_scores(tmp_path / "o", source, [*"aba", *[FAILED] * 7], keep=["label"])
+    two = write_scores(tmp_path / "t", few, [*"aba"], keep=["label"])
+    words = ("--label", "label", "--names", "one,two", "-o", tmp_path / "e", "--require", "accuracy>=0.9")
+    for more, offer in ((("--require", "coverage>=99%"), ""), ((), "coverage>=30%")):
+        done = run(one, two, *words, *more)
+        assert done.exit_code == 6
+        (missed,) = (line for line in done.stdout.splitlines() if line.startswith("NOT MET: "))
+        assert "(one: 30.00% on 10 rows)" in missed
+        assert offer in missed
+        assert "one: coverage 30.0%\n" in done.stdout
+        found = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"]
+        assert [each["coverage"] for each in found] == [0.3, 1]
+        assert [each["join"]["failed_not_in_other_outputs"] for each in found] == [7, 0]
+    done = run(one, two, *words, "--require", "coverage>=30%")
+    assert done.exit_code == 0
+    assert done.stdout.count("; 7 rows without an answer left out, since other outputs") == 2
+
+
+def test_a_failed_row_that_has_no_label_to_use_is_named(tmp_path: Path) -> None:
+    """Its labels differ, or it cannot be read: no figure and no coverage counts it."""
+    rows = [{"id": str(place), "label": "ab"[place % 2]} for place in range(6)]
+    source = write_input(tmp_path / "a.csv", rows)
+    gold = write_input(tmp_path / "gold.csv", [*rows, {"id": "5", "label": "a"}])
+    words = ("-o", tmp_path / "e", "--require", "accuracy>=0.4", "--require", "coverage>=99%")
+    for last, times in ((FAILED, 2), ("b", 0)):
+        scores = write_scores(tmp_path / f"s{times}", source, [*"ababa", last], id_column="id")
+        done = run(scores, "--labels", gold, "--on", "id", "--label", "label", *words)
+        assert done.exit_code == 0
+        assert done.stdout.count("; 1 failed row left out, since labels differ") == times
+    lacking = write_input(tmp_path / "b.csv", [{"label": each} for each in ["a", "b", "a", "", ""]])
+    broken = RowError(ErrorCode.UNREADABLE_ROW, "too many cells")
+    scores = write_scores(tmp_path / "s", lacking, [*"aba", broken, FAILED], keep=["label"])
+    done = run(scores, "--label", "label", *words)
+    assert done.exit_code == 0
+    assert done.stdout.count("; 1 failed row left out, since labels differ") == 2
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_each_of_two_rows_with_one_id_has_its_own_partner(tmp_path: Path, failed: int) -> None:
+    """The first with the first, so the vector of another row never takes the place of a failed one."""
+    ids = [{"id": each} for each in "aabc"]
+    vectors: list[Any] = [*np.eye(4, dtype=np.float32)]
+    gold = write_input(tmp_path / "gold.csv", [{"id": each, "score": n} for n, each in enumerate("abc")])
+    one = write_vectors(tmp_path / "one", ids, vectors, id_column="id")
+    words = ("--labels", gold, "--on", "id", "--label", "score")
+    vectors[failed] = FAILED
+    two = write_vectors(tmp_path / "two", ids, vectors, id_column="id")
+    (model,) = measured(tmp_path / "e", one, "--pair", two, *words)["models"]
+    assert model["outcomes"] == {"answered": 3, "error:timeout": 1}
+    rows = pq.read_table(tmp_path / "e" / "rows.parquet").to_pylist()
+    assert [row["outcome"] == "answered" for row in rows] == [place != failed for place in range(4)]
+    assert [float(row["answer"]) for row in rows if row["answer"]] == [1, 1, 1]
+    single = write_vectors(tmp_path / "three", ids[1:], [*np.eye(4, dtype=np.float32)][1:], id_column="id")
+    (model,) = measured(tmp_path / "e", one, "--pair", single, *words)["models"]
+    assert model["outcomes"] == {"answered": 4}

@@ -24,6 +24,7 @@ WIDER = {
     "Chunk": "it is the record of one batch, of which each step adds to what is known",
     "Engine": "half of its fields are the state of the running engine, which no one sets",
     "FileFigures": "each field is one count of what was read",
+    "JoinCounts": "each field is one count of what was joined",
     "Deployment": "it joins quota, health, concurrency and the queue of workers",
     "Limits": "each source of a limit has a state of its own",
     "RetryBudget": "each field counts one kind of failure, and they are judged together",

@@ -82,6 +82,8 @@ def _compare(
                 )
             if clusters is not None or len(reading.labels.names) > MOST_RESAMPLED_LABELS:
                 return None
+            if not classification.is_defined(name, confusion_of(model, reading)):
+                return None
             assert model.cells is not None
             assert baseline.cells is not None
             shape = (len(reading.labels.names), len(reading.labels.names) + 1)

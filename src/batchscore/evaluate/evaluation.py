@@ -37,6 +37,7 @@ from batchscore.evaluate.notices import (
     comparison_notices,
     conflict_notices,
     empty_notices,
+    failed_texts,
     label_notices,
     missing_text,
     model_notices,
@@ -70,8 +71,8 @@ class ModelResult:
 
     `confusion` and `classes` are of a task with labels, and not if other vectors are missing. `outcomes` and
     `hows` count the rows. `texts` are the most frequent ones that gave no label. `cut`: answered rows whose
-    text was cut after the answer. `only_here` counts rows that other models have not. `notices` are for the
-    reader.
+    text was cut after the answer. `only_here` counts rows that other models have not, `failed_here` those of
+    them without an answer. `notices` are for the reader.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ModelResult:
     cost: AnswerCost
     confusion: npt.NDArray[np.intp] | None = None
     only_here: int = 0
+    failed_here: int = 0
     notices: tuple[str, ...] = ()
 
     @property
@@ -96,8 +98,8 @@ class ModelResult:
 
     @property
     def coverage(self) -> float:
-        """The share of rows with an answer."""
-        total = sum(self.outcomes.values())
+        """The share of rows with an answer; rows without one count also if other models have not got them."""
+        total = sum(self.outcomes.values()) + self.failed_here
         return self.outcomes.get(OUTCOMES[0], 0) / total if total else 0.0
 
     @property
@@ -176,12 +178,15 @@ def evaluate(
     refuse_field(measured)
     names = tuple(dict.fromkeys((*reading.task.shown, *spec.figures)))
     check_names(names, reading, measured[0].tables)
-    common, only_here = _common(measured)
+    common = _common(measured)
     baseline = common[spec.baseline]
     results = []
-    for place, (rows, others_left_out) in enumerate(zip(common, only_here, strict=True)):
+    for place, (rows, whole) in enumerate(zip(common, measured, strict=True)):
         result = _result(rows, None if place == spec.baseline else baseline, names, reading, spec.options)
-        results.append(replace(result, only_here=others_left_out))
+        failed = int((~whole.answered).sum() - (~rows.answered).sum())
+        notices = (*model_notices(rows, reading), *(f"{each}." for each in failed_texts(failed, rows.counts)))
+        left_out = len(whole) - len(rows)
+        results.append(replace(result, only_here=left_out, failed_here=failed, notices=notices))
     models = _corrected(results, names)
     known = [each for each in models if each.counts.others_known]
     main = names[0]
@@ -289,6 +294,7 @@ def _caveat(requirement: Requirement, model: ModelResult, baseline: ModelResult)
         caveats.append(f"{count_text(left_out, 'row')} without an answer left out")
     if model.output.is_cut:
         caveats.append("the run was limited to some rows")
+    caveats += failed_texts(model.failed_here, model.counts)
     if missing := model.outcomes.get("not_reached", 0):
         caveats.append(f"{count_text(missing, 'labelled row')} not scored yet")
     return "; ".join(caveats)
@@ -298,7 +304,7 @@ def _needs_answers(model: ModelResult, spec: EvaluationSpec, *, is_baseline: boo
     """Whether a row without an answer could meet a requirement: then all rows must have one."""
     figures = [each for each in spec.requirements if each.name in model.figures]
     return (
-        any(each.is_ceiling or spec.options.exclude for each in figures)
+        any(each.is_ceiling or spec.options.exclude or model.failed_here for each in figures)
         or any(
             model.figures[each.name].unanswered == "withheld" and model.counts.others_known
             for each in figures
@@ -307,10 +313,10 @@ def _needs_answers(model: ModelResult, spec: EvaluationSpec, *, is_baseline: boo
     )
 
 
-def _common(measured: Sequence[ModelRows]) -> tuple[list[ModelRows], list[int]]:
-    """Return the rows that all models have, in one order, and how many others each has."""
+def _common(measured: Sequence[ModelRows]) -> list[ModelRows]:
+    """Return the rows that all models have, in one order."""
     if len(measured) == 1:
-        return list(measured), [0]
+        return list(measured)
     numbered = [_numbered(each.keys[:, 0]) for each in measured]
     shared = numbered[0]
     for keys in numbered[1:]:
@@ -329,7 +335,7 @@ def _common(measured: Sequence[ModelRows]) -> tuple[list[ModelRows], list[int]]:
             "the outputs have different labels for the same rows, as those of different versions of a file "
             "have. Give one file of labels by id."
         )
-    return chosen, [len(each) - len(shared) for each in measured]
+    return chosen
 
 
 def _numbered(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -379,7 +385,6 @@ def _result(
             right_rows(rows, reading) if rows.counts.others_known else None,
         ),
         confusion_of(rows, reading) if reading.task.has_classes and rows.counts.others_known else None,
-        notices=(*model_notices(rows, reading),),
     )
 
 

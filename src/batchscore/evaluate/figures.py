@@ -96,10 +96,15 @@ def check_names(names: Sequence[str], reading: Reading, available: Mapping[str, 
     for name in names:
         if name not in known:
             if name == "quadratic_kappa" and reading.task.has_classes:
+                advice = "Use cohen_kappa."
+                if reading.task.kind == "labels":
+                    advice = (
+                        "Name all labels from the lowest to the highest, such as --labels low,medium,high, "
+                        "or use cohen_kappa."
+                    )
                 raise UsageError(
                     "quadratic_kappa is for labels that have an order, and these are no numbers: "
-                    f"{', '.join(reading.labels.names[:_MOST_NAMED])}. Name all labels from the lowest to "
-                    "the highest, such as --labels low,medium,high, or use cohen_kappa."
+                    f"{', '.join(reading.labels.names[:_MOST_NAMED])}. {advice}"
                 )
             raise UsageError(
                 f"{reading.task.name} has no metric {name!r}. Its metrics are: {', '.join(known)}"
@@ -179,8 +184,8 @@ def value_of(name: str, rows: ModelRows, reading: Reading) -> float | None:
     with np.errstate(all="ignore"):
         if reading.task.has_classes:
             counts = confusion_of(rows, reading)
-            if name == "matthews_correlation" and np.count_nonzero(counts.sum(1)) < 2:
-                return None  # nothing correlates with a single label; scikit-learn gives 0
+            if not classification.is_defined(name, counts):
+                return None
             found = float(classification.FIGURES[name](counts))
         elif reading.task.kind == "probe" and name == "f1_score_macro":
             found = _mean_macro_f1(rows.tables[name], len(reading.labels.names))

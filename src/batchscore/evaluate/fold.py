@@ -6,6 +6,7 @@ either end. It knows no answers.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
@@ -45,7 +46,10 @@ def text_of(value: Any) -> str | None:
     if isinstance(value, (float, Decimal)) and math.isfinite(value) and value == int(value):
         return str(int(value))
     if isinstance(value, (Mapping, list)):
-        return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS).decode()
+        try:
+            return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS).decode()
+        except TypeError:  # a whole number of more than 64 bits
+            return json.dumps(value, default=str, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return str(value)
 
 

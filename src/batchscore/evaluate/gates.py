@@ -100,7 +100,7 @@ def requirement_of(text: str) -> Requirement:
     if name == "coverage" and sign[0] == "<":
         raise UsageError(f"{text!r}: rows that fail would meet it. Write coverage>=99%.")
     of_baseline, percent = bound["number"] is None, bound["percent"]
-    number = float((bound["number"] or bound["offset"] or "0").replace(" ", ""))
+    number = float("".join((bound["number"] or bound["offset"] or "0").split()))
     if percent and _range_of(name)[1] != 1:
         share = f" or, for a share, 'rows_with_label{sign}{number:g}%'" if name == "rows" else ""
         raise UsageError(f"{text!r}: {name} is no share of 1. Write '{name}{sign}{number:g}'{share}.")
@@ -152,7 +152,8 @@ def _refuse_idle(requirement: Requirement) -> None:
         return
     best, worst = (high, low) if sign[0] == ">" else (low, high)
     if not requirement.holds(best, bound):
-        hint = f" Is '{name}{sign}{bound:g}%' meant?" if 1 < bound <= 100 and high == 1 else ""
+        is_share = 1 < bound <= 100 and high == 1 and not requirement.of_baseline
+        hint = f" Is '{name}{sign}{bound:g}%' meant?" if is_share else ""
         raise UsageError(f"{requirement.text!r} can never be met: {what}.{hint}")
     if requirement.holds(worst, bound):
         raise UsageError(
@@ -179,8 +180,9 @@ def check(
 def check_answered(coverages: Mapping[str, float], lowest: float) -> list[Gate]:
     """Return the requirements that go with those which failed rows could meet, if none is about coverage.
 
-    These are requirements on figures of answered rows alone, on a baseline whose rows fail, and that a figure
-    is no better than a bound. The last says which coverage all models have, if any; `lowest` is that of one.
+    These are requirements on figures of answered rows alone, of a model whose failed rows other outputs have
+    not, on a baseline whose rows fail, and that a figure is no better than a bound. The last says which
+    coverage all models have, if any; `lowest` is that of one.
     """
     added = "added, since failed rows could meet the others"
     missed = [

@@ -24,7 +24,7 @@ from batchscore.evaluate.scored import ScoredOutput, ScoredRow, refuse_absent
 from batchscore.read.files import find_files
 from batchscore.read.formats import open_rows, suffix_of
 from batchscore.read.input_file import ReadOptions
-from batchscore.rows import Row, Settled, Table
+from batchscore.rows import Row, RowError, Settled, Table
 
 #: What often differs between two spellings of one id: zeros in front, a fraction of zeros, blanks.
 _NOT_IN_IDS = re.compile(r"\s+|(?<!\d)0+(?=\d)|(?<=\d)\.0+(?=\s*\Z)")
@@ -41,7 +41,8 @@ class JoinCounts:
     """What was joined, and what was not.
 
     `duplicate_rows` have an id that an earlier row had, `duplicate_labels` one that an earlier label had.
-    Ids with `conflicting_labels` are used for no row. `unmatched_labels` have no row, or no id, or cannot be
+    Ids with `conflicting_labels` are used for no row. `failed_unlabelled` rows have such an id, or cannot be
+    read, and have an error or no record. `unmatched_labels` have no row, or no id, or cannot be
     read. `documents` are those that can be ranked; of the relevant ones `documents_missing` are none of them.
     `others_without_vector` are documents, or rows to learn from; `others_limited`: a run has scored only the
     first of them. `rows_learned_from` have a vector that is also in the scores of `--train`. Answers with
@@ -55,6 +56,7 @@ class JoinCounts:
     duplicate_rows: int = 0
     duplicate_labels: int = 0
     conflicting_labels: int = 0
+    failed_unlabelled: int = 0
     unmatched_labels: int = 0
     documents: int = 0
     documents_missing: int = 0
@@ -155,6 +157,7 @@ class LabelSource:
             gold = answer_of(gold)
             if is_missing(gold):
                 counts.rows_without_label += 1
+                counts.failed_unlabelled += self._is_lost(scored, row_id)
                 gold = None
             yield LabelledRow(scored, gold, key)
         if lacking is not None:
@@ -195,6 +198,15 @@ class LabelSource:
         if self.file is None or self.file.on not in scored.values:
             return scored.id
         return text_of(scored.values[self.file.on])
+
+    def _is_lost(self, scored: ScoredRow, row_id: str | None) -> bool:
+        """Whether a row without a label failed, and has several that differ, or cannot be read."""
+        error = None if scored.settled is None else scored.settled.result
+        if error is not None and not isinstance(error, RowError):
+            return False
+        if self.file is not None and row_id in self.file.conflicts:
+            return True
+        return scored.is_unread
 
     def _own_columns(self, output: ScoredOutput) -> dict[str, None]:
         own = () if self.file or self.column in output.id_names else (self.column,)
@@ -260,7 +272,8 @@ def read_labels(named: str, on: str, column: str | None, options: ReadOptions | 
     same: dict[str, str] = {}  # of labels that many rows have, one text is kept
     duplicates, without_id, conflicts, rows = 0, 0, dict[str, str](), 0
     for file, table in _tables(named, options or ReadOptions()):
-        chosen = _label_column(table, named, on, column)
+        where = named if named.endswith(file) else f"{file} in {named}"
+        chosen = _label_column(table, where, on, column)
         for row in table.rows:
             rows += 1
             row_id = text_of(row.values.get(on)) if isinstance(row, Row) else None

@@ -159,7 +159,7 @@ def measure(
         if seen is not None:
             seen.look(row.scored.settled)
         outcome, gold, scores = judge.add(row)
-        like_nan.append(len(gold) < _LONGEST_LIKE_NAN and gold.strip().lower() in _LIKE_NAN)
+        like_nan.append(not isinstance(row.gold, Mapping) and _is_like_nan(gold))
         keys.extend((row.key, key_of(gold)))
         outcomes.append(_OUTCOME_PLACES[outcome.name])
         hows.append(_HOW_PLACES[outcome.how])
@@ -212,6 +212,10 @@ def measure(
         judge.signatures if isinstance(judge, TranslationJudge) else {},
         seen,
     )
+
+
+def _is_like_nan(gold: str) -> bool:
+    return len(gold) < _LONGEST_LIKE_NAN and gold.strip().lower() in _LIKE_NAN
 
 
 def _counted(counts: JoinCounts, marks: Mapping[str, npt.NDArray[np.bool_]]) -> JoinCounts:

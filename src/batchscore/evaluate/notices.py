@@ -72,6 +72,16 @@ def conflict_notices(file: LabelFile | None) -> Iterator[str]:
     )
 
 
+def failed_texts(failed_here: int, counts: JoinCounts) -> Iterator[str]:
+    """Yield which rows without an answer no figure counts."""
+    if failed_here:
+        rows = count_text(failed_here, "row")
+        yield f"{rows} without an answer left out, since other outputs lack them; the coverage counts them"
+    if counts.failed_unlabelled:
+        rows = count_text(counts.failed_unlabelled, "failed row")
+        yield f"{rows} left out, since labels differ or rows cannot be read"
+
+
 def unlearned_notices(labels: Labels, learned: Sequence[Sequence[int]]) -> Iterator[str]:
     """Yield labels that no row has of those that a model learned from; `learned` are the places of these."""
     found = dict.fromkeys(
@@ -80,7 +90,8 @@ def unlearned_notices(labels: Labels, learned: Sequence[Sequence[int]]) -> Itera
     if found:
         more = f", and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
         named = ", ".join(map(repr, [*found][:_MOST_NAMED]))
-        yield f"No row of --train has the label {named}{more}: no row with such a label can be right."
+        rows = "No row of --train with a vector"
+        yield f"{rows} has the label {named}{more}: no row with such a label can be right."
 
 
 def model_notices(rows: ModelRows, reading: Reading) -> Iterator[str]:
@@ -88,7 +99,11 @@ def model_notices(rows: ModelRows, reading: Reading) -> Iterator[str]:
     counts, labels = rows.counts, reading.labels
     if not rows.answered.any():
         if rows.texts and reading.pattern is not None:
-            yield "--pattern finds no answer in any text. Compare it with the most frequent texts."
+            what, advice = "a number", ""
+            if labels.names:
+                what = "one of the labels"
+                advice = " If answers have other spellings of the labels, name these with --map."
+            yield f"--pattern gives {what} in no text. Compare it with the most frequent texts.{advice}"
         elif rows.texts and labels.names:
             named = ", ".join(map(repr, labels.names[:_MOST_NAMED]))
             more = ", …" if len(labels.names) > _MOST_NAMED else ""
@@ -125,7 +140,7 @@ def model_notices(rows: ModelRows, reading: Reading) -> Iterator[str]:
         missing = missing_text(counts)
         yield (
             f"{missing[0].upper()}{missing[1:]}. Without these, figures may be too good: none is known or "
-            "compared, and no requirement on one is met. What cannot be scored must leave the input."
+            "compared, and no requirement on one is met."
         )
     if counts.labels_without_tokens:
         yield (
@@ -133,7 +148,7 @@ def model_notices(rows: ModelRows, reading: Reading) -> Iterator[str]:
             "other scripts."
         )
     if without := int(rows.marks["hopeless"].sum()) if "hopeless" in rows.marks else 0:
-        yield f"{count_text(without, 'row')} with relevances that are all 0, and so with figures of 0."
+        yield f"{count_text(without, 'row')} without a relevance above 0, and so with figures of 0."
     if counts.documents_missing:
         yield (
             f"{count_text(counts.documents_missing, 'relevant document')} cannot be found: not among the "
@@ -189,7 +204,8 @@ def missing_text(counts: JoinCounts) -> str:
     if counts.others_without_vector:
         texts.append(
             f"{count_text(counts.others_without_vector, what)} without a vector; run the score command of "
-            f"{option} again with {as_flag('retry_errors')}"
+            f"{option} again with {as_flag('retry_errors')}. What can never be scored, such as an empty "
+            f"text, must leave the input, and that command then needs {as_flag('incremental')}"
         )
     return "; ".join(texts)
 

@@ -6,6 +6,8 @@ It reads TREC's files (query, iteration, document, relevance, without a head), t
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 
 from batchscore.errors import InputError, count_text
@@ -62,7 +64,8 @@ def read_qrels(named: str, on: str, options: ReadOptions | None = None) -> Label
 def _triples(named: str, options: ReadOptions) -> Iterator[tuple[str, _Triple]]:
     """Yield queries, documents and relevances, each with its place in words."""
     if _is_of_trec(named):
-        text = b"".join(storage.chunks(place_of(named))).decode("utf-8-sig", "replace")
+        data = _unpacked(named, b"".join(storage.chunks(place_of(named))), is_whole=True)
+        text = data.decode("utf-8-sig", "replace")
         for number, line in enumerate(text.split("\n"), 1):
             fields, place = line.split(), f"{named}, line {number:,}"
             if len(fields) == 4:
@@ -93,6 +96,16 @@ def _triples(named: str, options: ReadOptions) -> Iterator[tuple[str, _Triple]]:
                 yield place, (row.values.get(query), row.values.get(document), judged)
 
 
+def _unpacked(named: str, data: bytes, *, is_whole: bool) -> bytes:
+    """Return data, decompressed if it is of gzip."""
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        return gzip.decompress(data) if is_whole else zlib.decompressobj(31).decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{named} is damaged, or breaks off. Compress it with gzip again.") from error
+
+
 def _column(columns: Iterable[str], names: Collection[str]) -> str | None:
     return next((each for each in columns if each.strip().lower().replace("-", "_") in names), None)
 
@@ -109,5 +122,6 @@ def _is_of_trec(named: str) -> bool:
         head += chunk
         if len(head) >= _HEAD_BYTES:
             break
+    head = _unpacked(named, head, is_whole=False)
     fields = next((found for line in head.splitlines() if (found := line.split())), [])
     return len(fields) == 4 and fields[3].lstrip(b"-").isdigit()

@@ -7,14 +7,14 @@ are read. It computes nothing.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from batchscore.errors import ErrorCode, InputError, UsageError, count_text, setting_name
+from batchscore.errors import InputError, UsageError, count_text, setting_name
 from batchscore.evaluate.figures import FigureOptions
 from batchscore.evaluate.fold import Labels, merged_names, text_of
 from batchscore.evaluate.gates import COUNTS, Requirement
@@ -22,7 +22,7 @@ from batchscore.evaluate.judges import Reading
 from batchscore.evaluate.labels import JoinCounts, LabelSource, label_order
 from batchscore.evaluate.metrics.classification import FIGURES
 from batchscore.evaluate.outcomes import RowOutcome, vector_outcome
-from batchscore.evaluate.scored import ScoredOutput, ScoredRow
+from batchscore.evaluate.scored import ScoredOutput
 from batchscore.evaluate.tasks import EVALUATION_TASKS, SECOND, EvaluationTask, guess_task, lists_in
 from batchscore.evaluate.vector_judges import Documents, PairedRows, Second, TrainingRows
 
@@ -31,9 +31,6 @@ _GUESSED_FROM = 1000
 
 #: Labels of more classes than this are most likely texts, or ids.
 _MOST_CLASSES = 2000
-
-#: How rows end of which nothing could be read.
-_UNREAD = {f"error:{code.value}" for code in (ErrorCode.UNREADABLE_ROW, ErrorCode.ROW_TOO_LARGE)}
 
 #: The task if nobody named one, by the option that names other vectors.
 _GUESSED = {"pair": "sts", "train": "embedding-classification", "documents": "retrieval"}
@@ -129,7 +126,10 @@ def with_second(reading: Reading, spec: EvaluationSpec, place: int) -> Reading:
     output = spec.second[place if len(spec.second) > 1 else 0]
     found: Second
     if spec.option == "pair":
-        found = PairedRows({key: vector_outcome(settled) for key, settled in spec.source.keyed(output)})
+        by_key = defaultdict[int, list[RowOutcome]](list)
+        for key, settled in spec.source.keyed(output):
+            by_key[key].append(vector_outcome(settled))
+        found = PairedRows(by_key)
     elif spec.option == "train":
         found = _training_rows(output, spec.source, reading.labels)
     else:
@@ -142,14 +142,14 @@ def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) ->
     vectors, golds, keys, absent = [], [], set[int](), 0
     for row in source.rows(output, JoinCounts()):
         outcome = vector_outcome(row.scored.settled)
-        absent += not outcome.is_answered and (row.gold is not None or _is_unread(row.scored, outcome))
+        absent += not outcome.is_answered and (row.gold is not None or row.scored.is_unread)
         if row.gold is not None and outcome.is_answered:
             vectors.append(outcome.value)
             golds.append(places[labels.find(text_of(row.gold) or "") or ""])
             if source.file is not None:  # else two inputs may have a file of one name
                 keys.add(row.key)
     if len(set(golds)) < 2:
-        without = f" {count_text(absent, 'labelled row')} without a vector." if absent else ""
+        without = f" {count_text(absent, 'training row')} without a vector." if absent else ""
         raise InputError(
             f"{output.named}: rows of two labels or more, with vectors, are needed to learn from.{without}"
         )
@@ -158,16 +158,11 @@ def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) ->
     )
 
 
-def _is_unread(row: ScoredRow, outcome: RowOutcome) -> bool:
-    """Whether a row could not be read, so that it may have had an id or a label."""
-    return row.id is None and (not row.values or outcome.name in _UNREAD)
-
-
 def _documents(output: ScoredOutput) -> Documents:
     vectors, ids, absent = [], dict[str, None](), 0
     for row in output.rows(frozenset()):
         outcome = vector_outcome(row.settled)
-        if row.id is None and not (output.id_names and _is_unread(row, outcome)):
+        if row.id is None and not (output.id_names and row.is_unread):
             where = f"{row.file}, row {row.row}, has no id. Give each document one, and score"
             where = where if output.id_names else "its rows have no ids. Score"
             raise InputError(f"{output.named}: {where} the documents with {setting_name('id')}.")

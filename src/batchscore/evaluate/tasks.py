@@ -200,7 +200,7 @@ def _unsure(golds: Sequence[Any], others: Mapping[str, str]) -> str:
 
 def _of_lists(items: Sequence[str]) -> dict[str, str]:
     """Return what lists of these texts may be, if not right answers to a question."""
-    if 2 * len(set(map(fold, items))) <= len(items) and max(map(len, items)) <= _LONGEST_CLASS:
+    if items and 2 * len(set(map(fold, items))) <= len(items) and max(map(len, items)) <= _LONGEST_CLASS:
         return {"lists of classes": "text-classification-multilabel"}
     if _words_in(items) > _WORDS_OF_ANSWER:
         return {"long texts": "text-generation", "translations": "text-translation"}

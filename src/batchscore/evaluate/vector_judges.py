@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -34,9 +35,9 @@ DEPTHS = (1, 2, 3, 5, 10, 20, 50, 100, 1000)
 
 @dataclass(frozen=True, slots=True)
 class PairedRows:
-    """The other vectors of pairs, by the keys of rows."""
+    """The other vectors of pairs, by the keys of rows: one for all rows of a key, or one for each of them."""
 
-    by_key: Mapping[int, RowOutcome]
+    by_key: Mapping[int, Sequence[RowOutcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,10 @@ def number_of_vector(vector: npt.NDArray[np.float32]) -> int:
 class PairJudge:
     """Rows with two vectors, whose cosine is compared with a number."""
 
-    def __init__(self, partners: Mapping[int, RowOutcome]) -> None:
+    def __init__(self, partners: Mapping[int, Sequence[RowOutcome]]) -> None:
         self.partners = partners
+        self.paired = Counter[int]()
         self.pairs = array("d")
-        self.matched = False
 
     def add(self, row: LabelledRow) -> Judged:
         """Count one row."""
@@ -96,8 +97,7 @@ class PairJudge:
                 f"{row.scored.file}, row {row.scored.row}: its label is not a number. Write decimals with a "
                 "point, or leave it empty if the row has none."
             )
-        one, two = vector_outcome(row.scored.settled), self.partners.get(row.key, RowOutcome(NOT_REACHED))
-        self.matched |= row.key in self.partners
+        one, two = vector_outcome(row.scored.settled), self._partner_of(row.key)
         outcome = next((each for each in (one, two) if not each.is_answered), None)
         if outcome is not None:
             self.pairs.extend((float("nan"), gold))
@@ -111,9 +111,18 @@ class PairJudge:
         self.pairs.extend((cosine, gold))
         return RowOutcome(ANSWERED, repr(cosine)), text_of(gold) or "", {"cosine": cosine}
 
+    def _partner_of(self, key: int) -> RowOutcome:
+        """Return the vector for the next row of a key: the second of an id is paired with the second."""
+        partners, number = self.partners.get(key, ()), self.paired[key]
+        if not partners:
+            return RowOutcome(NOT_REACHED)
+        self.paired[key] += 1
+        number = 0 if len(partners) == 1 else number
+        return partners[number] if number < len(partners) else RowOutcome(NOT_REACHED)
+
     def arrays(self) -> tuple[npt.NDArray[np.intp] | None, dict[str, Floats]]:
         """Return all rows as arrays."""
-        if not self.matched:
+        if not self.paired:
             raise InputError(
                 "no row has a partner in the scores of --pair. These must be of the same files, in another "
                 "column, or both outputs have ids: then give labels by id, with --labels FILE --on id."

@@ -95,6 +95,11 @@ def accuracy(counts: Counts) -> Figures:
     return divide(_parts(counts)[0].sum(-1), counts.sum((-2, -1)))
 
 
+def is_defined(name: str, counts: Counts) -> bool:
+    """Whether a figure is defined: nothing correlates with a single label, for which scikit-learn gives 0."""
+    return name != "matthews_correlation" or bool(np.count_nonzero(counts.sum(-1)) > 1)
+
+
 def matthews_correlation(counts: Counts) -> Figures:
     """Return the correlation of labels and predictions, 0 if all rows have one label or one prediction."""
     right, support, predicted, missing = (part.astype(float) for part in _parts(counts))

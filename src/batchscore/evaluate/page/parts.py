@@ -53,8 +53,8 @@ def interval_text(figure: Figure) -> str:
 
 def gate_text(evaluation: Evaluation, gate: Gate) -> str:
     """Return the value that a requirement was compared with, as a percentage if it is one, and its rows."""
-    figures = next(model.figures for model in evaluation.models if model.name == gate.model)
-    figure = figures.get(gate.metric)
+    model = next(each for each in evaluation.models if each.name == gate.model)
+    figure = model.figures.get(gate.metric)
     if gate.both_answered is not None and (gate.value is None or gate.bound is None):
         return f"not defined on {count_text(gate.both_answered, 'row')} that both answered"
     if gate.value is None and figure is not None:
@@ -66,7 +66,8 @@ def gate_text(evaluation: Evaluation, gate: Gate) -> str:
         if figure.leaves_out:
             return f"{value} on {count_text(figure.answered, 'answered row')}"
         return f"{value} on {count_text(figure.rows, 'row')}"
-    return f"{value} on {count_text(evaluation.rows, 'row')}" if gate.metric == "coverage" else value
+    rows = evaluation.rows + model.failed_here
+    return f"{value} on {count_text(rows, 'row')}" if gate.metric == "coverage" else value
 
 
 def gate_notes(gate: Gate) -> str:
@@ -132,13 +133,14 @@ def outcome_cells(model: ModelResult) -> list[Any]:
         ((key, count) for key, count in model.outcomes.items() if key != "answered"),
         key=lambda each: -each[1],
     )
-    words = ", ".join(f"{code_text(key)} {count:,}" for key, count in others)
-    total = answered + sum(count for _, count in others)
+    named = [f"{code_text(key)} {count:,}" for key, count in others]
+    named += [f"not in other outputs {model.failed_here:,}"] if model.failed_here else []
+    total = answered + sum(count for _, count in others) + model.failed_here
     return [
         answered,
         percent_text(answered, total, decimals=1),
         stack([answered, *(count for _, count in others)]),
-        words or "none",
+        ", ".join(named) or "none",
     ]
 
 
