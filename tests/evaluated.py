@@ -66,7 +66,7 @@ def write_scores(
             continue
         reason = None if task == "embeddings" else "stop"
         result = answer if isinstance(answer, (Score, RowError)) else Score(answer, reason)
-        row_id = None if id_column is None else row[id_column]
+        row_id = None if id_column is None else row[id_column] or None
         settled.append(Settled(source.name, number, result, row_id, {name: row[name] for name in keep}))
     parts: dict[str, PartFile | None] = {}
     for kind, folder, encode in (

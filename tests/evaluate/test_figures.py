@@ -115,7 +115,7 @@ class Given:
     column: str = "label"
 
     def rows(self, _: Any, counts: JoinCounts) -> Any:
-        counts.rows = counts.labelled = len(self.pairs)
+        counts.rows = len(self.pairs)
         for place, (gold, result) in enumerate(self.pairs):
             settled = None if result is None else Settled("a.csv", place, result)
             yield LabelledRow(ScoredRow("a.csv", place, None, {}, settled), gold, place)

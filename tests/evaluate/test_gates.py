@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from batchscore.errors import ErrorCode, UsageError
+from batchscore.errors import ErrorCode, InputError, UsageError
 from batchscore.evaluate.gates import requirement_of
 from batchscore.rows import RowError
 from evaluated import FAILED, measured, run, write_input, write_scores, write_vectors
@@ -122,6 +122,75 @@ def test_a_difference_from_the_baseline_that_may_be_chance_says_so(tmp_path: Pat
     assert "; the interval of the difference, -" in done.stdout
 
 
+#: A figure that is not known over all rows, and one of the answered rows alone.
+OF_ANSWERED = {
+    "withheld": ("regression", "mean_absolute_error", "<=", ()),
+    "excluded": ("classification", "accuracy", ">=", ("--unanswered", "exclude")),
+}
+
+
+@pytest.mark.parametrize(("task", "figure", "sign", "words"), OF_ANSWERED.values(), ids=OF_ANSWERED)
+@pytest.mark.parametrize("baseline", [0, 1])
+def test_a_difference_from_the_baseline_is_of_the_rows_that_both_answered(
+    tmp_path: Path, task: str, figure: str, sign: str, words: Sequence[str], baseline: int
+) -> None:
+    """A model that failed on the hard rows, and is no better on any other, is not better."""
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": str(place)} for place in range(10)])
+    right = [str(place) for place in range(10)]
+    one, two = (
+        write_scores(tmp_path / name, source, answers, keep=["label"])
+        for name, answers in (("one", [*right[:7], *"000"]), ("two", ["1", *right[1:7], *[FAILED] * 3]))
+    )
+    asked = ("--label", "label", "--as", f"text-{task}" if task == "classification" else task, *words)
+    done = run(
+        *(one, two, *asked, "--baseline", str((one, two)[baseline]), "-o", tmp_path / "e"),
+        *("--require", f"{figure}{sign}baseline", "--require", "coverage>=70%"),
+    )
+    (gate,) = (
+        each
+        for each in json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["requirements"]
+        if each["metric"] == figure
+    )
+    values = {"mean_absolute_error": (0.0, 1 / 7), "accuracy": (1.0, 6 / 7)}[figure]
+    assert gate["both_answered"] == 7
+    assert [gate["bound"], gate["value"]] == pytest.approx(values if baseline == 0 else values[::-1])
+    assert (gate["met"], done.exit_code) == ((False, 6) if baseline == 0 else (True, 0))
+    assert " on 7 rows that both answered)" in done.stdout
+    assert ("3 rows without an answer left out" in gate["caveat"]) == gate["met"]
+    assert " on 7 rows that both answered" in (tmp_path / "e" / "evaluation.html").read_text("utf-8")
+
+
+def test_a_difference_on_no_row_meets_nothing(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": str(place)} for place in range(4)])
+    one, two = (
+        write_scores(tmp_path / name, source, answers, keep=["label"])
+        for name, answers in (("one", [FAILED, FAILED, "2", "3"]), ("two", ["0", "1", FAILED, FAILED]))
+    )
+    rule = "mean_absolute_error<=baseline"
+    words = ("--label", "label", "--as", "regression", "--require", rule, "--require", "coverage>=50%")
+    done = run(one, two, *words, "-o", tmp_path / "e")
+    assert done.exit_code == 6
+    assert f"NOT MET: {rule} ({two}: not defined on 0 rows that both answered)" in done.stdout
+
+
+def test_a_figure_that_leaves_out_rows_says_so(tmp_path: Path) -> None:
+    source = write_input(tmp_path / "in" / "a.csv", [{"label": str(place)} for place in range(10)])
+    answers = [*[str(place) for place in range(6)], *[FAILED] * 4]
+    scores = write_scores(tmp_path / "s", source, answers, keep=["label"])
+    words = (scores, "--label", "label", "--as", "regression", "--require", "coverage>=50%")
+    done = run(*words, "--require", "mean_absolute_error<=0.2", "-o", tmp_path / "e")
+    assert done.exit_code == 0
+    assert "on 6 answered rows); 4 rows without an answer left out\n" in done.stdout
+
+
+def record_limit(scores: Path, file: str, limit: int) -> None:
+    """Write the record of a run that was to score the first rows of a file."""
+    settings = {"task": next((scores / "manifest").iterdir()).name, "limit": limit}
+    record = {"settings": settings, "files": [{"file": file, "state": "not_started"}], "exit_code": None}
+    (scores / "runs").mkdir()
+    (scores / "runs" / "1.json").write_text(json.dumps(record))
+
+
 @pytest.mark.parametrize(("limit", "is_cut"), [(100, False), (4, False), (3, True)])
 def test_a_requirement_that_is_met_on_a_part_of_the_input_says_so(
     tmp_path: Path, limit: int, *, is_cut: bool
@@ -130,10 +199,7 @@ def test_a_requirement_that_is_met_on_a_part_of_the_input_says_so(
     source = write_input(tmp_path / "in" / "a.csv", [{"label": each} for each in "abab"])
     answers = [*"aba", *([...] if is_cut else ["b"])]
     scores = write_scores(tmp_path / "s", source, answers, keep=["label"], read=3 if is_cut else None)
-    files = [{"file": "a.csv", "state": "not_started"}]
-    record = {"settings": {"task": "chat", "limit": limit}, "files": files, "exit_code": None}
-    (scores / "runs").mkdir()
-    (scores / "runs" / "1.json").write_text(json.dumps(record))
+    record_limit(scores, "a.csv", limit)
     done = run(scores, "--label", "label", "--require", "accuracy>=0.9", "-o", tmp_path / "e")
     assert done.exit_code == 0
     assert ("; the run was limited to some rows" in done.stdout) == is_cut
@@ -147,7 +213,9 @@ OTHERS = {
 }
 
 
-def vectors_of(tmp_path: Path, name: str, option: str, failed: Sequence[int]) -> tuple[Path, Path]:
+def vectors_of(
+    tmp_path: Path, name: str, option: str, failed: Sequence[int], limit: int | None = None
+) -> tuple[Path, Path]:
     """Give the scores of eight rows and those of `option`, half of which mislead; some of these failed.
 
     A document is relevant for the row of its number.
@@ -157,8 +225,13 @@ def vectors_of(tmp_path: Path, name: str, option: str, failed: Sequence[int]) ->
     answers: list[Any] = [each / 2 + np.eye(1, 9, 8, dtype=np.float32)[0] / 2 for each in right] + wrong
     for place in failed:
         answers[place] = FAILED
+    if limit is not None:
+        answers[limit:] = [...] * (16 - limit)
     ids = [{"id": f"{option[2]}{place}", "label": "ab"[place % 2]} for place in range(16)]
-    others = write_vectors(tmp_path / f"{name}-o", ids, answers, id_column="id", keep=["label"])
+    more: Mapping[str, Any] = {"id_column": "id", "keep": ["label"], "read": None if limit == 16 else limit}
+    others = write_vectors(tmp_path / f"{name}-o", ids, answers, **more)
+    if limit is not None:
+        record_limit(others, "in.csv", limit)
     rows = write_vectors(
         tmp_path / name,
         [{"id": f"q{n}", "label": "ab"[n % 2]} for n in range(8)],
@@ -197,13 +270,19 @@ def test_a_figure_without_some_vectors_of_others_meets_nothing(
     rows, others = vectors_of(tmp_path, "lacking", option, failed)
     out = tmp_path / "e"
     for more in (("--require", "coverage>=99%"), ("--unanswered", "exclude"), ()):
-        done = run(rows, option, others, *words, "--require", f"{figure}>=0.001", *more, "-o", out)
+        done = run(
+            rows, option, others, *words, "--require", f"{figure}>=0.001", *more, "--by", "id", "-o", out
+        )
         assert done.exit_code == 6, done.stdout
         reason = f"{len(failed)} {what}{'s'[: len(failed) - 1]}"
         assert f"NOT MET: {figure}>=0.001 ({rows}: not known); {reason} without a vector; run " in done.stdout
         found = json.loads((out / "metrics.json").read_text("utf-8"))
         (model,) = found["models"]
-        assert {each["value"] for each in model["metrics"].values()} == {None}
+        for each in (*model["metrics"].values(), *model["slices"]):
+            assert (each["value"], each["of_answered"]) == (None, None)
+        assert (model["per_class"], model["confusion_matrix"]) == (None, None)
+        assert "not known (8)" in done.stdout
+        assert "of the 8 answered" not in (out / "evaluation.html").read_text("utf-8")
         assert model["cost"]["tokens_each_right"] is None
         assert "no answer is the worst" not in done.stdout
         assert any("without a vector" in each and "--retry-errors" in each for each in model["notices"])
@@ -227,6 +306,69 @@ def test_a_figure_without_some_vectors_of_others_meets_nothing(
         assert page.count('"type":"line"') <= 2  # the chart and the series of the other output
     done = run(whole, option, all_others, *words, "--require", f"{figure}>=0.001", "-o", out)
     assert done.exit_code == 0, done.stdout
+
+
+@pytest.mark.parametrize("option", OTHERS)
+@pytest.mark.parametrize(("limit", "is_cut"), [(8, True), (16, False)])
+def test_a_figure_without_the_vectors_beyond_a_limit_meets_nothing(
+    tmp_path: Path, option: str, limit: int, *, is_cut: bool
+) -> None:
+    figure, what = OTHERS[option]
+    rows, others = vectors_of(tmp_path, "s", option, (), limit)
+    done = run(
+        *(rows, option, others, *words_of(tmp_path, option), "-o", tmp_path / "e"),
+        *("--require", f"{figure}>=0.001", "--require", "coverage>=99%"),
+    )
+    reason = f"he {what}s were scored with --limit; score all of them"
+    assert (done.exit_code, f"not known); t{reason}" in done.stdout) == ((6, True) if is_cut else (0, False))
+    (model,) = json.loads((tmp_path / "e" / "metrics.json").read_text("utf-8"))["models"]
+    assert any(each.startswith(f"T{reason}. ") for each in model["notices"]) == is_cut
+    assert ({each["value"] for each in model["metrics"].values()} == {None}) == is_cut
+    assert model["join"]["others_limited"] == is_cut
+
+
+@pytest.mark.parametrize("option", OTHERS)
+@pytest.mark.parametrize("code", [ErrorCode.UNREADABLE_ROW, ErrorCode.ROW_TOO_LARGE])
+@pytest.mark.parametrize("id_column", ["id", None])
+def test_a_row_of_others_that_cannot_be_read_has_no_vector(
+    tmp_path: Path, option: str, code: ErrorCode, id_column: str | None
+) -> None:
+    """It may have been any document, or a row with a label."""
+    rows, _ = vectors_of(tmp_path, "s", option, ())
+    ids = [{"id": f"d{place}", "label": "ab"[place % 2]} for place in range(8)]
+    answers = [*np.eye(8, 9, dtype=np.float32), RowError(code, "no")]
+    lines = [*ids, {"id": "", "label": ""}]
+    others = write_vectors(tmp_path / "o", lines, answers, id_column=id_column, keep=["label"])
+    words = (rows, option, others, *words_of(tmp_path, option), "-o", tmp_path / "e")
+    if option == "--documents" and id_column is None:
+        assert "its rows have no ids. Score the documents with id." in str(
+            run(*words, error=InputError).exception
+        )
+        return
+    done = run(*words, "--require", f"{OTHERS[option][0]}>=0.001")
+    assert f"not known); 1 {OTHERS[option][1]} without a vector" in done.stdout
+
+
+def test_a_row_without_a_label_teaches_nothing_and_is_not_missing(tmp_path: Path) -> None:
+    rows, _ = vectors_of(tmp_path, "s", "--train", ())
+    lines = [{"id": f"t{place}", "label": label} for place, label in enumerate(("a", "b", ""))]
+    answers = [*np.eye(2, 9, dtype=np.float32), FAILED]
+    others = write_vectors(tmp_path / "o", lines, answers, id_column="id", keep=["label"])
+    words = (rows, "--train", others, *words_of(tmp_path, "--train"))
+    (model,) = measured(tmp_path / "e", *words)["models"]
+    assert model["join"]["others_without_vector"] == 0
+
+
+def test_a_document_without_an_id_is_named(tmp_path: Path) -> None:
+    rows, _ = vectors_of(tmp_path, "s", "--documents", ())
+    others = write_vectors(
+        tmp_path / "o", [{"id": "d0"}, {"id": ""}], [*np.eye(2, 9, dtype=np.float32)], id_column="id"
+    )
+    words = (rows, "--documents", others, *words_of(tmp_path, "--documents"), "-o", tmp_path / "e")
+    found = str(run(*words, error=InputError).exception)
+    assert found.endswith(
+        "in.csv, row 1, has no id. Give each document one, and score the documents with id."
+    )
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -48,7 +48,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
 def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
     share = f"{100 * evaluation.options.sampling.confidence:g}%"
     head = ["metric", "value", f"{share} interval", "of the answered"]
-    rows = [[name, *_figure_cells(figure)] for name, figure in model.figures.items()]
+    rows = [[name, *_figure_cells(figure, model)] for name, figure in model.figures.items()]
     simulated = " (answers of the simulator)" if model.output.simulated else ""
     lines = [f"{model.name}{simulated}: coverage {model.coverage:.1%}", *_aligned([head, *rows])]
     lines += (f"  {_one_line(text)}" for text in model.notices)
@@ -65,7 +65,7 @@ def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
         lines += [f"    {count:,} x {_quoted(text)}" for text, count in model.texts[:_MOST_TEXTS]]
     lines += _comparison_lines(model, evaluation)
     for each in model.slices[:_MOST_SLICES]:
-        value, interval, answered = _figure_cells(each.figure)
+        value, interval, answered = _figure_cells(each.figure, model)
         interval = f"of the answered {answered}" if each.figure.unanswered == "withheld" else interval
         interval = f" ({interval})" if interval else ""
         group = f"{each.column} = {each.of or '(none)'}"
@@ -75,12 +75,11 @@ def _model_lines(model: ModelResult, evaluation: Evaluation) -> list[str]:
     return [*lines, *_cost_lines(model)]
 
 
-def _figure_cells(figure: Figure) -> list[str]:
-    return [value_text(figure), interval_text(figure), f"{_number(figure.of_answered)} ({figure.answered:,})"]
-
-
-def _number(value: float | None) -> str:
-    return "not defined" if value is None else number_text(value)
+def _figure_cells(figure: Figure, model: ModelResult) -> list[str]:
+    of_answered = "not defined" if model.counts.others_known else "not known"
+    if figure.of_answered is not None:
+        of_answered = number_text(figure.of_answered)
+    return [value_text(figure), interval_text(figure), f"{of_answered} ({figure.answered:,})"]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -49,7 +49,7 @@ def compare(
     are missing. Rows that are not answered have the worst answer. If there is none, they are left out for
     both.
     """
-    if model.counts.others_without_vector or baseline.counts.others_without_vector:
+    if not (model.counts.others_known and baseline.counts.others_known):
         return None
     found = _compare(name, model, baseline, reading, options)
     if found is None or not math.isfinite(found.difference):
@@ -122,11 +122,23 @@ def _as_wide_as_both(
     return replace(compared, low=min(compared.low, low), high=max(compared.high, high))
 
 
-def detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading: Reading) -> float | None:
-    """Return the smallest difference that these rows can show, infinite if they are too few.
+def detectable(
+    name: str, other: ModelRows | None, baseline: ModelRows, reading: Reading, options: FigureOptions
+) -> float | None:
+    """Return the smallest difference that the rows which count can show, infinite if they are too few.
 
-    `None` if rows say nothing by themselves.
+    `None` if that is not known, or if rows say nothing by themselves.
     """
+    model = baseline if other is None else other
+    if options.exclude:
+        counted = np.flatnonzero(baseline.answered & model.answered)
+        baseline, model = baseline.choose(counted), model.choose(counted)
+    if not (model.counts.others_known and baseline.counts.others_known):
+        return None
+    return _detectable(name, model, None if other is None else baseline, reading) if len(model) else None
+
+
+def _detectable(name: str, model: ModelRows, baseline: ModelRows | None, reading: Reading) -> float | None:
     if reading.task.has_classes:
         if baseline is None:
             found = detectable_difference(len(model), USUAL_DISCORDANCE)

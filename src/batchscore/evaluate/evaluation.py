@@ -25,6 +25,7 @@ from batchscore.evaluate.figures import (
     confusion_of,
     figure_of,
     right_rows,
+    value_of,
 )
 from batchscore.evaluate.find_label import HOWS
 from batchscore.evaluate.gates import COUNTS, Gate, Requirement, check, check_answered, check_joined
@@ -68,10 +69,10 @@ class SliceFigure:
 class ModelResult:
     """What was measured of one model, whose `rows` are those that all models have.
 
-    `confusion` and `classes` are of a task with labels. `outcomes` and `hows` count the rows. `texts` are the
-    most frequent ones that gave no label. `cut`: answered rows whose text was cut after the answer.
-    `only_here` counts rows that other models have not, `failed_here` those of them without an answer.
-    `notices` are for the reader.
+    `confusion` and `classes` are of a task with labels, and not if other vectors are missing. `outcomes` and
+    `hows` count the rows. `texts` are the most frequent ones that gave no label. `cut`: answered rows whose
+    text was cut after the answer. `only_here` counts rows that other models have not, `failed_here` those of
+    them without an answer. `notices` are for the reader.
     """
 
     name: str
@@ -107,12 +108,8 @@ class ModelResult:
         return None if self.confusion is None else per_class(self.confusion)
 
     def values(self, *, of_answered: bool) -> dict[str, float | None]:
-        """Return all figures that a requirement can name; `of_answered` those in place of withheld ones.
-
-        If other vectors are missing, those of the answered rows are not known either.
-        """
-        counts = self.rows.counts
-        of_answered = of_answered and not counts.others_without_vector
+        """Return all figures that a requirement can name; `of_answered` those in place of withheld ones."""
+        counts = self.counts
         shares = (self.coverage, len(self.rows), counts.rows_with_label, counts.labels_with_row)
         return dict(zip(COUNTS, shares, strict=True)) | {
             name: each.of_answered if of_answered and each.unanswered == "withheld" else each.value
@@ -191,11 +188,7 @@ def evaluate(
         left_out = len(whole) - len(rows)
         results.append(replace(result, only_here=left_out, failed_here=failed, notices=notices))
     models = _corrected(results, names)
-    known = [
-        each
-        for each in models
-        if not (each.counts.others_without_vector or baseline.counts.others_without_vector)
-    ]
+    known = [each for each in models if each.counts.others_known]
     main = names[0]
     others = [rows for place, rows in enumerate(common) if place != spec.baseline]
     return Evaluation(
@@ -206,8 +199,8 @@ def evaluate(
         tuple(models),
         spec.baseline,
         len(baseline),
-        _detectable(main, others[0] if others else None, baseline, reading, spec.options),
-        _gates(models, spec),
+        detectable(main, others[0] if others else None, baseline, reading, spec.options),
+        _gates(models, spec, reading),
         spec.options,
         (
             *([reading.unsure] if reading.unsure else []),
@@ -215,26 +208,16 @@ def evaluate(
             *conflict_notices(spec.source.file),
             *empty_notices(reading.labels, models[0].confusion),
             *unlearned_notices(reading.labels, learned),
-            *comparison_notices([each.comparisons for each in known], spec.options.sampling.confidence),
-            *withheld_notices([each.figures for each in models if not each.counts.others_without_vector]),
+            *comparison_notices(
+                [each.comparisons for each in known if baseline.counts.others_known],
+                spec.options.sampling.confidence,
+            ),
+            *withheld_notices([each.figures for each in known]),
         ),
     )
 
 
-def _detectable(
-    main: str, other: ModelRows | None, baseline: ModelRows, reading: Reading, options: FigureOptions
-) -> float | None:
-    """Return the difference that the rows which count can show; `None` if that is not known."""
-    model = baseline if other is None else other
-    if options.exclude:
-        counted = np.flatnonzero(baseline.answered & model.answered)
-        baseline, model = baseline.choose(counted), model.choose(counted)
-    if model.counts.others_without_vector or baseline.counts.others_without_vector:
-        return None
-    return detectable(main, model, None if other is None else baseline, reading) if len(model) else None
-
-
-def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, ...]:
+def _gates(models: Sequence[ModelResult], spec: EvaluationSpec, reading: Reading) -> tuple[Gate, ...]:
     """Return whether requirements are met; the baseline is not compared with itself."""
     covered = any(each.is_floor_of_coverage for each in spec.requirements)
     values = [each.values(of_answered=covered) for each in models]
@@ -243,7 +226,9 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
         for each in spec.requirements
         for place, model in enumerate(models)
         if not (each.of_baseline and place == spec.baseline)
-        for gate in [check(each, model.name, values[place], values[spec.baseline])]
+        for gate in [
+            _check(each, (model, models[spec.baseline]), (values[place], values[spec.baseline]), reading)
+        ]
     ]
     if not covered:
         needed = {
@@ -259,17 +244,43 @@ def _gates(models: Sequence[ModelResult], spec: EvaluationSpec) -> tuple[Gate, .
     return tuple(gates)
 
 
+def _check(
+    requirement: Requirement,
+    compared: tuple[ModelResult, ModelResult],
+    values: tuple[Mapping[str, float | None], Mapping[str, float | None]],
+    reading: Reading,
+) -> Gate:
+    """Return whether a model meets a requirement, on the rows that count in its figure and the baseline's."""
+    name, model = requirement.name, compared[0].name
+    both = _counted(requirement, *compared) if requirement.of_baseline else None
+    if both is None or any(each[name] is None for each in values):
+        return check(requirement, model, *values)
+    own, before = ({name: value_of(name, each.rows.choose(both), reading)} for each in compared)
+    return replace(check(requirement, model, own, before), both_answered=len(both))
+
+
+def _counted(
+    requirement: Requirement, model: ModelResult, baseline: ModelResult
+) -> npt.NDArray[np.intp] | None:
+    """Return the rows that count for a requirement; `None` if rows without an answer count, too."""
+    compared = (model, baseline) if requirement.of_baseline else (model,)
+    figures = [each.figures[requirement.name] for each in compared if requirement.name in each.figures]
+    if not any(each.leaves_out for each in figures):
+        return None
+    return np.flatnonzero(np.all([each.rows.answered for each in compared], axis=0))
+
+
 def _why_unknown(requirement: Requirement, model: ModelResult, baseline: ModelResult) -> str:
     """Return which other vectors a figure, or that of the baseline, lacks; empty if none are missing."""
     compared = (model, baseline) if requirement.of_baseline else (model,)
     return "; ".join(
         f"{each.name}: {missing_text(each.counts)}" if requirement.of_baseline else missing_text(each.counts)
         for each in compared
-        if requirement.name in each.figures and each.counts.others_without_vector
+        if requirement.name in each.figures and not each.counts.others_known
     )
 
 
-def _caveat(requirement: Requirement, model: ModelResult, _: ModelResult) -> str:
+def _caveat(requirement: Requirement, model: ModelResult, baseline: ModelResult) -> str:
     """Return why a requirement that is met may not be met by more rows; empty if nothing says so."""
     measured = model.comparisons if requirement.of_baseline else model.figures
     found, caveats = measured.get(requirement.name), []
@@ -278,6 +289,9 @@ def _caveat(requirement: Requirement, model: ModelResult, _: ModelResult) -> str
         if not (requirement.holds(low, requirement.bound) and requirement.holds(high, requirement.bound)):
             what = "interval of the difference" if requirement.of_baseline else "interval"
             caveats.append(f"the {what}, {low:.4f} to {high:.4f}, holds figures that do not meet it")
+    counted = _counted(requirement, model, baseline)
+    if counted is not None and (left_out := len(model.rows) - len(counted)):
+        caveats.append(f"{count_text(left_out, 'row')} without an answer left out")
     if model.output.is_cut:
         caveats.append("the run was limited to some rows")
     caveats += failed_texts(model.failed_here, model.counts)
@@ -292,7 +306,7 @@ def _needs_answers(model: ModelResult, spec: EvaluationSpec, *, is_baseline: boo
     return (
         any(each.is_ceiling or spec.options.exclude or model.failed_here for each in figures)
         or any(
-            model.figures[each.name].unanswered == "withheld" and not model.counts.others_without_vector
+            model.figures[each.name].unanswered == "withheld" and model.counts.others_known
             for each in figures
         )
         or (is_baseline and any(each.of_baseline for each in spec.requirements))
@@ -368,9 +382,9 @@ def _result(
         cost_of(
             rows.output,
             len(rows) - outcomes["not_reached"],
-            None if rows.counts.others_without_vector else right_rows(rows, reading),
+            right_rows(rows, reading) if rows.counts.others_known else None,
         ),
-        confusion_of(rows, reading) if reading.task.has_classes else None,
+        confusion_of(rows, reading) if reading.task.has_classes and rows.counts.others_known else None,
     )
 
 

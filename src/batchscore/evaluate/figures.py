@@ -75,6 +75,11 @@ class Figure:
     answered: int
     unanswered: Unanswered = "none"
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether rows without an answer do not count in what is known of it."""
+        return self.unanswered in {"withheld", "excluded"}
+
 
 @dataclass(frozen=True, slots=True)
 class FigureOptions:
@@ -124,11 +129,11 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
     answered = rows.answered
     only = rows.choose(np.flatnonzero(answered))
     counted = only if options.exclude else rows
-    of_answered = _value(name, only, reading)
+    of_answered = value_of(name, only, reading) if rows.counts.others_known else None
     unanswered = _unanswered(name, rows, reading, options)
     value = None
     if unanswered != "withheld":
-        value = of_answered if counted is only else _value(name, counted, reading)
+        value = of_answered if counted is only else value_of(name, counted, reading)
     interval = _interval(name, counted, reading, options) if value is not None else None
     if interval is not None and interval.low == interval.high:
         interval = None  # a figure that can have no other value says nothing
@@ -146,7 +151,7 @@ def figure_of(name: str, rows: ModelRows, reading: Reading, options: FigureOptio
 
 def _unanswered(name: str, rows: ModelRows, reading: Reading, options: FigureOptions) -> Unanswered:
     whole = bool(rows.answered.all())
-    if rows.counts.others_without_vector:
+    if not rows.counts.others_known:
         return "withheld"
     if options.exclude:
         return "none" if whole else "excluded"
@@ -172,7 +177,8 @@ def confusion_of(rows: ModelRows, reading: Reading) -> npt.NDArray[np.intp]:
     return counts.reshape(classes, classes + 1)
 
 
-def _value(name: str, rows: ModelRows, reading: Reading) -> float | None:
+def value_of(name: str, rows: ModelRows, reading: Reading) -> float | None:
+    """Return the value of a figure of these rows; `None` if it is not defined."""
     if not len(rows):
         return None
     with np.errstate(all="ignore"):

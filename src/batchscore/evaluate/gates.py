@@ -74,7 +74,8 @@ class Gate:
     """Whether a model meets a requirement on a metric: its value, the bound, `None` for what is not defined.
 
     `added` says why there is a requirement that the user has not written, `caveat` why one that is met may
-    not hold for other rows, or why the figure of one that is not met is not known.
+    not hold for other rows, or why the figure of one that is not met is not known. `both_answered`: the value
+    and that of the baseline are of so many rows, which both answered.
     """
 
     model: str
@@ -85,6 +86,7 @@ class Gate:
     met: bool
     added: str = ""
     caveat: str = ""
+    both_answered: int | None = None
 
 
 def requirement_of(text: str) -> Requirement:

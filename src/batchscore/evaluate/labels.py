@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 import xxhash
 
-from batchscore.errors import ErrorCode, InputError, setting_name
+from batchscore.errors import InputError, setting_name
 from batchscore.evaluate.fold import number_of, text_of
 from batchscore.evaluate.scored import ScoredOutput, ScoredRow, refuse_absent
 from batchscore.read.files import find_files
@@ -28,9 +28,6 @@ from batchscore.rows import Row, RowError, Settled, Table
 
 #: What often differs between two spellings of one id: zeros in front, a fraction of zeros, blanks.
 _NOT_IN_IDS = re.compile(r"\s+|(?<!\d)0+(?=\d)|(?<=\d)\.0+(?=\s*\Z)")
-
-#: Errors of rows whose cells may not be known.
-_UNREADABLE = frozenset({ErrorCode.UNREADABLE_ROW, ErrorCode.ROW_TOO_LARGE})
 
 #: How many ids without a label are compared with those without a row.
 _COMPARED_IDS = 1000
@@ -47,15 +44,14 @@ class JoinCounts:
     Ids with `conflicting_labels` are used for no row. `failed_unlabelled` rows have such an id, or cannot be
     read, and have an error or no record. `unmatched_labels` have no row, or no id, or cannot be
     read. `documents` are those that can be ranked; of the relevant ones `documents_missing` are none of them.
-    `others_without_vector` are documents, or rows to learn from; `rows_learned_from` have a vector that is
-    also in the scores of `--train`. Answers with `tags_of_other_length` have more or fewer tags than their
-    label. ROUGE finds nothing in `labels_without_tokens`; `labels_like_nan` are what programs write in place
-    of a value. `unmatched_ids` are of a row and of a label that fit no other, two that nearly fit if there
-    are some.
+    `others_without_vector` are documents, or rows to learn from; `others_limited`: a run has scored only the
+    first of them. `rows_learned_from` have a vector that is also in the scores of `--train`. Answers with
+    `tags_of_other_length` have more or fewer tags than their label. ROUGE finds nothing in
+    `labels_without_tokens`; `labels_like_nan` are what programs write in place of a value. `unmatched_ids`
+    are of a row and of a label that fit no other, two that nearly fit if there are some.
     """
 
     rows: int = 0
-    labelled: int = 0
     rows_without_label: int = 0
     duplicate_rows: int = 0
     duplicate_labels: int = 0
@@ -65,11 +61,22 @@ class JoinCounts:
     documents: int = 0
     documents_missing: int = 0
     others_without_vector: int = 0
+    others_limited: bool = False
     rows_learned_from: int = 0
     labels_like_nan: int = 0
     tags_of_other_length: int = 0
     labels_without_tokens: int = 0
     unmatched_ids: tuple[str, ...] = ()
+
+    @property
+    def labelled(self) -> int:
+        """The number of rows that have a label."""
+        return self.rows - self.rows_without_label
+
+    @property
+    def others_known(self) -> bool:
+        """Whether all documents, or rows to learn from, have a vector; figures are not known without."""
+        return not (self.others_without_vector or self.others_limited)
 
     @property
     def rows_with_label(self) -> float:
@@ -125,7 +132,7 @@ class LabelSource:
         Raises `InputError` if no row of a file has a column that is needed.
         """
         seen, unknown = array("Q"), list[str]()
-        counts.rows = counts.labelled = counts.rows_without_label = 0
+        counts.rows = counts.rows_without_label = 0
         is_id, own = self.column in output.id_names, self._own_columns(output)
         file, lacking = "", None
         for scored in self._rows(output):
@@ -152,8 +159,6 @@ class LabelSource:
                 counts.rows_without_label += 1
                 counts.failed_unlabelled += self._is_lost(scored, row_id)
                 gold = None
-            else:
-                counts.labelled += 1
             yield LabelledRow(scored, gold, key)
         if lacking is not None:
             self._check_columns(output, lacking)
@@ -201,7 +206,7 @@ class LabelSource:
             return False
         if self.file is not None and row_id in self.file.conflicts:
             return True
-        return not scored.values or (error is not None and error.code in _UNREADABLE)
+        return scored.is_unread
 
     def _own_columns(self, output: ScoredOutput) -> dict[str, None]:
         own = () if self.file or self.column in output.id_names else (self.column,)

@@ -145,9 +145,9 @@ def measure(
     """
     counts, judge = JoinCounts(), judge_of(reading)
     if isinstance(reading.second, Documents):
-        counts.documents, counts.others_without_vector = len(reading.second.ids), reading.second.absent
-    if isinstance(reading.second, TrainingRows):
-        counts.others_without_vector = reading.second.absent
+        counts.documents = len(reading.second.ids)
+    if isinstance(reading.second, (Documents, TrainingRows)):
+        counts.others_without_vector, counts.others_limited = reading.second.absent, reading.second.limited
     groups = [_Groups(column) for column in dict.fromkeys((*reading.slices, reading.cluster)) if column]
     seen = SeenField(reading.field or "") if reading.field or reading.task.has_texts else None
     keys, outcomes, hows, cut, like_nan = array("Q"), array("b"), array("b"), array("b"), array("b")

@@ -136,10 +136,11 @@ def model_notices(rows: ModelRows, reading: Reading) -> Iterator[str]:
             f"{count_text(counts.tags_of_other_length, 'answer')} with more or fewer tags than the label "
             "fit no words, and count as no_label_found."
         )
-    if counts.others_without_vector:
+    if not counts.others_known:
+        missing = missing_text(counts)
         yield (
-            f"{missing_text(counts)}. Without these, figures may be too good: none is known or compared, and "
-            "no requirement on one is met."
+            f"{missing[0].upper()}{missing[1:]}. Without these, figures may be too good: none is known or "
+            "compared, and no requirement on one is met."
         )
     if counts.labels_without_tokens:
         yield (
@@ -197,11 +198,16 @@ def _numbers(rows: ModelRows) -> Floats:
 def missing_text(counts: JoinCounts) -> str:
     """Return which vectors are missing beside those of the rows, and what to do."""
     what, option = ("document", "--documents") if counts.documents else ("training row", "--train")
-    return (
-        f"{count_text(counts.others_without_vector, what)} without a vector; run the score command of "
-        f"{option} again with {as_flag('retry_errors')}. What can never be scored, such as an empty text, "
-        f"must leave the input, and that command then needs {as_flag('incremental')}"
-    )
+    texts = []
+    if counts.others_limited:
+        texts.append(f"the {what}s were scored with {as_flag('limit')}; score all of them")
+    if counts.others_without_vector:
+        texts.append(
+            f"{count_text(counts.others_without_vector, what)} without a vector; run the score command of "
+            f"{option} again with {as_flag('retry_errors')}. What can never be scored, such as an empty "
+            f"text, must leave the input, and that command then needs {as_flag('incremental')}"
+        )
+    return "; ".join(texts)
 
 
 def withheld_notices(measured: Sequence[Mapping[str, Figure]]) -> Iterator[str]:

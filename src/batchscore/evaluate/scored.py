@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from batchscore.errors import InputError, setting_name
+from batchscore.errors import ErrorCode, InputError, setting_name
 from batchscore.evaluate.fold import fold
 from batchscore.output.find import output_folder, score_parts, task_of
 from batchscore.output.layout import Layout
@@ -27,10 +27,13 @@ from batchscore.output.tables.sources import (
     sources_of,
 )
 from batchscore.report.resume import named_command
-from batchscore.rows import Row, Settled
+from batchscore.rows import Row, RowError, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.task import TASKS, Task
+
+#: The errors of rows that could not be read.
+_UNREADABLE = frozenset({ErrorCode.UNREADABLE_ROW, ErrorCode.ROW_TOO_LARGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,12 @@ class ScoredRow:
     id: str | None
     values: Mapping[str, Any]
     settled: Settled | None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether it could not be read, so that nobody knows its id and label; of a row without an answer."""
+        error = None if self.settled is None else self.settled.result
+        return not self.values or (isinstance(error, RowError) and error.code in _UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,38 +142,40 @@ def _training_rows(output: ScoredOutput, source: LabelSource, labels: Labels) ->
     vectors, golds, keys, absent = [], [], set[int](), 0
     for row in source.rows(output, JoinCounts()):
         outcome = vector_outcome(row.scored.settled)
-        absent += row.gold is not None and not outcome.is_answered
+        absent += not outcome.is_answered and (row.gold is not None or row.scored.is_unread)
         if row.gold is not None and outcome.is_answered:
             vectors.append(outcome.value)
             golds.append(places[labels.find(text_of(row.gold) or "") or ""])
             if source.file is not None:  # else two inputs may have a file of one name
                 keys.add(row.key)
     if len(set(golds)) < 2:
-        without = f" {count_text(absent, 'labelled row')} without a vector." if absent else ""
+        without = f" {count_text(absent, 'training row')} without a vector." if absent else ""
         raise InputError(
             f"{output.named}: rows of two labels or more, with vectors, are needed to learn from.{without}"
         )
-    return TrainingRows(np.stack(vectors), np.array(golds, dtype=np.intp), frozenset(keys), absent)
+    return TrainingRows(
+        np.stack(vectors), np.array(golds, dtype=np.intp), frozenset(keys), absent, output.is_cut
+    )
 
 
 def _documents(output: ScoredOutput) -> Documents:
     vectors, ids, absent = [], dict[str, None](), 0
     for row in output.rows(frozenset()):
-        if row.id is None:
-            raise InputError(
-                f"{output.named}: its rows have no ids. Score the documents with {setting_name('id')}."
-            )
+        outcome = vector_outcome(row.settled)
+        if row.id is None and not (output.id_names and row.is_unread):
+            where = f"{row.file}, row {row.row}, has no id. Give each document one, and score"
+            where = where if output.id_names else "its rows have no ids. Score"
+            raise InputError(f"{output.named}: {where} the documents with {setting_name('id')}.")
         if row.id in ids:
             raise InputError(f"{output.named}: two documents have the id {row.id!r}.")
-        outcome = vector_outcome(row.settled)
-        if outcome.is_answered:
+        if row.id is not None and outcome.is_answered:
             ids[row.id] = None
             vectors.append(outcome.value)
         else:
             absent += 1
     if not vectors:
         raise InputError(f"{output.named}: no document has a vector.")
-    return Documents(np.stack(vectors), list(ids), absent)
+    return Documents(np.stack(vectors), list(ids), absent, output.is_cut)
 
 
 def _refuse_other_answers(outputs: Outputs, spec: EvaluationSpec) -> None:

@@ -44,13 +44,14 @@ class PairedRows:
 class TrainingRows:
     """Vectors, `(n, d)` float32, with the places of their labels; `keys` of rows with ids.
 
-    `absent` labelled rows have no vector.
+    `absent` labelled rows have no vector. `limited`: a run has scored only the first rows.
     """
 
     vectors: npt.NDArray[np.float32]
     labels: npt.NDArray[np.intp]
     keys: frozenset[int] = frozenset()
     absent: int = 0
+    limited: bool = False
 
     @property
     def seen(self) -> frozenset[int]:
@@ -60,11 +61,15 @@ class TrainingRows:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Vectors, `(n, d)` float32, with the ids of their documents. `absent` documents have none."""
+    """Vectors, `(n, d)` float32, with the ids of their documents. `absent` documents have none.
+
+    `limited`: a run has scored only the first of them.
+    """
 
     vectors: npt.NDArray[np.float32]
     ids: Sequence[str]
     absent: int
+    limited: bool = False
 
 
 #: The vectors that a task needs beside those of the rows.

@@ -135,7 +135,11 @@ def _model(result: ModelResult) -> dict[str, Any]:
         "answers_cut": result.cut,
         "labels_found_by": dict(result.hows),
         "join": asdict(result.counts)
-        | {"not_in_other_outputs": result.only_here, "failed_not_in_other_outputs": result.failed_here},
+        | {
+            "labelled": result.counts.labelled,
+            "not_in_other_outputs": result.only_here,
+            "failed_not_in_other_outputs": result.failed_here,
+        },
         "cost": asdict(result.cost),
         "comparisons": {
             name: None if each is None else asdict(each) | {"ties": each.ties}

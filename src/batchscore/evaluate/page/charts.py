@@ -31,7 +31,7 @@ def _found_by_depth(evaluation: Evaluation) -> Chart:
     """Return the share of relevant documents among the first ones, if all documents have a vector."""
     shown = []
     for colour, model in zip(COLOURS, evaluation.models, strict=False):
-        if model.counts.others_without_vector:
+        if not model.counts.others_known:
             continue
         means = [float(model.rows.tables[f"recall_at_{depth}"][:, 0].mean()) for depth in DEPTHS]
         shown.append(series(short_name(visible(model.name)), means, colour, type="line"))

@@ -93,7 +93,7 @@ def _lists(evaluation: Evaluation, values: Sequence[Floats]) -> list[tuple[str, 
     found = []
     for place, (model, own) in enumerate(zip(models, values, strict=True)):
         compared = (model, models[evaluation.baseline])
-        if place == evaluation.baseline or any(each.counts.others_without_vector for each in compared):
+        if place == evaluation.baseline or not all(each.counts.others_known for each in compared):
             continue
         for sign, word in ((1, "better"), (-1, "worse")):
             gain = np.nan_to_num(sign * (own - base))

@@ -55,11 +55,15 @@ def gate_text(evaluation: Evaluation, gate: Gate) -> str:
     """Return the value that a requirement was compared with, as a percentage if it is one, and its rows."""
     model = next(each for each in evaluation.models if each.name == gate.model)
     figure = model.figures.get(gate.metric)
+    if gate.both_answered is not None and (gate.value is None or gate.bound is None):
+        return f"not defined on {count_text(gate.both_answered, 'row')} that both answered"
     if gate.value is None and figure is not None:
         return value_text(figure)
     value = f"{100 * (gate.value or 0):.2f}%" if "%" in gate.requirement else number_text(gate.value)
     if figure is not None:
-        if figure.unanswered in {"withheld", "excluded"}:
+        if gate.both_answered is not None:
+            return f"{value} on {count_text(gate.both_answered, 'row')} that both answered"
+        if figure.leaves_out:
             return f"{value} on {count_text(figure.answered, 'answered row')}"
         return f"{value} on {count_text(figure.rows, 'row')}"
     rows = evaluation.rows + model.failed_here
@@ -114,7 +118,9 @@ def figure_cell(figure: Figure, low: float, high: float, mark: str) -> Html:
     """Return a figure with its interval and what it is of the answered rows; `mark`: better or worse."""
     value = element("span", value_text(figure), class_=mark) if mark else value_text(figure)
     note = f" {mark}" if mark else ""
-    of_answered = figure.answered and f"of the {figure.answered:,} answered {number_text(figure.of_answered)}"
+    of_answered = ""
+    if figure.of_answered is not None:
+        of_answered = f"of the {figure.answered:,} answered {number_text(figure.of_answered)}"
     lines = [concat([value, note])]
     lines += [element("div", each, class_="more") for each in (interval_text(figure), of_answered) if each]
     return concat([*lines, whisker(figure, low, high)])
