@@ -41,7 +41,9 @@ def rows_of(cells: Any, tables: Mapping[str, np.ndarray]) -> ModelRows:
     count = len(cells if cells is not None else next(iter(tables.values())))
     none, keys = np.zeros(count, dtype=np.intp), np.zeros((count, 2), np.uint64)
     output: Any = None
-    return ModelRows("m", output, JoinCounts(), keys, np.arange(count), none, none, cells, dict(tables))
+    unread = np.full(count, None, object)
+    places = np.arange(count)
+    return ModelRows("m", output, JoinCounts(), keys, places, none, none, cells, dict(tables), unread=unread)
 
 
 def right_rows(generator: Generator, rows: int, right: Sequence[float]) -> np.ndarray:
