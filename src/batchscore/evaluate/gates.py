@@ -75,7 +75,7 @@ class Gate:
 
     `added` says why there is a requirement that the user has not written, `caveat` why one that is met may
     not hold for other rows, or why the figure of one that is not met is not known. `both_answered`: the value
-    and that of the baseline are of so many rows, which both answered.
+    and that of the baseline are of this many rows, which both answered.
     """
 
     model: str

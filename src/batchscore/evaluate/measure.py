@@ -100,22 +100,18 @@ class ModelRows:
     def choose(self, places: npt.NDArray[np.intp]) -> ModelRows:
         """Return some of the rows."""
         marks = {name: mark[places] for name, mark in self.marks.items()}
-        return ModelRows(
-            self.name,
-            self.output,
-            _counted(self.counts, marks),
-            self.keys[places],
-            self.positions[places],
-            self.outcomes[places],
-            self.hows[places],
-            None if self.cells is None else self.cells[places],
-            {name: table[places] for name, table in self.tables.items()},
-            {name: codes[places] for name, codes in self.groups.items()},
-            self.group_names,
-            self.unread[places],
-            marks,
-            self.signatures,
-            self.seen_field,
+        return replace(
+            self,
+            counts=_counted(self.counts, marks),
+            keys=self.keys[places],
+            positions=self.positions[places],
+            outcomes=self.outcomes[places],
+            hows=self.hows[places],
+            cells=None if self.cells is None else self.cells[places],
+            tables={name: table[places] for name, table in self.tables.items()},
+            groups={name: codes[places] for name, codes in self.groups.items()},
+            unread=self.unread[places],
+            marks=marks,
         )
 
 
