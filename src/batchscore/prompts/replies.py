@@ -16,6 +16,7 @@ if the model refuses every time, the row's answer is null, and its `finish_reaso
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +33,13 @@ from batchscore.prompts.schema import (
     complaint_messages,
 )
 from batchscore.prompts.usage import TokenCounts, token_counts
-from batchscore.prompts.vectors import decode_vectors, have_eight_bytes, in_input_order, load_reply
+from batchscore.prompts.vectors import (
+    FEWEST_BYTES_FOR_VIEWS,
+    decode_vectors,
+    have_eight_bytes,
+    in_input_order,
+    load_with_views,
+)
 from batchscore.rows import InvalidReply, RowError, Score, load_json
 from batchscore.settings.slices import RequestSettings
 from batchscore.task import Task
@@ -130,9 +137,15 @@ class ReplyReader:
 
     def read(self, body: bytes | memoryview, rows: int, sent: bytes = b"") -> ReplyScores:
         """Return `rows` results of a reply to `sent`, in the order of the prompts; raises `InvalidReply`."""
+        if self.task.answer == "vector" and not self.with_raw and len(body) >= FEWEST_BYTES_FOR_VIEWS:
+            dimensions = self.dimensions
+            with suppress(ValueError, InvalidReply):
+                results = self.read_object(load_with_views(body), rows, sent)
+                if results.complete:
+                    return results
+            self.dimensions = dimensions  # what was read may be wrong
         try:
-            as_views = self.task.answer == "vector" and not self.with_raw
-            reply = load_reply(body) if as_views else load_json(body)
+            reply = load_json(body)
         except ValueError:
             raise not_json(bytes(body[:1000])) from None
         return self.read_object(reply, rows, sent)

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 from pybase64 import b64decode, b64decode_as_bytearray
 
-from batchscore.rows import InvalidReply, load_json
+from batchscore.rows import InvalidReply
 
 Block: TypeAlias = "npt.NDArray[np.float32]"
 
@@ -24,8 +25,8 @@ FEWEST_FOR_HALVES = 16
 #: In a smaller reply, nothing is gained by views of its vectors.
 FEWEST_BYTES_FOR_VIEWS = 2**14
 
-#: The first text is sought in a piece of this size, each later one in one as long as the last text and a bit.
-FIRST_BYTES, AROUND_TEXT_BYTES = 2**16, 2**6
+#: The first text is sought in a piece of this size, each later one in a short one behind the last text.
+FIRST_BYTES, BETWEEN_TEXTS_BYTES = 2**16, 2**6
 _MARK = b"\x7f"
 _NAME = b'"embedding"'
 _BEFORE_TEXT = re.compile(_NAME + rb'[ \t\r\n]*:[ \t\r\n]*"')
@@ -34,45 +35,47 @@ _BEFORE_TEXT = re.compile(_NAME + rb'[ \t\r\n]*:[ \t\r\n]*"')
 MOST_NUMBERS = 2**16
 
 
-def load_reply(body: bytes | memoryview) -> Any:
-    """Return the JSON of a reply; in `data`, each `embedding` that is text is a view of the body.
+def load_with_views(body: bytes | memoryview) -> Any:
+    """Return the JSON of a reply in which each `embedding` in `data` is a view of the body.
 
-    To make texts of them takes three quarters of the time of reading such a reply. Raises `ValueError`.
+    Making texts of them would take most of the time of reading such a reply, and so would looking for their
+    ends. Each text is taken to be as long as the first. That is right if all views are base64, which has no
+    quotation marks; else the reply may say something else. Raises `ValueError` if it has another form.
     """
-    if len(body) < FEWEST_BYTES_FOR_VIEWS:
-        return load_json(body)
-    whole, end, size = memoryview(body), 0, FIRST_BYTES
-    piece = bytes(whole[:size])
+    whole = memoryview(body)
+    piece = bytes(whole[:FIRST_BYTES])
     # It is also the value of `object`.
     places = (piece.find(_NAME), piece.find(_NAME, piece.find(_NAME) + 1))
     first = next(filter(None, (_BEFORE_TEXT.match(piece, place) for place in places if place >= 0)), None)
     if first is None:
-        return load_json(body)
-    key = first.group()
+        raise ValueError("no vector is a text")
+    key, at, end, size = first.group(), first.end(), 0, BETWEEN_TEXTS_BYTES
+    length = piece.find(b'"', at) - at
+    if length <= 0:
+        raise ValueError("the first text is empty or too long")
     rest, views = list[bytes](), list[memoryview]()
     while True:
-        # Without a backslash, a quotation mark is the beginning or the end of a text; only we have the mark.
-        if b"\\" in piece or _MARK in piece:
-            return load_json(body)
-        start = piece.find(key) + len(key)
-        stop = piece.find(b'"', start) if start >= len(key) else -1
-        if stop >= 0:
-            rest.append(piece[:start])
-            views.append(whole[end + start : end + stop])
-            end, size = end + stop, stop + AROUND_TEXT_BYTES
+        if at >= len(key):
+            rest.append(piece[:at])
+            views.append(whole[end + at : end + at + length])
+            end, size = end + at + length, BETWEEN_TEXTS_BYTES
         elif end + size < len(body):
             size *= 2
         else:
             break
-        # The copy of a few kB stays in the processor's cache; one of the whole body would need new memory.
         piece = bytes(whole[end : end + size])
-    reply = load_json(_MARK.join([*rest, piece]))
+        at = piece.find(key) + len(key)
+    text = _MARK.join([*rest, piece])
+    # Nothing else may be read as a mark.
+    if b"\\" in text or text.count(_MARK) > len(views):
+        raise ValueError("it has characters that are written in another way")
+    reply = orjson.loads(text)
     data = reply.get("data") if isinstance(reply, dict) else None
     items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
     mark = _MARK.decode()
     marked = [item for item in items if item.get("embedding") == mark]
     if len(marked) != len(views):  # the name is also elsewhere, or twice in an item
-        return load_json(body)
+        raise ValueError("not each vector is that of an item")
     for item, view in zip(marked, views, strict=True):
         item["embedding"] = view
     return reply
