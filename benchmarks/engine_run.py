@@ -1,8 +1,8 @@
 """How long does one run of batchscore take? engine_run.py IN OUT --base-url URL --kind emb|chat --conc C ...
 
 The benchmark rig starts it like any other client. The measured part is `score_files`, as the command line
-calls it: read, send requests, publish with the ledger. After the measured part, it renames the fields of the
-records for the rig. The last line that it prints is JSON: run_s, import_s, run_cpu_s, version.
+calls it: read, send requests, publish with the ledger. The last line that it prints is JSON: run_s, import_s,
+run_cpu_s, version.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-
-import orjson
 
 # A run loads these when it needs them; other clients have loaded theirs before they are measured.
 import pybase64  # noqa: F401
@@ -29,8 +26,8 @@ import batchscore.output.records.jsonl
 import batchscore.report.page.make
 import batchscore.request.wire  # noqa: F401
 from batchscore import __version__
+from batchscore.cli.allocator import choose_allocator
 from batchscore.cli.progress import Progress
-from batchscore.cli.score import choose_allocator
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Listen
 from batchscore.run.score_files import score_files
@@ -79,11 +76,10 @@ def main() -> None:
     parser.add_argument("--mode", default="jsonl", choices=["jsonl", "parquet"])
     given = parser.parse_args()
     task = TASKS[given.kind]
-    folder = Path(given.output + ".batchscore")
     flags = {
         "task": task,
         "model": MODELS[given.kind],
-        "output": f"{folder}/",  # a name with a suffix would be that of a file
+        "output": f"{given.output}/",  # a name with a suffix would be that of a file
         "endpoint": given.base_url,
         "column": "text",
         "id": "id",
@@ -119,8 +115,6 @@ def main() -> None:
         "retried": dict(finished.statistics.retried),
         "peak_mib": peak_mib(),
     }
-    rename(Path(str(finished.layout.scores)), Path(str(finished.layout.errors)), task, Path(given.output))
-    shutil.rmtree(folder)
     print(json.dumps(measured))
 
 
@@ -131,24 +125,6 @@ def peak_mib() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) // 1024 for line in status.splitlines() if "VmHWM" in line), None)
-
-
-def rename(scores: Path, errors: Path, task: str, output: Path) -> None:
-    """Write the records with the field names of the rig, without loading vectors as Python floats."""
-    ours, theirs = f'"{task}":'.encode(), b'"embedding":' if task == "embeddings" else b'"reply":'
-    with output.open("wb") as file:
-        if any(scores.glob("*.parquet")):
-            import pyarrow.dataset  # noqa: PLC0415 - after what is measured
-
-            for batch in pyarrow.dataset.dataset(scores).to_batches(columns=["id", task]):
-                for row in batch.to_pylist():
-                    file.write(orjson.dumps({"id": row["id"], "embedding": row[task]}) + b"\n")
-        else:
-            for part in sorted(scores.glob("*.jsonl")):
-                for line in part.open("rb"):
-                    file.write(line.replace(ours, theirs, 1))
-        for part in sorted(errors.glob("*.jsonl")) if errors.exists() else ():
-            file.write(part.read_bytes())
 
 
 if __name__ == "__main__":

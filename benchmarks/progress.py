@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from compare import WORKLOADS
-from rig import ENGINE, build_stub, launch, make_rows, running_stub, wait_until_ended, write_input
+from rig import ENGINE, build_stub, launch, make_rows, remove, running_stub, wait_until_ended, write_input
 
 LAYOUT = "{:<8} {:>10} {:>10} {:>8} {:>12} {:>16}"
 
@@ -26,7 +26,7 @@ def measured(name: str, source: Path, seed: int, options: list[str]) -> dict[str
         arguments = ["--base-url", stub.base_url, "--kind", workload.kind, *workload.engine.split()]
         client = launch(ENGINE, source, output, [*arguments, *options])
         wait_until_ended(client)
-    output.unlink()
+    remove(output)
     return client.measured()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -114,18 +115,35 @@ class Checked:
         return text + (f" ({self.errors} errors)" if self.errors else "")
 
 
+def records(output: Path) -> Iterator[Any]:
+    """Yield the records of a file, or of the parts in a folder; `None` for a line that is not JSON."""
+    file = [output] if output.exists() else []
+    for part in sorted(output.glob("*/part-*")) if output.is_dir() else file:
+        if part.suffix == ".parquet":
+            import pyarrow.parquet  # noqa: PLC0415 - only for this format
+
+            for batch in pyarrow.parquet.ParquetFile(part).iter_batches():
+                yield from batch.to_pylist()
+            continue
+        for line in part.open("rb"):
+            try:
+                yield orjson.loads(line)
+            except ValueError:
+                yield None
+
+
 def check(rows: dict[str, str], output: Path) -> Checked:
     """Compare an output with its input rows."""
     seen: set[str] = set()
     checked = Checked(rows=len(rows))
-    for line in output.open("rb") if output.exists() else ():
+    for record in records(output):
         try:
-            record = orjson.loads(line)
             identity, text = record["id"], rows[record["id"]]
-        except (ValueError, KeyError):
+        except (TypeError, KeyError):
             checked.strange += 1  # unreadable, or with an unknown id
             continue
-        vector, reply = record.get("embedding"), record.get("reply")
+        vector = record.get("embedding") or record.get("embeddings")
+        reply = record.get("reply") or record.get("chat")
         if not vector and not reply:
             checked.errors += 1
         elif identity in seen:
@@ -295,8 +313,15 @@ def run_once(
         stats = stub.stats()
     sys.stderr.write(client.complaint())
     measured = client.measured()
-    # The engine says it before it renames the fields for the rig, which takes memory, too.
     peak = (measured.get("peak_mib") or 0) * 2**20 or client.peak_bytes
     result = Result(measured.get("run_s", CAP_SECONDS), check(rows, output), peak, stats)
-    output.unlink(missing_ok=True)
+    remove(output)
     return result
+
+
+def remove(output: Path) -> None:
+    """Remove an output, which is a file or a folder."""
+    if output.is_dir():
+        shutil.rmtree(output)
+    else:
+        output.unlink(missing_ok=True)

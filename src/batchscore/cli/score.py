@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchscore.cli.allocator import choose_allocator
 from batchscore.cli.options import ALL, GroupedHelp, config_option, options_of
 from batchscore.cli.say import say, say_json
 from batchscore.cli.settings_file import settings_file
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from batchscore.rows import Event, Listen
     from batchscore.run.record import RunResult
     from batchscore.settings.fields import Settings
-
-#: Options of glibc's `mallopt`: free bytes that are kept (-1), bytes of a block that goes back to the system
-#: at once (-3), and the number of arenas (-8): what one thread frees, another can use.
-MALLOC_OPTIONS = {-1: 64 * 2**20, -3: 32 * 2**20, -8: 1}
 
 SCORE_HELP = """Score every row of INPUT: files, folders or globs, or - for standard input.
 
@@ -105,21 +102,6 @@ def score(
             is_complete = finished.exit_code is ExitCode.DONE and not (end.failed or end.limited)
             print_scores(file, is_complete=is_complete)
     sys.exit(int(finished.exit_code))
-
-
-def choose_allocator(settings: Settings) -> None:
-    """Let Arrow use the system's allocator if it writes the parts, before it is loaded; let that keep memory.
-
-    Arrow's own one keeps 15 MiB more. The system's would return the memory of each large reply.
-    """
-    if settings.format == "parquet" or settings.output.lower().endswith((".parquet", ".arrow")):
-        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 - numpy loads it, too
-
-        with suppress(AttributeError):  # only glibc has it
-            for option, value in MALLOC_OPTIONS.items():
-                ctypes.CDLL(None).mallopt(option, value)
 
 
 def score_and_show(

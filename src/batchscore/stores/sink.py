@@ -118,6 +118,8 @@ def write_pieces(descriptor: int, pieces: list[bytes]) -> None:
 
 def unwritten(pieces: list[bytes], written: int) -> list[bytes]:
     """Return the rest of the pieces after `written` bytes."""
+    if written == sum(map(len, pieces)):  # as nearly always
+        return []
     for place, piece in enumerate(pieces):
         if written < len(piece):
             return [piece[written:], *pieces[place + 1 :]]
