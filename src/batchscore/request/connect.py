@@ -114,7 +114,9 @@ class Connector:
 
     async def look_up(self) -> None:
         """Look up the addresses of the host, and keep them for a while."""
-        loop, host, port = asyncio.get_running_loop(), self.first.host, self.first.port
+        loop, name, port = asyncio.get_running_loop(), self.first.host, self.first.port
+        # Python would load a slow encoding for any text.
+        host = name.encode() if name.isascii() else name
         try:
             try:
                 numeric = socket.AI_NUMERICHOST

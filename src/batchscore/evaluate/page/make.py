@@ -6,7 +6,7 @@ Pure but for the rows that it shows, which `examples` reads. The same evaluation
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.resources import files as resources
+from pathlib import Path
 from typing import Any
 
 from batchscore.errors import count_text
@@ -68,7 +68,7 @@ def page(evaluation: Evaluation, examples: Examples) -> bytes:
         "batchscore evaluation",
         names,
         f"Made by batchscore {VERSION}. Contains labels and answers of rows.",
-        (resources("batchscore.evaluate.page") / "evaluation.css").read_text("utf-8"),
+        (Path(__file__).parent / "evaluation.css").read_text("utf-8"),
     )
     return document(frame, Html(""), element("section", *sections, class_="task"), drawn)
 

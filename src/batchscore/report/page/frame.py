@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files as resources
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -59,7 +59,7 @@ def document(frame: Frame, navigation: Html, body: Html, charts: Sequence[dict[s
 @cache
 def source(path: str) -> str:
     """Return a file of the page's package, without the link to a source map that does not exist."""
-    text = (resources("batchscore.report.page") / path).read_text("utf-8")
+    text = (Path(__file__).parent / path).read_text("utf-8")
     return text.partition("//# sourceMappingURL=")[0]
 
 
