@@ -23,6 +23,7 @@ from rig import LAST_CORE, build_stub, make_rows, running_stub, write_input
 # A run loads these when it needs them.
 import batchscore.output.records.columnar
 import batchscore.request.wire  # noqa: F401
+from batchscore.cli.allocator import choose_allocator
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.run.score_files import score_files
 
@@ -38,6 +39,7 @@ def work(flags: dict[str, Any], source: str, core: int) -> None:
     """Score as one worker when a line comes, and print the time of the end and the CPU seconds."""
     os.sched_setaffinity(0, {core})
     settings = resolve_settings(flags, environ={}).settings
+    choose_allocator(settings)
     print("ready", flush=True)
     sys.stdin.readline()
     before = time.process_time()
