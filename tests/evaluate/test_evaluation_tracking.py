@@ -45,7 +45,8 @@ def test_a_comparison_is_a_run_with_one_below_it_for_each_model(
 ) -> None:
     words = ("--label", "label", "--names", "small,large", "--track", "--json")
     done = command_line("evaluate", *outputs, *words, env=server.environ)
-    assert (done.exit_code, done.stderr) == (0, "")
+    shown = server.uri.replace("user:pass-that-shows-nowhere@", "")
+    assert (done.exit_code, done.stderr) == (0, f"MLflow tracks this as run run0 at {shown}.\n")
     assert len(done.events) == 1, "MLflow prints nothing beside it, such as its address with a password"
     parent, small, large = server.runs.values()
     assert parent.files == {"evaluation.html", "metrics.json"}

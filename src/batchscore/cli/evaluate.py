@@ -176,9 +176,8 @@ def evaluate(scores: tuple[str, ...], *, as_json: bool, **chosen: Any) -> None:
         made = write_page(folder, result)
         path = write.write_metrics(folder, result)
     target = find_target(os.environ, wanted=chosen["track"])
-    problem = None if target is None else log(result, folder, target)
-    if problem is not None:
-        click.echo(f"MLflow tracking failed; the evaluation is in {folder}: {problem}", err=True)
+    if target is not None:
+        click.echo(log(result, folder, target), err=True)
     if as_json:
         say_json(write.to_json(result))
     else:

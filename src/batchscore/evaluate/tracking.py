@@ -23,7 +23,13 @@ from batchscore.evaluate.evaluation import Evaluation, ModelResult
 from batchscore.evaluate.gates import Gate
 from batchscore.evaluate.statistics.compare import Comparison
 from batchscore.evaluate.write import METRICS, PAGE, ROWS
-from batchscore.report.tracking.child import ENVIRONMENT, is_local, problem_text, refuse_lacking
+from batchscore.report.tracking.child import (
+    ENVIRONMENT,
+    is_local,
+    problem_text,
+    refuse_lacking,
+    without_password,
+)
 from batchscore.report.tracking.client import TrackingTarget
 from batchscore.report.tracking.figures import LONGEST_TAG, fit_name, text_of
 from batchscore.stores import storage
@@ -85,8 +91,8 @@ def confusion_json(model: ModelResult, labels: tuple[str, ...]) -> dict[str, Any
     return {"schema_type": "confusion_matrix", "schema_version": "1.0.0", "data": data}
 
 
-def log(evaluation: Evaluation, folder: Place, target: TrackingTarget) -> str | None:
-    """Log an evaluation whose files are in a folder; return what went wrong."""
+def log(evaluation: Evaluation, folder: Place, target: TrackingTarget) -> str:
+    """Log an evaluation whose files are in a folder; return a sentence: where, or what went wrong."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # At the end of a run MLflow prints its address, which may hold a password, also among our JSON.
@@ -106,15 +112,15 @@ def log(evaluation: Evaluation, folder: Place, target: TrackingTarget) -> str | 
         named = target.uri is not None or bool(os.environ.get("MLFLOW_TRACKING_URI", "").strip())
         with silent, _ended(end), tempfile.TemporaryDirectory(prefix="batchscore-evaluation-") as made:
             parent = client.get_run(run_id)
-            if not named and not is_local(parent.info.artifact_uri or ""):
-                return (
-                    "the store in the working folder names another host for files; set "
-                    "MLFLOW_TRACKING_URI to it"
-                )
-            _log(client, evaluation, folder, parent, Path(made))
+            if named or is_local(parent.info.artifact_uri or ""):
+                _log(client, evaluation, folder, parent, Path(made))
+                return f"MLflow tracks this as run {run_id} at {without_password(uri)}."
+        problem = (
+            "the store in the working folder names another host for files; set MLFLOW_TRACKING_URI to it"
+        )
     except Exception as error:
-        return problem_text(error, uri)
-    return None
+        problem = problem_text(error, uri)
+    return f"MLflow tracking failed; the evaluation is in {folder}: {problem}"
 
 
 def _leave(_: str) -> None:
