@@ -1,7 +1,8 @@
 """Which settings does each stage need? The doors cut `Settings`; a stage takes only its slice.
 
 The values of a slice are checked already. Its fields have the names of settings or of properties of
-`Settings`; only `task` becomes a `Task`.
+`Settings`; only `task` becomes a `Task`. Nothing compares or shows a slice, and methods for that would take a
+third of the time to load this module.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from batchscore.task import TASKS, Task
 Slice = TypeVar("Slice")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class GatewaySettings:
     """What the gateway before a service wants of each request and connection."""
 
@@ -28,7 +29,7 @@ class GatewaySettings:
     client_key_file: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class EndpointSettings(GatewaySettings):
     """Which service is called, and how to sign in. Limits are requests and tokens a minute."""
 
@@ -45,7 +46,7 @@ class EndpointSettings(GatewaySettings):
     deployments: tuple[Mapping[str, Any], ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class SchemaSettings:
     """Which form each answer must have, and how the schema is sent."""
 
@@ -54,7 +55,7 @@ class SchemaSettings:
     schema_feedback: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class PromptSettings(SchemaSettings):
     """What each row sends, and which of its columns go into records."""
 
@@ -72,7 +73,7 @@ class PromptSettings(SchemaSettings):
     model: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class RequestSettings(SchemaSettings):
     """How requests are built, paced and retried. Times are seconds."""
 
@@ -93,7 +94,7 @@ class RequestSettings(SchemaSettings):
     raw: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class BatchSettings(RequestSettings):
     """What rows are sent as through the Batch API, and how many at once."""
 
@@ -111,7 +112,7 @@ class BatchSettings(RequestSettings):
     keep_batch_files: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class OutputSettings:
     """Where scores go, in which form, and what may happen to earlier ones."""
 
@@ -132,7 +133,7 @@ class OutputSettings:
     base_dir: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class RecordSettings(PromptSettings):
     """What determines a record; only runs that agree in all of it can share an output, hence many fields."""
 
@@ -148,7 +149,7 @@ class RecordSettings(PromptSettings):
     simulate: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class StopSettings:
     """What ends a run before its work is done; `cost` is that of prompt and answer tokens by the prices."""
 
