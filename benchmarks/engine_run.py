@@ -42,16 +42,20 @@ def print_nothing(event: object) -> None:
     del event
 
 
-def marking(marks: list[int]) -> Listen:
-    """Return what asks for the parent process at these numbers of settled rows, which callgrind sees."""
+def marking(marks: list[int], passed: list[int]) -> Listen:
+    """Return a listener that calls `os.getppid` at these numbers of settled rows, where callgrind counts.
+
+    It adds the numbers of rows that were settled by then to `passed`.
+    """
     settled, left = 0, sorted(marks)
 
     def listen(event: object) -> None:
         nonlocal settled
         if isinstance(event, RowsSettled):
-            settled += event.ok
+            settled += event.ok + sum(event.errors.values())
             while left and settled >= left[0]:
                 left.pop(0)
+                passed.append(settled)
                 os.getppid()
 
     return listen
@@ -119,16 +123,17 @@ def main() -> None:
         import batchscore.output.records.columnar  # noqa: F401, PLC0415 - only this format needs it
     environ = {"BATCHSCORE_API_KEY": "k", **os.environ}
     drawing: dict[str, float] = {}
-    ignore: Listen = print_nothing
+    listener: Listen = print_nothing
+    passed: list[int] = []
     if given.marks is not None:
-        ignore = marking(given.marks)
+        listener = marking(given.marks, passed)
         # callgrind takes fifty times as long, and so short a run ends before it looks at what is to do.
         expected.LOOK_AFTER_SECONDS = 1e6
-    os.getppid()
+    os.getppid()  # callgrind's count begins
     begun, cpu = time.time(), time.process_time()
-    with on_a_terminal(drawing) if given.progress else nullcontext(ignore) as listen:
+    with on_a_terminal(drawing) if given.progress else nullcontext(listener) as listen:
         finished = score_files(settings, [given.input], environ=environ, listen=listen)
-    os.getppid()
+    os.getppid()  # and ends
     measured = {
         **drawing,
         "run_s": round(time.time() - begun, 4),
@@ -138,6 +143,7 @@ def main() -> None:
         "exit_code": int(finished.exit_code),
         "retried": dict(finished.statistics.retried),
         "peak_mib": peak_mib(),
+        "marks": passed,
     }
     print(json.dumps(measured))
 

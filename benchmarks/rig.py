@@ -117,19 +117,20 @@ class Checked:
 
 def records(output: Path) -> Iterator[Any]:
     """Yield the records of a file, or of the parts in a folder; `None` for a line that is not JSON."""
-    file = [output] if output.exists() else []
-    for part in sorted(output.glob("*/part-*")) if output.is_dir() else file:
+    parts = [*output.glob("*/part-*"), *output.glob("errors/*/part-*")]  # of scores and of errors
+    for part in sorted(parts) if output.is_dir() else [output] if output.exists() else []:
         if part.suffix == ".parquet":
             import pyarrow.parquet  # noqa: PLC0415 - only for this format
 
             for batch in pyarrow.parquet.ParquetFile(part).iter_batches():
                 yield from batch.to_pylist()
             continue
-        for line in part.open("rb"):
-            try:
-                yield orjson.loads(line)
-            except ValueError:
-                yield None
+        with part.open("rb") as lines:
+            for line in lines:
+                try:
+                    yield orjson.loads(line)
+                except ValueError:
+                    yield None
 
 
 def check(rows: dict[str, str], output: Path) -> Checked:

@@ -6,26 +6,28 @@ The names in `__all__` are supported; everything else may change.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-from batchscore.errors import (
-    BatchscoreError,
-    ErrorCode,
-    ExitCode,
-    InputError,
-    Outage,
-    OutputError,
-    ServiceRefused,
-    SettingsError,
-    UsageError,
-)
 from batchscore.version import VERSION
 
+TYPE_CHECKING = False  # as in `typing`, which takes a while to load
 if TYPE_CHECKING:
+    from typing import Any
+
     from batchscore.api.read_scores import read_changes, read_errors, read_scores
     from batchscore.api.score_files import RunSummary, score_files
     from batchscore.api.score_frame import score_frame
     from batchscore.api.score_rows import Scored, score_rows, stream_rows
+    from batchscore.errors import (
+        BatchscoreError,
+        ErrorCode,
+        ExitCode,
+        InputError,
+        Outage,
+        OutputError,
+        ServiceRefused,
+        SettingsError,
+        UsageError,
+    )
     from batchscore.mlflow_model.save import log_model, save_model
 
 __version__ = VERSION
@@ -54,10 +56,19 @@ __all__ = [
     "stream_rows",
 ]
 
-#: The modules of names that are loaded on first use, so that `--help` and the simulator start fast.
+#: The modules of names that are loaded on first use: the command line starts fast, and handles Ctrl-C first.
 _LATER = {
+    "BatchscoreError": "errors",
+    "ErrorCode": "errors",
+    "ExitCode": "errors",
+    "InputError": "errors",
+    "Outage": "errors",
+    "OutputError": "errors",
     "RunSummary": "api.score_files",
     "Scored": "api.score_rows",
+    "ServiceRefused": "errors",
+    "SettingsError": "errors",
+    "UsageError": "errors",
     "log_model": "mlflow_model.save",
     "read_changes": "api.read_scores",
     "read_errors": "api.read_scores",

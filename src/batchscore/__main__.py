@@ -12,8 +12,11 @@ import os
 import signal
 import sys
 import time
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # as in `typing`, which takes a while to load
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 ABORTED = "Aborted. Run the same command again."
 ABORTED_RUN = "Aborted. Completed rows are saved. Run the same command again."

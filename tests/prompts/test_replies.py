@@ -316,6 +316,30 @@ def test_a_shorter_vector_is_not_read_together_with_what_follows(after: int) -> 
         assert "a vector has 1 numbers, and the others have 4" in str(found)
 
 
+@pytest.mark.parametrize("numbers", [(1, 2, 3, 4), (1, 2)])
+def test_one_vector_that_is_sent_for_all_inputs_is_refused_however_it_is_written(numbers: Any) -> None:
+    text = json.dumps({"data": [item(0, coded(*numbers))] * 3, "long": " " * FEWEST_BYTES_FOR_VIEWS})
+    for at in range(1, 4):
+        body = '"embedding":'.join(text.split('"embedding":', at)).replace('"embedding":', '"embedding" :', 1)
+        with pytest.raises(InvalidReply, match="index numbers"):
+            ReplyReader(EMBEDDINGS).read(body.encode(), 3)
+
+
+def test_a_reply_that_is_read_twice_is_counted_once() -> None:
+    """The second text is shorter, and a view takes what follows: the true counts, behind impossible ones."""
+    long, short = coded(*[1.0] * 64), coded(*[1.0] * 4)
+    hidden = '"}],"usage":{"prompt_tokens":3},"z":[{"a":"'
+    rest = "y" * (len(long) - len(short) - len(hidden))
+    body = (
+        f'{{"p":"{" " * FEWEST_BYTES_FOR_VIEWS}","usage":{{"prompt_tokens":99999999}},'
+        f'"data":[{{"embedding":"{long}"}},{{"embedding":"{short}{hidden}{rest}"}}]}}'
+    )
+    notices = list[str]()
+    reader = ReplyReader(EMBEDDINGS, dimensions=64, notice=notices.append)
+    assert reader.read(body.encode(), 2, b"x" * 99).prompt_tokens == 3
+    assert not notices
+
+
 @pytest.mark.parametrize("distance", [0, 9, 99, 200_000])
 @pytest.mark.parametrize("length", [3, 16, 1024, 2**13])
 def test_vectors_of_any_length_and_distance_are_views_of_the_body(length: int, distance: int) -> None:

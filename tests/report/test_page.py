@@ -449,12 +449,13 @@ def test_the_verdict_has_the_next_step() -> None:
     )
     kind, title, command = said(FileAccount("a", "complete", 10, 8, 2, 0))
     assert (kind, title[:20], command) == ("look", "2 rows failed (20 %)", "batchscore score d")
-    failures = Failures(2, 2, {"input_too_long": 2})
-    edited = "batchscore score d --retry-errors --incremental"
-    assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == edited
+    for code in ("input_too_long", "content_filter", "invalid_request", "over_quota"):
+        failures = Failures(2, 2, {code: 2})
+        edited = "batchscore score d --retry-errors --incremental"
+        assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == edited
     failures = Failures(2, 2, {"unreadable_row": 2})
     assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == "batchscore score d --incremental"
-    failures = Failures(2, 2, {"content_filter": 2})
+    failures = Failures(2, 2, {"invalid_answer": 2})
     assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == "batchscore score d --retry-errors"
     failures = Failures(2, 2, {"unreadable_row": 2})
     unknown = verdict(

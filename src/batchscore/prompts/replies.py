@@ -140,9 +140,10 @@ class ReplyReader:
         if self.task.answer == "vector" and not self.with_raw and len(body) >= FEWEST_BYTES_FOR_VIEWS:
             dimensions = self.dimensions
             with suppress(ValueError, InvalidReply):
-                results = self.read_object(load_with_views(body), rows, sent)
-                if results.complete:
-                    return results
+                reply = load_with_views(body)
+                scores = self.vectors(reply, rows)
+                if RowError not in map(type, scores):
+                    return self.results(reply, scores, rows, sent)
             self.dimensions = dimensions  # what was read may be wrong
         try:
             reply = load_json(body)
@@ -155,6 +156,12 @@ class ReplyReader:
         if not isinstance(reply, dict):
             raise InvalidReply("the reply is not a JSON object")
         scores = self.vectors(reply, rows) if self.task.answer == "vector" else [self.texts(reply)]
+        return self.results(reply, scores, rows, sent)
+
+    def results(
+        self, reply: Mapping[str, Any], scores: list[Score | RowError], rows: int, sent: bytes
+    ) -> ReplyScores:
+        """Return the results with the token counts of the reply; raises `InvalidReply` if it is a refusal."""
         refused = self.schema is not None and any(map(is_refused, scores))
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}

@@ -74,8 +74,8 @@ def load_with_views(body: bytes | memoryview) -> Any:
     items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
     mark = _MARK.decode()
     marked = [item for item in items if item.get("embedding") == mark]
-    if len(marked) != len(views):  # the name is also elsewhere, or twice in an item
-        raise ValueError("not each vector is that of an item")
+    if not len(marked) == len(items) == len(views):  # the name is also elsewhere, or twice in an item
+        raise ValueError("not each item has one text")
     for item, view in zip(marked, views, strict=True):
         item["embedding"] = view
     return reply

@@ -62,7 +62,13 @@ CAUSES: Mapping[str, str] = {"over_quota": "--tpm", "row_too_large": "--max-row-
 
 #: Codes of rows whose remedy is to edit the input; a setting may help some of them instead.
 ONLY_BY_EDIT = frozenset({"unreadable_row", "missing_column", "invalid_messages", "unreadable_image"})
-BY_EDIT = ONLY_BY_EDIT | {"row_too_large", "input_too_long"}
+BY_EDIT = ONLY_BY_EDIT | {
+    "row_too_large",
+    "input_too_long",
+    "content_filter",
+    "invalid_request",
+    "over_quota",
+}
 
 
 def advice(code: str, *, in_full: bool = False) -> str:
@@ -200,7 +206,8 @@ def merged_name(state: RunState) -> str:
 def after_failures(state: RunState, command: Sequence[str], causes: Sequence[str]) -> NextStep:
     """Return the next step if rows failed that the same command does not retry; `causes` were left out."""
     without = f" without {' and '.join(causes)}" if causes else ""
-    edited = not state.all_codes or bool(BY_EDIT.intersection(state.codes))
+    by_edit = BY_EDIT - {"over_quota"} if "--tpm" in causes else BY_EDIT
+    edited = not state.all_codes or not by_edit.isdisjoint(state.codes)
     # A changed setting can help the others, too, and then their input stays the same.
     flags = [] if state.all_codes and edited and ONLY_BY_EDIT.issuperset(state.codes) else ["--retry-errors"]
     if not edited:

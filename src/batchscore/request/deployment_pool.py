@@ -41,6 +41,8 @@ NEVER_USABLE = (
     "service of this kind."
 )
 
+NEVER_REACHED = "Nothing has ever answered there: check the host and the port, or start the server."
+
 
 @dataclass(slots=True)
 class DeploymentPool:
@@ -235,6 +237,8 @@ class DeploymentPool:
         last = {member: member.health.last_outcome for member in remaining}
         has_reason = any(outcome.lasting for outcome in last.values() if outcome is not None)
         more = f" {NEVER_USABLE}" if permanent and not has_reason else ""
+        if not permanent and not any(member.health.reached for member in self.members):
+            more = f" {NEVER_REACHED}"
         reasons = {
             member.name: member.explain(
                 f"{outcome.reason[:1].upper()}{outcome.reason[1:]}{more}", outcome.status

@@ -146,5 +146,5 @@ def explain_errors(path: Place, action: str) -> Iterator[None]:
             known = _READ_CAUSES.get(number) if reads else None
             reason, advice = known or _SYSTEM_CAUSES.get(number, other)
         raise OutputError(
-            f"cannot {action} {path}: {reason}; {advice}, then run the same command again to continue"
+            f"cannot {action} {path}: {reason}; {advice}, then run the same command again"
         ) from error
