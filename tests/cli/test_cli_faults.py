@@ -42,6 +42,22 @@ def test_bad_rows_in_a_batch_fail_alone(
         assert same(scores["a.csv", row]["embeddings"], vector)
 
 
+def test_a_long_row_is_first_cut_to_what_fitted_of_another(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """The service does not say how much fits: each step of the search is a refused request."""
+    files.texts("a.csv", [f"row {row} {'word ' * 40_000}" for row in range(12)])
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text", "-m", deployment.name),
+        *("--on-long-input", "truncate", "--json"),
+    )
+    assert run.exit_code == 0, run
+    assert run.report["requests"] <= 12 * 3 + 8
+    scores, _ = whole("out", "embeddings")
+    assert len(scores) == 12
+    assert all(score["truncated"] for score in scores.values())
+
+
 @pytest.mark.slow
 def test_invalid_responses_are_rejected(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from batchscore.prompts.batches import BodyFormat
 from batchscore.prompts.replies import ReplyScores
 from batchscore.prompts.token_estimate import Estimator
+from batchscore.prompts.truncate import DEFAULT_FRACTION
 from batchscore.request.deployment import Deployment
 from batchscore.request.outcome_rules import over_quota
 from batchscore.request.request import Request
@@ -24,7 +25,7 @@ class RequestBuilder:
 
     `forms` holds each deployment's JSON around the prompts. `answer_tokens` is the maximum per answer, `None`
     without a limit; `fixed_bytes` is what a schema adds to each request. `adapted` counts the changes of the
-    forms.
+    forms. `truncated_bytes` is the size of the last truncated prompt that was answered.
     """
 
     forms: dict[Deployment, BodyFormat]
@@ -35,6 +36,7 @@ class RequestBuilder:
     fixed_bytes: int = 0
     truncate: Callable[[Prompt, float | None], Prompt | None] | None = None
     adapted: int = 0
+    truncated_bytes: int = 0
 
     def request(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> Request:
         """Return the request for these prompts, and what the quota is charged for it."""
@@ -61,11 +63,19 @@ class RequestBuilder:
             prompt = shorter
 
     def shorter(self, prompt: Prompt, fitting: float | None) -> Prompt | None:
-        """Return the beginning of a prompt of which this share fits; `None` if it may not be shortened."""
-        return self.truncate(prompt, fitting) if self.truncate is not None else None
+        """Return the beginning of a prompt of which this share fits; `None` if it may not be shortened.
+
+        If the service did not say how much fits, each step is a refused request: it begins with what fitted.
+        """
+        if self.truncate is None:
+            return None
+        known = self.truncated_bytes / len(prompt.body)
+        return self.truncate(prompt, known if fitting is None and 0 < known < DEFAULT_FRACTION else fitting)
 
     def learn(self, request: Request, answers: ReplyScores) -> None:
         """Correct the estimate of tokens by the usage of a reply."""
+        if request.prompts[0].truncated:
+            self.truncated_bytes = len(request.prompts[0].body)
         size = request.size + self.fixed_bytes
         self.estimator.learn_from(request.prompts, size, answers.prompt_tokens, answers.completion_tokens)
 
