@@ -387,6 +387,24 @@ def test_workers_score_shares_of_one_file_and_one_is_killed(
     assert not list(Path("scratch").rglob("*.journal"))
 
 
+def test_the_summary_of_a_worker_says_which_rows_other_runs_have_done(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Others may have done them at the same time, after this one had begun with the file."""
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    deployment.will_be_slow(0.05, times=None)
+    command = share_command(deployment, "--max-concurrency", "4")
+    with ExitStack() as stack:
+        started = [stack.enter_context(batchscore.start(*command, "--part-of", f"{k}/2")) for k in (1, 2)]
+        said = [process.finish().stdout for process in started]
+    assert max(int(re.findall(r"^chat: (\d+) rows", each)[0]) for each in said) == 60
+    for each in said:
+        done, requests = (int(re.findall(rf"(\d+) {what}", each)[0]) for what in ("rows", "requests"))
+        assert done == requests or f" failed, {done - requests} done by other runs" in each, each
+    again = batchscore(*share_command(deployment, "--part-of", "1/2"))
+    assert again.stdout.startswith("chat: 60 rows of 1 file: 60 scored, 0 failed, 60 done by other runs\n")
+
+
 def test_workers_with_a_limit_score_the_first_rows_together(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
