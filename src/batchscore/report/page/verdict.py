@@ -68,7 +68,8 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     )
     step = next_step(state, encodings_in(each.problem for each in unreadable)) if not task.running else None
     if unfinished and settings.get("part_of") and not state.must_act:
-        step = NextStep("To resume, run the commands of all workers again")
+        command = shell_command(["batchscore", "verify", command_word(output), "--task", task.task])
+        step = NextStep("To see which shares are missing, and a command that scores them, run", command)
     failed = f"{count_text(rows.failed, 'row')} failed"
     scored = f"{rows.ok:,} of {count_text(rows.rows, 'row')} scored"
     scored += f"; {rows.empty:,} empty" if rows.empty else ""
