@@ -450,6 +450,40 @@ def test_what_shares_have_lost_is_scored_without_a_share(
     assert batchscore("verify", "out").exit_code == 0
 
 
+def test_a_file_that_changed_between_shares_is_scored_without_a_share(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    command = share_command(deployment)
+    assert batchscore(*command, "--part-of", "1/2").exit_code == 0
+    files.texts("a.csv", [f"other {row}" for row in range(60)])
+    refused = batchscore(*command, "--part-of", "2/2")
+    alone = f"once no worker is running, run: batchscore {shlex.join(command)} --incremental"
+    assert (refused.exit_code, refused.stdout.endswith(f"score new or changed rows, {alone}\n")) == (
+        1,
+        True,
+    ), refused
+    assert "leave --part-of out and add --incremental" in refused.stdout
+    verified, merged = batchscore.together(["verify", "out"], ["merge", "out", "all.jsonl"])
+    assert (verified.exit_code, merged.exit_code) == (1, 4), verified
+    assert "incomplete: a.csv: has changed since it was scored\n" in verified.stdout
+    assert "(--part-of)" not in verified.stdout
+    assert verified.stdout.endswith(f"To score new or changed rows, {alone}\n")
+    assert alone in merged.said
+    assert batchscore(*command, "--incremental").exit_code == 0
+    assert batchscore("verify", "out").exit_code == 0
+    assert len(whole("out", "chat")[0]) == 60
+    # A file that was complete is treated alike.
+    for k in (1, 2):
+        assert batchscore(*command, "--part-of", f"{k}/2").exit_code == 0
+    files.texts("a.csv", [f"third {row}" for row in range(60)])
+    assert batchscore(*command, "--part-of", "1/2").exit_code == 1
+    verified = batchscore("verify", "out")
+    assert (verified.exit_code, shlex.join(command) + " --incremental\n" in verified.stdout) == (1, True), (
+        verified
+    )
+
+
 def test_workers_with_a_limit_score_the_first_rows_together(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -132,7 +132,9 @@ class RecordedFiles:
         without = manifest.rows - manifest.ok - manifest.errors
         read_all = manifest.is_read or (recorded is not None and recorded.read_all)
         unread = manifest.state != "complete" and not (without and read_all)
-        problem = recorded.problem if recorded is not None and not recorded.shared else ""
+        problem = recorded.problem if recorded is not None else ""
+        if recorded is not None and recorded.shared and problem != HAS_CHANGED:
+            problem = ""  # another worker may have read the file
         if without or unread:
             pieces = [f"{count_text(without, 'row')} read but not scored"] if without else []
             left = NOT_READ if recorded is None or not recorded.is_share else shares_text(self.missing_shares)

@@ -212,6 +212,9 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
     """Return how to score an input file that is changed: the same command would refuse it."""
     if state.takes_incremental:
         return run_again(purpose, command, [*flags, "--incremental"])
+    if has_flag(command, "--part-of") and not has_flag(command, "--limit"):
+        alone = [word for word in without_flag(command, "--part-of") if word != "--shared-output"]
+        return run_again(f"{purpose}, once no worker is running", alone, [*flags, "--incremental"])
     if "--shared-output" in command or has_flag(command, "--part-of"):
         return NextStep(f"{purpose}, name a new output")
     if not state.ok:  # no score would be lost

@@ -142,12 +142,14 @@ def step_of(
         return str(next_step(state, encodings))
     if not shares and not has_flag(state.command, "--part-of"):
         return ""
-    command = without_flag(state.command, "--part-of")
-    if shares:
-        end = command.index("--") if "--" in command else len(command)
-        command[end:end] = ["--part-of", f"{shares[0].number}/{shares[0].workers}"]
-    step = str(next_step(replace(state, command=command), encodings))
-    return step if shares else f"When all workers have finished, {step[0].lower()}{step[1:]}"
+    command = [word for word in without_flag(state.command, "--part-of") if word != "--shared-output"]
+    if not shares:
+        alone = replace(state, command=command, takes_incremental=not has_flag(command, "--limit"))
+        step = str(next_step(alone, encodings))
+        return f"When all workers have finished, {step[0].lower()}{step[1:]}"
+    end = command.index("--") if "--" in command else len(command)
+    command[end:end] = ["--part-of", f"{shares[0].number}/{shares[0].workers}"]
+    return str(next_step(replace(state, command=command), encodings))
 
 
 def names_inputs(words: Sequence[str], inputs: object) -> bool:
