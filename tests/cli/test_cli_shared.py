@@ -484,6 +484,24 @@ def test_a_file_that_changed_between_shares_is_scored_without_a_share(
     )
 
 
+def test_a_worker_whose_share_another_one_has_at_the_moment_says_so(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    command, notice = share_command(deployment), "Another process on this machine is scoring the share 1/2 ("
+    deployment.will_be_slow(60.0, times=1)
+    with batchscore.start(*command, "--part-of", "1/2") as first:
+        deployment.wait_for(1)
+        for share, is_said in (("2/2", False), ("1/3", False), ("1/2", True)):
+            run = batchscore(*command, "--part-of", share)
+            assert (run.exit_code, notice in run.said) == (0, is_said), run
+        first.interrupt(signal.SIGKILL)
+        first.popen.wait()
+    assert notice not in batchscore(*command, "--part-of", "1/2").said
+    assert batchscore("verify", "out").exit_code == 0
+    assert not list(Path("scratch").iterdir())
+
+
 def test_workers_with_a_limit_score_the_first_rows_together(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
