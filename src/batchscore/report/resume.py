@@ -28,7 +28,8 @@ from batchscore.report.advice import (
     has_flag,
     next_step,
     run_again,
-    without_flag,
+    with_share,
+    without_share,
 )
 from batchscore.report.page.runs import mapping
 from batchscore.settings.declare import as_flag, mark_flags
@@ -140,16 +141,15 @@ def step_of(
     """Return the next step; after a run with a share that of a missing one, or if none is known, of all."""
     if not mapping(record.get("settings")).get("part_of"):
         return str(next_step(state, encodings))
-    if not shares and not has_flag(state.command, "--part-of"):
+    if shares:
+        command = with_share(state.command, f"{shares[0].number}/{shares[0].workers}")
+        return str(next_step(replace(state, command=command), encodings))
+    if not has_flag(state.command, as_flag("part_of")):
         return ""
-    command = [word for word in without_flag(state.command, "--part-of") if word != "--shared-output"]
-    if not shares:
-        alone = replace(state, command=command, takes_incremental=not has_flag(command, "--limit"))
-        step = str(next_step(alone, encodings))
-        return f"When all workers have finished, {step[0].lower()}{step[1:]}"
-    end = command.index("--") if "--" in command else len(command)
-    command[end:end] = ["--part-of", f"{shares[0].number}/{shares[0].workers}"]
-    return str(next_step(replace(state, command=command), encodings))
+    command = without_share(state.command)
+    alone = replace(state, command=command, takes_incremental=not has_flag(command, as_flag("limit")))
+    step = str(next_step(alone, encodings))
+    return f"When all workers have finished, {step[0].lower()}{step[1:]}"
 
 
 def names_inputs(words: Sequence[str], inputs: object) -> bool:
