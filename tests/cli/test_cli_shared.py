@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import signal
 import threading
 import time
@@ -369,7 +370,7 @@ def test_workers_score_shares_of_one_file_and_one_is_killed(
             assert "batchscore verify out" in run.said
     verified = batchscore("verify", "out")
     assert verified.exit_code == 4, verified
-    assert "the shares of some workers are missing (--part-of)" in verified.said
+    assert f"the share 1/{workers} is missing (--part-of)" in verified.said
     again = {
         "the same worker": [["--part-of", f"1/{workers}"]],
         "one of three": [["--part-of", f"{k}/3"] for k in (1, 2, 3)],
@@ -385,6 +386,120 @@ def test_workers_score_shares_of_one_file_and_one_is_killed(
     (manifest,) = manifests("out", "chat").values()
     assert (manifest["state"], manifest["rows"], manifest["ok"]) == ("complete", 205, 205)
     assert not list(Path("scratch").rglob("*.journal"))
+
+
+def test_the_summary_of_a_worker_says_which_rows_other_runs_have_done(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Others may have done them at the same time, after this one had begun with the file."""
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    deployment.will_be_slow(0.05, times=None)
+    command = share_command(deployment, "--max-concurrency", "4")
+    with ExitStack() as stack:
+        started = [stack.enter_context(batchscore.start(*command, "--part-of", f"{k}/2")) for k in (1, 2)]
+        said = [process.finish().stdout for process in started]
+    assert max(int(re.findall(r"^chat: (\d+) rows", each)[0]) for each in said) == 60
+    for each in said:
+        done, requests = (int(re.findall(rf"(\d+) {what}", each)[0]) for what in ("rows", "requests"))
+        assert done == requests or f" failed, {done - requests} done by other runs" in each, each
+    again = batchscore(*share_command(deployment, "--part-of", "1/2"))
+    assert again.stdout.startswith("chat: 60 rows of 1 file: 60 scored, 0 failed, 60 done by other runs\n")
+
+
+def test_missing_shares_are_named_with_the_command_of_one(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """That of a share that nobody has begun is first: the worker of another may still be at work."""
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    command = share_command(deployment)
+    deployment.will_be_slow(60.0, times=1)
+    with batchscore.start(*command, "--part-of", "1/4") as killed:
+        deployment.wait_for(1)
+        killed.interrupt(signal.SIGKILL)
+        killed.popen.wait()
+    assert batchscore(*command, "--part-of=3/4").exit_code == 0
+    for missing, share in (
+        ("the shares 1/4, 2/4, 4/4 are missing", "2/4"),
+        ("the shares 1/4, 4/4 are missing", "4/4"),
+        ("the share 1/4 is missing", "1/4"),
+    ):
+        merge = ["merge", "out", "all.jsonl", "--overwrite"]
+        merged, verified = batchscore.together(merge, ["verify", "out"])
+        assert (merged.exit_code, verified.exit_code) == (4, 4)
+        assert f"incomplete: a.csv: {missing} (--part-of)\n" in verified.said
+        offered = f"To resume, run: batchscore {shlex.join(command)} --part-of {share}\n"
+        assert verified.said.endswith(offered)
+        assert offered in merged.said
+        assert batchscore(*command, "--part-of", share).exit_code == 0
+    assert batchscore("verify", "out").exit_code == 0
+
+
+def test_what_shares_have_lost_is_scored_without_a_share(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    command = share_command(deployment)
+    for k in (1, 2):
+        assert batchscore(*command, "--part-of", f"{k}/2").exit_code == 0
+    next(Path("out/chat").iterdir()).unlink()
+    repaired = batchscore("verify", "out", "--repair")
+    offered = f"When all workers have finished, to resume, run: batchscore {shlex.join(command)}\n"
+    assert (repaired.exit_code, repaired.said.endswith(offered)) == (4, True), repaired
+    assert batchscore("verify", "out").said.endswith(offered)
+    assert batchscore(*command).exit_code == 0
+    assert batchscore("verify", "out").exit_code == 0
+
+
+def test_a_file_that_changed_between_shares_is_scored_without_a_share(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    command = share_command(deployment)
+    assert batchscore(*command, "--part-of", "1/2").exit_code == 0
+    files.texts("a.csv", [f"other {row}" for row in range(60)])
+    refused = batchscore(*command, "--part-of", "2/2")
+    alone = f"once no worker is running, run: batchscore {shlex.join(command)} --incremental"
+    assert (refused.exit_code, refused.stdout.endswith(f"score new or changed rows, {alone}\n")) == (
+        1,
+        True,
+    ), refused
+    assert "leave --part-of out and add --incremental" in refused.stdout
+    verified, merged = batchscore.together(["verify", "out"], ["merge", "out", "all.jsonl"])
+    assert (verified.exit_code, merged.exit_code) == (1, 4), verified
+    assert "incomplete: a.csv: has changed since it was scored\n" in verified.stdout
+    assert "(--part-of)" not in verified.stdout
+    assert verified.stdout.endswith(f"To score new or changed rows, {alone}\n")
+    assert alone in merged.said
+    assert batchscore(*command, "--incremental").exit_code == 0
+    assert batchscore("verify", "out").exit_code == 0
+    assert len(whole("out", "chat")[0]) == 60
+    # A file that was complete is treated alike.
+    for k in (1, 2):
+        assert batchscore(*command, "--part-of", f"{k}/2").exit_code == 0
+    files.texts("a.csv", [f"third {row}" for row in range(60)])
+    assert batchscore(*command, "--part-of", "1/2").exit_code == 1
+    verified = batchscore("verify", "out")
+    assert (verified.exit_code, shlex.join(command) + " --incremental\n" in verified.stdout) == (1, True), (
+        verified
+    )
+
+
+def test_a_worker_whose_share_another_one_has_at_the_moment_says_so(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    command, notice = share_command(deployment), "Another process on this machine is scoring the share 1/2 ("
+    deployment.will_be_slow(60.0, times=1)
+    with batchscore.start(*command, "--part-of", "1/2") as first:
+        deployment.wait_for(1)
+        for share, is_said in (("2/2", False), ("1/3", False), ("1/2", True)):
+            run = batchscore(*command, "--part-of", share)
+            assert (run.exit_code, notice in run.said) == (0, is_said), run
+        first.interrupt(signal.SIGKILL)
+        first.popen.wait()
+    assert notice not in batchscore(*command, "--part-of", "1/2").said
+    assert batchscore("verify", "out").exit_code == 0
+    assert not list(Path("scratch").iterdir())
 
 
 def test_workers_with_a_limit_score_the_first_rows_together(

@@ -201,7 +201,7 @@ def test_rows_below_a_limit_remain_and_nothing_is_wrong() -> None:
     for limited, words in ((True, "57 remaining"), (False, "57 read but not scored")):
         run: Any = SimpleNamespace(
             outcome=RunEnd((read,), limited=limited),
-            settings=SimpleNamespace(task="chat", simulate=False, part_of=None),
+            settings=SimpleNamespace(task="chat", simulate=False, part_of=None, shared_output=False),
         )
         assert f"0 failed, {words}, 1 file not read completely" in headline(run, None)
 

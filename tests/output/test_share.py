@@ -35,7 +35,7 @@ def test_small_files_begin_with_different_workers() -> None:
     "text", ["0/4", "5/4", "x", "1/", "/4", "4", "1/0", "-1/4", "1.5/4", "1/4/4", "auto"]
 )
 def test_a_wrong_share_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match="it must be K/N, such as 1/4"):
+    with pytest.raises(UsageError, match="it must be K/N with K from 1 to N, such as 1/4"):
         parse_part_of(text)
 
 

@@ -471,7 +471,7 @@ def test_the_verdict_has_the_next_step() -> None:
     waiting = verdict(
         TaskData("embeddings", [run(**share)], [FileAccount("a", "partial", 9, 9, 0, 0)]), "out"
     )
-    assert str(waiting.next_step) == "To resume, run the commands of all workers again."
+    assert str(waiting.next_step).endswith(" scores one, run: batchscore verify out --task embeddings")
     changed = {"exit_code": 1, "reason": "a has changed since it was scored. Add incremental"}
     assert said(FileAccount("a", "partial", 9, 3, 0, 0), **changed)[2] == "batchscore score d --incremental"
     passed = {"command": "batchscore score d --deadline 2026-01-01T08:00 --batch-rounds 0", "exit_code": 4}

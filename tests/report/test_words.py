@@ -83,6 +83,8 @@ def test_unknown_facts_are_left_out() -> None:
         " · 1 request failed (1 timeout) · elapsed 2 min 3 s"
     )
     assert "left" not in "".join(lines_of(bare))
+    known = view_of(EAST, statistics=Tally(ok=1, known=5).statistics())
+    assert " · 49,994 remaining · 5 done before · " in status_line(known)
 
 
 def test_the_panel() -> None:

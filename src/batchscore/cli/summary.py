@@ -86,15 +86,17 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     counts = [f"{end.failed:,} failed"]
     if end.errors > end.failed:
         counts.append(f"{end.errors - end.failed:,} empty")
+    done = end.ok + end.in_journal + end.errors
     known = sum(file.known for file in end.files)
+    if run.settings.shared_output:  # also what others have done since this run began
+        known = max(known, done - run.statistics.rows)
     if known:
-        counts.append(f"{known:,} done by earlier runs")
+        counts.append(f"{known:,} done by {earlier(run)}")
     if not end.unfinished:
         rows = f"{count_text(end.rows, 'row')} of {count_text(len(end.files), 'file')}"
         if unread := sum(file.state == "unreadable" for file in end.files):
             rows += f", {unread:,} of which cannot be scored completely"
         return f"{task}: {rows}: {', '.join([f'{end.ok:,} scored', *counts])}"
-    done = end.ok + end.in_journal + end.errors
     not_reached = end.not_reached - end.in_journal
     changed = end.stopped_by.name if isinstance(end.stopped_by, InputChanged) else None
     unread = sum(file.state == "partial" and not file.complete and file.file != changed for file in end.files)
@@ -127,8 +129,13 @@ def failures(run: RunResult) -> list[str]:
     if len(found) > MOST_LISTED:
         lines.append(f"and {counts_text(dict(found[MOST_LISTED:]))}")
     if found and (more := run.outcome.failed - sum(count for _, count in found)) > 0:
-        lines.append(f"and {more:,} more of earlier runs")
+        lines.append(f"and {more:,} more of {earlier(run)}")
     return [f"  {'failed:' if not place else '':<7} {line}" for place, line in enumerate(lines)]
+
+
+def earlier(run: RunResult) -> str:
+    """Return what the runs are called that did what this one found done; workers run at the same time."""
+    return "other runs" if run.settings.shared_output else "earlier runs"
 
 
 def unwritten(run: RunResult) -> list[str]:

@@ -125,6 +125,11 @@ def advice_on_change(spec: OutputSpec, file: str) -> str:
     namesake = ""
     if spec.place_of_namesake(file) is not None:
         namesake = f" If it is another file of that name, set {setting_name('base_dir')} to tell them apart."
+    if not spec.share.is_whole and not spec.limited:
+        return (
+            "Score it into another output folder. Or, while no worker is running, leave "
+            f"{setting_name('part_of')} out and add {incremental} to score new or changed rows.{namesake}"
+        )
     return (
         "Score it into another output folder, or rename the file. Or, while no worker is running, delete its "
         f"old scores: the files with {stem_of(file)} in their names in {layout.task}/, errors/{layout.task}/ "

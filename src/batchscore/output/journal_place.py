@@ -95,18 +95,20 @@ def has_journals(layout: Layout, scratch: Path | None) -> bool:
 
 
 def open_shared_journals(
-    layout: Layout, scratch: Path | None, identity: str, wanted: Callable[[str], bool]
-) -> Journals:
+    layout: Layout, scratch: Path | None, identity: str, wanted: Callable[[str], bool], mark: str = ""
+) -> tuple[Journals, bool]:
     """Return journals of this process alone, with the wanted ones that ended processes have left.
 
-    Other processes of this machine may work on the same output, and on the same files, at the same time.
+    Other processes of this machine may work on the same output, and on the same files, at the same time. The
+    second value says whether one of them has the same `mark`.
     """
     home = local_folder(layout, scratch, identity)
-    claim = claim_folder(home)
+    same = bool(mark) and is_in_use(home, mark)
+    claim = claim_folder(home, mark)
     answer = TASKS[layout.task].answer
     journals = Journals(claim.folder, identity, answer, on_close=claim.release)
     take_over_abandoned(journals, home, wanted)
-    return journals
+    return journals, same
 
 
 def take_over_abandoned(ours: Journals, home: Path, wanted: Callable[[str], bool] = lambda _: True) -> None:
@@ -173,9 +175,9 @@ class ClaimedFolder:
             self.lock.parent.rmdir()
 
 
-def claim_folder(home: Path) -> ClaimedFolder:
-    """Claim a new folder below `home`; raises `OutputError` if the disk fails."""
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
+def claim_folder(home: Path, mark: str = "") -> ClaimedFolder:
+    """Claim a new folder below `home`, whose name ends with `mark`. Raises `OutputError`."""
+    token = f"{os.getpid()}-{secrets.token_hex(4)}{mark}"
     lock = home / f"{token}{SUFFIX}"
     new = home / f"{token}{_NEW}"
     with explain_errors(home, "write"):
@@ -189,6 +191,20 @@ def claim_folder(home: Path) -> ClaimedFolder:
                 try_lock(descriptor, EXCLUSIVE, SYSTEM)
         new.replace(lock)
     return ClaimedFolder(home / token, lock, descriptor)
+
+
+def is_in_use(home: Path, mark: str) -> bool:
+    """Whether a running process has a folder whose name ends with `mark`; without locks nobody knows."""
+    names = storage.names(home) if SYSTEM.flock is not None and home.is_dir() else []
+    for lock in [home / name for name in names if name.endswith(f"{mark}{SUFFIX}")]:
+        with suppress(OSError):  # it was removed meanwhile, or is a link
+            descriptor = open_own(lock, os.O_RDWR)
+            try:
+                if not try_lock(descriptor, EXCLUSIVE, SYSTEM):
+                    return True
+            finally:
+                close_quietly(descriptor)
+    return False
 
 
 def abandoned_folders(home: Path) -> Iterator[ClaimedFolder]:

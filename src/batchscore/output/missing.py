@@ -16,7 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import HAS_CHANGED, ExitCode, OutputError, OutputIncomplete, count_text, setting_name
+from batchscore.errors import (
+    HAS_CHANGED,
+    ExitCode,
+    OutputError,
+    OutputIncomplete,
+    UsageError,
+    count_text,
+    setting_name,
+)
 from batchscore.output.incremental.switch import (
     UNKNOWN_REPLACED,
     next_layout,
@@ -27,14 +35,19 @@ from batchscore.output.incremental.switch import (
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Manifest
 from batchscore.output.run_records import RecordedCounts, RecordedFile, RunRecord, counts_in, run_records
+from batchscore.output.share import Share
 from batchscore.output.submitted import waiting_chunks
 from batchscore.settings.declare import mark_flags
+from batchscore.settings.part_of import parse_part_of
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.storage import visible_names
 
 #: The number of incomplete files that an error names.
 _MOST_NAMED = 5
+
+#: How a worker ends that has scored its share.
+SCORED = (ExitCode.DONE, ExitCode.ROWS_FAILED)
 
 #: What completes an output, unless the user must do something first.
 AGAIN = "Run the same score command again to resume."
@@ -66,7 +79,6 @@ GONE = (
     "and the last run did not find it: restore the file, or remove its records with "
     f"{setting_name('incremental', True)} and {setting_name('prune', True)}"
 )
-NOT_ALL_SHARES = f"the shares of some workers are missing ({setting_name('part_of')})"
 REPLACING = Incomplete("a killed run was replacing its scores")
 
 
@@ -77,7 +89,8 @@ class RecordedFiles:
     `fingerprint`, `without_file`, `pruning` and `called` are those of the last one. `files` are those that it
     names, or the last ones of workers, and `killed` says whether one of these runs has not ended. `counts`
     are the last known counts of each complete file. `replaced` files have complete scores that a run is about
-    to replace.
+    to replace. `shares` are those of runs with the settings and INPUTs of the last one: `True` if one has
+    scored it.
     `damaged` says of damaged files what they hide; empty if later records say all, so that nothing is lost.
     """
 
@@ -90,6 +103,7 @@ class RecordedFiles:
     files: dict[str, RecordedFile] = field(default_factory=dict)
     counts: dict[str, RecordedCounts] = field(default_factory=dict)
     replaced: frozenset[str] = frozenset()
+    shares: dict[Share, bool] = field(default_factory=dict)
     damaged: dict[Place, str] = field(default_factory=dict)
 
     @property
@@ -105,16 +119,25 @@ class RecordedFiles:
         must_act = code in [each for each in ExitCode if each.user_must_act]
         return mark_flags(reason) if must_act and isinstance(reason, str) else ""
 
+    @property
+    def missing_shares(self) -> list[Share]:
+        """The shares that no worker has scored, if the last one had one; last those that were begun."""
+        last = share_of(self.called)
+        every = [Share(number, last.workers) for number in range(1, last.workers + 1)] if last else []
+        return sorted((each for each in every if not self.shares.get(each)), key=self.shares.__contains__)
+
     def missing(self, manifest: Manifest) -> Incomplete | None:
         """Return what is missing of a file that has a manifest; `None` if nothing is."""
         recorded = self.files.get(manifest.file)
         without = manifest.rows - manifest.ok - manifest.errors
         read_all = manifest.is_read or (recorded is not None and recorded.read_all)
         unread = manifest.state != "complete" and not (without and read_all)
-        problem = recorded.problem if recorded is not None and not recorded.shared else ""
+        problem = recorded.problem if recorded is not None else ""
+        if recorded is not None and recorded.shared and problem != HAS_CHANGED:
+            problem = ""  # another worker may have read the file
         if without or unread:
             pieces = [f"{count_text(without, 'row')} read but not scored"] if without else []
-            left = NOT_READ if recorded is None or not recorded.is_share else NOT_ALL_SHARES
+            left = NOT_READ if recorded is None or not recorded.is_share else shares_text(self.missing_shares)
             pieces += [manifest.problem or problem or left] if unread or problem else []
             shared = self.called.get("settings", {}).get("shared_output")
             gone = recorded is None and self.has_record and not shared
@@ -252,6 +275,21 @@ def stopped_text(stopped: str) -> str:
     return f"The last run stopped: {stopped.removesuffix('.')}. " if stopped else ""
 
 
+def share_of(called: Mapping[str, Any]) -> Share | None:
+    """Return the share of a recorded run; `None` if it had none."""
+    with suppress(UsageError):
+        return Share(*parse_part_of(str(called.get("settings", {}).get("part_of"))))
+    return None
+
+
+def shares_text(missing: Iterable[Share]) -> str:
+    """Return in words which shares are missing; unknown if all workers have ended, and records are lost."""
+    names = [f"{each.number}/{each.workers}" for each in sorted(missing, key=lambda each: each.number)]
+    names[_MOST_NAMED:] = [f"and {len(names) - _MOST_NAMED:,} more"] if len(names) > _MOST_NAMED else []
+    which = f"shares {', '.join(names)} are" if names[1:] else f"share {names[0]} is" if names else ""
+    return f"the {which or 'shares of some workers are'} missing ({setting_name('part_of')})"
+
+
 def _add_files(result: RecordedFiles, record: RunRecord) -> None:
     """Add the files that no later record names."""
     if not result.has_record:
@@ -261,6 +299,10 @@ def _add_files(result: RecordedFiles, record: RunRecord) -> None:
         result.pruning = record.pruning
         result.called = record.called
     result.killed = result.killed or not record.ended
+    share, called, last = share_of(record.called), record.called, result.called
+    if share and (record.fingerprint, called["inputs"]) == (result.fingerprint, last["inputs"]):
+        done = called["exit_code"] in SCORED and not called["reason"]
+        result.shares[share] = done or result.shares.get(share, False)
     for each in record.files:
         later = result.files.setdefault(each.file, each)
         if later.shared and later.counts is None and not later.input:

@@ -77,6 +77,10 @@ def open_ledger(
     if settings.shared_output:
         shared = SharedLedger(spec)
         shared.prepare()
+        if shared.has_twin:
+            share = f"the share {spec.share.number}/{spec.share.workers} ({setting_name('part_of')})"
+            twice = "so its rows may be paid for twice. Stop one of the two."
+            listen(Notice(f"Another process on this machine is scoring {share}, {twice}"))
         storage.remove(layout.discarding)
         return shared
     single = SingleLedger(spec)

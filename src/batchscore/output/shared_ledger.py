@@ -59,12 +59,14 @@ class SharedLedger(Ledger):
     `own` are the numbers of the parts of each file that it has published; all other parts are others'.
     `begun` are the commit records of a file when this worker began with it. The parts of `checked` commit
     records were read, to the byte, before the first request. `shares` are those of the files it has begun.
+    `has_twin`: another process of this machine had the same share when this one began.
     """
 
     own: dict[str, set[int]] = field(default_factory=dict)
     begun: dict[str, dict[int, Commit]] = field(default_factory=dict)
     checked: set[Commit] = field(default_factory=set)
     shares: dict[str, ShareOfFile] = field(default_factory=dict)
+    has_twin: bool = False
 
     def prepare(self) -> None:
         """Read the results of the worker's files; nothing is discarded, since others may be at work."""
@@ -91,7 +93,9 @@ class SharedLedger(Ledger):
         # Two workers that begin at once may each want a part of what a killed one has left. This also refuses
         # a file system without locks before the first request.
         with self.in_turn("journals", MOST_TAKE_OVER_SECONDS):
-            self.journals = open_shared_journals(layout, self.spec.scratch, self.spec.identity, wanted)
+            place = layout, self.spec.scratch, self.spec.identity
+            mark = "" if share.is_whole else f"-{share.number}-of-{share.workers}"
+            self.journals, self.has_twin = open_shared_journals(*place, wanted, mark)
 
     def in_turn(self, what: str, most_seconds: float = MOST_TURN_SECONDS) -> AbstractContextManager[None]:
         """Return a block that no other worker is in, for the same work, if any has only a share."""

@@ -10,6 +10,7 @@ from batchscore.errors import HAS_CHANGED, ExitCode, count_text, name_settings
 from batchscore.output.checkpoints import waiting_text
 from batchscore.output.missing import AGAIN, NOT_READ, stopped_text
 from batchscore.output.repeated_ids import RepeatedIds
+from batchscore.output.share import Share
 from batchscore.output.verify_parts import OutputProblem
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -26,9 +27,9 @@ class LastRun:
     """How the last run was `called`, if the same command reads all that is missing, and why it `stopped`.
 
     `stopped` is empty unless the user must act first. `waiting` rows are in checkpoint files, and
-    `unconfirmed` says which batches may be at a service. It did not find `gone` files. `repeated` rows have
-    the id of an earlier one. A door that knows the commands offers `next_step` to complete the output, and
-    `again` after damage was removed.
+    `unconfirmed` says which batches may be at a service. It did not find `gone` files. `shares` are the
+    missing ones. `repeated` rows have the id of an earlier one. A door that knows the commands offers
+    `next_step` to complete the output, and `again` after damage was removed.
     """
 
     called: Mapping[str, Any] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class LastRun:
     waiting: int = 0
     unconfirmed: str = ""
     gone: int = 0
+    shares: list[Share] = field(default_factory=list)
     repeated: RepeatedIds = field(default_factory=RepeatedIds)
     next_step: str = ""
     again: str = "Then run the same score command again."

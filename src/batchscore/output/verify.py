@@ -206,6 +206,7 @@ def _add_missing(
     result.unreadable = sum(each.unreadable for each in incomplete.values())
     result.unread = sum(each.unread and not each.unreadable for each in incomplete.values())
     result.last.stopped = recorded.stopped
+    result.last.shares = recorded.missing_shares
     result.last.gone = sum(each.gone for each in incomplete.values())
 
 

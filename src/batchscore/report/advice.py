@@ -219,11 +219,26 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
     """Return how to score an input file that is changed: the same command would refuse it."""
     if state.takes_incremental:
         return run_again(purpose, command, [*flags, "--incremental"])
+    if has_flag(command, "--part-of") and not has_flag(command, "--limit"):
+        flags = [*flags, "--incremental"]
+        return run_again(f"{purpose}, once no worker is running", without_share(command), flags)
     if "--shared-output" in command or has_flag(command, "--part-of"):
         return NextStep(f"{purpose}, name a new output")
     if not state.ok:  # no score would be lost
         return run_again(purpose, command, ["--overwrite"])
     return NextStep(f"{purpose}, name a new output, or replace this one with --overwrite")
+
+
+def without_share(command: Sequence[str]) -> list[str]:
+    """Return the command that scores everything, made of the command of a worker with a share."""
+    return [word for word in without_flag(command, "--part-of") if word != "--shared-output"]
+
+
+def with_share(command: Sequence[str], share: str) -> list[str]:
+    """Return the command of a worker with this share, made of that of another worker."""
+    words = without_flag(command, "--part-of")
+    end = words.index("--") if "--" in words else len(words)
+    return [*words[:end], "--part-of", share, *words[end:]]
 
 
 def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,19 @@ from batchscore.output.locks.lock import held_by
 from batchscore.output.missing import AGAIN
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.output.run_records import checksum_of_inputs
+from batchscore.output.share import Share
 from batchscore.output.verification import Verification
 from batchscore.output.verify import stated_state
-from batchscore.report.advice import RunState, encodings_in, goes_on, next_step, run_again
+from batchscore.report.advice import (
+    RunState,
+    encodings_in,
+    goes_on,
+    has_flag,
+    next_step,
+    run_again,
+    with_share,
+    without_share,
+)
 from batchscore.report.page.runs import mapping
 from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.settings.secrets import shown_words
@@ -82,10 +92,10 @@ def step_to_complete(named: Place, task: str | None, *, damaged: bool = False) -
 
 
 def is_from_here(record: Mapping[str, Any], output: str) -> bool:
-    """Whether the command of a record, typed in the working folder, resumes this output and not a share."""
+    """Whether the command of a record, typed in the working folder, resumes this output."""
     settings, words = mapping(record.get("settings")), words_of(record.get("command"))
     recorded = str(settings.get("output"))
-    if not words or settings.get("part_of"):
+    if not words:
         return False
     if recorded != output and (is_uri(recorded) or Path(recorded).absolute() != Path(output).absolute()):
         return False
@@ -99,13 +109,14 @@ def step_again(found: Verification) -> str:
     if not is_from_here(record, found.output):
         return ""
     command = recorded_state(record, found.task, found.output, stopped=False).command
-    return str(next_step(RunState(found.task, found.output, command, stopped=True)))
+    # Damage may be in any share.
+    return step_of(record, RunState(found.task, found.output, command, stopped=True))
 
 
 def step_after_check(found: Verification) -> str:
     """Return the next step for an output that is correct but incomplete, with its command.
 
-    It is empty if the command is not known, is one worker's, or was typed in another folder.
+    It is empty if the command is not known, or was typed in another folder.
     """
     record = found.last.called
     if not found.missing or not is_from_here(record, found.output):
@@ -121,7 +132,24 @@ def step_after_check(found: Verification) -> str:
     state = recorded_state(record, found.task, found.output, stopped=stopped)
     unreadable = [*of_files, *([False] * (count - len(of_files)))]
     state = replace(state, unreadable=unreadable, ok=found.total("ok"))
-    return str(next_step(state, encodings_in(found.missing)))
+    return step_of(record, state, found.last.shares, encodings_in(found.missing))
+
+
+def step_of(
+    record: Mapping[str, Any], state: RunState, shares: Sequence[Share] = (), encodings: Collection[str] = ()
+) -> str:
+    """Return the next step; after a run with a share that of a missing one, or if none is known, of all."""
+    if not mapping(record.get("settings")).get("part_of"):
+        return str(next_step(state, encodings))
+    if shares:
+        command = with_share(state.command, f"{shares[0].number}/{shares[0].workers}")
+        return str(next_step(replace(state, command=command), encodings))
+    if not has_flag(state.command, as_flag("part_of")):
+        return ""
+    command = without_share(state.command)
+    alone = replace(state, command=command, takes_incremental=not has_flag(command, as_flag("limit")))
+    step = str(next_step(alone, encodings))
+    return f"When all workers have finished, {step[0].lower()}{step[1:]}"
 
 
 def names_inputs(words: Sequence[str], inputs: object) -> bool:

@@ -31,8 +31,8 @@ def parse_part_of(text: str) -> tuple[int, int]:
     number, workers = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= workers:
         raise UsageError(
-            f"{setting_name('part_of')} is {text[:20]!r}; it must be K/N, such as 1/4 for the first of four "
-            f"workers, or {AUTO}."
+            f"{setting_name('part_of')} is {text[:20]!r}; it must be K/N with K from 1 to N, such as 1/4 "
+            f"for the first of four workers, or {AUTO}."
         )
     return number, workers
 

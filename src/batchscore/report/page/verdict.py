@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from batchscore.errors import TRANSIENT, ErrorCode, count_text, name_settings
 from batchscore.output.checkpoints import waiting_text
-from batchscore.report.advice import NextStep, encodings_in, next_step
+from batchscore.report.advice import NextStep, after_share, encodings_in, next_step
 from batchscore.report.page.model import TaskData
 from batchscore.report.page.runs import mapping
 from batchscore.report.page.time_axis import TimeAxis
@@ -68,7 +68,8 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     )
     step = next_step(state, encodings_in(each.problem for each in unreadable)) if not task.running else None
     if unfinished and settings.get("part_of") and not state.must_act:
-        step = NextStep("To resume, run the commands of all workers again")
+        text = "To see which shares are missing, and a command that scores one, run"
+        step = NextStep(text, after_share(state).command)
     failed = f"{count_text(rows.failed, 'row')} failed"
     scored = f"{rows.ok:,} of {count_text(rows.rows, 'row')} scored"
     scored += f"; {rows.empty:,} empty" if rows.empty else ""

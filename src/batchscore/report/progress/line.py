@@ -60,7 +60,7 @@ def row_counts(view: View, *, share: bool = True) -> list[str]:
     if now.empty:
         pieces.append(f"{now.empty:,} empty")
     if now.known:
-        pieces.append(f"{now.known:,} from earlier runs")
+        pieces.append(f"{now.known:,} done before")
     return pieces
 
 
