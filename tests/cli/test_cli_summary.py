@@ -45,14 +45,16 @@ def test_the_last_line_is_the_next_command_and_it_works(
     assert lines[4] == "          1 request retried or failed: 1 content filter"
     assert lines[5].startswith("  used:   ")
     assert all(len(line) <= 80 for line in lines[:-1])
-    assert next_command(whole.stdout) == ["batchscore", *command, "--retry-errors"]
+    assert next_command(whole.stdout) == ["batchscore", *command, "--retry-errors", "--incremental"]
 
     again = batchscore(*next_command(whole.stdout)[1:])
-    assert next_command(again.stdout) == ["batchscore", *command, "--retry-errors"]
+    assert next_command(again.stdout) == ["batchscore", *command, "--retry-errors", "--incremental"]
     assert "the row" not in limited.said + whole.said + again.said
-
     fine = batchscore(*command, "--error-threshold", "1")
-    assert next_command(fine.stdout)[-2:] == ["1", "--retry-errors"]
+    assert next_command(fine.stdout)[-3:] == ["1", "--retry-errors", "--incremental"]
+
+    files.texts("a b.csv", ["one", "two", "", "the reworded row"])
+    assert batchscore(*next_command(again.stdout)[1:]).exit_code == 0
 
 
 def test_the_next_command_works_after_the_input_is_fixed(

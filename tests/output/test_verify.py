@@ -726,7 +726,7 @@ def test_an_older_version_of_a_file_is_found_after_runs_that_stop_before_it(
     for _ in range(2):
         assert scorer(*command, "--limit", "1", cwd=tmp_path).exit_code == 0
         assert "states 6 rows, 5 scores and 1 errors; runs/" in found()[0]
-        last = max((out / "runs").iterdir())
+        last = max((out / "runs").iterdir(), key=lambda path: path.stem)
         record = json.loads(last.read_bytes())
         # As of a run that is killed before it ends.
         last.write_text(json.dumps(record | {"exit_code": None}))
@@ -917,7 +917,7 @@ def test_the_same_command_scores_the_rows_that_a_complete_manifest_has_lost(
     drop_last(Output(out, "f03.csv"))
     run = scorer(*command, cwd=tmp_path)
     assert run.exit_code == 0, run.stderr
-    last = max((out / "runs").iterdir())
+    last = max((out / "runs").iterdir(), key=lambda path: path.stem)
     assert json.loads(last.read_bytes())["this_run"]["ok"] == 1
     assert verdict_of(out).exit_code == ExitCode.DONE
     assert len(read_scores(out, strict=True)) == 6 * len(FILES)

@@ -62,13 +62,9 @@ CAUSES: Mapping[str, str] = {"over_quota": "--tpm", "row_too_large": "--max-row-
 
 #: Codes of rows whose remedy is to edit the input; a setting may help some of them instead.
 ONLY_BY_EDIT = frozenset({"unreadable_row", "missing_column", "invalid_messages", "unreadable_image"})
-BY_EDIT = ONLY_BY_EDIT | {
-    "row_too_large",
-    "input_too_long",
-    "content_filter",
-    "invalid_request",
-    "over_quota",
-}
+BY_EDIT = ONLY_BY_EDIT | {"row_too_large", "input_too_long"}
+#: Codes of rows that an edit or something else may help: the next command should take both.
+MAYBE_BY_EDIT = {"content_filter", "invalid_request", "over_quota"}
 
 
 def advice(code: str, *, in_full: bool = False) -> str:
@@ -206,8 +202,11 @@ def merged_name(state: RunState) -> str:
 def after_failures(state: RunState, command: Sequence[str], causes: Sequence[str]) -> NextStep:
     """Return the next step if rows failed that the same command does not retry; `causes` were left out."""
     without = f" without {' and '.join(causes)}" if causes else ""
-    by_edit = BY_EDIT - {"over_quota"} if "--tpm" in causes else BY_EDIT
-    edited = not state.all_codes or not by_edit.isdisjoint(state.codes)
+    edited = not state.all_codes or not BY_EDIT.isdisjoint(state.codes)
+    if state.takes_incremental or (has_flag(command, "--part-of") and not has_flag(command, "--limit")):
+        edited |= not (MAYBE_BY_EDIT - ({"over_quota"} if "--tpm" in causes else set())).isdisjoint(
+            state.codes
+        )
     # A changed setting can help the others, too, and then their input stays the same.
     flags = [] if state.all_codes and edited and ONLY_BY_EDIT.issuperset(state.codes) else ["--retry-errors"]
     if not edited:
