@@ -181,9 +181,9 @@ The `error.code` of an [error record](output.md). Transient errors have a "yes" 
 
 `plan`, `merge`, `verify`, `evaluate`, `finetune` and `check` use the same numbers. Their help gives the
 meaning of each. Ctrl-C or SIGTERM ends each of them with 4, also while it starts and nothing is done yet: run
-the same command again. Only in the first moment, while Python itself starts, its own end comes. With `--json`, a command that fails prints an object on standard output instead of its
-result: `event` is `failed`, `exit_code` is this number, and `reason` says why. A signal during the start
-prints none.
+the same command again. Only in the first moment, while Python itself starts, Python shows a traceback. With
+`--json`, a command that fails prints an object on standard output instead of its result: `event` is `failed`,
+`exit_code` is this number, and `reason` says why. A signal during the start prints none.
 
 ## Exceptions
 
