@@ -202,11 +202,9 @@ def merged_name(state: RunState) -> str:
 def after_failures(state: RunState, command: Sequence[str], causes: Sequence[str]) -> NextStep:
     """Return the next step if rows failed that the same command does not retry; `causes` were left out."""
     without = f" without {' and '.join(causes)}" if causes else ""
-    edited = not state.all_codes or not BY_EDIT.isdisjoint(state.codes)
-    if state.takes_incremental or (has_flag(command, "--part-of") and not has_flag(command, "--limit")):
-        edited |= not (MAYBE_BY_EDIT - ({"over_quota"} if "--tpm" in causes else set())).isdisjoint(
-            state.codes
-        )
+    by_edit = BY_EDIT | MAYBE_BY_EDIT if takes_edits(state, command) else BY_EDIT
+    by_edit -= {"over_quota"} if "--tpm" in causes else set()
+    edited = not state.all_codes or not by_edit.isdisjoint(state.codes)
     # A changed setting can help the others, too, and then their input stays the same.
     flags = [] if state.all_codes and edited and ONLY_BY_EDIT.issuperset(state.codes) else ["--retry-errors"]
     if not edited:
@@ -218,7 +216,7 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
     """Return how to score an input file that is changed: the same command would refuse it."""
     if state.takes_incremental:
         return run_again(purpose, command, [*flags, "--incremental"])
-    if has_flag(command, "--part-of") and not has_flag(command, "--limit"):
+    if takes_edits(state, command):
         flags = [*flags, "--incremental"]
         return run_again(f"{purpose}, once no worker is running", without_share(command), flags)
     if "--shared-output" in command or has_flag(command, "--part-of"):
@@ -226,6 +224,11 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
     if not state.ok:  # no score would be lost
         return run_again(purpose, command, ["--overwrite"])
     return NextStep(f"{purpose}, name a new output, or replace this one with --overwrite")
+
+
+def takes_edits(state: RunState, command: Sequence[str]) -> bool:
+    """Whether the command, or one without its share, scores an input file that is changed."""
+    return state.takes_incremental or (has_flag(command, "--part-of") and not has_flag(command, "--limit"))
 
 
 def without_share(command: Sequence[str]) -> list[str]:
